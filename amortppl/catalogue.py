@@ -1,0 +1,103 @@
+"""Finds a model or a method by name or by path."""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from amortppl.errors import ModelError, nearest, quoted
+from amortppl.method import Spec
+from amortppl.task import Task
+
+
+def names(kind: str) -> list[str]:
+    """What the package carries: `kind` is `models` or `inference`."""
+    folder = importlib.import_module(f"amortppl.{kind}")
+    return sorted(m.name for m in pkgutil.iter_modules(folder.__path__))
+
+
+def module(kind: str, where: str) -> ModuleType:
+    """A module of the package by name, or a user's file by path.
+
+    Raises:
+        LookupError: neither a name nor a file.
+    """
+    if where in names(kind):
+        return importlib.import_module(f"amortppl.{kind}.{where}")
+    if Path(where).suffix == ".py":
+        return from_file(where)
+    raise LookupError(f"{where!r} is none of {quoted(names(kind))}, nor a path to a .py file{nearest(where, names(kind))}")
+
+
+def from_file(path: str | Path) -> ModuleType:
+    """Runs a user's file as a module, registered under an undotted name of its own."""
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise LookupError(f"no file at {path}")
+    name = f"amortppl_user_{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise LookupError(f"{path} cannot be loaded as Python")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded
+    try:
+        spec.loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return loaded
+
+
+def describe(found: ModuleType) -> str:
+    """The first line of a module's docstring."""
+    return (found.__doc__ or "").strip().split("\n")[0]
+
+
+def method(where: str, **options: Any) -> Spec:
+    """A configured method: by name (`"parametric"`) or by path to a file with a `METHOD`.
+
+    Args:
+        where: the name or the path.
+        options: fields of the method's options, for example `density="mixture"`.
+
+    Raises:
+        LookupError: no such method.
+        TypeError: an option it does not have.
+    """
+    found = module("inference", where)
+    if not hasattr(found, "METHOD"):
+        raise LookupError(f"{where} defines no METHOD (a class with `build(task, key)`)")
+    return found.METHOD(**options)
+
+
+def model(where: str, **changes: Any) -> Task:
+    """A task: by a model's name (`"linear_regression"`), or by `path/to/file.py[:name]`.
+
+    A model file holds a function `model` (or one of the given name) and a dict `TASK` of what
+    else `Task` takes; or it holds a `Task` of the given name.
+
+    Raises:
+        LookupError: no such model, or the file has no such name.
+        ModelError: the model cannot be amortized as written.
+    """
+    path, _, name = where.rpartition(":") if ".py:" in where else (where, "", "")
+    found = module("models", path)
+    target = getattr(found, name or "model", None)
+    if target is None and not name:
+        tasks = [v for v in vars(found).values() if isinstance(v, Task)]
+        target = tasks[0] if len(tasks) == 1 else None
+    if target is None:
+        public = [n for n, v in vars(found).items() if callable(v) and getattr(v, "__module__", None) == found.__name__]
+        raise LookupError(f"{path} has no {name or 'model'!r} (it defines {quoted(public)}); say {path}:NAME")
+    if isinstance(target, Task):
+        return target
+    if not callable(target):
+        raise ModelError(f"{where}: expected a model function or a Task, got {type(target).__name__}")
+    settings = {"name": name or Path(path).stem, **getattr(found, "TASK", {}), **changes}
+    return Task(target, **settings)

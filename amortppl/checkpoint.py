@@ -1,0 +1,85 @@
+"""Arrays on disk: written to a temporary name and renamed, so that a failed write loses nothing."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from amortppl.errors import TrainingError
+
+
+def write(path: str | Path, content: bytes) -> None:
+    """Replaces a file in one move; on any failure the old one stays."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def pack(tree: Any, about: dict[str, Any]) -> bytes:
+    """A PyTree's arrays by path, with JSON beside them, as safetensors."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    arrays = {jax.tree_util.keystr(path): np.ascontiguousarray(leaf) for path, leaf in leaves}
+    return save(arrays, metadata={"about": json.dumps(about)})
+
+
+def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Reads what `pack` wrote into the structure of `like` (None: a dict of arrays by path).
+
+    Raises:
+        ValueError: the file is damaged, or its arrays are not those of `like`.
+    """
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = json.loads(file.metadata()["about"])
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a complete safetensors file ({error}); it may have been cut short") from error
+    if like is None:
+        return arrays, about
+    expected = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(like)}
+    wrong = [n for n in expected.keys() ^ arrays.keys()] or [n for n, a in expected.items() if a.shape != arrays[n].shape]
+    if wrong:
+        raise ValueError(f"{path}: its arrays are of another structure (first difference: {sorted(wrong)[0]})")
+    return jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[jax.tree_util.keystr(p)]), like), about
+
+
+def save_run(path: str | Path, learner: Any, identity: dict[str, Any], record: dict[str, Any]) -> None:
+    """Keeps a training run."""
+    write(path, pack(learner, {"identity": identity, "record": record}))
+
+
+def load_run(path: str | Path, like: Any, identity: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Reads a training run back.
+
+    Raises:
+        TrainingError: no such file, damaged, or of another task, method, schedule or seed.
+    """
+    if not Path(path).is_file():
+        raise TrainingError(f"resume: expected a checkpoint file, found none at {path}")
+    try:
+        learner, about = unpack(path, like)
+    except ValueError as error:
+        raise TrainingError(f"resume: {error}") from error
+    differ = [k for k, v in identity.items() if about["identity"].get(k) != v]
+    if differ:
+        raise TrainingError(
+            f"resume: {path} is a run with another {', '.join(differ)}: {[about['identity'].get(k) for k in differ]} "
+            f"there, {[identity[k] for k in differ]} here. Continue with the same settings, or start anew without resume"
+        )
+    return learner, about["record"]

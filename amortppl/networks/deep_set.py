@@ -1,0 +1,28 @@
+"""Deep set: an encoder of exchangeable rows that pools by mean.
+
+Zaheer et al. 2017, "Deep Sets", arXiv 1703.06114.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from amortppl.networks.mlp import mlp
+
+
+class DeepSet(eqx.Module):
+    """Sum over rows of an embedding of each row.
+
+    Sums over mini-batches add up to the sum over the dataset, which makes it the natural
+    encoder of iterative methods; the reader divides by the number of rows.
+    """
+
+    row: eqx.nn.MLP
+
+    def __init__(self, features: int, size: int, key: PRNGKeyArray) -> None:
+        self.row = mlp(features, size, size, 1, key, activation=jax.nn.relu)
+
+    def __call__(self, rows: Float[Array, "N F"], mask: Bool[Array, " N"]) -> Float[Array, " E"]:
+        """Row features (N, F) -> their embeddings' sum (E,) over the rows that the mask keeps."""
+        return jnp.sum(jnp.where(mask[:, None], jax.vmap(self.row)(rows), 0.0), 0)

@@ -1,0 +1,180 @@
+"""Draws -> an `xarray.DataTree` in ArviZ's schema, with named dimensions and coordinates."""
+
+import json
+import platform
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from amortppl.data import Dataset
+from amortppl.trust.psis import Check
+
+if TYPE_CHECKING:
+    from amortppl.guide import Drawn, Guide
+
+Variable = tuple[list[str], np.ndarray]
+
+
+def posterior_tree(
+    guide: "Guide",
+    datasets: Sequence[Dataset],
+    drawn: "Drawn",
+    check: Check,
+    notes: Sequence[list[str]],
+    keep: Sequence[bool],
+    seed: int,
+    single: bool,
+) -> xr.DataTree:
+    """Assembles posterior, sample_stats, data, and on demand log likelihood and predictive draws.
+
+    Draws are independent: they lie along `draw` of one `chain`. Several datasets lie along a
+    leading `task`; their rows are padded with NaN to the longest.
+    """
+    each = [guide.constrained(v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
+    names = _Names(guide, datasets[0])
+    lead = (["chain", "draw"], single)
+    groups = {"posterior": {n: _draws([e[n] for e in each], names.of(n), *lead) for n in each[0]}}
+    groups["sample_stats"] = {
+        "khat": _tasks(check.khat, single),
+        "importance_sample_size": _tasks(check.sample_size, single),
+        "rows": _tasks(np.array([d.rows for d in datasets]), single),
+        "steps": _tasks(np.ones(len(datasets), int), single),
+        "source": _tasks(np.full(len(datasets), "amortized"), single),
+        "log_weight": _draws(list(check.log_weights), [], *lead),
+        "log_guide": _draws(list(np.asarray(drawn.log_guide)), [], *lead),
+        "log_joint": _draws(list(np.asarray(drawn.log_joint)), [], *lead),
+    }
+    if keep[0]:
+        rows = [guide.pointwise(v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
+        groups["log_likelihood"] = _log_likelihood(guide, rows, names, single)
+    if keep[1]:
+        values = [guide.predicted(v, d, seed + i) for i, (v, d) in enumerate(zip(drawn.vectors, datasets, strict=True))]
+        groups["posterior_predictive"] = {n: _draws([v[n] for v in values], names.of(n), *lead) for n in values[0]}
+    groups["observed_data"] = {a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.observed}
+    groups["constant_data"] = {a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.inputs}
+    said = [f"task {i}: {n}" if not single else n for i, note in enumerate(notes) for n in note]
+    said += [] if all(keep) else ["log likelihoods or predictive draws left out (draws x rows above the limit, or on request)"]
+    return _tree(groups, names.coords, _attributes(guide, seed, said))
+
+
+def prediction_tree(
+    guide: "Guide", new: Dataset, values: Mapping[str, np.ndarray], notes: list[str], seed: int
+) -> xr.DataTree:
+    """Predictive draws at new inputs: `predictions` and `predictions_constant_data`."""
+    names = _Names(guide, new)
+    groups = {
+        "predictions": {n: _draws([v], names.of(n), ["chain", "draw"], True) for n, v in values.items()},
+        "predictions_constant_data": {a: _fixed([new.arrays[a]], names.of(a), True) for a in guide.task.inputs},
+    }
+    return _tree(groups, names.coords, _attributes(guide, seed, notes))
+
+
+class _Names:
+    """Names of axes and labels along them, from plates, the task's `dims` and `coords`, and columns."""
+
+    def __init__(self, guide: "Guide", dataset: Dataset) -> None:
+        self.task = guide.task
+        plates = {p for s in self.task.sites.values() for axis, p in s.plates.items() if s.name in self.task.observed.values() and axis == 0}
+        self.row = "row" if self.task.block else next(iter(sorted(plates)), "row")
+        self.coords: dict[str, list[Any]] = dict(self.task.coords)
+        for name, labels in dataset.labels.items():
+            axes = self.of(name)
+            if axes and len(labels) > 1:
+                self.coords.setdefault(axes[-1], labels)
+
+    def of(self, name: str) -> list[str]:
+        """Axis names of a latent, a deterministic site, or (rows first) an argument."""
+        task = self.task
+        if name in task.arguments:
+            shape, site = task.rows_like[name].shape, task.sites.get(task.observed.get(name, ""))
+            lead = 1
+        else:
+            site = task.sites.get(name) or task.deterministic[name]
+            shape, lead = site.shape, 0
+        rest = list(range(lead, len(shape)))
+        given = task.dims.get(name, [])
+        plates = site.plates if site else {}
+        shift = 1 if lead and task.block else 0
+        axes = [
+            given[i] if i < len(given) else plates.get(axis - shift, f"{name}_dim_{i}") for i, axis in enumerate(rest)
+        ]
+        return ([] if task.block or not lead else [self.row]) + axes
+
+
+def _tasks(values: np.ndarray, single: bool) -> Variable:
+    return ([], values[0]) if single else (["task"], values)
+
+
+def _draws(values: list[np.ndarray], axes: list[str], lead: list[str], single: bool) -> Variable:
+    """(S, N, ...) for each task -> (task, chain, draw, N, ...)."""
+    if single:
+        return [*lead, *axes], _unblock(values[0], axes, 1)[None]
+    padded = _padded([_unblock(v, axes, 1) for v in values], 1)
+    return ["task", *lead, *axes], padded[:, None]
+
+
+def _fixed(values: list[np.ndarray], axes: list[str], single: bool) -> Variable:
+    if single:
+        return axes, _unblock(values[0], axes, 0)
+    return ["task", *axes], _padded([_unblock(v, axes, 0) for v in values], 0)
+
+
+def _unblock(values: np.ndarray, axes: list[str], lead: int) -> np.ndarray:
+    """Drops the axis of one row that the engine gives to a block."""
+    return np.squeeze(values, lead) if values.ndim == lead + len(axes) + 1 else values
+
+
+def _padded(values: list[np.ndarray], axis: int) -> np.ndarray:
+    """Stacks arrays whose rows differ in number, NaN (or 0 for whole numbers) behind the shorter."""
+    if len({v.shape for v in values}) == 1:
+        return np.stack(values)
+    most = max(v.shape[axis] for v in values)
+    filler = [np.moveaxis(np.full((most - v.shape[axis], *np.moveaxis(v, axis, 0).shape[1:]), np.nan), 0, axis) for v in values]
+    return np.stack([np.concatenate([v, f], axis) for v, f in zip(values, filler, strict=True)])
+
+
+def _log_likelihood(guide: "Guide", rows: list[np.ndarray], names: _Names, single: bool) -> dict[str, Variable]:
+    """Pointwise log likelihood, under the observation's name when there is one, else `joint`."""
+    observed = list(guide.task.observed)
+    name = observed[0] if len(observed) == 1 else "joint"
+    axes = [] if guide.task.block else [names.row]
+    return {name: _draws(rows, axes, ["chain", "draw"], single)}
+
+
+def _attributes(guide: "Guide", seed: int, notes: list[str]) -> dict[str, Any]:
+    from amortppl.storage import fingerprint
+
+    return {
+        "inference_library": "amortppl",
+        "inference_library_version": version("amortppl"),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": guide.task.name,
+        "model_source": guide.task.source_code(),
+        "task_fingerprint": guide.task.fingerprint,
+        "guide_hash": fingerprint(guide),
+        "training": json.dumps(guide.training()),
+        "seed": seed,
+        "warnings": json.dumps(notes),
+        "versions": json.dumps({p: version(p) for p in ("jax", "numpyro", "arviz")} | {"python": platform.python_version()}),
+    }
+
+
+def _tree(groups: Mapping[str, dict[str, Variable]], coords: Mapping[str, Sequence[Any]], about: dict[str, Any]) -> xr.DataTree:
+    brief = {k: about[k] for k in ("inference_library", "inference_library_version", "created_at")}
+    sets = {}
+    for group, variables in groups.items():
+        if not variables:
+            continue
+        used = {axis: size for axes, v in variables.values() for axis, size in zip(axes, np.shape(v), strict=True)}
+        labels = {a: list(coords[a]) for a in used if a in coords and len(coords[a]) == used[a]}
+        wrong = [a for a in used if a in coords and len(coords[a]) != used[a]]
+        if wrong:
+            warnings.warn(f"coords: {wrong[0]!r} has {len(coords[wrong[0]])} labels for {used[wrong[0]]} entries; left out", stacklevel=4)
+        labels |= {a: np.arange(n) for a, n in used.items() if a not in labels}
+        sets[f"/{group}"] = xr.Dataset({n: (axes, v) for n, (axes, v) in variables.items()}, coords=labels, attrs=brief)
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **sets})

@@ -1,0 +1,165 @@
+"""What a step may see of the likelihood: gradient and curvature, in the whitened frame.
+
+A frame is a Gaussian N(m, (C C')^-1) that stands where the posterior stands. With
+u = m + C'^-1 z, the whitened gradient of a log density f is C^-1 grad f(u): for the frame itself
+it is -z, so that all signals are of order one whatever the number of rows, and what is left,
+r(z) = C^-1 grad f(u) + z, is exactly what is not Gaussian.
+
+Signals are stopped: training never differentiates through a Hessian or a search.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+LogDensity = Callable[[Float[Array, " P"]], Array]
+
+
+class Frame(NamedTuple):
+    """Location m and the lower Cholesky factor C of the precision."""
+
+    location: Float[Array, " P"]
+    factor: Float[Array, "P P"]
+
+    def whiten(self, vector: Float[Array, " P"]) -> Float[Array, " P"]:
+        """z = C'(u - m)."""
+        return self.factor.T @ (vector - self.location)
+
+    def unwhiten(self, whitened: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
+        """u = m + C'^-1 z."""
+        flat = whitened.reshape(-1, whitened.shape[-1])
+        return self.location + solve_triangular(self.factor, flat.T, lower=True, trans=1).T.reshape(whitened.shape)
+
+    def log_scale(self) -> Array:
+        """log |det C|: log density of u is that of z plus this."""
+        return jnp.sum(jnp.log(jnp.abs(jnp.diag(self.factor))))
+
+
+def curvature(f: LogDensity, at: Float[Array, " P"]) -> Float[Array, "P P"]:
+    """-Hessian of a log density."""
+    return -jax.hessian(f)(at)
+
+
+def outer_products(rows: Callable[[Array], Float[Array, " N"]], at: Float[Array, " P"]) -> Float[Array, "P P"]:
+    """Curvature from gradients alone: the sum over rows of the scores' outer products (BHHH).
+
+    Berndt, Hall, Hall and Hausman 1974, "Estimation and inference in nonlinear structural models".
+    """
+    scores = jax.jacfwd(rows)(at)
+    return scores.T @ scores
+
+
+def clamped(matrix: Float[Array, "P P"], low: float, high: float) -> tuple[Array, Array]:
+    """Eigenvalues, in absolute value and clipped to [low, high], and eigenvectors of a symmetric matrix."""
+    values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
+    return jnp.clip(jnp.abs(values), low, high), vectors
+
+
+def cholesky_of(values: Float[Array, " P"], vectors: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    """Lower Cholesky factor of V diag(values) V' without forming it: QR of sqrt(values) V'.
+
+    Forming the matrix fails in float32 once its eigenvalues span more than about 1e7.
+    """
+    upper = jnp.linalg.qr(jnp.sqrt(values)[:, None] * vectors.T, mode="r")
+    return (upper * jnp.sign(jnp.diag(upper))[:, None]).T
+
+
+def climb(
+    f: LogDensity, start: Float[Array, " P"], stand_in: LogDensity | None, iterations: int, bound: float = 3.0
+) -> Frame:
+    """Damped Newton ascent of a log density, in coordinates where the prior has unit scale.
+
+    Eigenvalues of the curvature are taken in absolute value (saddle-free), each step is bounded in
+    length, and a step that does not climb is tried again at a quarter of its length.
+
+    Args:
+        f: log density.
+        start: where to begin.
+        stand_in: gives the curvature at a point; None for that of f itself.
+        iterations: how many points are tried, the start included.
+        bound: the longest step, in prior standard deviations.
+
+    Returns:
+        The frame of the highest point reached and its curvature.
+    """
+
+    def gradient(at: Array) -> tuple[Array, tuple[Array, Array]]:
+        height, slope = jax.value_and_grad(f)(at)
+        return slope, (height, slope)
+
+    def look(at: Array) -> tuple[Array, Array, Array]:
+        if stand_in is not None:
+            return *jax.value_and_grad(f)(at), stand_in(at)
+        hessian, (height, slope) = jax.jacfwd(gradient, has_aux=True)(at)
+        return height, slope, -hessian
+
+    def attempt(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
+        at, height, step, length, values, vectors = state
+        tried = at + length * step
+        new_height, slope, bend = look(tried)
+        new_values, new_vectors = clamped(jnp.nan_to_num(bend), 0.03, jnp.inf)
+        new_step = new_vectors @ ((new_vectors.T @ slope) / new_values)
+        new_step = new_step / jnp.maximum(1.0, jnp.linalg.norm(new_step) / bound)
+        better = (new_height > height) & jnp.all(jnp.isfinite(new_step))
+        new = (tried, new_height, new_step, jnp.ones(()), new_values, new_vectors)
+        old = (at, height, step, length / 4.0, values, vectors)
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old), None
+
+    size = start.shape[0]
+    begin = (start, -jnp.inf, jnp.zeros(size), jnp.ones(()), jnp.ones(size), jnp.eye(size))
+    at, _, _, _, values, vectors = jax.lax.scan(attempt, begin, length=iterations)[0]
+    return Frame(at, cholesky_of(values, vectors))
+
+
+REACH = 3**0.5
+"""Distance of the cubature points, in whitened units: third-degree points with a centre, exact for
+Gaussian moments along each axis up to the fifth (Julier and Uhlmann 1997)."""
+
+
+def whitened_gradients(f: LogDensity, frame: Frame) -> tuple[Float[Array, " P"], Float[Array, "P P"], Float[Array, "P P"]]:
+    """C^-1 grad f at z = 0, at z = +s e_i and at z = -s e_i (row i), s = `REACH`."""
+    size = frame.location.shape[0]
+    axes = jnp.concatenate([jnp.zeros((1, size)), REACH * jnp.eye(size), -REACH * jnp.eye(size)])
+    gradients = jax.vmap(jax.grad(f))(frame.unwhiten(axes))
+    whitened = solve_triangular(frame.factor, gradients.T, lower=True).T
+    whitened = jnp.clip(jnp.nan_to_num(whitened, posinf=0.0, neginf=0.0), -50.0, 50.0)
+    return whitened[0], whitened[1 : size + 1], whitened[size + 1 :]
+
+
+def averages(whitened: tuple[Array, Array, Array]) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
+    """E grad f and -E hess f over a frame, from whitened gradients at its cubature points (Stein)."""
+    centre, ahead, behind = whitened
+    slope = centre + jnp.sum(ahead + behind - 2.0 * centre, 0) / (2.0 * REACH**2)
+    bend = (behind - ahead) / (2.0 * REACH)
+    return slope, (bend + bend.T) / 2
+
+
+def settle(f: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Float[Array, " R"]]:
+    """Moves a frame to where the log density, averaged over the frame itself, is stationary.
+
+    Each sweep is a damped step of Gaussian variational inference from gradients alone: the
+    averages see skewness and tails that the curvature at the mode does not. Opper and Archambeau
+    2009, "The variational Gaussian approximation revisited".
+
+    Returns:
+        The frame, and what is left in it: r(z) = C^-1 grad f + z at the centre and at each
+        cubature point, P + 2 P^2 numbers, all zero when f is the frame itself.
+    """
+    reach = REACH * jnp.eye(frame.location.shape[0])
+
+    def sweep(frame: Frame, _: None) -> tuple[Frame, tuple[Frame, Array]]:
+        centre, ahead, behind = whitened = whitened_gradients(f, frame)
+        left = jnp.concatenate([centre, jnp.ravel(ahead + reach), jnp.ravel(behind - reach)])
+        slope, bend = averages(whitened)
+        values, vectors = clamped(bend, 0.2, 5.0)
+        shift = vectors @ ((vectors.T @ slope) / values)
+        shift = shift / jnp.maximum(1.0, jnp.linalg.norm(shift))
+        moved = Frame(frame.unwhiten(shift), frame.factor @ cholesky_of(values, vectors))
+        return moved, (frame, left)
+
+    frames, left = jax.lax.scan(sweep, frame, length=sweeps + 1)[1]
+    return jax.tree.map(lambda a: a[-1], (frames, left))

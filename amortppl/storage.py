@@ -1,0 +1,213 @@
+"""Guides on disk: a folder of guide.json, weights.safetensors and certificate.json. No pickle.
+
+Loading runs no code of the folder: the model is named by import path or by the file it was
+written in, and its sites are checked against the fingerprint.
+"""
+
+import importlib
+import inspect
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, fields
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from amortppl import catalogue
+from amortppl.checkpoint import pack, unpack, write
+from amortppl.errors import GuideError
+from amortppl.ranges import Ranges
+from amortppl.task import Task
+
+if TYPE_CHECKING:
+    from amortppl.guide import Guide
+
+FORMAT = 1
+"""Raised when older readers could not understand a folder."""
+
+STORED_ROWS = 2048
+"""Rows of each input kept, so that a task can simulate again where its inputs are not importable."""
+
+
+def fingerprint(guide: "Guide") -> str:
+    """A hash of a guide's options and weights."""
+    digest = sha256(json.dumps([guide.task.fingerprint, asdict(guide.spec)]).encode())
+    for leaf in jax.tree.leaves(eqx.filter(guide.method, eqx.is_array)):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save(guide: "Guide", path: str | Path) -> Path:
+    """Writes a guide's folder under a temporary name, then moves it into place.
+
+    Raises:
+        OSError: the place cannot be written; an older guide there is left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not (path / "guide.json").exists() and (path.is_file() or any(path.iterdir())):
+        raise GuideError(f"save: {path} exists and is not a guide; name another folder")
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        rows = guide.task.input_rows(jr.key(guide.seed), STORED_ROWS)
+        arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
+        write(temporary / "weights.safetensors", pack(arrays, {}))
+        write(temporary / "guide.json", json.dumps(_about(guide), indent=1).encode())
+        write(temporary / "certificate.json", json.dumps(_certificate(guide), indent=1).encode())
+        _replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return path
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    if not path.exists():
+        temporary.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+    path.rename(old / "guide")
+    try:
+        temporary.rename(path)
+    except OSError:
+        (old / "guide").rename(path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _about(guide: "Guide") -> dict[str, Any]:
+    kind = type(guide.spec)
+    return {
+        "format": FORMAT,
+        "amortppl": version("amortppl"),
+        "jax": version("jax"),
+        "numpyro": version("numpyro"),
+        "method": {"module": kind.__module__, "file": _file_of(kind), "options": asdict(guide.spec)},
+        "task": {**_where(guide.task), "name": guide.task.name, "rows": guide.task.rows, "fingerprint": guide.task.fingerprint},
+        "dims": guide.task.dims,
+        "coords": {k: [v if isinstance(v, int | float | str) else str(v) for v in c] for k, c in guide.task.coords.items()},
+        "observed": guide.task.by_name,
+        "inputs": {n: [list(s.shape), str(s.dtype)] for n, s in guide.task.rows_like.items() if n in guide.task.inputs},
+        "seed": guide.seed,
+        "hash": fingerprint(guide),
+    }
+
+
+def _where(task: Task) -> dict[str, str]:
+    model = inspect.unwrap(task.model)
+    name = getattr(model, "__qualname__", "")
+    return {"module": getattr(model, "__module__", ""), "model": name, "file": _file_of(model)}
+
+
+def _file_of(thing: Any) -> str:
+    try:
+        return str(Path(inspect.getsourcefile(thing) or "").resolve())
+    except TypeError:
+        return ""
+
+
+def _certificate(guide: "Guide") -> dict[str, Any]:
+    return {"ranges": guide.ranges.json(), "training": asdict(guide.record)}
+
+
+def load(path: str | Path, task: Task | None = None) -> "Guide":
+    """Reads a guide back.
+
+    Args:
+        path: its folder.
+        task: the task it belongs to; needed only when its model cannot be found by name.
+
+    Raises:
+        GuideError: the folder is incomplete, from a newer version, its model is not found, or
+            the model is not the one it was trained for.
+    """
+    from amortppl.guide import Guide
+    from amortppl.train import Record
+
+    path = Path(path)
+    about, certificate = (_json(path, n) for n in ("guide.json", "certificate.json"))
+    if about.get("format", 0) > FORMAT:
+        raise GuideError(f"{path}: written by amortppl {about.get('amortppl')} in a newer format ({about['format']} > {FORMAT}); upgrade amortppl")
+    try:
+        spec = _spec(about["method"])
+        found = task or _task(path, about)
+        if found.fingerprint != about["task"]["fingerprint"]:
+            raise GuideError(
+                f"{path}: trained for the model {about['task']['name']!r} with other sites (fingerprint {about['task']['fingerprint']}, "
+                f"here {found.fingerprint}: arguments {found.arguments}, latents {found.latents.unconstrained}). The model has "
+                "changed since, or it is another one; train again"
+            )
+        built = eqx.filter_eval_shape(spec.build, found, jr.key(0))
+        dynamic, static = eqx.partition(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+        rows = {n: jax.ShapeDtypeStruct((STORED_ROWS, *s[1:]), d) for n, (s, d) in about["inputs"].items()}
+        arrays, _ = unpack(path / "weights.safetensors", {"method": dynamic, "inputs": rows})
+    except (KeyError, ValueError, OSError) as error:
+        raise GuideError(f"{path}: not a complete guide ({error}); was the copy cut short? Copy or train it again") from error
+    record = Record(**{f.name: certificate["training"][f.name] for f in fields(Record)})
+    ranges = certificate["ranges"]
+    return Guide(eqx.combine(arrays["method"], static), spec, record, about["seed"], Ranges(tuple(ranges["rows"]), ranges["low"], ranges["high"]))
+
+
+def _json(path: Path, name: str) -> dict[str, Any]:
+    if not path.is_dir():
+        raise GuideError(f"{path}: expected a guide's folder, found {'a file' if path.exists() else 'nothing'}")
+    try:
+        return json.loads((path / name).read_text())
+    except FileNotFoundError as error:
+        raise GuideError(f"{path}: {name} is missing; a guide is a folder of guide.json, weights.safetensors and certificate.json") from error
+    except json.JSONDecodeError as error:
+        raise GuideError(f"{path}/{name}: cut short or damaged ({error}); copy or train it again") from error
+
+
+def _spec(about: dict[str, Any]) -> Any:
+    where = about["module"]
+    module = catalogue.from_file(about["file"]) if where.startswith("amortppl_user_") else importlib.import_module(where)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in about["options"].items()}
+    return module.METHOD(**options)
+
+
+def _task(path: Path, about: dict[str, Any]) -> Task:
+    """The task by the place its model was written in; inputs from the stored rows where need be."""
+    where = about["task"]
+    module = _module(path, where)
+    target = getattr(module, where["model"], None) if module else None
+    if target is None:
+        raise GuideError(
+            f"{path}: its model {where['model']!r} was written in {where['file'] or where['module']} and is not found there; "
+            "pass the task: load(path, task=...)"
+        )
+    if isinstance(target, Task):
+        return target
+    settings = getattr(module, "TASK", None)
+    if settings is not None:
+        return Task(target, **{"name": where["name"], **settings})
+    stored, _ = unpack(path / "weights.safetensors", None)
+    inputs = {n: stored[f"['inputs']['{n}']"] for n in about["inputs"]}
+    rows = tuple(where["rows"]) if where["rows"] else None
+    inputs = {n: v[0] for n, v in inputs.items()} if rows is None else inputs
+    return Task(target, inputs, rows, observed=about["observed"], dims=about["dims"], coords=about["coords"], name=where["name"])
+
+
+def _module(path: Path, where: dict[str, str]) -> Any:
+    main = sys.modules.get("__main__")
+    if where["module"] == "__main__" or where["module"].startswith("amortppl_user_"):
+        if main is not None and getattr(main, "__file__", None) and Path(main.__file__).resolve() == Path(where["file"]):
+            return main
+        file = Path(where["file"])
+        if path.resolve() in file.parents:
+            raise GuideError(f"{path}: its model lies inside the guide's own folder; running it would run a stranger's code. Pass task=...")
+        return catalogue.from_file(file) if file.is_file() else None
+    try:
+        return importlib.import_module(where["module"])
+    except ImportError:
+        return None

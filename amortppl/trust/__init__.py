@@ -1,0 +1,1 @@
+"""No answer without its check."""

@@ -1,0 +1,1 @@
+"""What is believed: one generative model a file, as a user would write it."""
