@@ -15,7 +15,12 @@ from amortppl.errors import ModelError, quoted
 
 Call = Callable[[Callable[..., Any], Mapping[str, Any], int], dict[str, dict]]
 
-_CONTROL_FLOW = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+_CONTROL_FLOW = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
 _TRACEABLE = "use jnp.where or jax.lax.cond / scan on values, so that JAX can trace the model"
 
 
@@ -61,8 +66,7 @@ def abstract_sites(model: Callable[..., Any], arguments: Callable[[jax.Array], d
     try:
         jax.eval_shape(run, jr.key(0))
     except _CONTROL_FLOW as error:
-        culprits = _concrete_sites(model, arguments)
-        where = f"on the latent {quoted(culprits)}" if culprits else "on a latent or an input"
+        where = _culprits(model, arguments) or "on a latent or an input"
         line = str(error).splitlines()[0]
         raise ModelError(f"the model has Python control flow {where}: {line}. {_TRACEABLE[0].upper()}{_TRACEABLE[1:]}.") from error
     return found
@@ -102,27 +106,40 @@ def _family(fn: Any) -> str:
     return type(fn).__name__
 
 
-def _concrete_sites(model: Callable[..., Any], arguments: Callable[[jax.Array], dict[str, Any]]) -> list[str]:
-    """The latents whose value the model's Python needs: those that make tracing work once fixed."""
+def _culprits(model: Callable[..., Any], arguments: Callable[[jax.Array], dict[str, Any]]) -> str:
+    """The latents, or else the inputs, whose value the model's Python needs.
+
+    Runs the model on numbers with one of them at a time under `vmap`, where only what depends on
+    that one is abstract, and sees which runs fail.
+    """
     kwargs = arguments(jr.key(0))
     try:
         trace = handlers.trace(handlers.seed(model, jr.key(1))).get_trace(**kwargs)
     except Exception:
-        return []
-    culprits = []
-    for name, site in trace.items():
-        if site["type"] == "sample" and not site["is_observed"]:
-            fixed = handlers.substitute(model, data={name: site["value"]})
-            try:
-                jax.eval_shape(lambda key, fixed=fixed: _run_for_effect(fixed, key, kwargs), jr.key(1))
-            except _CONTROL_FLOW:
-                continue
-            culprits.append(name)
-    return culprits
+        return ""
+    latents = {n: s["value"] for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
 
+    def needed(name: str, value: Any, run: Callable[[Any], Any]) -> bool:
+        try:
+            jax.vmap(lambda v: run({name: v}) or 0)(jnp.asarray(value)[None])
+        except _CONTROL_FLOW:
+            return True
+        except Exception:
+            return False
+        return False
 
-def _run_for_effect(model: Callable[..., Any], key: jax.Array, kwargs: dict[str, Any]) -> None:
-    handlers.seed(model, key)(**kwargs)
+    def place(changed: dict[str, Any]) -> None:
+        handlers.seed(handlers.substitute(model, data=latents | changed), jr.key(1))(**kwargs)
+
+    def feed(changed: dict[str, Any]) -> None:
+        handlers.seed(handlers.substitute(model, data=latents), jr.key(1))(**(kwargs | changed))
+
+    culprits = [n for n, v in latents.items() if needed(n, v, place)]
+    if culprits:
+        return f"on the latent {quoted(culprits)}"
+    inputs = {n: v for n, v in kwargs.items() if isinstance(v, jax.Array)}
+    culprits = [n for n, v in inputs.items() if needed(n, v, feed)]
+    return f"on the input {quoted(culprits)}" if culprits else ""
 
 
 def row_axis(site: Site, other: Site, shape: str = "density_shape") -> int | None:
