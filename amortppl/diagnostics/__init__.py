@@ -1,0 +1,1 @@
+"""What to look at after inference: the report of a posterior."""
