@@ -1,0 +1,43 @@
+"""k-hat against cases whose answer is known."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from amortppl.trust.psis import check, verdict
+
+
+def test_a_perfect_guide():
+    log_q = np.random.default_rng(0).standard_normal((3, 500))
+    found = check(log_q - 7.0, log_q)
+    assert np.all(found.khat < 0.5)
+    np.testing.assert_allclose(found.sample_size, 500, rtol=1e-3)
+    np.testing.assert_allclose(np.logaddexp.reduce(found.log_weights, -1), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "low", "high"), [(2.0, -np.inf, 0.5), (0.4, 0.7, np.inf)])
+def test_wide_guides_pass_and_narrow_guides_fail(scale, low, high):
+    """q = N(0, scale^2) for p = N(0, 1): the ratio's tail index is 1 - scale^2 where scale < 1."""
+    draws = scale * np.random.default_rng(1).standard_normal((1, 4000))
+    khat = check(stats.norm.logpdf(draws), stats.norm.logpdf(draws, 0, scale)).khat[0]
+    assert low < khat < high
+
+
+def test_weights_mend_a_shifted_guide():
+    """Mean of p = N(0, 1) by 20,000 draws from N(0.5, 1.2^2): 5 standard errors are 0.05."""
+    draws = 0.5 + 1.2 * np.random.default_rng(2).standard_normal((1, 20_000))
+    found = check(stats.norm.logpdf(draws), stats.norm.logpdf(draws, 0.5, 1.2))
+    assert abs(np.sum(np.exp(found.log_weights) * draws)) < 0.05
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_a_degenerate_joint_never_looks_good(value):
+    log_q = np.random.default_rng(3).standard_normal((1, 500))
+    joint = np.full((1, 500), value)
+    assert not check(joint, log_q).khat[0] < 0.7
+    joint[0, 0] = 0.0
+    assert not check(joint, log_q).khat[0] < 0.7
+
+
+def test_verdicts():
+    assert [verdict(k).split(":")[0] for k in (0.1, 0.6, 0.9, np.inf, np.nan)] == ["good", "usable", "not reliable", "not checked", "not checked"]
