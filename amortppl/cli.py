@@ -1,0 +1,285 @@
+"""The command line. JAX and the models are imported inside the commands, so that help is quick."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from amortppl.errors import DataError, GuideError, ModelError, TrainingError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from amortppl.task import Task
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Amortized guides for probabilistic programs: train once, then any dataset has a checked posterior.",
+)
+
+GuidePath = Annotated[Path, typer.Argument(help="A guide's folder.")]
+DataPath = Annotated[Path, typer.Argument(help="The dataset, CSV or Parquet.")]
+ColumnsOption = Annotated[
+    list[str], typer.Option(help="Columns of an argument, as x=age,bmi; once for each argument.", default_factory=list)
+]
+Draws = Annotated[int, typer.Option(min=1, help="Independent draws.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+
+
+@app.command()
+def models() -> None:
+    """List the models that come with the package."""
+    _list("models")
+
+
+@app.command()
+def methods() -> None:
+    """List the methods that can be trained."""
+    _list("inference")
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="A model's name, or path/to/file.py[:name].")],
+    out: Annotated[Path, typer.Option(help="Folder for the guide.")],
+    method: Annotated[str, typer.Option(help="A method's name, or a path to a file.")] = "parametric",
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates to make.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.0, help="Instead, minutes to train for.")] = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was cut short.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a guide across datasets simulated from a model.
+
+    While it runs, the run is kept in OUT.checkpoint, from which --resume continues it.
+    """
+    kept = out.with_name(f"{out.name}.checkpoint")
+    with _plainly():
+        _free_for_guide(out)
+        if kept.exists() and not resume:
+            raise TrainingError(f"{kept} keeps an unfinished run: continue it with --resume, or delete that file")
+        task = _task(model)
+        from amortppl.train import train as run
+
+        length = {"steps": steps, "minutes": minutes, "seed": seed, "progress": not quiet}
+        try:
+            guide = run(task, method, checkpoint=kept, resume=kept if resume else None, **length)
+        except KeyboardInterrupt:
+            typer.echo(
+                f"Stopped. {'--resume continues the run' if kept.exists() else 'Nothing was kept yet'}.", err=True
+            )
+            raise typer.Exit(130) from None
+        with _writing(out):
+            guide.save(out)
+        kept.unlink(missing_ok=True)
+    if not quiet:
+        record = guide.record
+        loss = f", held-out loss {record.held_out[-1]:.3f}" if record.held_out else ""
+        typer.echo(f"guide: {out} ({record.steps} updates in {record.seconds:.0f} s{loss})")
+
+
+@app.command()
+def infer(
+    guide: GuidePath,
+    data: DataPath,
+    out: Annotated[Path, typer.Option(help="NetCDF file for the posterior.")],
+    columns: ColumnsOption,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+    report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
+) -> None:
+    """Posterior of a dataset, with its check."""
+    with _plainly():
+        named = _columns(columns)
+        for place in filter(None, (out, report)):
+            _writable(place)
+        frame = _frame(data)
+        from amortppl.diagnostics.netcdf import write_tree
+        from amortppl.storage import load
+        from amortppl.trust.psis import verdict
+
+        tree = load(guide).infer(frame, draws=draws, seed=seed, columns=named)
+        with _writing(out):
+            write_tree(tree, out)
+        if report is not None:
+            _report(tree, report)
+        khat = float(tree["sample_stats"]["khat"])
+    typer.echo(f"k-hat {khat:.2f}: {verdict(khat)}")
+    typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
+
+
+@app.command()
+def predict(
+    guide: GuidePath,
+    data: DataPath,
+    at: Annotated[str, typer.Option(help="The new inputs, CSV or Parquet; a number of rows for a model without any.")],
+    out: Annotated[Path, typer.Option(help="NetCDF file for the predictions.")],
+    columns: ColumnsOption,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Posterior predictive draws at new inputs."""
+    with _plainly():
+        named = _columns(columns)
+        _writable(out)
+        frame, new = _frame(data), int(at) if at.isdigit() and not Path(at).exists() else _frame(Path(at))
+        from amortppl.diagnostics.netcdf import write_tree
+        from amortppl.storage import load
+
+        tree = load(guide).predict(frame, at=new, draws=draws, seed=seed, columns=named)
+        with _writing(out):
+            write_tree(tree, out)
+    typer.echo(f"predictions: {out}")
+
+
+@app.command()
+def report(
+    posterior: Annotated[Path, typer.Argument(help="A posterior that `infer` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file; by default beside the posterior.")] = None,
+) -> None:
+    """Report of a posterior, as one HTML page."""
+    place = out or posterior.with_suffix(".html")
+    with _plainly():
+        _writable(place)
+        from amortppl.diagnostics.netcdf import read_tree
+
+        _report(read_tree(posterior), place)
+    typer.echo(f"report: {place}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("demo"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates to make, instead of about a minute.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.0, help="Minutes to train for.")] = 1.0,
+    quiet: Quiet = False,
+) -> None:
+    """Train on simulations, infer from real data, compare with NUTS: under three minutes."""
+    with _plainly():
+        _writable(out / "report.html")
+        from amortppl.demo import run
+
+        run(out, steps=steps, minutes=minutes, quiet=quiet)
+
+
+def _list(kind: str) -> None:
+    from amortppl import catalogue
+
+    names = catalogue.names(kind)
+    wide = max(map(len, names), default=0) + 2
+    with _plainly():
+        for name in names:
+            typer.echo(f"{name:<{wide}}{catalogue.describe(catalogue.module(kind, name))}")
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Errors a user can mend as one message and exit status 1; warnings as a line each."""
+    with warnings.catch_warnings():
+        for quiet in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning):
+            warnings.simplefilter("ignore", quiet)
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _warn
+        try:
+            yield
+        except (ModelError, DataError, TrainingError, GuideError, LookupError, OSError, ImportError) as error:
+            typer.secho(f"Error: {_message(error)}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(1) from error
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    typer.secho(f"Warning: {' '.join(str(message).split())}", fg=typer.colors.YELLOW, err=True)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def _task(model: str) -> "Task":
+    """The task of a model; what a user's file raises when it runs is told in one line."""
+    from amortppl import catalogue
+
+    try:
+        return catalogue.model(model)
+    except (ModelError, DataError, LookupError, OSError, ImportError):
+        raise
+    except Exception as error:
+        raise ModelError(f"{model}: reading it raised {type(error).__name__}: {error}") from error
+
+
+def _columns(given: list[str]) -> dict[str, str | list[str]]:
+    """`["x=age,bmi", "y=target"]` -> columns by argument."""
+    named: dict[str, str | list[str]] = {}
+    for text in given:
+        argument, equals, names = text.partition("=")
+        picked = [n.strip() for n in names.split(",") if n.strip()]
+        if not equals or not argument.strip() or not picked:
+            raise DataError(f"--columns: expected ARGUMENT=COLUMN,COLUMN like x=age,bmi, got {text!r}")
+        named[argument.strip()] = picked
+    return named
+
+
+def _frame(path: Path) -> "pd.DataFrame":
+    """A CSV or Parquet file as a DataFrame."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise DataError(f"{path}: expected a CSV or Parquet file, found {'a folder' if path.is_dir() else 'nothing'}")
+    parquet = path.suffix.lower() in (".parquet", ".pq")
+    try:
+        return (
+            pd.read_parquet(path) if parquet else pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+        )
+    except (ValueError, OSError) as error:
+        kind = "Parquet" if parquet else "CSV"
+        raise DataError(f"{path}: cannot be read as {kind} ({' '.join(str(error).split())})") from error
+
+
+def _writable(path: Path) -> None:
+    """Finds out now, before any work, whether a file can be put at a path; leaves nothing behind.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a name for a file, this is a folder")
+    with _writing(path):
+        existing = next(p for p in path.absolute().parents if p.exists())
+        with TemporaryFile(dir=existing):
+            pass
+
+
+def _free_for_guide(path: Path) -> None:
+    """Finds out now whether a guide can be saved at a path: a new folder, an empty one, or an older guide's."""
+    if path.exists() and not (path / "guide.json").exists() and (path.is_file() or any(path.iterdir())):
+        raise GuideError(f"{path} exists and is not a guide; name another folder")
+    _writable(path / "guide.json")
+    _writable(path.with_name(f"{path.name}.checkpoint"))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Names the path that was meant in whatever goes wrong while writing it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _report(tree: Any, path: Path) -> None:
+    from amortppl.diagnostics.report import write_report
+
+    try:
+        with _writing(path):
+            write_report(tree, path)
+    except ValueError as error:
+        raise DataError(str(error)) from error
