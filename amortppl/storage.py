@@ -14,6 +14,7 @@ from dataclasses import asdict, fields
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -56,7 +57,8 @@ def save(guide: "Guide", path: str | Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not (path / "guide.json").exists() and (path.is_file() or any(path.iterdir())):
         raise GuideError(f"save: {path} exists and is not a guide; name another folder")
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")  # not mkdtemp, whose folders only their owner may read
+    temporary.mkdir()
     try:
         rows = guide.task.input_rows(jr.key(guide.seed), STORED_ROWS)
         arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
