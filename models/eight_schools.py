@@ -20,7 +20,7 @@ DATA = {
 TASK = {
     "inputs": {"sigma": DATA["sigma"]},
     "rows": None,
-    "dims": {"sigma": ["school"]},
+    "dims": {"sigma": ["school"], "effect": ["school"]},
     "coords": {"school": list("ABCDEFGH")},
 }
 

@@ -1,0 +1,39 @@
+"""Every model of the package, simulated once."""
+
+from functools import cache
+from types import ModuleType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import pytest
+
+from amortppl import catalogue
+from amortppl.task import Draw, Task
+
+ROWS = 12
+
+
+class Member(NamedTuple):
+    """A model's file, its task, and one dataset simulated from it (a block has one row)."""
+
+    name: str
+    file: ModuleType
+    task: Task
+    draw: Draw
+    mask: jax.Array
+
+
+@cache
+def member(name: str) -> Member:
+    task = catalogue.model(name)
+    rows = 1 if task.block else ROWS
+    draw = jax.jit(task.simulate, static_argnums=1)(jr.key(7), rows)
+    return Member(name, catalogue.module("models", name), task, draw, jnp.ones(rows, bool))
+
+
+@pytest.fixture(params=catalogue.names("models"))
+def each(request: pytest.FixtureRequest) -> Member:
+    """Each model in turn."""
+    return member(request.param)

@@ -1,0 +1,125 @@
+"""Laws that every model in models/ must pass; a new file is found and tested without being named here."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from numpyro.infer.util import log_density
+
+from amortppl import catalogue
+from amortppl.task import Batch, Task
+
+
+def test_there_are_models():
+    assert len(catalogue.names("models")) >= 9
+
+
+def test_file_says_what_it_is(each):
+    assert catalogue.describe(each.file).endswith(".")
+    assert each.file.model.__doc__
+
+
+def test_simulates_under_jit_and_vmap(each):
+    keys = jr.split(jr.key(1), 64)
+    one = jax.jit(each.task.simulate, static_argnums=1)(keys[0], len(each.mask))
+    many = jax.jit(jax.vmap(lambda key: each.task.simulate(key, len(each.mask))))(keys)
+    assert jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, each.draw)
+    for batched, single in zip(jax.tree.leaves(many), jax.tree.leaves(one), strict=True):
+        assert np.isfinite(batched).all()
+        assert batched.shape == (64, *single.shape)
+        np.testing.assert_allclose(batched[0], single, rtol=1e-5, atol=1e-6)
+        assert np.ptp(np.asarray(batched, np.float64), axis=0).max() > 0 or _constant(each, single)
+
+
+def _constant(each, values) -> bool:
+    """Whether these are an input that the task holds fixed."""
+    return any(np.array_equal(values, each.draw.data[name]) for name in each.task.inputs)
+
+
+def test_log_joint_is_numpyros_plus_log_jacobian(each):
+    """The Jacobian is the determinant of the derivative of `constrain`, taken by autodiff."""
+    task, (vector, data) = each.task, each.draw
+    value = jax.jit(task.log_joint)(vector, Batch(data, each.mask))
+
+    def latents(at):
+        sites = task.constrain(at, data)
+        return jnp.concatenate([jnp.ravel(sites[name]) for name in task.latents.names])
+
+    @jax.jit
+    def reference(at):
+        sites = {name: task.constrain(at, data)[name] for name in task.latents.names}
+        given = {name: values[0] if task.block else values for name, values in data.items()}
+        given |= {task.count: len(each.mask)} if task.count else {}
+        return log_density(each.file.model, (), given, sites)[0] + jnp.linalg.slogdet(jax.jacobian(latents)(at))[1]
+
+    np.testing.assert_allclose(value, reference(vector), rtol=1e-5, atol=1e-4)
+
+
+def test_gradient_is_finite_and_that_of_the_function(each):
+    """Against central differences along three directions, in units of the gradient's length.
+
+    The step 1e-3 in float32 leaves an error of about 1e-7 |log joint| / 1e-3.
+    """
+    joint = jax.jit(lambda at: each.task.log_joint(at, Batch(each.draw.data, each.mask)))
+    vector = each.draw.latents
+    gradient = jax.jit(jax.grad(joint))(vector)
+    assert np.isfinite(gradient).all()
+    noise = 1e-3 * max(1.0, abs(float(joint(vector))))
+    for key in jr.split(jr.key(3), 3):
+        direction = jr.normal(key, vector.shape)
+        direction = direction / jnp.linalg.norm(direction)
+        ahead, behind = (float(joint(vector + s * 1e-3 * direction)) for s in (1, -1))
+        slope = float(gradient @ direction)
+        assert abs((ahead - behind) / 2e-3 - slope) < noise + 0.01 * float(jnp.linalg.norm(gradient))
+
+
+def test_constrain_and_back(each):
+    task, (vector, data) = each.task, each.draw
+    sites = jax.jit(task.constrain)(vector, data)
+    assert {name: sites[name].shape for name in task.latents.names} == task.latents.shapes
+    back = jax.jit(task.unconstrain)({name: sites[name] for name in task.latents.names}, data)
+    np.testing.assert_allclose(back, vector, rtol=1e-4, atol=1e-4)
+
+
+def test_traced_once(each):
+    """Fresh draws, datasets and masks of a known shape run the Python code of the model no more."""
+    runs = []
+
+    def counted(*args, **kwargs):
+        runs.append(1)
+        return each.file.model(*args, **kwargs)
+
+    counted.__signature__ = inspect.signature(each.file.model)
+    task = Task(counted, **each.file.TASK)
+    simulate, joint = jax.jit(task.simulate, static_argnums=1), jax.jit(task.log_joint)
+
+    def runs_for(seed: int) -> int:
+        before, rows = len(runs), len(each.mask)
+        draw = simulate(jr.key(seed), rows)
+        joint(draw.latents, Batch(draw.data, jnp.arange(rows) <= seed))
+        return len(runs) - before
+
+    assert [runs_for(seed) for seed in range(3)] == [2, 0, 0]  # at first one run to simulate and one to score
+
+
+def test_order_of_rows_changes_nothing(each):
+    if each.task.block:
+        pytest.skip("entries of a block are not exchangeable")
+    order = jr.permutation(jr.key(2), len(each.mask))
+    mask = jnp.arange(len(each.mask)) % 3 > 0
+    permuted = {name: values[order] for name, values in each.draw.data.items()}
+    densities = jax.jit(each.task.log_densities)
+    (prior, rows), (prior_permuted, rows_permuted) = (
+        densities(each.draw.latents, d) for d in (each.draw.data, permuted)
+    )
+    np.testing.assert_allclose(prior_permuted, prior, rtol=1e-6)
+    np.testing.assert_allclose(rows_permuted, rows[order], rtol=1e-5, atol=1e-5)
+    joint = jax.jit(each.task.log_joint)
+    was, now = (
+        joint(each.draw.latents, Batch(each.draw.data, mask)),
+        joint(each.draw.latents, Batch(permuted, mask[order])),
+    )
+    np.testing.assert_allclose(now, was, rtol=1e-5, atol=1e-4)
