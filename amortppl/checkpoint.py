@@ -34,7 +34,7 @@ def write(path: str | Path, content: bytes) -> None:
 def pack(tree: Any, about: dict[str, Any]) -> bytes:
     """A PyTree's arrays by path, with JSON beside them, as safetensors."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    arrays = {jax.tree_util.keystr(path): np.ascontiguousarray(leaf) for path, leaf in leaves}
+    arrays = {jax.tree_util.keystr(path): np.asarray(leaf, order="C") for path, leaf in leaves}
     return save(arrays, metadata={"about": json.dumps(about)})
 
 
