@@ -49,7 +49,7 @@ def _one(tree: xr.DataTree) -> list[str]:
     latents = summaries(tree["posterior"].dataset)
     reference = summaries(tree["reference_posterior"].dataset) if "reference_posterior" in tree.children else []
     return [
-        verdict_box(statistic(tree, "khat"), statistic(tree, "source", "amortized"), told(tree, "warnings", [])),
+        verdict_box(statistic(tree, "khat", None), statistic(tree, "source", "amortized"), told(tree, "warnings", [])),
         overview(tree),
         posteriors(latents, reference),
         comparison(tree, latents, reference),

@@ -24,9 +24,10 @@ EXPLAINED = (
 )
 
 
-def verdict_box(khat: float, made: str, notes: list[str]) -> str:
+def verdict_box(khat: float | None, made: str, notes: list[str]) -> str:
     """The verdict on one posterior in plain words, and the warnings."""
-    said = verdict(khat)
+    said = "not checked: there is no k-hat here" if khat is None else verdict(khat)
+    khat = np.nan if khat is None else khat
     level = next(colour for kind, colour in LEVELS.items() if said.startswith(kind))
     headline = said[0].upper() + said[1:] + (f" (k-hat {khat:.2f})" if np.isfinite(khat) else "")
     if made == "nuts" and not np.isfinite(khat):
