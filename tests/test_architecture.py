@@ -1,0 +1,100 @@
+"""Imports run one way, and `import amortppl` costs next to nothing."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ["torch", "pyro", "torchax", "blackjax", "jax", "numpyro", "matplotlib", "pyarrow", "arviz", "sklearn", "pandas"]
+"""What `import amortppl` alone must not import."""
+
+LATE = ["torch", "pyro", "torchax", "blackjax", "matplotlib", "arviz", "arviz_plots", "arviz_stats", "sklearn", "typer"]
+"""What making a task must not import."""
+
+ALLOWED = {"numpyro", "jax", "numpy", "math", "functools", "collections", "typing"}
+"""What a model may import: NumPyro and what a NumPyro model is written with."""
+
+
+def imported(path):
+    """Top-level names that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            yield node.module
+
+
+def files(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files("models"), ids=lambda p: p.stem)
+def test_models_know_numpyro_only(path):
+    assert {n.split(".")[0] for n in imported(path)} <= ALLOWED
+
+
+@pytest.mark.parametrize("path", files("inference"), ids=lambda p: p.stem)
+def test_methods_know_the_engine_and_neither_models_nor_each_other(path):
+    for name in imported(path):
+        assert name.split(".")[0] not in ("models", "inference", "examples", "tests")
+        assert not name.startswith(("amortppl.models", "amortppl.inference"))
+
+
+@pytest.mark.parametrize("path", files("amortppl"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_engine_knows_neither_models_nor_methods(path):
+    for name in imported(path):
+        assert name.split(".")[0] not in ("models", "inference", "examples", "tests")
+        assert not name.startswith(("amortppl.models", "amortppl.inference"))
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_import_is_light():
+    assert run(f"import amortppl, sys; print(*[m for m in {HEAVY} if m in sys.modules])") == []
+
+
+def test_import_is_fast():
+    begin = time.monotonic()
+    run("import amortppl")
+    assert time.monotonic() - begin < 2
+
+
+def test_a_task_imports_no_more_than_it_needs():
+    code = f"""
+import sys, amortppl as ap, numpyro, numpyro.distributions as dist
+def model(rows, y=None):
+    mu = numpyro.sample("mu", dist.Normal(0, 1))
+    with numpyro.plate("obs", rows): numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+ap.Task(model)
+print(*[m for m in {LATE} if m in sys.modules])
+"""
+    assert run(code) == []
+
+
+def test_public_names_are_not_hidden_by_submodules():
+    code = """
+import amortppl.train, amortppl.method, amortppl.catalogue, amortppl as ap
+print(*[type(getattr(ap, n)).__name__ for n in ap.__all__])
+"""
+    assert "module" not in run(code)
+
+
+def test_every_module_says_what_it_is():
+    for path in [*files("amortppl"), *files("models"), *files("inference")]:
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_packages_are_all_listed():
+    """The list of packages is explicit, so a new folder must be added to it."""
+    import tomllib
+
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "amortppl").rglob("__init__.py")}
+    assert listed == found | {"amortppl.models", "amortppl.inference"}
