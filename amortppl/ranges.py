@@ -51,7 +51,7 @@ class Ranges:
             far = np.any((flat < low - width) | (flat > high + width), 0)
             labels = entries(name, values.shape[1:])
             said += [
-                f"{labels[i]} spans [{flat[:, i].min():.4g}, {flat[:, i].max():.4g}]: {100 * share[i]:.2g}% of its rows lie "
+                f"{labels[i]} spans [{flat[:, i].min():.4g}, {flat[:, i].max():.4g}]: {100 * share[i]:.3g}% of its rows lie "
                 f"outside the range trained on, [{low[i]:.4g}, {high[i]:.4g}]"
                 for i in np.nonzero((share > 0.01) | far)[0]
             ]
