@@ -36,11 +36,11 @@ def density(draws: np.ndarray, reference: np.ndarray | None = None) -> str:
 
 
 def losses(training: Sequence[float], held_out: Sequence[float], steps: int) -> str:
-    """Losses over the updates; the first, steep twentieth may leave the frame."""
+    """Losses over the updates; the first, steep tenth may leave the frame."""
     figure, axes = _axes(WIDE, "updates", "loss")
     for values, color, label in ((training, SOFT, "training tasks"), (held_out, DATA, "held-out tasks")):
         axes.plot(steps * np.arange(1, len(values) + 1) / len(values), values, color=color, linewidth=1.4, label=label)
-    tail = [v for values in (training, held_out) for v in values[len(values) // 20 :] if np.isfinite(v)]
+    tail = [v for values in (training, held_out) for v in values[len(values) // 10 :] if np.isfinite(v)]
     if tail and np.ptp(tail) > 0:
         axes.set_ylim(min(tail) - 0.05 * np.ptp(tail), max(tail) + 0.05 * np.ptp(tail))
     axes.legend(frameon=False, fontsize=10)

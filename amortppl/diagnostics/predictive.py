@@ -52,14 +52,14 @@ def _check(name: str, observed: np.ndarray, predicted: np.ndarray) -> list[str]:
         return []
     draw, kind = _kind(observed, predicted)
     rows = _statistics(observed, predicted)
-    outside = [s[0] for s in rows if s[-1] == "outside"]
+    outside = [s[0] for s in rows if s[1] == "outside"]
     said = f"Outside the predicted {SHARE} interval: {', '.join(outside)}." if outside else "All statistics lie inside."
     alt = f"{kind} of {name} in the data and as predicted. {said}"
     shown = "medians and intervals for predictions" if draw is figures.predictive_bars else "over predicted datasets"
-    head = ["statistic", "data", f"predicted {SHARE} from", "to", "verdict"]
+    head = ["statistic", "data are", "data", f"predicted {SHARE} from", "to"]
     return [
         page.figure(draw(observed, predicted, name), alt, f"{kind} of {name}: the data, {shown}. {said}", wide=True),
-        page.table(f"Statistics of {name}, data and prediction", head, rows, words=[4]),
+        page.table(f"Statistics of {name}, data and prediction", head, rows, words=[1]),
     ]
 
 
@@ -80,5 +80,5 @@ def _statistics(observed: np.ndarray, predicted: np.ndarray) -> list[list[str]]:
         here, (low, high) = float(of(observed)), np.quantile(of(predicted, axis=1), TAILS)
         scale = float(high - low) or None
         said = "inside" if low <= here <= high else "outside"
-        rows.append([name, *(number(v, scale) for v in (here, low, high)), said])
+        rows.append([name, said, *(number(v, scale) for v in (here, low, high))])
     return rows
