@@ -5,12 +5,13 @@ written in, and its sites are checked against the fingerprint.
 """
 
 import importlib
+import importlib.util
 import inspect
 import json
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 
 from amortppl import catalogue
 from amortppl.checkpoint import pack, unpack, write
-from amortppl.errors import GuideError
+from amortppl.errors import GuideError, ModelError
 from amortppl.ranges import Ranges
 from amortppl.task import Task
 
@@ -141,7 +142,7 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
     if about.get("format", 0) > FORMAT:
         raise GuideError(f"{path}: written by amortppl {about.get('amortppl')} in a newer format ({about['format']} > {FORMAT}); upgrade amortppl")
     try:
-        spec = _spec(about["method"])
+        spec = _spec(path, about["method"])
         found = task or _task(path, about)
         if found.fingerprint != about["task"]["fingerprint"]:
             raise GuideError(
@@ -153,29 +154,40 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         dynamic, static = eqx.partition(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
         rows = {n: jax.ShapeDtypeStruct((STORED_ROWS, *s[1:]), d) for n, (s, d) in about["inputs"].items()}
         arrays, _ = unpack(path / "weights.safetensors", {"method": dynamic, "inputs": rows})
-    except (KeyError, ValueError, OSError) as error:
+        record = Record(**{f.name: certificate["training"][f.name] for f in fields(Record)})
+        ranges = Ranges(*(certificate["ranges"][n] for n in ("rows", "low", "high")))
+        ranges = replace(ranges, rows=tuple(ranges.rows))
+        return Guide(eqx.combine(arrays["method"], static), spec, record, about["seed"], ranges)
+    except ModelError as error:
+        raise GuideError(f"{path}: its model cannot be read as it was ({error}); pass the task: load(path, task=...)") from error
+    except (KeyError, ValueError, OSError, TypeError) as error:
         raise GuideError(f"{path}: not a complete guide ({error}); was the copy cut short? Copy or train it again") from error
-    record = Record(**{f.name: certificate["training"][f.name] for f in fields(Record)})
-    ranges = certificate["ranges"]
-    return Guide(eqx.combine(arrays["method"], static), spec, record, about["seed"], Ranges(tuple(ranges["rows"]), ranges["low"], ranges["high"]))
 
 
 def _json(path: Path, name: str) -> dict[str, Any]:
     if not path.is_dir():
         raise GuideError(f"{path}: expected a guide's folder, found {'a file' if path.exists() else 'nothing'}")
     try:
-        return json.loads((path / name).read_text())
+        found = json.loads((path / name).read_text())
     except FileNotFoundError as error:
         raise GuideError(f"{path}: {name} is missing; a guide is a folder of guide.json, weights.safetensors and certificate.json") from error
     except json.JSONDecodeError as error:
         raise GuideError(f"{path}/{name}: cut short or damaged ({error}); copy or train it again") from error
+    if not isinstance(found, dict):
+        raise GuideError(f"{path}/{name}: expected a JSON object, found {type(found).__name__}; copy or train it again")
+    return found
 
 
-def _spec(about: dict[str, Any]) -> Any:
+def _spec(path: Path, about: dict[str, Any]) -> Any:
     where = about["module"]
-    module = catalogue.from_file(about["file"]) if where.startswith("amortppl_user_") else importlib.import_module(where)
+    module = _from_file(path, about["file"]) if where.startswith("amortppl_user_") else _by_name(path, where)
+    if module is None:
+        raise GuideError(f"{path}: its method was written in {about['file'] or where} and is not found there")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in about["options"].items()}
-    return module.METHOD(**options)
+    try:
+        return module.METHOD(**options)
+    except TypeError as error:
+        raise GuideError(f"{path}: its method's options are not those of {where} here ({error})") from error
 
 
 def _task(path: Path, about: dict[str, Any]) -> Task:
@@ -205,11 +217,28 @@ def _module(path: Path, where: dict[str, str]) -> Any:
     if where["module"] == "__main__" or where["module"].startswith("amortppl_user_"):
         if main is not None and getattr(main, "__file__", None) and Path(main.__file__).resolve() == Path(where["file"]):
             return main
-        file = Path(where["file"])
-        if path.resolve() in file.parents:
-            raise GuideError(f"{path}: its model lies inside the guide's own folder; running it would run a stranger's code. Pass task=...")
-        return catalogue.from_file(file) if file.is_file() else None
+        return _from_file(path, where["file"])
+    return _by_name(path, where["module"])
+
+
+def _from_file(path: Path, file: str) -> Any:
+    _refuse_own(path, Path(file))
+    return catalogue.from_file(file) if Path(file).is_file() else None
+
+
+def _by_name(path: Path, name: str) -> Any:
+    top, *rest = name.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is not None:
+        places = [Path(p, *rest) for p in spec.submodule_search_locations or []]
+        for place in [*places, *([Path(spec.origin)] if spec.origin else [])]:
+            _refuse_own(path, place)
     try:
-        return importlib.import_module(where["module"])
+        return importlib.import_module(name)
     except ImportError:
         return None
+
+
+def _refuse_own(path: Path, file: Path) -> None:
+    if path.resolve() in file.resolve().parents:
+        raise GuideError(f"{path}: its code lies inside the guide's own folder; running it would run a stranger's code. Pass task=...")

@@ -81,17 +81,20 @@ def test_damage_is_named(copy, name, damage):
     assert str(copy) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["guide.json", "certificate.json"])
 @pytest.mark.parametrize("content", ["[]", "{}", '"guide"', "null"])
-def test_json_of_another_kind_is_refused(copy, content):
-    (copy / "guide.json").write_text(content)
+def test_json_of_another_kind_is_refused(copy, name, content):
+    (copy / name).write_text(content)
     with pytest.raises(GuideError):
         ap.load(copy)
 
 
-def test_weights_of_another_guide_are_refused(copy, mean_guide, tmp_path):
+def test_weights_of_another_guide_are_refused(copy, mean_guide, line_task, tmp_path):
     other = mean_guide.save(tmp_path / "mean")
     shutil.copy(other / "weights.safetensors", copy / "weights.safetensors")
     with pytest.raises(GuideError, match="another structure"):
+        ap.load(copy, task=line_task)
+    with pytest.raises(GuideError, match="not a complete guide"):
         ap.load(copy)
 
 
@@ -105,7 +108,7 @@ def test_an_unknown_option_is_refused(copy):
     about = json.loads((copy / "guide.json").read_text())
     about["method"]["options"]["wdith"] = 3
     edit(copy, "guide.json", method=about["method"])
-    with pytest.raises(GuideError):
+    with pytest.raises(GuideError, match="wdith"):
         ap.load(copy)
 
 
@@ -124,6 +127,18 @@ def test_loading_runs_no_code_of_the_folder(copy, part):
     edit(copy, "guide.json", **{part: about[part] | {"module": "amortppl_user_payload", "file": str(copy / "payload.py")}})
     with pytest.raises(GuideError, match="own folder"):
         ap.load(copy)
+
+
+def test_importing_runs_no_code_of_the_folder(copy, monkeypatch):
+    """Neither from inside the folder nor as a package beside the reader."""
+    (copy / "payload.py").write_text("raise SystemExit('ran')\n")
+    about = json.loads((copy / "guide.json").read_text())
+    for place, module in ((copy, "payload"), (copy.parent, f"{copy.name}.payload")):
+        edit(copy, "guide.json", method=about["method"] | {"module": module})
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(place)
+            with pytest.raises(GuideError, match="own folder"):
+                ap.load(copy)
 
 
 def test_saving_replaces_a_guide(mean_guide, line_guide, tmp_path):
