@@ -13,7 +13,7 @@ import jax.random as jr
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl import catalogue
@@ -173,7 +173,7 @@ class Trainer:
         """Spreads tasks over the devices, when there are several."""
         if len(self.devices) == 1:
             return episodes
-        mesh = jax.make_mesh((len(self.devices),), ("tasks",), devices=self.devices)
+        mesh = Mesh(np.array(self.devices), ("tasks",))
         return jax.lax.with_sharding_constraint(episodes, NamedSharding(mesh, PartitionSpec("tasks")))
 
 
