@@ -68,7 +68,7 @@ def train(
         task = _task(model)
         from amortppl.train import train as run
 
-        length = {"steps": steps, "minutes": minutes, "seed": seed, "progress": not quiet}
+        length: dict[str, Any] = {"steps": steps, "minutes": minutes, "seed": seed, "progress": not quiet}
         try:
             guide = run(task, method, checkpoint=kept, resume=kept if resume else None, **length)
         except KeyboardInterrupt:
@@ -102,6 +102,7 @@ def infer(
             _writable(place)
         frame = _frame(data)
         from amortppl.diagnostics.netcdf import write_tree
+        from amortppl.diagnostics.summary import statistic
         from amortppl.storage import load
         from amortppl.trust.psis import verdict
 
@@ -110,7 +111,7 @@ def infer(
             write_tree(tree, out)
         if report is not None:
             _report(tree, report)
-        khat = float(tree["sample_stats"]["khat"])
+        khat = statistic(tree, "khat")
     typer.echo(f"k-hat {khat:.2f}: {verdict(khat)}")
     typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
 

@@ -21,7 +21,7 @@ from rich.table import Table
 import amortppl as ap
 from amortppl.diagnostics.netcdf import write_tree
 from amortppl.diagnostics.report import write_report
-from amortppl.diagnostics.summary import summaries
+from amortppl.diagnostics.summary import statistic, summaries
 from amortppl.trust.psis import verdict
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def load_data() -> tuple["pd.DataFrame", dict[str, list[str] | str]]:
         raise ImportError(
             "demo: the data come with scikit-learn, which is not installed: pip install scikit-learn"
         ) from error
-    frame = load_diabetes(as_frame=True, scaled=False).frame
+    bunch: Any = load_diabetes(as_frame=True, scaled=False)
+    frame = bunch.frame
     columns = [str(c) for c in frame.columns if c != "target"]
     return (frame - frame.mean()) / frame.std(), {"x": columns, "y": "target"}
 
@@ -97,7 +98,7 @@ def run(
     frame, columns = load_data()
     console.print(f"Diabetes data: {len(frame)} patients, {len(columns['x'])} covariates, standardised.")
     console.print("[bold]1. Training[/bold] a guide on datasets simulated from the model; no real outcome is seen.")
-    length = {"steps": steps} if steps is not None else {"minutes": minutes}
+    length: dict[str, Any] = {"steps": steps} if steps is not None else {"minutes": minutes}
     guide = ap.train(task(frame, columns), seed=seed, progress=not quiet, **length)
     console.print("[bold]2. Inference[/bold] from the real data by the guide.")
     guide.infer(frame, draws=4 * samples, columns=columns)
@@ -107,7 +108,7 @@ def run(
     reference.attrs |= {"method": "NUTS", "seconds": slow, "guide_seconds": fast}
     tree["reference_posterior"] = xr.DataTree(reference)
     posterior, report = write_tree(tree, out / "posterior.nc"), write_report(tree, out / "report.html")
-    khat, learned, difference = float(tree["sample_stats"]["khat"]), guide.record.seconds, _show(console, tree)
+    khat, learned, difference = statistic(tree, "khat"), guide.record.seconds, _show(console, tree)
     console.print(f"guide: {1000 * fast:.0f} ms, after {learned:.0f} s of training that serve every further dataset")
     console.print(f"NUTS:  {slow:.1f} s, for this dataset alone")
     console.print(f"k-hat: {khat:.2f}, {verdict(khat)}")

@@ -107,7 +107,7 @@ def _some(predicted: np.ndarray) -> np.ndarray:
 
 
 def _kde(draws: np.ndarray, points: int = 220) -> tuple[np.ndarray, np.ndarray]:
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     draws = np.asarray(draws, np.float64).ravel()
     if np.ptp(draws) <= 1e-9 * max(1.0, float(np.abs(draws).max())):

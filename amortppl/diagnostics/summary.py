@@ -1,7 +1,7 @@
 """Draws -> numbers: one summary for each entry of each latent."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ class Summary(NamedTuple):
     draws: np.ndarray
 
 
-def labelled(dataset: xr.Dataset, skip: set[str]) -> Iterator[tuple[str, np.ndarray]]:
+def labelled(dataset: xr.Dataset, skip: set[Hashable]) -> Iterator[tuple[str, np.ndarray]]:
     """Every entry of every variable with its label; the dimensions `skip` stay in the values."""
     from arviz_base import xarray_sel_iter
     from arviz_base.labels import BaseLabeller
