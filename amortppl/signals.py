@@ -68,50 +68,54 @@ def cholesky_of(values: Float[Array, " P"], vectors: Float[Array, "P P"]) -> Flo
     return (upper * jnp.sign(jnp.diag(upper))[:, None]).T
 
 
+STEP_SIZES = (4.0, 2.0, 1.0, 0.5, 0.2, 0.05, 0.01)
+"""Tried at once along each Newton direction: above 1 for scale parameters that start too small,
+where exponential curvature makes Newton steps too short; below 1 where it makes them too long."""
+
+
 def climb(
     f: LogDensity, start: Float[Array, " P"], stand_in: LogDensity | None, iterations: int, bound: float = 3.0
 ) -> Frame:
     """Damped Newton ascent of a log density, in coordinates where the prior has unit scale.
 
     Eigenvalues of the curvature are taken in absolute value (saddle-free), each step is bounded in
-    length, and a step that does not climb is tried again at a quarter of its length.
+    length, and the best of a few multiples of it is taken, or none; then much shorter ones are tried.
 
     Args:
         f: log density.
         start: where to begin.
         stand_in: gives the curvature at a point; None for that of f itself.
-        iterations: how many points are tried, the start included.
+        iterations: the most Newton steps; fewer when the gain expected of the next is small.
         bound: the longest step, in prior standard deviations.
 
     Returns:
-        The frame of the highest point reached and its curvature.
+        The frame of the highest point reached and the curvature at the last step.
     """
+    sizes = jnp.array(STEP_SIZES)
 
-    def gradient(at: Array) -> tuple[Array, tuple[Array, Array]]:
-        height, slope = jax.value_and_grad(f)(at)
-        return slope, (height, slope)
-
-    def look(at: Array) -> tuple[Array, Array, Array]:
+    def look(at: Array) -> tuple[Array, Array]:
         if stand_in is not None:
-            return *jax.value_and_grad(f)(at), stand_in(at)
-        hessian, (height, slope) = jax.jacfwd(gradient, has_aux=True)(at)
-        return height, slope, -hessian
+            return jax.grad(f)(at), stand_in(at)
+        hessian, slope = jax.jacfwd(lambda at: 2 * (jax.grad(f)(at),), has_aux=True)(at)
+        return slope, -hessian
 
-    def attempt(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
-        at, height, step, length, values, vectors = state
-        tried = at + length * step
-        new_height, slope, bend = look(tried)
-        new_values, new_vectors = clamped(jnp.nan_to_num(bend), 0.03, jnp.inf)
-        new_step = new_vectors @ ((new_vectors.T @ slope) / new_values)
-        new_step = new_step / jnp.maximum(1.0, jnp.linalg.norm(new_step) / bound)
-        better = (new_height > height) & jnp.all(jnp.isfinite(new_step))
-        new = (tried, new_height, new_step, jnp.ones(()), new_values, new_vectors)
-        old = (at, height, step, length / 4.0, values, vectors)
-        return jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old), None
+    def ascend(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
+        at, height, length, _, _ = state
+        slope, bend = look(at)
+        values, vectors = clamped(jnp.nan_to_num(bend), 0.03, jnp.inf)
+        step = jnp.nan_to_num(vectors @ ((vectors.T @ slope) / values))
+        multiples = length * sizes[:, None] * step
+        multiples = multiples * jnp.minimum(1.0, bound / (jnp.linalg.norm(multiples, axis=1, keepdims=True) + 1e-9))
+        heights = jnp.nan_to_num(jax.vmap(f)(at + multiples), nan=-jnp.inf, posinf=-jnp.inf)
+        best = jnp.argmax(heights)
+        better = heights[best] > height
+        at, height = jnp.where(better, at + multiples[best], at), jnp.where(better, heights[best], height)
+        return (at, height, jnp.where(better, 1.0, 0.01 * length), values, vectors), None
 
     size = start.shape[0]
-    begin = (start, -jnp.inf, jnp.zeros(size), jnp.ones(()), jnp.ones(size), jnp.eye(size))
-    at, _, _, _, values, vectors = jax.lax.scan(attempt, begin, length=iterations)[0]
+    height = jnp.nan_to_num(f(start), nan=-jnp.inf)
+    begin = (start, height, jnp.ones(()), jnp.ones(size), jnp.eye(size))
+    at, _, _, values, vectors = jax.lax.scan(ascend, begin, length=iterations)[0]
     return Frame(at, cholesky_of(values, vectors))
 
 

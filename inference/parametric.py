@@ -198,7 +198,7 @@ class Parametric:
     density: str = "triangular"
     width: int = 32
     hidden: int = 128
-    newton: int = 10
+    newton: int = 12
     sweeps: int = 2
     defaults: ClassVar[dict[str, Any]] = {}
 

@@ -19,7 +19,7 @@ class Triangular(Density):
     """u_j = sinh(b_j arcsinh(v_j) - a_j) is standard normal, where
 
         v_j = e^{s_j(z)} ( (T (z - shift))_j - q_j(z) ),
-        s_j(z) = sum_{k<j} S_jk tanh(z_k / 2),    q_j(z) = sum_{k<j} Q_jk (sqrt(1 + z_k^2) - 1)
+        s_j(z) = sum_{k<j} S_jk 4 tanh(z_k / 4),    q_j(z) = sum_{k<j} Q_jk (sqrt(1 + z_k^2) - 1)
 
     T makes it correlated, a skewed, b heavy- or light-tailed, S lets one latent set the scale of
     another (a regression's noise and its weights), Q bends it.
@@ -46,7 +46,7 @@ class Triangular(Density):
     def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
         """Log density of one point, in one pass over its coordinates at once."""
         shift, factor, skew, tail, scale, bend = self._parts(coefficients)
-        log_scale = 1.5 * jnp.tanh(scale @ jnp.tanh(z / 2.0) / 1.5)
+        log_scale = _bounded(scale @ _bounded(z))
         v = jnp.exp(log_scale) * (factor @ (z - shift) - bend @ (jnp.sqrt(1.0 + z * z) - 1.0))
         u, log_slope = sinh_arcsinh(v, skew, tail)
         return log_normal(u) + jnp.sum(log_slope + log_scale + jnp.log(jnp.diag(factor)))
@@ -60,10 +60,10 @@ class Triangular(Density):
 
         def place(carry: tuple[Array, Array, Array], j: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
             off, squashed, bent = carry
-            log_scale = 1.5 * jnp.tanh(scale[j] @ squashed / 1.5)
+            log_scale = _bounded(scale[j] @ squashed)
             line = v[j] * jnp.exp(-log_scale) + bend[j] @ bent - past[j] @ off
             z = shift[j] + line / factor[j, j]
-            carry = off.at[j].set(z - shift[j]), squashed.at[j].set(jnp.tanh(z / 2.0)), bent.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0)
+            carry = off.at[j].set(z - shift[j]), squashed.at[j].set(_bounded(z)), bent.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0)
             return carry, (z, log_scale)
 
         empty = jnp.zeros((self.size, draws))
@@ -71,6 +71,11 @@ class Triangular(Density):
         log_slope = jnp.log(tail)[:, None] + 0.5 * (jnp.log1p(u * u) - jnp.log1p(v * v))
         log_det = jnp.sum(log_slope + log_scale, 0) + jnp.sum(jnp.log(jnp.diag(factor)))
         return z.T, log_normal(u.T) + log_det
+
+
+def _bounded(value: Array) -> Array:
+    """The value, held within (-4, 4)."""
+    return 4.0 * jnp.tanh(value / 4.0)
 
 
 def sinh_arcsinh(v: Array, skew: Array, tail: Array) -> tuple[Array, Array]:

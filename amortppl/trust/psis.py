@@ -10,6 +10,9 @@ import numpy as np
 GOOD, USABLE = 0.5, 0.7
 """k-hat below which importance weights have finite variance, and up to which PSIS is reliable."""
 
+FLOOR = -500.0
+"""Log weights below this, relative to the largest, are equal to it: they weigh nothing."""
+
 
 class Check(NamedTuple):
     """k-hat (T,), smoothed normalised log weights (T, S), and importance sample size (T,)."""
@@ -26,15 +29,31 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
         log_joint: log p(theta_s, D), shape (T, S).
         log_guide: log q(theta_s | D), shape (T, S).
     """
+    ratios = np.asarray(log_joint, np.float64) - np.asarray(log_guide, np.float64)
+    ratios = np.nan_to_num(ratios, nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
+    peak = np.max(ratios, -1, keepdims=True)
+    ratios = np.maximum(ratios - np.where(np.isfinite(peak), peak, 0.0), FLOOR)
+    smoothed = [_smooth(each) for each in ratios.reshape(-1, ratios.shape[-1])]
+    weights = np.reshape([w for w, _ in smoothed], ratios.shape)
+    khat = np.reshape([k for _, k in smoothed], ratios.shape[:-1])
+    weights = weights - np.logaddexp.reduce(weights, -1, keepdims=True)
+    return Check(khat, weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
+
+
+def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
+    """Smoothed log weights and k-hat of one dataset; k-hat is infinite when a few draws hold all weight."""
     from arviz_stats.base import array_stats
 
-    ratios = np.asarray(log_joint, np.float64) - np.asarray(log_guide, np.float64)
-    ratios = np.nan_to_num(ratios, nan=-np.inf, posinf=-np.inf)
-    peak = np.max(ratios, -1, keepdims=True)
-    ratios = np.maximum(ratios - np.where(np.isfinite(peak), peak, 0.0), -500.0)
-    weights, khat = array_stats.psislw(ratios, axis=-1)
-    weights = weights - np.logaddexp.reduce(weights, -1, keepdims=True)
-    return Check(np.asarray(khat), weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
+    if np.sum(ratios > FLOOR / 2) < 5:
+        return ratios, np.inf
+    if np.ptp(ratios) < 1e-8:
+        return ratios, 0.0
+    try:
+        with np.errstate(over="ignore"):
+            weights, khat = array_stats.psislw(-ratios)  # ArviZ takes log likelihoods and negates them
+    except ValueError:  # ties: all weights of the tail are the same, most often because few draws have any
+        return ratios, np.inf
+    return np.asarray(weights), float(khat)
 
 
 def verdict(khat: float) -> str:
