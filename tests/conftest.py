@@ -1,6 +1,9 @@
 """Tiny guides, trained once for all tests. Compiling is most of what they cost."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several test processes may share one GPU
 
 import jax
 import numpy as np

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ["torch", "pyro", "torchax", "blackjax", "jax", "numpyro", "matplotlib", "pyarrow", "arviz", "sklearn", "pandas"]
+HEAVY = [
+    "torch",
+    "pyro",
+    "torchax",
+    "blackjax",
+    "jax",
+    "numpyro",
+    "matplotlib",
+    "pyarrow",
+    "arviz",
+    "sklearn",
+    "pandas",
+]
 """What `import amortppl` alone must not import."""
 
 LATE = ["torch", "pyro", "torchax", "blackjax", "matplotlib", "arviz", "arviz_plots", "arviz_stats", "sklearn", "typer"]

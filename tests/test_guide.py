@@ -237,7 +237,9 @@ def test_svi_fine_tunes_it(line_guide, line_data):
     svi = SVI(line_model, line_guide, optax.adam(1e-4), Trace_ELBO(8))
     result = svi.run(jr.key(0), 20, x, y, progress_bar=False)
     covariance = np.eye(20) + line_data["x"] @ line_data["x"].T
-    evidence = -0.5 * (line_data["y"] @ np.linalg.solve(covariance, line_data["y"]) + np.linalg.slogdet(2 * np.pi * covariance)[1])
+    evidence = -0.5 * (
+        line_data["y"] @ np.linalg.solve(covariance, line_data["y"]) + np.linalg.slogdet(2 * np.pi * covariance)[1]
+    )
     assert np.all(np.isfinite(np.asarray(result.losses)))
     assert abs(float(jnp.mean(result.losses)) + evidence) < 0.3, "the ELBO of a nearly exact guide is the evidence"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.scipy.stats import norm
 
-from amortppl.signals import Frame, averages, cholesky_of, climb, clamped, outer_products, settle, whitened_gradients
+from amortppl.signals import Frame, averages, cholesky_of, clamped, climb, outer_products, settle, whitened_gradients
 
 MEAN = jnp.array([1.0, -2.0, 0.5])
 PRECISION = jnp.array([[4.0, 1.0, 0.0], [1.0, 2.0, -0.5], [0.0, -0.5, 1.0]])

@@ -124,7 +124,11 @@ def test_no_guide_there(tmp_path):
 def test_loading_runs_no_code_of_the_folder(copy, part):
     (copy / "payload.py").write_text("raise SystemExit('ran')\n")
     about = json.loads((copy / "guide.json").read_text())
-    edit(copy, "guide.json", **{part: about[part] | {"module": "amortppl_user_payload", "file": str(copy / "payload.py")}})
+    edit(
+        copy,
+        "guide.json",
+        **{part: about[part] | {"module": "amortppl_user_payload", "file": str(copy / "payload.py")}},
+    )
     with pytest.raises(GuideError, match="own folder"):
         ap.load(copy)
 

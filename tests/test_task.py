@@ -86,7 +86,9 @@ def test_prior_and_rows_add_up_to_the_joint(task, drawn):
     np.testing.assert_allclose(prior + rows.sum(), task.log_joint(drawn.latents, batch), rtol=1e-5)
     np.testing.assert_allclose(task.log_prior(drawn.latents, drawn.data), prior, rtol=1e-6)
     values = task.constrain(drawn.latents, drawn.data)
-    direct = dist.Normal(0, values["scale"][0]).log_prob(0.0) + dist.Poisson(values["scale"][1]).log_prob(drawn.data["k"][0])
+    direct = dist.Normal(0, values["scale"][0]).log_prob(0.0) + dist.Poisson(values["scale"][1]).log_prob(
+        drawn.data["k"][0]
+    )
     at_zero = dict(drawn.data, x=jnp.zeros(6), y=jnp.zeros(6))
     np.testing.assert_allclose(task.log_densities(drawn.latents, at_zero)[1][0], direct, rtol=1e-5)
 
@@ -102,16 +104,22 @@ def test_jacobians_are_determinants(task, drawn, name):
 
     entry = task.latents.unflatten(start)[name]
     matrix = jax.jacobian(constrained)(entry).reshape(entry.size, entry.size)
-    np.testing.assert_allclose(task.sites_at(start, drawn.data)[1][name], jnp.linalg.slogdet(matrix)[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        task.sites_at(start, drawn.data)[1][name], jnp.linalg.slogdet(matrix)[1], rtol=1e-4, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("name", "free"), [("simplex", lambda v: v[:-1]), ("corr", lambda v: v[jnp.tril_indices(3, -1)])])
+@pytest.mark.parametrize(
+    ("name", "free"), [("simplex", lambda v: v[:-1]), ("corr", lambda v: v[jnp.tril_indices(3, -1)])]
+)
 def test_jacobians_of_constrained_matrices_are_determinants(task, drawn, name, free):
     """The free entries of a simplex and of a correlation matrix's Cholesky factor."""
     entry = task.latents.unflatten(drawn.latents)[name]
     transform = biject_to(task_support(name))
     matrix = jax.jacobian(lambda u: free(transform(u)))(entry)
-    np.testing.assert_allclose(task.sites_at(drawn.latents, drawn.data)[1][name], jnp.linalg.slogdet(matrix)[1], rtol=1e-4)
+    np.testing.assert_allclose(
+        task.sites_at(drawn.latents, drawn.data)[1][name], jnp.linalg.slogdet(matrix)[1], rtol=1e-4
+    )
 
 
 def task_support(name):
@@ -183,7 +191,9 @@ def test_observations_by_the_sites_name():
     task = ap.Task(model, {"x": dist.Normal(0, 1)}, observed=["y"])
     draw = task.simulate(jr.key(0), 4)
     assert set(draw.data) == {"x", "y"} and task.latents.names == ["w"]
-    expected, _ = log_density(handlers.condition(model, {"y": draw.data["y"]}), (draw.data["x"],), {}, {"w": draw.latents[0]})
+    expected, _ = log_density(
+        handlers.condition(model, {"y": draw.data["y"]}), (draw.data["x"],), {}, {"w": draw.latents[0]}
+    )
     np.testing.assert_allclose(task.log_joint(draw.latents, Batch(draw.data, jnp.ones(4, bool))), expected, rtol=1e-5)
 
 
@@ -195,7 +205,7 @@ def test_a_block_is_one_row():
     task = ap.Task(walk, rows=None)
     draw = task.simulate(jr.key(0), 1)
     assert task.block and draw.data["y"].shape == (1, 6)
-    prior, rows = task.log_densities(draw.latents, draw.data)
+    _, rows = task.log_densities(draw.latents, draw.data)
     assert rows.shape == (1,)
     expected = dist.GaussianRandomWalk(jnp.exp(draw.latents[0]), 6).log_prob(draw.data["y"][0])
     np.testing.assert_allclose(rows[0], expected, rtol=1e-4)

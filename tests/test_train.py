@@ -107,7 +107,9 @@ def test_resume_refuses_another_run(tmp_path):
 
 
 def test_traced_once():
-    trainer = Trainer(ap.Task(mean_model, rows=8), ap.method("parametric", **DATA_ONLY), Schedule(steps=100, batch=8), 0)
+    trainer = Trainer(
+        ap.Task(mean_model, rows=8), ap.method("parametric", **DATA_ONLY), Schedule(steps=100, batch=8), 0
+    )
     learner = trainer.start()
     for steps, fractions in _chunks(trainer.schedule, 0, time.monotonic()):
         learner, _ = trainer.advance(learner, steps, trainer.keys(steps), fractions, trainer.pool)
@@ -236,7 +238,9 @@ def test_four_devices_learn_the_same(count):
         command = [sys.executable, "-c", ON_DEVICES, str(Path(__file__).parent)]
         import os
 
-        return json.loads(subprocess.run(command, env=os.environ | env, check=True, capture_output=True, text=True).stdout)
+        return json.loads(
+            subprocess.run(command, env=os.environ | env, check=True, capture_output=True, text=True).stdout
+        )
 
     one, many = run(1), run(count)
     assert (one[0], many[0]) == (1, count)

@@ -40,4 +40,10 @@ def test_a_degenerate_joint_never_looks_good(value):
 
 
 def test_verdicts():
-    assert [verdict(k).split(":")[0] for k in (0.1, 0.6, 0.9, np.inf, np.nan)] == ["good", "usable", "not reliable", "not checked", "not checked"]
+    assert [verdict(k).split(":")[0] for k in (0.1, 0.6, 0.9, np.inf, np.nan)] == [
+        "good",
+        "usable",
+        "not reliable",
+        "not checked",
+        "not checked",
+    ]
