@@ -1,5 +1,6 @@
 """A trained method bound to its task."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
@@ -242,7 +243,9 @@ class Guide:
         vector = numpyro.sample("amortppl_latent", Unconstrained(posterior, self.task.latents.size), infer={"is_auxiliary": True})
         sites, jacobians = self.task.sites_at(vector, data)
         for name, value in sites.items():
-            numpyro.sample(name, dist.Delta(value, log_density=-jacobians[name], event_dim=jnp.ndim(value)))
+            batch = self.task.sites[name].density_shape  # as in the model, where plates may make some axes independent
+            density = jnp.broadcast_to(-jacobians[name] / math.prod(batch), batch)
+            numpyro.sample(name, dist.Delta(value, log_density=density, event_dim=jnp.ndim(value) - len(batch)))
 
     def start_nuts(self, data: Any, chains: int = 4, seed: int = 0, *, columns: Columns | None = None, **options: Any) -> Any:
         """A NUTS kernel and initial parameters that start from this dataset's posterior.
