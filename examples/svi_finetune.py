@@ -30,7 +30,7 @@ def main(steps: int = 150, tune: int = 1000, out: Path = Path("svi_finetune.png"
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained")
     left.plot(bound, color="0.8", linewidth=0.8, label="each step")
     left.plot(np.arange(width - 1, tune), np.convolve(bound, np.ones(width) / width, "valid"), label="moving mean")
-    left.set(xlabel="SVI step", ylabel="evidence lower bound (nats)", ylim=np.quantile(bound, [0.01, 1]) + [0, 0.1])
+    left.set(xlabel="SVI step", ylabel="evidence lower bound (nats)", ylim=np.quantile(bound, [0.01, 1]))
     left.legend(frameon=False, loc="lower right")
     for params, label, color in ((start, "amortized", "black"), (tuned.params, "tuned", "C0")):
         drawn = Predictive(guide, params=params, num_samples=4000)(jr.key(1), sigma, y)
