@@ -18,6 +18,9 @@ BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than about 20 s")
+    # The guides of the tests are tiny: the tests that are about this warning ask for it. Not said in
+    # pyproject.toml, where it would import amortppl before jaxtyping's hook.
+    config.addinivalue_line("filterwarnings", "ignore::amortppl.errors.OutOfRangeWarning")
     # Nearly all of the suite's time is XLA compiling programs that then run for milliseconds.
     jax.config.update("jax_disable_most_optimizations", True)
     if config.cache is not None:

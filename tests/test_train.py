@@ -1,6 +1,7 @@
 """Training: repeatable, resumable, traced once, and clear about what goes wrong."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -124,7 +125,7 @@ def test_loss_falls():
 def test_minutes_end_in_time():
     """Compilation counts; the last chunk may overrun. Loose, for slow and shared machines."""
     begin = time.monotonic()
-    record = quick(steps=None, minutes=0.25).record
+    record = quick(steps=None, minutes=0.1).record
     assert record.steps > 0 and record.steps % CHUNK == 0
     assert time.monotonic() - begin < 60
 
@@ -220,7 +221,6 @@ def test_unknown_names():
 ON_DEVICES = """
 import json, sys, jax
 sys.path.insert(0, sys.argv[1])
-jax.config.update("jax_disable_most_optimizations", True)
 import amortppl as ap
 from conjugate import mean_model
 spec = ap.method("parametric", signals=("data",), width=4, hidden=8, density="gaussian")
@@ -229,20 +229,15 @@ print(json.dumps([jax.device_count(), guide.record.losses, guide.record.held_out
 """
 
 
-@pytest.mark.parametrize("count", [4])
-def test_four_devices_learn_the_same(count):
+def test_four_devices_learn_the_same():
     """Sums run in another order: equal to float32's precision, amplified by 50 updates."""
-
-    def run(devices):
-        env = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
-        command = [sys.executable, "-c", ON_DEVICES, str(Path(__file__).parent)]
-        import os
-
-        return json.loads(
-            subprocess.run(command, env=os.environ | env, check=True, capture_output=True, text=True).stdout
-        )
-
-    one, many = run(1), run(count)
-    assert (one[0], many[0]) == (1, count)
-    np.testing.assert_allclose(one[1], many[1], rtol=1e-3)
-    np.testing.assert_allclose(one[2], many[2], rtol=1e-3)
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    env = os.environ | flags | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    command = [sys.executable, "-c", ON_DEVICES, str(Path(__file__).parent)]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    devices, losses, held_out = json.loads(ran.stdout)
+    one = quick(steps=50, batch=32).record
+    assert devices == 4
+    np.testing.assert_allclose(losses, one.losses, rtol=1e-3)
+    np.testing.assert_allclose(held_out, one.held_out, rtol=1e-3)
