@@ -68,7 +68,7 @@ def cholesky_of(values: Float[Array, " P"], vectors: Float[Array, "P P"]) -> Flo
     return (upper * jnp.sign(jnp.diag(upper))[:, None]).T
 
 
-STEP_SIZES = (4.0, 2.0, 1.0, 0.5, 0.2, 0.05, 0.01)
+STEP_SIZES = (3.0, 1.0, 0.4, 0.1, 0.02)
 """Tried at once along each Newton direction: above 1 for scale parameters that start too small,
 where exponential curvature makes Newton steps too short; below 1 where it makes them too long."""
 

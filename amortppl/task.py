@@ -26,11 +26,18 @@ PROBE_ROWS = (7, 11)
 class Batch(eqx.Module):
     """Rows of one dataset, padded to a fixed number B; `mask` is False on the padding.
 
-    Padding repeats a valid row, so that every log density on it is finite.
+    Padding comes last and repeats a valid row, so that every log density on it is finite.
     """
 
     data: dict[str, Array]
     mask: Bool[Array, "... B"]
+
+
+def thinned(batch: Batch, rows: int) -> Batch:
+    """A few rows of a longer batch, evenly spaced over those that the mask keeps."""
+    kept, place = jnp.sum(batch.mask), jnp.arange(rows)
+    place = jnp.where(kept > rows, place * (kept / rows), place).astype(int)
+    return Batch({n: v[place] for n, v in batch.data.items()}, place < kept)
 
 
 class Draw(NamedTuple):
