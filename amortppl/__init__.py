@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from amortppl.task import Task
     from amortppl.train import train
 
-_HOMES = {"Guide": "guide", "Task": "task", "load": "storage", "method": "catalogue", "model": "catalogue", "train": "train"}
+_HOMES = {
+    "Guide": "guide",
+    "Task": "task",
+    "load": "storage",
+    "method": "catalogue",
+    "model": "catalogue",
+    "train": "train",
+}
 
 __all__ = ["Guide", "Task", "load", "method", "model", "train"]
 

@@ -30,7 +30,9 @@ def module(kind: str, where: str) -> ModuleType:
         return importlib.import_module(f"amortppl.{kind}.{where}")
     if Path(where).suffix == ".py":
         return from_file(where)
-    raise LookupError(f"{where!r} is none of {quoted(names(kind))}, nor a path to a .py file{nearest(where, names(kind))}")
+    raise LookupError(
+        f"{where!r} is none of {quoted(names(kind))}, nor a path to a .py file{nearest(where, names(kind))}"
+    )
 
 
 def from_file(path: str | Path) -> ModuleType:

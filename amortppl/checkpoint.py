@@ -53,7 +53,9 @@ def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
     if like is None:
         return arrays, about
     expected = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(like)}
-    wrong = [n for n in expected.keys() ^ arrays.keys()] or [n for n, a in expected.items() if a.shape != arrays[n].shape]
+    wrong = [n for n in expected.keys() ^ arrays.keys()] or [
+        n for n, a in expected.items() if a.shape != arrays[n].shape
+    ]
     if wrong:
         raise ValueError(f"{path}: its arrays are of another structure (first difference: {sorted(wrong)[0]})")
     return jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[jax.tree_util.keystr(p)]), like), about
@@ -80,6 +82,7 @@ def load_run(path: str | Path, like: Any, identity: dict[str, Any]) -> tuple[Any
     if differ:
         raise TrainingError(
             f"resume: {path} is a run with another {', '.join(differ)}: {[about['identity'].get(k) for k in differ]} "
-            f"there, {[identity[k] for k in differ]} here. Continue with the same settings, or start anew without resume"
+            f"there, {[identity[k] for k in differ]} here. Continue with the same settings, or start anew "
+            f"without resume"
         )
     return learner, about["record"]

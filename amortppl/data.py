@@ -61,9 +61,15 @@ def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: Task) -> dic
     extra = [n for n in data if n not in task.arguments]
     missing = [n for n in wanted if n not in data]
     if extra:
-        raise DataError(f"data: {extra[0]!r} is not an argument of {task.name} (it has {quoted(task.arguments)}){nearest(extra[0], wanted)}")
+        raise DataError(
+            f"data: {extra[0]!r} is not an argument of {task.name} (it has "
+            f"{quoted(task.arguments)}){nearest(extra[0], wanted)}"
+        )
     if missing:
-        raise DataError(f"data: the argument {missing[0]!r} of {task.name} is missing (given: {quoted(data)}){nearest(missing[0], data)}")
+        raise DataError(
+            f"data: the argument {missing[0]!r} of {task.name} is missing (given: "
+            f"{quoted(data)}){nearest(missing[0], data)}"
+        )
     return {n: data[n] for n in wanted}
 
 
@@ -72,7 +78,10 @@ def _from_frame(
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     for name in columns:
         if name not in task.arguments:
-            raise DataError(f"columns: {name!r} is not an argument of {task.name} (it has {quoted(task.arguments)}){nearest(name, wanted)}")
+            raise DataError(
+                f"columns: {name!r} is not an argument of {task.name} (it has "
+                f"{quoted(task.arguments)}){nearest(name, wanted)}"
+            )
     arrays, labels = {}, {}
     for name in wanted:
         depth = len(task.rows_like[name].shape) - (0 if task.block else 1)
@@ -116,7 +125,8 @@ def _wrong_type(what: str, values: Any) -> DataError:
     array = np.asarray(values).ravel()
     odd = next((v for v in array if not isinstance(v, int | float | np.number)), None)
     return DataError(
-        f"data: {what} should hold numbers, got {getattr(values, 'dtype', type(values).__name__)} (first other value: {odd!r}); "
+        f"data: {what} should hold numbers, got {getattr(values, 'dtype', type(values).__name__)} (first other "
+        f"value: {odd!r}); "
         "turn categories into numbers or indicator columns first"
     )
 
@@ -129,7 +139,8 @@ def _finite(name: str, values: np.ndarray, labels: list[str] | None) -> None:
     column = f" (column {labels[where[1] if len(where) > 1 else 0]!r})" if labels else ""
     place = f"row {where[0]}" + (f", position {list(where[1:])}" if len(where) > 1 and not labels else "")
     raise DataError(
-        f"data: {name!r}{column} holds {values[where]} at {place}; {int(bad.sum())} of {values.size} values are missing or "
+        f"data: {name!r}{column} holds {values[where]} at {place}; {int(bad.sum())} of {values.size} values are "
+        f"missing or "
         "infinite. Drop or fill those rows first"
     )
 
@@ -140,7 +151,10 @@ def _shaped(task: Task, name: str, values: np.ndarray) -> np.ndarray:
         values = values[..., 0]
     if values.ndim == 0 or values.shape[1:] != expected:
         want, came = (expected, values.shape[1:]) if task.block else (("N", *expected), values.shape)
-        raise DataError(f"data: {name!r} should have shape ({', '.join(map(str, want))}), got ({', '.join(map(str, came))}){_shape_hint(expected, values)}")
+        raise DataError(
+            f"data: {name!r} should have shape ({', '.join(map(str, want))}), got "
+            f"({', '.join(map(str, came))}){_shape_hint(expected, values)}"
+        )
     if len(values) == 0:
         raise DataError(f"data: {name!r} has no rows; at least one is needed")
     return values
@@ -183,6 +197,7 @@ def _in_support(task: Task, arrays: dict[str, np.ndarray]) -> None:
             site, where = task.sites[task.observed[name]], tuple(int(i) for i in bad[0])
             values = arrays[name][where] if np.asarray(inside).ndim == arrays[name].ndim else arrays[name][where[0]]
             raise DataError(
-                f"data: {name!r} holds {values} at row {where[1] if task.block and len(where) > 1 else where[0]}, outside the support "
+                f"data: {name!r} holds {values} at row "
+                f"{where[1] if task.block and len(where) > 1 else where[0]}, outside the support "
                 f"({site.support}) of the site {site.name!r} ~ {site.distribution}; {len(bad)} such rows"
             )

@@ -75,5 +75,7 @@ def _central(values: Float[Array, "S F"]) -> tuple[Array, Array, Array, Array]:
     finite = jnp.isfinite(values)
     ordered = jnp.sort(jnp.where(finite, values, jnp.inf), 0)
     count = jnp.maximum(jnp.sum(finite, 0), 1)
-    low, median, high = (jnp.take_along_axis(ordered, (count * q).astype(int)[None], 0)[0] for q in (0.1587, 0.5, 0.8413))
+    low, median, high = (
+        jnp.take_along_axis(ordered, (count * q).astype(int)[None], 0)[0] for q in (0.1587, 0.5, 0.8413)
+    )
     return low, median, high, jnp.sqrt(jnp.nanvar(jnp.where(finite, values, jnp.nan), 0))

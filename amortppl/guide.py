@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,6 @@ import numpyro
 import numpyro.distributions as dist
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
-from numpyro import handlers
 
 from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, OutOfRangeWarning
@@ -70,7 +69,7 @@ class Guide:
 
     def step(self, state: State, batch: Any) -> State:
         """The state after one more mini-batch (a dict of arrays or a DataFrame)."""
-        return _step(self.method, state, _batch(read(self.task, batch)))
+        return _step(self.method, state, self._batch(read(self.task, batch)))
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
@@ -121,6 +120,7 @@ class Guide:
         check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
         size = draws * sum(d.rows * _per_row(self, d) for d in datasets)
         keep = [size <= POINTWISE if k is None else k for k in (log_likelihood, predictive)]
+        keep[0] = keep[0] and self.task.has_density
         return posterior_tree(self, datasets, drawn, check, notes, keep, seed, single)
 
     def predict(
@@ -145,7 +145,9 @@ class Guide:
         values = self.predicted(drawn.vectors[0], new, seed)
         return prediction_tree(self, new, values, self._notes(dataset), seed)
 
-    def log_predictive(self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None) -> np.ndarray:
+    def log_predictive(
+        self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
+    ) -> np.ndarray:
         """Log predictive density of each new row, shape (N_new,).
 
         log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D).
@@ -162,7 +164,7 @@ class Guide:
             data: the dataset.
             latents: values by site, each with the same leading shape (or none).
         """
-        batch = _batch(read(self.task, data, columns))
+        batch = self._batch(read(self.task, data, columns))
         values = {n: jnp.asarray(latents[n], jnp.float32) for n in self.task.latents.names}
         first = self.task.latents.names[0]
         lead = values[first].shape[: values[first].ndim - len(self.task.latents.shapes[first])]
@@ -171,16 +173,18 @@ class Guide:
 
     def pointwise(self, vectors: Array, dataset: Dataset) -> np.ndarray:
         """Log likelihood of each row at each draw, (S, N)."""
-        size = max(1, WORK // max(dataset.rows, 1))
-        return np.asarray(_pointwise(self.method, vectors, dataset.arrays, min(size, len(vectors))))
+        padded = self._batch(dataset)
+        size = min(max(1, WORK // padded.mask.shape[0]), len(vectors))
+        return np.asarray(_pointwise(self.method, vectors, padded.data, size))[:, : dataset.rows]
 
     def predicted(self, vectors: Array, dataset: Dataset, seed: int) -> dict[str, np.ndarray]:
         """Predictive draws of every observation, (S, N, ...) by argument."""
-        inputs = {n: dataset.arrays[n] for n in self.task.inputs}
+        padded = self._batch(dataset)
+        rows = padded.mask.shape[0]
+        inputs = {n: padded.data[n] for n in self.task.inputs}
         keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
-        size = min(max(1, WORK // dataset.rows), len(vectors))
-        drawn = _predicted(self.method, vectors, inputs, keys, dataset.rows, size)
-        return {n: np.asarray(v) for n, v in drawn.items()}
+        drawn = _predicted(self.method, vectors, inputs, keys, rows, min(max(1, WORK // rows), len(vectors)))
+        return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
     def constrained(self, vectors: Array, dataset: Dataset) -> dict[str, np.ndarray]:
         """Latents and deterministic sites at each draw, by name."""
@@ -189,8 +193,15 @@ class Guide:
 
     @cached_property
     def _row_free(self) -> bool:
-        """Whether latents and deterministic sites can be computed from any one row of the data."""
+        """Whether rows may be added and left out: nothing in the model but the observations has their size."""
         return not self.task.block and self.task.rows[0] != self.task.rows[1]
+
+    def _batch(self, dataset: Dataset) -> Batch:
+        """A dataset padded to the next power of two, so that few shapes are ever compiled."""
+        rows = dataset.rows
+        size = max(8, 1 << (rows - 1).bit_length()) if self._row_free else rows
+        pad = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()}
+        return Batch(pad, np.arange(size) < rows)
 
     def _at(self, at: Any, columns: Columns | None, observed: bool) -> Dataset:
         if not self.task.inputs and isinstance(at, int):
@@ -207,7 +218,7 @@ class Guide:
         """Draws for each dataset; datasets padded to equal shapes share one batched call."""
         if draws < 1:
             raise DataError(f"draws: expected at least 1, got {draws}")
-        batches = [_batch(d) for d in datasets]
+        batches = [self._batch(d) for d in datasets]
         shapes: dict[int, list[int]] = {}
         for place, batch in enumerate(batches):
             shapes.setdefault(batch.mask.shape[0], []).append(place)
@@ -240,14 +251,18 @@ class Guide:
         method = eqx.combine(restore(numpyro.param("amortppl_weights", flat)), rest)
         rows = next(iter(data.values())).shape[0]
         posterior = method.readout(final(method, Batch(data, jnp.ones(rows, bool))))
-        vector = numpyro.sample("amortppl_latent", Unconstrained(posterior, self.task.latents.size), infer={"is_auxiliary": True})
+        vector = numpyro.sample(
+            "amortppl_latent", Unconstrained(posterior, self.task.latents.size), infer={"is_auxiliary": True}
+        )
         sites, jacobians = self.task.sites_at(vector, data)
         for name, value in sites.items():
             batch = self.task.sites[name].density_shape  # as in the model, where plates may make some axes independent
             density = jnp.broadcast_to(-jacobians[name] / math.prod(batch), batch)
             numpyro.sample(name, dist.Delta(value, log_density=density, event_dim=jnp.ndim(value) - len(batch)))
 
-    def start_nuts(self, data: Any, chains: int = 4, seed: int = 0, *, columns: Columns | None = None, **options: Any) -> Any:
+    def start_nuts(
+        self, data: Any, chains: int = 4, seed: int = 0, *, columns: Columns | None = None, **options: Any
+    ) -> Any:
         """A NUTS kernel and initial parameters that start from this dataset's posterior.
 
         Args:
@@ -276,7 +291,13 @@ class Guide:
         losses = {"loss": self.record.losses, "held_out": self.record.held_out}
         options = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.spec).items()}
         ranges = {"rows": self.ranges.rows}
-        return {"method": type(self.spec).__name__, "options": options, **ranges, **{k: getattr(self.record, k) for k in kept}, **losses}
+        return {
+            "method": type(self.spec).__name__,
+            "options": options,
+            **ranges,
+            **{k: getattr(self.record, k) for k in kept},
+            **losses,
+        }
 
     def save(self, path: str | Path) -> Path:
         """Writes the guide to a folder: guide.json, weights.safetensors, certificate.json."""
@@ -309,21 +330,15 @@ def _per_row(guide: Guide, dataset: Dataset) -> int:
     return sum(int(np.prod(dataset.arrays[a].shape[1:])) for a in guide.task.observed)
 
 
-def _batch(dataset: Dataset) -> Batch:
-    """A dataset padded to the next power of two, so that few shapes are ever compiled."""
-    rows = dataset.rows
-    size = 1 if rows == 1 else max(8, 1 << (rows - 1).bit_length())
-    pad = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()}
-    return Batch(pad, np.arange(size) < rows)
-
-
 _step = eqx.filter_jit(lambda method, state, batch: method.step(state, batch))
 
 
-@partial(eqx.filter_jit)
+@eqx.filter_jit
 def _drawn(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
     def one(batch: Batch, key: Array) -> Drawn:
         vectors, log_guide = method.readout(final(method, batch)).sample(key, draws)
+        if not method.task.has_density:
+            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan))
         joint = jax.lax.map(lambda v: method.task.log_joint(v, batch), vectors, batch_size=size)
         return Drawn(vectors, log_guide, joint)
 
@@ -336,8 +351,12 @@ def _pointwise(method: Method, vectors: Array, data: dict[str, Array], size: int
 
 
 @eqx.filter_jit
-def _predicted(method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int) -> dict[str, Array]:
-    return jax.lax.map(lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), batch_size=size)
+def _predicted(
+    method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int
+) -> dict[str, Array]:
+    return jax.lax.map(
+        lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), batch_size=size
+    )
 
 
 @eqx.filter_jit

@@ -59,10 +59,11 @@ class Method(eqx.Module):
 
 
 class Spec(Protocol):
-    """A configured method, not yet built: a frozen dataclass of options that JSON can hold.
+    """A configured method, not yet built: a frozen dataclass of options that JSON can hold."""
 
-    `defaults` are the training options that suit it; `ap.train` overrides them.
-    """
+    def schedule(self, task: Task) -> dict[str, Any]:
+        """Fields of `amortppl.train.Schedule` that suit it; what `ap.train` is given wins."""
+        ...
 
     def build(self, task: Task, key: PRNGKeyArray) -> Method:
         """The method for a task, its weights drawn with the key."""

@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
     from amortppl.train import Record
@@ -53,8 +54,14 @@ class Progress:
             self.told = int(10 * done / self.total) + 1
             spent = time.monotonic() - self.begin
             left = spent * (self.total - done) / max(done, 1e-9)
-            print(f"  step {record.steps}  {100 * done / self.total:3.0f}%  {said}  {left:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"  step {record.steps}  {100 * done / self.total:3.0f}%  {said}  {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live:
             self.bar.stop()

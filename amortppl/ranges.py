@@ -25,7 +25,13 @@ class Ranges:
     @classmethod
     def simulated(cls, task: Task, seed: int) -> "Ranges":
         """The ranges of rows simulated from the task."""
-        rows = 1 if task.block else task.rows[0] if task.rows[0] == task.rows[1] else max(task.rows[0], min(16, task.rows[1]))
+        rows = (
+            1
+            if task.block
+            else task.rows[0]
+            if task.rows[0] == task.rows[1]
+            else max(task.rows[0], min(16, task.rows[1]))
+        )
         draws = jax.jit(jax.vmap(lambda k: task.simulate(k, rows).data))(jr.split(jr.key(seed), SIMULATED))
         flat = {n: np.asarray(v, np.float64).reshape(SIMULATED * rows, -1) for n, v in draws.items()}
         flat = {n: np.where(np.isfinite(v), v, np.nan) for n, v in flat.items()}
@@ -51,7 +57,8 @@ class Ranges:
             far = np.any((flat < low - width) | (flat > high + width), 0)
             labels = entries(name, values.shape[1:])
             said += [
-                f"{labels[i]} spans [{flat[:, i].min():.4g}, {flat[:, i].max():.4g}]: {100 * share[i]:.3g}% of its rows lie "
+                f"{labels[i]} spans [{flat[:, i].min():.4g}, {flat[:, i].max():.4g}]: {100 * share[i]:.3g}% of "
+                f"its rows lie "
                 f"outside the range trained on, [{low[i]:.4g}, {high[i]:.4g}]"
                 for i in np.nonzero((share > 0.01) | far)[0]
             ]

@@ -55,10 +55,18 @@ def posterior_tree(
     if keep[1]:
         values = [guide.predicted(v, d, seed + i) for i, (v, d) in enumerate(zip(drawn.vectors, datasets, strict=True))]
         groups["posterior_predictive"] = {n: _draws([v[n] for v in values], names.of(n), *lead) for n in values[0]}
-    groups["observed_data"] = {a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.observed}
-    groups["constant_data"] = {a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.inputs}
+    groups["observed_data"] = {
+        a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.observed
+    }
+    groups["constant_data"] = {
+        a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.inputs
+    }
     said = [f"task {i}: {n}" if not single else n for i, note in enumerate(notes) for n in note]
-    said += [] if all(keep) else ["log likelihoods or predictive draws left out (draws x rows above the limit, or on request)"]
+    said += (
+        []
+        if all(keep)
+        else ["log likelihoods or predictive draws left out (draws x rows above the limit, or on request)"]
+    )
     return _tree(groups, names.coords, _attributes(guide, seed, said))
 
 
@@ -79,7 +87,12 @@ class _Names:
 
     def __init__(self, guide: "Guide", dataset: Dataset) -> None:
         self.task = guide.task
-        plates = {p for s in self.task.sites.values() for axis, p in s.plates.items() if s.name in self.task.observed.values() and axis == 0}
+        plates = {
+            p
+            for s in self.task.sites.values()
+            for axis, p in s.plates.items()
+            if s.name in self.task.observed.values() and axis == 0
+        }
         self.row = "row" if self.task.block else next(iter(sorted(plates)), "row")
         self.coords: dict[str, list[Any]] = dict(self.task.coords)
         for name, labels in dataset.labels.items():
@@ -134,7 +147,10 @@ def _padded(values: list[np.ndarray], axis: int) -> np.ndarray:
     if len({v.shape for v in values}) == 1:
         return np.stack(values)
     most = max(v.shape[axis] for v in values)
-    filler = [np.moveaxis(np.full((most - v.shape[axis], *np.moveaxis(v, axis, 0).shape[1:]), np.nan), 0, axis) for v in values]
+    filler = [
+        np.moveaxis(np.full((most - v.shape[axis], *np.moveaxis(v, axis, 0).shape[1:]), np.nan), 0, axis)
+        for v in values
+    ]
     return np.stack([np.concatenate([v, f], axis) for v, f in zip(values, filler, strict=True)])
 
 
@@ -160,11 +176,15 @@ def _attributes(guide: "Guide", seed: int, notes: list[str]) -> dict[str, Any]:
         "training": json.dumps(guide.training()),
         "seed": seed,
         "warnings": json.dumps(notes),
-        "versions": json.dumps({p: version(p) for p in ("jax", "numpyro", "arviz")} | {"python": platform.python_version()}),
+        "versions": json.dumps(
+            {p: version(p) for p in ("jax", "numpyro", "arviz")} | {"python": platform.python_version()}
+        ),
     }
 
 
-def _tree(groups: Mapping[str, dict[str, Variable]], coords: Mapping[str, Sequence[Any]], about: dict[str, Any]) -> xr.DataTree:
+def _tree(
+    groups: Mapping[str, dict[str, Variable]], coords: Mapping[str, Sequence[Any]], about: dict[str, Any]
+) -> xr.DataTree:
     brief = {k: about[k] for k in ("inference_library", "inference_library_version", "created_at")}
     sets = {}
     for group, variables in groups.items():
@@ -174,7 +194,10 @@ def _tree(groups: Mapping[str, dict[str, Variable]], coords: Mapping[str, Sequen
         labels = {a: list(coords[a]) for a in used if a in coords and len(coords[a]) == used[a]}
         wrong = [a for a in used if a in coords and len(coords[a]) != used[a]]
         if wrong:
-            warnings.warn(f"coords: {wrong[0]!r} has {len(coords[wrong[0]])} labels for {used[wrong[0]]} entries; left out", stacklevel=4)
+            warnings.warn(
+                f"coords: {wrong[0]!r} has {len(coords[wrong[0]])} labels for {used[wrong[0]]} entries; left out",
+                stacklevel=4,
+            )
         labels |= {a: np.arange(n) for a, n in used.items() if a not in labels}
         sets[f"/{group}"] = xr.Dataset({n: (axes, v) for n, (axes, v) in variables.items()}, coords=labels, attrs=brief)
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **sets})

@@ -124,7 +124,9 @@ REACH = 3**0.5
 Gaussian moments along each axis up to the fifth (Julier and Uhlmann 1997)."""
 
 
-def whitened_gradients(f: LogDensity, frame: Frame) -> tuple[Float[Array, " P"], Float[Array, "P P"], Float[Array, "P P"]]:
+def whitened_gradients(
+    f: LogDensity, frame: Frame
+) -> tuple[Float[Array, " P"], Float[Array, "P P"], Float[Array, "P P"]]:
     """C^-1 grad f at z = 0, at z = +s e_i and at z = -s e_i (row i), s = `REACH`."""
     size = frame.location.shape[0]
     axes = jnp.concatenate([jnp.zeros((1, size)), REACH * jnp.eye(size), -REACH * jnp.eye(size)])

@@ -73,7 +73,7 @@ def simulate(task: Task, key: PRNGKeyArray, layout: list[Part], queries: int) ->
 
 def _sizes(task: Task, levels: Array, part: Part) -> Array:
     """Sizes of a part, stratified: log-uniform over all parts together."""
-    if task.block or part.low == 0.0 and part.high == 1.0:
+    if task.block or (part.low == 0.0 and part.high == 1.0):
         return jnp.full(part.tasks, 1 if task.block else task.rows[1])
     low, high = task.rows
     level = part.low + (part.high - part.low) * levels

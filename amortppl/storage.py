@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 import tempfile
+import threading
 from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -96,9 +96,16 @@ def _about(guide: "Guide") -> dict[str, Any]:
         "jax": version("jax"),
         "numpyro": version("numpyro"),
         "method": {"module": kind.__module__, "file": _file_of(kind), "options": asdict(guide.spec)},
-        "task": {**_where(guide.task), "name": guide.task.name, "rows": guide.task.rows, "fingerprint": guide.task.fingerprint},
+        "task": {
+            **_where(guide.task),
+            "name": guide.task.name,
+            "rows": guide.task.rows,
+            "fingerprint": guide.task.fingerprint,
+        },
         "dims": guide.task.dims,
-        "coords": {k: [v if isinstance(v, int | float | str) else str(v) for v in c] for k, c in guide.task.coords.items()},
+        "coords": {
+            k: [v if isinstance(v, int | float | str) else str(v) for v in c] for k, c in guide.task.coords.items()
+        },
         "observed": guide.task.by_name,
         "inputs": {n: [list(s.shape), str(s.dtype)] for n, s in guide.task.rows_like.items() if n in guide.task.inputs},
         "seed": guide.seed,
@@ -134,20 +141,26 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         GuideError: the folder is incomplete, from a newer version, its model is not found, or
             the model is not the one it was trained for.
     """
+    threading.Thread(target=importlib.import_module, args=("arviz_stats.base",)).start()  # while JAX compiles
     from amortppl.guide import Guide
     from amortppl.train import Record
 
     path = Path(path)
     about, certificate = (_json(path, n) for n in ("guide.json", "certificate.json"))
     if about.get("format", 0) > FORMAT:
-        raise GuideError(f"{path}: written by amortppl {about.get('amortppl')} in a newer format ({about['format']} > {FORMAT}); upgrade amortppl")
+        raise GuideError(
+            f"{path}: written by amortppl {about.get('amortppl')} in a newer format ({about['format']} > "
+            f"{FORMAT}); upgrade amortppl"
+        )
     try:
         spec = _spec(path, about["method"])
         found = task or _task(path, about)
         if found.fingerprint != about["task"]["fingerprint"]:
             raise GuideError(
-                f"{path}: trained for the model {about['task']['name']!r} with other sites (fingerprint {about['task']['fingerprint']}, "
-                f"here {found.fingerprint}: arguments {found.arguments}, latents {found.latents.unconstrained}). The model has "
+                f"{path}: trained for the model {about['task']['name']!r} with other sites (fingerprint "
+                f"{about['task']['fingerprint']}, "
+                f"here {found.fingerprint}: arguments {found.arguments}, latents "
+                f"{found.latents.unconstrained}). The model has "
                 "changed since, or it is another one; train again"
             )
         built = eqx.filter_eval_shape(spec.build, found, jr.key(0))
@@ -159,9 +172,13 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         ranges = replace(ranges, rows=tuple(ranges.rows))
         return Guide(eqx.combine(arrays["method"], static), spec, record, about["seed"], ranges)
     except ModelError as error:
-        raise GuideError(f"{path}: its model cannot be read as it was ({error}); pass the task: load(path, task=...)") from error
+        raise GuideError(
+            f"{path}: its model cannot be read as it was ({error}); pass the task: load(path, task=...)"
+        ) from error
     except (KeyError, ValueError, OSError, TypeError) as error:
-        raise GuideError(f"{path}: not a complete guide ({error}); was the copy cut short? Copy or train it again") from error
+        raise GuideError(
+            f"{path}: not a complete guide ({error}); was the copy cut short? Copy or train it again"
+        ) from error
 
 
 def _json(path: Path, name: str) -> dict[str, Any]:
@@ -170,7 +187,9 @@ def _json(path: Path, name: str) -> dict[str, Any]:
     try:
         found = json.loads((path / name).read_text())
     except FileNotFoundError as error:
-        raise GuideError(f"{path}: {name} is missing; a guide is a folder of guide.json, weights.safetensors and certificate.json") from error
+        raise GuideError(
+            f"{path}: {name} is missing; a guide is a folder of guide.json, weights.safetensors and certificate.json"
+        ) from error
     except json.JSONDecodeError as error:
         raise GuideError(f"{path}/{name}: cut short or damaged ({error}); copy or train it again") from error
     if not isinstance(found, dict):
@@ -197,7 +216,8 @@ def _task(path: Path, about: dict[str, Any]) -> Task:
     target = getattr(module, where["model"], None) if module else None
     if target is None:
         raise GuideError(
-            f"{path}: its model {where['model']!r} was written in {where['file'] or where['module']} and is not found there; "
+            f"{path}: its model {where['model']!r} was written in {where['file'] or where['module']} and is not "
+            f"found there; "
             "pass the task: load(path, task=...)"
         )
     if isinstance(target, Task):
@@ -209,13 +229,19 @@ def _task(path: Path, about: dict[str, Any]) -> Task:
     inputs = {n: stored[f"['inputs']['{n}']"] for n in about["inputs"]}
     rows = tuple(where["rows"]) if where["rows"] else None
     inputs = {n: v[0] for n, v in inputs.items()} if rows is None else inputs
-    return Task(target, inputs, rows, observed=about["observed"], dims=about["dims"], coords=about["coords"], name=where["name"])
+    return Task(
+        target, inputs, rows, observed=about["observed"], dims=about["dims"], coords=about["coords"], name=where["name"]
+    )
 
 
 def _module(path: Path, where: dict[str, str]) -> Any:
     main = sys.modules.get("__main__")
     if where["module"] == "__main__" or where["module"].startswith("amortppl_user_"):
-        if main is not None and getattr(main, "__file__", None) and Path(main.__file__).resolve() == Path(where["file"]):
+        if (
+            main is not None
+            and getattr(main, "__file__", None)
+            and Path(main.__file__).resolve() == Path(where["file"])
+        ):
             return main
         return _from_file(path, where["file"])
     return _by_name(path, where["module"])
@@ -241,4 +267,7 @@ def _by_name(path: Path, name: str) -> Any:
 
 def _refuse_own(path: Path, file: Path) -> None:
     if path.resolve() in file.resolve().parents:
-        raise GuideError(f"{path}: its code lies inside the guide's own folder; running it would run a stranger's code. Pass task=...")
+        raise GuideError(
+            f"{path}: its code lies inside the guide's own folder; running it would run a stranger's code. Pass "
+            f"task=..."
+        )

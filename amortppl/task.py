@@ -66,6 +66,9 @@ class Task:
             (as with `numpyro.handlers.condition`).
         dims: for a site or an argument, names of its axes (rows and plates name themselves).
         coords: labels along named axes.
+        likelihood: False for a simulator whose density is missing or of no use to gradients;
+            methods then learn from data alone. Found by itself when an observed site's
+            distribution has no `log_prob`.
         name: what to call it; by default the model's name.
 
     Raises:
@@ -83,6 +86,7 @@ class Task:
         observed: Sequence[str] = (),
         dims: Mapping[str, Sequence[str]] | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
+        likelihood: bool = True,
         name: str | None = None,
     ) -> None:
         self.model = model
@@ -94,6 +98,8 @@ class Task:
         self._signature(inputs or {}, observed)
         self.sources = {k: source(k, v, self.block) for k, v in (inputs or {}).items()}
         self._trace()
+        self.has_density = self._has_density()
+        self.likelihood = likelihood and self.has_density
 
     @property
     def block(self) -> bool:
@@ -128,12 +134,15 @@ class Task:
     def _signature(self, inputs: Mapping[str, Any], observed: Sequence[str]) -> None:
         parameters = inspect.signature(self.model).parameters
         if any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters.values()):
-            raise ModelError(f"{self.name}: arguments must have names; *args and positional-only arguments cannot be fed")
+            raise ModelError(
+                f"{self.name}: arguments must have names; *args and positional-only arguments cannot be fed"
+            )
         named = {n: p for n, p in parameters.items() if p.kind != p.VAR_KEYWORD}
         for given in (*inputs, *self.constants):
             if given not in named:
                 raise ModelError(
-                    f"{self.name}: {given!r} is not an argument of the model (it has {quoted(named)}){nearest(given, named)}"
+                    f"{self.name}: {given!r} is not an argument of the model (it has "
+                    f"{quoted(named)}){nearest(given, named)}"
                 )
         free = [n for n in named if n not in inputs and n not in self.constants]
         self.inputs = [n for n in named if n in inputs]
@@ -153,9 +162,14 @@ class Task:
         except ModelError:
             raise
         except Exception as error:
-            hint = f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)" if self.count else ""
+            hint = (
+                f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"
+                if self.count
+                else ""
+            )
             raise ModelError(
-                f"{self.name}: the model fails when it simulates {rows} rows with {quoted(self.candidates)} absent{hint}: "
+                f"{self.name}: the model fails when it simulates {rows} rows with {quoted(self.candidates)} "
+                f"absent{hint}: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
@@ -168,7 +182,9 @@ class Task:
         samples = {n: s for n, s in first.items() if s.kind == "sample"}
         for name in self.by_name:
             if name not in samples:
-                raise ModelError(f"{self.name}: observed {name!r} is not a site (it has {quoted(samples)}){nearest(name, samples)}")
+                raise ModelError(
+                    f"{self.name}: observed {name!r} is not a site (it has {quoted(samples)}){nearest(name, samples)}"
+                )
         latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
         self._refuse(samples, latent, targets, first, second)
         self.sites = {**latent, **{n: samples[n] for n in samples if n in targets}}
@@ -179,7 +195,18 @@ class Task:
             self._refuse_factors()
         self.rows_like = jax.eval_shape(lambda k: self.simulate(k, 1 if self.block else rows[0]), jr.key(0)).data
         steady = [n for n, s in first.items() if s.kind == "deterministic" and s.shape == second[n].shape]
-        self.deterministic = {n: first[n] for n in steady if self.block or rows[0] != rows[1] or first[n].shape[:1] != (rows[0],)}
+        self.deterministic = {
+            n: first[n] for n in steady if self.block or rows[0] != rows[1] or first[n].shape[:1] != (rows[0],)
+        }
+
+    def _has_density(self) -> bool:
+        """Whether every observed site can evaluate its log density."""
+        rows = 1 if self.block else self.rows[0]
+        try:
+            jax.eval_shape(lambda k: self.log_densities(*self.simulate(k, rows)), jr.key(0))
+        except NotImplementedError:
+            return False
+        return True
 
     def _refuse(self, samples: dict, latent: dict, targets: set, first: dict, second: dict) -> None:
         where = f"{self.name}: "
@@ -196,11 +223,14 @@ class Task:
                 f"(its sample sites are {quoted(samples)}), or name the sites in `observed`"
             )
         if not latent:
-            raise ModelError(f"{where}no latent site: every sample site is observed ({quoted(targets)}), nothing is to be inferred")
+            raise ModelError(
+                f"{where}no latent site: every sample site is observed ({quoted(targets)}), nothing is to be inferred"
+            )
         local = [n for n in latent if first[n].shape != second[n].shape]
         if local:
             raise ModelError(
-                f"{where}the latent {quoted(local)} has one value per row, so its size changes with the data. Integrate it "
+                f"{where}the latent {quoted(local)} has one value per row, so its size changes with the data. "
+                f"Integrate it "
                 "out in the model, or fix the data's size with rows=None (one block)"
             )
 
@@ -212,8 +242,10 @@ class Task:
             axis = row_axis(site, other)
         if axis is None:
             raise ModelError(
-                f"{self.name}: the log density of {site.name!r} (shape {site.density_shape} at {rows[0]} rows) has no axis "
-                "of rows. Put the site in a plate over the rows, or say rows=None if the data are one block of fixed size"
+                f"{self.name}: the log density of {site.name!r} (shape {site.density_shape} at {rows[0]} rows) "
+                f"has no axis "
+                "of rows. Put the site in a plate over the rows, or say rows=None if the data are one block of "
+                "fixed size"
             )
         return axis
 
@@ -238,11 +270,14 @@ class Task:
             if fed:
                 return fed[0]
         reason = (
-            f"it reaches the site {quoted(dict.fromkeys(changed))} only after a change; pass the changed values as the argument"
+            f"it reaches the site {quoted(dict.fromkeys(changed))} only after a change; pass the changed values "
+            f"as the argument"
             if changed
             else "no sample site is observed when it is given; pass it as `obs=` of a site"
         )
-        raise ModelError(f"{self.name}: the argument {argument!r} defaults to None, so it should be an observation, but {reason}")
+        raise ModelError(
+            f"{self.name}: the argument {argument!r} defaults to None, so it should be an observation, but {reason}"
+        )
 
     def _refuse_factors(self) -> None:
         """Sites observed even when simulating must not depend on latents: simulation would ignore them."""
@@ -255,7 +290,8 @@ class Task:
         slope = jax.grad(fixed)(draw.latents, draw.data)
         if bool(jnp.any(slope != 0)):
             raise ModelError(
-                f"{self.name}: the site {quoted(self.fixed)} (a numpyro.factor, or an observation that no argument feeds) "
+                f"{self.name}: the site {quoted(self.fixed)} (a numpyro.factor, or an observation that no "
+                f"argument feeds) "
                 "changes the density of the latents, but tasks simulated from the model do not follow it. Make it an "
                 "argument with default None, or write it as part of the prior"
             )
@@ -348,7 +384,9 @@ class Task:
         trace, _ = self._placed(vector, data)
         return {n: trace[n]["value"] for n in (*self.latents.names, *self.deterministic)}
 
-    def sites_at(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    def sites_at(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Latents by name, and each one's log |d theta / d u| summed over its entries."""
         trace, jacobians = self._placed(vector, data)
         return {n: trace[n]["value"] for n in self.latents.names}, jacobians
@@ -357,7 +395,9 @@ class Task:
         """Latents by name -> unconstrained vector, each through its own support."""
         model = handlers.seed(handlers.substitute(self._conditioned(data), data=dict(values)), jr.key(0))
         trace = handlers.trace(model).get_trace(**self._kwargs(data, self._rows_of(data)))
-        return self.latents.flatten({n: biject_to(trace[n]["fn"].support).inv(trace[n]["value"]) for n in self.latents.names})
+        return self.latents.flatten(
+            {n: biject_to(trace[n]["fn"].support).inv(trace[n]["value"]) for n in self.latents.names}
+        )
 
     def predict(self, key: PRNGKeyArray, vector: Float[Array, " P"], inputs: Mapping[str, Array], rows: int) -> dict:
         """Draws the observations of `rows` rows of inputs given the latents."""

@@ -68,7 +68,9 @@ def abstract_sites(model: Callable[..., Any], arguments: Callable[[jax.Array], d
     except _CONTROL_FLOW as error:
         where = _culprits(model, arguments) or "on a latent or an input"
         line = str(error).splitlines()[0]
-        raise ModelError(f"the model has Python control flow {where}: {line}. {_TRACEABLE[0].upper()}{_TRACEABLE[1:]}.") from error
+        raise ModelError(
+            f"the model has Python control flow {where}: {line}. {_TRACEABLE[0].upper()}{_TRACEABLE[1:]}."
+        ) from error
     return found
 
 
@@ -93,7 +95,7 @@ def _site(name: str, site: dict) -> Site:
         observed=bool(site["is_observed"]),
         shape=jnp.shape(value),
         dtype=str(jnp.result_type(value)),
-        density_shape=jnp.shape(fn.log_prob(value)),
+        density_shape=jnp.broadcast_shapes(fn.batch_shape, jnp.shape(value)[:batch]),
         unconstrained=tuple(biject_to(fn.support).inverse_shape(jnp.shape(value))) if continuous else (),
         plates=plates,
     )

@@ -21,7 +21,7 @@ from amortppl.checkpoint import load_run, save_run
 from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, unroll
 from amortppl.progress import Progress
-from amortppl.simulate import Episodes, Part, parts, simulate
+from amortppl.simulate import Episodes, parts, simulate
 from amortppl.task import Task
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ class Trainer:
     def start(self) -> Learner:
         """The learner before the first update."""
         copies = [jnp.array(self.weights) for _ in range(3)]
-        return Learner(copies[0], self.optimiser.init(self.weights), copies[1], copies[2], jnp.asarray(np.inf, jnp.float32))
+        return Learner(
+            copies[0], self.optimiser.init(self.weights), copies[1], copies[2], jnp.asarray(np.inf, jnp.float32)
+        )
 
     def method(self, weights: Float[Array, " W"]) -> Method:
         """The method with these weights."""
@@ -115,7 +117,10 @@ class Trainer:
         total = self.schedule.simulations or 0
         share = [total - total // 10, total // 10]
         keys = jr.split(jr.split(jr.key(self.seed), 4)[POOL])
-        make = jax.jit(lambda key, n: simulate(self.task, key, parts(self.task, n, self.schedule.mini_batches), self.queries), static_argnums=1)
+        make = jax.jit(
+            lambda key, n: simulate(self.task, key, parts(self.task, n, self.schedule.mini_batches), self.queries),
+            static_argnums=1,
+        )
         return make(keys[0], share[0]), make(keys[1], share[1])
 
     def _episodes(self, key: PRNGKeyArray, held_out: Array, pool: tuple[Episodes, Episodes] | None) -> Episodes:
@@ -167,7 +172,9 @@ class Trainer:
             return after, {"loss": loss, "usable": usable, "good": good, "active": active}
 
         held_out = jnp.arange(CHUNK + 1) == CHUNK
-        return jax.lax.scan(update, learner, (jnp.append(steps, steps[-1]), keys, jnp.append(progress, progress[-1]), held_out))
+        return jax.lax.scan(
+            update, learner, (jnp.append(steps, steps[-1]), keys, jnp.append(progress, progress[-1]), held_out)
+        )
 
     def _shard(self, episodes: Episodes) -> Episodes:
         """Spreads tasks over the devices, when there are several."""
@@ -206,7 +213,7 @@ def train(
     Args:
         task: the model, its inputs and sizes.
         method: a method's name, a path to a file that defines one, or a configured method.
-        steps: updates to make (1000 when neither this nor `minutes` is given).
+        steps: updates to make (the method's default when neither this nor `minutes` is given).
         minutes: instead, wall-clock minutes to train for, compilation included. The learning rate
             then follows the clock, so only `steps` makes a run repeatable.
         seed: the same seed on the same machine gives the same weights.
@@ -228,7 +235,7 @@ def train(
     given = {"steps": steps, "minutes": minutes, **schedule}
     if steps is not None and minutes is not None:
         raise TrainingError("train: give `steps` or `minutes`, not both")
-    plan = Schedule(**{**getattr(spec, "defaults", {}), **{k: v for k, v in given.items() if v is not None}})
+    plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
     begin = time.monotonic()
     trainer = Trainer(task, spec, plan, seed)
@@ -325,8 +332,12 @@ def _complaint(trainer: Trainer, record: Record) -> str:
             first = {task.latents.labels()[i]: float(latents[bad][0, i]) for i in range(latents.shape[1])}
             said.append(f"simulated {name!r} is not finite in {bad.sum()} of 256 tasks, first with latents {first}")
     if not said:
-        said = [f"latents span {dict(zip(task.latents.labels(), np.ptp(latents, 0).tolist(), strict=True))}, all finite"]
+        said = [
+            f"latents span {dict(zip(task.latents.labels(), np.ptp(latents, 0).tolist(), strict=True))}, all finite"
+        ]
     return (
         f"training stopped after {record.steps} steps: most losses are not finite ({record.unusable} tasks unusable, "
-        f"{record.skipped} updates skipped). " + "; ".join(said) + ". A narrower prior, or a link that cannot overflow, is the usual cure"
+        f"{record.skipped} updates skipped). "
+        + "; ".join(said)
+        + ". A narrower prior, or a link that cannot overflow, is the usual cure"
     )

@@ -11,7 +11,7 @@ Marino, Yue and Mandt 2018, "Iterative amortized inference", arXiv 1807.09356 (g
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -22,6 +22,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density, density
+from amortppl.errors import quoted
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.method import Method, Target
 from amortppl.networks import encoder
@@ -197,36 +198,53 @@ class Parametric:
     Attributes:
         signals: what a step sees: `data` (encoded rows), `gradient` and `curvature` of the log
             joint. `("data",)` needs no likelihood. Without `curvature` the frame's precision
-            comes from the rows' scores.
+            comes from the rows' scores. By default all three, or data alone for a task that
+            says `likelihood=False`.
         encoder: `deep_set` or `set_transformer`.
-        density: `triangular`, `gaussian`, `mixture` or `spline_flow`.
+        density: `triangular`, `gaussian`, `mixture` or `spline_flow`. By default `triangular`, and
+            `spline_flow` for data alone, where no frame makes the posterior simple.
         width: numbers in the encoded dataset.
         newton: Newton steps to the mode.
         sweeps: Gaussian variational sweeps after it.
     """
 
-    signals: tuple[str, ...] = SIGNALS
+    signals: tuple[str, ...] | None = None
     encoder: str = "deep_set"
-    density: str = "triangular"
+    density: str | None = None
     width: int = 32
     hidden: int = 128
     newton: int = 12
     sweeps: int = 2
-    defaults: ClassVar[dict[str, Any]] = {}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "signals", tuple(s for s in SIGNALS if s in self.signals))
+        unknown = [s for s in self.signals or () if s not in SIGNALS]
+        if unknown or self.signals == ():
+            raise LookupError(f"signals: {quoted(unknown)} not among {quoted(SIGNALS)}")
+        if self.signals is not None:
+            object.__setattr__(self, "signals", tuple(s for s in SIGNALS if s in self.signals))
+
+    def resolved(self, task: Task) -> "Parametric":
+        """The options with every default made definite for a task."""
+        signals = self.signals or (SIGNALS if task.likelihood else ("data",))
+        family = self.density or ("spline_flow" if signals == ("data",) else "triangular")
+        return replace(self, signals=signals, density=family)
+
+    def schedule(self, task: Task) -> dict[str, Any]:
+        """Training defaults: a flow that learns everything from data needs more updates."""
+        alone = self.resolved(task).signals == ("data",)
+        return {"steps": 3000, "batch": 256} if alone else {"steps": 600, "batch": 64}
 
     def build(self, task: Task, key: PRNGKeyArray) -> ParametricGuide:
         """Draws the weights for a task; scalings come from simulated rows."""
+        options = self.resolved(task)
         keys = jr.split(key, 5)
         size = task.latents.size
         scale, rows = simulated_scales(task, keys[0])
-        family = density(self.density, size, keys[4])
+        family = density(options.density or "", size, keys[4])
         seen = self.width + 1
-        summary = seen + (0 if self.signals == ("data",) else size + size * (size + 1) // 2 + _left_size(size))
+        summary = seen + (0 if options.signals == ("data",) else size + size * (size + 1) // 2 + _left_size(size))
         return ParametricGuide(
-            task=task, options=self, scale=scale, rows=rows,
+            task=task, options=options, scale=scale, rows=rows,
             encode=encoder(self.encoder, rows.size, self.width, keys[1]),
             place=mlp(seen, size, 64, 1, keys[2], zero=True),
             correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], zero=True),

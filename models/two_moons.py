@@ -15,7 +15,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
-TASK = {"rows": None, "dims": {"theta": ["coordinate"], "y": ["coordinate"]}}
+TASK = {"rows": None, "likelihood": False, "dims": {"theta": ["coordinate"], "y": ["coordinate"]}}
 
 RADIUS = dist.Normal(0.1, 0.01)
 

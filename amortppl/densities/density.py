@@ -25,5 +25,7 @@ class Density(eqx.Module):
         """Log density of one point."""
 
     @abstractmethod
-    def sample(self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
+    ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws and their log densities."""

@@ -24,7 +24,9 @@ class Gaussian(Density):
         shift, factor = affine(coefficients, self.size)
         return log_normal(factor @ (z - shift)) + jnp.sum(jnp.log(jnp.diag(factor)))
 
-    def sample(self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
+    ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws z = shift + T^-1 u and their log densities."""
         shift, factor = affine(coefficients, self.size)
         u = jr.normal(key, (draws, self.size))

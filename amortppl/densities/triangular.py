@@ -51,19 +51,27 @@ class Triangular(Density):
         u, log_slope = sinh_arcsinh(v, skew, tail)
         return log_normal(u) + jnp.sum(log_slope + log_scale + jnp.log(jnp.diag(factor)))
 
-    def sample(self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
+    ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws coordinate after coordinate, all draws at once, and their log densities."""
         shift, factor, skew, tail, scale, bend = self._parts(coefficients)
         u = jr.normal(key, (self.size, draws))
         v = jnp.sinh((jnp.arcsinh(u) + skew[:, None]) / tail[:, None])
         past = jnp.tril(factor, -1)
 
-        def place(carry: tuple[Array, Array, Array], j: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+        def place(
+            carry: tuple[Array, Array, Array], j: Array
+        ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
             off, squashed, bent = carry
             log_scale = _bounded(scale[j] @ squashed)
             line = v[j] * jnp.exp(-log_scale) + bend[j] @ bent - past[j] @ off
             z = shift[j] + line / factor[j, j]
-            carry = off.at[j].set(z - shift[j]), squashed.at[j].set(_bounded(z)), bent.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0)
+            carry = (
+                off.at[j].set(z - shift[j]),
+                squashed.at[j].set(_bounded(z)),
+                bent.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0),
+            )
             return carry, (z, log_scale)
 
         empty = jnp.zeros((self.size, draws))

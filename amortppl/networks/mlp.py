@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 
-def mlp(inputs: int, outputs: int, width: int, depth: int, key: PRNGKeyArray, *, zero: bool = False,
+def mlp(
+    inputs: int,
+    outputs: int,
+    width: int,
+    depth: int,
+    key: PRNGKeyArray,
+    *,
+    zero: bool = False,
     activation: Callable[[Array], Array] = jax.nn.gelu,
 ) -> eqx.nn.MLP:
     """A perceptron; with `zero` its last layer starts at zero, so it corrects nothing."""
@@ -17,5 +24,7 @@ def mlp(inputs: int, outputs: int, width: int, depth: int, key: PRNGKeyArray, *,
         return net
     last = net.layers[-1]
     return eqx.tree_at(
-        lambda n: (n.layers[-1].weight, n.layers[-1].bias), net, (jnp.zeros_like(last.weight), jnp.zeros_like(last.bias))
+        lambda n: (n.layers[-1].weight, n.layers[-1].bias),
+        net,
+        (jnp.zeros_like(last.weight), jnp.zeros_like(last.bias)),
     )

@@ -13,6 +13,10 @@ GOOD, USABLE = 0.5, 0.7
 FLOOR = -500.0
 """Log weights below this, relative to the largest, are equal to it: they weigh nothing."""
 
+NOISE = 0.1
+"""Deviation of log weights below which (importance sample size above 99% of the draws) the guide is
+the posterior for all purposes; the tail is then rounding of log densities, and k-hat at most 0."""
+
 
 class Check(NamedTuple):
     """k-hat (T,), smoothed normalised log weights (T, S), and importance sample size (T,)."""
@@ -26,10 +30,14 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
     """PSIS of draws from a guide against the model's own log joint.
 
     Args:
-        log_joint: log p(theta_s, D), shape (T, S).
+        log_joint: log p(theta_s, D), shape (T, S); NaN for a model without a likelihood, and
+            then k-hat is NaN.
         log_guide: log q(theta_s | D), shape (T, S).
     """
     ratios = np.asarray(log_joint, np.float64) - np.asarray(log_guide, np.float64)
+    if np.isnan(log_joint).all():
+        level = np.full(ratios.shape, -np.log(ratios.shape[-1]))
+        return Check(np.full(ratios.shape[:-1], np.nan), level, np.full(ratios.shape[:-1], np.nan))
     ratios = np.nan_to_num(ratios, nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
     peak = np.max(ratios, -1, keepdims=True)
     ratios = np.maximum(ratios - np.where(np.isfinite(peak), peak, 0.0), FLOOR)
@@ -46,20 +54,19 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
 
     if np.sum(ratios > FLOOR / 2) < 5:
         return ratios, np.inf
-    if np.ptp(ratios) < 1e-8:
+    if not np.ptp(ratios):
         return ratios, 0.0
-    try:
-        with np.errstate(over="ignore"):
-            weights, khat = array_stats.psislw(-ratios)  # ArviZ takes log likelihoods and negates them
-    except ValueError:  # ties: all weights of the tail are the same, most often because few draws have any
-        return ratios, np.inf
+    with np.errstate(over="ignore"):
+        weights, khat = array_stats.psislw(-ratios)  # ArviZ takes log likelihoods and negates them
+    if np.std(ratios) < NOISE:
+        khat = min(float(khat), 0.0)
     return np.asarray(weights), float(khat)
 
 
 def verdict(khat: float) -> str:
     """What k-hat says, in words."""
-    if not np.isfinite(khat):
-        return "not checked: importance weights are degenerate; do not use this posterior"
+    if np.isnan(khat):
+        return "not checked: the model has no likelihood to check the guide against"
     if khat < GOOD:
         return "good: the guide covers the posterior"
     if khat < USABLE:

@@ -40,7 +40,9 @@ def nuts(
     for start in range(0, len(latents), chunk):
         part = slice(start, start + chunk)
         keys = jr.split(jr.key(start), len(latents[part]))
-        found.append(np.asarray(compiled(keys, jnp.asarray(latents[part]), {n: jnp.asarray(v[part]) for n, v in data.items()})))
+        found.append(
+            np.asarray(compiled(keys, jnp.asarray(latents[part]), {n: jnp.asarray(v[part]) for n, v in data.items()}))
+        )
     return np.concatenate(found)
 
 
@@ -54,8 +56,14 @@ def scores(draws: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     z = np.abs(draws.mean(1) - centre) / spread
     ratio = draws.std(1) / spread
     c2st = [_c2st(d, r) for d, r in zip(draws, reference, strict=True)]
-    return {"z": float(np.median(z)), "z_95": float(np.quantile(z, 0.95)), "ratio": float(np.median(ratio)),
-            "ratio_5": float(np.quantile(ratio, 0.05)), "ratio_95": float(np.quantile(ratio, 0.95)), "c2st": float(np.mean(c2st))}  # fmt: skip
+    return {
+        "z": float(np.median(z)),
+        "z_95": float(np.quantile(z, 0.95)),
+        "ratio": float(np.median(ratio)),
+        "ratio_5": float(np.quantile(ratio, 0.05)),
+        "ratio_95": float(np.quantile(ratio, 0.95)),
+        "c2st": float(np.mean(c2st)),
+    }
 
 
 def _c2st(a: np.ndarray, b: np.ndarray) -> float:

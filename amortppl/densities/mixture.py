@@ -1,0 +1,48 @@
+"""Mixture of full-covariance Gaussians. Bishop 1994, "Mixture density networks"."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from amortppl.densities.density import Density
+from amortppl.densities.gaussian import Gaussian
+
+
+class Mixture(Density):
+    """sum_m w_m N(z; shift_m, (T_m' T_m)^-1), the weights a softmax of the first M coefficients.
+
+    Components start a little apart along the diagonal, so that training can tell them from one
+    another; together they start close to a standard normal.
+    """
+
+    size: int = eqx.field(static=True)
+    coefficients: int = eqx.field(static=True)
+    components: int = eqx.field(static=True)
+    part: Gaussian
+
+    def __init__(self, size: int, components: int = 8) -> None:
+        self.size, self.components, self.part = size, components, Gaussian(size)
+        self.coefficients = components * (1 + self.part.coefficients)
+
+    def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Float[Array, " M"], Float[Array, "M C"]]:
+        weights, rest = coefficients[: self.components], coefficients[self.components :].reshape(self.components, -1)
+        apart = jnp.linspace(-0.5, 0.5, self.components)[:, None]
+        return jax.nn.log_softmax(weights), rest.at[:, : self.size].add(apart)
+
+    def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
+        """Log density of one point."""
+        log_weights, parts = self._parts(coefficients)
+        return jax.scipy.special.logsumexp(log_weights + jax.vmap(self.part.log_prob, in_axes=(None, 0))(z, parts))
+
+    def sample(
+        self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
+    ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+        """Draws and their log densities. Weights get no gradient through the draws."""
+        log_weights, parts = self._parts(coefficients)
+        pick = jr.categorical(jr.fold_in(key, 0), log_weights, shape=(draws,))
+        keys = jr.split(jr.fold_in(key, 1), self.components)
+        each = jax.vmap(lambda k, c: self.part.sample(k, c, draws)[0])(keys, parts)
+        z = each[pick, jnp.arange(draws)]
+        return z, jax.vmap(self.log_prob, in_axes=(0, None))(z, coefficients)
