@@ -1,0 +1,47 @@
+"""Benchmarks measure the code as a user runs it: with all optimisations and no cache of compiled programs."""
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def as_a_user():
+    """Undoes the short-cuts of the ordinary tests."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+@dataclass
+class Cost:
+    """Seconds of a block: wall clock, and CPU over all cores."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+@pytest.fixture
+def cost():
+    """A context manager that measures a block."""
+
+    @contextmanager
+    def measured():
+        found, wall, cpu = Cost(), time.perf_counter(), time.process_time()
+        yield found
+        found.wall, found.cpu = time.perf_counter() - wall, time.process_time() - cpu
+
+    return measured
+
+
+@pytest.fixture
+def say(capsys):
+    """Prints a row of results past pytest's capture."""
+
+    def print_row(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {text}", flush=True)
+
+    return print_row

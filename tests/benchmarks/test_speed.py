@@ -1,0 +1,98 @@
+"""Seconds: of inference beside NUTS, of the first answer in a new process, of training."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from benchmarks.reference import nuts, simulated
+
+import amortppl as ap
+from amortppl.data import Dataset
+
+NEW_PROCESS = """
+import time
+start = time.perf_counter()
+import amortppl as ap
+imported = time.perf_counter() - start
+import numpy as np
+guide = ap.load({path!r})
+x = np.random.default_rng(0).normal(size=(100, 5))
+guide.infer({{"x": x, "y": x.sum(1)}})
+print(imported, time.perf_counter() - start)
+"""
+
+
+def test_inference_beside_nuts(cost, say):
+    """50 datasets of 100 rows, 1000 draws each, compiled."""
+    guide = ap.train(ap.model("linear_regression"), steps=25, progress=False)
+    latents, data = simulated(guide.task, 50, 100)
+    split = [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)]
+    from amortppl.guide import _drawn
+    from amortppl.method import final
+
+    batches = jax.tree.map(lambda *a: jnp.stack(a), *(guide._batch(d) for d in split))
+    keys = jr.split(jr.key(0), 50)
+    draw = jax.jit(jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000)))
+    jax.block_until_ready(draw(batches, keys))
+    jax.block_until_ready(_drawn(guide.method, batches, keys, 1000, 1000))
+    with cost() as ours:
+        for _ in range(10):
+            jax.block_until_ready(draw(batches, keys))
+    with cost() as checked:
+        for _ in range(10):
+            jax.block_until_ready(_drawn(guide.method, batches, keys, 1000, 1000))
+    nuts(guide.task, latents[:10], {n: v[:10] for n, v in data.items()}, 500, warmup=500)
+    with cost() as theirs:
+        nuts(guide.task, latents, data, 500, warmup=500)
+    each = [1e3 * c.cpu / 500 for c in (ours, checked)]
+    say(
+        f"a dataset: {each[0]:.2f} CPU ms draws, {each[1]:.2f} with the log joint of each draw, "
+        f"{1e3 * theirs.cpu / 50:.0f} NUTS (vmapped, compilation included)"
+    )
+    assert each[0] <= 1.0
+
+
+def test_first_answer_in_a_new_process(tmp_path, say):
+    """Import, load, compile and infer; and the import alone."""
+    guide = ap.train(ap.model("linear_regression"), steps=25, progress=False)
+    path = str(guide.save(tmp_path / "guide"))
+    runs = [
+        [
+            float(v)
+            for v in subprocess.run(
+                [sys.executable, "-c", NEW_PROCESS.format(path=path)], capture_output=True, text=True, check=True
+            ).stdout.split()
+        ]
+        for _ in range(3)
+    ]
+    jax_alone = "import time; s = time.perf_counter(); import jax, numpyro; print(time.perf_counter() - s)"
+    anchor = float(subprocess.run([sys.executable, "-c", jax_alone], capture_output=True, text=True, check=True).stdout)
+    imported, answered = np.median(runs, 0)
+    say(f"import amortppl {imported:.2f} s; first infer {answered:.1f} s, of which import jax, numpyro {anchor:.1f} s")
+    assert imported <= 2.0
+    assert answered <= 6.0
+
+
+def test_training_throughput(cost, say):
+    """Simulated datasets a second, compiled, on whatever device JAX finds."""
+    from amortppl.train import CHUNK, Schedule, Trainer
+
+    task = ap.model("linear_regression")
+    for batch in (64, 512):
+        trainer = Trainer(task, ap.method("parametric"), Schedule(steps=10_000, batch=batch), 0)
+        learner, steps = trainer.start(), jnp.arange(CHUNK)
+        learner, _ = trainer.advance(learner, steps, trainer.keys(steps), steps / 1e4, None)
+        jax.block_until_ready(learner)
+        with cost() as spent:
+            for start in range(1, 5):
+                at = steps + start * CHUNK
+                learner, _ = trainer.advance(learner, at, trainer.keys(at), at / 1e4, None)
+            jax.block_until_ready(learner)
+        made = 4 * (CHUNK + 1) * batch
+        say(
+            f"{jax.devices()[0].device_kind}, batch {batch}: {made / spent.wall:.0f} datasets a second, "
+            f"{made / spent.cpu:.0f} a CPU second"
+        )

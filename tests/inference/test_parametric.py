@@ -1,0 +1,110 @@
+"""The parametric method before it learned anything: its frame against exact posteriors."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import amortppl as ap
+from amortppl.method import final
+from amortppl.task import Batch
+
+
+def line(x, y=None):
+    """Two weights, known noise: the posterior is Gaussian."""
+    w = numpyro.sample("w", dist.Normal(0, 1).expand([2]).to_event(1))
+    with numpyro.plate("row", x.shape[0]):
+        numpyro.sample("y", dist.Normal(x @ w, 0.5), obs=y)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return ap.Task(line, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
+
+
+@pytest.fixture(scope="module")
+def dataset(task):
+    return task.simulate(jr.key(3), 32)
+
+
+def exact(data):
+    """Mean and covariance of the weights."""
+    x, y = np.asarray(data["x"], np.float64), np.asarray(data["y"], np.float64)
+    covariance = np.linalg.inv(np.eye(2) + x.T @ x / 0.25)
+    return covariance @ x.T @ y / 0.25, covariance
+
+
+def posterior(task, data, steps=1, **options):
+    """Location and covariance of the untrained readout's frame, unconstrained."""
+    method = ap.method("parametric", width=4, hidden=8, **options).build(task, jr.key(0))
+    state = jax.jit(lambda b: final(method, b, steps))(Batch(data, jnp.ones(32, bool)))
+    readout = method.readout(state)
+    inverse = np.linalg.inv(np.asarray(readout.frame.factor, np.float64))
+    scale = np.diag(np.asarray(readout.scale.scale))
+    return np.asarray(readout.scale.restore(readout.frame.location)), scale @ inverse.T @ inverse @ scale
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_frame_of_a_gaussian_posterior_is_exact_in_any_number_of_steps(task, dataset, steps):
+    """Evidence of mini-batches adds up; nothing here is random, so no correct program fails."""
+    mean, covariance = posterior(task, dataset.data, steps)
+    truth, spread = exact(dataset.data)
+    np.testing.assert_allclose(mean, truth, atol=2e-3)
+    np.testing.assert_allclose(covariance, spread, rtol=1e-2, atol=1e-5)
+
+
+def test_without_curvature_the_frame_is_near(task, dataset):
+    """From the rows' scores the frame starts near; the sweeps settle it by gradients alone."""
+    mean, covariance = posterior(task, dataset.data, signals=("gradient",))
+    truth, spread = exact(dataset.data)
+    np.testing.assert_allclose(mean, truth, atol=2e-2)
+    np.testing.assert_allclose(covariance, spread, rtol=0.1, atol=1e-4)
+
+
+def test_data_alone_leaves_the_frame_at_the_prior(task, dataset):
+    mean, covariance = posterior(task, dataset.data, signals=("data",), density="gaussian")
+    np.testing.assert_allclose(mean, 0, atol=0.1)
+    np.testing.assert_allclose(covariance, np.eye(2), atol=0.1)
+
+
+def test_defaults_follow_the_task(task):
+    spec = ap.method("parametric")
+    assert spec.resolved(task).signals == ("data", "gradient", "curvature")
+    assert spec.resolved(ap.model("two_moons")).signals == ("data",)
+    assert spec.resolved(ap.model("two_moons")).density == "spline_flow"
+
+
+def test_an_unknown_signal_is_named():
+    with pytest.raises(LookupError, match="'hessian'"):
+        ap.method("parametric", signals=("data", "hessian"))
+
+
+class Scatter(dist.Distribution):
+    """A simulator: it can be sampled, and has no density."""
+
+    support = dist.constraints.real
+    pytree_data_fields = ("loc",)
+
+    def __init__(self, loc):
+        self.loc = loc
+        super().__init__(jnp.shape(loc), ())
+
+    def sample(self, key, sample_shape=()):
+        return self.loc + jr.normal(key, sample_shape + self.batch_shape)
+
+
+def scattered(n, y=None):
+    centre = numpyro.sample("centre", dist.Normal(0, 1))
+    with numpyro.plate("row", n):
+        numpyro.sample("y", Scatter(jnp.broadcast_to(centre, (n,))), obs=y)
+
+
+def test_a_simulator_without_a_density_learns_from_data_and_says_it_was_not_checked():
+    task = ap.Task(scattered, rows=(8, 8))
+    assert not task.has_density
+    guide = ap.train(task, ap.method("parametric", width=8, hidden=16), steps=25, batch=16, progress=False)
+    post = guide.infer({"y": np.zeros(8)}, draws=50)
+    assert np.isnan(post["sample_stats"]["khat"]) and "log_likelihood" not in post

@@ -1,0 +1,42 @@
+"""Laws of every encoder of rows: order and padding change nothing; contexts scale with the rows."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from amortppl.networks import ENCODERS, encoder
+
+
+@pytest.fixture(params=sorted(ENCODERS))
+def encode(request):
+    """An encoder of 3 features with weights that are not at their start."""
+    net = encoder(request.param, 3, 8, jr.key(0))
+    return jax.tree.map(lambda a: a + 0.1 * jr.normal(jr.key(1), a.shape) if isinstance(a, jax.Array) else a, net)
+
+
+def test_order_of_rows_changes_nothing(encode):
+    rows = jr.normal(jr.key(2), (10, 3))
+    mask = jnp.ones(10, bool)
+    np.testing.assert_allclose(encode(rows, mask), encode(rows[::-1], mask), rtol=2e-4, atol=1e-4)
+
+
+def test_padding_changes_nothing(encode):
+    rows = jr.normal(jr.key(3), (10, 3))
+    padded = jnp.concatenate([rows, 100.0 * jnp.ones((6, 3))])
+    np.testing.assert_allclose(
+        encode(rows, jnp.ones(10, bool)), encode(padded, jnp.arange(16) < 10), rtol=2e-4, atol=1e-4
+    )
+
+
+def test_the_same_rows_twice_double_the_context(encode):
+    """Contexts are sums over rows, which is what lets mini-batches add up."""
+    rows = jr.normal(jr.key(4), (10, 3))
+    twice = encode(jnp.concatenate([rows, rows]), jnp.ones(20, bool))
+    np.testing.assert_allclose(twice, 2 * encode(rows, jnp.ones(10, bool)), rtol=2e-4, atol=1e-4)
+
+
+def test_an_unknown_encoder_is_named():
+    with pytest.raises(LookupError, match="did you mean 'deep_set'"):
+        encoder("deepset", 3, 8, jr.key(0))
