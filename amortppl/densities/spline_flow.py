@@ -6,9 +6,9 @@ Durkan et al. 2019, "Neural Spline Flows", arXiv 1906.04032; the flow itself is 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from flowjax.bijections import RationalQuadraticSpline
-from flowjax.distributions import AbstractDistribution, StandardNormal
-from flowjax.flows import masked_autoregressive_flow
+import jax.random as jr
+from flowjax.bijections import Chain, Flip, Invert, MaskedAutoregressive, RationalQuadraticSpline, Scan
+from flowjax.distributions import AbstractDistribution, StandardNormal, Transformed
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.density import Density
@@ -25,11 +25,15 @@ class SplineFlow(Density):
         self, size: int, key: PRNGKeyArray, *, layers: int = 5, width: int = 64, knots: int = 8, context: int = 16
     ) -> None:
         self.size, self.coefficients = size, context
+
+        def layer(key: PRNGKeyArray) -> Chain:
+            spline = RationalQuadraticSpline(knots=knots, interval=5.0)
+            made = MaskedAutoregressive(key, transformer=spline, dim=size, cond_dim=context, nn_width=width, nn_depth=2)
+            return Chain([made, Flip((size,))])  # flowjax's own random permutation cannot be made inside jit
+
         with jax.ensure_compile_time_eval():  # flowjax keeps the spline's initial values in a closure
-            self.flow = masked_autoregressive_flow(
-                key, base_dist=StandardNormal((size,)), transformer=RationalQuadraticSpline(knots=knots, interval=5.0),
-                cond_dim=context, flow_layers=layers, nn_width=width, nn_depth=2,
-            )  # fmt: skip
+            stacked = eqx.filter_vmap(layer)(jr.split(key, layers))
+        self.flow = Transformed(StandardNormal((size,)), Invert(Scan(stacked)))
 
     def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
         """Log density of one point."""
