@@ -222,12 +222,12 @@ def _task(path: Path, about: dict[str, Any]) -> Task:
         )
     if isinstance(target, Task):
         return target
+    rows = tuple(where["rows"]) if where["rows"] else None
     settings = getattr(module, "TASK", None)
     if settings is not None:
-        return Task(target, **{"name": where["name"], **settings})
+        return Task(target, **{**settings, "name": where["name"], "rows": rows})
     stored, _ = unpack(path / "weights.safetensors", None)
     inputs = {n: stored[f"['inputs']['{n}']"] for n in about["inputs"]}
-    rows = tuple(where["rows"]) if where["rows"] else None
     inputs = {n: v[0] for n, v in inputs.items()} if rows is None else inputs
     return Task(
         target, inputs, rows, observed=about["observed"], dims=about["dims"], coords=about["coords"], name=where["name"]

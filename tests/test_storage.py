@@ -120,6 +120,17 @@ def test_no_guide_there(tmp_path):
         ap.load(tmp_path / "file")
 
 
+def test_a_model_of_the_catalogue_with_another_size(tmp_path):
+    """The number of rows is the guide's, not that of the model's file; so is every member of the method."""
+    spec = ap.method("parametric", density="spline_flow", signals=("data",), width=4, hidden=8)
+    guide = ap.train(ap.model("linear_regression", rows=8), spec, steps=1, batch=8, progress=False)
+    loaded = ap.load(guide.save(tmp_path / "guide"))
+    assert loaded.task.rows == (8, 8)
+    data = {"x": np.ones((8, 5)), "y": np.zeros(8)}
+    before, after = (g.infer(data, draws=20) for g in (guide, loaded))
+    np.testing.assert_array_equal(before.posterior["weights"], after.posterior["weights"])
+
+
 @pytest.mark.parametrize("part", ["task", "method"])
 def test_loading_runs_no_code_of_the_folder(copy, part):
     (copy / "payload.py").write_text("raise SystemExit('ran')\n")
