@@ -54,10 +54,13 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
 
     if np.sum(ratios > FLOOR / 2) < 5:
         return ratios, np.inf
-    if not np.ptp(ratios):
+    if np.ptp(ratios) < 1e-8:
         return ratios, 0.0
-    with np.errstate(over="ignore"):
-        weights, khat = array_stats.psislw(-ratios)  # ArviZ takes log likelihoods and negates them
+    try:
+        with np.errstate(over="ignore"):
+            weights, khat = array_stats.psislw(-ratios)  # ArviZ takes log likelihoods and negates them
+    except ValueError:  # all weights of the tail are the same: rounding, or the few draws that have any
+        return ratios, 0.0 if np.std(ratios) < NOISE else np.inf
     if np.std(ratios) < NOISE:
         khat = min(float(khat), 0.0)
     return np.asarray(weights), float(khat)

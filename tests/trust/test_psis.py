@@ -30,20 +30,29 @@ def test_weights_mend_a_shifted_guide():
     assert abs(np.sum(np.exp(found.log_weights) * draws)) < 0.05
 
 
-@pytest.mark.parametrize("value", [-np.inf, np.nan])
-def test_a_degenerate_joint_never_looks_good(value):
+def test_a_degenerate_joint_never_looks_good():
     log_q = np.random.default_rng(3).standard_normal((1, 500))
-    joint = np.full((1, 500), value)
+    joint = np.full((1, 500), -np.inf)
     assert not check(joint, log_q).khat[0] < 0.7
     joint[0, 0] = 0.0
     assert not check(joint, log_q).khat[0] < 0.7
+    joint[0, 1:] = np.nan
+    assert not check(joint, log_q).khat[0] < 0.7
+
+
+@pytest.mark.parametrize("held", [20, 100])
+def test_ties_in_the_tail_are_no_crash(held):
+    """All weight on a few draws, equally: a degenerate guide."""
+    log_q = np.random.default_rng(4).standard_normal((1, 500))
+    joint = np.full((1, 500), -np.inf)
+    joint[0, :held] = log_q[0, :held]
+    assert not check(joint, log_q).khat[0] < 0.7
+
+
+def test_a_model_without_a_likelihood_is_not_checked():
+    assert np.isnan(check(np.full((2, 50), np.nan), np.zeros((2, 50))).khat).all()
 
 
 def test_verdicts():
-    assert [verdict(k).split(":")[0] for k in (0.1, 0.6, 0.9, np.inf, np.nan)] == [
-        "good",
-        "usable",
-        "not reliable",
-        "not checked",
-        "not checked",
-    ]
+    said = [verdict(k).split(":")[0] for k in (0.1, 0.6, 0.9, np.inf, np.nan)]
+    assert said == ["good", "usable", "not reliable", "not reliable", "not checked"]
