@@ -280,8 +280,7 @@ def test_infer_is_traced_once_a_shape(mean_guide):
 
 def test_batches_are_padded_with_a_valid_row(mean_guide):
     from amortppl.data import read
-    from amortppl.guide import _batch
 
-    batch = _batch(read(mean_guide.task, {"y": np.arange(5.0)}))
+    batch = mean_guide._batch(read(mean_guide.task, {"y": np.arange(5.0)}))
     assert isinstance(batch, Batch) and batch.mask.tolist() == [True] * 5 + [False] * 3
     assert batch.data["y"].tolist() == [0, 1, 2, 3, 4, 0, 0, 0]
