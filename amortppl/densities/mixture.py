@@ -4,10 +4,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.density import Density
-from amortppl.densities.gaussian import Gaussian
+from amortppl.densities.gaussian import Gaussian, affine
 
 
 class Mixture(Density):
@@ -22,7 +23,7 @@ class Mixture(Density):
     components: int = eqx.field(static=True)
     part: Gaussian
 
-    def __init__(self, size: int, components: int = 8) -> None:
+    def __init__(self, size: int, components: int = 4) -> None:
         self.size, self.components, self.part = size, components, Gaussian(size)
         self.coefficients = components * (1 + self.part.coefficients)
 
@@ -42,7 +43,18 @@ class Mixture(Density):
         """Draws and their log densities. Weights get no gradient through the draws."""
         log_weights, parts = self._parts(coefficients)
         pick = jr.categorical(jr.fold_in(key, 0), log_weights, shape=(draws,))
-        keys = jr.split(jr.fold_in(key, 1), self.components)
-        each = jax.vmap(lambda k, c: self.part.sample(k, c, draws)[0])(keys, parts)
-        z = each[pick, jnp.arange(draws)]
-        return z, jax.vmap(self.log_prob, in_axes=(0, None))(z, coefficients)
+        shift, factor = jax.vmap(lambda c: affine(c, self.size))(parts)
+        spread = jax.vmap(lambda t: solve_triangular(t, jnp.eye(self.size), lower=True))(factor)
+        u = jr.normal(jr.fold_in(key, 1), (self.size, draws))
+        placed = _stacked(spread, u) + shift[:, :, None]
+        z = jnp.take_along_axis(placed, pick[None, None], 0)[0]
+        apart = _stacked(factor, z) - jnp.einsum("mij,mj->mi", factor, shift)[:, :, None]
+        log_scale = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), -1)
+        level = (log_weights + log_scale - 0.5 * self.size * jnp.log(2.0 * jnp.pi))[:, None]
+        return z.T, jax.scipy.special.logsumexp(level - 0.5 * jnp.sum(apart**2, 1), axis=0)
+
+
+def _stacked(matrices: Float[Array, "M P P"], columns: Float[Array, "P S"]) -> Float[Array, "M P S"]:
+    """Every matrix times all columns, as one product."""
+    count, size, _ = matrices.shape
+    return (matrices.reshape(count * size, size) @ columns).reshape(count, size, -1)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from benchmarks.reference import nuts, simulated
 
 import amortppl as ap
 from amortppl.data import Dataset
+from benchmarks.reference import nuts, simulated
 
 NEW_PROCESS = """
 import time
