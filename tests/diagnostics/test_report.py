@@ -158,7 +158,7 @@ def test_loads_nothing_and_reads_aloud(tmp_path):
         (0.6, "Usable: use the importance weights", "care"),
         (0.9, "Not reliable: the guide misses part of the posterior", "bad"),
         (np.nan, "Not checked", "bad"),
-        (np.inf, "Not checked", "bad"),
+        (np.inf, "Not reliable", "bad"),
     ],
 )
 def test_verdict_comes_first_in_words_and_colour(tmp_path, khat, words, colour):
