@@ -38,7 +38,7 @@ class Episodes(eqx.Module):
     usable: Bool[Array, " T"]
 
 
-def parts(task: Task, tasks: int, steps: int) -> list[Part]:
+def parts(task: Task, tasks: int, steps: int, shares: tuple[float, ...] = SHARES) -> list[Part]:
     """How a batch of tasks is laid out; rows are padded to a multiple of `steps` mini-batches."""
     if task.block:
         return [Part(tasks, 1, 0.0, 1.0)]
@@ -46,7 +46,7 @@ def parts(task: Task, tasks: int, steps: int) -> list[Part]:
     if low == high:
         return [Part(tasks, steps * ceil(high / steps), 0.0, 1.0)]
     layout, start = [], 0.0
-    for share in SHARES:
+    for share in shares:
         stop = min(start + share, 1.0)
         largest = high if stop == 1.0 else ceil(low * ((high + 1) / low) ** stop)
         layout.append(Part(int(tasks * share), steps * ceil(min(largest, high) / steps), start, stop))
@@ -73,8 +73,8 @@ def simulate(task: Task, key: PRNGKeyArray, layout: list[Part], queries: int) ->
 
 def _sizes(task: Task, levels: Array, part: Part) -> Array:
     """Sizes of a part, stratified: log-uniform over all parts together."""
-    if task.block or (part.low == 0.0 and part.high == 1.0):
-        return jnp.full(part.tasks, 1 if task.block else task.rows[1])
+    if task.block:
+        return jnp.ones(part.tasks, int)
     low, high = task.rows
     level = part.low + (part.high - part.low) * levels
     return jnp.clip(jnp.floor(low * ((high + 1) / low) ** level), low, min(high, part.rows)).astype(int)

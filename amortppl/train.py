@@ -21,7 +21,7 @@ from amortppl.checkpoint import load_run, save_run
 from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, unroll
 from amortppl.progress import Progress
-from amortppl.simulate import Episodes, parts, simulate
+from amortppl.simulate import SHARES, Episodes, parts, simulate
 from amortppl.task import Task
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 CHUNK = 25
 """Updates between two looks of the host: one compiled call, with one held-out evaluation."""
+
+WHOLE = (1.0,)
+"""A pool of tasks is one part, so that any of them can be picked for any update."""
 
 WEIGHTS, FRESH, HELD_OUT, POOL = range(4)
 """Streams of random keys."""
@@ -94,7 +97,7 @@ class Trainer:
         self.weights, self.restore = ravel_pytree(learned)
         share = 8 * len(self.devices)
         tasks = -(-schedule.batch // share) * share
-        self.layout = parts(task, tasks, schedule.mini_batches)
+        self.layout = parts(task, tasks, schedule.mini_batches, WHOLE if schedule.simulations else SHARES)
         self.queries = method.queries
         self.ceiling = 50.0 + 5.0 * task.latents.size
         self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
@@ -118,7 +121,9 @@ class Trainer:
         share = [total - total // 10, total // 10]
         keys = jr.split(jr.split(jr.key(self.seed), 4)[POOL])
         make = jax.jit(
-            lambda key, n: simulate(self.task, key, parts(self.task, n, self.schedule.mini_batches), self.queries),
+            lambda key, n: simulate(
+                self.task, key, parts(self.task, n, self.schedule.mini_batches, WHOLE), self.queries
+            ),
             static_argnums=1,
         )
         return make(keys[0], share[0]), make(keys[1], share[1])

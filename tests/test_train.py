@@ -142,6 +142,23 @@ def test_a_fixed_number_of_simulations():
     assert_same(guide, quick(steps=100, simulations=100))
 
 
+def test_a_pool_keeps_each_task_with_its_own_rows():
+    """Sizes that vary: the latents of a picked task are those that made its rows (sd of the error 1/sqrt(4))."""
+    from amortppl.train import Schedule, Trainer
+
+    def model(rows, y=None):
+        mu = numpyro.sample("mu", dist.Normal(0, 100))
+        with numpyro.plate("obs", rows):
+            numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    trainer = Trainer(ap.Task(model, rows=(4, 32)), ap.method("parametric"), Schedule(simulations=200, batch=16), 0)
+    picked = trainer._episodes(jax.random.key(1), jnp.array(False), trainer.pool)
+    (batch,) = picked.batches
+    means = np.sum(np.asarray(batch.data["y"]) * batch.mask, 1) / np.sum(batch.mask, 1)
+    assert len(set(np.sum(batch.mask, 1).tolist())) > 3
+    np.testing.assert_allclose(means, picked.target.latents[:, 0], atol=2.5)  # 5 sd: a false alarm below 1e-5
+
+
 def test_no_likelihood_is_needed_by_data_alone():
     """log_prob may be missing where only data are seen."""
 
