@@ -1,6 +1,7 @@
 """A user's data -> checked arrays by argument."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,21 @@ class Dataset(NamedTuple):
         return len(next(iter(self.arrays.values())))
 
 
+class Where(NamedTuple):
+    """How messages name a place in the data.
+
+    Attributes:
+        place: row number -> words.
+        scope: what the counts are of, when not of all the data.
+    """
+
+    place: Callable[[int], str] = "row {}".format
+    scope: str = ""
+
+
+HERE = Where()
+
+
 def read(task: Task, data: Any, columns: Columns | None = None, *, observed: bool = True) -> Dataset:
     """Checks one dataset against its task.
 
@@ -45,19 +61,31 @@ def read(task: Task, data: Any, columns: Columns | None = None, *, observed: boo
         arrays, labels = _from_mapping(data, wanted, task), {}
     else:
         raise DataError(f"data: expected a dict of arrays by argument or a DataFrame, got {type(data).__name__}")
-    arrays = {n: _numbers(n, arrays[n], labels.get(n)) for n in wanted}
+    arrays = {n: numbers(n, arrays[n], labels.get(n)) for n in wanted}
     for name, values in arrays.items():
-        _finite(name, values, labels.get(name))
+        finite(name, values, labels.get(name))
     arrays = {n: v[None] if task.block else v for n, v in arrays.items()}
     arrays = {n: _shaped(task, n, v) for n, v in arrays.items()}
     _equal_rows(arrays)
     arrays = {n: _typed(task, n, v) for n, v in arrays.items()}
     if observed:
-        _in_support(task, arrays)
+        rows = len(arrays[wanted[0]])
+        fixed = task.block or task.rows[0] == task.rows[1]
+        in_support(task, arrays, rows if fixed else 1 << (rows - 1).bit_length())
     return Dataset(arrays, labels)
 
 
 def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: Task) -> dict[str, Any]:
+    expect_arguments(task, data, wanted)
+    return {n: data[n] for n in wanted}
+
+
+def expect_arguments(task: Task, data: Iterable[str], wanted: list[str]) -> None:
+    """Refuses names that are not arguments of the task, and wanted arguments without a name.
+
+    Raises:
+        DataError: naming the first of them and the nearest name that is known.
+    """
     extra = [n for n in data if n not in task.arguments]
     missing = [n for n in wanted if n not in data]
     if extra:
@@ -70,54 +98,83 @@ def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: Task) -> dic
             f"data: the argument {missing[0]!r} of {task.name} is missing (given: "
             f"{quoted(data)}){nearest(missing[0], data)}"
         )
-    return {n: data[n] for n in wanted}
 
 
 def _from_frame(
     task: Task, frame: pd.DataFrame, columns: Columns, wanted: list[str]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    labels = pick_columns(task, list(frame.columns), columns, wanted)
+    scalar = 1 if task.block else 0
+    flat = {n: len(c) == 1 and _depth(task, n) <= scalar for n, c in labels.items()}
+    return {n: frame[c[0]] if flat[n] else frame[c] for n, c in labels.items()}, labels
+
+
+def pick_columns(task: Task, names: list[Any], columns: Columns, wanted: list[str]) -> dict[str, list[str]]:
+    """The columns of each wanted argument, of a table with columns `names`.
+
+    Raises:
+        DataError: `columns` names what is not an argument, or a column is missing.
+    """
     for name in columns:
         if name not in task.arguments:
             raise DataError(
                 f"columns: {name!r} is not an argument of {task.name} (it has "
                 f"{quoted(task.arguments)}){nearest(name, wanted)}"
             )
-    arrays, labels = {}, {}
+    labels = {}
     for name in wanted:
-        depth = len(task.rows_like[name].shape) - (0 if task.block else 1)
-        picked = columns.get(name) or _matching(name, frame, depth)
+        picked = columns.get(name) or _matching(name, names, _depth(task, name))
         picked = [picked] if isinstance(picked, str) else list(picked)
-        for column in picked:
-            if column not in frame.columns:
-                raise DataError(
-                    f"data: no column {column!r} for the argument {name!r} (columns: {quoted(map(str, frame.columns))})"
-                    f"{nearest(str(column), map(str, frame.columns))}"
-                )
-        flat = len(picked) == 1 and depth <= (1 if task.block else 0)
-        arrays[name] = frame[picked[0]] if flat else frame[picked]
+        expect_columns(name, picked, names)
         labels[name] = [str(c) for c in picked]
-    return arrays, labels
+    return labels
 
 
-def _matching(name: str, frame: pd.DataFrame, depth: int) -> list[str]:
+def expect_columns(name: str, picked: list[str], names: list[Any]) -> None:
+    """Refuses columns of an argument that are not there.
+
+    Raises:
+        DataError: naming the first of them and the nearest name that is there.
+    """
+    for column in picked:
+        if column not in names:
+            raise DataError(
+                f"data: no column {column!r} for the argument {name!r} (columns: {quoted(map(str, names))})"
+                f"{nearest(str(column), map(str, names))}"
+            )
+
+
+def _depth(task: Task, name: str) -> int:
+    """Axes of an argument beside that of the rows."""
+    return len(task.rows_like[name].shape) - (0 if task.block else 1)
+
+
+def _matching(name: str, names: list[Any], depth: int) -> list[str]:
     """Columns of an argument by name: `x` itself, or `x_0, x_1, ...` in order of their number."""
-    if name in frame.columns:
+    if name in names:
         return [name]
-    numbered = [str(c) for c in frame.columns if str(c).startswith(f"{name}_") and str(c)[len(name) + 1 :].isdigit()]
+    numbered = [str(c) for c in names if str(c).startswith(f"{name}_") and str(c)[len(name) + 1 :].isdigit()]
     return sorted(numbered, key=lambda c: int(c[len(name) + 1 :])) if numbered and depth else [name]
 
 
-def _numbers(name: str, values: Any, labels: list[str] | None) -> np.ndarray:
+def numbers(name: str, values: Any, labels: list[str] | None, where: str = "") -> np.ndarray:
+    """The values as an array of a numeric type.
+
+    Raises:
+        DataError: some are not numbers; `where` ends the words that name them.
+    """
     if isinstance(values, pd.DataFrame):
         for column in values:
             if not pd.api.types.is_numeric_dtype(values[column]) and not pd.api.types.is_bool_dtype(values[column]):
-                raise _wrong_type(f"column {column!r}", values[column])
+                raise _wrong_type(f"column {column!r}{where}", values[column])
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         try:
+            if array.dtype.kind in "mM":
+                raise TypeError("dates")
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise _wrong_type(f"column {labels[0]!r}" if labels else f"{name!r}", values) from error
+            raise _wrong_type(f"column {labels[0]!r}{where}" if labels else f"{name!r}{where}", values) from error
     return array
 
 
@@ -131,18 +188,27 @@ def _wrong_type(what: str, values: Any) -> DataError:
     )
 
 
-def _finite(name: str, values: np.ndarray, labels: list[str] | None) -> None:
-    bad = ~np.isfinite(values)
-    if not bad.any():
+def finite(name: str, values: np.ndarray, labels: list[str] | None, where: Where = HERE) -> None:
+    """Refuses NaN and infinite values.
+
+    Raises:
+        DataError: naming the first of them.
+    """
+    fine = np.isfinite(values)
+    if fine.all():
         return
-    where = tuple(int(i[0]) for i in np.nonzero(bad))
-    column = f" (column {labels[where[1] if len(where) > 1 else 0]!r})" if labels else ""
-    place = f"row {where[0]}" + (f", position {list(where[1:])}" if len(where) > 1 and not labels else "")
+    at = tuple(int(i) for i in np.argwhere(~fine)[0])
+    vector = values.shape[1:] not in ((), (1,)) and len(labels or ()) < 2
+    place = where.place(at[0] if at else 0) + (f", position {list(at[1:])}" if vector else "")
     raise DataError(
-        f"data: {name!r}{column} holds {values[where]} at {place}; {int(bad.sum())} of {values.size} values are "
-        f"missing or "
-        "infinite. Drop or fill those rows first"
+        f"data: {name!r}{_column(labels, at)} holds {values[at]} at {place}; {int((~fine).sum())} of {values.size} "
+        f"values{where.scope} are missing, or infinite as {values.dtype}. Drop or fill those rows first"
     )
+
+
+def _column(labels: list[str] | None, at: tuple[int, ...]) -> str:
+    """Words for the column of an entry, where there are column names."""
+    return f" (column {labels[at[1] if len(labels) > 1 else 0]!r})" if labels else ""
 
 
 def _shaped(task: Task, name: str, values: np.ndarray) -> np.ndarray:
@@ -176,28 +242,67 @@ def _equal_rows(arrays: Mapping[str, np.ndarray]) -> None:
 
 def _typed(task: Task, name: str, values: np.ndarray) -> np.ndarray:
     """The type the model simulates; whole numbers where it simulates whole numbers."""
-    dtype = task.rows_like[name].dtype
+    dtype = simulated_type(task, name)
     if np.issubdtype(dtype, np.integer) and values.dtype.kind == "f":
-        odd = np.argwhere(values != np.round(values))
-        if len(odd):
-            where = tuple(odd[0])
-            raise DataError(f"data: {name!r} should hold whole numbers, got {values[where]} at row {where[0]}")
-    if dtype.kind == "b":
-        return values.astype(np.float32)
+        whole(name, values, values == np.round(values), None)
     return values.astype(dtype)
 
 
-def _in_support(task: Task, arrays: dict[str, np.ndarray]) -> None:
+def simulated_type(task: Task, name: str) -> np.dtype:
+    """The type that the model simulates for an argument; float32 for booleans."""
+    dtype = np.dtype(task.rows_like[name].dtype)
+    return np.dtype(np.float32) if dtype.kind == "b" else dtype
+
+
+def whole(name: str, values: np.ndarray, fine: np.ndarray, labels: list[str] | None, where: Where = HERE) -> None:
+    """Refuses values that are not whole numbers of the type that the model simulates, those where `fine` is False.
+
+    Raises:
+        DataError: naming the first of them.
+    """
+    if fine.all():
+        return
+    at = tuple(int(i) for i in np.argwhere(~fine)[0])
+    small = abs(values[at]) < 2**31
+    expected = "whole numbers" if small else "numbers that 32 bits can hold"
+    column, place = _column(labels, at), where.place(at[0])
+    raise DataError(f"data: {name!r}{column} should hold {expected}, got {values[at]} at {place}")
+
+
+UNBOUNDED = ("Real", "RealVector")
+"""Supports that hold every finite number."""
+
+
+def in_support(task: Task, arrays: Mapping[str, np.ndarray], size: int, where: Where = HERE) -> None:
+    """Refuses observations outside the support of the site that they feed.
+
+    Args:
+        size: number of rows to which the arrays are padded first, so that few shapes are compiled.
+
+    Raises:
+        DataError: naming the first of them.
+    """
+    if all(task.sites[s].support in UNBOUNDED for s in task.observed.values()):
+        return
     rows = len(next(iter(arrays.values())))
-    size = rows if task.block or task.rows[0] == task.rows[1] else 1 << (rows - 1).bit_length()
-    padded = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in arrays.items()}
-    for name, inside in jax.jit(task.supported)(padded).items():
-        bad = np.argwhere(~np.asarray(inside)[:rows])
-        if len(bad):
-            site, where = task.sites[task.observed[name]], tuple(int(i) for i in bad[0])
-            values = arrays[name][where] if np.asarray(inside).ndim == arrays[name].ndim else arrays[name][where[0]]
-            raise DataError(
-                f"data: {name!r} holds {values} at row "
-                f"{where[1] if task.block and len(where) > 1 else where[0]}, outside the support "
-                f"({site.support}) of the site {site.name!r} ~ {site.distribution}; {len(bad)} such rows"
-            )
+    if size > rows:
+        arrays = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in arrays.items()}
+    for name, inside in _supported(task, arrays).items():
+        inside = np.asarray(inside)[:rows]
+        if not inside.all():
+            _outside(task, name, arrays[name], inside, where)
+
+
+@partial(jax.jit, static_argnums=0)
+def _supported(task: Task, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return task.supported(arrays)
+
+
+def _outside(task: Task, name: str, array: np.ndarray, inside: np.ndarray, where: Where) -> None:
+    bad = np.argwhere(~inside)
+    site, at = task.sites[task.observed[name]], tuple(int(i) for i in bad[0])
+    values = array[at] if inside.ndim == array.ndim else array[at[0]]
+    raise DataError(
+        f"data: {name!r} holds {values} at {where.place(at[1] if task.block and len(at) > 1 else at[0])}, outside the "
+        f"support ({site.support}) of the site {site.name!r} ~ {site.distribution}; {len(bad)} such rows{where.scope}"
+    )
