@@ -13,16 +13,16 @@ import jax.random as jr
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from amortppl import catalogue
+from amortppl import catalogue, processes
 from amortppl.checkpoint import load_run, save_run
 from amortppl.errors import TrainingError
-from amortppl.method import Method, Spec, unroll
-from amortppl.progress import Progress
-from amortppl.simulate import SHARES, Episodes, parts, simulate
-from amortppl.task import Task
+from amortppl.method import Method, Spec, Target, parted, split, unroll
+from amortppl.progress import Training
+from amortppl.simulate import SHARES, Episodes, Part, _sizes, _usable, parts, simulate
+from amortppl.task import Batch, Task
 
 if TYPE_CHECKING:
     from amortppl.guide import Guide
@@ -32,6 +32,9 @@ CHUNK = 25
 
 WHOLE = (1.0,)
 """A pool of tasks is one part, so that any of them can be picked for any update."""
+
+TASKS = "tasks"
+"""The axis of devices, over which the tasks of an update are split."""
 
 WEIGHTS, FRESH, HELD_OUT, POOL = range(4)
 """Streams of random keys."""
@@ -48,6 +51,7 @@ class Schedule:
         rate: peak learning rate of Adam; it falls to zero by a cosine.
         average: decay of the average of the weights that the guide gets.
         mini_batches: K, the steps unrolled over each task's rows.
+        uneven: whether mini-batches are of random sizes, half of the tasks in one, instead of equal.
         simulations: a fixed number of simulated tasks to learn from, a tenth of them held out;
             None simulates fresh tasks for each update.
     """
@@ -58,6 +62,7 @@ class Schedule:
     rate: float = 2e-3
     average: float = 0.99
     mini_batches: int = 1
+    uneven: bool = False
     simulations: int | None = None
 
 
@@ -92,6 +97,7 @@ class Trainer:
     def __init__(self, task: Task, spec: Spec, schedule: Schedule, seed: int) -> None:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.devices = jax.devices()
+        self.mesh = processes.mesh(TASKS)
         method = eqx.filter_jit(spec.build)(task, jr.split(jr.key(seed), 4)[WEIGHTS])
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
         self.weights, self.restore = ravel_pytree(learned)
@@ -101,15 +107,20 @@ class Trainer:
         self.queries = method.queries
         self.ceiling = 50.0 + 5.0 * task.latents.size
         self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
-        self.pool = self._simulated() if schedule.simulations else None
-        self.advance = jax.jit(self._advance, donate_argnums=0)
+        self.pool = self.everywhere(self._simulated()) if schedule.simulations else None
+        spread = {} if self.mesh is None else {"out_shardings": processes.whole(self.mesh)}
+        self.advance = jax.jit(self._advance, donate_argnums=0, **spread)
 
     def start(self) -> Learner:
-        """The learner before the first update."""
+        """The learner before the first update, on this process's own device."""
         copies = [jnp.array(self.weights) for _ in range(3)]
         return Learner(
             copies[0], self.optimiser.init(self.weights), copies[1], copies[2], jnp.asarray(np.inf, jnp.float32)
         )
+
+    def everywhere(self, tree: Any) -> Any:
+        """What `advance` takes: arrays that are the same in all processes, on every device of them."""
+        return processes.everywhere(tree, self.mesh)
 
     def method(self, weights: Float[Array, " W"]) -> Method:
         """The method with these weights."""
@@ -129,22 +140,53 @@ class Trainer:
         return make(keys[0], share[0]), make(keys[1], share[1])
 
     def _episodes(self, key: PRNGKeyArray, held_out: Array, pool: tuple[Episodes, Episodes] | None) -> Episodes:
-        if pool is None:
+        """The tasks of an update; where several devices work together, this device's share of them."""
+        if pool is None and self.mesh is None:
             return simulate(self.task, key, self.layout, self.queries)
+        own = slice(None) if self.mesh is None else _own(self.layout, len(self.devices))
+        if pool is None:
+            return _share(self.task, key, self.layout, self.queries, own, len(self.devices))
         learn, test = pool
-        place = jr.randint(key, (self.layout[0].tasks,), 0, learn.usable.shape[0])
-        fixed = jnp.arange(self.layout[0].tasks) % test.usable.shape[0]
+        place = jr.randint(key, (self.layout[0].tasks,), 0, learn.usable.shape[0])[own]
+        fixed = (jnp.arange(self.layout[0].tasks) % test.usable.shape[0])[own]
         return jax.tree.map(lambda a, b: jnp.where(_like(held_out, a[place]), b[fixed], a[place]), learn, test)
 
     def _loss(self, weights: Array, episodes: Episodes) -> tuple[Array, Array]:
-        """Mean score over tasks and readouts, each bounded by the ceiling; and the finite share."""
+        """Mean score over tasks and readouts, each bounded by the ceiling; and the finite share.
+
+        For a device's share of the tasks, what it adds to the mean over all of them.
+        """
         method, steps = self.method(weights), self.schedule.mini_batches
-        states = [jax.vmap(lambda b: unroll(method, b, steps))(batch) for batch in episodes.batches]
+        cut = parted if self.schedule.uneven else split
+        states = [jax.vmap(lambda b: unroll(method, cut(b, steps)))(batch) for batch in episodes.batches]
         states = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
         scores = jax.vmap(jax.vmap(method.score, in_axes=(0, None)))(states, episodes.target)
         counted = episodes.usable[:, None] & jnp.isfinite(scores)
         bounded = jnp.minimum(jnp.where(counted, scores, 0.0), self.ceiling)
-        return jnp.sum(bounded) / jnp.maximum(jnp.sum(counted), 1), jnp.mean(counted)
+        total = jnp.sum(counted) if self.mesh is None else jax.lax.psum(jnp.sum(counted), TASKS)
+        return jnp.sum(bounded) / jnp.maximum(total, 1), jnp.mean(counted)
+
+    def _slope(self, weights: Array, key: PRNGKeyArray, held_out: Array, pool: Any) -> tuple[Array, Array, Array]:
+        """Loss of an update's tasks, the finite share of its scores, and its slope.
+
+        Each device simulates and scores its own share; a count and these sums are all that travels.
+        """
+
+        def own(*given: Any) -> tuple[Array, Array, Array, Array]:
+            episodes = self._episodes(*given[1:])
+            (loss, usable), slope = jax.value_and_grad(self._loss, has_aux=True)(given[0], episodes)
+            return loss, usable, slope, episodes.usable
+
+        def together(*given: Any) -> tuple[Array, Array, Array]:
+            loss, usable, slope, tasks = own(*given)
+            slope = jnp.where(jnp.any(tasks), slope, 0.0)  # a share without a usable task adds nothing
+            return jax.lax.psum(loss, TASKS), jax.lax.pmean(usable, TASKS), jax.lax.psum(slope, TASKS)
+
+        if self.mesh is None:
+            return own(weights, key, held_out, pool)[:3]
+        whole = PartitionSpec()
+        mapped = jax.shard_map(together, mesh=self.mesh, in_specs=whole, out_specs=whole, check_vma=False)
+        return mapped(weights, key, held_out, pool)
 
     def keys(self, steps: Array) -> PRNGKeyArray:
         """A key for each update, and the held-out tasks' key after them."""
@@ -160,9 +202,8 @@ class Trainer:
         def update(learner: Learner, at: tuple[Array, ...]) -> tuple[Learner, dict[str, Array]]:
             step, key, fraction, held_out = at
             active = ~held_out & (step < (self.schedule.steps or jnp.inf))
-            episodes = self._shard(self._episodes(key, held_out, pool))
             weights = _choose(held_out, learner.average, learner.weights)
-            (loss, usable), slope = jax.value_and_grad(self._loss, has_aux=True)(weights, episodes)
+            loss, usable, slope = self._slope(weights, key, held_out, pool)
             good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(slope)) & (usable > 0.0)
             change, optimiser = self.optimiser.update(slope, learner.optimiser)
             rate = self.schedule.rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction)) * jnp.minimum(1.0, (step + 1) / 20)
@@ -181,12 +222,30 @@ class Trainer:
             update, learner, (jnp.append(steps, steps[-1]), keys, jnp.append(progress, progress[-1]), held_out)
         )
 
-    def _shard(self, episodes: Episodes) -> Episodes:
-        """Spreads tasks over the devices, when there are several."""
-        if len(self.devices) == 1:
-            return episodes
-        mesh = Mesh(np.array(self.devices), ("tasks",))
-        return jax.lax.with_sharding_constraint(episodes, NamedSharding(mesh, PartitionSpec("tasks")))
+
+def _own(layout: list[Part], devices: int) -> Array:
+    """Places of this device's tasks among all: an equal share of every part."""
+    first = np.cumsum([0, *(p.tasks for p in layout)])[:-1]
+    shares = [p.tasks // devices for p in layout]
+    device = jax.lax.axis_index(TASKS)
+    return jnp.concatenate([a + device * n + jnp.arange(n) for a, n in zip(first, shares, strict=True)])
+
+
+def _share(task: Task, key: PRNGKeyArray, layout: list[Part], queries: int, own: Array, devices: int) -> Episodes:
+    """What `simulate` makes, at the places `own` only."""
+    most, total = max(p.rows for p in layout), sum(p.tasks for p in layout)
+    keys = jr.split(key, total + 1)
+    levels = jr.uniform(keys[-1], (total,))[own]
+    draws = jax.vmap(lambda k: task.simulate(k, most + queries))(keys[own])
+    batches, start = [], 0
+    for part in layout:
+        stop = start + part.tasks // devices
+        rows = {n: v[start:stop, : part.rows] for n, v in draws.data.items()}
+        sizes = _sizes(task, levels[start:stop], part._replace(tasks=stop - start))
+        batches.append(Batch(rows, jnp.arange(part.rows) < sizes[:, None]))
+        start = stop
+    query = {n: v[:, most:] for n, v in draws.data.items()} if queries else {}
+    return _usable(Episodes(batches, Target(draws.latents, query), jnp.ones(start, bool)))
 
 
 def _choose(condition: Array, yes: Any, no: Any) -> Any:
@@ -245,25 +304,29 @@ def train(
     begin = time.monotonic()
     trainer = Trainer(task, spec, plan, seed)
     learner, record = _run(trainer, begin, checkpoint or resume, resume, progress)
-    return Guide(trainer.method(learner.best if plan.simulations else learner.average), spec, record, seed)
+    weights = processes.here(learner.best if plan.simulations else learner.average, trainer.mesh)
+    return Guide(trainer.method(weights), spec, record, seed)
 
 
 def _run(
     trainer: Trainer, begin: float, keep: str | Path | None, resume: str | Path | None, shown: bool
 ) -> tuple[Learner, Record]:
-    record = Record(device=f"{len(trainer.devices)} x {trainer.devices[0].device_kind} ({trainer.devices[0].platform})")
-    learner, offset = trainer.start(), 0.0
+    _agree(trainer, resume is not None)
+    keep, shown = (keep, shown) if processes.leader() else (None, False)
+    record = Record(device=_device(trainer))
+    learner, offset = processes.broadcast(trainer.start()), 0.0
     if resume is not None:
-        learner, saved = load_run(resume, learner, _identity(trainer))
+        learner, saved = _resumed(resume, learner, _identity(trainer))
         record = Record(**saved)
         offset = record.seconds
-    last_saved, poor = time.monotonic(), 0
-    with Progress(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
+    learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
+    with Training(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
         for steps, fractions in _chunks(trainer.schedule, record.steps, begin - offset):
-            learner, seen = trainer.advance(learner, steps, trainer.keys(steps), fractions, trainer.pool)
+            given = trainer.everywhere((steps, trainer.keys(steps), fractions))
+            learner, seen = trainer.advance(learner, *given, trainer.pool)
             poor = poor + 1 if _take(record, seen, trainer) else 0
             record.seconds = time.monotonic() - begin + offset
-            report.update(record)
+            report.look(record)
             if poor >= 2:
                 raise TrainingError(_complaint(trainer, record))
             if keep is not None and time.monotonic() - last_saved > 20:
@@ -271,7 +334,35 @@ def _run(
                 last_saved = time.monotonic()
     if keep is not None:
         save_run(keep, learner, _identity(trainer), asdict(record))
+    processes.wait()  # a file that the leader has just written may be read next
     return learner, record
+
+
+def _resumed(path: str | Path, like: Learner, identity: dict[str, Any]) -> tuple[Learner, dict[str, Any]]:
+    """The run in a checkpoint, once every process has read the same one."""
+    run = processes.by_all(lambda: load_run(path, like, identity), TrainingError, f"resume: reading {path}")
+    if wrong := processes.differing({"record": run[1]}):
+        raise TrainingError(
+            f"resume: the processes {wrong['record']} read another checkpoint at {path} than process 0 did, perhaps an "
+            f"older copy; all must read the same file"
+        )
+    return processes.broadcast(run[0]), run[1]
+
+
+def _agree(trainer: Trainer, resume: bool) -> None:
+    """Makes sure that all processes were told to train the same."""
+    told = {**_identity(trainer), "resume": resume}
+    for name, wrong in processes.differing(told).items():
+        raise TrainingError(
+            f"train: the processes {wrong} were given another {name} than process 0 ({told[name]} here, in process "
+            f"{jax.process_index()}); all processes must call train alike"
+        )
+
+
+def _device(trainer: Trainer) -> str:
+    kind, processes = trainer.devices[0], jax.process_count()
+    where = f" in {processes} processes" if processes > 1 else ""
+    return f"{len(trainer.devices)} x {kind.device_kind} ({kind.platform}){where}"
 
 
 def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array, Array]]:
@@ -284,7 +375,8 @@ def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array
                 return
             fractions = (done + np.arange(CHUNK)) / total
         else:
-            spent = (time.monotonic() - begin) / (60 * schedule.minutes)
+            # By the clock of process 0, so that all processes stop at the same update.
+            spent, pace = processes.broadcast(((time.monotonic() - begin) / (60 * schedule.minutes), pace))
             if spent + pace / 2 >= 1.0:
                 return
             fractions = np.minimum(spent + pace * np.arange(CHUNK) / CHUNK, 1.0)
