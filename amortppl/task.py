@@ -16,6 +16,7 @@ from numpyro.distributions import biject_to
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
+from amortppl.local import Local, one_per_row
 from amortppl.sources import draw_rows, source
 from amortppl.tracing import Site, abstract_sites, row_axis, rowwise
 
@@ -51,7 +52,8 @@ class Task:
     """A NumPyro model read as a distribution over datasets.
 
     A dataset D = {(x_i, y_i), i = 1..N} is drawn by N ~ log-uniform on `rows`, x_i ~ `inputs`,
-    theta ~ prior, y_i ~ p(y | x_i, theta).
+    theta ~ prior, y_i ~ p(y | x_i, theta). Latents of which every row has its own are integrated
+    out of the row's likelihood (`amortppl.local`); theta is what all rows share.
 
     Args:
         model: a plain NumPyro function. Arguments that default to None are observations,
@@ -72,8 +74,8 @@ class Task:
         name: what to call it; by default the model's name.
 
     Raises:
-        ModelError: no latent, no observed site, a discrete latent, a latent for each row,
-            control flow on a latent, or an argument that nothing describes.
+        ModelError: no latent, no observed site, a discrete latent, a latent for each row that other
+            rows depend on, control flow on a latent, or an argument that nothing describes.
     """
 
     def __init__(
@@ -99,6 +101,8 @@ class Task:
         self.sources = {k: source(k, v, self.block) for k, v in (inputs or {}).items()}
         self._trace()
         self.has_density = self._has_density()
+        for name in self.local.check() if self.local else []:
+            del self.deterministic[name]
         self.likelihood = likelihood and self.has_density
 
     @property
@@ -186,10 +190,16 @@ class Task:
                     f"{self.name}: observed {name!r} is not a site (it has {quoted(samples)}){nearest(name, samples)}"
                 )
         latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
-        self._refuse(samples, latent, targets, first, second)
+        self._refuse(samples, latent, targets)
         self.sites = {**latent, **{n: samples[n] for n in samples if n in targets}}
-        self.latents = Latents({n: s.shape for n, s in latent.items()}, {n: s.unconstrained for n, s in latent.items()})
         self.row_axes = {n: 0 if self.block else self._row_axis(first[n], second[n], rows) for n in targets}
+        plates = set() if self.block else {first[n].plates.get(axis, "") for n, axis in self.row_axes.items()}
+        local = one_per_row(latent, first, second, plates - {""})
+        self.local = Local(self, local, first, second, rows[0])
+        shared = {n: s for n, s in latent.items() if n not in local}
+        if self.local and not shared:
+            raise self.local.error(local, "no other latent is left that the rows share")
+        self.latents = Latents({n: s.shape for n, s in shared.items()}, {n: s.unconstrained for n, s in shared.items()})
         self.fixed = [n for n, s in samples.items() if s.observed and n not in targets]
         if self.fixed:
             self._refuse_factors()
@@ -208,7 +218,7 @@ class Task:
             return False
         return True
 
-    def _refuse(self, samples: dict, latent: dict, targets: set, first: dict, second: dict) -> None:
+    def _refuse(self, samples: dict, latent: dict, targets: set) -> None:
         where = f"{self.name}: "
         discrete = [n for n, s in latent.items() if s.discrete]
         if discrete:
@@ -225,13 +235,6 @@ class Task:
         if not latent:
             raise ModelError(
                 f"{where}no latent site: every sample site is observed ({quoted(targets)}), nothing is to be inferred"
-            )
-        local = [n for n in latent if first[n].shape != second[n].shape]
-        if local:
-            raise ModelError(
-                f"{where}the latent {quoted(local)} has one value per row, so its size changes with the data. "
-                f"Integrate it "
-                "out in the model, or fix the data's size with rows=None (one block)"
             )
 
     def _row_axis(self, site: Site, other: Site, rows: tuple[int, int]) -> int:
@@ -309,9 +312,16 @@ class Task:
     def _rows_of(self, data: Mapping[str, Array]) -> int:
         return next(iter(data.values())).shape[0]
 
-    def _placed(self, vector: Array, data: Mapping[str, Array]) -> tuple[dict, dict[str, Array]]:
-        """The model's trace with latents from an unconstrained vector, and each one's log Jacobian."""
-        values, jacobians = self.latents.unflatten(vector), {}
+    def _placed(
+        self, vector: Array, data: Mapping[str, Array], local: Mapping[str, Array] | None = None
+    ) -> tuple[dict, dict[str, Array]]:
+        """The model's trace with latents from an unconstrained vector, and each one's log Jacobian.
+
+        Local latents come, unconstrained by site, from `local` (their Jacobians are not summed) or
+        else from their prior.
+        """
+        local, jacobians = local or {}, {}
+        values = self.latents.unflatten(vector) | local
 
         def place(site: dict) -> Array | None:
             if site["type"] != "sample" or site["name"] not in values:
@@ -319,7 +329,8 @@ class Task:
             unconstrained = values[site["name"]]
             transform = biject_to(site["fn"].support)
             value = transform(unconstrained)
-            jacobians[site["name"]] = jnp.sum(transform.log_abs_det_jacobian(unconstrained, value))
+            jacobian = transform.log_abs_det_jacobian(unconstrained, value)
+            jacobians[site["name"]] = jacobian if site["name"] in local else jnp.sum(jacobian)
             return value
 
         model = handlers.substitute(self._conditioned(data), substitute_fn=place)
@@ -351,13 +362,21 @@ class Task:
             vector: u, the latents' unconstrained vector.
             data: arrays by argument; for a block each with a leading axis of 1, and N = 1.
         """
-        trace, jacobians = self._placed(vector, data)
+        return self.local.log_densities(vector, data) if self.local else self.conditional_densities(vector, data, {})
+
+    def conditional_densities(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array], local: Mapping[str, Array]
+    ) -> tuple[Array, Float[Array, " N"]]:
+        """(log prior, log likelihood of each row and prior density of its local latents, which are given)."""
+        trace, jacobians = self._placed(vector, data, local)
         prior = sum((jnp.sum(_scaled(trace[n])) + jacobians[n] for n in self.latents.names), jnp.zeros(()))
         rows = self._rows_of(data)
         likelihood = jnp.zeros(rows)
         for name in self.observed.values():
             density = _scaled(trace[name])
             likelihood += jnp.sum(density)[None] if self.block else rowwise(density, self.row_axes[name])
+        for name, axis in self.local.density_axes.items():
+            likelihood += rowwise(_scaled(trace[name]) + jacobians[name], axis)
         return prior, likelihood
 
     def log_prior(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> Array:
