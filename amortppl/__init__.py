@@ -9,22 +9,29 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amortppl.batches import Batches, batches
     from amortppl.catalogue import method, model
     from amortppl.guide import Guide
+    from amortppl.state import State, combine, gathered
     from amortppl.storage import load
     from amortppl.task import Task
     from amortppl.train import train
 
 _HOMES = {
+    "Batches": "batches",
     "Guide": "guide",
+    "State": "state",
     "Task": "task",
+    "batches": "batches",
+    "combine": "state",
+    "gathered": "state",
     "load": "storage",
     "method": "catalogue",
     "model": "catalogue",
     "train": "train",
 }
 
-__all__ = ["Guide", "Task", "load", "method", "model", "train"]
+__all__ = ["Batches", "Guide", "State", "Task", "batches", "combine", "gathered", "load", "method", "model", "train"]
 
 
 def __getattr__(name: str) -> Any:

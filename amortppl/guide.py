@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,10 +18,12 @@ import numpyro.distributions as dist
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from amortppl.batches import Batches
 from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, OutOfRangeWarning
-from amortppl.method import Method, Spec, State, final
+from amortppl.method import Method, Spec, final
 from amortppl.ranges import Ranges
+from amortppl.state import State, load_state
 from amortppl.task import Batch
 from amortppl.trust import psis
 
@@ -65,15 +68,67 @@ class Guide:
 
     def init(self) -> State:
         """The state before any row was seen."""
-        return self.method.init()
+        return State(self, self.method.init())
 
-    def step(self, state: State, batch: Any) -> State:
-        """The state after one more mini-batch (a dict of arrays or a DataFrame)."""
-        return _step(self.method, state, self._batch(read(self.task, batch)))
+    def step(self, state: State, batch: Any, columns: Columns | None = None) -> State:
+        """The state after one more mini-batch (a dict of arrays or a DataFrame).
+
+        Raises:
+            DataError: the rows do not fit the task.
+        """
+        dataset = read(self.task, batch, columns)
+        value = _step(self.method, state.value, self._batch(dataset))
+        return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=None)
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
-        return self.method.readout(state)
+        return _readout(self.method, state.value)
+
+    def stream(
+        self,
+        batches: Batches,
+        state: State | None = None,
+        *,
+        passes: int = 1,
+        every: int | None = None,
+        keep: str | Path | None = None,
+        progress: bool = True,
+    ) -> Iterator[State]:
+        """An anytime posterior: the state after each mini-batch, or whenever `every` more rows were seen.
+
+        Memory stays constant however long the source is. The last state yielded has seen all rows.
+
+        Args:
+            batches: from `amortppl.batches`.
+            state: what to go on from: yesterday's posterior, or a state that stopped in the middle
+                of the same source (then the pass goes on there, to the same result).
+            passes: how often to go through the source. A further pass averages gradient and
+                curvature of all rows over the posterior found before: nothing counts twice.
+            every: rows between two states; None for every mini-batch.
+            keep: a file that the state is written to every ten seconds and at the end.
+            progress: whether to report while it runs.
+
+        Raises:
+            DataError: the source has no rows, or rows that do not fit the task (which file, which row).
+            GuideError: the state stopped in the middle of another source, or `passes` are complete.
+        """
+        from amortppl.stream import stream
+
+        return stream(self, batches, state or self.init(), passes=passes, every=every, keep=keep, progress=progress)
+
+    def load_state(self, path: str | Path) -> State:
+        """Reads a state that `State.save` wrote.
+
+        Raises:
+            GuideError: no such file, cut short, or of another guide.
+        """
+        return load_state(self, path)
+
+    @cached_property
+    def blank(self) -> Batch:
+        """One row of zeros, for what needs the shapes of rows and not their values."""
+        data = {n: np.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
+        return Batch(data, np.ones(len(next(iter(data.values()))), bool))
 
     # Inference.
 
@@ -86,17 +141,22 @@ class Guide:
         columns: Columns | None = None,
         log_likelihood: bool | None = None,
         predictive: bool | None = None,
+        **streaming: Any,
     ) -> "xarray.DataTree":
-        """Posterior of one dataset, or of a list of datasets in batched calls.
+        """Posterior of one dataset, of a list of datasets in batched calls, or of mini-batches.
 
         Args:
             data: a dict of arrays by argument, a DataFrame, or a list of these (then the result
-                has a leading dimension `task`).
+                has a leading dimension `task`); mini-batches from `amortppl.batches`, for data
+                larger than memory; or a state, for its posterior as it stands.
             draws: S, independent draws for each dataset.
             seed: of the draws.
             columns: for DataFrames, the columns of each argument.
             log_likelihood, predictive: whether to keep the log likelihood of each row and
                 predictive draws; by default when draws x rows <= 2e7.
+            streaming: for mini-batches, `passes`, `state`, `every` (keeps the trace of means and sds),
+                `keep` and `progress` as in `stream`, and `check`: whether to read all rows once more
+                for k-hat; by default when draws x rows <= 5e7.
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,
@@ -111,6 +171,12 @@ class Guide:
         """
         from amortppl.results import posterior_tree
 
+        if isinstance(data, Batches | State):
+            from amortppl.streamed import infer
+
+            return infer(self, data, draws, seed, **streaming)
+        if streaming:
+            raise DataError(f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the data")
         single = not isinstance(data, Sequence) or isinstance(data, str | bytes)
         datasets = [read(self.task, d, columns) for d in ([data] if single else data)]
         if not datasets:
@@ -170,6 +236,27 @@ class Guide:
         lead = values[first].shape[: values[first].ndim - len(self.task.latents.shapes[first])]
         flat = {n: v.reshape(-1, *self.task.latents.shapes[n]) for n, v in values.items()}
         return np.asarray(_log_prob(self.method, batch, flat)).reshape(lead)
+
+    def local(self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None) -> "xarray.DataTree":
+        """Draws of the latents of which every row has its own, one for each draw of the shared ones.
+
+        u_i ~ p(u_i | y_i, x_i, theta_s) for row i and draw s.
+
+        Args:
+            draws: what `infer` returned (or its `posterior`), or a dict of arrays by shared latent.
+            data: rows with their observations: all, some, or others than the draws were inferred from.
+            seed: of the draws.
+            columns: for DataFrames, the columns of each argument.
+
+        Returns:
+            A DataTree whose `posterior` holds the sites with one value per row, dims (chain, draw, row).
+
+        Raises:
+            DataError: the task has no such latents, the draws lack a shared one, or the data do not fit.
+        """
+        from amortppl.local_draws import read_out
+
+        return read_out(self, draws, data, seed, columns)
 
     def pointwise(self, vectors: Array, dataset: Dataset) -> np.ndarray:
         """Log likelihood of each row at each draw, (S, N)."""
@@ -330,7 +417,8 @@ def _per_row(guide: Guide, dataset: Dataset) -> int:
     return sum(int(np.prod(dataset.arrays[a].shape[1:])) for a in guide.task.observed)
 
 
-_step = eqx.filter_jit(lambda method, state, batch: method.step(state, batch))
+_step = eqx.filter_jit(lambda method, value, batch: method.step(value, batch))
+_readout = eqx.filter_jit(lambda method, value: method.readout(value))
 
 
 @eqx.filter_jit

@@ -9,16 +9,21 @@ iterative amortization. Mittal et al. 2025, "Iterative Amortized Inference", arX
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.errors import GuideError
 from amortppl.task import Batch, Task
 
 State = Any
-"""What a method carries from step to step: any PyTree of arrays of fixed shape."""
+"""What a method carries from step to step: a PyTree of arrays. Its structure is fixed after the
+first step; `init` may return another, so that a first step can be another program than later ones."""
 
 
 class Target(eqx.Module):
@@ -57,6 +62,20 @@ class Method(eqx.Module):
     def score(self, state: State, target: Target) -> Array:
         """The loss L of one state, in nats; differentiable in the weights."""
 
+    # What a method may offer beyond the contract.
+
+    def closed(self, state: State) -> State:
+        """The state with whatever is under way brought to an end."""
+        return state
+
+    def revisit(self, state: State, since: State) -> State:
+        """A state that meets again the rows seen after `since`, without counting them twice."""
+        raise GuideError(f"{type(self).__name__}: this method sees every row once; ask for passes=1")
+
+    def combine(self, states: Sequence[State]) -> State:
+        """The state of the union of disjoint rows."""
+        raise GuideError(f"{type(self).__name__}: the states of this method do not combine; infer all rows with one")
+
 
 class Spec(Protocol):
     """A configured method, not yet built: a frozen dataclass of options that JSON can hold."""
@@ -75,23 +94,48 @@ def split(batch: Batch, steps: int) -> Batch:
     return jax.tree.map(lambda a: a.reshape(steps, a.shape[0] // steps, *a.shape[1:]), batch)
 
 
-def unroll(method: Method, batch: Batch, steps: int) -> State:
-    """All K states of a pass over a dataset (leading axis K), each detached from the one before.
+def parted(batch: Batch, steps: int) -> Batch:
+    """The rows of one dataset as K mini-batches of random sizes: leading axis K, each of all rows, masked.
+
+    Half of all datasets are one mini-batch, the rest empty; of the others the places of the cuts
+    are log-uniform. The cuts are drawn with a key made from the data, the same whenever they come again.
+    """
+    count = jnp.sum(batch.mask)
+    seed = sum(jnp.sum(a.astype(jnp.float32)) for a in jax.tree.leaves(batch.data))
+    key = jr.fold_in(jr.key(0), jax.lax.bitcast_convert_type(seed, jnp.uint32))
+    level = jnp.sort(jr.uniform(key, (steps - 1,)))
+    cuts = jnp.ceil(jnp.maximum(count, 1) ** level).astype(int)
+    cuts = jnp.where(jr.bernoulli(jr.fold_in(key, 1)), count, cuts)
+    starts, stops = jnp.append(0, cuts), jnp.append(cuts, batch.mask.shape[0])
+    place = jnp.arange(batch.mask.shape[0])
+    masks = batch.mask & (place >= starts[:, None]) & (place < stops[:, None])
+    return Batch({n: jnp.broadcast_to(v, (steps, *v.shape)) for n, v in batch.data.items()}, masks)
+
+
+def unroll(method: Method, minis: Batch) -> State:
+    """The states after each of K mini-batches (leading axis K), each detached from the one before.
 
     Detaching keeps memory and time of the backward pass flat in K (greedy training).
     """
-    if steps == 1:
-        return jax.tree.map(lambda a: a[None], method.step(method.init(), batch))
 
     def advance(state: State, mini: Batch) -> tuple[State, State]:
         after = method.step(jax.lax.stop_gradient(state), mini)
         return after, after
 
-    return jax.lax.scan(advance, method.init(), split(batch, steps))[1]
+    first, rest = _begun(method, minis)
+    if minis.mask.shape[0] == 1:
+        return jax.tree.map(lambda a: a[None], first)
+    later = jax.lax.scan(advance, first, rest)[1]
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
 def final(method: Method, batch: Batch, steps: int = 1) -> State:
-    """The state after K steps over a dataset; for K = 1 one step over all rows."""
-    if steps == 1:
-        return method.step(method.init(), batch)
-    return jax.lax.scan(lambda s, b: (method.step(s, b), None), method.init(), split(batch, steps))[0]
+    """The state after K equal steps over a dataset; for K = 1 one step over all rows."""
+    first, rest = _begun(method, split(batch, steps))
+    return first if steps == 1 else jax.lax.scan(lambda s, b: (method.step(s, b), None), first, rest)[0]
+
+
+def _begun(method: Method, minis: Batch) -> tuple[State, Batch]:
+    """The state after the first mini-batch, and the others."""
+    first, rest = (jax.tree.map(lambda a, part=part: a[part], minis) for part in (0, slice(1, None)))
+    return method.step(method.init(), first), rest

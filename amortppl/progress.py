@@ -14,22 +14,21 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Reports a training run on standard error.
+    """Reports a long piece of work on standard error.
 
     Args:
-        steps: how many updates there will be, or None.
-        minutes: how long it will take, or None.
-        device: what it runs on.
+        unit: what is counted: `step`, `rows`.
+        total: how much there is to do, or None when nobody knows.
+        title: what is being done.
         shown: False for silence.
     """
 
-    def __init__(self, steps: int | None, minutes: float | None, device: str, shown: bool) -> None:
-        self.steps, self.minutes, self.device, self.shown = steps, minutes, device, shown
+    def __init__(self, unit: str, total: float | None, title: str, shown: bool) -> None:
+        self.unit, self.total, self.title, self.shown = unit, total, title, shown
         self.live = shown and sys.stderr.isatty()
-        self.total = float(steps) if steps is not None else 60.0 * (minutes or 0.0)
         self.told, self.begin = 0, time.monotonic()
         self.bar = Bar(
-            SpinnerColumn(), TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[said]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=Console(stderr=True),
         )  # fmt: skip
@@ -37,31 +36,50 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self.live:
             self.bar.start()
-            self.row = self.bar.add_task("training", total=self.total, said=f"compiling on {self.device}")
+            self.row = self.bar.add_task(self.title, total=self.total, said="compiling")
         elif self.shown:
-            print(f"training on {self.device}: compiling", file=sys.stderr, flush=True)
+            print(f"{self.title}: compiling", file=sys.stderr, flush=True)
         return self
 
-    def update(self, record: "Record") -> None:
-        """Shows the latest losses."""
-        done = min(float(record.steps) if self.minutes is None else record.seconds, self.total)
-        said = f"loss {record.losses[-1]:.3f}  held-out {record.held_out[-1]:.3f}"
-        if record.unusable or record.skipped:
-            said += f"  ({record.unusable} tasks unusable, {record.skipped} updates skipped)"
+    def update(self, done: float, said: str) -> None:
+        """Shows how much is done; in plain lines a tenth at a time, or each doubling of what has no known end."""
         if self.live:
-            self.bar.update(self.row, completed=done, said=said)
-        elif self.shown and done >= self.told * self.total / 10:
-            self.told = int(10 * done / self.total) + 1
-            spent = time.monotonic() - self.begin
-            left = spent * (self.total - done) / max(done, 1e-9)
-            print(
-                f"  step {record.steps}  {100 * done / self.total:3.0f}%  {said}  {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            self.bar.update(self.row, completed=done if self.total is None else min(done, self.total), said=said)
+        elif self.shown and self._due(done):
+            print(f"  {self.unit} {done:,.0f}{self._share(done)}  {said}", file=sys.stderr, flush=True)
+
+    def _due(self, done: float) -> bool:
+        tenth = int(done).bit_length() if self.total is None else int(10 * done / self.total)
+        due = tenth >= self.told
+        self.told = tenth + 1 if due else self.told
+        return due
+
+    def _share(self, done: float) -> str:
+        if self.total is None:
+            return ""
+        left = (time.monotonic() - self.begin) * (self.total - done) / max(done, 1e-9)
+        return f"  {100 * done / self.total:3.0f}%  {max(left, 0):.0f} s left"
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.live:
             self.bar.stop()
+
+
+class Training(Progress):
+    """Reports a training run: losses, and time left by steps or by the clock."""
+
+    def __init__(self, steps: int | None, minutes: float | None, device: str, shown: bool) -> None:
+        self.minutes = minutes
+        total = float(steps) if steps is not None else 60.0 * (minutes or 0.0)
+        super().__init__("step" if minutes is None else "second", total, f"training on {device}", shown)
+
+    def look(self, record: "Record") -> None:
+        """Shows the latest losses."""
+        said = f"loss {record.losses[-1]:.3f}  held-out {record.held_out[-1]:.3f}"
+        if record.unusable or record.skipped:
+            said += f"  ({record.unusable} tasks unusable, {record.skipped} updates skipped)"
+        if self.minutes is not None:
+            said = f"step {record.steps}  {said}"
+        self.update(float(record.steps) if self.minutes is None else record.seconds, said)

@@ -16,6 +16,7 @@ from amortppl.trust.psis import Check
 
 if TYPE_CHECKING:
     from amortppl.guide import Drawn, Guide
+    from amortppl.state import State
 
 Variable = tuple[list[str], np.ndarray]
 
@@ -70,6 +71,44 @@ def posterior_tree(
     return _tree(groups, names.coords, _attributes(guide, seed, said))
 
 
+def state_tree(
+    guide: "Guide",
+    state: "State",
+    vectors: np.ndarray,
+    log_guide: np.ndarray,
+    *,
+    check: Check | None = None,
+    trace: Sequence[Mapping[str, Any]] = (),
+    notes: list[str],
+    seed: int,
+) -> xr.DataTree:
+    """Posterior and sample_stats of a state, and under `trace` means and sds against rows seen."""
+    blank = Dataset(guide.blank.data, {})
+    names, lead = _Names(guide, blank), (["chain", "draw"], True)
+    stats = {
+        "khat": ([], np.float64(np.nan if check is None else check.khat[0])),
+        "rows": ([], np.int64(state.rows)),
+        "steps": ([], np.int64(state.steps)),
+        "source": ([], np.asarray("amortized")),
+        "log_guide": _draws([log_guide], [], *lead),
+    }
+    if check is not None:
+        stats["importance_sample_size"] = ([], check.sample_size[0])
+        stats["log_weight"] = _draws([check.log_weights[0]], [], *lead)
+    if np.isfinite(surprise := float(getattr(guide.method.closed(state.value), "surprise", np.nan))):
+        stats["surprise"] = ([], np.float64(surprise))
+    values = guide.constrained(vectors, blank)
+    groups = {"posterior": {n: _draws([v], names.of(n), *lead) for n, v in values.items()}, "sample_stats": stats}
+    if trace:
+        names.coords["seen"] = [int(t["rows"]) for t in trace]
+        groups["trace"] = {
+            f"{n}_{kind}": (["seen", *names.of(n)], np.asarray([t[kind][n] for t in trace]))
+            for kind in ("mean", "sd")
+            for n in guide.task.latents.names
+        }
+    return _tree(groups, names.coords, _attributes(guide, seed, notes))
+
+
 def prediction_tree(
     guide: "Guide", new: Dataset, values: Mapping[str, np.ndarray], notes: list[str], seed: int
 ) -> xr.DataTree:
@@ -80,6 +119,19 @@ def prediction_tree(
         "predictions_constant_data": {a: _fixed([new.arrays[a]], names.of(a), True) for a in guide.task.inputs},
     }
     return _tree(groups, names.coords, _attributes(guide, seed, notes))
+
+
+def local_tree(
+    guide: "Guide", dataset: Dataset, values: Mapping[str, np.ndarray], coords: Mapping[str, Sequence[Any]], seed: int
+) -> xr.DataTree:
+    """Draws of local latents (chain, draw, row, ...) and the rows they belong to."""
+    names = _Names(guide, dataset)
+    groups = {
+        "posterior": {n: (["chain", "draw", *names.of_local(n)], v) for n, v in values.items()},
+        "observed_data": {a: _fixed([dataset.arrays[a]], names.of(a), True) for a in guide.task.observed},
+        "constant_data": {a: _fixed([dataset.arrays[a]], names.of(a), True) for a in guide.task.inputs},
+    }
+    return _tree(groups, {**names.coords, **coords}, _attributes(guide, seed, []))
 
 
 class _Names:
@@ -117,6 +169,14 @@ class _Names:
             given[i] if i < len(given) else plates.get(axis - shift, f"{name}_dim_{i}") for i, axis in enumerate(rest)
         ]
         return ([] if task.block or not lead else [self.row]) + axes
+
+    def of_local(self, name: str) -> list[str]:
+        """Axis names of a site with one value per row, in the site's own order; `dims` names those beside the rows."""
+        site, row = self.task.local.shown[name], self.task.local.axes[name]
+        rest = [axis for axis in range(len(site.shape)) if axis != row]
+        given = self.task.dims.get(name, [])
+        named = {a: given[i] if i < len(given) else f"{name}_dim_{i}" for i, a in enumerate(rest)}
+        return [self.row if a == row else site.plates.get(a, named[a]) for a in range(len(site.shape))]
 
 
 def _tasks(values: np.ndarray, single: bool) -> Variable:

@@ -125,14 +125,14 @@ Gaussian moments along each axis up to the fifth (Julier and Uhlmann 1997)."""
 
 
 def whitened_gradients(
-    f: LogDensity, frame: Frame
+    f: LogDensity, frame: Frame, bound: float = 50.0
 ) -> tuple[Float[Array, " P"], Float[Array, "P P"], Float[Array, "P P"]]:
-    """C^-1 grad f at z = 0, at z = +s e_i and at z = -s e_i (row i), s = `REACH`."""
+    """C^-1 grad f at z = 0, at z = +s e_i and at z = -s e_i (row i), s = `REACH`, clipped to the bound."""
     size = frame.location.shape[0]
     axes = jnp.concatenate([jnp.zeros((1, size)), REACH * jnp.eye(size), -REACH * jnp.eye(size)])
     gradients = jax.vmap(jax.grad(f))(frame.unwhiten(axes))
     whitened = solve_triangular(frame.factor, gradients.T, lower=True).T
-    whitened = jnp.clip(jnp.nan_to_num(whitened, posinf=0.0, neginf=0.0), -50.0, 50.0)
+    whitened = jnp.clip(jnp.nan_to_num(whitened, posinf=0.0, neginf=0.0), -bound, bound)
     return whitened[0], whitened[1 : size + 1], whitened[size + 1 :]
 
 

@@ -10,9 +10,9 @@ Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXi
 Marino, Yue and Mandt 2018, "Iterative amortized inference", arXiv 1807.09356 (gradient signal).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -23,7 +23,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density, density
 from amortppl.errors import quoted
+from amortppl.evidence import Gathered, Natural, Site, absorb, absorb_scores, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
+from amortppl.framed import Posterior, Revisit, Start, State
 from amortppl.method import Method, Target
 from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
@@ -36,48 +38,6 @@ FEW, LAST = 64, 6
 """With many rows, all but the last Newton steps look at a few: their mode is near that of all."""
 
 
-class State(NamedTuple):
-    """The posterior so far, in prior units.
-
-    Attributes:
-        frame: the Gaussian frame of prior and all evidence seen.
-        slope, bend: gradient and curvature at the frame's location of the log likelihood of the
-            rows seen; they add up over mini-batches.
-        rows: how many rows were seen.
-        context: sum of the encoded rows.
-        left: whitened residual gradients at the centre and ahead and behind on each axis.
-    """
-
-    frame: Frame
-    slope: Float[Array, " P"]
-    bend: Float[Array, "P P"]
-    rows: Array
-    context: Float[Array, " E"]
-    left: Float[Array, " R"]
-
-
-class Posterior(eqx.Module):
-    """A distribution over the latents' unconstrained vector."""
-
-    scale: PriorScale
-    frame: Frame
-    density: Density
-    coefficients: Float[Array, " K"]
-
-    def log_prob(self, vector: Float[Array, " P"]) -> Array:
-        """Log density of one unconstrained vector."""
-        z = self.frame.whiten(self.scale.standardize(vector))
-        return self.density.log_prob(z, self.coefficients) + self._log_scale()
-
-    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
-        """Independent draws (S, P) and their log densities (S,)."""
-        z, log_prob = self.density.sample(key, self.coefficients, draws)
-        return self.scale.restore(self.frame.unwhiten(z)), log_prob + self._log_scale()
-
-    def _log_scale(self) -> Array:
-        return self.frame.log_scale() - jnp.sum(jnp.log(self.scale.scale))
-
-
 class ParametricGuide(Method):
     """The built method. See `Parametric` for its options."""
 
@@ -88,30 +48,47 @@ class ParametricGuide(Method):
     encode: Callable[..., Array]
     place: eqx.nn.MLP
     correct: eqx.nn.MLP
+    adjust: eqx.nn.MLP
     density: Density
     regime: ClassVar[str] = "parametric"
 
-    def init(self) -> State:
-        """The prior's frame, no evidence."""
-        size = self.task.latents.size
-        zero = jnp.zeros(size)
+    def init(self) -> Start:
+        """The prior, no evidence."""
+        return Start()
+
+    def step(self, state: Start | State | Revisit, batch: Batch) -> State | Revisit:
+        """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to the frame."""
+        if isinstance(state, Revisit):
+            rows = jnp.sum(batch.mask)
+            return state._replace(again=state.again.plus(self._likelihood(batch), state.base.frame, rows))
+        known = self._prior() if isinstance(state, Start) else state
+        after = self._counted(known, batch)
+        if self.options.signals == ("data",):
+            return after
+        return self._found(after, batch) if isinstance(state, Start) else self._refined(known, after, batch)
+
+    def revisit(self, state: State | Revisit, since: Start | State) -> Revisit:
+        """A state that will meet again the rows it has seen after `since`, without counting them twice."""
+        return Revisit(self.closed(state), since, Gathered.none(self.task.latents.size))
+
+    def combine(self, states: Sequence[State | Revisit]) -> State:
+        """The state of the union of disjoint rows; natural parameters add in float64, on the host."""
+        states = [self.closed(s) for s in states]
+        frame, low, prior = union([(s.frame, s.low) for s in states], [s.prior for s in states])
+        rows = sum(s.rows for s in states)
+        context = sum(s.rows * s.context for s in states) / jnp.maximum(rows, 1.0)
+        left = sum(contraction(s.frame, frame) ** 3 * s.left for s in states)
+        steps = sum(s.steps for s in states)
+        surprise = sum(s.steps * s.surprise for s in states) / jnp.maximum(steps, 1.0)
         return State(
-            Frame(zero, jnp.eye(size)), zero, jnp.zeros((size, size)), jnp.zeros(()),
-            jnp.zeros(self.options.width), jnp.zeros(_left_size(size)),
-        )  # fmt: skip
+            frame, low, prior, rows, context, left, surprise, steps, jnp.max(jnp.stack([s.moved for s in states]))
+        )
 
-    def step(self, state: State, batch: Batch) -> State:
-        """Adds a mini-batch's evidence and finds the frame of prior and all evidence so far."""
-        context, rows = state.context, state.rows + jnp.sum(batch.mask)
-        if "data" in self.options.signals:
-            context = context + self.encode(self.rows(batch.data), batch.mask)
-        state = state._replace(context=context, rows=rows)
-        return state if self.options.signals == ("data",) else self._reframe(state, batch)
-
-    def readout(self, state: State) -> Posterior:
+    def readout(self, state: Start | State | Revisit) -> Posterior:
         """The corrected posterior: a flow in the frame."""
-        scale = stop_gradient(self.scale)
-        return Posterior(scale, state.frame, self.density, self.correct(self._summary(state)))
+        state, scale = self.closed(state), stop_gradient(self.scale)
+        coefficients = self.correct(self._summary(state)) * self._fade(state.rows)
+        return Posterior(scale, state.frame, self.density, coefficients)
 
     def score(self, state: State, target: Target) -> Array:
         """-log q(theta | D) in nats, plus half the squared error of the network's first placement."""
@@ -121,70 +98,179 @@ class ParametricGuide(Method):
         miss = stop_gradient(self.scale).standardize(target.latents) - self._placed(state)
         return loss + 0.5 * jnp.mean(jnp.minimum(miss * miss, 25.0))
 
-    def _placed(self, state: State) -> Float[Array, " P"]:
-        return self.place(jnp.append(state.context / jnp.maximum(state.rows, 1.0), _log_rows(state.rows)))
+    # States.
 
-    def _reframe(self, state: State, batch: Batch) -> State:
-        scale = stop_gradient(self.scale)
-        old = jax.tree.map(stop_gradient, (state.frame.location, state.slope, state.bend))
+    def _prior(self) -> State:
+        """The state of no evidence: a standard normal in prior units stands for the prior."""
+        size = self.task.latents.size
+        none, zero, one = jnp.zeros(()), jnp.zeros(size), jnp.eye(size)
+        left, context = jnp.zeros(_left_size(size)), jnp.zeros(self.options.width)
+        return State(Frame(zero, one), zero, Natural(zero, one), none, context, left, none, none, none)
 
-        def likelihood(at: Array) -> Array:
-            return self.task.log_likelihood(scale.restore(at), batch)
+    def _counted(self, state: State, batch: Batch) -> State:
+        """With the rows counted and encoded."""
+        count = jnp.sum(batch.mask)
+        rows = state.rows + count
+        if "data" in self.options.signals:
+            encoded = self.encode(self.rows(batch.data), batch.mask)
+            context = state.context + (encoded - count * state.context) / jnp.maximum(rows, 1.0)
+            state = state._replace(context=context)
+        return state._replace(rows=rows)
 
-        def joint_of(seen: Batch) -> Callable[[Array], Array]:
-            def joint(at: Array) -> Array:
-                off = at - old[0]
-                return self.task.log_joint(scale.restore(at), seen) + off @ old[1] - 0.5 * off @ old[2] @ off
+    def closed(self, state: Start | State | Revisit) -> State:
+        """The state as the evidence stands now, a pass under way weighed by its share of the rows."""
+        if isinstance(state, Start):
+            return self._prior()
+        if isinstance(state, State):
+            return state
+        base, since, again = state
+        begun = self._prior() if isinstance(since, Start) else since
+        share = jnp.clip(again.rows / jnp.maximum(base.rows - begun.rows, 1.0), 0.0, 1.0)
+        prior = averages(whitened_gradients(self._log_prior, base.frame))
+        kept = prior if isinstance(since, Start) else seen_from(base.frame, since.frame)
+        shift, factor = again.blended(kept, share)
+        frame, low = moved(base.frame, base.low, shift, factor)
+        left = contraction(begun.frame, base.frame) ** 3 * begun.left
+        left = left + (1.0 - share) * (base.left - left) + again.left
+        after = base._replace(frame=frame, low=low, left=left, moved=jnp.sqrt(jnp.mean((factor.T @ shift) ** 2)))
+        if not isinstance(since, Start):
+            return after
+        mixed = [(1.0 - share) * a + share * b for a, b in zip(base.prior, _natural(*prior, base.frame), strict=True)]
+        return after._replace(prior=Natural(*mixed))
 
-            return joint
+    # The first mini-batch: a search.
 
-        joint, steps = joint_of(batch), self.options.newton
+    def _found(self, state: State, batch: Batch) -> State:
+        joint, steps = self._joint(batch), self.options.newton
         start = self._start(joint, state)
         if batch.mask.shape[0] > 2 * FEW:
             few = thinned(batch, FEW)
-            start = climb(joint_of(few), start, self._stand_in(scale, few, old[2]), steps - LAST).location
+            start = climb(self._joint(few), start, self._stand_in(few), steps - LAST).location
             steps = LAST
-        frame = climb(joint, start, self._stand_in(scale, batch, old[2]), steps)
-        frame, left = settle(joint, frame, self.options.sweeps)
-        slope, bend = averages(whitened_gradients(likelihood, frame))
-        slope, bend = frame.factor @ slope, frame.factor @ bend @ frame.factor.T
-        evidence = old[1] - old[2] @ (frame.location - old[0]) + slope, old[2] + bend
-        frame, (slope, bend), left = jax.tree.map(stop_gradient, (frame, evidence, left))
-        return state._replace(frame=frame, slope=slope, bend=bend, left=left)
+        frame = climb(joint, start, self._stand_in(batch), steps)
+        left = state.left
+        if "curvature" in self.options.signals:
+            frame, left = settle(joint, frame, self.options.sweeps)
+        prior = _natural(*averages(whitened_gradients(self._log_prior, frame)), frame)
+        frame, prior, left = jax.tree.map(stop_gradient, (frame, prior, left))
+        return state._replace(frame=frame, prior=prior, left=left)
 
     def _start(self, joint: Callable, state: State) -> Float[Array, " P"]:
-        """The higher of the old location and the network's placement."""
+        """The higher of the prior's centre and the network's placement."""
         if "data" not in self.options.signals:
             return state.frame.location
         starts = jnp.stack([state.frame.location, stop_gradient(self._placed(state))])
         heights = jnp.nan_to_num(jax.vmap(joint)(starts), nan=-jnp.inf)
         return starts[jnp.argmax(heights)]
 
-    def _stand_in(self, scale: PriorScale, batch: Batch, bend: Array) -> Callable[[Array], Array] | None:
-        """Without the curvature signal, curvature of the prior and the rows' scores."""
-        if "curvature" in self.options.signals:
-            return None
+    def _placed(self, state: State) -> Float[Array, " P"]:
+        return self.place(jnp.append(state.context, self._log_rows(state.rows)))
 
-        def prior(at: Array) -> Array:
-            return self.task.log_prior(scale.restore(at), batch.data)
+    # Later mini-batches: a site each.
+
+    def _refined(self, before: State, after: State, batch: Batch) -> State:
+        old = stop_gradient(before.frame)
+        site = jax.tree.map(stop_gradient, self._site(batch, old))
+        frame, low = moved(old, before.low, site.shift, site.factor)
+        earlier = contraction(old, frame) ** 3 * before.left
+        left = earlier + site.left
+        frame, low = moved(frame, low, *self._adjustment(before, after, site, earlier))
+        steps = before.steps + 1.0
+        surprise = before.surprise + (site.surprise - before.surprise) / steps
+        new = after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps)
+        return jax.tree.map(lambda a, b: jnp.where(jnp.any(batch.mask), a, b), new, before)
+
+    def _site(self, batch: Batch, frame: Frame) -> Site:
+        if "curvature" in self.options.signals:
+            return absorb(self._likelihood(batch), frame)
+        return absorb_scores(self._row_likelihoods(batch), frame)
+
+    def _adjustment(self, before: State, after: State, site: Site, earlier: Array) -> tuple[Array, Array]:
+        """The learned part of a later step: a shift and a factor in the frame that the site made.
+
+        Sites take all evidence as Gaussian; what they miss is as large as the evidence is new and
+        as what is left is large, so the correction is held to both and fades as rows add up.
+        """
+        size = site.shift.shape[0]
+        lower = jnp.tril_indices(size)
+        count = after.rows - before.rows
+        batch = (after.rows * after.context - before.rows * before.context) / jnp.maximum(count, 1.0)
+        parts = [
+            batch, self._log_rows(before.rows)[None], self._log_rows(count)[None], jnp.clip(site.shift, -5, 5),
+            jnp.arcsinh(site.factor[lower]), jnp.arcsinh(earlier), jnp.arcsinh(site.left),
+        ]  # fmt: skip
+        amount = stop_gradient(site.share * self._skew(after.rows, earlier + site.left))
+        out = amount * jnp.tanh(self.adjust(jnp.concatenate(parts)))
+        factor = jnp.zeros((size, size)).at[lower].set(out[size:])
+        return out[:size], jnp.tril(factor, -1) + jnp.diag(jnp.exp(jnp.diag(factor)))
+
+    def _skew(self, rows: Array, left: Array) -> Array:
+        """How far from Gaussian, between 0 and 1: what is left, or where that is not known 1 / sqrt(rows)."""
+        if "curvature" not in self.options.signals:
+            return 1.0 / jnp.sqrt(1.0 + rows / self.task.latents.size)
+        size = jnp.sqrt(jnp.mean(left**2))
+        return size / (1.0 + size)
+
+    # Densities in prior units.
+
+    def _joint(self, batch: Batch) -> Callable[[Array], Array]:
+        scale = stop_gradient(self.scale)
+        return lambda at: self.task.log_joint(scale.restore(at), batch)
+
+    def _likelihood(self, batch: Batch) -> Callable[[Array], Array]:
+        scale = stop_gradient(self.scale)
+        return lambda at: self.task.log_likelihood(scale.restore(at), batch)
+
+    def _row_likelihoods(self, batch: Batch) -> Callable[[Array], Float[Array, " N"]]:
+        scale = stop_gradient(self.scale)
 
         def rows(at: Array) -> Array:
             return jnp.where(batch.mask, self.task.log_densities(scale.restore(at), batch.data)[1], 0.0)
 
-        return lambda at: curvature(prior, at) + bend + outer_products(rows, at)
+        return rows
+
+    def _log_prior(self, at: Array) -> Array:
+        blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
+        return self.task.log_prior(stop_gradient(self.scale).restore(at), blank)
+
+    def _stand_in(self, batch: Batch) -> Callable[[Array], Array] | None:
+        """Without the curvature signal, curvature of the prior and the rows' scores."""
+        if "curvature" in self.options.signals:
+            return None
+        rows = self._row_likelihoods(batch)
+        return lambda at: curvature(self._log_prior, at) + outer_products(rows, at)
+
+    # What the networks see.
 
     def _summary(self, state: State) -> Float[Array, " F"]:
-        """What the network sees: encoded rows, where the frame stands, and what is left in it."""
+        """Encoded rows, where the frame stands, and what is left in it."""
         factor = state.frame.factor / jnp.sqrt(state.rows + 1.0)
         entries = jnp.arcsinh(factor[jnp.tril_indices(factor.shape[0])])
-        parts = [state.context / jnp.maximum(state.rows, 1.0), _log_rows(state.rows)[None]]
+        parts = [state.context, self._log_rows(state.rows)[None]]
         if self.options.signals != ("data",):
             parts += [jnp.clip(state.frame.location, -10, 10), entries, jnp.arcsinh(state.left)]
         return jnp.concatenate(parts)
 
+    def _log_rows(self, rows: Array) -> Array:
+        return jnp.log1p(jnp.minimum(rows, self._most)) / 3.0 - 1.0
 
-def _log_rows(rows: Array) -> Array:
-    return jnp.log1p(rows) / 3.0 - 1.0
+    def _fade(self, rows: Array) -> Array:
+        """What is not Gaussian falls with the root of the rows; beyond those trained on, so does the correction."""
+        return (
+            jnp.ones(())
+            if self.options.signals == ("data",)
+            else jnp.sqrt(jnp.minimum(1.0, self._most / (rows + 1e-6)))
+        )
+
+    @property
+    def _most(self) -> float:
+        return float((self.task.rows or (1, 1))[1])
+
+
+def _natural(slope: Array, bend: Array, frame: Frame) -> Natural:
+    """A factor's natural parameters from its whitened average gradient and curvature in a frame."""
+    precision = frame.factor @ bend @ frame.factor.T
+    return Natural(frame.factor @ slope + precision @ frame.location, precision)
 
 
 def _left_size(size: int) -> int:
@@ -196,8 +282,9 @@ class Parametric:
     """Options of the parametric posterior.
 
     Attributes:
-        signals: what a step sees: `data` (encoded rows), `gradient` and `curvature` of the log
-            joint. `("data",)` needs no likelihood. Without `curvature` the frame's precision
+        signals: what a step sees: `data` (encoded rows), `gradient` of the log joint at the
+            state, and `curvature`: its Hessian, and averages over the posterior by gradients around
+            the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
             comes from the rows' scores. By default all three, or data alone for a task that
             says `likelihood=False`.
         encoder: `deep_set` or `set_transformer`.
@@ -242,17 +329,20 @@ class Parametric:
     def build(self, task: Task, key: PRNGKeyArray) -> ParametricGuide:
         """Draws the weights for a task; scalings come from simulated rows."""
         options = self.resolved(task)
-        keys = jr.split(key, 5)
+        keys = jr.split(key, 6)
         size = task.latents.size
         scale, rows = simulated_scales(task, keys[0])
         family = density(options.density or "", size, keys[4])
         seen = self.width + 1
-        summary = seen + (0 if options.signals == ("data",) else size + size * (size + 1) // 2 + _left_size(size))
+        entries = size + size * (size + 1) // 2
+        summary = seen + (0 if options.signals == ("data",) else entries + _left_size(size))
+        site = seen + 1 + entries + 2 * _left_size(size)
         return ParametricGuide(
             task=task, options=options, scale=scale, rows=rows,
             encode=encoder(self.encoder, rows.size, self.width, keys[1]),
-            place=mlp(seen, size, 64, 1, keys[2], zero=True),
-            correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], zero=True),
+            place=mlp(seen, size, 64, 1, keys[2], start=jnp.zeros(size)),
+            correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], start=family.initial()),
+            adjust=mlp(site, entries, self.hidden, 2, keys[5], start=jnp.zeros(entries)),
             density=family,
         )  # fmt: skip
 

@@ -227,9 +227,9 @@ def test_two_steps_add_up(line_guide, line_data):
     for batch in half:
         state = line_guide.step(state, batch)
     whole = line_guide.step(line_guide.init(), line_data)
-    np.testing.assert_allclose(state.frame.location, whole.frame.location, atol=1e-2)
-    np.testing.assert_allclose(state.frame.factor, whole.frame.factor, rtol=1e-2, atol=1e-2)
-    assert float(state.rows) == 20
+    np.testing.assert_allclose(state.value.frame.location, whole.value.frame.location, atol=1e-2)
+    np.testing.assert_allclose(state.value.frame.factor, whole.value.frame.factor, rtol=1e-2, atol=1e-2)
+    assert state.rows == 20 and float(state.value.rows) == 20
 
 
 def test_svi_fine_tunes_it(line_guide, line_data):

@@ -3,14 +3,15 @@
 from abc import abstractmethod
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
 class Density(eqx.Module):
     """A family of distributions on R^P, indexed by a vector of coefficients.
 
-    The coefficients are emitted once per dataset by a network that starts at zero; at zero the
-    distribution is standard normal, so that an untrained guide is its frame.
+    The coefficients are emitted once per dataset by a network that starts at `initial`; at zero
+    the distribution is standard normal, so that a guide fades to its frame as they do.
 
     Attributes:
         size: P.
@@ -29,3 +30,7 @@ class Density(eqx.Module):
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws and their log densities."""
+
+    def initial(self) -> Float[Array, " K"]:
+        """Coefficients to start training from: zeros, unless parts must differ to be told apart."""
+        return jnp.zeros(self.coefficients)

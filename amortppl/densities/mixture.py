@@ -14,8 +14,7 @@ from amortppl.densities.gaussian import Gaussian, affine
 class Mixture(Density):
     """sum_m w_m N(z; shift_m, (T_m' T_m)^-1), the weights a softmax of the first M coefficients.
 
-    Components start a little apart along the diagonal, so that training can tell them from one
-    another; together they start close to a standard normal.
+    Components start a little apart along the diagonal, so that training can tell them from one another.
     """
 
     size: int = eqx.field(static=True)
@@ -29,8 +28,13 @@ class Mixture(Density):
 
     def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Float[Array, " M"], Float[Array, "M C"]]:
         weights, rest = coefficients[: self.components], coefficients[self.components :].reshape(self.components, -1)
-        apart = jnp.linspace(-0.5, 0.5, self.components)[:, None]
-        return jax.nn.log_softmax(weights), rest.at[:, : self.size].add(apart)
+        return jax.nn.log_softmax(weights), rest
+
+    def initial(self) -> Float[Array, " K"]:
+        """Equal weights, unit scales, centres from -1/2 to 1/2 along the diagonal."""
+        parts = jnp.zeros((self.components, self.part.coefficients))
+        parts = parts.at[:, : self.size].set(jnp.linspace(-0.5, 0.5, self.components)[:, None])
+        return jnp.concatenate([jnp.zeros(self.components), parts.ravel()])
 
     def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
         """Log density of one point."""

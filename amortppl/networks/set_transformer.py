@@ -25,7 +25,7 @@ class Attention(eqx.Module):
     def __init__(self, size: int, key: PRNGKeyArray) -> None:
         first, second = jr.split(key)
         self.heads = eqx.nn.MultiheadAttention(HEADS, size, key=first)
-        self.after = mlp(size, size, size, 1, second, zero=True)
+        self.after = mlp(size, size, size, 1, second, start=jnp.zeros(size))
         self.norm = eqx.nn.LayerNorm(size)
 
     def __call__(

@@ -57,11 +57,11 @@ def test_the_frame_of_a_gaussian_posterior_is_exact_in_any_number_of_steps(task,
 
 
 def test_without_curvature_the_frame_is_near(task, dataset):
-    """From the rows' scores the frame starts near; the sweeps settle it by gradients alone."""
+    """The mode from gradients, the precision from the rows' scores, which vary as 1 / sqrt(rows)."""
     mean, covariance = posterior(task, dataset.data, signals=("gradient",))
     truth, spread = exact(dataset.data)
     np.testing.assert_allclose(mean, truth, atol=2e-2)
-    np.testing.assert_allclose(covariance, spread, rtol=0.1, atol=1e-4)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), np.sqrt(np.diag(spread)), rtol=0.3)
 
 
 def test_data_alone_leaves_the_frame_at_the_prior(task, dataset):

@@ -1,0 +1,212 @@
+"""Evidence of mini-batches, added up in natural parameters that are never formed.
+
+A frame N(m, (C C')^-1) holds prior and evidence so far. A mini-batch adds a Gaussian site whose
+gradient g and curvature W, in the frame's whitened coordinates, are averages over the posterior
+that it leads to, located at z (a fixed point, found by sweeps):
+
+    z = g(z, W),    C <- C chol(I + W),    m <- m + C'^-1 z
+
+so that float32 serves at any number of rows: the factor is multiplied, never the precision added,
+and what the location loses by rounding is carried along. Opper and Winther 1998, "A Bayesian
+approach to on-line learning" (assumed-density filtering); Opper and Archambeau 2009, "The
+variational Gaussian approximation revisited" (the averages).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+from amortppl.signals import REACH, Frame, LogDensity, averages, cholesky_of, whitened_gradients
+
+MOST, TOLERANCE = 8, 0.005
+"""Sweeps per mini-batch: the first few need several, late ones, whose share is small, need one."""
+
+FAR = 10.0
+"""The longest step of a further pass, in posterior sds: beyond it the first pass went astray."""
+
+
+class Natural(NamedTuple):
+    """A Gaussian factor's natural parameters: linear term h and precision B, exp(h'u - u'Bu/2)."""
+
+    linear: Float[Array, " P"]
+    precision: Float[Array, "P P"]
+
+
+class Site(NamedTuple):
+    """What a mini-batch did to a frame, in the whitened coordinates before it.
+
+    Attributes:
+        shift: z, the new location.
+        factor: chol(I + W), lower.
+        share: mean of w / (1 + w) over the eigenvalues w of W: how much of the evidence is new.
+        surprise: g'(W + W^2)^-1 g / P at the old location, where W^2 allows for the old frame's
+            width: about 1 when the rows are as the frame expects them.
+        left: the gradients' remainder at the cubature points, what of the site is not Gaussian.
+    """
+
+    shift: Float[Array, " P"]
+    factor: Float[Array, "P P"]
+    share: Float[Array, ""]
+    surprise: Float[Array, ""]
+    left: Float[Array, " R"]
+
+
+def absorb(f: LogDensity, frame: Frame, most: int = MOST, tolerance: float = TOLERANCE) -> Site:
+    """The site of a mini-batch's log likelihood f, averaged over the posterior it leads to.
+
+    A sweep averages gradient and curvature over the current guess by cubature, then solves for the
+    next guess. It stops when the shift times the batch's curvature, which is about what another
+    sweep would change, is below `tolerance` posterior sds, or after `most` sweeps.
+    """
+    size = frame.location.shape[0]
+
+    def sweep(state: tuple) -> tuple:
+        shift, factor, _, first, count, _ = state
+        guess = Frame(frame.unwhiten(shift), frame.factor @ factor)
+        centre, ahead, behind = whitened = whitened_gradients(f, guess, 1e6)
+        slope, bend = averages(whitened)
+        left = _remainder(centre, ahead, behind, slope, bend)
+        g, w = factor @ slope, factor @ bend @ factor.T
+        values, vectors = jnp.linalg.eigh((w + w.T) / 2)
+        values = jnp.maximum(values, -0.5)
+        step = vectors @ ((vectors.T @ (g - shift)) / (1.0 + values))
+        step = step * jnp.minimum(1.0, 2.0 / (jnp.linalg.norm(step) + 1e-9))
+        spread = jnp.maximum(values, 1e-6)
+        surprise = jnp.mean((vectors.T @ g) ** 2 / (spread * (1.0 + spread)))
+        first = jnp.where(count == 0, surprise, first)
+        change = jnp.linalg.norm(step) * jnp.max(jnp.abs(values))
+        return shift + step, cholesky_of(1.0 + values, vectors), (values, left), first, count + 1, change
+
+    def unsettled(state: tuple) -> Array:
+        return (state[4] < most) & (state[5] > tolerance)
+
+    start = (jnp.zeros(size), jnp.eye(size), (jnp.zeros(size), jnp.zeros(size + 2 * size * size)))
+    begin = (*start, jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf))
+    shift, factor, (values, left), surprise, _, _ = jax.lax.while_loop(unsettled, sweep, begin)
+    grown = jnp.maximum(values, 0.0)
+    return Site(shift, factor, jnp.mean(grown / (1.0 + grown)), surprise, left)
+
+
+def absorb_scores(rows: Callable[[Array], Float[Array, " N"]], frame: Frame) -> Site:
+    """The site of a mini-batch from its rows' gradients at the frame's location alone.
+
+    g is their sum and W the sum of their outer products (Berndt, Hall, Hall and Hausman 1974).
+
+    Args:
+        rows: log likelihood of each row, 0 for padding, at a vector.
+    """
+    size = frame.location.shape[0]
+    scores = solve_triangular(frame.factor, jax.jacfwd(rows)(frame.location).T, lower=True).T
+    slope = jnp.sum(scores, 0)
+    values, vectors = jnp.linalg.eigh(scores.T @ scores)
+    values = jnp.maximum(values, 0.0)
+    step = vectors @ ((vectors.T @ slope) / (1.0 + values))
+    step = step * jnp.minimum(1.0, 2.0 / (jnp.linalg.norm(step) + 1e-9))
+    spread = jnp.maximum(values, 1e-6)
+    surprise = jnp.mean((vectors.T @ slope) ** 2 / (spread * (1.0 + spread)))
+    left = jnp.zeros(size + 2 * size * size)
+    return Site(step, cholesky_of(1.0 + values, vectors), jnp.mean(values / (1.0 + values)), surprise, left)
+
+
+def _remainder(centre: Array, ahead: Array, behind: Array, slope: Array, bend: Array) -> Float[Array, " R"]:
+    """What is left of whitened gradients at the cubature points when the Gaussian site is taken away."""
+    away = REACH * bend
+    return jnp.concatenate([centre - slope, jnp.ravel(ahead - slope + away), jnp.ravel(behind - slope - away)])
+
+
+def moved(frame: Frame, low: Float[Array, " P"], shift: Array, factor: Array) -> tuple[Frame, Float[Array, " P"]]:
+    """The frame after a site, and what its location lost by rounding (two-sum, Knuth)."""
+    after = frame.factor @ factor
+    step = low + solve_triangular(frame.factor, shift, lower=True, trans=1)
+    location = frame.location + step
+    virtual = location - frame.location
+    low = (frame.location - (location - virtual)) + (step - virtual)
+    return Frame(location, after), low
+
+
+def contraction(old: Frame, new: Frame) -> Float[Array, ""]:
+    """Ratio of posterior sds, new to old: the geometric mean over all directions."""
+    return jnp.exp((old.log_scale() - new.log_scale()) / old.location.shape[0])
+
+
+def union(frames: Sequence[tuple[Frame, Array]], priors: Sequence[Natural]) -> tuple[Frame, Array, Natural]:
+    """The frame of prior and all evidence of several frames, each of which holds the prior once.
+
+    Natural parameters add, in float64 on the host:
+
+        B = sum_i (C_i C_i' - B0_i) + mean_i B0_i,    h likewise,    m = B^-1 h
+
+    Returns:
+        The frame, what its location lost by rounding, and the prior's factor in it.
+    """
+    precision, linear = [], []
+    for frame, low in frames:
+        factor = np.asarray(frame.factor, np.float64)
+        precision.append(factor @ factor.T)
+        linear.append(precision[-1] @ (np.asarray(frame.location, np.float64) + np.asarray(low, np.float64)))
+    held = Natural(*(np.stack([np.asarray(p[i], np.float64) for p in priors]) for i in range(2)))
+    kept = Natural(held.linear.mean(0), held.precision.mean(0))
+    total = sum(precision) - held.precision.sum(0) + kept.precision
+    location = np.linalg.solve(total, sum(linear) - held.linear.sum(0) + kept.linear)
+    rounded = location.astype(np.float32)
+    frame = Frame(jnp.asarray(rounded), jnp.asarray(np.linalg.cholesky(total), jnp.float32))
+    return frame, jnp.asarray(location - rounded, jnp.float32), Natural(*(jnp.asarray(k, jnp.float32) for k in kept))
+
+
+class Gathered(NamedTuple):
+    """Whitened evidence of mini-batches met again, all at one frame: sums of slopes, curvatures and remainders.
+
+    Attributes:
+        slope, rest: the sum of gradients and what it lost by rounding.
+        bend: the sum of curvatures.
+        left: the sum of remainders.
+        rows: how many rows were met again.
+    """
+
+    slope: Float[Array, " P"]
+    rest: Float[Array, " P"]
+    bend: Float[Array, "P P"]
+    left: Float[Array, " R"]
+    rows: Float[Array, ""]
+
+    @classmethod
+    def none(cls, size: int) -> "Gathered":
+        """Nothing yet."""
+        zero = jnp.zeros(size)
+        return cls(zero, zero, jnp.zeros((size, size)), jnp.zeros(size + 2 * size * size), jnp.zeros(()))
+
+    def plus(self, f: LogDensity, frame: Frame, rows: Array) -> "Gathered":
+        """With a mini-batch's log likelihood f, averaged over the frame."""
+        whitened = whitened_gradients(f, frame, 1e6)
+        slope, bend = averages(whitened)
+        step = slope + self.rest
+        total = self.slope + step
+        left = self.left + _remainder(*whitened, slope, bend)
+        return Gathered(total, step - (total - self.slope), self.bend + bend, left, self.rows + rows)
+
+    def blended(self, kept: tuple[Array, Array], share: Array) -> tuple[Array, Array]:
+        """The site (shift, factor) that turns the frame into one of evidence that stays, old and new.
+
+        A share s of the rows was met again. With k and K the average gradient and curvature, in the
+        frame, of what stays (the prior, or an earlier posterior): precision K + (1 - s)(I - K) + W,
+        gradient s k + g. At s = 1 it is one variational Newton step on all data; nothing counts
+        twice at any s.
+        """
+        bend = (1.0 - share) * jnp.eye(len(self.slope)) + share * kept[1] + self.bend
+        values, vectors = jnp.linalg.eigh((bend + bend.T) / 2)
+        values = jnp.maximum(values, 0.2)
+        slope = share * kept[0] + self.slope + self.rest
+        shift = vectors @ ((vectors.T @ slope) / values)
+        return shift * jnp.minimum(1.0, FAR / (jnp.linalg.norm(shift) + 1e-9)), cholesky_of(values, vectors)
+
+
+def seen_from(frame: Frame, other: Frame) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
+    """Whitened gradient and curvature, at a frame's location, of the log density of another."""
+    factor = solve_triangular(frame.factor, other.factor, lower=True)
+    bend = factor @ factor.T
+    return bend @ frame.whiten(other.location), bend

@@ -1,0 +1,73 @@
+"""States and posteriors that stand on a Gaussian frame."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from amortppl.densities import Density
+from amortppl.evidence import Gathered, Natural
+from amortppl.features import PriorScale
+from amortppl.signals import Frame
+
+
+class Start(NamedTuple):
+    """The state before any row: the prior."""
+
+
+class State(NamedTuple):
+    """The posterior so far, in prior units.
+
+    Attributes:
+        frame: the Gaussian frame of prior and all evidence seen.
+        low: what the frame's location lost by rounding.
+        prior: the prior's part in the frame.
+        rows: how many rows were seen.
+        context: mean of the encoded rows.
+        left: what is not Gaussian: whitened residual gradients at the centre, and ahead and
+            behind on each axis.
+        surprise: mean over mini-batches of how much they surprised the frame before them (1 as expected).
+        steps: how many mini-batches that is.
+        moved: how far the last further pass moved the location, in posterior sds (root mean square).
+    """
+
+    frame: Frame
+    low: Float[Array, " P"]
+    prior: Natural
+    rows: Array
+    context: Float[Array, " E"]
+    left: Float[Array, " R"]
+    surprise: Array
+    steps: Array
+    moved: Array
+
+
+class Revisit(NamedTuple):
+    """A further pass: the state after the last one, the state before these rows, and the evidence met again."""
+
+    base: State
+    since: Start | State
+    again: Gathered
+
+
+class Posterior(eqx.Module):
+    """A distribution over the latents' unconstrained vector."""
+
+    scale: PriorScale
+    frame: Frame
+    density: Density
+    coefficients: Float[Array, " K"]
+
+    def log_prob(self, vector: Float[Array, " P"]) -> Array:
+        """Log density of one unconstrained vector."""
+        z = self.frame.whiten(self.scale.standardize(vector))
+        return self.density.log_prob(z, self.coefficients) + self._log_scale()
+
+    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+        """Independent draws (S, P) and their log densities (S,)."""
+        z, log_prob = self.density.sample(key, self.coefficients, draws)
+        return self.scale.restore(self.frame.unwhiten(z)), log_prob + self._log_scale()
+
+    def _log_scale(self) -> Array:
+        return self.frame.log_scale() - jnp.sum(jnp.log(self.scale.scale))

@@ -1,0 +1,204 @@
+"""Inference at constant memory: mini-batches one after another, a block of them in a compiled call."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from math import gcd
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from amortppl.batches import Batches, Block
+from amortppl.errors import DataError, GuideError
+from amortppl.method import Method
+from amortppl.progress import Progress
+from amortppl.state import Place, State
+from amortppl.task import Batch
+
+if TYPE_CHECKING:
+    from amortppl.guide import Guide
+
+ROWS = 65_536
+"""Rows in a block, about: large enough that calls cost little, small enough to be a trifle in memory."""
+
+MOST = 1024
+"""Mini-batches in a block, at most."""
+
+FIRST = 128
+"""Rows of the first step, at least: from a handful the search would find a frame far from Gaussian."""
+
+SAVED = 10.0
+"""Seconds between two savings of the state."""
+
+
+def stream(
+    guide: "Guide",
+    batches: Batches,
+    state: State,
+    *,
+    passes: int = 1,
+    every: int | None = None,
+    keep: str | Path | None = None,
+    progress: bool = True,
+) -> Iterator[State]:
+    """Refines a state over the mini-batches of a source; see `Guide.stream`."""
+    if passes < 1:
+        raise DataError(f"passes: expected at least 1, got {passes}")
+    if every is not None and every < 1:
+        raise DataError(f"every: expected at least 1 row, got {every}")
+    state = _begun(state, batches, passes)
+    kept, saved = None, time.monotonic()
+    total = None if batches.rows is None else batches.rows * passes
+    with Progress("rows", total, f"streaming {state.place.source}", progress) as report:
+        try:
+            for moment, wanted in _moments(guide, batches, state, passes, every):
+                state = moment
+                done = state.place.passes * (batches.rows or 0) + state.place.rows
+                report.update(done, f"{state.rows:,} rows in {state.steps:,} mini-batches")
+                kept = state if state.place.done or not state.place.rows % state.place.block else kept
+                if keep is not None and kept is state and time.monotonic() - saved > SAVED:
+                    kept.save(keep)
+                    saved = time.monotonic()
+                if wanted:
+                    yield state
+        finally:
+            if keep is not None and kept is not None:
+                kept.save(keep)
+
+
+def _begun(state: State, batches: Batches, passes: int) -> State:
+    """The state before the next row: at the start of a new source, or where a pass over this one stopped."""
+    place = state.place
+    if place is None or place.done:
+        block = batches.size * min(max(1, ROWS // batches.size), MOST)
+        if batches.rows is not None:
+            block = min(block, batches.size * -(-batches.rows // batches.size))
+        return replace(state, since=state.value, place=Place(batches.name, 0, 0, block, False))
+    if place.source != batches.name:
+        raise GuideError(
+            f"state: it stopped after {place.rows} rows of pass {place.passes + 1} over {place.source}, and this is "
+            f"{batches.name}; finish that source first, or start a new state"
+        )
+    if place.rows % batches.size or place.block % batches.size:
+        raise GuideError(
+            f"state: it stopped after {place.rows} rows in blocks of {place.block}, which are not whole mini-batches "
+            f"of {batches.size}; go on with the size it was begun with"
+        )
+    if passes <= place.passes:
+        raise GuideError(f"passes: pass {place.passes + 1} over {place.source} is under way, got passes={passes}")
+    return replace(state, place=replace(place, block=gcd(place.block, place.rows) or place.block))
+
+
+def _moments(
+    guide: "Guide", batches: Batches, state: State, passes: int, every: int | None
+) -> Iterator[tuple[State, bool]]:
+    """States after every block and at every moment asked for, and whether it is one of these."""
+    for number in range(state.place.passes, passes):
+        if number and not state.place.rows:
+            state = replace(state, value=guide.method.revisit(state.value, state.since))
+        blocks = batches.blocks(guide.task, state.place.block // batches.size, state.place.rows)
+        for block, last in _marked(blocks):
+            for after, wanted in _through(guide, state, block, batches.size, every):
+                ends = last and after.place.rows == block.start + _rows(block)
+                yield after, wanted and not (ends and number == passes - 1)
+            state = after
+        done = number == passes - 1
+        place = replace(state.place, done=True) if done else replace(state.place, passes=number + 1, rows=0)
+        state = replace(state, place=place)
+        yield state, done
+
+
+def _marked(blocks: Iterator[Block]) -> Iterator[tuple[Block, bool]]:
+    """Each block, and whether it is the last."""
+    held = next(blocks, None)
+    while held is not None:
+        following = next(blocks, None)
+        yield held, following is None
+        held = following
+
+
+def _rows(block: Block) -> int:
+    return len(next(iter(block.arrays.values())))
+
+
+def _through(guide: "Guide", state: State, block: Block, size: int, every: int | None) -> Iterator[tuple[State, bool]]:
+    """The states on the way through a block that are asked for, and the one after it."""
+    minis, rows = _laid_out(block, size, state.place.block // size), _rows(block)
+    stops = np.minimum(size * np.arange(1, -(-rows // size) + 1), rows)
+    before = np.append(0, stops[:-1])
+    crossed = (stops + block.start) // (every or 1) > (before + block.start) // (every or 1)
+    value = state.value
+    if not state.steps:
+        first = min(-(-FIRST // size), minis.mask.shape[0])
+        value = _step(guide.method, value, jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis))
+        minis = Batch(minis.data, minis.mask.at[:first].set(False))
+    value, along = _advance(guide.method, value, minis, bool(crossed[:-1].any()))
+    for i, stop in enumerate(stops):
+        last = i == len(stops) - 1
+        if not (crossed[i] or last):
+            continue
+        at = value if last else jax.tree.map(lambda a, i=i: a[i], along)
+        first = state.place.passes == 0
+        yield replace(
+            state, value=at, rows=state.rows + int(stop) * first, steps=state.steps + (i + 1) * first,
+            place=replace(state.place, rows=block.start + int(stop)),
+        ), bool(crossed[i])  # fmt: skip
+
+
+def _laid_out(block: Block, size: int, steps: int) -> Batch:
+    """A block's rows as K mini-batches of B, (K, B, ...); a short one is filled with its first row, masked."""
+    rows, full = _rows(block), steps * size
+
+    def shaped(array: np.ndarray) -> np.ndarray:
+        if rows < full:
+            array = np.concatenate([array, np.broadcast_to(array[:1], (full - rows, *array.shape[1:]))])
+        return array.reshape(steps, size, *array.shape[1:])
+
+    mask = jnp.asarray((np.arange(full) < rows).reshape(steps, size))
+    return Batch({n: shaped(v) for n, v in block.arrays.items()}, mask)
+
+
+_step = eqx.filter_jit(lambda method, value, batch: method.step(value, batch))
+
+
+@eqx.filter_jit
+def _advance(method: Method, value: Any, minis: Batch, along: bool) -> tuple[Any, Any]:
+    """The value after K mini-batches, and after each of them when these are wanted."""
+
+    def advance(value: Any, mini: Batch) -> tuple[Any, Any]:
+        after = method.step(value, mini)
+        return after, after if along else None
+
+    return jax.lax.scan(advance, value, minis)
+
+
+class Likelihood:
+    """Log likelihoods of draws, summed over a source of any length.
+
+    Sums over a million rows lose what float32 cannot hold; so each row's is taken relative to that
+    at the first draw, and mini-batches are added up in float64.
+    """
+
+    def __init__(self, guide: "Guide", vectors: Array) -> None:
+        self.guide, self.vectors = guide, vectors
+
+    def over(self, batches: Batches) -> np.ndarray:
+        """sum_i log p(y_i | x_i, theta_s) - log p(y_i | x_i, theta_0), shape (S,)."""
+        total = np.zeros(len(self.vectors))
+        steps = max(1, 4096 // batches.size)
+        for block in batches.blocks(self.guide.task, steps):
+            minis = _laid_out(block, batches.size, steps)
+            flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), minis)
+            total += np.asarray(_relative(self.guide.method, self.vectors, flat), np.float64)
+        return total
+
+
+@eqx.filter_jit
+def _relative(method: Method, vectors: Array, batch: Batch) -> Array:
+    rows = jax.lax.map(lambda v: method.task.log_densities(v, batch.data)[1], vectors, batch_size=16)
+    return jnp.sum(jnp.where(batch.mask, rows - rows[0], 0.0), 1)

@@ -1,0 +1,124 @@
+"""Evidence in natural parameters, against Gaussian algebra in float64. Nothing here is random but the fixtures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amortppl.evidence import Gathered, Natural, absorb, absorb_scores, contraction, moved, seen_from, union
+from amortppl.signals import Frame
+
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.standard_normal((400, 3)), jnp.float32)
+Y = jnp.asarray(RNG.standard_normal(400), jnp.float32)
+PRIOR = Natural(jnp.zeros(3), jnp.eye(3))
+
+
+def gaussian_rows(at, rows=slice(None)):
+    """Log likelihood of each row of a linear regression with unit noise."""
+    return -0.5 * (Y[rows] - X[rows] @ at) ** 2
+
+
+def logistic(at):
+    return -jnp.sum(jnp.logaddexp(0.0, jnp.where(Y > 0, -1.0, 1.0) * (X @ at)))
+
+
+def exact(rows):
+    x, y = np.asarray(X[rows], np.float64), np.asarray(Y[rows], np.float64)
+    precision = np.eye(3) + x.T @ x
+    return np.linalg.solve(precision, x.T @ y), precision
+
+
+def precision_of(frame):
+    factor = np.asarray(frame.factor, np.float64)
+    return factor @ factor.T
+
+
+@pytest.fixture
+def prior():
+    return Frame(jnp.zeros(3), jnp.eye(3)), jnp.zeros(3)
+
+
+def added(start, rows):
+    frame, low = start
+    site = absorb(lambda at: jnp.sum(gaussian_rows(at, rows)), frame)
+    return moved(frame, low, site.shift, site.factor)
+
+
+def test_gaussian_evidence_is_exact_in_any_parts(prior):
+    state = prior
+    for start in range(0, 400, 50):
+        state = added(state, slice(start, start + 50))
+    mean, precision = exact(slice(None))
+    np.testing.assert_allclose(state[0].location, mean, atol=1e-4)
+    np.testing.assert_allclose(precision_of(state[0]), precision, rtol=1e-3, atol=1e-2)
+
+
+def test_no_rows_change_nothing(prior):
+    site = absorb(lambda at: jnp.sum(0.0 * at), prior[0])
+    frame, _ = moved(*prior, site.shift, site.factor)
+    np.testing.assert_allclose(frame.location, 0.0, atol=1e-7)
+    np.testing.assert_allclose(frame.factor, np.eye(3), atol=1e-6)
+    assert float(site.share) == 0.0
+
+
+def test_a_site_is_stationary_on_average(prior):
+    """At the fixed point the gradient of prior and likelihood, averaged over the frame, is zero.
+
+    The truth is the average over 200,000 draws: its error is below 0.01, tolerance five times that.
+    """
+    site = absorb(logistic, prior[0], most=30, tolerance=1e-6)
+    frame, _ = moved(*prior, site.shift, site.factor)
+    draws = frame.unwhiten(jax.random.normal(jax.random.key(0), (200_000, 3)))
+    slopes = jax.vmap(jax.grad(lambda at: logistic(at) - 0.5 * at @ at))(draws)
+    whitened = np.linalg.solve(np.asarray(frame.factor), np.asarray(slopes).mean(0))
+    np.testing.assert_allclose(whitened, 0.0, atol=0.05)
+
+
+def test_scores_alone_are_near_with_many_rows(prior):
+    """Outer products of 400 rows' scores vary by about sqrt(2 / 400) = 7%; tolerance four times that."""
+    site = absorb_scores(gaussian_rows, Frame(jnp.asarray(exact(slice(None))[0], jnp.float32), jnp.eye(3)))
+    spread = np.asarray(site.factor) @ np.asarray(site.factor).T
+    residual = np.var(np.asarray(Y - X @ jnp.asarray(exact(slice(None))[0], jnp.float32)))
+    np.testing.assert_allclose(np.diag(spread) - 1, residual * np.diag(np.asarray(X.T @ X)), rtol=0.28)
+
+
+def test_a_location_keeps_what_rounding_loses():
+    """A million steps of a hundredth of float32's resolution: lost without the part that is carried along."""
+    frame, tiny = Frame(jnp.ones(1), jnp.eye(1)), jnp.full(1, 1e-9)
+
+    def step(state, _):
+        return moved(*state, tiny, jnp.eye(1)), None
+
+    (frame, low), _ = jax.lax.scan(step, (frame, jnp.zeros(1)), length=1_000_000)
+    assert float(frame.location[0]) - 1.0 + float(low[0]) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_a_union_is_exact_for_gaussian_evidence(prior):
+    shards = [added(prior, slice(start, start + 100)) for start in range(0, 400, 100)]
+    frame, low, kept = union(shards, [PRIOR] * 4)
+    mean, precision = exact(slice(None))
+    np.testing.assert_allclose(np.asarray(frame.location) + np.asarray(low), mean, atol=1e-5)
+    np.testing.assert_allclose(precision_of(frame), precision, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(kept.precision, np.eye(3))
+
+
+def test_rows_met_again_count_once(prior):
+    """From a wrong frame, all rows met again give the right one; a share of them something between."""
+    frame, low = Frame(jnp.full(3, 0.2), 15.0 * jnp.eye(3)), jnp.zeros(3)
+    again = Gathered.none(3)
+    for start in range(0, 400, 100):
+        rows = slice(start, start + 100)
+        again = again.plus(lambda at, rows=rows: jnp.sum(gaussian_rows(at, rows)), frame, jnp.asarray(100.0))
+    kept = seen_from(frame, prior[0])
+    after, _ = moved(frame, low, *again.blended(kept, jnp.asarray(1.0)))
+    mean, precision = exact(slice(None))
+    np.testing.assert_allclose(after.location, mean, atol=1e-4)
+    np.testing.assert_allclose(precision_of(after), precision, rtol=1e-3, atol=1e-2)
+    still, _ = moved(frame, low, *Gathered.none(3).blended(kept, jnp.asarray(0.0)))
+    np.testing.assert_allclose(still.location, frame.location, atol=1e-6)
+
+
+def test_contraction_is_the_ratio_of_sds():
+    frames = [Frame(jnp.zeros(3), s * jnp.eye(3)) for s in (2.0, 4.0)]
+    assert float(contraction(*frames)) == pytest.approx(0.5)
