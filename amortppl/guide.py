@@ -156,7 +156,7 @@ class Guide:
                 predictive draws; by default when draws x rows <= 2e7.
             streaming: for mini-batches, `passes`, `state`, `every` (keeps the trace of means and sds),
                 `keep` and `progress` as in `stream`, and `check`: whether to read all rows once more
-                for k-hat; by default when draws x rows <= 5e7.
+                for k-hat; by default when draws x rows <= 5e8.
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TRACED = 1000
 """Draws for a posterior mean and sd along the way: the mean's error is 3% of an sd."""
 
-CHECKED = 50_000_000
+CHECKED = 500_000_000
 """Draws times rows up to which k-hat is computed without being asked for."""
 
 MOVED = 0.3
@@ -86,7 +86,7 @@ def _unchecked(guide: "Guide", state: State | None) -> str:
         return "k-hat not computed: the model has no likelihood to check the guide against"
     if state is not None:
         return "k-hat not computed: rows seen before this source would have to be read again"
-    return "k-hat not computed: it reads all rows once more; ask for it with check=True"
+    return "k-hat not computed: it reads all rows once more; ask for it with check=True (--check)"
 
 
 def _notes(state: State) -> list[str]:
