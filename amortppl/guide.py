@@ -23,7 +23,7 @@ from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, OutOfRangeWarning
 from amortppl.method import Method, Spec, final
 from amortppl.ranges import Ranges
-from amortppl.state import State, load_state
+from amortppl.state import BY_HAND, State, load_state
 from amortppl.task import Batch
 from amortppl.trust import psis
 
@@ -78,7 +78,7 @@ class Guide:
         """
         dataset = read(self.task, batch, columns)
         value = _step(self.method, state.value, self._batch(dataset))
-        return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=None)
+        return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=BY_HAND)
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
