@@ -327,6 +327,7 @@ class Guide:
         """
         import inspect
 
+        self._refuse_local("guide")
         bound = inspect.signature(self.task.model).bind(*args, **kwargs).arguments
         data = {n: jnp.asarray(bound[n]) for n in self.task.arguments if bound.get(n) is not None}
         missing = [n for n in self.task.arguments if n not in data]
@@ -365,12 +366,21 @@ class Guide:
         """
         from numpyro.infer import NUTS
 
+        self._refuse_local("start_nuts")
         drawn = self._draw([read(self.task, data, columns)], max(1000, chains), seed)
         vectors = jnp.asarray(drawn.vectors[0])
         starts = jax.vmap(self.task.latents.unflatten)(vectors[:chains])
         covariance = jnp.cov(vectors, rowvar=False).reshape(self.task.latents.size, -1)
         kernel = NUTS(self.task.model, dense_mass=True, inverse_mass_matrix=covariance, **options)
         return kernel, jax.tree.map(lambda a: a[0], starts) if chains == 1 else starts
+
+    def _refuse_local(self, what: str) -> None:
+        """The guide knows no density of latents that every row has of its own."""
+        if self.task.local:
+            raise DataError(
+                f"{what}: {self.task.name} has latents with one value per row ({', '.join(self.task.local.sites)}). "
+                "This guide integrates them out; NumPyro would have to sample them. Use `infer` and `local`"
+            )
 
     def training(self) -> dict[str, Any]:
         """How it was trained, in a few numbers."""

@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jaxtyping import Array
 
 from amortppl.batches import Batches
 from amortppl.data import Dataset
 from amortppl.errors import DataError
+from amortppl.method import Method
 from amortppl.state import State
 from amortppl.stream import Likelihood, stream
 from amortppl.trust import psis
@@ -68,8 +71,13 @@ def _drawn(guide: "Guide", state: State, draws: int, seed: int) -> tuple[np.ndar
     """Unconstrained draws (S, P) and their log densities (S,)."""
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    vectors, log_guide = guide.posterior(state).sample(jr.key(seed), draws)
+    vectors, log_guide = _sampled(guide.method, state.value, jr.key(seed), draws)
     return np.asarray(vectors), np.asarray(log_guide)
+
+
+@eqx.filter_jit
+def _sampled(method: Method, value: Any, key: Array, draws: int) -> tuple[Array, Array]:
+    return method.readout(value).sample(key, draws)
 
 
 def _checked(guide: "Guide", batches: Batches, vectors: np.ndarray, log_guide: np.ndarray) -> psis.Check | None:
@@ -108,7 +116,7 @@ def _notes(state: State) -> list[str]:
 
 def moments(guide: "Guide", state: State) -> dict[str, Any]:
     """Posterior mean and sd of every latent at a state, as nested lists (JSON can hold them)."""
-    values = guide.constrained(guide.posterior(state).sample(jr.key(0), TRACED)[0], Dataset(guide.blank.data, {}))
+    values = guide.constrained(_drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {}))
     said = {n: v for n, v in values.items() if n in guide.task.latents.names}
     return {
         "mean": {n: v.mean(0).tolist() for n, v in said.items()},

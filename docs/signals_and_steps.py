@@ -9,6 +9,7 @@ of 512 rows, cut into K mini-batches, against NUTS, and 20 of 4096 rows, beyond 
 import csv
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -37,7 +38,7 @@ HERE = Path(__file__).parent
 
 def trained(task, signals, seconds):
     """A guide trained for so many CPU seconds, compilation included: training by the clock, which is the CPU's."""
-    loop = sys.modules["amortppl.train"]  # the module itself hides behind the function of its name
+    loop = import_module("amortppl.train")
     steps = {"mini_batches": 1} if signals == ("data",) else {"mini_batches": 2, "uneven": True}
     spec = ap.method("parametric", signals=signals)
     with mock.patch.object(loop, "time", SimpleNamespace(monotonic=time.process_time)):

@@ -415,3 +415,10 @@ def test_local_says_what_it_needs(effects_guide, mean_guide, effects_data):
     many = effects_guide.infer([effects_data, effects_data], draws=5)
     with pytest.raises(DataError, match="several datasets"):
         effects_guide.local(many, effects_data)
+
+
+def test_numpyro_would_have_to_sample_what_the_guide_integrates_out(effects_guide, effects_data):
+    with pytest.raises(DataError, match="one value per row"):
+        effects_guide.start_nuts(effects_data)
+    with pytest.raises(DataError, match="one value per row"):
+        effects_guide(**effects_data)
