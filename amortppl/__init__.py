@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amortppl.catalogue import method, model
     from amortppl.guide import Guide
+    from amortppl.pyro import from_pyro
     from amortppl.storage import load
     from amortppl.task import Task
     from amortppl.train import train
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Guide": "guide",
     "Task": "task",
+    "from_pyro": "pyro",
     "load": "storage",
     "method": "catalogue",
     "model": "catalogue",
     "train": "train",
 }
 
-__all__ = ["Guide", "Task", "load", "method", "model", "train"]
+__all__ = ["Guide", "Task", "from_pyro", "load", "method", "model", "train"]
 
 
 def __getattr__(name: str) -> Any:
