@@ -16,6 +16,7 @@ from numpyro.distributions import biject_to
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
+from amortppl.pyro import from_pyro, is_pyro
 from amortppl.sources import draw_rows, source
 from amortppl.tracing import Site, abstract_sites, row_axis, rowwise
 
@@ -54,7 +55,7 @@ class Task:
     theta ~ prior, y_i ~ p(y | x_i, theta).
 
     Args:
-        model: a plain NumPyro function. Arguments that default to None are observations,
+        model: a NumPyro or Pyro model. Arguments that default to None are observations,
             sampled when they are absent; arguments with another default are constants; the
             others are inputs. One argument that is none of these gets the number of rows.
         inputs: for each input a numpyro distribution of one row, a callable
@@ -89,7 +90,7 @@ class Task:
         likelihood: bool = True,
         name: str | None = None,
     ) -> None:
-        self.model = model
+        self.model = from_pyro(model) if is_pyro(model) else model
         self.name = name or getattr(model, "__name__", None) or getattr(model, "__wrapped__", model).__class__.__name__
         self.rows = _range(rows)
         self.constants = dict(constants or {})
@@ -176,6 +177,9 @@ class Task:
     def _trace(self) -> None:
         rows = PROBE_ROWS if not self.block and self.rows[0] != self.rows[1] else ((self.rows or (1, 1))[0],) * 2
         first, second = self._probe(rows[0]), self._probe(rows[1])
+        if any(s.enumerated for s in first.values()) and len(self.candidates) == 1:
+            self._sum_out(rows[0])
+            first, second = self._probe(rows[0]), self._probe(rows[1])
         self.observed = {name: name for name in self.by_name}
         self.observed.update({a: self._fed_by(a, first, rows[0]) for a in self.candidates})
         targets = set(self.observed.values())
@@ -198,6 +202,13 @@ class Task:
         self.deterministic = {
             n: first[n] for n in steady if self.block or rows[0] != rows[1] or first[n].shape[:1] != (rows[0],)
         }
+
+    def _sum_out(self, rows: int) -> None:
+        """Reads the model as one without the discrete latents that it asks to enumerate."""
+        from amortppl.marginal import Marginal
+
+        self.model = Marginal(self.model, self.candidates[0])
+        self.model.verify(self._kwargs(self.input_rows(jr.key(0), rows), rows))
 
     def _has_density(self) -> bool:
         """Whether every observed site can evaluate its log density."""

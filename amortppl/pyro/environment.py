@@ -7,6 +7,7 @@ NumPyro's key.
 """
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -57,11 +58,14 @@ class Bridge(Environment):
         if tensors and not wrapped:
             return self._outside(func, args, kwargs)
         _refuse_writes_outside(func, args, wrapped)
-        if any(isinstance(v.jax(), jax.core.Tracer) for v in wrapped):
-            result = super().dispatch(func, types, args, kwargs)
-        else:
-            with jax.ensure_compile_time_eval():
+        known = not any(isinstance(v.jax(), jax.core.Tracer) for v in wrapped)
+        try:
+            with jax.ensure_compile_time_eval() if known else nullcontext():
                 result = super().dispatch(func, types, args, kwargs)
+        except TypeError as error:
+            if isinstance(error, jax.errors.JAXTypeError):
+                raise
+            raise operations.failed(func, error) from error  # Python would try the other operand's method instead
         return self._traced_back(result, frozenset().union(*(sources(v) for v in wrapped)))
 
     def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -142,7 +146,7 @@ def constant(value: torch.Tensor) -> jax.Array:
             raise ModelError(
                 "a tensor holds whole numbers beyond 32 bits: run jax.config.update('jax_enable_x64', True) first"
             )
-        array = np.array(plain.to(wanted).to_dense())
+        array = plain.to(wanted).to_dense().numpy().copy()
     with jax.ensure_compile_time_eval():
         return jnp.asarray(array)
 
@@ -161,7 +165,7 @@ def to_torch(value: Any, name: str | None = None) -> Any:
     """A JAX or NumPy array as a tensor of the model, remembering the site it belongs to."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):
         return value
-    tensor = Tensor(jnp.asarray(value), bridge())
+    tensor = Tensor(value if isinstance(value, jax.Array) else jnp.asarray(value), bridge())
     tensor.sources = frozenset([name] if name else [])
     return tensor
 

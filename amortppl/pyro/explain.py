@@ -15,9 +15,9 @@ from amortppl.pyro.run import Run
 
 NEEDS_A_VALUE = (
     jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
-    jax.errors.NonConcreteBooleanIndexError,
     jax.errors.UnexpectedTracerError,
 )
 LIBRARIES = ("amortppl", "torch", "torchax", "pyro", "jax", "numpyro", "funsor", "multipledispatch", "opt_einsum")
@@ -35,6 +35,8 @@ def explained(error: Exception, run: Run) -> Exception:
         return _placed(f"the model's Python needs the value of {_culprits(error, run)}. {INSTEAD}", error, run)
     if isinstance(error, OperatorNotFound):
         return _placed(str(operations.refuse(str(error).split()[3])), error, run)
+    if isinstance(error, Warning):
+        return error
     inside = traceback.extract_tb(error.__traceback__)[-1].filename
     if any(f"/{name}/" in inside for name in ("torchax", "jax", "jax/_src")):
         return _placed(f"torch code that cannot run on JAX arrays ({type(error).__name__}: {error})", error, run)
@@ -64,18 +66,20 @@ def _of_library(filename: str) -> bool:
 
 
 def _culprits(error: Exception, run: Run) -> str:
-    """The latents and arguments that the tensor in hand was computed from; else all latents so far."""
+    """What the tensors of the innermost torch operation were computed from; else all latents so far."""
     found: frozenset[str] = frozenset()
     where = error.__traceback__
     while where is not None:
-        if not _of_library(where.tb_frame.f_code.co_filename):
-            where = where.tb_next
-            continue
-        found |= frozenset().union(*(sources(v) for v in _tensors(where.tb_frame.f_locals)))
+        tensors = _tensors(where.tb_frame.f_locals) if _in_torch(where.tb_frame.f_code.co_filename) else []
+        found = frozenset().union(*(sources(v) for v in tensors)) if tensors else found
         where = where.tb_next
     if found:
         return f"{quoted(sorted(found))}, which is not known"
     return f"a latent ({quoted(run.latents)} so far), which is not known"
+
+
+def _in_torch(filename: str) -> bool:
+    return any(f"/{name}/" in filename.replace("\\", "/") for name in ("torch", "torchax"))
 
 
 def _tensors(variables: dict[str, Any]) -> list[Any]:

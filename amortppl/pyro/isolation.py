@@ -5,6 +5,7 @@ are set aside under a lock, so that bridged models can run in several threads an
 """
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,12 +20,15 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def alone(process: Callable[[Any], None]) -> Iterator[None]:
-    """Inside, Pyro's statements end in `process(message)` instead of torch's samplers."""
-    with _LOCK, _unvalidated(), _emptied(runtime._PYRO_STACK), _emptied(runtime._DIM_ALLOCATOR._stack):
+    """Inside, Pyro's sample and param statements end in `process(message)` instead of torch's samplers."""
+    stacks = _emptied(runtime._PYRO_STACK), _emptied(runtime._DIM_ALLOCATOR._stack)
+    with _LOCK, _unvalidated(), warnings.catch_warnings(), stacks[0], stacks[1]:
+        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")  # torch's whole numbers
         usual, thread = runtime.default_process_message, threading.get_ident()
 
         def mine_or_usual(message: Any) -> None:
-            (process if threading.get_ident() == thread else usual)(message)
+            mine = threading.get_ident() == thread and message["type"] in ("sample", "param")
+            (process if mine else usual)(message)
 
         runtime.default_process_message = mine_or_usual
         try:

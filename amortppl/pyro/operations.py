@@ -194,3 +194,8 @@ def refuse(name: str) -> ModelError:
         f"the torch operation {name} has no JAX counterpart: write it with other torch operations, or compute it "
         "outside the model where it needs data alone"
     )
+
+
+def failed(func: Any, error: Exception) -> ModelError:
+    """What to say of an operation that JAX refused."""
+    return ModelError(f"torch's {getattr(func, '__name__', func)} failed on JAX arrays: {error}")

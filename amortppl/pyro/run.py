@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.random as jr
 import numpyro
+import numpyro.primitives
+from numpyro.handlers import seed
 
 from amortppl.errors import ModelError
 
@@ -37,7 +39,7 @@ class Run:
         Raises:
             ModelError: nobody gave the model a key.
         """
-        if self._key is None:
+        if self._key is None and any(isinstance(h, seed) for h in numpyro.primitives._PYRO_STACK):
             self._key = numpyro.prng_key()
         if self._key is None:
             raise ModelError(

@@ -15,7 +15,7 @@ from pyro.poutine.subsample_messenger import _Subsample
 
 from amortppl.errors import ModelError
 from amortppl.pyro.distributions import to_numpyro
-from amortppl.pyro.environment import bridge, constant, to_jax, to_torch
+from amortppl.pyro.environment import bridge, to_jax, to_torch
 from amortppl.pyro.markov import follow
 from amortppl.pyro.run import Run
 from amortppl.pyro.supports import to_numpyro_support
@@ -23,9 +23,6 @@ from amortppl.pyro.supports import to_numpyro_support
 
 def carry_out(message: Any) -> None:
     """What Pyro does last with a message, done by NumPyro; what a handler of Pyro's blocked is hidden from NumPyro's."""
-    if message["type"] not in ("sample", "param"):
-        message["done"] = True
-        return
     run = bridge().run
     run.site = message["name"]
     with handlers.block() if message["stop"] else ExitStack():
@@ -143,4 +140,4 @@ def _initial(initial: Any) -> Any:
     """Initial values of a parameter: a number, tensor, or function without arguments."""
     if callable(initial) and not isinstance(initial, torch.Tensor):
         initial = initial()
-    return constant(torch.as_tensor(initial)) if not hasattr(initial, "jax") else to_jax(initial)
+    return to_jax(torch.as_tensor(initial))
