@@ -16,7 +16,7 @@ from numpyro.distributions import biject_to
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
-from amortppl.pyro import from_pyro, is_pyro
+from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.sources import draw_rows, source
 from amortppl.tracing import Site, abstract_sites, row_axis, rowwise
 
@@ -96,8 +96,9 @@ class Task:
         self.constants = dict(constants or {})
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
-        self._signature(inputs or {}, observed)
-        self.sources = {k: source(k, v, self.block) for k, v in (inputs or {}).items()}
+        inputs = described(dict(inputs or {}))
+        self._signature(inputs, observed)
+        self.sources = {k: source(k, v, self.block) for k, v in inputs.items()}
         self._trace()
         self.has_density = self._has_density()
         self.likelihood = likelihood and self.has_density

@@ -3,12 +3,13 @@
 Nothing here imports torch until a Pyro model is at hand.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from amortppl.pyro.recognise import is_pyro
 
-__all__ = ["accept", "from_pyro", "is_pyro"]
+__all__ = ["accept", "described", "from_pyro", "is_pyro"]
 
 
 def from_pyro(model: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,3 +50,15 @@ def accept(example: Any, **limits: Any) -> None:
     from amortppl.pyro import foreign
 
     foreign.accept(example, **limits)
+
+
+def described(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Descriptions of inputs with torch's tensors as arrays and torch's distributions as NumPyro's."""
+    if "torch" not in sys.modules or not any(type(v).__module__.startswith(("torch", "pyro.")) for v in inputs.values()):
+        return inputs
+    from amortppl.pyro.extra import require
+
+    require()
+    from amortppl.pyro.inputs import to_numpyro_input
+
+    return {name: to_numpyro_input(value) for name, value in inputs.items()}

@@ -21,6 +21,7 @@ from torchax.view import View
 
 from amortppl.errors import ModelError
 from amortppl.pyro import operations
+from amortppl.pyro.run import Run
 
 WRAPPED = (Tensor, View)
 _INT32 = 2**31
@@ -35,12 +36,14 @@ class Bridge(Environment):
         self._thread = threading.local()
 
     @property
-    def run(self) -> Any:
-        """The run of a model that this thread is in (see `run.Run`)."""
+    def run(self) -> Run:
+        """The run of a model that this thread is in, or an empty one."""
+        if not hasattr(self._thread, "run"):
+            self._thread.run = Run()
         return self._thread.run
 
     @run.setter
-    def run(self, run: Any) -> None:
+    def run(self, run: Run) -> None:
         self._thread.run = run
 
     def get_and_rotate_prng_key(self, generator: Any = None) -> jax.Array:

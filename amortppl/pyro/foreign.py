@@ -95,7 +95,7 @@ def check(example: Any, draws: int = 4000, seed: int = 0) -> None:
 def computing(key: jax.Array | None = None) -> Iterator[None]:
     """Torch on JAX arrays, outside the run of a model."""
     environment = bridge()
-    kept = getattr(environment._thread, "run", None)
+    kept = environment.run
 
     def refuse(message: Any) -> None:
         raise ModelError(f"site '{message['name']}' inside a distribution: expected no Pyro statement there")

@@ -13,6 +13,7 @@ from amortppl.pyro.environment import bridge, constant, map_tensors, to_jax, to_
 from amortppl.pyro.explain import explained
 from amortppl.pyro.isolation import alone
 from amortppl.pyro.markov import close
+from amortppl.pyro.recognise import underlying
 from amortppl.pyro.run import Run
 from amortppl.pyro.sites import carry_out
 from amortppl.pyro.threads import separate_stacks
@@ -35,15 +36,16 @@ class BridgedModel:
             raise ModelError(f"from_pyro: expected a Pyro model (a function or a PyroModule), got {made}")
         separate_stacks()
         self.pyro = model
-        self.__name__ = getattr(inspect.unwrap(model), "__name__", type(model).__name__)
-        self.__wrapped__ = model if inspect.isfunction(inspect.unwrap(model)) else type(model)
-        self.__signature__ = inspect.signature(getattr(model, "forward", model))
+        written = underlying(model)
+        self.__wrapped__ = written if inspect.isfunction(written) else type(written)
+        self.__name__ = self.__wrapped__.__name__
+        self.__signature__ = inspect.signature(getattr(written, "forward", written))
         self.__doc__ = model.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model inside NumPyro's handlers; returns what it returns, as JAX arrays."""
         environment, run = bridge(), Run()
-        outer = getattr(environment._thread, "run", None)
+        outer = environment.run
         try:
             with alone(carry_out):
                 environment.run = run

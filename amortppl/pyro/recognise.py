@@ -18,16 +18,30 @@ def is_pyro(model: Callable[..., Any]) -> bool:
     return "pyro" in names or any(c.__module__.split(".")[0] == "pyro" for c in type(model).__mro__)
 
 
+def underlying(thing: Any) -> Any:
+    """The model as it was written: without handlers and other wrappers around it, and not bound to an object.
+
+    A handler of Pyro's around a model is a partial call whose last argument is the model, or an object with the
+    handler as `msngr` and the model as `fn`.
+    """
+    while True:
+        if isinstance(thing, functools.partial):
+            thing = thing.args[-1] if thing.args and callable(thing.args[-1]) else thing.func
+        elif hasattr(thing, "msngr"):
+            thing = thing.fn
+        elif hasattr(thing, "__wrapped__"):
+            thing = thing.__wrapped__
+        else:
+            return thing
+
+
 def _functions(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-    """The functions that a callable runs: itself under its wrappers, and what it calls from its own module."""
+    """The functions that a callable runs: itself as it was written, and what it calls from its own module."""
+    thing = underlying(thing)
     if depth < 0 or id(thing) in seen:
         return
     seen.add(id(thing))
-    if isinstance(thing, functools.partial):
-        for part in (thing.func, *thing.args):
-            yield from _functions(part, depth, seen)
-        return
-    function = inspect.unwrap(getattr(thing, "__func__", thing))
+    function = getattr(thing, "__func__", thing)
     if not inspect.isfunction(function):
         return
     yield function
