@@ -285,6 +285,15 @@ class Guide:
         kernel = NUTS(self.task.model, dense_mass=True, inverse_mass_matrix=covariance, **options)
         return kernel, jax.tree.map(lambda a: a[0], starts) if chains == 1 else starts
 
+    def to_pyro(self) -> Any:
+        """This guide for Pyro's SVI, Importance, Predictive and NUTS: see `amortppl.pyro.guide.PyroGuide`."""
+        from amortppl.pyro.extra import require
+
+        require()
+        from amortppl.pyro.guide import PyroGuide
+
+        return PyroGuide(self)
+
     def training(self) -> dict[str, Any]:
         """How it was trained, in a few numbers."""
         kept = ("steps", "tasks", "seconds", "device", "unusable", "skipped")

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as jax_dist
 import pyro.distributions as dist
 import torch.distributions as torch_dist
@@ -90,7 +92,10 @@ def _beta_binomial(d: Any) -> Any:
 
 
 def _dirichlet_multinomial(d: Any) -> Any:
-    return jax_dist.DirichletMultinomial(to_jax(d.concentration), int(d.total_count), validate_args=False)
+    given = to_jax(d.total_count)
+    known = None if isinstance(given, jax.core.Tracer) else int(np.max(given))  # NumPyro draws at most so many
+    concentration, count = to_jax(d.concentration), _count(d.total_count)
+    return jax_dist.DirichletMultinomial(concentration, count, total_count_max=known, validate_args=False)
 
 
 def _logistic_normal(d: Any) -> Any:

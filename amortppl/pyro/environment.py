@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_map_only
-from torchax.tensor import Environment, Tensor
+from torchax.tensor import Environment, RuntimeProperty, Tensor, _PropertyHolder
 from torchax.view import View
 
 from amortppl.errors import ModelError
@@ -34,6 +34,8 @@ class Bridge(Environment):
         super().__init__()
         operations.install(self._ops)
         self._thread = threading.local()
+        no_key = RuntimeProperty(mesh=None, prng=None, autocast_dtype=None)  # torchax's would be a tracer of the first run
+        self._property = _PropertyHolder(lambda: no_key)
 
     @property
     def run(self) -> Run:
@@ -54,6 +56,8 @@ class Bridge(Environment):
 
     def dispatch(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """One torch operation."""
+        if func is torch._C._set_grad_enabled:  # by torch.no_grad; torch.autograd.Function says nothing
+            self.run.gradients = args[0]
         args, kwargs = self._arguments(args, kwargs or {})
         leaves = tree_leaves((args, kwargs))
         tensors = [v for v in leaves if isinstance(v, torch.Tensor)]
@@ -94,7 +98,7 @@ class Bridge(Environment):
         for value in tree_leaves(result):
             if isinstance(value, WRAPPED):
                 value.sources = found | sources(value)
-                if not torch.is_grad_enabled() and isinstance(value, Tensor):
+                if not self.run.gradients and isinstance(value, Tensor):
                     value._elem = jax.lax.stop_gradient(value._elem)
         return result
 

@@ -5,6 +5,7 @@ random operations are defined here. Each takes a key and torch's arguments.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -122,10 +123,19 @@ def _copy_(x: Any, y: Any, non_blocking: bool = False, env: Any = None) -> Any:
     return x
 
 
+def _cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along an axis."""
+    lengths = [jnp.maximum(jnp.linalg.norm(x, axis=dim), eps) for x in (x1, x2)]
+    return jnp.sum(x1 * x2, dim) / (lengths[0] * lengths[1])
+
+
 def _new_tensor(x: Any, data: Any, dtype: Any = None, env: Any = None, **_: Any) -> Any:
     """A tensor of data with the type of x."""
     kind = x.jax().dtype if dtype is None else mappings.t2j_dtype(dtype)
-    return Tensor(jnp.asarray(env.t2j_iso(data), dtype=kind), env)
+    values = env.t2j_iso(data)
+    traced = any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
+    with nullcontext() if traced else jax.ensure_compile_time_eval():  # numbers stay known under jit
+        return Tensor(jnp.asarray(values, dtype=kind), env)
 
 
 def install(table: dict[Any, Operator]) -> None:
@@ -143,6 +153,8 @@ def install(table: dict[Any, Operator]) -> None:
         table[getattr(torch, name)] = table[getattr(aten, name)]
     _put(table, aten._is_all_true, _is_all_true)
     _put(table, aten.copy_, _copy_, jax_function=False, env=True, view=True)
+    _put(table, torch.nn.functional.cosine_similarity, _cosine_similarity)
+    _put(table, torch.ops.aten.cosine_similarity, _cosine_similarity)
     _put(table, torch.Tensor.new_tensor, _new_tensor, jax_function=False, env=True)
 
 

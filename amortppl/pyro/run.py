@@ -23,6 +23,7 @@ class Run:
         site: the site being handed over, for messages.
         latents: latents sampled so far.
         markov: NumPyro's counterparts of the `pyro.markov` contexts that are open.
+        gradients: False inside `torch.no_grad`.
     """
 
     plates: dict[str, Any] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Run:
     site: str | None = None
     latents: list[str] = field(default_factory=list)
     markov: list[tuple[Any, Any]] = field(default_factory=list)
+    gradients: bool = True
     _key: jax.Array | None = None
 
     def key(self) -> jax.Array:

@@ -45,7 +45,7 @@ def _sample(run: Run, message: Any) -> None:
         )
     follow(run)
     with _around(run, message):
-        if message["infer"].get("_deterministic"):
+        if message["infer"].get("_deterministic") or _is_computed(fn, message):
             found = numpyro.deterministic(name, to_jax(value))
         elif _is_factor(fn):
             _factor(name, to_numpyro(fn))
@@ -71,6 +71,12 @@ def _drawn(message: Any, fn: Any) -> Any:
         return numpyro.sample(name, fn, obs=to_jax(value), infer=infer)
     with handlers.substitute(data={name: to_jax(value)}):
         return numpyro.sample(name, fn, infer=infer)
+
+
+def _is_computed(fn: Any, message: Any) -> bool:
+    """Whether a handler (`reparam`) left a site as a value that others determine: an observed, masked Delta."""
+    masked = isinstance(fn, dist.MaskedDistribution) and fn._mask is False
+    return masked and message["is_observed"] and isinstance(fn.base_dist, dist.Delta)
 
 
 def _is_factor(fn: Any) -> bool:

@@ -32,7 +32,7 @@ class Compared(NamedTuple):
     @property
     def gradient_gap(self) -> float:
         """Of the gradient, relative to its largest entry (or to 1 where it is smaller)."""
-        flat = [np.concatenate([np.ravel(g[n]) for n in g] or [np.zeros(1)]) for g in self[2:]]
+        flat = [np.concatenate([np.ravel(g[n]) for n in sorted(g)] or [np.zeros(1)]) for g in self[2:]]
         return float(np.max(np.abs(flat[0] - flat[1])) / max(1.0, np.max(np.abs(flat[0]))))
 
 

@@ -41,7 +41,7 @@ def more_families():
     pyro.sample("f", dist.ProjectedNormal(torch.tensor([1.0, 0.5])))
     pyro.sample("g", dist.RelaxedOneHotCategorical(torch.tensor(0.7), logits=torch.zeros(3)))
     pyro.sample("h", dist.LKJ(3, 1.0 + a))
-    pyro.sample("i", dist.Wishart(torch.tensor(4.0) + a, covariance_matrix=torch.eye(2)))
+    pyro.sample("i", dist.Wishart(torch.tensor(4.0), covariance_matrix=torch.eye(2) * (1 + a)))
     pyro.sample("j", dist.ZeroInflatedNegativeBinomial(a, logits=torch.tensor(0.5), gate=torch.tensor(0.3)))
     pyro.sample("k", dist.SkewLogistic(0.0, 1.0, a))
     pyro.sample("l", dist.SineBivariateVonMises(0.0, 0.0, 1.0, 2.0, 0.5), obs=torch.tensor([0.3, -0.2]))
