@@ -93,7 +93,7 @@ def _beta_binomial(d: Any) -> Any:
 
 def _dirichlet_multinomial(d: Any) -> Any:
     given = to_jax(d.total_count)
-    known = None if isinstance(given, jax.core.Tracer) else int(np.max(given))  # NumPyro draws at most so many
+    known = None if isinstance(given, jax.core.Tracer) else int(np.asarray(given).max())  # NumPyro draws at most so many
     concentration, count = to_jax(d.concentration), _count(d.total_count)
     return jax_dist.DirichletMultinomial(concentration, count, total_count_max=known, validate_args=False)
 

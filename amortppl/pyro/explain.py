@@ -1,6 +1,9 @@
 """What went wrong when a model ran under JAX: the sites concerned, the line of the model, what to write instead."""
 
+import importlib
 import linecache
+import os
+import sysconfig
 import traceback
 from types import TracebackType
 from typing import Any
@@ -20,7 +23,10 @@ NEEDS_A_VALUE = (
     jax.errors.TracerIntegerConversionError,
     jax.errors.UnexpectedTracerError,
 )
-LIBRARIES = ("amortppl", "torch", "torchax", "pyro", "jax", "numpyro", "funsor", "multipledispatch", "opt_einsum")
+_LIBRARIES = ("amortppl", "torch", "torchax", "pyro", "jax", "numpyro", "funsor", "multipledispatch", "opt_einsum")
+_ROOTS = {n: os.path.join(os.path.dirname(importlib.import_module(n).__file__ or ""), "") for n in _LIBRARIES}
+"""Folders of the packages whose lines are not the user's."""
+
 INSTEAD = (
     "Python cannot know it while JAX traces the model. Write torch.where(condition, a, b) for a branch, keep values "
     "as tensors instead of .item(), float() or .numpy(), and sum out what decides how many sites there are"
@@ -38,7 +44,7 @@ def explained(error: Exception, run: Run) -> Exception:
     if isinstance(error, Warning):
         return error
     inside = traceback.extract_tb(error.__traceback__)[-1].filename
-    if any(f"/{name}/" in inside for name in ("torchax", "jax", "jax/_src")):
+    if inside.startswith((_ROOTS["torchax"], _ROOTS["jax"])):
         return _placed(f"torch code that cannot run on JAX arrays ({type(error).__name__}: {error})", error, run)
     return error
 
@@ -61,8 +67,10 @@ def _line(where: TracebackType | None) -> str:
 
 
 def _of_library(filename: str) -> bool:
-    parts = filename.replace("\\", "/").split("/")
-    return filename.startswith("<") or any(name in parts[:-1] for name in LIBRARIES) or "python3" in filename
+    own = filename.startswith(_ROOTS["amortppl"]) and not filename.startswith(_ROOTS["amortppl"] + "models")
+    others = any(filename.startswith(root) for name, root in _ROOTS.items() if name != "amortppl")
+    standard = filename.startswith(sysconfig.get_path("stdlib")) and "site-packages" not in filename
+    return filename.startswith("<") or own or others or standard
 
 
 def _culprits(error: Exception, run: Run) -> str:
@@ -79,7 +87,7 @@ def _culprits(error: Exception, run: Run) -> str:
 
 
 def _in_torch(filename: str) -> bool:
-    return any(f"/{name}/" in filename.replace("\\", "/") for name in ("torch", "torchax"))
+    return filename.startswith((_ROOTS["torch"], _ROOTS["torchax"]))
 
 
 def _tensors(variables: dict[str, Any]) -> list[Any]:

@@ -129,6 +129,19 @@ def _cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any
     return jnp.sum(x1 * x2, dim) / (lengths[0] * lengths[1])
 
 
+def _as_tensor(make: Any, data: Any, dtype: Any = None, device: Any = None, env: Any = None) -> Any:
+    """A tensor as it is or of another type; anything else as torch.tensor makes it."""
+    if not isinstance(data, torch.Tensor):
+        return make(data, dtype=dtype)
+    return data if dtype is None else data.to(dtype)
+
+
+def _getitem(select: Any, x: Any, places: Any) -> Any:
+    """x[places]; places given by tensors or lists need x itself where x is a view."""
+    chosen = isinstance(places, list) or any(isinstance(v, torch.Tensor) for v in torch.utils._pytree.tree_leaves(places))
+    return select(x.torch() if chosen and isinstance(x, View) else x, places)
+
+
 def _new_tensor(x: Any, data: Any, dtype: Any = None, env: Any = None, **_: Any) -> Any:
     """A tensor of data with the type of x."""
     kind = x.jax().dtype if dtype is None else mappings.t2j_dtype(dtype)
@@ -155,6 +168,9 @@ def install(table: dict[Any, Operator]) -> None:
     _put(table, aten.copy_, _copy_, jax_function=False, env=True, view=True)
     _put(table, torch.nn.functional.cosine_similarity, _cosine_similarity)
     _put(table, torch.ops.aten.cosine_similarity, _cosine_similarity)
+    _put(table, torch.as_tensor, partial(_as_tensor, torch.tensor), jax_function=False, env=True)
+    select = table[torch.Tensor.__getitem__].func
+    _put(table, torch.Tensor.__getitem__, partial(_getitem, select), jax_function=False, view=True)
     _put(table, torch.Tensor.new_tensor, _new_tensor, jax_function=False, env=True)
 
 
