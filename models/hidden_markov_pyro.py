@@ -7,10 +7,11 @@ Each row is one series of eight observations. Zucchini, MacDonald and Langrock 2
 Series", second edition, chapter 2.
 """
 
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro.infer import config_enumerate
+
+import pyro
 
 STEPS = 8
 

@@ -5,9 +5,10 @@
 Gelman et al. 2013, "Bayesian Data Analysis", third edition, chapter 14.
 """
 
-import pyro
 import pyro.distributions as dist
 import torch
+
+import pyro
 
 TASK = {
     "inputs": {"x": dist.Normal(0.0, 1.0).expand([5])},

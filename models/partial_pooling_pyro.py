@@ -10,11 +10,12 @@ Gelman and Hill 2007, "Data Analysis Using Regression and Multilevel/Hierarchica
 Moore and Hoffman 2020, arXiv 1906.03028.
 """
 
-import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from pyro.infer.reparam import LocScaleReparam
+
+import pyro
+from pyro import poutine
 
 TASK = {
     "inputs": {"group": dist.Categorical(logits=torch.zeros(8)), "x": dist.Normal(0.0, 1.0)},

@@ -54,7 +54,9 @@ def accept(example: Any, **limits: Any) -> None:
 
 def described(inputs: dict[str, Any]) -> dict[str, Any]:
     """Descriptions of inputs with torch's tensors as arrays and torch's distributions as NumPyro's."""
-    if "torch" not in sys.modules or not any(type(v).__module__.startswith(("torch", "pyro.")) for v in inputs.values()):
+    if "torch" not in sys.modules or not any(
+        type(v).__module__.startswith(("torch", "pyro.")) for v in inputs.values()
+    ):
         return inputs
     from amortppl.pyro.extra import require
 

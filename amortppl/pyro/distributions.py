@@ -93,7 +93,9 @@ def _beta_binomial(d: Any) -> Any:
 
 def _dirichlet_multinomial(d: Any) -> Any:
     given = to_jax(d.total_count)
-    known = None if isinstance(given, jax.core.Tracer) else int(np.asarray(given).max())  # NumPyro draws at most so many
+    known = (
+        None if isinstance(given, jax.core.Tracer) else int(np.asarray(given).max())
+    )  # NumPyro draws at most so many
     concentration, count = to_jax(d.concentration), _count(d.total_count)
     return jax_dist.DirichletMultinomial(concentration, count, total_count_max=known, validate_args=False)
 
@@ -141,7 +143,7 @@ def _zero_inflated(d: Any) -> Any:
 
 
 def _bivariate_von_mises(d: Any) -> Any:
-    names = "phi_loc psi_loc phi_concentration psi_concentration correlation".split()
+    names = ["phi_loc", "psi_loc", "phi_concentration", "psi_concentration", "correlation"]
     return jax_dist.SineBivariateVonMises(*(to_jax(getattr(d, n)) for n in names), validate_args=False)
 
 

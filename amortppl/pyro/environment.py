@@ -34,7 +34,9 @@ class Bridge(Environment):
         super().__init__()
         operations.install(self._ops)
         self._thread = threading.local()
-        no_key = RuntimeProperty(mesh=None, prng=None, autocast_dtype=None)  # torchax's would be a tracer of the first run
+        no_key = RuntimeProperty(
+            mesh=None, prng=None, autocast_dtype=None
+        )  # torchax's would be a tracer of the first run
         self._property = _PropertyHolder(lambda: no_key)
 
     @property

@@ -61,7 +61,6 @@ def _import_quietly() -> None:
     fast, environment = torch.backends.mha.get_fastpath_enabled(), dict(os.environ)
     option = getattr(jax.config, "jax_pjrt_client_create_options", None)
     try:
-        import pyro
         import torchax.decompositions
         import torchax.tensor  # noqa: F401
     finally:

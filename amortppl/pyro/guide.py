@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import pyro
 import pyro.distributions as dist
 import torch
 from jax.flatten_util import ravel_pytree
@@ -21,6 +20,7 @@ from pyro.poutine import runtime
 from pyro.poutine.indep_messenger import IndepMessenger
 from torch.autograd.function import once_differentiable
 
+import pyro
 from amortppl.errors import DataError
 from amortppl.method import final
 from amortppl.task import Batch

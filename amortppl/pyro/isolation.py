@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pyro
 import torch
 from pyro.poutine import runtime
 from pyro.poutine.messenger import Messenger
+
+import pyro
 
 _LOCK = threading.RLock()
 

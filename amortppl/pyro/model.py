@@ -75,5 +75,3 @@ def _argument(value: Any, name: str) -> Any:
     if isinstance(value, torch.Tensor) and not hasattr(value, "jax"):
         return to_torch(constant(value), name)
     return to_torch(value, name) if isinstance(value, jax.Array | np.ndarray | np.generic) else value
-
-

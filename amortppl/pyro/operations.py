@@ -138,7 +138,9 @@ def _as_tensor(make: Any, data: Any, dtype: Any = None, device: Any = None, env:
 
 def _getitem(select: Any, x: Any, places: Any) -> Any:
     """x[places]; places given by tensors or lists need x itself where x is a view."""
-    chosen = isinstance(places, list) or any(isinstance(v, torch.Tensor) for v in torch.utils._pytree.tree_leaves(places))
+    chosen = isinstance(places, list) or any(
+        isinstance(v, torch.Tensor) for v in torch.utils._pytree.tree_leaves(places)
+    )
     return select(x.torch() if chosen and isinstance(x, View) else x, places)
 
 
@@ -200,7 +202,9 @@ def _in_place(draw: Callable[..., Any]) -> Callable[..., Any]:
 
     def operation(x: Any, *args: Any, env: Any, generator: Any = None, **options: Any) -> Any:
         args, options = env.t2j_iso((args, options))
-        return _copy_(x, Tensor(draw(env.get_and_rotate_prng_key(generator), tuple(x.shape), *args, **options), env), env=env)
+        return _copy_(
+            x, Tensor(draw(env.get_and_rotate_prng_key(generator), tuple(x.shape), *args, **options), env), env=env
+        )
 
     return operation
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.handlers as handlers
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro.poutine.subsample_messenger import _Subsample
 
+import pyro
 from amortppl.errors import ModelError
 from amortppl.pyro.distributions import to_numpyro
 from amortppl.pyro.environment import bridge, to_jax, to_torch
@@ -132,7 +132,9 @@ def _param(run: Run, message: Any) -> None:
     support = message["kwargs"].get("constraint") or dist.constraints.real
     if initial is None:
         if name not in pyro.get_param_store():
-            raise ModelError(f"pyro.param('{name}'): expected an initial value, got none, and the store has no '{name}'")
+            raise ModelError(
+                f"pyro.param('{name}'): expected an initial value, got none, and the store has no '{name}'"
+            )
         initial = pyro.get_param_store()[name].detach()
     options = {} if support is dist.constraints.real else {"constraint": to_numpyro_support(support)}
     found = to_torch(numpyro.param(name, _initial(initial), **options), name)

@@ -3,14 +3,14 @@
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
 from pyro.infer.mcmc import NUTS
 from pyro.infer.mcmc.adaptation import BlockMassMatrix
 from torch.distributions import biject_to
 
+import pyro
 from amortppl.errors import DataError
+from pyro import poutine
 
 DRAWS = 1000
 """From which the covariance is taken."""
@@ -30,7 +30,7 @@ class GuideMassMatrix(BlockMassMatrix):
 
 
 def started(guide: Any, data: Any, chains: int, seed: int, model: Any, options: Any) -> tuple[Any, dict]:
-    """A kernel and initial parameters, unconstrained as Pyro has them: (chains, ...) by site."""
+    """A kernel and initial parameters, unconstrained as Pyro has them; with a leading axis of several chains."""
     model = model or _pyro_model(guide.task.model)
     draws = max(DRAWS, chains)
     with torch.random.fork_rng(), torch.no_grad(), poutine.block():
@@ -44,7 +44,7 @@ def started(guide: Any, data: Any, chains: int, seed: int, model: Any, options: 
     covariance = torch.from_numpy(np.atleast_2d(np.cov(flat, rowvar=False)))
     kernel = NUTS(model, full_mass=True, **options)
     kernel.mass_matrix_adapter = GuideMassMatrix(covariance)
-    return kernel, {n: v[:chains].clone() for n, v in free.items()}
+    return kernel, {n: v[0].clone() if chains == 1 else v[:chains].clone() for n, v in free.items()}
 
 
 def _pyro_model(model: Any) -> Any:

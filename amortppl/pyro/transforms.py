@@ -50,9 +50,7 @@ MADE: dict[Any, Callable[[Any], Any]] = {
         to_numpyro_transform(t.base_transform), t.reinterpreted_batch_ndims
     ),
     torch_transforms.PowerTransform: lambda t: jax_transforms.PowerTransform(to_jax(t.exponent)),
-    torch_transforms.ReshapeTransform: lambda t: jax_transforms.ReshapeTransform(
-        tuple(t.out_shape), tuple(t.in_shape)
-    ),
+    torch_transforms.ReshapeTransform: lambda t: jax_transforms.ReshapeTransform(tuple(t.out_shape), tuple(t.in_shape)),
     torch_transforms.TanhTransform: _tanh,
     torch_transforms._InverseTransform: lambda t: to_numpyro_transform(t._inv).inv,
     transforms.LowerCholeskyAffine: lambda t: jax_transforms.LowerCholeskyAffine(to_jax(t.loc), to_jax(t.scale_tril)),

@@ -12,14 +12,14 @@ import jax.random as jr
 import numpy as np
 import numpyro
 import numpyro.handlers as handlers
-import pyro
 import pyro.distributions as dist
 import torch
 from numpyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO, autoguide
 from numpyro.infer.util import log_density
-from pyro import poutine
 
 import amortppl as ap
+import pyro
+from pyro import poutine
 
 Y = np.linspace(-1.0, 2.0, 20, dtype=np.float32)
 

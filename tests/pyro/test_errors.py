@@ -7,11 +7,11 @@ pytest.importorskip("torch", reason="the extra `pyro` is not installed")
 import jax
 import numpy as np
 import numpyro.handlers as handlers
-import pyro
 import pyro.distributions as dist
 import torch
 
 import amortppl as ap
+import pyro
 from amortppl.errors import ModelError
 
 OUTSIDE = torch.zeros(3)

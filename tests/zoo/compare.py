@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.handlers as numpyro_handlers
-import pyro
 import torch
 from numpyro.infer.util import log_density
-from pyro import poutine
 from pyro.poutine.subsample_messenger import _Subsample
-from zoo.registry import Member
 
 import amortppl as ap
+import pyro
+from pyro import poutine
+from zoo.registry import Member
 
 
 class Compared(NamedTuple):

@@ -1,10 +1,11 @@
 """Discrete latents and mixtures."""
 
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro.infer import config_enumerate
 from pyro.ops.indexing import Vindex
+
+import pyro
 from zoo.registry import counts, member, normal, uniform
 
 TWO_LUMPS = torch.cat([normal(20) - 2, normal(20) + 2])

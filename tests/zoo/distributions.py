@@ -1,9 +1,10 @@
 """Many distributions in one model."""
 
-import pyro
 import pyro.distributions as dist
 import torch
 import torch.distributions.transforms as T
+
+import pyro
 from zoo.registry import member, normal
 
 
@@ -50,7 +51,9 @@ def more_families():
 
 @member()
 def transformed():
-    a = pyro.sample("a", dist.TransformedDistribution(dist.Normal(0.0, 1.0), [T.AffineTransform(1.0, 2.0), T.ExpTransform()]))
+    a = pyro.sample(
+        "a", dist.TransformedDistribution(dist.Normal(0.0, 1.0), [T.AffineTransform(1.0, 2.0), T.ExpTransform()])
+    )
     base = dist.Normal(torch.zeros(3), 1.0).to_event(1)
     pyro.sample("b", dist.TransformedDistribution(base, [T.AffineTransform(torch.ones(3), a)]))
     pyro.sample("c", dist.TransformedDistribution(dist.Uniform(0.01, 0.99), T.SigmoidTransform().inv))

@@ -1,10 +1,11 @@
 """Pyro's handlers, plates that choose rows, masks, factors, data-dependent shapes."""
 
-import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from pyro.infer.reparam import LocScaleReparam, TransformReparam
+
+import pyro
+from pyro import poutine
 from zoo.registry import GROUP, ZOO, Member, X, Y, member, normal
 
 

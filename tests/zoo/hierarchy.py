@@ -1,10 +1,11 @@
 """Hierarchical models."""
 
-import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from pyro.infer.reparam import LocScaleReparam
+
+import pyro
+from pyro import poutine
 from zoo.registry import GROUP, ZOO, Member, X, Y, counts, member, normal, uniform
 
 ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])

@@ -1,11 +1,12 @@
 """PyroModules, torch modules and their parameters."""
 
-import pyro
 import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import nn
 from torch.distributions import constraints
+
+import pyro
 from zoo.registry import ZOO, Member, X, Y, member, normal, uniform
 
 

@@ -1,9 +1,10 @@
 """As many torch operations as fit in a model."""
 
-import pyro
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
+
+import pyro
 from zoo.registry import GROUP, X, member
 
 

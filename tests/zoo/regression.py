@@ -1,10 +1,11 @@
 """Regressions, one dataset each."""
 
-import pyro
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from torch.distributions import constraints
+
+import pyro
 from zoo.registry import COUNT, YES, X, Y, counts, member, normal, uniform
 
 

@@ -1,8 +1,9 @@
 """Time series, state spaces and differential equations."""
 
-import pyro
 import pyro.distributions as dist
 import torch
+
+import pyro
 from zoo.registry import X, Y, counts, member, normal
 
 
