@@ -179,10 +179,10 @@ def _drawn(method: Any, key: jax.Array, data: Any, draws: int) -> tuple[Any, jax
 
 def _around() -> Places:
     """The plates that the call stands in."""
-    plates = [h for h in runtime._PYRO_STACK if isinstance(h, IndepMessenger) and h.dim is not None]
-    shape = [1] * max((-p.dim for p in plates), default=0)
-    for plate in plates:
-        shape[plate.dim] = int(getattr(plate, "subsample_size", plate.size))
+    plates = [(h, h.dim) for h in runtime._PYRO_STACK if isinstance(h, IndepMessenger) and h.dim is not None]
+    shape = [1] * max((-dim for _, dim in plates), default=0)
+    for plate, dim in plates:
+        shape[dim] = int(getattr(plate, "subsample_size", plate.size))
     return Places(tuple(shape))
 
 

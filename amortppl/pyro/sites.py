@@ -22,7 +22,7 @@ from amortppl.pyro.supports import to_numpyro_support
 
 
 def carry_out(message: Any) -> None:
-    """What Pyro does last with a message, done by NumPyro; what a handler of Pyro's blocked is hidden from NumPyro's."""
+    """What Pyro does last with a message, done by NumPyro; what Pyro's handlers blocked is hidden from NumPyro's."""
     run = bridge().run
     run.site = message["name"]
     with handlers.block() if message["stop"] else ExitStack():
