@@ -8,11 +8,20 @@ import pytest
 from amortppl import catalogue
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
-SMALL = {"many_datasets": {"datasets": 6}, "nuts_start": {"draws": 20}, "svi_finetune": {"tune": 20}}
+SMALL = {
+    "many_datasets": {"datasets": 6},
+    "neutra": {"draws": 20},
+    "nuts_start": {"draws": 20},
+    "pyro_model": {"draws": 50},
+    "pyro_svi": {"tune": 3, "draws": 10},
+    "svi_finetune": {"tune": 20},
+}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_example_runs_and_draws(script, tmp_path):
+    if script.stem.startswith("pyro_"):
+        pytest.importorskip("torch", reason="the extra `pyro` is not installed")
     matplotlib.use("Agg")
     figure = tmp_path / "figure.png"
     catalogue.from_file(script).main(steps=2, out=figure, **SMALL.get(script.stem, {}))
@@ -21,4 +30,13 @@ def test_example_runs_and_draws(script, tmp_path):
 
 
 def test_examples_were_found():
-    assert {"first_guide", "many_datasets", "own_model", "nuts_start", "svi_finetune"} <= {s.stem for s in SCRIPTS}
+    assert {
+        "first_guide",
+        "many_datasets",
+        "own_model",
+        "nuts_start",
+        "svi_finetune",
+        "neutra",
+        "pyro_model",
+        "pyro_svi",
+    } <= {s.stem for s in SCRIPTS}
