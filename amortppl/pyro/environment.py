@@ -33,6 +33,7 @@ class Bridge(Environment):
     def __init__(self) -> None:
         super().__init__()
         operations.install(self._ops)
+        _without_compiler(type(self._dispatch_mode).__torch_dispatch__)
         self._thread = threading.local()
         no_key = RuntimeProperty(
             mesh=None, prng=None, autocast_dtype=None
@@ -187,6 +188,16 @@ def _refuse_writes_outside(func: Any, args: Any, wrapped: list[Any]) -> None:
             "the model writes into a tensor that was made outside of it: make the tensor inside the model, "
             "or write into a .clone()"
         )
+
+
+def _without_compiler(dispatch: Any) -> None:
+    """Keeps torch from importing its compiler, for seconds, at the first operation of a mode.
+
+    Torch hides a mode's dispatch from the compiler by a wrapper that looks for this attribute first.
+    """
+    hidden = getattr(dispatch, "__wrapped__", None)
+    if hidden is not None and not hasattr(hidden, "__dynamo_disable"):
+        setattr(hidden, "__dynamo_disable", hidden)  # noqa: B010
 
 
 _BRIDGE: list[Bridge] = []
