@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from amortppl.catalogue import method, model
     from amortppl.guide import Guide
     from amortppl.state import State, combine, gathered
+    from amortppl.pyro import from_pyro
     from amortppl.storage import load
     from amortppl.task import Task
     from amortppl.train import train
@@ -25,13 +26,14 @@ _HOMES = {
     "batches": "batches",
     "combine": "state",
     "gathered": "state",
+    "from_pyro": "pyro",
     "load": "storage",
     "method": "catalogue",
     "model": "catalogue",
     "train": "train",
 }
 
-__all__ = ["Batches", "Guide", "State", "Task", "batches", "combine", "gathered", "load", "method", "model", "train"]
+__all__ = ["Batches", "Guide", "State", "Task", "batches", "combine", "from_pyro", "gathered", "load", "method", "model", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,8 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +29,8 @@ def module(kind: str, where: str) -> ModuleType:
         LookupError: neither a name nor a file.
     """
     if where in names(kind):
-        return importlib.import_module(f"amortppl.{kind}.{where}")
+        with _extra_named(where):
+            return importlib.import_module(f"amortppl.{kind}.{where}")
     if Path(where).suffix == ".py":
         return from_file(where)
     raise LookupError(
@@ -49,11 +52,23 @@ def from_file(path: str | Path) -> ModuleType:
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded
     try:
-        spec.loader.exec_module(loaded)
+        with _extra_named(path.name):
+            spec.loader.exec_module(loaded)
     except BaseException:
         del sys.modules[name]
         raise
     return loaded
+
+
+@contextmanager
+def _extra_named(where: str) -> Iterator[None]:
+    """Says what to install when a Pyro model's packages are missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("pyro", "torch"):
+            raise
+        raise ImportError(f"{where} is a Pyro model and needs the extra: pip install 'amortppl[pyro]'") from error
 
 
 def describe(found: ModuleType) -> str:

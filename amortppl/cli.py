@@ -199,7 +199,11 @@ def _list(kind: str) -> None:
     wide = max(map(len, names), default=0) + 2
     with _plainly():
         for name in names:
-            typer.echo(f"{name:<{wide}}{catalogue.describe(catalogue.module(kind, name))}")
+            try:
+                about = catalogue.describe(catalogue.module(kind, name))
+            except ImportError as error:
+                about = f"(not to be had here: {error})"
+            typer.echo(f"{name:<{wide}}{about}")
 
 
 @contextmanager

@@ -24,6 +24,10 @@ class OutOfRangeWarning(UserWarning):
     """The data lie outside what the guide was trained on: believe the checks, not the guide."""
 
 
+class VersionWarning(UserWarning):
+    """An optional package is of a version that this one was not tested with."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint `; did you mean 'x'?`, or nothing when no known name is near."""
     known = list(known)

@@ -382,6 +382,15 @@ class Guide:
                 "This guide integrates them out; NumPyro would have to sample them. Use `infer` and `local`"
             )
 
+    def to_pyro(self) -> Any:
+        """This guide for Pyro's SVI, Importance, Predictive and NUTS: see `amortppl.pyro.guide.PyroGuide`."""
+        from amortppl.pyro.extra import require
+
+        require()
+        from amortppl.pyro.guide import PyroGuide
+
+        return PyroGuide(self)
+
     def training(self) -> dict[str, Any]:
         """How it was trained, in a few numbers."""
         kept = ("steps", "tasks", "seconds", "device", "unusable", "skipped")

@@ -17,6 +17,7 @@ from numpyro.distributions import biject_to
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
 from amortppl.local import Local, one_per_row
+from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.sources import draw_rows, source
 from amortppl.tracing import Site, abstract_sites, row_axis, rowwise
 
@@ -57,7 +58,7 @@ class Task:
     Laplace's approximation with a warning beyond. theta is what all rows share.
 
     Args:
-        model: a plain NumPyro function. Arguments that default to None are observations,
+        model: a NumPyro or Pyro model. Arguments that default to None are observations,
             sampled when they are absent; arguments with another default are constants; the
             others are inputs. One argument that is none of these gets the number of rows.
         inputs: for each input a numpyro distribution of one row, a callable
@@ -92,14 +93,15 @@ class Task:
         likelihood: bool = True,
         name: str | None = None,
     ) -> None:
-        self.model = model
+        self.model = from_pyro(model) if is_pyro(model) else model
         self.name = name or getattr(model, "__name__", None) or getattr(model, "__wrapped__", model).__class__.__name__
         self.rows = _range(rows)
         self.constants = dict(constants or {})
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
-        self._signature(inputs or {}, observed)
-        self.sources = {k: source(k, v, self.block) for k, v in (inputs or {}).items()}
+        inputs = described(dict(inputs or {}))
+        self._signature(inputs, observed)
+        self.sources = {k: source(k, v, self.block) for k, v in inputs.items()}
         self._trace()
         self.has_density = self._has_density()
         for name in self.local.check() if self.local else []:
@@ -181,6 +183,9 @@ class Task:
     def _trace(self) -> None:
         rows = PROBE_ROWS if not self.block and self.rows[0] != self.rows[1] else ((self.rows or (1, 1))[0],) * 2
         first, second = self._probe(rows[0]), self._probe(rows[1])
+        if any(s.enumerated for s in first.values()) and len(self.candidates) == 1:
+            self._sum_out(rows[0])
+            first, second = self._probe(rows[0]), self._probe(rows[1])
         self.observed = {name: name for name in self.by_name}
         self.observed.update({a: self._fed_by(a, first, rows[0]) for a in self.candidates})
         targets = set(self.observed.values())
@@ -209,6 +214,13 @@ class Task:
         self.deterministic = {
             n: first[n] for n in steady if self.block or rows[0] != rows[1] or first[n].shape[:1] != (rows[0],)
         }
+
+    def _sum_out(self, rows: int) -> None:
+        """Reads the model as one without the discrete latents that it asks to enumerate."""
+        from amortppl.marginal import Marginal
+
+        self.model = Marginal(self.model, self.candidates[0])
+        self.model.verify(self._kwargs(self.input_rows(jr.key(0), rows), rows))
 
     def _has_density(self) -> bool:
         """Whether every observed site can evaluate its log density."""

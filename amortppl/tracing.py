@@ -33,6 +33,7 @@ class Site:
         density_shape: of its log density (sample sites): one entry per independent draw.
         unconstrained: shape after mapping the support to the real line (continuous sites).
         plates: plate name by axis of the value, counted from the left.
+        enumerated: whether the model asks to sum its values out.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Site:
     density_shape: tuple[int, ...]
     unconstrained: tuple[int, ...]
     plates: dict[int, str]
+    enumerated: bool = False
 
 
 def abstract_sites(model: Callable[..., Any], arguments: Callable[[jax.Array], dict[str, Any]]) -> dict[str, Site]:
@@ -98,6 +100,7 @@ def _site(name: str, site: dict) -> Site:
         density_shape=jnp.broadcast_shapes(fn.batch_shape, jnp.shape(value)[:batch]),
         unconstrained=tuple(biject_to(fn.support).inverse_shape(jnp.shape(value))) if continuous else (),
         plates=plates,
+        enumerated=discrete and site["infer"].get("enumerate") == "parallel",
     )
 
 

@@ -13,11 +13,16 @@ SMALL = {
     "nuts_start": {"draws": 20},
     "svi_finetune": {"tune": 20},
     "million_rows": {"rows": 5000},
+    "neutra": {"draws": 20},
+    "pyro_model": {"draws": 50},
+    "pyro_svi": {"tune": 3, "draws": 10},
 }
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_example_runs_and_draws(script, tmp_path):
+    if script.stem.startswith("pyro_"):
+        pytest.importorskip("torch", reason="the extra `pyro` is not installed")
     matplotlib.use("Agg")
     figure = tmp_path / "figure.png"
     catalogue.from_file(script).main(steps=2, out=figure, **SMALL.get(script.stem, {}))
@@ -26,4 +31,13 @@ def test_example_runs_and_draws(script, tmp_path):
 
 
 def test_examples_were_found():
-    assert {"first_guide", "many_datasets", "own_model", "nuts_start", "svi_finetune"} <= {s.stem for s in SCRIPTS}
+    assert {
+        "first_guide",
+        "many_datasets",
+        "own_model",
+        "nuts_start",
+        "svi_finetune",
+        "neutra",
+        "pyro_model",
+        "pyro_svi",
+    } <= {s.stem for s in SCRIPTS}

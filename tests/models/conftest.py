@@ -36,4 +36,6 @@ def member(name: str) -> Member:
 @pytest.fixture(params=catalogue.names("models"))
 def each(request: pytest.FixtureRequest) -> Member:
     """Each model in turn."""
+    if request.param.endswith("_pyro"):
+        pytest.importorskip("torch", reason="the extra `pyro` is not installed")
     return member(request.param)

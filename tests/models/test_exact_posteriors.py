@@ -17,7 +17,8 @@ from scipy.stats import chisquare
 from amortppl import catalogue
 
 DATASETS, DRAWS = 1000, 99
-EXACT = [name for name in catalogue.names("models") if hasattr(catalogue.module("models", name), "exact_posterior")]
+NUMPYRO = [name for name in catalogue.names("models") if not name.endswith("_pyro")]
+EXACT = [name for name in NUMPYRO if hasattr(catalogue.module("models", name), "exact_posterior")]
 ROWS = 8
 """Few, so that the prior matters as much as the data."""
 

@@ -10,6 +10,8 @@ import pytest
 from numpyro.infer.util import log_density
 
 from amortppl import catalogue
+from amortppl.marginal import Marginal
+from amortppl.pyro import from_pyro, is_pyro
 from amortppl.task import Batch, Task
 
 
@@ -55,7 +57,7 @@ def test_log_joint_is_numpyros_plus_log_jacobian(each):
         sites = {name: task.constrain(at, data)[name] for name in task.latents.names}
         given = {name: values[0] if task.block else values for name, values in data.items()}
         given |= {task.count: len(each.mask)} if task.count else {}
-        return log_density(each.file.model, (), given, sites)[0] + jnp.linalg.slogdet(jax.jacobian(latents)(at))[1]
+        return log_density(each.task.model, (), given, sites)[0] + jnp.linalg.slogdet(jax.jacobian(latents)(at))[1]
 
     np.testing.assert_allclose(value, reference(vector), rtol=1e-5, atol=1e-4)
 
@@ -94,8 +96,8 @@ def test_traced_once(each):
         runs.append(1)
         return each.file.model(*args, **kwargs)
 
-    counted.__signature__ = inspect.signature(each.file.model)
-    task = Task(counted, **each.file.TASK)
+    counted.__signature__ = inspect.signature(each.task.model)
+    task = Task(from_pyro(counted) if is_pyro(each.file.model) else counted, **each.file.TASK)
     simulate, joint = jax.jit(task.simulate, static_argnums=1), jax.jit(task.log_joint)
 
     def runs_for(seed: int) -> int:
@@ -104,7 +106,9 @@ def test_traced_once(each):
         joint(draw.latents, Batch(draw.data, jnp.arange(rows) <= seed))
         return len(runs) - before
 
-    assert [runs_for(seed) for seed in range(3)] == [2, 0, 0]  # at first one run to simulate and one to score
+    first, *later = [runs_for(seed) for seed in range(3)]
+    assert later == [0, 0]
+    assert first == 2 or isinstance(task.model, Marginal)  # one run to simulate and one to score
 
 
 def test_order_of_rows_changes_nothing(each):

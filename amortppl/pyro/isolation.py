@@ -1,0 +1,63 @@
+"""Runs a Pyro model alone: its sites go to NumPyro, and everything that Pyro keeps for the process is put back.
+
+Pyro's stack of handlers, its dimensions of plates and the switches of validation are one for the process. They
+are set aside under a lock, so that bridged models can run in several threads and inside Pyro's own inference.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pyro.poutine import runtime
+from pyro.poutine.messenger import Messenger
+
+import pyro
+
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def alone(process: Callable[[Any], None]) -> Iterator[None]:
+    """Inside, Pyro's sample and param statements end in `process(message)` instead of torch's samplers."""
+    stacks = _emptied(runtime._PYRO_STACK), _emptied(runtime._DIM_ALLOCATOR._stack)
+    with _LOCK, _unvalidated(), warnings.catch_warnings(), stacks[0], stacks[1]:
+        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")  # torch's whole numbers
+        usual, thread = runtime.default_process_message, threading.get_ident()
+
+        def mine_or_usual(message: Any) -> None:
+            mine = threading.get_ident() == thread and message["type"] in ("sample", "param")
+            (process if mine else usual)(message)
+
+        runtime.default_process_message = mine_or_usual
+        try:
+            with Messenger():  # Pyro sends no messages while its stack is empty
+                yield
+        finally:
+            runtime.default_process_message = usual
+
+
+@contextmanager
+def _emptied(stack: list[Any]) -> Iterator[None]:
+    """A list is empty inside and has its old contents after."""
+    kept = list(stack)
+    stack.clear()
+    try:
+        yield
+    finally:
+        stack[:] = kept
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """No checks of values, which abstract values cannot pass. Gradients on, whatever the caller does in torch."""
+    distributions = torch.distributions.Distribution
+    kept = distributions._validate_args
+    with pyro.validation_enabled(False), torch.enable_grad():
+        distributions._validate_args = False
+        try:
+            yield
+        finally:
+            distributions._validate_args = kept
