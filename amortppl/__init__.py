@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amortppl.batches import Batches, batches
     from amortppl.catalogue import method, model
+    from amortppl.diagnostics.calibration import diagnose
     from amortppl.guide import Guide
     from amortppl.state import State, combine, gathered
     from amortppl.storage import load
@@ -24,6 +25,7 @@ _HOMES = {
     "Task": "task",
     "batches": "batches",
     "combine": "state",
+    "diagnose": "diagnostics.calibration",
     "gathered": "state",
     "load": "storage",
     "method": "catalogue",
@@ -31,7 +33,20 @@ _HOMES = {
     "train": "train",
 }
 
-__all__ = ["Batches", "Guide", "State", "Task", "batches", "combine", "gathered", "load", "method", "model", "train"]
+__all__ = [
+    "Batches",
+    "Guide",
+    "State",
+    "Task",
+    "batches",
+    "combine",
+    "diagnose",
+    "gathered",
+    "load",
+    "method",
+    "model",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
