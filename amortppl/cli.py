@@ -156,6 +156,35 @@ def report(
 
 
 @app.command()
+def diagnose(
+    guide: GuidePath,
+    datasets: Annotated[int, typer.Option(min=20, help="Simulated datasets.")] = 200,
+    draws: Annotated[int, typer.Option(min=20, help="Draws for each.")] = 400,
+    seed: Seed = 0,
+    report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file for the table.")] = None,
+) -> None:
+    """Is a guide calibrated? Simulation-based calibration; exit status 2 when it is not."""
+    with _plainly():
+        for place in filter(None, (report, csv)):
+            _writable(place)
+        from amortppl.checkpoint import write
+        from amortppl.diagnostics.calibration import calibrate
+        from amortppl.diagnostics.calibration_report import write_calibration
+        from amortppl.storage import load
+
+        found = calibrate(load(guide), datasets, draws, seed)
+        if report is not None:
+            write_calibration(found, report)
+        if csv is not None:
+            write(csv, found.table.to_csv().encode())
+    typer.echo(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
+    typer.echo(f"{'calibrated' if found.ok else 'NOT calibrated'} ({datasets} simulated datasets)")
+    if not found.ok:
+        raise typer.Exit(2)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("demo"),
     steps: Annotated[int | None, typer.Option(min=1, help="Updates to make, instead of about a minute.")] = None,

@@ -102,3 +102,21 @@ def test_band_holds_all_of_the_curve_as_often_as_it_says():
     band, rng = difference_band(200), np.random.default_rng(1)
     share = np.mean([inside(rng.uniform(size=200), band) for _ in range(400)])
     assert 0.9 < share < 0.995
+
+
+def test_report_and_command(good, mean_guide, tmp_path):
+    from typer.testing import CliRunner
+
+    from amortppl.cli import app
+
+    ap.diagnose(spoiled(good, spread=0.8), report=tmp_path / "bad.html")
+    text = (tmp_path / "bad.html").read_text()
+    assert "Not calibrated" in text and "intervals too narrow" in text and "<script" not in text
+    ap.diagnose(good, datasets=60, report=tmp_path / "good.html")
+    assert "Calibrated: nothing wrong in" in (tmp_path / "good.html").read_text()
+
+    mean_guide.save(tmp_path / "guide")
+    given = ["diagnose", str(tmp_path / "guide"), "--datasets", "60", "--csv", str(tmp_path / "table.csv")]
+    done = CliRunner().invoke(app, [*given, "--report", str(tmp_path / "report.html")])
+    assert done.exit_code in (0, 2) and ("NOT calibrated" in done.output) == (done.exit_code == 2)
+    assert "sbc_p" in (tmp_path / "table.csv").read_text() and (tmp_path / "report.html").exists()
