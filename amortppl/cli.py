@@ -94,6 +94,8 @@ def infer(
     draws: Draws = 1000,
     seed: Seed = 0,
     report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
+    trust: Annotated[str | None, typer.Option(help="'ladder': climb to the cheapest answer that passes.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0.0, help="Seconds that the ladder may take.")] = None,
 ) -> None:
     """Posterior of a dataset, with its check."""
     with _plainly():
@@ -106,13 +108,18 @@ def infer(
         from amortppl.storage import load
         from amortppl.trust.psis import verdict
 
-        tree = load(guide).infer(frame, draws=draws, seed=seed, columns=named)
+        climb = {} if budget is None else {"budget": budget}
+        tree = load(guide).infer(frame, draws=draws, seed=seed, columns=named, trust=trust, **climb)
         with _writing(out):
             write_tree(tree, out)
         if report is not None:
             _report(tree, report)
         khat = statistic(tree, "khat")
-    typer.echo(f"k-hat {khat:.2f}: {verdict(khat)}")
+    if trust is None:
+        typer.echo(f"k-hat {khat:.2f}: {verdict(khat)}")
+    else:
+        passed = "passed its check" if statistic(tree, "reliable") else "NOT RELIABLE: no rung passed"
+        typer.echo(f"{statistic(tree, 'source')}: {passed}")
     typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
 
 

@@ -95,8 +95,8 @@ def _table(found: Calibration) -> str:
     ]
     said = (
         f"p is corrected for {len(rows)} latents (Holm); below {LATENTS} the ranks are not uniform. Latents are on "
-        "the unconstrained scale (a positive one by its logarithm). z-score: root mean square of (mean - truth) / sd, 1 "
-        "when calibrated. Contraction: 1 - posterior variance / prior variance. Recovery: correlation of mean and "
+        "the unconstrained scale (a positive one by its logarithm). z-score: root mean square of (mean - truth) / sd, "
+        "1 when calibrated. Contraction: 1 - posterior variance / prior variance. Recovery: correlation of mean and "
         "truth."
     )
     return page.section(
@@ -149,7 +149,7 @@ def _regions(found: Calibration) -> str:
     head = ["latent", *(n.replace("_", ": ") for n in found.region_p.columns)]
     said = (
         f"p-values of uniform ranks within regions, corrected for all in this table; below {REGIONS} the guide is "
-        "wrong there. Centre and tail are where the posterior mean lies, not the truth: given the truth no posterior is "
-        "calibrated."
+        "wrong there. Centre and tail are where the posterior mean lies, not the truth: given the truth no posterior "
+        "is calibrated."
     )
     return page.section("Regions", page.table("Calibration by region", head, rows), page.paragraph(said))
