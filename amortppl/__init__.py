@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amortppl.batches import Batches, batches
     from amortppl.catalogue import method, model
+    from amortppl.diagnostics.calibration import diagnose
     from amortppl.guide import Guide
     from amortppl.state import State, combine, gathered
     from amortppl.pyro import from_pyro
@@ -25,6 +26,7 @@ _HOMES = {
     "Task": "task",
     "batches": "batches",
     "combine": "state",
+    "diagnose": "diagnostics.calibration",
     "gathered": "state",
     "from_pyro": "pyro",
     "load": "storage",
@@ -33,7 +35,21 @@ _HOMES = {
     "train": "train",
 }
 
-__all__ = ["Batches", "Guide", "State", "Task", "batches", "combine", "from_pyro", "gathered", "load", "method", "model", "train"]
+__all__ = [
+    "Batches",
+    "Guide",
+    "State",
+    "Task",
+    "batches",
+    "combine",
+    "diagnose",
+    "from_pyro",
+    "gathered",
+    "load",
+    "method",
+    "model",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -104,6 +104,8 @@ def infer(
     ] = None,
     in_order: Annotated[bool, typer.Option("--in-order", help="Take rows as they come instead of shuffled.")] = False,
     check: Annotated[bool | None, typer.Option(help="Whether to read all mini-batches again for k-hat.")] = None,
+    trust: Annotated[str | None, typer.Option(help="'ladder': climb to the cheapest answer that passes.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0.0, help="Seconds that the ladder may take.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Posterior of a dataset, with its check; of mini-batches when --batch-size, --state or --every is given."""
@@ -121,8 +123,10 @@ def infer(
         from amortppl.trust.psis import verdict
 
         trained = load(guide)
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"trust": trust} | ({} if budget is None else {"budget": budget})
         if streamed:
+            if trust is not None:
+                raise DataError("--trust is for a dataset that is looked at as a whole; leave out --batch-size")
             begun = trained.load_state(state) if state is not None and state.exists() else None
             options = {"passes": passes, "every": every, "keep": state, "check": check, "progress": not quiet}
             options["state"] = begun
@@ -134,7 +138,11 @@ def infer(
         khat = statistic(tree, "khat")
     if not quiet:
         rows = f"{int(tree['sample_stats']['rows']):,} rows; " if streamed else ""
-        typer.echo(f"{rows}k-hat {khat:.2f}: {verdict(khat)}" if khat == khat else f"{rows}k-hat not computed")
+        said = f"k-hat {khat:.2f}: {verdict(khat)}" if khat == khat else "k-hat not computed"
+        if trust is not None:
+            passed = "passed its check" if statistic(tree, "reliable") else "NOT RELIABLE: no rung passed"
+            said = f"{statistic(tree, 'source')}: {passed}"
+        typer.echo(rows + said)
         typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
 
 
@@ -175,6 +183,35 @@ def report(
 
         _report(read_tree(posterior), place)
     typer.echo(f"report: {place}")
+
+
+@app.command()
+def diagnose(
+    guide: GuidePath,
+    datasets: Annotated[int, typer.Option(min=20, help="Simulated datasets.")] = 200,
+    draws: Annotated[int, typer.Option(min=20, help="Draws for each.")] = 400,
+    seed: Seed = 0,
+    report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file for the table.")] = None,
+) -> None:
+    """Is a guide calibrated? Simulation-based calibration; exit status 2 when it is not."""
+    with _plainly():
+        for place in filter(None, (report, csv)):
+            _writable(place)
+        from amortppl.checkpoint import write
+        from amortppl.diagnostics.calibration import calibrate
+        from amortppl.diagnostics.calibration_report import write_calibration
+        from amortppl.storage import load
+
+        found = calibrate(load(guide), datasets, draws, seed)
+        if report is not None:
+            write_calibration(found, report)
+        if csv is not None:
+            write(csv, found.table.to_csv().encode())
+    typer.echo(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
+    typer.echo(f"{'calibrated' if found.ok else 'NOT calibrated'} ({datasets} simulated datasets)")
+    if not found.ok:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -25,7 +25,9 @@ from amortppl.method import Method, Spec, final
 from amortppl.ranges import Ranges
 from amortppl.state import BY_HAND, State, load_state
 from amortppl.task import Batch
-from amortppl.trust import psis
+from amortppl.trust import ladder, psis
+from amortppl.trust.answer import checked
+from amortppl.trust.familiarity import Familiarity
 
 if TYPE_CHECKING:
     import xarray
@@ -40,11 +42,13 @@ POINTWISE = 20_000_000
 
 
 class Drawn(NamedTuple):
-    """Draws of a batch of T datasets: unconstrained vectors (T, S, P), log q and log joint (T, S)."""
+    """Draws of a batch of T datasets: unconstrained vectors (T, S, P), log q and log joint (T, S), and what
+    the method saw of each (T, F)."""
 
     vectors: Array
     log_guide: Array
     log_joint: Array
+    features: Array
 
 
 class Guide:
@@ -58,11 +62,26 @@ class Guide:
         ranges: what it was trained on.
     """
 
-    def __init__(self, method: Method, spec: Spec, record: "Record", seed: int, ranges: Ranges | None = None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        spec: Spec,
+        record: "Record",
+        seed: int,
+        ranges: Ranges | None = None,
+        familiarity: Familiarity | None = None,
+    ) -> None:
         self.method, self.spec, self.record, self.seed = method, spec, record, seed
         self.task = method.task
         self.ranges = ranges or Ranges.simulated(self.task, seed)
+        self._familiarity = familiarity
         self.__name__ = f"guide_{self.task.name}"
+
+    @property
+    def familiarity(self) -> Familiarity:
+        """What simulated tasks look like to it: found once, when first needed, and kept in its certificate."""
+        self._familiarity = self._familiarity or Familiarity.simulated(self)
+        return self._familiarity
 
     # The contract, by hand.
 
@@ -141,6 +160,7 @@ class Guide:
         columns: Columns | None = None,
         log_likelihood: bool | None = None,
         predictive: bool | None = None,
+        trust: str | None = None,
         **streaming: Any,
     ) -> "xarray.DataTree":
         """Posterior of one dataset, of a list of datasets in batched calls, or of mini-batches.
@@ -154,13 +174,16 @@ class Guide:
             columns: for DataFrames, the columns of each argument.
             log_likelihood, predictive: whether to keep the log likelihood of each row and
                 predictive draws; by default when draws x rows <= 2e7.
+            trust: "ladder" to climb, for each dataset whose check fails, to the cheapest rung that passes
+                (`amortppl.trust.ladder`); its thresholds, `budget` and `keep` are further arguments.
             streaming: for mini-batches, `passes`, `state`, `every` (keeps the trace of means and sds),
                 `keep` and `progress` as in `stream`, and `check`: whether to read all rows once more
                 for k-hat; by default when draws x rows <= 5e8.
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,
-            log_joint), observed_data, constant_data, and the two groups above. Warnings are in
+            log_joint, log_evidence; distance from the simulated tasks, distance_p, fit_p), observed_data,
+            constant_data, and the two groups above. Warnings are in
             the attributes.
 
         Raises:
@@ -174,9 +197,10 @@ class Guide:
         if isinstance(data, Batches | State):
             from amortppl.streamed import infer
 
+            if trust is not None:
+                raise DataError(f"trust: {trust!r} is for datasets in memory, not for mini-batches or a state")
             return infer(self, data, draws, seed, **streaming)
-        if streaming:
-            raise DataError(f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the data")
+        climb = ladder.options(trust, streaming)
         single = not isinstance(data, Sequence) or isinstance(data, str | bytes)
         datasets = [read(self.task, d, columns) for d in ([data] if single else data)]
         if not datasets:
@@ -184,10 +208,15 @@ class Guide:
         notes = [self._notes(d) for d in datasets]
         drawn = self._draw(datasets, draws, seed)
         check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
+        stats, said = checked(self, datasets, drawn, seed)
+        notes = [a + b for a, b in zip(notes, said, strict=True)]
+        if climb is not None:
+            drawn, check, more, said = ladder.climbed(self, datasets, drawn, check, seed, climb)
+            stats, notes = stats | more, [a + b for a, b in zip(notes, said, strict=True)]
         size = draws * sum(d.rows * _per_row(self, d) for d in datasets)
         keep = [size <= POINTWISE if k is None else k for k in (log_likelihood, predictive)]
         keep[0] = keep[0] and self.task.has_density
-        return posterior_tree(self, datasets, drawn, check, notes, keep, seed, single)
+        return posterior_tree(self, datasets, drawn, check, notes, keep, seed, single, stats)
 
     def predict(
         self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
@@ -305,18 +334,21 @@ class Guide:
         """Draws for each dataset; datasets padded to equal shapes share one batched call."""
         if draws < 1:
             raise DataError(f"draws: expected at least 1, got {draws}")
-        batches = [self._batch(d) for d in datasets]
-        shapes: dict[int, list[int]] = {}
-        for place, batch in enumerate(batches):
-            shapes.setdefault(batch.mask.shape[0], []).append(place)
         keys = jr.split(jr.key(seed), len(datasets))
         found: dict[int, Drawn] = {}
-        for rows, places in shapes.items():
-            stacked = jax.tree.map(lambda *a: np.stack(a), *(batches[i] for i in places))
+        for rows, places in self.shapes(datasets).items():
+            stacked = jax.tree.map(lambda *a: np.stack(a), *(self._batch(datasets[i]) for i in places))
             size = min(max(1, WORK // rows), draws)
             drawn = _drawn(self.method, stacked, keys[np.array(places)], draws, size)
             found |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
-        return Drawn(*(np.stack([np.asarray(found[i][k]) for i in range(len(datasets))]) for k in range(3)))
+        return Drawn(*(np.stack([np.asarray(found[i][k]) for i in range(len(datasets))]) for k in range(4)))
+
+    def shapes(self, datasets: Sequence[Dataset]) -> dict[int, list[int]]:
+        """Places of the datasets by the number of rows that they are padded to."""
+        found: dict[int, list[int]] = {}
+        for place, dataset in enumerate(datasets):
+            found.setdefault(self._batch(dataset).mask.shape[0], []).append(place)
+        return found
 
     # Other guide code.
 
@@ -443,11 +475,12 @@ _readout = eqx.filter_jit(lambda method, value: method.readout(value))
 @eqx.filter_jit
 def _drawn(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
     def one(batch: Batch, key: Array) -> Drawn:
-        vectors, log_guide = method.readout(final(method, batch)).sample(key, draws)
+        state = final(method, batch)
+        vectors, log_guide = method.readout(state).sample(key, draws)
         if not method.task.has_density:
-            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan))
+            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.features(state))
         joint = jax.lax.map(lambda v: method.task.log_joint(v, batch), vectors, batch_size=size)
-        return Drawn(vectors, log_guide, joint)
+        return Drawn(vectors, log_guide, joint, method.features(state))
 
     return jax.vmap(one)(batches, keys)
 

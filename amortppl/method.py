@@ -64,6 +64,14 @@ class Method(eqx.Module):
 
     # What a method may offer beyond the contract.
 
+    def features(self, state: State) -> Array:
+        """What it sees of a dataset, as a vector; datasets unlike the simulated ones lie far out. None by default."""
+        return jnp.zeros(0)
+
+    def refined(self, batch: Batch) -> Any:
+        """A readout for which more was computed than `step` does, where the method knows how."""
+        raise GuideError(f"{type(self).__name__}: this method has no refinement steps")
+
     def closed(self, state: State) -> State:
         """The state with whatever is under way brought to an end."""
         return state

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from amortppl.data import Dataset
+from amortppl.trust.ladder import RUNGS
 from amortppl.trust.psis import Check
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def posterior_tree(
     keep: Sequence[bool],
     seed: int,
     single: bool,
+    stats: Mapping[str, np.ndarray] | None = None,
 ) -> xr.DataTree:
     """Assembles posterior, sample_stats, data, and on demand log likelihood and predictive draws.
 
@@ -50,6 +52,8 @@ def posterior_tree(
         "log_guide": _draws(list(np.asarray(drawn.log_guide)), [], *lead),
         "log_joint": _draws(list(np.asarray(drawn.log_joint)), [], *lead),
     }
+    groups["sample_stats"] |= {n: _stat(v, single) for n, v in (stats or {}).items()}
+    names.coords["rung"] = list(RUNGS)
     if keep[0]:
         rows = [guide.pointwise(v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
         groups["log_likelihood"] = _log_likelihood(guide, rows, names, single)
@@ -181,6 +185,12 @@ class _Names:
 
 def _tasks(values: np.ndarray, single: bool) -> Variable:
     return ([], values[0]) if single else (["task"], values)
+
+
+def _stat(values: np.ndarray, single: bool) -> Variable:
+    """One value for each task, or one for each rung of the ladder."""
+    axes = ["rung"] * (values.ndim - 1)
+    return (axes, values[0]) if single else (["task", *axes], values)
 
 
 def _draws(values: list[np.ndarray], axes: list[str], lead: list[str], single: bool) -> Variable:

@@ -29,6 +29,7 @@ from amortppl.checkpoint import pack, unpack, write
 from amortppl.errors import GuideError, ModelError
 from amortppl.ranges import Ranges
 from amortppl.task import Task
+from amortppl.trust.familiarity import Familiarity
 
 if TYPE_CHECKING:
     from amortppl.guide import Guide
@@ -127,7 +128,11 @@ def _file_of(thing: Any) -> str:
 
 
 def _certificate(guide: "Guide") -> dict[str, Any]:
-    return {"ranges": guide.ranges.json(), "training": asdict(guide.record)}
+    return {
+        "ranges": guide.ranges.json(),
+        "familiarity": guide.familiarity.json(),
+        "training": asdict(guide.record),
+    }
 
 
 def load(path: str | Path, task: Task | None = None) -> "Guide":
@@ -170,7 +175,8 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         record = Record(**{f.name: certificate["training"][f.name] for f in fields(Record)})
         ranges = Ranges(*(certificate["ranges"][n] for n in ("rows", "low", "high")))
         ranges = replace(ranges, rows=tuple(ranges.rows))
-        return Guide(eqx.combine(arrays["method"], static), spec, record, about["seed"], ranges)
+        known = Familiarity(**certificate["familiarity"]) if "familiarity" in certificate else None
+        return Guide(eqx.combine(arrays["method"], static), spec, record, about["seed"], ranges, known)
     except ModelError as error:
         raise GuideError(
             f"{path}: its model cannot be read as it was ({error}); pass the task: load(path, task=...)"

@@ -37,6 +37,9 @@ SIGNALS = ("data", "gradient", "curvature")
 FEW, LAST = 64, 6
 """With many rows, all but the last Newton steps look at a few: their mode is near that of all."""
 
+MORE = 5
+"""How many times the usual Newton steps and sweeps a refinement takes."""
+
 
 class ParametricGuide(Method):
     """The built method. See `Parametric` for its options."""
@@ -89,6 +92,22 @@ class ParametricGuide(Method):
         state, scale = self.closed(state), stop_gradient(self.scale)
         coefficients = self.correct(self._summary(state)) * self._fade(state.rows)
         return Posterior(scale, state.frame, self.density, coefficients)
+
+    def features(self, state: Start | State | Revisit) -> Float[Array, " F"]:
+        """Encoded rows, where the frame stands, and what is left in it: what the networks see."""
+        return self._summary(self.closed(state))
+
+    def refined(self, batch: Batch) -> Posterior:
+        """The frame after `MORE` times as many Newton steps and variational sweeps, read out as Gaussian."""
+        if self.options.signals == ("data",):
+            return super().refined(batch)
+        joint = self._joint(batch)
+        start = self._found(self._counted(self._prior(), batch), batch).frame.location
+        frame = climb(joint, start, self._stand_in(batch), MORE * self.options.newton)
+        frame, _ = settle(joint, frame, MORE * max(self.options.sweeps, 1))
+        size = self.task.latents.size
+        family = density("gaussian", size, jr.key(0))
+        return Posterior(stop_gradient(self.scale), jax.tree.map(stop_gradient, frame), family, family.initial())
 
     def score(self, state: State, target: Target) -> Array:
         """-log q(theta | D) in nats, plus half the squared error of the network's first placement."""

@@ -1,0 +1,204 @@
+"""Is a guide calibrated over the datasets its model makes? Simulation-based calibration, coverage, recovery.
+
+Talts, Betancourt, Simpson, Vehtari and Gelman 2018, arXiv 1804.06788; Modrák et al. 2023, "Simulation-based
+calibration checking for Bayesian computation: the choice of test quantities shapes sensitivity", Bayesian Analysis;
+Lemos, Coogan, Hezaveh and Perreault-Levasseur 2023, "Sampling-based accuracy testing of posterior estimators" (TARP);
+Schad, Betancourt and Vasishth 2021 (z-scores and contraction); Säilynoja et al. 2025, posterior SBC.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from amortppl.diagnostics.simulated import Readings, readings
+from amortppl.diagnostics.uniformity import corrected, p_values
+
+if TYPE_CHECKING:
+    from amortppl.guide import Guide
+
+LATENTS, REGIONS, TOGETHER = 0.03, 0.01, 0.01
+"""How often a calibrated guide fails for its latents, for its regions, and for all latents together: 5% in all."""
+
+SHARES = (0.5, 0.9)
+"""Probabilities of the equal-tailed intervals whose coverage is told."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What simulated datasets say of a guide.
+
+    Attributes:
+        name: of the model.
+        labels: a label for each of P latent entries, on the unconstrained scale.
+        readings: of each of T datasets.
+        draws: draws for each.
+        around: whether the datasets lie around an observed one (posterior SBC).
+    """
+
+    name: str
+    labels: list[str]
+    readings: Readings
+    draws: int
+    around: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed; false for a calibrated guide in at most 5% of runs."""
+        return bool(self.table["ok"].all()) and self._together_ok
+
+    @cached_property
+    def regions(self) -> dict[str, np.ndarray]:
+        """Which datasets belong to each region, (T, P): by rows, and by where the posterior mean lies.
+
+        By the mean and not by the truth: given the data all is calibrated, given the truth nothing is.
+        """
+        found, shape = self.readings, self.readings.truth.shape
+        level = np.argsort(np.argsort(found.rows, kind="stable"), kind="stable") * 3 // len(found.rows)
+        kinds = {}
+        if np.ptp(found.rows) > 0:
+            names = ("small", "middle", "large")
+            kinds = {f"rows_{n}": np.broadcast_to((level == i)[:, None], shape) for i, n in enumerate(names)}
+        away = np.abs(found.mean - np.median(found.mean, 0))
+        tail = away > np.quantile(away, 2 / 3, axis=0)
+        return {**kinds, "prior_centre": ~tail, "prior_tail": tail}
+
+    @cached_property
+    def region_p(self) -> pd.DataFrame:
+        """p-values by latent and region, corrected for how many there are of both."""
+        pit = self.readings.pit
+        raw = [[p_values(pit[inside[:, j], j][:, None])[0] for j in range(pit.shape[1])] for inside in self._regions()]
+        return pd.DataFrame(corrected(np.array(raw).T), index=self.labels, columns=list(self.regions))
+
+    def _regions(self) -> list[np.ndarray]:
+        return list(self.regions.values())
+
+    @cached_property
+    def together(self) -> dict[str, float]:
+        """p-values of all latents together, corrected: density ranks, the model's joint density, and TARP."""
+        kinds = {n: getattr(self.readings, n) for n in ("density", "joint", "tarp")}
+        kinds = {n: v for n, v in kinds.items() if np.isfinite(v).all()}
+        found = corrected(p_values(np.stack(list(kinds.values()), 1)))
+        return dict(zip(kinds, map(float, found), strict=True))
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row a latent entry; see `diagnose`."""
+        found = self.readings
+        z = (found.mean - found.truth) / found.sd
+        sbc, worst = corrected(p_values(found.pit)), self.region_p.min(axis=1).to_numpy()
+        columns = {
+            "sbc_p": sbc,
+            **{f"coverage_{100 * s:.0f}": self.covered(s) for s in SHARES},
+            "z_score": np.sqrt(np.mean(z**2, 0)),
+            "contraction": 1 - np.mean(found.sd**2, 0) / np.var(found.truth, 0, ddof=1),
+            "ok": (sbc >= LATENTS) & (worst >= REGIONS),
+            "bias": np.mean(z, 0),
+            "recovery": [np.corrcoef(a, b)[0, 1] for a, b in zip(found.truth.T, found.mean.T, strict=True)],
+            "log_density": np.mean(-0.5 * z**2 - np.log(found.sd) - 0.5 * np.log(2 * np.pi), 0),
+            "region": self.region_p.idxmin(axis=1).to_numpy(),
+            "region_p": worst,
+        }
+        table = pd.DataFrame(columns, index=pd.Index(self.labels, name="latent"))
+        table.attrs = {
+            **self.about,
+            **{f"{n}_p": p for n, p in self.together.items()},
+            "ok_together": self._together_ok,
+        }
+        return table
+
+    @property
+    def _together_ok(self) -> bool:
+        return all(p >= TOGETHER for p in self.together.values())
+
+    def covered(self, share: float) -> np.ndarray:
+        """Share of datasets whose truth lies in the equal-tailed interval of that probability, by latent."""
+        return np.mean(np.abs(self.readings.pit - 0.5) < share / 2, 0)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Sizes, and the mean log density of the latents under the guide with its standard error."""
+        density = self.readings.log_density
+        return {
+            "model": self.name,
+            "datasets": len(density),
+            "draws": self.draws,
+            "log_density": float(density.mean()),
+            "log_density_error": float(density.std(ddof=1) / np.sqrt(len(density))),
+        }
+
+    def tree(self) -> xr.DataTree:
+        """As a DataTree: `prior_sbc` (transforms by latent, as `arviz_plots.plot_ecdf_pit` reads them), `readings`
+        (truth, means, sds and rows) and `table`."""
+        found, coords = self.readings, {"simulation": np.arange(len(self.readings.rows)), "latent": self.labels}
+        by_latent = ("simulation", "latent")
+        dims = {n: by_latent if getattr(found, n).ndim == 2 else ("simulation",) for n in found._fields}
+        sets = {
+            "/": xr.Dataset(attrs={**self.about, "ok": int(self.ok)}),
+            "/prior_sbc": xr.Dataset({"pit": (by_latent, found.pit)}, coords),
+            "/readings": xr.Dataset({n: (dims[n], getattr(found, n)) for n in found._fields if n != "pit"}, coords),
+            "/table": self.table.assign(region=self.table["region"].astype(object)).to_xarray(),
+        }
+        sets["/table"].attrs = {}
+        return xr.DataTree.from_dict(sets)
+
+
+def calibrate(guide: "Guide", datasets: int = 200, draws: int = 400, seed: int = 0, around: Any = None) -> Calibration:
+    """Simulates datasets from the guide's task and says whether its posteriors are calibrated.
+
+    Args:
+        guide: the guide.
+        datasets: T, all in one compiled call.
+        draws: S for each.
+        seed: of everything.
+        around: an observed dataset (a dict of arrays or a DataFrame): then latents come from its posterior
+            and datasets are the observed rows with as many predicted ones below them. This checks the guide
+            where it is used (Säilynoja, Schmitt, Bürkner and Vehtari 2025, "Posterior SBC", arXiv 2502.03279).
+
+    Raises:
+        DataError: too few datasets or draws, or `around` does not fit the task.
+    """
+    from amortppl.data import read
+
+    observed = None if around is None else read(guide.task, around)
+    found = readings(guide, datasets, draws, seed, observed)
+    return Calibration(guide.task.name, guide.task.latents.labels(), found, draws, around is not None)
+
+
+def diagnose(
+    guide: "Guide",
+    datasets: int = 200,
+    draws: int = 400,
+    seed: int = 0,
+    *,
+    around: Any = None,
+    report: str | Path | None = None,
+) -> pd.DataFrame:
+    """Is the guide calibrated? A row a latent entry, on the unconstrained scale.
+
+    Args:
+        guide, datasets, draws, seed, around: as in `calibrate`.
+        report: an HTML file to write as well.
+
+    Returns:
+        Columns `sbc_p` (uniformity of ranks, corrected for how many latents), `coverage_50` and `coverage_90`,
+        `z_score` (root mean square of (mean - truth) / sd, 1 when calibrated), `contraction` (1 - posterior / prior
+        variance), `ok`, `bias` (mean of (mean - truth) / sd), `recovery` (correlation of mean and truth),
+        `log_density` (mean log density of the truth, Gaussian), `region` (where calibration is worst) and
+        `region_p` (there; corrected for latents and regions). Attributes: p-values of all latents together. A
+        calibrated guide has a row that is not `ok` in at most 4% of runs, and fails together in 1%.
+
+    Raises:
+        DataError: as `calibrate`.
+        OSError: the report cannot be written.
+    """
+    found = calibrate(guide, datasets, draws, seed, around)
+    if report is not None:
+        from amortppl.diagnostics.calibration_report import write_calibration
+
+        write_calibration(found, report)
+    return found.table

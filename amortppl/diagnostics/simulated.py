@@ -1,0 +1,136 @@
+"""Simulated datasets and what a guide says of each, in one compiled call: the raw material of calibration."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from amortppl.errors import DataError
+from amortppl.method import Method, final
+from amortppl.simulate import parts, simulate
+from amortppl.task import Batch
+
+if TYPE_CHECKING:
+    from amortppl.data import Dataset
+    from amortppl.guide import Guide
+
+WORK = 4_000_000
+"""Datasets times draws times rows evaluated at once: bounds the memory."""
+
+FEWEST = 20
+"""Datasets below which nothing can be said of calibration."""
+
+
+class Readings(NamedTuple):
+    """T datasets, their latents as they were (truth) and as the guide has them, in unconstrained space.
+
+    Attributes:
+        truth: (T, P).
+        rows: rows of each dataset, (T,).
+        mean, sd: of the guide's draws, (T, P).
+        pit: probability that a draw lies below the truth, from its rank among S draws, (T, P).
+        density: of draws less probable under the guide than the truth, the share, (T,).
+        joint: of draws less probable under the model's joint density than the truth, the share, (T,).
+        tarp: of draws nearer than the truth to a reference point, the share, (T,).
+        log_density: log q(truth | D), (T,).
+    """
+
+    truth: np.ndarray
+    rows: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    pit: np.ndarray
+    density: np.ndarray
+    joint: np.ndarray
+    tarp: np.ndarray
+    log_density: np.ndarray
+
+
+def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Dataset | None" = None) -> Readings:
+    """Simulates datasets as training did, or around an observed one, and reads the guide's posterior of each.
+
+    Raises:
+        DataError: too few datasets or draws; no rows can be added to the observed dataset; most
+            simulations are not finite.
+    """
+    if datasets < FEWEST:
+        raise DataError(f"datasets: expected at least {FEWEST} for anything to be seen, got {datasets}")
+    if draws < FEWEST:
+        raise DataError(f"draws: expected at least {FEWEST}, since ranks are among the draws; got {draws}")
+    key = jr.fold_in(jr.key(seed), 7)
+    batches, truth, usable = _fresh(guide, key, datasets) if around is None else _around(guide, key, datasets, around)
+    if np.mean(usable) < 0.5:
+        raise DataError(
+            f"diagnose: {np.sum(~usable)} of {len(usable)} simulated datasets are not finite; a narrower prior, or a "
+            "link that cannot overflow, is the usual cure"
+        )
+    found = _read(guide.method, batches, truth, jr.fold_in(key, 1), draws)
+    rows = np.concatenate([np.asarray(b.mask).sum(1) for b in batches])
+    return Readings(*(np.asarray(a, np.float64)[usable] for a in (truth, rows, *found)))
+
+
+def _fresh(guide: "Guide", key: Array, datasets: int) -> tuple[list[Batch], Array, np.ndarray]:
+    layout = parts(guide.task, datasets, 1)
+    made = eqx.filter_jit(simulate)(guide.task, key, layout, 0)
+    return made.batches, made.target.latents, np.asarray(made.usable)
+
+
+def _around(guide: "Guide", key: Array, datasets: int, observed: "Dataset") -> tuple[list[Batch], Array, np.ndarray]:
+    """The observed rows, and below them as many again predicted by a draw from their posterior."""
+    task = guide.task
+    if task.block or task.rows[0] == task.rows[1]:
+        raise DataError(
+            f"around: expected a task whose datasets may have more rows, got {task.name} with one fixed size; "
+            "posterior simulation-based calibration adds predicted rows to the observed ones"
+        )
+    vectors = jnp.asarray(guide._draw([observed], datasets, int(jr.randint(key, (), 0, 2**31 - 1))).vectors[0])
+    keys, rows = jr.split(key, datasets), observed.rows
+    data = {n: jnp.asarray(v) for n, v in observed.arrays.items()}
+
+    def extended(key: Array, vector: Array) -> dict[str, Array]:
+        predicted = task.predict(key, vector, {n: data[n] for n in task.inputs}, rows)
+        return {n: jnp.concatenate([v, predicted.get(n, v).astype(v.dtype)]) for n, v in data.items()}
+
+    both = jax.jit(jax.vmap(extended))(keys, vectors)
+    usable = np.all([np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()], 0)
+    return [Batch(both, jnp.ones((datasets, 2 * rows), bool))], vectors, usable
+
+
+@eqx.filter_jit
+def _read(method: Method, batches: list[Batch], truth: Float[Array, "T P"], key: Array, draws: int) -> tuple:
+    """Fields of `Readings` from `mean` on, for all parts one after the other."""
+    keys, reference, scale = jr.split(key, len(truth)), jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
+    found, start = [], 0
+    for batch in batches:
+        tasks, rows = batch.mask.shape
+        part = slice(start, start + tasks)
+        size = max(1, min(tasks, WORK // (draws * rows)))
+        given = (batch, truth[part], reference[part], keys[part])
+        found.append(jax.lax.map(lambda a: _one(method, *a, scale, draws), given, batch_size=size))
+        start += tasks
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *found)
+
+
+def _one(method: Method, batch: Batch, truth: Array, reference: Array, key: Array, scale: Array, draws: int) -> tuple:
+    posterior = method.readout(final(method, batch))
+    vectors, log_guide = posterior.sample(jr.fold_in(key, 0), draws)
+    at = posterior.log_prob(truth)
+    joint = tarp = jnp.full((), jnp.nan)
+    if method.task.has_density:
+        heights = jax.vmap(lambda v: method.task.log_joint(v, batch))(vectors)
+        joint = _below(heights, method.task.log_joint(truth, batch), jr.fold_in(key, 2))
+    apart = jnp.sum(((vectors - reference) / scale) ** 2, 1)
+    tarp = _below(apart, jnp.sum(((truth - reference) / scale) ** 2), jr.fold_in(key, 3))
+    level = jax.vmap(_below, in_axes=(1, 0, 0))(vectors, truth, jr.split(jr.fold_in(key, 4), len(truth)))
+    density = _below(log_guide, at, jr.fold_in(key, 5))
+    return jnp.mean(vectors, 0), jnp.std(vectors, 0, ddof=1), level, density, joint, tarp, at
+
+
+def _below(draws: Float[Array, " S"], value: Array, key: Array) -> Array:
+    """(rank + U) / (S + 1): uniform on (0, 1) when the value is one more draw; ties are broken evenly."""
+    less, same = jnp.sum(draws < value), jnp.sum(draws == value)
+    return (less + jr.uniform(key, minval=1e-6) * (same + 1.0)) / (draws.shape[0] + 1.0)

@@ -1,0 +1,129 @@
+"""What of a dataset its own posterior would not predict, as numbers of order one.
+
+For a statistic T and draws theta_s with predicted rows y_s (s = 1..S),
+
+    z = (mean_s T(y, theta_s) - mean_s T(y_s, theta_s)) / sd_s T(y_s, theta_s).
+
+Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica 6. Such z are
+not standard normal (the data were used twice); `familiarity` finds their distribution by simulation.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array
+
+from amortppl.latents import entries
+from amortppl.task import Batch, Task
+
+COLUMNS = 8
+"""Columns of an argument that are looked at."""
+
+FIT = ("log likelihood of the rows", "log likelihood of the worst row", "spread of the rows' log likelihoods")
+RESIDUAL = ("level", "spread", "largest residual", "heaviness of the tails")
+
+
+class Moments(NamedTuple):
+    """Mean and sd of each column of the inputs among simulated rows, (C,)."""
+
+    mean: Array
+    sd: Array
+
+
+def columns(task: Task, names: list[str]) -> list[str]:
+    """Labels of the columns looked at."""
+    kept = (entries(n, () if task.block else task.rows_like[n].shape[1:])[:COLUMNS] for n in names)
+    return [label for labels in kept for label in labels]
+
+
+def names(task: Task) -> list[str]:
+    """What each discrepancy is about, in words."""
+    inputs = [] if task.block else columns(task, task.inputs)
+    said = [*(FIT if task.has_density else ())]
+    for label in columns(task, list(task.observed)):
+        said += [f"{label}: {kind}" for kind in RESIDUAL]
+        said += [f"{label}: trend along {other}" for other in inputs]
+    return said + [f"{label}: {kind} of the input" for label in inputs for kind in ("mean", "spread")]
+
+
+def flat(task: Task, data: dict[str, Array], arguments: list[str]) -> Array:
+    """Columns side by side, (N, C); the entries of a block are its rows."""
+    parts = [data[n].reshape(-1, 1) if task.block else data[n].reshape(len(data[n]), -1) for n in arguments]
+    parts = [p[:, :COLUMNS].astype(jnp.float32) for p in parts]
+    return jnp.concatenate(parts, 1) if parts else jnp.zeros((0, 0))
+
+
+def discrepancies(task: Task, vectors: Array, batch: Batch, key: Array, moments: Moments) -> Array:
+    """z for each of `names(task)`, shape (J,). Not finite ones are 0 with both sides constant, else large."""
+    predicted = jax.vmap(lambda k, v: _predicted(task, k, v, batch))(jr.split(key, len(vectors)), vectors)
+    found = [_fit(task, vectors, batch, predicted)] if task.has_density else []
+    for name in task.observed:
+        found.append(_residuals(task, name, batch, predicted[name]))
+    if not task.block and task.inputs:
+        found.append(_inputs(task, batch, moments))
+    return jnp.clip(jnp.nan_to_num(jnp.concatenate(found), nan=0.0), -1e4, 1e4)
+
+
+def _predicted(task: Task, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
+    inputs = {n: batch.data[n] for n in task.inputs}
+    return task.predict(key, vector, inputs, batch.mask.shape[0])
+
+
+def _against(data: Array, predicted: Array) -> Array:
+    """z of (S, J) or (J,) statistics of the data against (S, J) of predictions."""
+    data = jnp.mean(data, 0) if data.ndim == 2 else data
+    return (data - jnp.mean(predicted, 0)) / (jnp.std(predicted, 0) + 1e-6)
+
+
+def _fit(task: Task, vectors: Array, batch: Batch, predicted: dict[str, Array]) -> Array:
+    def rows(vector: Array, data: dict[str, Array]) -> Array:
+        kept, height = batch.mask, task.log_densities(vector, data)[1]
+        count = jnp.sum(kept)
+        mean = jnp.sum(jnp.where(kept, height, 0.0)) / count
+        spread = jnp.sqrt(jnp.sum(jnp.where(kept, (height - mean) ** 2, 0.0)) / count)
+        return jnp.stack([mean, jnp.min(jnp.where(kept, height, jnp.inf)), jnp.log(spread + 1e-6)])
+
+    seen = jax.vmap(lambda v: rows(v, batch.data))(vectors)
+    expected = jax.vmap(lambda v, y: rows(v, {**batch.data, **_typed(y, batch)}))(vectors, predicted)
+    return _against(seen, expected)
+
+
+def _typed(values: dict[str, Array], batch: Batch) -> dict[str, Array]:
+    return {n: v.astype(batch.data[n].dtype) for n, v in values.items()}
+
+
+def _residuals(task: Task, name: str, batch: Batch, predicted: Array) -> Array:
+    """Of one observation: moments of its residuals, and their trend along each input."""
+    seen = flat(task, batch.data, [name])
+    drawn = jax.vmap(lambda y: flat(task, {name: y}, [name]))(predicted)
+    centre, spread = jnp.mean(drawn, 0), jnp.std(drawn, 0) + 1e-6
+    keep = (jnp.ones(len(seen), bool) if task.block else batch.mask)[:, None]
+    inputs = flat(task, batch.data, [] if task.block else task.inputs)
+
+    def statistics(values: Array) -> Array:
+        residual = jnp.where(keep, (values - centre) / spread, 0.0)
+        count = jnp.sum(keep)
+        square = jnp.sum(residual**2, 0) / count
+        largest = jnp.max(jnp.abs(residual), 0)
+        fourth = jnp.sum(residual**4, 0) / count
+        kinds = [jnp.sum(residual, 0) / count, jnp.log(square + 1e-6), jnp.log(largest + 1e-6)]
+        kinds.append(jnp.log(fourth + 1e-6) - 2 * jnp.log(square + 1e-6))
+        trends = jnp.zeros((0, values.shape[1]))
+        if inputs.size:
+            apart = jnp.where(keep, inputs - jnp.sum(jnp.where(keep, inputs, 0.0), 0) / count, 0.0)
+            trends = apart.T @ residual / jnp.sqrt(jnp.sum(apart**2, 0)[:, None] + 1e-6)
+        return jnp.concatenate([jnp.stack(kinds), trends]).T.ravel()
+
+    return _against(statistics(seen), jax.vmap(statistics)(drawn))
+
+
+def _inputs(task: Task, batch: Batch, moments: Moments) -> Array:
+    """How far mean and spread of each input lie from those of simulated rows, in standard errors."""
+    values = (flat(task, batch.data, list(task.inputs)) - moments.mean) / moments.sd
+    kept, count = batch.mask[:, None], jnp.sum(batch.mask)
+    mean = jnp.sum(jnp.where(kept, values, 0.0), 0) / count
+    square = jnp.sum(jnp.where(kept, (values - mean) ** 2, 0.0), 0) / count
+    level = jnp.sqrt(count / 2) * 0.5 * jnp.log(square + 1e-3)
+    return jnp.stack([jnp.sqrt(count) * mean, level]).T.ravel()
