@@ -45,8 +45,8 @@ class Layer(eqx.Module):
         self.value = eqx.nn.Linear(2 * width, heads * values, use_bias=False, key=keys[1])
         self.join = eqx.nn.Linear(heads * values, width, use_bias=False, key=keys[2])
         read = 2 * heads * values + heads + 1
-        self.place = mlp(width + read, width, 2 * width, 1, keys[3], start=jnp.zeros(width))
-        self.content = mlp(2 * width + heads * values, width, 2 * width, 1, keys[4], start=jnp.zeros(width))
+        self.place = mlp(width + read, width, width, 1, keys[3], start=jnp.zeros(width))
+        self.content = mlp(2 * width + heads * values, width, width, 1, keys[4], start=jnp.zeros(width))
         self.log_ridge = jnp.zeros((heads, size))
 
     def write(self, memory: Moments, place: Array, content: Array, mask: Array) -> Moments:
@@ -148,7 +148,7 @@ class InContext:
         hidden: width of the head's perceptron.
     """
 
-    width: int = 48
+    width: int = 32
     layers: int = 2
     heads: int = 2
     keys: int = 24
@@ -157,7 +157,7 @@ class InContext:
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults: half of the tasks in two mini-batches, so that K is free later."""
-        return {"steps": 3000, "batch": 64, "mini_batches": 2, "uneven": True}
+        return {"steps": 3000, "batch": 32, "mini_batches": 2, "uneven": True}
 
     def build(self, task: Task, key: PRNGKeyArray) -> InContextPredictor:
         """Draws the weights for a task; units come from simulated rows."""
@@ -170,9 +170,9 @@ class InContext:
         return InContextPredictor(
             task=task, options=self, reader=read, layers=layers,
             x_line=eqx.nn.Linear(read.x_size, width, key=keys[2]),
-            x_bend=mlp(read.x_size, width, 2 * width, 2, keys[3]),
+            x_bend=mlp(read.x_size, width, width, 2, keys[3]),
             y_line=eqx.nn.Linear(read.y_size, width, key=keys[4]),
-            y_bend=mlp(width + read.y_size, width, 2 * width, 1, keys[5], start=jnp.zeros(width)),
+            y_bend=mlp(width + read.y_size, width, width, 1, keys[5], start=jnp.zeros(width)),
             head=Head(out, read, self.hidden, jr.fold_in(key, 9)),
         )  # fmt: skip
 

@@ -72,7 +72,11 @@ class Headed(Predictor):
 
     def predictive(self, state: State, query: dict[str, Array]) -> Predictive:
         """The head on the queries' features."""
-        return Predictive(self.head, self.reader, self.features(state, query), like(self.task.rows_like))
+        return self.on(self.features(state, query))
+
+    def on(self, features: Float[Array, "S Q E"]) -> Predictive:
+        """The head on features."""
+        return Predictive(self.head, self.reader, features, like(self.task.rows_like))
 
 
 class Like(dict):
