@@ -64,13 +64,13 @@ def simulated_scales(task: Task, key: PRNGKeyArray) -> tuple[PriorScale, RowScal
         return draw.latents, flat_rows(names, draw.data)
 
     latents, flat = jax.vmap(simulate)(jr.split(key, SIMULATED_ROWS))
-    low, centre, high, _ = _central(latents)
-    below, median, above, spread = _central(flat.reshape(-1, flat.shape[-1]))
+    low, centre, high, _ = central(latents)
+    below, median, above, spread = central(flat.reshape(-1, flat.shape[-1]))
     width = jnp.where(above > below, (above - below) / 2, jnp.where(spread > 0, spread, 1.0))
     return PriorScale(centre, jnp.maximum((high - low) / 2, 1e-3)), RowScaler(names, median, width)
 
 
-def _central(values: Float[Array, "S F"]) -> tuple[Array, Array, Array, Array]:
+def central(values: Float[Array, "S F"]) -> tuple[Array, Array, Array, Array]:
     """Ends of the central 68%, with the median between, and the deviation, of each column's finite values."""
     finite = jnp.isfinite(values)
     ordered = jnp.sort(jnp.where(finite, values, jnp.inf), 0)

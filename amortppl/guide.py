@@ -194,6 +194,10 @@ class Guide:
         """
         from amortppl.results import posterior_tree
 
+        if self.method.predicts:
+            from amortppl.predictive.read_out import infer
+
+            return infer(self, data, draws, seed, columns, **streaming)
         if isinstance(data, Batches | State):
             from amortppl.streamed import infer
 
@@ -221,10 +225,10 @@ class Guide:
     def predict(
         self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
     ) -> "xarray.DataTree":
-        """Posterior predictive draws of the observations at new inputs.
+        """Posterior predictive draws of the observations at new inputs, in every regime.
 
         Args:
-            data: the dataset that is known.
+            data: the dataset that is known; mini-batches; a state; or None, for the prior predictive.
             at: inputs of the new rows: a dict of arrays or a DataFrame.
             draws: S.
             seed: of the draws.
@@ -233,24 +237,20 @@ class Guide:
         Returns:
             A DataTree with ArviZ's groups `predictions` and `predictions_constant_data`.
         """
-        from amortppl.results import prediction_tree
+        from amortppl.predictive.read_out import predict
 
-        dataset, new = read(self.task, data, columns), self._at(at, columns, observed=False)
-        drawn = self._draw([dataset], draws, seed)
-        values = self.predicted(drawn.vectors[0], new, seed)
-        return prediction_tree(self, new, values, self._notes(dataset), seed)
+        return predict(self, data, at, draws, seed, columns)
 
     def log_predictive(
         self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
     ) -> np.ndarray:
         """Log predictive density of each new row, shape (N_new,).
 
-        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D).
+        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D); where a method predicts by itself, its own.
         """
-        dataset, new = read(self.task, data, columns), read(self.task, at, columns)
-        drawn = self._draw([dataset], draws, seed)
-        rows = self.pointwise(drawn.vectors[0], new)
-        return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
+        from amortppl.predictive.read_out import log_predictive
+
+        return log_predictive(self, data, at, draws, seed, columns)
 
     def log_prob(self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None) -> np.ndarray:
         """Log density of latents under the guide's posterior of a dataset, in the latents' own space.

@@ -40,11 +40,13 @@ class Method(eqx.Module):
         task: the task it was built for.
         regime: `parametric`, `implicit` or `explicit`.
         queries: how many held-out rows a target needs for `score` (0 for none).
+        predicts: whether the readout is a distribution over y at a query, not over the latents.
     """
 
     task: eqx.AbstractVar[Task]
     regime: ClassVar[str]
     queries: ClassVar[int] = 0
+    predicts: ClassVar[bool] = False
 
     @abstractmethod
     def init(self) -> State:

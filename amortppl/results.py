@@ -271,3 +271,14 @@ def _tree(
         labels |= {a: np.arange(n) for a, n in used.items() if a not in labels}
         sets[f"/{group}"] = xr.Dataset({n: (axes, v) for n, (axes, v) in variables.items()}, coords=labels, attrs=brief)
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **sets})
+
+
+def latent_tree(guide: "Guide", z: np.ndarray, notes: list[str], seed: int, single: bool) -> xr.DataTree:
+    """Draws (T, S, Z) of the learned task latent, named `z`; there is no joint density to check them against."""
+    lead = ["chain", "draw"] if single else ["task", "chain", "draw"]
+    values = z[:, None][0] if single else z[:, None]
+    groups = {
+        "posterior": {"z": ([*lead, "z_dim"], values)},
+        "sample_stats": {"khat": _tasks(np.full(len(z), np.nan), single)},
+    }
+    return _tree(groups, {}, _attributes(guide, seed, notes))

@@ -1,0 +1,173 @@
+"""Explicit regime: learned features with a conjugate Bayesian linear head (ALPaCA).
+
+    y_c = phi(x)' w_c + e,    w_c ~ N(k_c, diag(lambda)^-1),    e ~ N(0, s^2),    s on a learned grid
+
+Given s the posterior of w is Gaussian, and s has a posterior over its grid; both follow from
+sums over rows, so the state adds up over mini-batches in closed form. With one scale the predictive
+is Gaussian; with several it is a scale mixture, as a Student-t is.
+
+Harrison, Sharma and Pavone 2018, "Meta-learning priors for efficient online Bayesian regression",
+arXiv 1807.08912.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.scipy.special import logsumexp
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from amortppl.errors import ModelError
+from amortppl.networks.least_squares import Moments, solve
+from amortppl.networks.mlp import mlp
+from amortppl.predictive.predictor import Like, Predictor, like
+from amortppl.predictive.reader import Reader, reader
+from amortppl.task import Batch, Task
+
+
+class ScaleMixture(eqx.Module):
+    """Gaussians of J noise scales for each component of Q queries; components are independent."""
+
+    reader: Reader
+    log_weights: Float[Array, "J C"]
+    mean: Float[Array, "J Q C"]
+    sd: Float[Array, "J Q C"]
+    like: Like = eqx.field(static=True)
+
+    def log_prob(self, data: dict[str, Array]) -> Float[Array, " Q"]:
+        """Log density of the observations of each query."""
+        each = norm.logpdf(self.reader.standard(data), self.mean, self.sd)
+        mixed = logsumexp(each + self.log_weights[:, None], 0)
+        return jnp.sum(mixed + self.reader.log_slope(data), -1)
+
+    def sample(self, key: PRNGKeyArray, draws: int) -> dict[str, Array]:
+        """Draws of the observations by argument, each (draws, Q, ...)."""
+
+        def one(key: PRNGKeyArray) -> dict[str, Array]:
+            pick = jr.categorical(jr.fold_in(key, 0), self.log_weights, 0)
+            mean, sd = (jnp.take_along_axis(a, pick[None, None], 0)[0] for a in (self.mean, self.sd))
+            return self.reader.values(mean + sd * jr.normal(jr.fold_in(key, 1), mean.shape), self.like)
+
+        return jax.vmap(one)(jr.split(key, draws))
+
+
+class Weights(NamedTuple):
+    """Posterior of the head at its most probable noise scale: means, and a factor of the precision."""
+
+    mean: Float[Array, "F C"]
+    factor: Float[Array, "F F"]
+
+    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
+        """Draws of all weights, flat, and their log densities."""
+        noise = jr.normal(key, (draws, *self.mean.shape))
+        away = jax.vmap(lambda e: jax.scipy.linalg.solve_triangular(self.factor, e, lower=True, trans=1))(noise)
+        log_scale = self.mean.shape[1] * jnp.sum(jnp.log(jnp.diag(self.factor)))
+        return (self.mean + away).reshape(draws, -1), log_scale + jnp.sum(norm.logpdf(noise), (1, 2))
+
+
+class ConjugatePredictor(Predictor):
+    """The built method. See `ConjugateHead` for its options."""
+
+    task: Task = eqx.field(static=True)
+    reader: Reader
+    bend: eqx.nn.MLP
+    centre: Float[Array, "F C"]
+    log_precision: Float[Array, " F"]
+    log_noise: Float[Array, " J"]
+    noise_logits: Float[Array, "J C"]
+    regime: ClassVar[str] = "explicit"
+
+    def init(self) -> Moments:
+        """No rows: the learned prior."""
+        return Moments.none(*self.centre.shape)
+
+    def step(self, state: Moments, batch: Batch) -> Moments:
+        """Rows' products added. Values are what the prior's mean leaves, which spares digits."""
+        phi = self._features(batch.data)
+        return state.plus(phi, self.reader.standard(batch.data) - phi @ self.centre, batch.mask)
+
+    def combine(self, states: Any) -> Moments:
+        """Products of disjoint rows add up."""
+        return jax.tree.map(lambda *a: sum(a), *states)
+
+    def latent(self, state: Moments) -> Weights:
+        """The posterior over the head's weights, at the most probable noise scale of all components together."""
+        fits, log_weights = self._fits(state)
+        best = jnp.argmax(jnp.sum(log_weights, 1))
+        return Weights(self.centre + fits.weights[best], fits.factor[best])
+
+    def predictive(self, state: Moments, query: dict[str, Array]) -> ScaleMixture:
+        """The mixture over noise scales of Gaussians in closed form."""
+        phi = self._features(query)
+        fits, log_weights = self._fits(state)
+        shift, leverage = jax.vmap(lambda fit: fit.read(phi))(fits)
+        variance = jnp.exp(2 * self.log_noise)[:, None] + leverage
+        sd = jnp.broadcast_to(jnp.sqrt(variance)[:, :, None], shift.shape)
+        return ScaleMixture(self.reader, log_weights, phi @ self.centre + shift, sd, like(self.task.rows_like))
+
+    def _features(self, data: dict[str, Array]) -> Float[Array, "N F"]:
+        line = self.reader.linear(data)
+        one = jnp.ones((line.shape[0], 1))
+        return jnp.concatenate([one, line, jax.vmap(self.bend)(self.reader.x(data))], -1)
+
+    def _fits(self, state: Moments) -> tuple[Any, Float[Array, "J C"]]:
+        """For each noise scale the posterior of the weights, and the log posterior of the scale."""
+        precision = jnp.exp(jnp.clip(self.log_precision, -10.0, 10.0))
+
+        def one(log_noise: Array, logits: Array) -> tuple[Any, Array]:
+            share = jnp.exp(-2 * log_noise)
+            seen = Moments(share * state.keys, share * state.cross, share * state.square, state.rows)
+            fit = solve(seen, precision)
+            misfit = fit.spread * jnp.maximum(state.rows, 1.0)
+            shrink = jnp.sum(jnp.log(jnp.diag(fit.factor))) - 0.5 * jnp.sum(jnp.log(precision))
+            return fit, logits - state.rows * log_noise - 0.5 * misfit - shrink
+
+        fits, heights = jax.vmap(one)(self.log_noise, self.noise_logits)
+        return fits, jax.nn.log_softmax(heights, 0)
+
+
+@dataclass(frozen=True)
+class ConjugateHead:
+    """Options.
+
+    Attributes:
+        features: learned features beside one and the inputs themselves.
+        hidden: width of the network that makes them.
+        scales: noise scales; 1 for a Gaussian predictive.
+    """
+
+    features: int = 24
+    hidden: int = 64
+    scales: int = 16
+
+    def schedule(self, task: Task) -> dict[str, Any]:
+        """Training defaults; mini-batches change nothing, because states add up."""
+        return {"steps": 2000, "batch": 64}
+
+    def build(self, task: Task, key: PRNGKeyArray) -> ConjugatePredictor:
+        """Draws the weights for a task.
+
+        Raises:
+            ModelError: an observation is discrete.
+        """
+        keys = jr.split(key, 2)
+        read = reader(task, keys[0])
+        if wrong := [c.argument for c in read.parts if c.discrete]:
+            raise ModelError(
+                f"conjugate_head: {wrong[0]!r} of {task.name} is discrete and a Gaussian head needs continuous "
+                "observations; 'in_context', 'neural_process' and 'parametric' serve it"
+            )
+        size = 1 + read.x_centre.shape[0] + self.features
+        ends = (-4.6, 0.5) if self.scales > 1 else (-1.0, -1.0)
+        return ConjugatePredictor(
+            task=task, reader=read, bend=mlp(read.x_size, self.features, self.hidden, 2, keys[1]),
+            centre=jnp.zeros((size, len(read.parts))), log_precision=jnp.zeros(size),
+            log_noise=jnp.linspace(*ends, self.scales), noise_logits=jnp.zeros((self.scales, len(read.parts))),
+        )  # fmt: skip
+
+
+METHOD = ConjugateHead

@@ -1,0 +1,41 @@
+"""Laplace approximation, un-learned: the mode by Newton's method and the curvature there.
+
+MacKay 1992, "A practical Bayesian framework for backpropagation networks"; over mini-batches as in
+Ritter, Botev and Barber 2018, "Online structured Laplace approximations", arXiv 1805.07810.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Array, PRNGKeyArray
+
+from amortppl.recursive import RecursiveGuide, prior_scale
+from amortppl.signals import Frame, climb
+from amortppl.task import Task
+
+
+class LaplaceGuide(RecursiveGuide):
+    """The built method. See `Laplace` for its options."""
+
+    def fit(self, joint: Callable[[Array], Array], start: Frame) -> Frame:
+        """Newton ascent from the last mode."""
+        return climb(joint, start.location, None, self.options.newton)
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """Options: the most Newton steps for a mini-batch."""
+
+    newton: int = 20
+
+    def schedule(self, task: Task) -> dict[str, Any]:
+        """Nothing is trained."""
+        return {"steps": 0}
+
+    def build(self, task: Task, key: PRNGKeyArray) -> LaplaceGuide:
+        """Prior units for a task."""
+        return LaplaceGuide(task=task, options=self, scale=prior_scale(task, key, "laplace"))
+
+
+METHOD = Laplace

@@ -1,0 +1,32 @@
+"""Learned initialisation and learned rates: Meta-SGD, with a rate for every weight of a network.
+
+Li, Zhou, Chen and Li 2017, "Meta-SGD: Learning to learn quickly for few-shot learning", arXiv 1707.09835.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import PRNGKeyArray
+
+from amortppl.predictive.learned_start import GradientPredictor, gradient_predictor
+from amortppl.task import Task
+
+
+@dataclass(frozen=True)
+class MetaSGD:
+    """Options: width of both hidden layers, gradient steps a mini-batch, and the rates to begin with."""
+
+    width: int = 40
+    updates: int = 3
+    rate: float = 0.05
+
+    def schedule(self, task: Task) -> dict[str, Any]:
+        """Training defaults."""
+        return {"steps": 4000, "batch": 32}
+
+    def build(self, task: Task, key: PRNGKeyArray) -> GradientPredictor:
+        """Draws the weights for a task."""
+        return gradient_predictor(task, self.width, self.updates, self.rate, True, key)
+
+
+METHOD = MetaSGD
