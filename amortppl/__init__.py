@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from amortppl.catalogue import method, model
     from amortppl.diagnostics.calibration import diagnose
     from amortppl.guide import Guide
-    from amortppl.state import State, combine, gathered
     from amortppl.pyro import from_pyro
+    from amortppl.state import State, combine, gathered
     from amortppl.storage import load
     from amortppl.task import Task
     from amortppl.train import train

@@ -163,9 +163,7 @@ class InContext:
         """Draws the weights for a task; units come from simulated rows."""
         keys = jr.split(key, 6)
         read, width = reader(task, keys[0]), self.width
-        layers = [
-            Layer(width, self.heads, self.keys, self.values, jr.fold_in(keys[1], i)) for i in range(self.layers)
-        ]
+        layers = [Layer(width, self.heads, self.keys, self.values, jr.fold_in(keys[1], i)) for i in range(self.layers)]
         out = width + 2 * self.layers * self.heads * self.values
         return InContextPredictor(
             task=task, options=self, reader=read, layers=layers,

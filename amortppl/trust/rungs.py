@@ -52,7 +52,8 @@ def resampled(run: "_Climb", places: list[int]) -> list[Attempt]:
         pool = max(POOL * run.draws, 1000)
         found = _student(run.guide.method, batch, _folded(keys, number), centre, factor, pool)
         for place, each in enumerate(_each(found, places)):
-            if answers[place] is None or answers[place].failed:
+            before = answers[place]
+            if before is None or before.failed:
                 answers[place] = _resampled(run, each, run.seed + number)
                 weights = psis.check(each[2][None], each[1][None]).log_weights[0]
                 best[place] = (np.asarray(each[0], np.float64), weights)
