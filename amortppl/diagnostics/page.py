@@ -43,6 +43,11 @@ figure { margin: 0; min-width: 0; }
 .wide { max-width: 40rem; margin: 1rem 0; }
 img { display: block; width: 100%; height: auto; }
 figcaption { font-size: .88rem; color: var(--soft); overflow-wrap: anywhere; }
+th button { all: unset; cursor: pointer; font: inherit; text-decoration: underline dotted; }
+th button:focus-visible, summary:focus-visible, a:focus-visible { outline: 2px solid #2f6fb5; outline-offset: 2px; }
+details { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .8rem; margin: .5rem 0; }
+summary { cursor: pointer; font-weight: 600; overflow-wrap: anywhere; }
+a { color: #2f6fb5; }
 footer { margin-top: 3rem; font-size: .85rem; color: var(--soft); }
 @media (max-width: 32rem) { table { font-size: .84rem; } th, td { padding: .3rem .45rem; } }
 @media print {
@@ -129,3 +134,65 @@ def figure(uri: str, alt: str, caption: str = "", wide: bool = False) -> str:
 def plots(figures: Sequence[str]) -> str:
     """Small figures beside each other, as many as the width allows."""
     return '<div class="plots">' + "\n".join(figures) + "</div>" if figures else ""
+
+
+SORT = """
+document.querySelectorAll("table.sortable").forEach(table => {
+  const value = (row, i) => {
+    const cell = row.cells[i], said = cell.dataset.value;
+    return said === undefined ? cell.textContent : +said;
+  };
+  table.querySelectorAll("th button").forEach((button, i) => button.addEventListener("click", () => {
+    const head = button.closest("th"), down = head.getAttribute("aria-sort") === "ascending";
+    table.querySelectorAll("thead th").forEach(h => h.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const order = (a, b) => { const [x, y] = [value(a, i), value(b, i)]; return (x > y) - (x < y); };
+    const rows = [...table.tBodies[0].rows].sort((a, b) => down ? order(b, a) : order(a, b));
+    table.tBodies[0].append(...rows);
+  }));
+});
+document.querySelectorAll("a[data-opens]").forEach(link => link.addEventListener("click", event => {
+  const part = document.getElementById(link.dataset.opens);
+  event.preventDefault();
+  part.open = true;
+  part.scrollIntoView();
+  part.querySelector("summary").focus();
+}));
+"""
+"""Sorting and opening: the only script of a page, and only of pages with a table to sort."""
+
+
+def sortable(
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    keys: Sequence[Sequence[float | None]],
+    words: Sequence[int],
+    opens: Sequence[str],
+) -> str:
+    """A table whose columns sort by a button in their heads.
+
+    Args:
+        title, head, rows, words: as for `table`.
+        keys: what each cell sorts by; None for its text.
+        opens: for each row the id of the `foldable` that its first cell opens; empty for none.
+    """
+    style = [' class="words"' if i in words else "" for i in range(len(head))]
+    top = "".join(
+        f'<th scope="col"{s}><button type="button">{escape(h)}</button></th>' for h, s in zip(head, style, strict=True)
+    )
+    body = []
+    for row, sorts, target in zip(rows, keys, opens, strict=True):
+        marks = ["" if k is None else f' data-value="{k:.6g}"' for k in sorts]
+        link = f'<a href="#{target}" data-opens="{target}">{escape(row[0])}</a>' if target else escape(row[0])
+        cells = "".join(f"<td{s}{m}>{escape(c)}</td>" for c, s, m in zip(row[1:], style[1:], marks[1:], strict=True))
+        body.append(f'<tr><th scope="row"{marks[0]}>{link}</th>{cells}</tr>')
+    caption = f"<caption>{escape(title)}</caption>"
+    lines = "\n".join(body)
+    inner = f'<table class="sortable">{caption}<thead><tr>{top}</tr></thead>\n<tbody>\n{lines}\n</tbody></table>'
+    return _scroll(title, inner) + f"<script>{SORT}</script>"
+
+
+def foldable(name: str, title: str, *parts: str) -> str:
+    """A part that opens by a click or a key."""
+    return f'<details id="{name}"><summary>{escape(title)}</summary>{"".join(parts)}</details>'

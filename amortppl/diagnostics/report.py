@@ -8,11 +8,11 @@ import xarray as xr
 from amortppl.checkpoint import write
 from amortppl.diagnostics import page
 from amortppl.diagnostics.background import data, model, provenance, training
+from amortppl.diagnostics.batch import OPENED, datasets, folded, verdicts
 from amortppl.diagnostics.predictive import predictive_check
 from amortppl.diagnostics.sections import LEVELS, ROWS, comparison, overview, posteriors, trust, verdict_box
 from amortppl.diagnostics.stream import grown
-from amortppl.diagnostics.summary import left_out, number, statistic, summaries, told
-from amortppl.trust.psis import verdict
+from amortppl.diagnostics.summary import left_out, statistic, summaries, told
 
 NOTES = 50
 """Warnings that a page shows at most."""
@@ -63,21 +63,20 @@ def _one(tree: xr.DataTree) -> list[str]:
 def _several(tree: xr.DataTree) -> list[str]:
     """The sections of many datasets: a table of all, and the one with the largest k-hat in detail."""
     khats = np.atleast_1d(np.asarray(tree["sample_stats"]["khat"], float))
-    rows = np.asarray(tree["sample_stats"]["rows"]) if "rows" in tree["sample_stats"] else np.full(len(khats), np.nan)
-    said = [verdict(k) for k in khats]
+    said = verdicts(tree)
     counts = {kind: sum(s.startswith(kind) for s in said) for kind in LEVELS}
     level = [LEVELS[kind] for kind, n in counts.items() if n][-1]
-    order = np.argsort(np.where(np.isfinite(khats), -khats, -np.inf))
+    order = np.argsort(np.where(np.isfinite(khats), -khats, -np.inf), kind="stable")
     notes, worst = told(tree, "warnings", []), int(order[0])
-    cells = [[str(i), number(rows[i]), f"{khats[i]:.2f}", said[i]] for i in order[:ROWS]]
-    table = page.table("Datasets by k-hat, largest first", ["task", "rows", "k-hat", "verdict"], cells, words=[3])
     detail = _one(_pick(tree, worst))
     about = page.paragraph("The dataset with the largest k-hat; what follows is about it alone.")
     more = [f"{len(notes) - NOTES} further warnings left out"] if len(notes) > NOTES else []
+    left = page.paragraph(left_out(len(khats), ROWS, "datasets"))
     return [
         page.box(level, f"{len(khats)} datasets: " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)),
         page.box("care", "Warnings", notes[:NOTES] + more) if notes else "",
-        page.section("All datasets", table, page.paragraph(left_out(len(khats), ROWS, "datasets"))),
+        page.section("All datasets", datasets(tree, order[:ROWS], said), left),
+        page.section("Plots by dataset", *folded(tree, order[:OPENED], _pick)),
         page.section(f"Task {worst} in detail", about, *detail[:2]),
         *detail[2:],
     ]

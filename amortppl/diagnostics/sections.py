@@ -30,7 +30,9 @@ def verdict_box(khat: float | None, made: str, notes: list[str]) -> str:
     khat = np.nan if khat is None else khat
     level = next(colour for kind, colour in LEVELS.items() if said.startswith(kind))
     headline = said[0].upper() + said[1:] + (f" (k-hat {khat:.2f})" if np.isfinite(khat) else "")
-    if made == "nuts" and not np.isfinite(khat):
+    if any(n.startswith("NOT RELIABLE") for n in notes):
+        level, headline = "bad", "Not reliable: no rung of the ladder passed its check"
+    elif made == "nuts" and not np.isfinite(khat):
         level, headline = "good", "Draws by NUTS, started from the guide"
     hint = ["There are warnings: read them before you use this posterior."] if notes and level == "good" else []
     return page.box(level, headline, hint) + (page.box("care", "Warnings", notes) if notes else "")

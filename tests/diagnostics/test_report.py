@@ -177,11 +177,15 @@ def test_warnings_are_shown_and_escaped(tmp_path):
     assert "&lt;script&gt;alert(1)" in text and "<script" not in text
 
 
+KHATS = [("0.80", "not reliable"), ("0.60", "usable"), ("0.10", "good")]
+
+
 def test_many_datasets_are_listed_worst_first(tmp_path):
     page = page_of(several([0.1, 0.8, 0.6]), tmp_path)
     assert "3 datasets: 1 good, 1 usable, 1 not reliable" in page.text
     assert "Task 1 in detail" in page.text
-    assert page.text.index("0.80 not reliable") < page.text.index("0.60 usable") < page.text.index("0.10 good")
+    order = [page.text.index(f"{khat} amortized {word}") for khat, word in KHATS]
+    assert order == sorted(order)
     assert "600 rows" in page.text
 
 
@@ -248,11 +252,18 @@ def test_netcdf_round_trip_and_damage(tmp_path):
 
 def _render(text, width, folder):
     """Width of the page in a frame of this width, and what the console said, by headless Chromium."""
+    measure = 'document.title = "width " + f.contentDocument.documentElement.scrollWidth'
+    title, said = _run_in_page(text, width, folder, measure)
+    return int(title.removeprefix("width ")), said
+
+
+def _run_in_page(text, width, folder, script):
+    """The title that a script leaves once the page stands in the frame `f`, and what the console said."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("needs Chromium")
     wrapper = folder / f"wrapper_{width}.html"
-    measure = "f.onload = () => { document.title = 'width ' + f.contentDocument.documentElement.scrollWidth }"
+    measure = f"f.onload = () => {{ {script} }}"
     frame = f'<iframe id="f" style="border:0;width:{width}px;height:900px" srcdoc="{escape(text)}"></iframe>'
     wrapper.write_text(f"<!DOCTYPE html><meta charset=utf-8><title>-</title>{frame}<script>{measure}</script>")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -264,9 +275,9 @@ def _render(text, width, folder):
     done = subprocess.run(
         [chromium, *flags, "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=90, check=True
     )
-    found = re.search(r"<title>width (\d+)</title>", done.stdout)
-    assert found, done.stdout[:300]
-    return int(found.group(1)), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    found = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert found and found.group(1) != "-", done.stdout[:300]
+    return found.group(1), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -275,3 +286,25 @@ def test_fits_phone_and_laptop_without_complaint(tmp_path, width):
     shown, said = _render(text, width, tmp_path)
     assert shown <= width
     assert not said
+
+
+CLICK = """
+const head = [...f.contentDocument.querySelectorAll("th button")].find(b => b.textContent === "k-hat");
+head.click();
+const first = f.contentDocument.querySelector("table.sortable tbody tr th").textContent;
+f.contentDocument.querySelector("a[data-opens]").click();
+const open = f.contentDocument.querySelectorAll("details[open]").length;
+const wide = f.contentDocument.documentElement.scrollWidth;
+document.title = "width " + wide + " first " + first + " open " + open;
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_table_of_datasets_sorts_and_opens(tmp_path, width):
+    """A click on k-hat puts the smallest first (task 0); a click on a task opens its plots."""
+    text = write_report(several([0.1, 0.8, 0.6]), tmp_path / "report.html").read_text()
+    title, said = _run_in_page(text, width, tmp_path, CLICK)
+    assert not said
+    found = re.fullmatch(r"width (\d+) first (\d+) open (\d+)", title)
+    assert found, title
+    assert int(found[1]) <= width and found[2] == "0" and found[3] == "1"
