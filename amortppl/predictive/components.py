@@ -102,7 +102,9 @@ def _kind(task: Task, argument: str, support: constraints.Constraint) -> tuple:
         raise ModelError(
             f"{task.name}: no predictive family for {argument!r}, whose support is {support}; 'parametric' serves it"
         )
-    return ("between", low, high) if None not in (low, high) else ("below", 0.0, high) if low is None else ("above", low)
+    return (
+        ("between", low, high) if None not in (low, high) else ("below", 0.0, high) if low is None else ("above", low)
+    )
 
 
 def _end(bound: Array | float | None) -> float | None:

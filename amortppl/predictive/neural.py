@@ -87,9 +87,7 @@ class NeuralProcess(Headed):
         return jax.vmap(one)(z)
 
 
-def neural_process(
-    task: Task, size: int, hidden: int, head: int, stochastic: bool, key: PRNGKeyArray
-) -> NeuralProcess:
+def neural_process(task: Task, size: int, hidden: int, head: int, stochastic: bool, key: PRNGKeyArray) -> NeuralProcess:
     """A neural process with a task latent of a size, its weights drawn with the key."""
     keys = jr.split(key, 5)
     read = reader(task, keys[0])

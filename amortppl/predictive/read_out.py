@@ -5,18 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
 from amortppl.batches import Batches
-from amortppl.data import Columns, Dataset, read
+from amortppl.data import Columns, read
 from amortppl.errors import DataError, GuideError
 from amortppl.method import Method, final
 from amortppl.state import State
-from amortppl.task import Batch
 
 if TYPE_CHECKING:
     import xarray

@@ -64,7 +64,9 @@ class Transformer(eqx.Module):
         """Rows embedded."""
         return jax.vmap(self.row)(rows)
 
-    def read(self, context: Float[Array, "C E"], mask: Bool[Array, " C"], x: Float[Array, "Q X"]) -> Float[Array, "Q E"]:
+    def read(
+        self, context: Float[Array, "C E"], mask: Bool[Array, " C"], x: Float[Array, "Q X"]
+    ) -> Float[Array, "Q E"]:
         """Queries after they have looked at the context in every layer; one token is always there."""
         context, mask = jnp.concatenate([self.always, context]), jnp.append(True, mask)
         query = jax.vmap(self.query)(x)

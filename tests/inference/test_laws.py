@@ -68,7 +68,9 @@ def each(request):
 
 def said(method, task, state, query, latents):
     """What a state says, as an array: log densities of queries, or of the latents."""
-    return method.predictive(state, query).log_prob(query) if method.predicts else method.readout(state).log_prob(latents)
+    return (
+        method.predictive(state, query).log_prob(query) if method.predicts else method.readout(state).log_prob(latents)
+    )
 
 
 @eqx.filter_jit
@@ -121,7 +123,7 @@ def test_vmap_is_one_by_one_and_the_state_keeps_its_structure(each):
 
 def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
     """One short training; then every public way of asking gives finite answers, the same after a reload."""
-    name, task, spec, _, draw = each
+    _, task, spec, _, draw = each
     untrained = spec.schedule(task).get("steps") == 0
     length = {} if untrained else {"steps": 2, "batch": 8, "mini_batches": 1, "uneven": False}
     guide = ap.train(task, spec, progress=False, **length)
@@ -144,5 +146,5 @@ def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
 
 
 def test_versa_says_why_it_cannot_serve_a_regression():
-    with pytest.raises(ModelError, match="it classifies.*'in_context'"):
+    with pytest.raises(ModelError, match=r"it classifies.*'in_context'"):
         ap.method("versa").build(task_of("line"), jr.key(0))
