@@ -88,32 +88,54 @@ def train(
 @app.command()
 def infer(
     guide: GuidePath,
-    data: DataPath,
+    data: Annotated[str, typer.Argument(help="The dataset: CSV or Parquet, a folder of Parquet files, or a pattern.")],
     out: Annotated[Path, typer.Option(help="NetCDF file for the posterior.")],
     columns: ColumnsOption,
     draws: Draws = 1000,
     seed: Seed = 0,
     report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows in a mini-batch; reads at constant memory.")
+    ] = None,
+    passes: Annotated[int, typer.Option(min=1, help="How often to go through the mini-batches.")] = 1,
+    state: Annotated[Path | None, typer.Option(help="File that keeps the state: continued if it is there.")] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Keep means and sds each time so many rows were seen.")
+    ] = None,
+    in_order: Annotated[bool, typer.Option("--in-order", help="Take rows as they come instead of shuffled.")] = False,
+    check: Annotated[bool | None, typer.Option(help="Whether to read all mini-batches again for k-hat.")] = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Posterior of a dataset, with its check."""
+    """Posterior of a dataset, with its check; of mini-batches when --batch-size, --state or --every is given."""
+    streamed = batch_size is not None or state is not None or every is not None or not Path(data).is_file()
     with _plainly():
         named = _columns(columns)
-        for place in filter(None, (out, report)):
+        for place in filter(None, (out, report, state)):
             _writable(place)
-        frame = _frame(data)
+        if not streamed and (passes > 1 or in_order or check is not None):
+            raise DataError("--passes, --in-order and --check are for mini-batches: give --batch-size as well")
+        source = _stream(data, batch_size, named, in_order) if streamed else _frame(Path(data))
         from amortppl.diagnostics.netcdf import write_tree
         from amortppl.diagnostics.summary import statistic
         from amortppl.storage import load
         from amortppl.trust.psis import verdict
 
-        tree = load(guide).infer(frame, draws=draws, seed=seed, columns=named)
+        trained = load(guide)
+        options: dict[str, Any] = {}
+        if streamed:
+            begun = trained.load_state(state) if state is not None and state.exists() else None
+            options = {"passes": passes, "every": every, "keep": state, "check": check, "progress": not quiet}
+            options["state"] = begun
+        tree = trained.infer(source, draws=draws, seed=seed, columns=named, **options)
         with _writing(out):
             write_tree(tree, out)
         if report is not None:
             _report(tree, report)
         khat = statistic(tree, "khat")
-    typer.echo(f"k-hat {khat:.2f}: {verdict(khat)}")
-    typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
+    if not quiet:
+        rows = f"{int(tree['sample_stats']['rows']):,} rows; " if streamed else ""
+        typer.echo(f"{rows}k-hat {khat:.2f}: {verdict(khat)}" if khat == khat else f"{rows}k-hat not computed")
+        typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
 
 
 @app.command()
@@ -243,6 +265,14 @@ def _frame(path: Path) -> "pd.DataFrame":
     except (ValueError, OSError) as error:
         kind = "Parquet" if parquet else "CSV"
         raise DataError(f"{path}: cannot be read as {kind} ({' '.join(str(error).split())})") from error
+
+
+def _stream(data: str, size: int | None, columns: dict[str, Any], in_order: bool) -> Any:
+    """Mini-batches of files."""
+    from amortppl.batches import batches
+
+    order: dict[str, Any] = {"shuffle": None} if in_order else {}
+    return batches(data, size or 4096, columns=columns, **order)
 
 
 def _writable(path: Path) -> None:

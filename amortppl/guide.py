@@ -23,7 +23,7 @@ from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, OutOfRangeWarning
 from amortppl.method import Method, Spec, final
 from amortppl.ranges import Ranges
-from amortppl.state import State, load_state
+from amortppl.state import BY_HAND, State, load_state
 from amortppl.task import Batch
 from amortppl.trust import psis
 
@@ -78,7 +78,7 @@ class Guide:
         """
         dataset = read(self.task, batch, columns)
         value = _step(self.method, state.value, self._batch(dataset))
-        return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=None)
+        return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=BY_HAND)
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
@@ -156,7 +156,7 @@ class Guide:
                 predictive draws; by default when draws x rows <= 2e7.
             streaming: for mini-batches, `passes`, `state`, `every` (keeps the trace of means and sds),
                 `keep` and `progress` as in `stream`, and `check`: whether to read all rows once more
-                for k-hat; by default when draws x rows <= 5e7.
+                for k-hat; by default when draws x rows <= 5e8.
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,
@@ -327,6 +327,7 @@ class Guide:
         """
         import inspect
 
+        self._refuse_local("guide")
         bound = inspect.signature(self.task.model).bind(*args, **kwargs).arguments
         data = {n: jnp.asarray(bound[n]) for n in self.task.arguments if bound.get(n) is not None}
         missing = [n for n in self.task.arguments if n not in data]
@@ -365,12 +366,21 @@ class Guide:
         """
         from numpyro.infer import NUTS
 
+        self._refuse_local("start_nuts")
         drawn = self._draw([read(self.task, data, columns)], max(1000, chains), seed)
         vectors = jnp.asarray(drawn.vectors[0])
         starts = jax.vmap(self.task.latents.unflatten)(vectors[:chains])
         covariance = jnp.cov(vectors, rowvar=False).reshape(self.task.latents.size, -1)
         kernel = NUTS(self.task.model, dense_mass=True, inverse_mass_matrix=covariance, **options)
         return kernel, jax.tree.map(lambda a: a[0], starts) if chains == 1 else starts
+
+    def _refuse_local(self, what: str) -> None:
+        """The guide knows no density of latents that every row has of its own."""
+        if self.task.local:
+            raise DataError(
+                f"{what}: {self.task.name} has latents with one value per row ({', '.join(self.task.local.sites)}). "
+                "This guide integrates them out; NumPyro would have to sample them. Use `infer` and `local`"
+            )
 
     def training(self) -> dict[str, Any]:
         """How it was trained, in a few numbers."""

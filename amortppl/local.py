@@ -130,7 +130,7 @@ class Local:
             warnings.warn(
                 f"{self.task.name}: {self.size} local latents in a row ({quoted(self.sites)}) are integrated out by "
                 "Laplace's approximation, corrected axis by axis; up to three would be by product quadrature",
-                stacklevel=4,
+                stacklevel=3,
             )
         return [n for n in self.task.deterministic if n in found]
 

@@ -103,8 +103,8 @@ def parted(batch: Batch, steps: int) -> Batch:
     are log-uniform. The cuts are drawn with a key made from the data, the same whenever they come again.
     """
     count = jnp.sum(batch.mask)
-    seed = sum(jnp.sum(a.astype(jnp.float32)) for a in jax.tree.leaves(batch.data))
-    key = jr.fold_in(jr.key(0), jax.lax.bitcast_convert_type(seed, jnp.uint32))
+    bits = [jax.lax.bitcast_convert_type(a.astype(jnp.float32), jnp.uint32) for a in jax.tree.leaves(batch.data)]
+    key = jr.fold_in(jr.key(0), sum(jnp.sum(b) for b in bits))  # of whole numbers, the same in any order
     level = jnp.sort(jr.uniform(key, (steps - 1,)))
     cuts = jnp.ceil(jnp.maximum(count, 1) ** level).astype(int)
     cuts = jnp.where(jr.bernoulli(jr.fold_in(key, 1)), count, cuts)

@@ -48,7 +48,8 @@ class Ranges:
         rows = len(next(iter(arrays.values())))
         said = []
         if not self.rows[0] <= rows <= self.rows[1]:
-            said.append(f"{rows} rows: the guide was trained for {self.rows[0]} to {self.rows[1]}")
+            more = "; pass ap.batches(data) to take them in mini-batches" if rows > self.rows[1] > 1 else ""
+            said.append(f"{rows} rows: the guide was trained for {self.rows[0]} to {self.rows[1]}{more}")
         for name, values in arrays.items():
             low, high = np.asarray(self.low[name]), np.asarray(self.high[name])
             flat = values.reshape(rows, -1)

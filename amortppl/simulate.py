@@ -54,15 +54,20 @@ def parts(task: Task, tasks: int, steps: int, shares: tuple[float, ...] = SHARES
     return layout
 
 
-def simulate(task: Task, key: PRNGKeyArray, layout: list[Part], queries: int) -> Episodes:
-    """Fresh tasks: N log-uniform on the task's range, rows x, latents, observations."""
+def simulate(
+    task: Task, key: PRNGKeyArray, layout: list[Part], queries: int, own: Array | slice = slice(None), shares: int = 1
+) -> Episodes:
+    """Fresh tasks: N log-uniform on the task's range, rows x, latents, observations.
+
+    Of these only the ones at the places `own`, an equal share (one of `shares`) of each part.
+    """
     most = max(p.rows for p in layout)
     total = sum(p.tasks for p in layout)
     keys = jr.split(key, total + 1)
-    levels = jr.uniform(keys[-1], (total,))
-    draws = jax.vmap(lambda k: task.simulate(k, most + queries))(keys[:-1])
+    levels = jr.uniform(keys[-1], (total,))[own]
+    draws = jax.vmap(lambda k: task.simulate(k, most + queries))(keys[:-1][own])
     batches, start = [], 0
-    for part in layout:
+    for part in (p._replace(tasks=p.tasks // shares) for p in layout):
         rows = {n: v[start : start + part.tasks, : part.rows] for n, v in draws.data.items()}
         sizes = _sizes(task, levels[start : start + part.tasks], part)
         batches.append(Batch(rows, jnp.arange(part.rows) < sizes[:, None]))

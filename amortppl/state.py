@@ -33,6 +33,10 @@ class Place:
     done: bool
 
 
+BY_HAND = Place("steps by hand", 0, 0, 1, True)
+"""The place of a state that no stream made."""
+
+
 @dataclass(frozen=True)
 class State:
     """The state of a guide on one dataset: what `step` takes and gives.
@@ -43,7 +47,7 @@ class State:
         rows: rows seen, each counted once however often it was met.
         steps: mini-batches taken.
         since: the value before the rows of the present source, which a further pass leaves as it is.
-        place: where in a source it stands; None for steps taken by hand.
+        place: where in a source it stands.
         trace: rows seen, and posterior means and sds then, where they were asked for.
     """
 
@@ -52,7 +56,7 @@ class State:
     rows: int = 0
     steps: int = 0
     since: Any = None
-    place: Place | None = None
+    place: Place = BY_HAND
     trace: tuple[dict[str, Any], ...] = ()
 
     @property
@@ -70,8 +74,7 @@ class State:
 
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
-        place = vars(self.place) if self.place else None
-        about = {"guide": fingerprint(self.guide), "rows": self.rows, "steps": self.steps, "place": place}
+        about = {"guide": fingerprint(self.guide), "rows": self.rows, "steps": self.steps, "place": vars(self.place)}
         write(path, pack(arrays, {**about, "kinds": kinds, "trace": list(self.trace)}))
         return Path(path)
 
@@ -103,7 +106,7 @@ def load_state(guide: "Guide", path: str | Path) -> State:
         arrays, _ = unpack(path, like)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(f"{path}: not a complete state ({error}); was it cut short? Start a new one") from error
-    place = Place(**about["place"]) if about["place"] else None
+    place = Place(**about["place"])
     return State(guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, tuple(about["trace"]))
 
 
@@ -145,7 +148,7 @@ def combine(states: Sequence[State]) -> State:
                 f"{fingerprint(state.guide)}) than state 0 ({guide.task.name}, hash {fingerprint(guide)}); "
                 f"infer all shards with one guide"
             )
-        if state.place is not None and state.place.passes and not state.place.done:
+        if state.place.passes and not state.place.done:
             raise GuideError(
                 f"combine: state {number} stopped after {state.place.rows} rows of pass {state.place.passes + 1} over "
                 f"{state.place.source}; finish it first"

@@ -62,7 +62,7 @@ def stream(
                 report.update(done, f"{state.rows:,} rows in {state.steps:,} mini-batches")
                 kept = state if state.place.done or not state.place.rows % state.place.block else kept
                 if keep is not None and kept is state and time.monotonic() - saved > SAVED:
-                    kept.save(keep)
+                    state.save(keep)
                     saved = time.monotonic()
                 if wanted:
                     yield state
@@ -74,7 +74,7 @@ def stream(
 def _begun(state: State, batches: Batches, passes: int) -> State:
     """The state before the next row: at the start of a new source, or where a pass over this one stopped."""
     place = state.place
-    if place is None or place.done:
+    if place.done:
         block = batches.size * min(max(1, ROWS // batches.size), MOST)
         if batches.rows is not None:
             block = min(block, batches.size * -(-batches.rows // batches.size))

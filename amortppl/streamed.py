@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jaxtyping import Array
 
 from amortppl.batches import Batches
 from amortppl.data import Dataset
 from amortppl.errors import DataError
+from amortppl.method import Method
 from amortppl.state import State
 from amortppl.stream import Likelihood, stream
 from amortppl.trust import psis
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 TRACED = 1000
 """Draws for a posterior mean and sd along the way: the mean's error is 3% of an sd."""
 
-CHECKED = 50_000_000
+CHECKED = 500_000_000
 """Draws times rows up to which k-hat is computed without being asked for."""
 
 MOVED = 0.3
@@ -68,8 +71,13 @@ def _drawn(guide: "Guide", state: State, draws: int, seed: int) -> tuple[np.ndar
     """Unconstrained draws (S, P) and their log densities (S,)."""
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    vectors, log_guide = guide.posterior(state).sample(jr.key(seed), draws)
+    vectors, log_guide = _sampled(guide.method, state.value, jr.key(seed), draws)
     return np.asarray(vectors), np.asarray(log_guide)
+
+
+@eqx.filter_jit
+def _sampled(method: Method, value: Any, key: Array, draws: int) -> tuple[Array, Array]:
+    return method.readout(value).sample(key, draws)
 
 
 def _checked(guide: "Guide", batches: Batches, vectors: np.ndarray, log_guide: np.ndarray) -> psis.Check | None:
@@ -86,7 +94,7 @@ def _unchecked(guide: "Guide", state: State | None) -> str:
         return "k-hat not computed: the model has no likelihood to check the guide against"
     if state is not None:
         return "k-hat not computed: rows seen before this source would have to be read again"
-    return "k-hat not computed: it reads all rows once more; ask for it with check=True"
+    return "k-hat not computed: it reads all rows once more; ask for it with check=True (--check)"
 
 
 def _notes(state: State) -> list[str]:
@@ -108,7 +116,7 @@ def _notes(state: State) -> list[str]:
 
 def moments(guide: "Guide", state: State) -> dict[str, Any]:
     """Posterior mean and sd of every latent at a state, as nested lists (JSON can hold them)."""
-    values = guide.constrained(guide.posterior(state).sample(jr.key(0), TRACED)[0], Dataset(guide.blank.data, {}))
+    values = guide.constrained(_drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {}))
     said = {n: v for n, v in values.items() if n in guide.task.latents.names}
     return {
         "mean": {n: v.mean(0).tolist() for n, v in said.items()},

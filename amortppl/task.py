@@ -53,7 +53,8 @@ class Task:
 
     A dataset D = {(x_i, y_i), i = 1..N} is drawn by N ~ log-uniform on `rows`, x_i ~ `inputs`,
     theta ~ prior, y_i ~ p(y | x_i, theta). Latents of which every row has its own are integrated
-    out of the row's likelihood (`amortppl.local`); theta is what all rows share.
+    out of the row's likelihood (`amortppl.local`): by quadrature up to three numbers a row, by
+    Laplace's approximation with a warning beyond. theta is what all rows share.
 
     Args:
         model: a plain NumPyro function. Arguments that default to None are observations,

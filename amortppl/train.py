@@ -19,10 +19,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl import catalogue, processes
 from amortppl.checkpoint import load_run, save_run
 from amortppl.errors import TrainingError
-from amortppl.method import Method, Spec, Target, parted, split, unroll
+from amortppl.method import Method, Spec, parted, split, unroll
 from amortppl.progress import Training
-from amortppl.simulate import SHARES, Episodes, Part, _sizes, _usable, parts, simulate
-from amortppl.task import Batch, Task
+from amortppl.simulate import SHARES, Episodes, Part, parts, simulate
+from amortppl.task import Task
 
 if TYPE_CHECKING:
     from amortppl.guide import Guide
@@ -141,11 +141,9 @@ class Trainer:
 
     def _episodes(self, key: PRNGKeyArray, held_out: Array, pool: tuple[Episodes, Episodes] | None) -> Episodes:
         """The tasks of an update; where several devices work together, this device's share of them."""
-        if pool is None and self.mesh is None:
-            return simulate(self.task, key, self.layout, self.queries)
         own = slice(None) if self.mesh is None else _own(self.layout, len(self.devices))
         if pool is None:
-            return _share(self.task, key, self.layout, self.queries, own, len(self.devices))
+            return simulate(self.task, key, self.layout, self.queries, own, len(self.devices))
         learn, test = pool
         place = jr.randint(key, (self.layout[0].tasks,), 0, learn.usable.shape[0])[own]
         fixed = (jnp.arange(self.layout[0].tasks) % test.usable.shape[0])[own]
@@ -229,23 +227,6 @@ def _own(layout: list[Part], devices: int) -> Array:
     shares = [p.tasks // devices for p in layout]
     device = jax.lax.axis_index(TASKS)
     return jnp.concatenate([a + device * n + jnp.arange(n) for a, n in zip(first, shares, strict=True)])
-
-
-def _share(task: Task, key: PRNGKeyArray, layout: list[Part], queries: int, own: Array, devices: int) -> Episodes:
-    """What `simulate` makes, at the places `own` only."""
-    most, total = max(p.rows for p in layout), sum(p.tasks for p in layout)
-    keys = jr.split(key, total + 1)
-    levels = jr.uniform(keys[-1], (total,))[own]
-    draws = jax.vmap(lambda k: task.simulate(k, most + queries))(keys[own])
-    batches, start = [], 0
-    for part in layout:
-        stop = start + part.tasks // devices
-        rows = {n: v[start:stop, : part.rows] for n, v in draws.data.items()}
-        sizes = _sizes(task, levels[start:stop], part._replace(tasks=stop - start))
-        batches.append(Batch(rows, jnp.arange(part.rows) < sizes[:, None]))
-        start = stop
-    query = {n: v[:, most:] for n, v in draws.data.items()} if queries else {}
-    return _usable(Episodes(batches, Target(draws.latents, query), jnp.ones(start, bool)))
 
 
 def _choose(condition: Array, yes: Any, no: Any) -> Any:

@@ -91,6 +91,42 @@ def test_infer_with_report_then_report_alone(home, tmp_path):
     assert all("Posterior of centre" in p and "k-hat" in p for p in pages)
 
 
+def test_a_stream_is_kept_continued_and_traced(home, tmp_path):
+    """Two days of rows: the second updates the state of the first; the report shows how it grew."""
+    rng = np.random.default_rng(1)
+    for day in ("one", "two"):
+        age = rng.standard_normal(1000)
+        pd.DataFrame({"age": age, "target": 0.7 * age + rng.standard_normal(1000)}).to_parquet(
+            tmp_path / f"{day}.parquet"
+        )
+    kept = ("--state", tmp_path / "state.safetensors", "--batch-size", 128, "--every", 500, *FEW, *COLUMNS)
+    first = works("infer", home / "guide", tmp_path / "one.parquet", "--out", tmp_path / "one.nc", *kept)
+    assert "1,000 rows" in first.stdout and "streaming" in first.stderr
+    page = ("--report", tmp_path / "two.html", "--quiet")
+    quiet = works("infer", home / "guide", tmp_path / "two.parquet", "--out", tmp_path / "two.nc", *kept, *page)
+    assert quiet.stdout == ""
+    tree = xr.open_datatree(tmp_path / "two.nc", engine="h5netcdf").load()
+    assert int(tree["sample_stats"]["rows"]) == 2000
+    assert tree["trace"]["seen"].values.tolist()[-1] == 2000
+    assert "How it grew with the rows" in (tmp_path / "two.html").read_text()
+
+
+def test_a_folder_is_streamed(home, tmp_path):
+    pd.read_csv(home / "data.csv").to_parquet(tmp_path / "part.parquet")
+    done = works("infer", home / "guide", tmp_path, "--out", tmp_path / "p.nc", "--passes", 2, *FEW, *COLUMNS)
+    assert "40 rows" in done.stdout
+
+
+def test_streams_that_cannot_be_are_named(home, tmp_path):
+    out = ("--out", tmp_path / "p.nc")
+    fails("infer", home / "guide", home / "data.csv", *out, "--passes", 2, *COLUMNS, saying="give --batch-size as well")
+    fails("infer", home / "guide", tmp_path / "none", *out, *COLUMNS, saying="no file or folder")
+    (tmp_path / "state").write_bytes(b"no state")
+    spoiled = ("--state", tmp_path / "state")
+    fails("infer", home / "guide", home / "data.csv", *out, *spoiled, *COLUMNS, saying="not a complete state")
+    assert (tmp_path / "state").read_bytes() == b"no state"
+
+
 def test_predict(home, tmp_path):
     out = tmp_path / "predictions.nc"
     works("predict", home / "guide", home / "data.csv", "--at", home / "new.csv", "--out", out, *FEW, *COLUMNS)

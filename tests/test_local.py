@@ -14,8 +14,6 @@ from scipy.special import gammaln, logsumexp
 
 import amortppl as ap
 from amortppl.errors import DataError, ModelError
-from amortppl.local_draws import on_grid, resampled
-from amortppl.quadrature import around, integral, whitener
 from amortppl.task import Batch
 from conjugate import SMALL
 
@@ -206,27 +204,6 @@ def test_more_than_three_are_taken_axis_by_axis_and_say_so():
     np.testing.assert_allclose(rows_of(task, vector, data), exact, atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "tolerance"), [(1, 1e-5), (2, 1e-5), (3, 1e-4), (4, 0.06)])
-def test_integrals_that_are_not_gaussian(size, tolerance):
-    """Logistic times normal, of one number in disguise: askew of all axes. log 1/2 by symmetry."""
-    direction = np.arange(1, size + 1) / np.linalg.norm(np.arange(1, size + 1))
-    slope = jnp.array([0.75, 1.5, 3.0])
-
-    def rows(u):
-        seen = u @ direction
-        return -jax.nn.softplus(-slope * seen) - jnp.sum(u * u, -1) / 2 - size / 2 * jnp.log(2 * jnp.pi)
-
-    start = jnp.zeros((3, size))
-    found = jax.jit(lambda: integral(rows, around(rows, start)))()
-    np.testing.assert_allclose(found, np.log(0.5), atol=tolerance)
-
-
-def test_whitener_inverts_the_factor():
-    factor = np.tril(np.random.default_rng(0).standard_normal((6, 4, 4))) + 3 * np.eye(4)
-    found = whitener(jnp.asarray(factor @ factor.mT, jnp.float32))
-    np.testing.assert_allclose(found @ factor, np.broadcast_to(np.eye(4), (6, 4, 4)), atol=1e-4)
-
-
 def test_before_the_integral_the_density_is_numpyros():
     """With a local latent of bounded support, and its log Jacobian."""
 
@@ -402,38 +379,30 @@ def test_infer_checks_itself_and_predicts_with_fresh_effects(effects_guide, effe
     assert abs(drawn.var() / expected - 1) < 5 * (2 / 400) ** 0.5
 
 
+def test_the_shared_posterior_is_that_of_the_closed_form(effects_guide, effects_data):
+    """Draws weighted by importance against the exact posterior on a grid of 400 x 400, in sds: 0.2 is 3 sds of the
+    error of a mean at an effective sample size of 250."""
+    post = effects_guide.infer(effects_data, draws=2000, log_likelihood=False, predictive=False)
+    slope, log_spread = np.meshgrid(np.linspace(-2, 3, 400), np.linspace(-4, 2, 400), indexing="ij")
+    spread = np.exp(log_spread)
+    log_p = stats.norm.logpdf(slope) + stats.halfnorm.logpdf(spread) + log_spread
+    for x, y in zip(effects_data["x"], effects_data["y"], strict=True):
+        log_p += stats.norm.logpdf(y, slope * x, np.hypot(spread, 0.5))
+    p = np.exp(log_p - logsumexp(log_p))
+    weights = np.exp(post["sample_stats"]["log_weight"].values[0])
+    assert (post["sample_stats"]["importance_sample_size"] > 250).all()
+    for name, grid in (("slope", slope), ("spread", spread)):
+        mean = np.sum(p * grid)
+        sd = np.sum(p * (grid - mean) ** 2) ** 0.5
+        drawn = post["posterior"][name].values[0]
+        assert abs(np.average(drawn, weights=weights) - mean) < 0.2 * sd
+
+
 def test_rows_beyond_one_part_are_all_read_out(effects_guide, effects_data, monkeypatch):
     monkeypatch.setattr("amortppl.local_draws.ROWS", 16)
     theta = {"slope": np.full(3, 0.6), "spread": np.full(3, 1e-3)}
     drawn = effects_guide.local(theta, effects_data)["posterior"]["effect"]
     assert drawn.shape == (1, 3, 40) and np.abs(drawn).max() < 6e-3
-
-
-def normal_pair(u):
-    """Three rows of correlated normals, the same up to scale, with mean 1."""
-    z = (u - 1) / jnp.array([0.1, 1.0, 10.0])[:, None]
-    return -(z[:, 0] ** 2 - 1.6 * z[:, 0] * z[:, 1] + z[:, 1] ** 2) / (2 * 0.36)
-
-
-def test_resampled_draws_have_their_moments():
-    """2000 draws: mean within 5 sds of its error, covariance within 10% (5 sds are 16% for a sample of independent)."""
-    near = around(normal_pair, jnp.zeros((3, 2)))
-    drawn = jax.jit(jax.vmap(lambda k: resampled(normal_pair, near, k)))(jr.split(jr.key(0), 2000))
-    z = (np.asarray(drawn) - 1) / np.array([0.1, 1.0, 10.0])[:, None]
-    np.testing.assert_allclose(z.mean(0), 0, atol=5 / 2000**0.5)
-    for row in range(3):
-        np.testing.assert_allclose(np.cov(z[:, row].T), [[1, 0.8], [0.8, 1]], atol=0.16)
-
-
-def test_grid_draws_of_a_skewed_density():
-    """log of a Gamma(2): Kolmogorov-Smirnov; a correct program fails one seed in 10^4."""
-
-    def rows(u):
-        return 2 * u[:, 0] - jnp.exp(u[:, 0])
-
-    near = around(rows, jnp.zeros((4000, 1)))
-    drawn = np.asarray(jax.jit(lambda k: on_grid(rows, near, k))(jr.key(0)))[:, 0]
-    assert stats.kstest(np.exp(drawn.astype(float)), stats.gamma(2).cdf).pvalue > 1e-4
 
 
 def test_local_says_what_it_needs(effects_guide, mean_guide, effects_data):
@@ -446,3 +415,10 @@ def test_local_says_what_it_needs(effects_guide, mean_guide, effects_data):
     many = effects_guide.infer([effects_data, effects_data], draws=5)
     with pytest.raises(DataError, match="several datasets"):
         effects_guide.local(many, effects_data)
+
+
+def test_numpyro_would_have_to_sample_what_the_guide_integrates_out(effects_guide, effects_data):
+    with pytest.raises(DataError, match="one value per row"):
+        effects_guide.start_nuts(effects_data)
+    with pytest.raises(DataError, match="one value per row"):
+        effects_guide(**effects_data)

@@ -74,6 +74,13 @@ clock = iter(range(0, 10**6, 1 + 10 * rank))  # the two clocks disagree; by the 
 with mock.patch.object(loop, "time", SimpleNamespace(monotonic=lambda: float(next(clock)))):
     seen = [[a.tolist() for a in chunk] for chunk in loop._chunks(loop.Schedule(steps=None, minutes=0.2), 0, 0.0)]
 out["clock"] = seen
+
+streamer = ap.load(f"{{folder}}/guide", task=ap.Task(mean_model, rows=(4, 32)))
+rows = ap.batches({{"y": np.load(f"{{folder}}/rows.npy")}}, 64, shard=(rank, 2))
+*_, own = streamer.stream(rows, progress=False)
+union = ap.combine(ap.gathered(own))
+frame = union.value.frame
+out["stream"] = [own.rows, union.rows, frame.location.tolist(), frame.factor.tolist()]
 json.dump(out, open(f"{{folder}}/{{rank}}.json", "w"))
 """
 
@@ -157,11 +164,19 @@ def alone(folder):
 
 
 @pytest.fixture(scope="module")
-def pair(alone, folder, cache):
+def rows():
+    """999 rows of `mean_model`."""
+    return np.random.default_rng(0).normal(1.5, 1.0, 999).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pair(alone, folder, cache, mean_guide, rows):
     """What two processes of one device each found, and what they said; beside them runs one of two devices."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
+    mean_guide.save(folder / "guide")
+    np.save(folder / "rows.npy", rows)
     scripts = [(MANY.format(TASK=TASK), str(folder), port, str(rank)) for rank in range(2)]
     said = launch([*scripts, (ONE.format(TASK=TASK), str(folder))], cache)
     found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
@@ -190,6 +205,16 @@ def test_two_processes_learn_what_two_devices_do(pair, folder):
     one = json.loads((folder / "one.json").read_text())
     assert one["devices"] == 2
     assert_close(pair[0][0]["weights"], one["weights"])
+
+
+def test_two_processes_stream_their_shards_into_one_posterior(pair, mean_guide, rows):
+    """Evidence of a conjugate model adds up exactly; the tolerance is float32's."""
+    *_, whole = mean_guide.stream(ap.batches({"y": rows}, 64), progress=False)
+    found = [f["stream"] for f in pair[0]]
+    assert found[0][0] + found[1][0] == found[0][1] == 999
+    assert found[0][2:] == found[1][2:]
+    np.testing.assert_allclose(found[0][2], whole.value.frame.location, atol=1e-4)
+    np.testing.assert_allclose(found[0][3], whole.value.frame.factor, rtol=1e-4)
 
 
 def test_each_process_has_a_guide_of_its_own(pair):

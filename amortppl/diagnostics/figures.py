@@ -35,6 +35,20 @@ def density(draws: np.ndarray, reference: np.ndarray | None = None) -> str:
     return _uri(figure)
 
 
+def growth(seen: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
+    """Posterior mean and two sds on either side against rows seen, on a logarithmic axis."""
+    from matplotlib.ticker import EngFormatter
+
+    figure, axes = _axes(SMALL, "rows")
+    axes.fill_between(seen, mean - 2 * sd, mean + 2 * sd, color=GUIDE, alpha=0.25, linewidth=0)
+    axes.plot(seen, mean, color=GUIDE, linewidth=1.8, marker="o" if len(seen) < 3 else None, markersize=3)
+    axes.set_xscale("log")
+    ends = [seen[0], seen[-1]] if len(seen) > 1 else [seen[0]]
+    axes.set_xticks(ends, [EngFormatter(places=0, sep="")(end) for end in ends])
+    axes.minorticks_off()
+    return _uri(figure)
+
+
 def losses(training: Sequence[float], held_out: Sequence[float], steps: int) -> str:
     """Losses over the updates; the first, steep tenth may leave the frame."""
     figure, axes = _axes(WIDE, "updates", "loss")

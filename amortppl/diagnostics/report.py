@@ -10,6 +10,7 @@ from amortppl.diagnostics import page
 from amortppl.diagnostics.background import data, model, provenance, training
 from amortppl.diagnostics.predictive import predictive_check
 from amortppl.diagnostics.sections import LEVELS, ROWS, comparison, overview, posteriors, trust, verdict_box
+from amortppl.diagnostics.stream import grown
 from amortppl.diagnostics.summary import left_out, number, statistic, summaries, told
 from amortppl.trust.psis import verdict
 
@@ -51,6 +52,7 @@ def _one(tree: xr.DataTree) -> list[str]:
         verdict_box(statistic(tree, "khat", None), statistic(tree, "source", "amortized"), told(tree, "warnings", [])),
         overview(tree),
         posteriors(latents, reference),
+        grown(tree),
         comparison(tree, latents, reference),
         page.section("Does the model reproduce the data?", *predictive_check(tree)),
         trust(tree, latents),

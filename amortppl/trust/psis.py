@@ -69,7 +69,7 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
 def verdict(khat: float) -> str:
     """What k-hat says, in words."""
     if np.isnan(khat):
-        return "not checked: the model has no likelihood to check the guide against"
+        return "not checked: no k-hat was computed, the warnings say why"
     if khat < GOOD:
         return "good: the guide covers the posterior"
     if khat < USABLE:

@@ -46,16 +46,29 @@ def test_shared_and_local_posteriors(cost, say):
     found = scores(drawn, np.asarray(vectors))
     row = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
     say(f"shared, {ROWS} rows, {DATASETS} datasets: {row} (NUTS with effects {spent.cpu:.0f} CPU s)")
-    with cost() as spent:
-        post = guide.infer(first, draws=DRAWS, predictive=False)
-        effects = guide.local(post, first)["posterior"]["effect"].values[0]
-    exact = np.asarray(reference["effect"][0])
-    error = (effects.mean(0) - exact.mean(0)) / exact.std(0)
-    ratio = effects.std(0) / exact.std(0)
-    say(
-        f"local, {ROWS} rows: rms error of the mean {np.sqrt(np.mean(error**2)):.3f} sd, sd ratio {ratio.mean():.3f} "
-        f"({ratio.min():.3f} to {ratio.max():.3f}), k-hat {float(post['sample_stats']['khat']):.2f}; infer and "
-        f"readout of {DRAWS} draws {spent.cpu:.1f} CPU s with compiling"
-    )
     assert found["z"] <= 0.1 and 0.95 <= found["ratio"] <= 1.05
-    assert np.sqrt(np.mean(error**2)) <= 0.1 and abs(ratio.mean() - 1) <= 0.03
+    with cost() as spent:
+        given = [local_scores(guide, {n: v[i] for n, v in data.items()}, reference, i, None) for i in range(DATASETS)]
+    say(f"local given NUTS's shared draws: {told(given)}; {DATASETS} x {DRAWS} draws {spent.cpu:.1f} CPU s")
+    own = [local_scores(guide, {n: v[i] for n, v in data.items()}, reference, i, DRAWS) for i in range(DATASETS)]
+    say(f"local given the guide's: {told(own)}")
+    assert np.max(given, 0)[0] <= 0.08 and abs(np.mean(given, 0)[1] - 1) <= 0.02
+    assert np.median(own, 0)[0] <= 0.1 and abs(np.median(own, 0)[1] - 1) <= 0.03
+
+
+def local_scores(guide, data, reference, place, draws):
+    """Rms error of the effects' means in sds, and median ratio of sds, given shared draws of NUTS or the guide's."""
+    shared = {n: np.asarray(reference[n][place]) for n in guide.task.latents.names}
+    post = guide.infer(data, draws=draws, predictive=False) if draws else shared
+    effects, exact = guide.local(post, data)["posterior"]["effect"].values[0], np.asarray(reference["effect"][place])
+    error = (effects.mean(0) - exact.mean(0)) / exact.std(0)
+    return np.sqrt(np.mean(error**2)), np.median(effects.std(0) / exact.std(0))
+
+
+def told(found):
+    """Rms errors and ratios over datasets, in words."""
+    errors, ratios = np.transpose(found)
+    return (
+        f"rms error of the means {np.median(errors):.3f} sd (worst dataset {errors.max():.3f}), "
+        f"sd ratio {np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f})"
+    )

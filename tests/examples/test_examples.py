@@ -8,7 +8,12 @@ import pytest
 from amortppl import catalogue
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
-SMALL = {"many_datasets": {"datasets": 6}, "nuts_start": {"draws": 20}, "svi_finetune": {"tune": 20}}
+SMALL = {
+    "many_datasets": {"datasets": 6},
+    "nuts_start": {"draws": 20},
+    "svi_finetune": {"tune": 20},
+    "million_rows": {"rows": 5000},
+}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

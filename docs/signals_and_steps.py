@@ -1,0 +1,114 @@
+"""What a step sees against how many steps there are: the table and the figure of signals_and_steps.md.
+
+    python docs/signals_and_steps.py [CPU seconds of training for each guide, by default 60]
+
+Every guide is trained on at most 512 rows with the same CPU seconds, then infers the same 20 datasets
+of 512 rows, cut into K mini-batches, against NUTS, and 20 of 4096 rows, beyond what it was trained on.
+"""
+
+import csv
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from matplotlib.figure import Figure
+
+import amortppl as ap
+from amortppl.method import unroll
+from amortppl.task import Batch
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from benchmarks.reference import nuts, simulated
+
+SIGNALS = [("data",), ("gradient",), ("data", "gradient"), ("data", "gradient", "curvature")]
+MODELS = ["linear_regression", "logistic_regression", "gaussian_mixture"]
+STEPS = [1, 2, 4, 8, 16, 32]
+FAR = 4096
+DATASETS, DRAWS = 20, 1000
+HERE = Path(__file__).parent
+
+
+def trained(task, signals, seconds):
+    """A guide trained for so many CPU seconds, compilation included: training by the clock, which is the CPU's."""
+    loop = import_module("amortppl.train")
+    steps = {"mini_batches": 1} if signals == ("data",) else {"mini_batches": 2, "uneven": True}
+    spec = ap.method("parametric", signals=signals)
+    with mock.patch.object(loop, "time", SimpleNamespace(monotonic=time.process_time)):
+        return ap.train(task, spec, minutes=seconds / 60, progress=False, batch=64, **steps)
+
+
+@eqx.filter_jit
+def inferred(method, data, masks, truth, keys):
+    """Log density of the true latents, and draws, after the mini-batches that the masks (K, N) say."""
+
+    def one(rows, truth, key):
+        minis = Batch({n: jnp.broadcast_to(v, (len(masks), *v.shape)) for n, v in rows.items()}, masks)
+        states = unroll(method, minis)
+        posterior = method.readout(jax.tree.map(lambda a: a[-1], states))
+        return posterior.log_prob(truth), posterior.sample(key, DRAWS)[0]
+
+    return jax.vmap(one)(data, truth, keys)
+
+
+def scored(guide, latents, data, steps, most, reference):
+    """Mean log density of the true latents and its error, and median error of the mean in reference sds."""
+    rows = next(iter(data.values())).shape[1]
+    masks = np.arange(rows) * steps // rows == np.arange(most)[:, None]  # most - steps of them are empty
+    keys = jr.split(jr.key(0), len(latents))
+    density, vectors = inferred(guide.method, data, jnp.asarray(masks), jnp.asarray(latents), keys)
+    density, vectors = np.asarray(density, np.float64), np.asarray(vectors, np.float64)
+    off = np.nan
+    if reference is not None:
+        off = np.median(np.abs(vectors.mean(1) - reference.mean(1)) / reference.std(1))
+    return density.mean(), density.std() / np.sqrt(len(density)), off
+
+
+def table(seconds):
+    """A row for each model, signals, number of rows and number of steps."""
+    for model in MODELS:
+        task = ap.model(model, rows=(50, 512) if model == "gaussian_mixture" else (8, 512))
+        latents, data = simulated(task, DATASETS, 512)
+        reference = nuts(task, latents, data, DRAWS)
+        far, long = simulated(task, DATASETS, FAR, seed=1)
+        for signals in SIGNALS:
+            guide = trained(task, signals, seconds)
+            for rows, truth, sets, true in ((512, latents, data, reference), (FAR, far, long, None)):
+                for steps in STEPS if rows == 512 else (1, STEPS[-1]):
+                    found = scored(guide, truth, sets, steps, STEPS[-1], true)
+                    line = [model, " + ".join(signals), guide.record.steps, rows, steps, *found]
+                    print(line, flush=True)
+                    yield line
+
+
+def figure(lines):
+    """Log density of the true latents against steps, a line for each choice of signals, a panel a model."""
+    picture = Figure(figsize=(11, 3.6), layout="constrained")
+    panels = picture.subplots(1, len(MODELS))
+    for panel, model in zip(panels, MODELS, strict=True):
+        for signals, marker in zip(SIGNALS, "os^D", strict=True):
+            name = " + ".join(signals)
+            own = [r for r in lines if r[0] == model and r[1] == name and r[3] == 512]
+            panel.plot([r[4] for r in own], [r[5] for r in own], marker=marker, label=name)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(STEPS, [str(s) for s in STEPS])
+        panel.set_title(model.replace("_", " "))
+        panel.set_xlabel("steps over 512 rows")
+    panels[0].set_ylabel("log density of the true latents, nats")
+    panels[-1].legend(frameon=False, fontsize=9)
+    picture.savefig(HERE / "signals_and_steps.png", dpi=110)
+
+
+if __name__ == "__main__":
+    lines = list(table(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0))
+    with open(HERE / "signals_and_steps.csv", "w", newline="") as file:
+        head = ["model", "signals", "updates", "rows", "steps", "log density", "standard error", "error in sds"]
+        csv.writer(file).writerows([head, *lines])
+    figure(lines)
