@@ -229,6 +229,31 @@ def demo(
         run(out, steps=steps, minutes=minutes, quiet=quiet)
 
 
+@app.command()
+def compare(
+    model: Annotated[str, typer.Argument(help="A model's name, or path/to/file.py[:name].")],
+    methods: Annotated[str, typer.Option(help="Methods, separated by commas.")],
+    minutes: Annotated[float, typer.Option(min=0.0, help="Minutes to train each for.")] = 2.0,
+    datasets: Annotated[int, typer.Option(min=2, help="Held-out datasets of each size.")] = 30,
+    out: Annotated[Path, typer.Option(help="CSV file; a figure is put beside it.")] = Path("compare.csv"),
+    seed: Seed = 0,
+) -> None:
+    """Train several methods for equal time and score them on the same held-out datasets."""
+    with _plainly():
+        for place in (out, out.with_suffix(".png")):
+            _writable(place)
+        from amortppl.compare import compare as run
+        from amortppl.compare import figure
+
+        names = [n.strip() for n in methods.split(",") if n.strip()]
+        table = run(model, names, minutes=minutes, datasets=datasets, seed=seed, say=typer.echo)
+        with _writing(out):
+            table.to_csv(out, index=False)
+        figure(table, out.with_suffix(".png"))
+    typer.echo(table.drop(columns="error", errors="ignore").to_string(index=False, float_format="%.3f"))
+    typer.echo(f"table: {out}\nfigure: {out.with_suffix('.png')}")
+
+
 def _list(kind: str) -> None:
     from amortppl import catalogue
 

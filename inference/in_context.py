@@ -58,7 +58,7 @@ class Layer(eqx.Module):
         """What the memory says to whoever reads it."""
         return jax.vmap(solve)(memory, jnp.exp(jnp.clip(self.log_ridge, -8, 8)))
 
-    def look(self, fit: Solved, place: Array, log_rows: Array, low: Array) -> tuple[Array, Array]:
+    def look(self, fit: Solved, place: Array, log_rows: Array, low: float) -> tuple[Array, Array]:
         """Places after a look, and what was read."""
         found, leverage = jax.vmap(Solved.read, (0, 1))(fit, self._keys(place))
         found = jnp.moveaxis(found, 0, 1).reshape(place.shape[0], -1)
@@ -107,7 +107,7 @@ class InContextPredictor(Headed):
         content = jax.vmap(self.y_line)(seen) + jax.vmap(self.y_bend)(jnp.concatenate([place, seen], -1))
         for layer, memory in zip(self.layers, memories, strict=True):
             kept.append(layer.write(memory, place, content, batch.mask))
-            place, found = layer.look(layer.solved(kept[-1]), place, self._log_rows(rows), self._least(rows))
+            place, found = layer.look(layer.solved(kept[-1]), place, self._log_rows(rows), self._least)
             content = layer.revise(place, content, found)
         return tuple(kept), rows
 
@@ -121,7 +121,7 @@ class InContextPredictor(Headed):
         place, all_found = self._places(query), []
         for layer, memory in zip(self.layers, memories, strict=True):
             fit = layer.solved(memory)
-            place, found = layer.look(fit, place, self._log_rows(rows), self._least(rows))
+            place, found = layer.look(fit, place, self._log_rows(rows), self._least)
             all_found += [found, jnp.broadcast_to(0.5 * jnp.log(fit.spread.ravel() + 1e-6), found.shape)]
         return jnp.concatenate([place, *all_found], -1)[None]
 
@@ -132,7 +132,8 @@ class InContextPredictor(Headed):
     def _log_rows(self, rows: Array) -> Array:
         return jnp.log1p(jnp.minimum(rows, self.task.rows[1])) / 3.0 - 1.0
 
-    def _least(self, rows: Array) -> Array:
+    @property
+    def _least(self) -> float:
         """Leverages are read no finer than those trained on."""
         return 0.1 / self.task.rows[1]
 

@@ -112,7 +112,8 @@ class Versa:
         if len(read.parts) != 1 or read.parts[0].kind != "finite":
             raise ModelError(
                 f"versa: it classifies, and {task.name} observes {[c.argument for c in read.parts]} of kind "
-                f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process' and 'maml' serve it"
+                f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process', 'maml' and 'parametric' "
+                "serve it"
             )
         return VersaPredictor(
             task=task, reader=read, feature=mlp(read.x_size, self.features, self.hidden, 2, keys[1]),

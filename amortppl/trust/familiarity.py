@@ -186,6 +186,8 @@ def _seen(method: Method, batches: list[Batch], key: Array, moments: Moments) ->
 
     def one(batch: Batch, key: Array) -> tuple[Array, Array]:
         state = final(method, batch)
+        if method.regime != "parametric":  # no posterior over the model's latents, so nothing to replicate data from
+            return method.features(state), jnp.zeros(0)
         vectors = method.readout(state).sample(key, DRAWS)[0]
         return method.features(state), discrepancies(method.task, vectors, batch, jr.fold_in(key, 1), moments)
 

@@ -1,0 +1,182 @@
+"""One evaluation for all methods: held-out log predictive density, calibration, error, and the gap to exact.
+
+Every method is trained on the same task for equal time on the same machine, then asked about the
+same fresh datasets.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pandas as pd
+
+from amortppl import catalogue
+from amortppl.batches import batches
+from amortppl.errors import DataError, ModelError
+from amortppl.guide import Guide
+from amortppl.task import Task
+from amortppl.train import train
+
+QUERIES, DRAWS = 32, 500
+
+STEPS = (1, 4, 16)
+"""Numbers of mini-batches that the largest context is cut into."""
+
+
+class Held(NamedTuple):
+    """A fresh dataset: context and queries, and the exact log predictive density of these where it is known."""
+
+    context: dict[str, np.ndarray]
+    query: dict[str, np.ndarray]
+    exact: np.ndarray | None
+
+
+def compare(
+    model: str,
+    methods: Sequence[str],
+    *,
+    minutes: float = 2.0,
+    datasets: int = 30,
+    seed: int = 0,
+    say=lambda text: None,
+) -> pd.DataFrame:
+    """Trains each method for `minutes` and scores it on the same held-out datasets.
+
+    Args:
+        model: a model's name, or a path to its file.
+        methods: names of methods, or paths.
+        minutes: of training for each, compilation included; none for a method that learns nothing.
+        datasets: fresh datasets for each number of rows.
+        say: called with a line for each method.
+
+    Returns:
+        A row for every method, number of context rows and number of steps: `lpd` a query in nats and its
+        standard error over datasets, `rmse`, `pit` (the largest distance between the distribution
+        of the probability integral transform and the uniform; 0 is calibrated), `gap` to the exact
+        predictive, and the CPU seconds of training. A method that cannot serve the task has one row, which
+        says why in `error`.
+
+    Raises:
+        DataError: no method, or fewer than two datasets.
+        LookupError: no such model or method.
+    """
+    if not methods or datasets < 2:
+        raise DataError(f"compare: expected at least one method and two datasets, got {len(methods)} and {datasets}")
+    task, file = catalogue.model(model), catalogue.module("models", model.rpartition(":")[0] or model)
+    specs = {name: catalogue.method(name) for name in methods}
+    if task.block:
+        raise ModelError(f"compare: the data of {task.name} are one block, which has no rows to hold out")
+    held = {rows: [_held(task, file, rows, seed, i) for i in range(datasets)] for rows in _sizes(task)}
+    table = []
+    for name, spec in specs.items():
+        try:
+            guide, cpu = _trained(task, spec, minutes, seed)
+        except ModelError as error:
+            table.append({"method": name, "error": str(error)})
+            say(f"{name}: {error}")
+            continue
+        say(f"{name}: trained in {cpu:.0f} CPU s, {guide.record.steps} updates")
+        each = [(rows, 1) for rows in held] + [(max(held), k) for k in STEPS if 1 < k <= max(held)]
+        table += [{"method": name, "cpu_s": cpu, **_scored(guide, held[rows], rows, k)} for rows, k in each]
+    return pd.DataFrame(table)
+
+
+def _sizes(task: Task) -> list[int]:
+    """Smallest, middle (by the logarithm) and largest number of context rows."""
+    return sorted({round(r) for r in np.geomspace(*task.rows, 3)})
+
+
+def _trained(task: Task, spec: Any, minutes: float, seed: int) -> tuple[Guide, float]:
+    began = time.process_time()
+    length = {} if spec.schedule(task).get("steps") == 0 else {"minutes": minutes}
+    guide = train(task, spec, seed=seed, progress=False, **length)
+    return guide, time.process_time() - began
+
+
+def _held(task: Task, file: ModuleType, rows: int, seed: int, number: int) -> Held:
+    draw = task.simulate(jr.fold_in(jr.key(seed + 10_000), number), rows + QUERIES)
+    data = {n: np.asarray(v) for n, v in draw.data.items()}
+    context, query = {n: v[:rows] for n, v in data.items()}, {n: v[rows:] for n, v in data.items()}
+    exact = getattr(file, "exact_posterior", None)
+    return Held(context, query, None if exact is None else _exact(task, exact, context, query, number))
+
+
+def _exact(
+    task: Task, posterior: Callable[..., dict], context: dict[str, Any], query: dict[str, Any], number: int
+) -> np.ndarray:
+    """log 1/S sum_s p(y* | x*, theta_s) under exact draws; S = 4000 leaves about 0.001 nats."""
+    draws = {n: jnp.asarray(v, jnp.float32) for n, v in posterior(context, jr.key(number), 4000).items()}
+
+    @jax.jit
+    def rows(draws: dict[str, Any], query: dict[str, Any]) -> Any:
+        def one(sites: dict[str, Any]) -> Any:
+            return task.log_densities(task.unconstrain(sites, query), query)[1]
+
+        return jax.scipy.special.logsumexp(jax.lax.map(one, draws, batch_size=256), 0) - jnp.log(4000.0)
+
+    return np.asarray(rows(draws, {n: jnp.asarray(v) for n, v in query.items()}))
+
+
+def _scored(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[str, Any]:
+    """Means over datasets, and their standard errors."""
+    found = [_one(guide, h, rows, steps) for h in held]
+    lpd, square, gap = (np.array([f[k] for f in found], np.float64) for k in ("lpd", "square", "gap"))
+    pit = np.sort(np.concatenate([f["pit"] for f in found]))
+    error = np.sqrt(len(held))
+    return {
+        "rows": rows,
+        "steps": steps,
+        "lpd": lpd.mean(),
+        "lpd_se": lpd.std(ddof=1) / error,
+        "rmse": np.sqrt(square.mean()),
+        "pit": np.max(np.abs(pit - (np.arange(len(pit)) + 0.5) / len(pit))),
+        "gap": gap.mean(),
+        "gap_se": gap.std(ddof=1) / error,
+    }
+
+
+def _one(guide: Guide, held: Held, rows: int, steps: int) -> dict[str, Any]:
+    known: Any = held.context
+    if steps > 1:
+        *_, known = guide.stream(batches(held.context, size=-(-rows // steps)), progress=False)
+    lpd = guide.log_predictive(known, held.query, draws=DRAWS)
+    inputs: Any = {n: held.query[n] for n in guide.task.inputs} or QUERIES
+    drawn = guide.predict(known, inputs, draws=DRAWS)["predictions"]
+    square, pit = [], []
+    for name in guide.task.observed:
+        draws, truth = drawn[name].values[0], held.query[name]
+        square.append(np.mean((draws.mean(0) - truth) ** 2))
+        below, equal = np.mean(draws < truth, 0), np.mean(draws == truth, 0)
+        rng = np.random.default_rng(rows)
+        pit.append((below + rng.uniform(size=below.shape) * equal).ravel())
+    gap = np.nan if held.exact is None else np.mean(held.exact - lpd)
+    return {"lpd": np.mean(lpd), "square": np.mean(square), "pit": np.concatenate(pit), "gap": gap}
+
+
+def figure(table: pd.DataFrame, path: str | Path) -> Path:
+    """Score against rows of context (one step) and against steps (the most rows), one line a method."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    scored = table[table["lpd"].notna()] if "lpd" in table else table.iloc[:0]
+    drawn, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
+    for name, own in scored.groupby("method", sort=False):
+        most = own["rows"].max()
+        for axis, part, at in ((axes[0], own[own.steps == 1], "rows"), (axes[1], own[own.rows == most], "steps")):
+            axis.errorbar(part[at], part["lpd"], 2 * part["lpd_se"], marker="o", capsize=2, label=name)
+    axes[0].set(xscale="log", xlabel="rows of context", ylabel="log predictive density, nats a query")
+    axes[1].set(xscale="log", xlabel="steps (mini-batches)")
+    if len(scored):
+        axes[0].legend(fontsize="small")
+    drawn.tight_layout()
+    drawn.savefig(path)
+    plt.close(drawn)
+    return Path(path)
