@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array
 
 from amortppl.method import Method, final
+from amortppl.predictive.predictor import At
 from amortppl.simulate import parts, simulate
 from amortppl.task import Batch
 from amortppl.trust.discrepancies import Moments, discrepancies, flat, names
@@ -186,9 +187,10 @@ def _seen(method: Method, batches: list[Batch], key: Array, moments: Moments) ->
 
     def one(batch: Batch, key: Array) -> tuple[Array, Array]:
         state = final(method, batch)
-        if method.regime != "parametric":  # no posterior over the model's latents, so nothing to replicate data from
+        readout = method.readout(state)
+        if isinstance(readout, At):  # no posterior over the model's latents, so nothing to replicate data from
             return method.features(state), jnp.zeros(0)
-        vectors = method.readout(state).sample(key, DRAWS)[0]
+        vectors = readout.sample(key, DRAWS)[0]
         return method.features(state), discrepancies(method.task, vectors, batch, jr.fold_in(key, 1), moments)
 
     found = []
