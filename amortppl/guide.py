@@ -478,9 +478,9 @@ def _drawn(method: Method, batches: Batch, keys: Array, draws: int, size: int) -
         state = final(method, batch)
         vectors, log_guide = method.readout(state).sample(key, draws)
         if not method.task.has_density:
-            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.features(state))
+            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.impression(state))
         joint = jax.lax.map(lambda v: method.task.log_joint(v, batch), vectors, batch_size=size)
-        return Drawn(vectors, log_guide, joint, method.features(state))
+        return Drawn(vectors, log_guide, joint, method.impression(state))
 
     return jax.vmap(one)(batches, keys)
 

@@ -66,7 +66,7 @@ class Method(eqx.Module):
 
     # What a method may offer beyond the contract.
 
-    def features(self, state: State) -> Array:
+    def impression(self, state: State) -> Array:
         """What it sees of a dataset, as a vector; datasets unlike the simulated ones lie far out. None by default."""
         return jnp.zeros(0)
 

@@ -93,7 +93,7 @@ class ParametricGuide(Method):
         coefficients = self.correct(self._summary(state)) * self._fade(state.rows)
         return Posterior(scale, state.frame, self.density, coefficients)
 
-    def features(self, state: Start | State | Revisit) -> Float[Array, " F"]:
+    def impression(self, state: Start | State | Revisit) -> Float[Array, " F"]:
         """Encoded rows, where the frame stands, and what is left in it: what the networks see."""
         return self._summary(self.closed(state))
 

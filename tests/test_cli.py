@@ -177,14 +177,14 @@ def test_help_is_quick_because_jax_waits():
 @pytest.mark.parametrize(
     ("data", "columns", "saying"),
     [
-        (None, COLUMNS, "expected a CSV or Parquet file, found nothing"),
+        (None, COLUMNS, "no file or folder"),
         ("", COLUMNS, "cannot be read as CSV"),
         ("age,target\n1,2\n", (), "no column 'x'"),
         ("age,target\n1,2\n", ("--columns", "x=agee", "--columns", "y=target"), "did you mean 'age'"),
         ("age,target\n1,2\n", ("--columns", "z=age"), "'z' is not an argument"),
         ("age,target\n1,2\n", ("--columns", "age"), "expected ARGUMENT=COLUMN"),
         ("age,target\n1,a\n2,b\n", COLUMNS, "should hold numbers"),
-        ("age,target\n1,2\n3,\n", COLUMNS, "missing or infinite"),
+        ("age,target\n1,2\n3,\n", COLUMNS, "are missing, or infinite"),
     ],
 )
 def test_bad_data_is_one_message_and_leaves_nothing(home, tmp_path, data, columns, saying):
@@ -277,7 +277,7 @@ def test_a_killed_run_is_continued(home, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         hours = itertools.count(step=3600)
         patch.setattr(sys.modules["amortppl.train"], "time", SimpleNamespace(monotonic=lambda: float(next(hours))))
-        patch.setattr("amortppl.progress.Progress.update", stop)
+        patch.setattr("amortppl.progress.Training.look", stop)
         stopped = call("train", model, "--out", out, *length)
     assert stopped.exit_code == 130 and "--resume continues the run" in stopped.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["guide.checkpoint"]

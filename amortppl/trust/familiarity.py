@@ -189,9 +189,9 @@ def _seen(method: Method, batches: list[Batch], key: Array, moments: Moments) ->
         state = final(method, batch)
         readout = method.readout(state)
         if isinstance(readout, At):  # no posterior over the model's latents, so nothing to replicate data from
-            return method.features(state), jnp.zeros(0)
+            return method.impression(state), jnp.zeros(0)
         vectors = readout.sample(key, DRAWS)[0]
-        return method.features(state), discrepancies(method.task, vectors, batch, jr.fold_in(key, 1), moments)
+        return method.impression(state), discrepancies(method.task, vectors, batch, jr.fold_in(key, 1), moments)
 
     found = []
     for number, batch in enumerate(batches):
