@@ -197,7 +197,7 @@ def _without_compiler(dispatch: Any) -> None:
     """
     hidden = getattr(dispatch, "__wrapped__", None)
     if hidden is not None and not hasattr(hidden, "__dynamo_disable"):
-        setattr(hidden, "__dynamo_disable", hidden)  # noqa: B010
+        setattr(hidden, "__dynamo_disable", hidden)
 
 
 _BRIDGE: list[Bridge] = []
