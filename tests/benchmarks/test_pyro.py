@@ -17,7 +17,7 @@ import pyro.distributions as dist
 import torch
 from numpyro.diagnostics import effective_sample_size
 from numpyro.infer.util import log_density
-from scipy.stats import ks_2samp
+from scipy.stats import beta, ks_2samp, kstest
 
 import amortppl as ap
 import pyro
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 FALSE_ALARM = 1e-4
 """Probability that the comparison of all prior draws refuses a right bridge (Bonferroni over every coordinate)."""
 
-DRAWS = 2000
+DRAWS = 1000
 
 
 def test_zoo(say):
@@ -47,8 +47,13 @@ def test_zoo(say):
     assert all(f.gap < 1 and f.gradient_gap < 1e-5 for f in found.values())
 
 
+WRONG_IN_TORCH = {"correlation": "L_omega", "more_families": "h"}
+"""Sites whose law torch samples wrongly: LKJ and LKJCholesky of three dimensions and more (see the test of its law)."""
+
+
 def prior_of_pyro(member, draws):
     """Every unobserved value of a model, draws by Pyro: (S, entries) by site."""
+    pyro.clear_param_store()
     pyro.set_rng_seed(0)
     found = {}
     with pyro.validation_enabled(False), torch.no_grad():
@@ -71,13 +76,13 @@ def prior_of_bridge(member, draws):
 
 
 def test_prior_draws_are_equal_in_distribution(say):
-    """Kolmogorov-Smirnov on every coordinate of every latent of the zoo."""
+    """Kolmogorov-Smirnov on every coordinate of every latent of the zoo, rounded so that constants are equal."""
     smallest, tests = {}, 0
     for name, member in ZOO.items():
         theirs, ours = prior_of_pyro(member, DRAWS), prior_of_bridge(member, DRAWS)
         assert set(theirs) == set(ours), name
-        pairs = [(n, i) for n in theirs for i in range(theirs[n].shape[1])]
-        values = [ks_2samp(theirs[n][:, i], ours[n][:, i]).pvalue for n, i in pairs]
+        pairs = [(n, i) for n in theirs if n != WRONG_IN_TORCH.get(name) for i in range(theirs[n].shape[1])]
+        values = [ks_2samp(theirs[n][:, i].round(5), ours[n][:, i].round(5)).pvalue for n, i in pairs]
         tests += len(values)
         smallest[name] = min(values, default=1.0)
     worst = min(smallest, key=smallest.get)
@@ -86,6 +91,29 @@ def test_prior_draws_are_equal_in_distribution(say):
         f"{FALSE_ALARM / tests:.1g}"
     )
     assert smallest[worst] > FALSE_ALARM / tests
+
+
+def correlations(cholesky):
+    """r_12, r_13, r_23 of Cholesky factors (S, 3, 3)."""
+    matrix = cholesky @ np.swapaxes(cholesky, 1, 2)
+    return matrix[:, [0, 0, 1], [1, 2, 2]].T
+
+
+def test_lkj_has_its_exact_law_where_torch_has_not(say):
+    """(r + 1) / 2 ~ Beta(c - 1 + d/2, c - 1 + d/2) for each correlation: Lewandowski, Kurowicka and Joe 2009, JMVA 100.
+
+    A right sampler fails once in 10,000 seeds (Bonferroni); that torch's fails is why these sites are left out above.
+    """
+    key, size = jr.key(0), 20_000
+    model = ap.from_pyro(lambda: pyro.sample("L", dist.LKJCholesky(3, 1.5)))
+    ours = np.asarray(jax.vmap(lambda k: handlers.seed(model, k)())(jr.split(key, size)))
+    pyro.set_rng_seed(0)
+    theirs = dist.LKJCholesky(3, 1.5).sample((size,)).numpy()
+    exact = beta(2.0, 2.0)
+    found = [[kstest((r + 1) / 2, exact.cdf).pvalue for r in correlations(drawn)] for drawn in (ours, theirs)]
+    say(f"LKJ: smallest p bridged {min(found[0]):.2g}, torch {min(found[1]):.2g}")
+    assert min(found[0]) > 1e-4 / 3
+    assert min(found[1]) < 1e-4 / 3
 
 
 # Speed, on two models written in both languages.
