@@ -84,7 +84,7 @@ def _checked(guide: "Guide", batches: Batches, vectors: np.ndarray, log_guide: n
     """PSIS of the draws against the log joint, up to a constant: reads the source once more."""
     if not guide.task.has_density:
         return None
-    prior = np.asarray(jax.jit(jax.vmap(lambda v: guide.task.log_prior(v, guide.blank.data)))(jnp.asarray(vectors)))
+    prior = np.asarray(jax.jit(jax.vmap(lambda v: guide.task.log_prior(v)))(jnp.asarray(vectors)))
     joint = Likelihood(guide, jnp.asarray(vectors)).over(batches) + prior
     return psis.check(joint[None], log_guide[None])
 

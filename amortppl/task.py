@@ -326,7 +326,11 @@ class Task:
         return next(iter(data.values())).shape[0]
 
     def _placed(
-        self, vector: Array, data: Mapping[str, Array], local: Mapping[str, Array] | None = None
+        self,
+        vector: Array,
+        data: Mapping[str, Array],
+        local: Mapping[str, Array] | None = None,
+        rows: int | None = None,
     ) -> tuple[dict, dict[str, Array]]:
         """The model's trace with latents from an unconstrained vector, and each one's log Jacobian.
 
@@ -349,7 +353,7 @@ class Task:
         model = handlers.substitute(self._conditioned(data), substitute_fn=place)
         model = handlers.seed(model, jr.key(0))
         with handlers.block():  # a guide runs this inside the user's own handlers
-            trace = handlers.trace(model).get_trace(**self._kwargs(data, self._rows_of(data)))
+            trace = handlers.trace(model).get_trace(**self._kwargs(data, rows or self._rows_of(data)))
         return trace, jacobians
 
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
@@ -382,7 +386,6 @@ class Task:
     ) -> tuple[Array, Float[Array, " N"]]:
         """(log prior, log likelihood of each row and prior density of its local latents, which are given)."""
         trace, jacobians = self._placed(vector, data, local)
-        prior = sum((jnp.sum(_scaled(trace[n])) + jacobians[n] for n in self.latents.names), jnp.zeros(()))
         rows = self._rows_of(data)
         likelihood = jnp.zeros(rows)
         for name in self.observed.values():
@@ -390,11 +393,16 @@ class Task:
             likelihood += jnp.sum(density)[None] if self.block else rowwise(density, self.row_axes[name])
         for name, axis in self.local.density_axes.items():
             likelihood += rowwise(_scaled(trace[name]) + jacobians[name], axis)
-        return prior, likelihood
+        return self._prior(trace, jacobians), likelihood
 
-    def log_prior(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> Array:
-        """Log prior density of the unconstrained vector (the data give inputs their shapes)."""
-        return self.log_densities(vector, data)[0]
+    def _prior(self, trace: dict, jacobians: Mapping[str, Array]) -> Array:
+        return sum((jnp.sum(_scaled(trace[n])) + jacobians[n] for n in self.latents.names), jnp.zeros(()))
+
+    def log_prior(self, vector: Float[Array, " P"]) -> Array:
+        """Log prior density of the unconstrained vector. The model runs on inputs drawn from the task's own."""
+        rows = (self.rows or (1, 1))[0]
+        trace, jacobians = self._placed(vector, self.input_rows(jr.key(0), rows), rows=rows)
+        return self._prior(trace, jacobians)
 
     def log_likelihood(self, vector: Float[Array, " P"], batch: Batch) -> Array:
         """Log likelihood of the rows that the mask keeps."""

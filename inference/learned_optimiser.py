@@ -52,11 +52,10 @@ class OptimiserGuide(Method):
         """Several updates, each from the gradient of the log joint with the mini-batch standing for all rows."""
         count, scale = jnp.sum(batch.mask), stop_gradient(self.scale)
         rows = state.rows + count
-        blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
 
         def joint(at: Float[Array, " P"]) -> Array:
             vector, share = scale.restore(at), rows / jnp.maximum(count, 1.0)
-            return (self.task.log_prior(vector, blank) + share * self.task.log_likelihood(vector, batch)) / (1.0 + rows)
+            return (self.task.log_prior(vector) + share * self.task.log_likelihood(vector, batch)) / (1.0 + rows)
 
         def update(now: Searching, _: None) -> tuple[Searching, None]:
             slope = jnp.nan_to_num(stop_gradient(jax.grad(joint)(stop_gradient(now.location))))

@@ -249,8 +249,7 @@ class ParametricGuide(Method):
         return rows
 
     def _log_prior(self, at: Array) -> Array:
-        blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
-        return self.task.log_prior(stop_gradient(self.scale).restore(at), blank)
+        return self.task.log_prior(stop_gradient(self.scale).restore(at))
 
     def _stand_in(self, batch: Batch) -> Callable[[Array], Array] | None:
         """Without the curvature signal, curvature of the prior and the rows' scores."""

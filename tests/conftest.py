@@ -1,5 +1,6 @@
 """Tiny guides, trained once for all tests. Compiling is most of what they cost."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,10 @@ import amortppl as ap
 from conjugate import SMALL, line_model, mean_model
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+MAPPINGS = 25_000
+"""Memory mappings of a test process beyond which compiled programs are dropped: each takes a few, the kernel
+allows 65,530, and the compiler crashes at the next one."""
 
 
 def pytest_configure(config):
@@ -35,6 +40,16 @@ def pytest_ignore_collect(collection_path, config):
     if collection_path == BENCHMARKS and not asked:
         return True
     return None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_mappings():
+    """Drops compiled programs between files when the process holds many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

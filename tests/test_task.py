@@ -84,7 +84,7 @@ def test_prior_and_rows_add_up_to_the_joint(task, drawn):
     assert rows.shape == (6,)
     batch = Batch(drawn.data, jnp.ones(6, bool))
     np.testing.assert_allclose(prior + rows.sum(), task.log_joint(drawn.latents, batch), rtol=1e-5)
-    np.testing.assert_allclose(task.log_prior(drawn.latents, drawn.data), prior, rtol=1e-6)
+    np.testing.assert_allclose(task.log_prior(drawn.latents), prior, rtol=1e-6)
     values = task.constrain(drawn.latents, drawn.data)
     direct = dist.Normal(0, values["scale"][0]).log_prob(0.0) + dist.Poisson(values["scale"][1]).log_prob(
         drawn.data["k"][0]

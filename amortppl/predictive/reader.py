@@ -139,7 +139,7 @@ def _on_line(component: Component, y: Array) -> Array:
 
 def _units(values: Float[Array, "T N F"]) -> tuple[Array, Array]:
     """Centre and scale of each column: median, and half of the central 68% or the deviation."""
-    flat = values.reshape(-1, values.shape[-1])
+    flat = values.reshape(values.shape[0] * values.shape[1], values.shape[-1])
     low, median, high, spread = central(flat)
     return median, jnp.where(high > low, (high - low) / 2, jnp.where(spread > 0, spread, 1.0))
 

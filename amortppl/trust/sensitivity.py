@@ -59,6 +59,6 @@ def with_prior(guide: "Guide", post: xr.DataTree) -> xr.DataTree:
 def _log_prior(method: Method, sites: dict[str, Array], data: dict[str, Array]) -> Array:
     def one(values: dict[str, Array]) -> Array:
         vector = method.task.unconstrain(values, data)
-        return method.task.log_prior(vector, data) - sum(method.task.sites_at(vector, data)[1].values())
+        return method.task.log_prior(vector) - sum(method.task.sites_at(vector, data)[1].values())
 
     return jax.vmap(one)(sites)

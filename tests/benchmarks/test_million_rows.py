@@ -65,7 +65,6 @@ def truth(task, data, start, chunk=50_000):
         rows = len(next(iter(wide.values())))
         size = next(s for s in range(min(chunk, rows), 0, -1) if rows % s == 0)
         parts = {n: v.reshape(-1, size, *v.shape[1:]) for n, v in wide.items()}
-        few = {n: v[:8] for n, v in wide.items()}
 
         def likelihood(at, part):
             return jnp.sum(task.log_densities(at, part)[1])
@@ -74,8 +73,8 @@ def truth(task, data, start, chunk=50_000):
             add = lambda at: lambda sum, part: (sum + of(likelihood)(at, part), None)  # noqa: E731
             return jax.jit(lambda at: jax.lax.scan(add(at), begin(at), parts)[0])
 
-        slope = total(jax.grad, jax.grad(lambda at: task.log_prior(at, few)))
-        curve = total(jax.hessian, jax.hessian(lambda at: task.log_prior(at, few)))
+        slope = total(jax.grad, jax.grad(lambda at: task.log_prior(at)))
+        curve = total(jax.hessian, jax.hessian(lambda at: task.log_prior(at)))
         at = jnp.asarray(start, jnp.float64)
         for again in range(6):
             bend = curve(at) if again < 2 else bend
