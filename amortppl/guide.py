@@ -1,27 +1,19 @@
 """A trained method bound to its task."""
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array
 
+from amortppl import compute
 from amortppl.batches import Batches
 from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, OutOfRangeWarning
-from amortppl.method import Method, Spec, final
+from amortppl.method import Method, Spec
 from amortppl.ranges import Ranges
 from amortppl.state import BY_HAND, State, load_state
 from amortppl.task import Batch
@@ -34,21 +26,8 @@ if TYPE_CHECKING:
 
     from amortppl.train import Record
 
-WORK = 4_000_000
-"""Draws times rows evaluated at once: bounds the memory of log densities at many draws."""
-
 POINTWISE = 20_000_000
 """Draws times rows up to which pointwise log likelihoods and predictive draws are kept by default."""
-
-
-class Drawn(NamedTuple):
-    """Draws of a batch of T datasets: unconstrained vectors (T, S, P), log q and log joint (T, S), and what
-    the method saw of each (T, F)."""
-
-    vectors: Array
-    log_guide: Array
-    log_joint: Array
-    features: Array
 
 
 class Guide:
@@ -96,12 +75,12 @@ class Guide:
             DataError: the rows do not fit the task.
         """
         dataset = read(self.task, batch, columns)
-        value = _step(self.method, state.value, self._batch(dataset))
+        value = compute.step(self.method, state.value, compute.padded(self.task, dataset))
         return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=BY_HAND)
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
-        return _readout(self.method, state.value)
+        return compute.readout(self.method, state.value)
 
     def stream(
         self,
@@ -209,15 +188,15 @@ class Guide:
         datasets = [read(self.task, d, columns) for d in ([data] if single else data)]
         if not datasets:
             raise DataError("data: expected at least one dataset, got an empty list")
-        notes = [self._notes(d) for d in datasets]
-        drawn = self._draw(datasets, draws, seed)
+        notes = [self.notes(d) for d in datasets]
+        drawn = compute.draw(self.method, datasets, draws, seed)
         check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
         stats, said = checked(self, datasets, drawn, seed)
         notes = [a + b for a, b in zip(notes, said, strict=True)]
         if climb is not None:
             drawn, check, more, said = ladder.climbed(self, datasets, drawn, check, seed, climb)
             stats, notes = stats | more, [a + b for a, b in zip(notes, said, strict=True)]
-        size = draws * sum(d.rows * _per_row(self, d) for d in datasets)
+        size = draws * sum(d.arrays[a].size for d in datasets for a in self.task.observed)
         keep = [size <= POINTWISE if k is None else k for k in (log_likelihood, predictive)]
         keep[0] = keep[0] and self.task.has_density
         return posterior_tree(self, datasets, drawn, check, notes, keep, seed, single, stats)
@@ -259,12 +238,7 @@ class Guide:
             data: the dataset.
             latents: values by site, each with the same leading shape (or none).
         """
-        batch = self._batch(read(self.task, data, columns))
-        values = {n: jnp.asarray(latents[n], jnp.float32) for n in self.task.latents.names}
-        first = self.task.latents.names[0]
-        lead = values[first].shape[: values[first].ndim - len(self.task.latents.shapes[first])]
-        flat = {n: v.reshape(-1, *self.task.latents.shapes[n]) for n, v in values.items()}
-        return np.asarray(_log_prob(self.method, batch, flat)).reshape(lead)
+        return compute.log_prob(self.method, read(self.task, data, columns), latents)
 
     def local(self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None) -> "xarray.DataTree":
         """Draws of the latents of which every row has its own, one for each draw of the shared ones.
@@ -287,68 +261,12 @@ class Guide:
 
         return read_out(self, draws, data, seed, columns)
 
-    def pointwise(self, vectors: Array, dataset: Dataset) -> np.ndarray:
-        """Log likelihood of each row at each draw, (S, N)."""
-        padded = self._batch(dataset)
-        size = min(max(1, WORK // padded.mask.shape[0]), len(vectors))
-        return np.asarray(_pointwise(self.method, vectors, padded.data, size))[:, : dataset.rows]
-
-    def predicted(self, vectors: Array, dataset: Dataset, seed: int) -> dict[str, np.ndarray]:
-        """Predictive draws of every observation, (S, N, ...) by argument."""
-        padded = self._batch(dataset)
-        rows = padded.mask.shape[0]
-        inputs = {n: padded.data[n] for n in self.task.inputs}
-        keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
-        drawn = _predicted(self.method, vectors, inputs, keys, rows, min(max(1, WORK // rows), len(vectors)))
-        return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
-
-    def constrained(self, vectors: Array, dataset: Dataset) -> dict[str, np.ndarray]:
-        """Latents and deterministic sites at each draw, by name."""
-        one = {n: v[:1] for n, v in dataset.arrays.items()} if self._row_free else dataset.arrays
-        return {n: np.asarray(v) for n, v in _constrained(self.method, vectors, one).items()}
-
-    @cached_property
-    def _row_free(self) -> bool:
-        """Whether rows may be added and left out: nothing in the model but the observations has their size."""
-        return not self.task.block and self.task.rows[0] != self.task.rows[1]
-
-    def _batch(self, dataset: Dataset) -> Batch:
-        """A dataset padded to the next power of two, so that few shapes are ever compiled."""
-        rows = dataset.rows
-        size = max(8, 1 << (rows - 1).bit_length()) if self._row_free else rows
-        pad = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()}
-        return Batch(pad, np.arange(size) < rows)
-
-    def _at(self, at: Any, columns: Columns | None, observed: bool) -> Dataset:
-        if not self.task.inputs and isinstance(at, int):
-            return Dataset({self.task.count or "row": np.zeros((at, 0))}, {})
-        return read(self.task, at, columns, observed=observed)
-
-    def _notes(self, dataset: Dataset) -> list[str]:
+    def notes(self, dataset: Dataset) -> list[str]:
+        """What to know of a dataset outside the ranges trained on; each is warned of too."""
         notes = self.ranges.outside(dataset.arrays)
         for note in notes:
             warnings.warn(note, OutOfRangeWarning, stacklevel=3)
         return notes
-
-    def _draw(self, datasets: Sequence[Dataset], draws: int, seed: int) -> Drawn:
-        """Draws for each dataset; datasets padded to equal shapes share one batched call."""
-        if draws < 1:
-            raise DataError(f"draws: expected at least 1, got {draws}")
-        keys = jr.split(jr.key(seed), len(datasets))
-        found: dict[int, Drawn] = {}
-        for rows, places in self.shapes(datasets).items():
-            stacked = jax.tree.map(lambda *a: np.stack(a), *(self._batch(datasets[i]) for i in places))
-            size = min(max(1, WORK // rows), draws)
-            drawn = _drawn(self.method, stacked, keys[np.array(places)], draws, size)
-            found |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
-        return Drawn(*(np.stack([np.asarray(found[i][k]) for i in range(len(datasets))]) for k in range(4)))
-
-    def shapes(self, datasets: Sequence[Dataset]) -> dict[int, list[int]]:
-        """Places of the datasets by the number of rows that they are padded to."""
-        found: dict[int, list[int]] = {}
-        for place, dataset in enumerate(datasets):
-            found.setdefault(self._batch(dataset).mask.shape[0], []).append(place)
-        return found
 
     # Other guide code.
 
@@ -356,29 +274,13 @@ class Guide:
         """Runs as a NumPyro guide of the model: takes the model's arguments, samples its latents.
 
         The weights are the parameter `amortppl_weights`, so `SVI` fine-tunes them.
-        """
-        import inspect
 
-        self._refuse_local("guide")
-        bound = inspect.signature(self.task.model).bind(*args, **kwargs).arguments
-        data = {n: jnp.asarray(bound[n]) for n in self.task.arguments if bound.get(n) is not None}
-        missing = [n for n in self.task.arguments if n not in data]
-        if missing:
-            raise DataError(f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the data")
-        data = {n: v[None] if self.task.block else v for n, v in data.items()}
-        learned, rest = eqx.partition(self.method, eqx.is_inexact_array)
-        flat, restore = ravel_pytree(learned)
-        method = eqx.combine(restore(numpyro.param("amortppl_weights", flat)), rest)
-        rows = next(iter(data.values())).shape[0]
-        posterior = method.readout(final(method, Batch(data, jnp.ones(rows, bool))))
-        vector = numpyro.sample(
-            "amortppl_latent", Unconstrained(posterior, self.task.latents.size), infer={"is_auxiliary": True}
-        )
-        sites, jacobians = self.task.sites_at(vector, data)
-        for name, value in sites.items():
-            batch = self.task.sites[name].density_shape  # as in the model, where plates may make some axes independent
-            density = jnp.broadcast_to(-jacobians[name] / math.prod(batch), batch)
-            numpyro.sample(name, dist.Delta(value, log_density=density, event_dim=jnp.ndim(value) - len(batch)))
+        Raises:
+            DataError: an argument is missing, or the task has latents that every row has of its own.
+        """
+        from amortppl.as_numpyro import sample
+
+        sample(self, args, kwargs)
 
     def start_nuts(
         self, data: Any, chains: int = 4, seed: int = 0, *, columns: Columns | None = None, **options: Any
@@ -395,24 +297,13 @@ class Guide:
         Returns:
             (kernel, init_params), for `MCMC(kernel, ...).run(key, ..., init_params=init_params)`.
             The mass matrix is the guide's covariance, so a short warm-up is enough.
+
+        Raises:
+            DataError: the data do not fit, or the task has latents that every row has of its own.
         """
-        from numpyro.infer import NUTS
+        from amortppl.as_numpyro import start_nuts
 
-        self._refuse_local("start_nuts")
-        drawn = self._draw([read(self.task, data, columns)], max(1000, chains), seed)
-        vectors = jnp.asarray(drawn.vectors[0])
-        starts = jax.vmap(self.task.latents.unflatten)(vectors[:chains])
-        covariance = jnp.cov(vectors, rowvar=False).reshape(self.task.latents.size, -1)
-        kernel = NUTS(self.task.model, dense_mass=True, inverse_mass_matrix=covariance, **options)
-        return kernel, jax.tree.map(lambda a: a[0], starts) if chains == 1 else starts
-
-    def _refuse_local(self, what: str) -> None:
-        """The guide knows no density of latents that every row has of its own."""
-        if self.task.local:
-            raise DataError(
-                f"{what}: {self.task.name} has latents with one value per row ({', '.join(self.task.local.sites)}). "
-                "This guide integrates them out; NumPyro would have to sample them. Use `infer` and `local`"
-            )
+        return start_nuts(self, data, chains, seed, columns, options)
 
     def to_pyro(self) -> Any:
         """This guide for Pyro's SVI, Importance, Predictive and NUTS: see `amortppl.pyro.guide.PyroGuide`."""
@@ -442,74 +333,3 @@ class Guide:
         from amortppl.storage import save
 
         return save(self, path)
-
-
-class Unconstrained(dist.Distribution):
-    """A readout as a NumPyro distribution over the latents' unconstrained vector."""
-
-    support = dist.constraints.real_vector
-
-    def __init__(self, posterior: Any, size: int) -> None:
-        self.posterior = posterior
-        super().__init__((), (size,), validate_args=False)
-
-    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws, by the reparameterised sampler of the readout."""
-        vectors = self.posterior.sample(key, int(np.prod(sample_shape)))[0]
-        return vectors.reshape(*sample_shape, *self.event_shape)
-
-    def log_prob(self, value: Array) -> Array:
-        """Log density of unconstrained vectors."""
-        flat = value.reshape(-1, *self.event_shape)
-        return jax.vmap(self.posterior.log_prob)(flat).reshape(value.shape[:-1])
-
-
-def _per_row(guide: Guide, dataset: Dataset) -> int:
-    return sum(int(np.prod(dataset.arrays[a].shape[1:])) for a in guide.task.observed)
-
-
-_step = eqx.filter_jit(lambda method, value, batch: method.step(value, batch))
-_readout = eqx.filter_jit(lambda method, value: method.readout(value))
-
-
-@eqx.filter_jit
-def _drawn(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
-    def one(batch: Batch, key: Array) -> Drawn:
-        state = final(method, batch)
-        vectors, log_guide = method.readout(state).sample(key, draws)
-        if not method.task.has_density:
-            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.impression(state))
-        joint = jax.lax.map(lambda v: method.task.log_joint(v, batch), vectors, batch_size=size)
-        return Drawn(vectors, log_guide, joint, method.impression(state))
-
-    return jax.vmap(one)(batches, keys)
-
-
-@eqx.filter_jit
-def _pointwise(method: Method, vectors: Array, data: dict[str, Array], size: int) -> Array:
-    return jax.lax.map(lambda v: method.task.log_densities(v, data)[1], jnp.asarray(vectors), batch_size=size)
-
-
-@eqx.filter_jit
-def _predicted(
-    method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int
-) -> dict[str, Array]:
-    return jax.lax.map(
-        lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), batch_size=size
-    )
-
-
-@eqx.filter_jit
-def _constrained(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
-    return jax.vmap(lambda v: method.task.constrain(v, data))(jnp.asarray(vectors))
-
-
-@eqx.filter_jit
-def _log_prob(method: Method, batch: Batch, values: dict[str, Array]) -> Array:
-    posterior = method.readout(final(method, batch))
-
-    def one(sites: dict[str, Array]) -> Array:
-        vector = method.task.unconstrain(sites, batch.data)
-        return posterior.log_prob(vector) - sum(method.task.sites_at(vector, batch.data)[1].values())
-
-    return jax.vmap(one)(values)

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from amortppl.compute import padded
 from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, quoted
 from amortppl.quadrature import FINE, Around, Rows, heights, product_rule
@@ -52,8 +53,8 @@ def read_out(guide: "Guide", draws: Any, data: Any, seed: int, columns: Columns 
     dataset, shared = read(task, data, columns), _shared(task, draws)
     lead = next(iter(shared.sites.values())).shape[:2]
     flat = {n: v.reshape(-1, *v.shape[2:]) for n, v in shared.sites.items()}
-    size = ROWS if guide._row_free else dataset.rows
-    one = {n: v[:1] for n, v in dataset.arrays.items()} if guide._row_free else dataset.arrays
+    size = ROWS if guide.task.row_free else dataset.rows
+    one = {n: v[:1] for n, v in dataset.arrays.items()} if guide.task.row_free else dataset.arrays
     vectors = _unconstrained(task, flat, one)
     parts = [_part(guide, vectors, dataset, start, size, seed) for start in range(0, dataset.rows, size)]
     values = {n: np.concatenate([p[n] for p in parts], axis + 1) for n, axis in task.local.axes.items()}
@@ -97,10 +98,10 @@ def _unconstrained(task: Task, values: dict[str, Array], data: dict[str, Array])
 def _part(guide: "Guide", vectors: Array, dataset: Dataset, start: int, size: int, seed: int) -> dict[str, np.ndarray]:
     """Draws for the rows from `start` on, at most `size` of them."""
     rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
-    padded = guide._batch(rows)
+    batch = padded(guide.task, rows)
     keys = jr.split(jr.fold_in(jr.key(seed), start), len(vectors))
     at_once = min(max(1, WORK // (padded.mask.shape[0] * GRID)), len(vectors))
-    drawn = _drawn(guide.task, vectors, padded.data, keys, at_once)
+    drawn = _drawn(guide.task, vectors, batch.data, keys, at_once)
     kept = np.arange(rows.rows)
     return {n: np.asarray(v).take(kept, guide.task.local.axes[n] + 1) for n, v in drawn.items()}
 

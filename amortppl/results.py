@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from amortppl import compute
 from amortppl.data import Dataset
 from amortppl.trust.ladder import RUNGS
 from amortppl.trust.psis import Check
 
 if TYPE_CHECKING:
-    from amortppl.guide import Drawn, Guide
+    from amortppl.guide import Guide
     from amortppl.state import State
 
 Variable = tuple[list[str], np.ndarray]
@@ -25,7 +26,7 @@ Variable = tuple[list[str], np.ndarray]
 def posterior_tree(
     guide: "Guide",
     datasets: Sequence[Dataset],
-    drawn: "Drawn",
+    drawn: compute.Drawn,
     check: Check,
     notes: Sequence[list[str]],
     keep: Sequence[bool],
@@ -38,7 +39,7 @@ def posterior_tree(
     Draws are independent: they lie along `draw` of one `chain`. Several datasets lie along a
     leading `task`; their rows are padded with NaN to the longest.
     """
-    each = [guide.constrained(v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
+    each = [compute.constrained(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     names = _Names(guide, datasets[0])
     lead = (["chain", "draw"], single)
     groups = {"posterior": {n: _draws([e[n] for e in each], names.of(n), *lead) for n in each[0]}}
@@ -55,10 +56,11 @@ def posterior_tree(
     groups["sample_stats"] |= {n: _stat(v, single) for n, v in (stats or {}).items()}
     names.coords["rung"] = list(RUNGS)
     if keep[0]:
-        rows = [guide.pointwise(v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
+        rows = [compute.pointwise(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
         groups["log_likelihood"] = _log_likelihood(guide, rows, names, single)
     if keep[1]:
-        values = [guide.predicted(v, d, seed + i) for i, (v, d) in enumerate(zip(drawn.vectors, datasets, strict=True))]
+        pairs = enumerate(zip(drawn.vectors, datasets, strict=True))
+        values = [compute.predicted(guide.method, v, d, seed + i) for i, (v, d) in pairs]
         groups["posterior_predictive"] = {n: _draws([v[n] for v in values], names.of(n), *lead) for n in values[0]}
     groups["observed_data"] = {
         a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.observed
@@ -101,7 +103,7 @@ def state_tree(
         stats["log_weight"] = _draws([check.log_weights[0]], [], *lead)
     if np.isfinite(surprise := float(getattr(guide.method.closed(state.value), "surprise", np.nan))):
         stats["surprise"] = ([], np.float64(surprise))
-    values = guide.constrained(vectors, blank)
+    values = compute.constrained(guide.method, vectors, blank)
     groups = {"posterior": {n: _draws([v], names.of(n), *lead) for n, v in values.items()}, "sample_stats": stats}
     if trace:
         names.coords["seen"] = [int(t["rows"]) for t in trace]

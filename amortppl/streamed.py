@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from amortppl.batches import Batches
+from amortppl.compute import constrained
 from amortppl.data import Dataset
 from amortppl.errors import DataError
 from amortppl.method import Method
@@ -116,7 +117,7 @@ def _notes(state: State) -> list[str]:
 
 def moments(guide: "Guide", state: State) -> dict[str, Any]:
     """Posterior mean and sd of every latent at a state, as nested lists (JSON can hold them)."""
-    values = guide.constrained(_drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {}))
+    values = constrained(guide.method, _drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {}))
     said = {n: v for n, v in values.items() if n in guide.task.latents.names}
     return {
         "mean": {n: v.mean(0).tolist() for n, v in said.items()},

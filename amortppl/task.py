@@ -132,6 +132,11 @@ class Task:
         except (OSError, TypeError):
             return self.name
 
+    @property
+    def row_free(self) -> bool:
+        """Whether rows may be added and left out: nothing in the model but the observations has their size."""
+        return not self.block and self.rows[0] != self.rows[1]
+
     def input_rows(self, key: PRNGKeyArray, rows: int) -> dict[str, Array]:
         """Rows of every input."""
         return draw_rows(self.sources, key, rows)

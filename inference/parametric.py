@@ -26,6 +26,7 @@ from amortppl.errors import quoted
 from amortppl.evidence import Gathered, Natural, Site, absorb, absorb_scores, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior, Revisit, Start, State
+from amortppl.gamma import elementary
 from amortppl.method import Method, Target
 from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
@@ -230,15 +231,15 @@ class ParametricGuide(Method):
         size = jnp.sqrt(jnp.mean(left**2))
         return size / (1.0 + size)
 
-    # Densities in prior units.
+    # Densities in prior units, with derivatives that are cheap for counts too.
 
     def _joint(self, batch: Batch) -> Callable[[Array], Array]:
         scale = stop_gradient(self.scale)
-        return lambda at: self.task.log_joint(scale.restore(at), batch)
+        return elementary(lambda at: self.task.log_joint(scale.restore(at), batch))
 
     def _likelihood(self, batch: Batch) -> Callable[[Array], Array]:
         scale = stop_gradient(self.scale)
-        return lambda at: self.task.log_likelihood(scale.restore(at), batch)
+        return elementary(lambda at: self.task.log_likelihood(scale.restore(at), batch))
 
     def _row_likelihoods(self, batch: Batch) -> Callable[[Array], Float[Array, " N"]]:
         scale = stop_gradient(self.scale)
@@ -246,7 +247,7 @@ class ParametricGuide(Method):
         def rows(at: Array) -> Array:
             return jnp.where(batch.mask, self.task.log_densities(scale.restore(at), batch.data)[1], 0.0)
 
-        return rows
+        return elementary(rows)
 
     def _log_prior(self, at: Array) -> Array:
         return self.task.log_prior(stop_gradient(self.scale).restore(at))

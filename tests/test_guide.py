@@ -268,19 +268,20 @@ def test_nuts_starts_from_it(line_guide, line_data):
 
 
 def test_infer_is_traced_once_a_shape(mean_guide):
-    from amortppl.guide import _drawn
+    from amortppl.compute import posteriors
 
     mean_guide.infer({"y": np.zeros(17)}, draws=DRAWS)
-    before = _drawn._cached._cache_size() if hasattr(_drawn, "_cached") else None
+    before = posteriors._cached._cache_size() if hasattr(posteriors, "_cached") else None
     if before is None:
         pytest.skip("this version of equinox hides its cache")
     mean_guide.infer({"y": np.ones(31)}, draws=DRAWS, seed=5)
-    assert _drawn._cached._cache_size() == before
+    assert posteriors._cached._cache_size() == before
 
 
 def test_batches_are_padded_with_a_valid_row(mean_guide):
+    from amortppl.compute import padded
     from amortppl.data import read
 
-    batch = mean_guide._batch(read(mean_guide.task, {"y": np.arange(5.0)}))
+    batch = padded(mean_guide.task, read(mean_guide.task, {"y": np.arange(5.0)}))
     assert isinstance(batch, Batch) and batch.mask.tolist() == [True] * 5 + [False] * 3
     assert batch.data["y"].tolist() == [0, 1, 2, 3, 4, 0, 0, 0]

@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from amortppl.compute import draw
 from amortppl.errors import DataError
 from amortppl.method import Method, final
 from amortppl.simulate import parts, simulate
@@ -87,7 +88,7 @@ def _around(guide: "Guide", key: Array, datasets: int, observed: "Dataset") -> t
             f"around: expected a task whose datasets may have more rows, got {task.name} with one fixed size; "
             "posterior simulation-based calibration adds predicted rows to the observed ones"
         )
-    vectors = jnp.asarray(guide._draw([observed], datasets, int(jr.randint(key, (), 0, 2**31 - 1))).vectors[0])
+    vectors = jnp.asarray(draw(guide.method, [observed], datasets, int(jr.randint(key, (), 0, 2**31 - 1))).vectors[0])
     keys, rows = jr.split(key, datasets), observed.rows
     data = {n: jnp.asarray(v) for n, v in observed.arrays.items()}
 

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
+from amortppl import compute
 from amortppl.batches import Batches
-from amortppl.data import Columns, read
+from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, GuideError
 from amortppl.method import Method, final
 from amortppl.state import State
+from amortppl.task import Task
 
 if TYPE_CHECKING:
     import xarray
@@ -30,15 +32,15 @@ def predict(
 
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    new = guide._at(at, columns, observed=False)
+    new = _inputs(guide.task, at, columns)
     if guide.method.predicts:
         state, notes = _known(guide, data, columns)
-        padded = guide._batch(new).data
+        padded = compute.padded(guide.task, new).data
         drawn = _sampled(guide.method, state, padded, jr.key(seed), draws)
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
-        values = guide.predicted(vectors, new, seed)
+        values = compute.predicted(guide.method, vectors, new, seed)
     return prediction_tree(guide, new, values, notes, seed)
 
 
@@ -47,9 +49,17 @@ def log_predictive(guide: "Guide", data: Any, at: Any, draws: int, seed: int, co
     new = read(guide.task, at, columns)
     if guide.method.predicts:
         state, _ = _known(guide, data, columns)
-        return np.asarray(_density(guide.method, state, guide._batch(new).data))[: new.rows]
-    rows = guide.pointwise(_vectors(guide, data, columns, draws, seed)[0], new)
+        return np.asarray(_density(guide.method, state, compute.padded(guide.task, new).data))[: new.rows]
+    vectors, _ = _vectors(guide, data, columns, draws, seed)
+    rows = compute.pointwise(guide.method, vectors, new)
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
+
+
+def _inputs(task: Task, at: Any, columns: Columns | None) -> Dataset:
+    """New rows' inputs; a number of rows where the model has none."""
+    if not task.inputs and isinstance(at, int):
+        return Dataset({task.count or "row": np.zeros((at, 0))}, {})
+    return read(task, at, columns, observed=False)
 
 
 def infer(
@@ -88,7 +98,7 @@ def _known(guide: "Guide", data: Any, columns: Columns | None, **streaming: Any)
     if empty(data):
         return guide.method.init(), []
     dataset = read(guide.task, data, columns)
-    return _state(guide.method, guide._batch(dataset)), guide._notes(dataset)
+    return _state(guide.method, compute.padded(guide.task, dataset)), guide.notes(dataset)
 
 
 def _vectors(
@@ -102,7 +112,7 @@ def _vectors(
         rows = (guide.task.rows or (1, 1))[0]
         return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(jr.split(jr.key(seed), draws)), []
     dataset = read(guide.task, data, columns)
-    return guide._draw([dataset], draws, seed).vectors[0], guide._notes(dataset)
+    return compute.draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes(dataset)
 
 
 def empty(data: Any) -> bool:

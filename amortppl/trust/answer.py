@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
+from amortppl.compute import Drawn, shapes, stacked
 from amortppl.data import Dataset
 from amortppl.trust.discrepancies import Moments
 from amortppl.trust.familiarity import DRAWS, discrepancies_of
 
 if TYPE_CHECKING:
-    from amortppl.guide import Drawn, Guide
+    from amortppl.guide import Guide
 
 
 class Answer(NamedTuple):
@@ -23,16 +23,16 @@ class Answer(NamedTuple):
     notes: list[list[str]]
 
 
-def checked(guide: "Guide", datasets: Sequence[Dataset], drawn: "Drawn", seed: int) -> Answer:
+def checked(guide: "Guide", datasets: Sequence[Dataset], drawn: Drawn, seed: int) -> Answer:
     """Distance and fit with their p-values, and the log evidence with its Monte-Carlo error."""
     known = guide.familiarity
     moments = Moments(*(jnp.asarray(m, jnp.float32) for m in known.moments))
     fits: dict[int, np.ndarray] = {}
-    for places in guide.shapes(datasets).values():
-        stacked = jax.tree.map(lambda *a: np.stack(a), *(guide._batch(datasets[i]) for i in places))
+    for places in shapes(guide.task, datasets).values():
+        batch = stacked(guide.task, datasets, places)
         keys = jr.split(jr.fold_in(jr.key(seed), 13), len(places))
         vectors = jnp.asarray(np.stack([drawn.vectors[i][:DRAWS] for i in places]))
-        found = np.asarray(discrepancies_of(guide.method, stacked, vectors, keys, moments), np.float64)
+        found = np.asarray(discrepancies_of(guide.method, batch, vectors, keys, moments), np.float64)
         fits |= dict(zip(places, found, strict=True))
     features = np.nan_to_num(np.asarray(drawn.features, np.float64))
     rows = np.array([d.rows for d in datasets], float)

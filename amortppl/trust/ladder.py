@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from amortppl.compute import Drawn, shapes
 from amortppl.data import Dataset
 from amortppl.errors import DataError, nearest, quoted
 from amortppl.trust import psis
 
 if TYPE_CHECKING:
-    from amortppl.guide import Drawn, Guide
+    from amortppl.guide import Guide
 
 RUNGS = ("amortized", "refined", "psis", "svi", "nuts")
 
@@ -76,7 +77,7 @@ class Attempt(NamedTuple):
 class Climbed(NamedTuple):
     """Draws and checks of T datasets after the climb, values for `sample_stats`, and notes."""
 
-    drawn: "Drawn"
+    drawn: Drawn
     check: psis.Check
     stats: dict[str, np.ndarray]
     notes: list[list[str]]
@@ -126,7 +127,7 @@ def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[float, float]:
 class _Climb:
     """One climb: what each dataset has so far."""
 
-    def __init__(self, guide: "Guide", datasets: Sequence[Dataset], drawn: "Drawn", seed: int, ladder: Ladder) -> None:
+    def __init__(self, guide: "Guide", datasets: Sequence[Dataset], drawn: Drawn, seed: int, ladder: Ladder) -> None:
         self.guide, self.datasets, self.seed, self.ladder = guide, datasets, seed, ladder
         self.begin, count = time.monotonic(), len(datasets)
         self.draws = np.asarray(drawn.vectors).shape[1]
@@ -149,7 +150,7 @@ class _Climb:
             kept.read()
         for rung in self.ladder.rungs:
             todo = np.nonzero(~self.done)[0]
-            for places in self.guide.shapes([self.datasets[i] for i in todo]).values():
+            for places in shapes(self.guide.task, [self.datasets[i] for i in todo]).values():
                 for start in range(0, len(places), TOGETHER):
                     self._try(rung, CLIMB[rung], [int(todo[p]) for p in places[start : start + TOGETHER]])
                     if kept is not None:
@@ -184,7 +185,7 @@ class _Climb:
 
 
 def climbed(
-    guide: "Guide", datasets: Sequence[Dataset], drawn: "Drawn", check: psis.Check, seed: int, ladder: Ladder
+    guide: "Guide", datasets: Sequence[Dataset], drawn: Drawn, check: psis.Check, seed: int, ladder: Ladder
 ) -> Climbed:
     """For each dataset the answer of the cheapest rung that passes; see `Ladder`.
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from amortppl.compute import padded
 from amortppl.method import Method, final
 from amortppl.task import Batch, Task
 from amortppl.trust import psis
@@ -147,7 +148,7 @@ def _moments(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _together(run: "_Climb", places: list[int], rung: int) -> tuple[Batch, Array]:
-    batches = [run.guide._batch(run.datasets[i]) for i in places]
+    batches = [padded(run.guide.task, run.datasets[i]) for i in places]
     keys = jax.vmap(lambda i: jr.fold_in(jr.fold_in(jr.key(run.seed), 100 + rung), i))(jnp.array(_filled(places)))
     return jax.tree.map(lambda *a: np.stack(a), *_filled(batches)), keys
 

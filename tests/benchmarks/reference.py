@@ -51,7 +51,10 @@ def scores(draws: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
     z: error of the mean in reference sds; ratio: of sds; c2st: accuracy of a quadratic
     discriminant, 5-fold, mean over datasets (0.5 is perfect), of all latents and of each alone.
+    `left_out` counts the datasets whose reference did not mix, which are no reference.
     """
+    sound = mixed(reference)
+    draws, reference = draws[sound], reference[sound]
     centre, spread = reference.mean(1), reference.std(1)
     z = np.abs(draws.mean(1) - centre) / spread
     ratio = draws.std(1) / spread
@@ -66,7 +69,18 @@ def scores(draws: np.ndarray, reference: np.ndarray) -> dict[str, float]:
         "ratio_95": float(np.quantile(ratio, 0.95)),
         "c2st": float(np.mean(c2st)),
         "c2st_marginal": float(np.mean(alone)),
+        "left_out": int((~sound).sum()),
     }
+
+
+def mixed(reference: np.ndarray) -> np.ndarray:
+    """Whether each chain (T, S, P) moved, and split R-hat of its two halves is below 1.05 for every latent."""
+    halves = np.stack(np.array_split(reference[:, : reference.shape[1] // 2 * 2].astype(np.float64), 2, axis=1), 1)
+    within, size = halves.var(2, ddof=1).mean(1), halves.shape[2]
+    between = halves.mean(2).var(1, ddof=1)
+    with np.errstate(all="ignore"):
+        rhat = np.sqrt((size - 1) / size + between / within)
+    return np.all((rhat < 1.05) & (within > 1e-10), -1)
 
 
 def _c2st(a: np.ndarray, b: np.ndarray) -> float:

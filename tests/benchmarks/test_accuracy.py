@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import amortppl as ap
+from amortppl.compute import draw
 from amortppl.data import Dataset
 from benchmarks.reference import nuts, scores, simulated
 
@@ -33,7 +34,7 @@ def compare(guide, rows, datasets, cost, say):
     """Scores of the guide against NUTS on fresh datasets of equal size."""
     latents, data = simulated(guide.task, datasets, rows)
     split = [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(datasets)]
-    drawn = np.asarray(guide._draw(split, DRAWS, 0).vectors)
+    drawn = np.asarray(draw(guide.method, split, DRAWS, 0).vectors)
     with cost() as spent:
         reference = nuts(guide.task, latents, data, DRAWS)
     found = scores(drawn, reference)

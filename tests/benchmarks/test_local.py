@@ -12,6 +12,7 @@ from numpyro.infer import MCMC, NUTS
 from numpyro.infer.reparam import LocScaleReparam
 
 import amortppl as ap
+from amortppl.compute import draw
 from amortppl.data import Dataset
 from benchmarks.reference import scores, simulated
 
@@ -37,7 +38,7 @@ def test_shared_and_local_posteriors(cost, say):
     task = guide.task
     _, data = simulated(task, DATASETS, ROWS)
     split = [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(DATASETS)]
-    drawn = np.asarray(guide._draw(split, DRAWS, 0).vectors)
+    drawn = np.asarray(draw(guide.method, split, DRAWS, 0).vectors)
     with cost() as spent:
         reference = nuts_with_effects(task, data)
     names = task.latents.names

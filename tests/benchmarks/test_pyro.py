@@ -21,6 +21,7 @@ from scipy.stats import beta, ks_2samp, kstest
 
 import amortppl as ap
 import pyro
+from amortppl.compute import draw
 from amortppl.data import Dataset
 from benchmarks.reference import nuts, scores, simulated
 from pyro import poutine
@@ -283,7 +284,7 @@ def test_end_to_end_as_its_twin(cost, say):
     with cost() as spent:
         guide = ap.train(ap.model("linear_regression_pyro"), seed=0, progress=False)
     latents, data = simulated(guide.task, 50, 100)
-    drawn = guide._draw([Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)], 2000, 0).vectors
+    drawn = draw(guide.method, [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)], 2000, 0).vectors
     found = scores(np.asarray(drawn), nuts(guide.task, latents, data, 2000))
     say(
         f"linear_regression_pyro: trained in {spent.cpu:.0f} CPU s; "

@@ -30,20 +30,20 @@ def test_inference_beside_nuts(cost, say):
     guide = ap.train(ap.model("linear_regression"), steps=25, progress=False)
     latents, data = simulated(guide.task, 50, 100)
     split = [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)]
-    from amortppl.guide import _drawn
+    from amortppl.compute import padded, posteriors
     from amortppl.method import final
 
-    batches = jax.tree.map(lambda *a: jnp.stack(a), *(guide._batch(d) for d in split))
+    batches = jax.tree.map(lambda *a: jnp.stack(a), *(padded(guide.task, d) for d in split))
     keys = jr.split(jr.key(0), 50)
     draw = jax.jit(jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000)))
     jax.block_until_ready(draw(batches, keys))
-    jax.block_until_ready(_drawn(guide.method, batches, keys, 1000, 1000))
+    jax.block_until_ready(posteriors(guide.method, batches, keys, 1000, 1000))
     with cost() as ours:
         for _ in range(10):
             jax.block_until_ready(draw(batches, keys))
     with cost() as checked:
         for _ in range(10):
-            jax.block_until_ready(_drawn(guide.method, batches, keys, 1000, 1000))
+            jax.block_until_ready(posteriors(guide.method, batches, keys, 1000, 1000))
     nuts(guide.task, latents[:10], {n: v[:10] for n, v in data.items()}, 500, warmup=500)
     with cost() as theirs:
         nuts(guide.task, latents, data, 500, warmup=500)

@@ -1,0 +1,152 @@
+"""What a guide computes of datasets in memory: padded to few shapes, batched, compiled once for each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array
+
+from amortppl.data import Dataset
+from amortppl.errors import DataError
+from amortppl.method import Method, final
+from amortppl.task import Batch, Task
+
+WORK = 4_000_000
+"""Draws times rows evaluated at once: bounds the memory of log densities at many draws."""
+
+
+class Drawn(NamedTuple):
+    """Draws of a batch of T datasets: unconstrained vectors (T, S, P), log q and log joint (T, S), and what
+    the method saw of each (T, F)."""
+
+    vectors: Array
+    log_guide: Array
+    log_joint: Array
+    features: Array
+
+
+def padded(task: Task, dataset: Dataset) -> Batch:
+    """A dataset padded to the next power of two, so that few shapes are ever compiled."""
+    rows = dataset.rows
+    size = max(8, 1 << (rows - 1).bit_length()) if task.row_free else rows
+    pad = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()}
+    return Batch(pad, np.arange(size) < rows)
+
+
+def shapes(task: Task, datasets: Sequence[Dataset]) -> dict[int, list[int]]:
+    """Places of the datasets by the number of rows that they are padded to."""
+    found: dict[int, list[int]] = {}
+    for place, dataset in enumerate(datasets):
+        found.setdefault(padded(task, dataset).mask.shape[0], []).append(place)
+    return found
+
+
+def stacked(task: Task, datasets: Sequence[Dataset], places: Sequence[int]) -> Batch:
+    """Datasets of one shape as a batch with a leading axis."""
+    return jax.tree.map(lambda *a: np.stack(a), *(padded(task, datasets[i]) for i in places))
+
+
+def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> Drawn:
+    """Draws for each dataset; datasets padded to equal shapes share one batched call.
+
+    Raises:
+        DataError: less than one draw.
+    """
+    if draws < 1:
+        raise DataError(f"draws: expected at least 1, got {draws}")
+    keys = jr.split(jr.key(seed), len(datasets))
+    found: dict[int, Drawn] = {}
+    for rows, places in shapes(method.task, datasets).items():
+        size = min(max(1, WORK // rows), draws)
+        drawn = posteriors(method, stacked(method.task, datasets, places), keys[np.array(places)], draws, size)
+        found |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
+    return Drawn(*(np.stack([np.asarray(found[i][k]) for i in range(len(datasets))]) for k in range(4)))
+
+
+def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
+    """Log likelihood of each row at each draw, (S, N)."""
+    batch = padded(method.task, dataset)
+    size = min(max(1, WORK // batch.mask.shape[0]), len(vectors))
+    return np.asarray(_pointwise(method, vectors, batch.data, size))[:, : dataset.rows]
+
+
+def predicted(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[str, np.ndarray]:
+    """Predictive draws of every observation, (S, N, ...) by argument."""
+    batch = padded(method.task, dataset)
+    rows = batch.mask.shape[0]
+    inputs = {n: batch.data[n] for n in method.task.inputs}
+    keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
+    drawn = _predicted(method, vectors, inputs, keys, rows, min(max(1, WORK // rows), len(vectors)))
+    return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
+
+
+def constrained(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Latents and deterministic sites at each draw, by name."""
+    one = {n: v[:1] for n, v in dataset.arrays.items()} if method.task.row_free else dataset.arrays
+    return {n: np.asarray(v) for n, v in _constrained(method, vectors, one).items()}
+
+
+def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np.ndarray:
+    """Log density of latents, in their own space, under the posterior of a dataset; their leading shape stays."""
+    task = method.task
+    values = {n: jnp.asarray(latents[n], jnp.float32) for n in task.latents.names}
+    first = task.latents.names[0]
+    lead = values[first].shape[: values[first].ndim - len(task.latents.shapes[first])]
+    flat = {n: v.reshape(-1, *task.latents.shapes[n]) for n, v in values.items()}
+    return np.asarray(_log_prob(method, padded(task, dataset), flat)).reshape(lead)
+
+
+step = eqx.filter_jit(lambda method, value, batch: method.step(value, batch))
+"""One step of a method, compiled."""
+
+readout = eqx.filter_jit(lambda method, value: method.readout(value))
+"""A method's readout, compiled."""
+
+
+@eqx.filter_jit
+def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
+    """Draws of a batch of datasets of one shape, their log joint evaluated for `size` draws at once."""
+
+    def one(batch: Batch, key: Array) -> Drawn:
+        state = final(method, batch)
+        vectors, log_guide = method.readout(state).sample(key, draws)
+        if not method.task.has_density:
+            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.impression(state))
+        joint = jax.lax.map(lambda v: method.task.log_joint(v, batch), vectors, batch_size=size)
+        return Drawn(vectors, log_guide, joint, method.impression(state))
+
+    return jax.vmap(one)(batches, keys)
+
+
+@eqx.filter_jit
+def _pointwise(method: Method, vectors: Array, data: dict[str, Array], size: int) -> Array:
+    return jax.lax.map(lambda v: method.task.log_densities(v, data)[1], jnp.asarray(vectors), batch_size=size)
+
+
+@eqx.filter_jit
+def _predicted(
+    method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int
+) -> dict[str, Array]:
+    return jax.lax.map(
+        lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), batch_size=size
+    )
+
+
+@eqx.filter_jit
+def _constrained(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
+    return jax.vmap(lambda v: method.task.constrain(v, data))(jnp.asarray(vectors))
+
+
+@eqx.filter_jit
+def _log_prob(method: Method, batch: Batch, values: dict[str, Array]) -> Array:
+    posterior = method.readout(final(method, batch))
+
+    def one(sites: dict[str, Array]) -> Array:
+        vector = method.task.unconstrain(sites, batch.data)
+        return posterior.log_prob(vector) - sum(method.task.sites_at(vector, batch.data)[1].values())
+
+    return jax.vmap(one)(values)
