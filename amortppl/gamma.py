@@ -36,6 +36,11 @@ def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(x > -SHIFT, stirling - jnp.where(small, jnp.log(jnp.abs(rising)), 0.0), jnp.nan)
 
 
+def has_log_gamma(f: Callable[..., Any], *args: Any) -> bool:
+    """Whether a function computes `lgamma` anywhere."""
+    return "lgamma" in str(jax.make_jaxpr(f)(*args))
+
+
 def elementary(f: Callable[..., Any]) -> Callable[..., Any]:
     """The function with `log_gamma` in the place of float32 `lgamma`, outside of loops and branches."""
 

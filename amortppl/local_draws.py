@@ -100,7 +100,7 @@ def _part(guide: "Guide", vectors: Array, dataset: Dataset, start: int, size: in
     rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
     batch = padded(guide.task, rows)
     keys = jr.split(jr.fold_in(jr.key(seed), start), len(vectors))
-    at_once = min(max(1, WORK // (padded.mask.shape[0] * GRID)), len(vectors))
+    at_once = min(max(1, WORK // (batch.mask.shape[0] * GRID)), len(vectors))
     drawn = _drawn(guide.task, vectors, batch.data, keys, at_once)
     kept = np.arange(rows.rows)
     return {n: np.asarray(v).take(kept, guide.task.local.axes[n] + 1) for n, v in drawn.items()}

@@ -12,8 +12,8 @@ import numpy as np
 import amortppl as ap
 
 
-def main(steps: int = 300, rows: int = 60, out: Path = Path("local_latents.png")) -> None:
-    guide = ap.train(ap.model("overdispersed_poisson", rows=(16, 128)), steps=steps, seed=0)
+def main(steps: int = 300, rows: int = 60, most: int = 128, out: Path = Path("local_latents.png")) -> None:
+    guide = ap.train(ap.model("overdispersed_poisson", rows=(16, most)), steps=steps, seed=0)
 
     rng = np.random.default_rng(1)
     x, effect = rng.standard_normal((rows, 3)), 0.8 * rng.standard_normal(rows)

@@ -26,10 +26,11 @@ from amortppl.errors import quoted
 from amortppl.evidence import Gathered, Natural, Site, absorb, absorb_scores, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior, Revisit, Start, State
-from amortppl.gamma import elementary
+from amortppl.gamma import has_log_gamma
 from amortppl.method import Method, Target
 from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
+from amortppl.prior_units import Densities
 from amortppl.signals import Frame, averages, climb, curvature, outer_products, settle, whitened_gradients
 from amortppl.task import Batch, Task, thinned
 
@@ -54,6 +55,7 @@ class ParametricGuide(Method):
     correct: eqx.nn.MLP
     adjust: eqx.nn.MLP
     density: Density
+    gammas: bool = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
 
     def init(self) -> Start:
@@ -64,7 +66,7 @@ class ParametricGuide(Method):
         """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to the frame."""
         if isinstance(state, Revisit):
             rows = jnp.sum(batch.mask)
-            return state._replace(again=state.again.plus(self._likelihood(batch), state.base.frame, rows))
+            return state._replace(again=state.again.plus(self._log.likelihood(batch), state.base.frame, rows))
         known = self._prior() if isinstance(state, Start) else state
         after = self._counted(known, batch)
         if self.options.signals == ("data",):
@@ -102,7 +104,7 @@ class ParametricGuide(Method):
         """The frame after `MORE` times as many Newton steps and variational sweeps, read out as Gaussian."""
         if self.options.signals == ("data",):
             return super().refined(batch)
-        joint = self._joint(batch)
+        joint = self._log.joint(batch)
         start = self._found(self._counted(self._prior(), batch), batch).frame.location
         frame = climb(joint, start, self._stand_in(batch), MORE * self.options.newton)
         frame, _ = settle(joint, frame, MORE * max(self.options.sweeps, 1))
@@ -146,7 +148,7 @@ class ParametricGuide(Method):
         base, since, again = state
         begun = self._prior() if isinstance(since, Start) else since
         share = jnp.clip(again.rows / jnp.maximum(base.rows - begun.rows, 1.0), 0.0, 1.0)
-        prior = averages(whitened_gradients(self._log_prior, base.frame))
+        prior = averages(whitened_gradients(self._log.prior, base.frame))
         kept = prior if isinstance(since, Start) else seen_from(base.frame, since.frame)
         shift, factor = again.blended(kept, share)
         frame, low = moved(base.frame, base.low, shift, factor)
@@ -161,17 +163,17 @@ class ParametricGuide(Method):
     # The first mini-batch: a search.
 
     def _found(self, state: State, batch: Batch) -> State:
-        joint, steps = self._joint(batch), self.options.newton
+        joint, steps = self._log.joint(batch), self.options.newton
         start = self._start(joint, state)
         if batch.mask.shape[0] > 2 * FEW:
             few = thinned(batch, FEW)
-            start = climb(self._joint(few), start, self._stand_in(few), steps - LAST).location
+            start = climb(self._log.joint(few), start, self._stand_in(few), steps - LAST).location
             steps = LAST
         frame = climb(joint, start, self._stand_in(batch), steps)
         left = state.left
         if "curvature" in self.options.signals:
             frame, left = settle(joint, frame, self.options.sweeps)
-        prior = _natural(*averages(whitened_gradients(self._log_prior, frame)), frame)
+        prior = _natural(*averages(whitened_gradients(self._log.prior, frame)), frame)
         frame, prior, left = jax.tree.map(stop_gradient, (frame, prior, left))
         return state._replace(frame=frame, prior=prior, left=left)
 
@@ -202,8 +204,8 @@ class ParametricGuide(Method):
 
     def _site(self, batch: Batch, frame: Frame) -> Site:
         if "curvature" in self.options.signals:
-            return absorb(self._likelihood(batch), frame)
-        return absorb_scores(self._row_likelihoods(batch), frame)
+            return absorb(self._log.likelihood(batch), frame)
+        return absorb_scores(self._log.rows(batch), frame)
 
     def _adjustment(self, before: State, after: State, site: Site, earlier: Array) -> tuple[Array, Array]:
         """The learned part of a later step: a shift and a factor in the frame that the site made.
@@ -231,33 +233,16 @@ class ParametricGuide(Method):
         size = jnp.sqrt(jnp.mean(left**2))
         return size / (1.0 + size)
 
-    # Densities in prior units, with derivatives that are cheap for counts too.
-
-    def _joint(self, batch: Batch) -> Callable[[Array], Array]:
-        scale = stop_gradient(self.scale)
-        return elementary(lambda at: self.task.log_joint(scale.restore(at), batch))
-
-    def _likelihood(self, batch: Batch) -> Callable[[Array], Array]:
-        scale = stop_gradient(self.scale)
-        return elementary(lambda at: self.task.log_likelihood(scale.restore(at), batch))
-
-    def _row_likelihoods(self, batch: Batch) -> Callable[[Array], Float[Array, " N"]]:
-        scale = stop_gradient(self.scale)
-
-        def rows(at: Array) -> Array:
-            return jnp.where(batch.mask, self.task.log_densities(scale.restore(at), batch.data)[1], 0.0)
-
-        return elementary(rows)
-
-    def _log_prior(self, at: Array) -> Array:
-        return self.task.log_prior(stop_gradient(self.scale).restore(at))
+    @property
+    def _log(self) -> Densities:
+        return Densities(self.task, self.scale, self.gammas)
 
     def _stand_in(self, batch: Batch) -> Callable[[Array], Array] | None:
         """Without the curvature signal, curvature of the prior and the rows' scores."""
         if "curvature" in self.options.signals:
             return None
-        rows = self._row_likelihoods(batch)
-        return lambda at: curvature(self._log_prior, at) + outer_products(rows, at)
+        rows = self._log.rows(batch)
+        return lambda at: curvature(self._log.prior, at) + outer_products(rows, at)
 
     # What the networks see.
 
@@ -294,6 +279,14 @@ def _natural(slope: Array, bend: Array, frame: Frame) -> Natural:
 
 def _left_size(size: int) -> int:
     return size + 2 * size * size
+
+
+def _counts(task: Task) -> bool:
+    """Whether the likelihood has `lgamma`, as those of counts have."""
+    if not task.has_density:
+        return False
+    blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in task.rows_like.items()}
+    return has_log_gamma(lambda at, data: task.log_densities(at, data), jnp.zeros(task.latents.size), blank)
 
 
 @dataclass(frozen=True)
@@ -362,7 +355,7 @@ class Parametric:
             place=mlp(seen, size, 64, 1, keys[2], start=jnp.zeros(size)),
             correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], start=family.initial()),
             adjust=mlp(site, entries, self.hidden, 2, keys[5], start=jnp.zeros(entries)),
-            density=family,
+            density=family, gammas=_counts(task),
         )  # fmt: skip
 
 

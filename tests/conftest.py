@@ -12,7 +12,12 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
+from amortppl.trust import familiarity
 from conjugate import SMALL, line_model, mean_model
+
+FAMILIAR = familiarity.SIMULATED, familiarity.NEAREST
+familiarity.SIMULATED, familiarity.NEAREST = 128, 64
+"""Tasks simulated to know what is familiar: enough to run. What is about it asks for `as_many_as_users_have`."""
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
@@ -50,6 +55,15 @@ def few_mappings():
     if maps.exists() and len(maps.read_bytes().splitlines()) > MAPPINGS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def as_many_as_users_have():
+    """As many tasks simulated to know what is familiar as outside of tests."""
+    few = familiarity.SIMULATED, familiarity.NEAREST
+    familiarity.SIMULATED, familiarity.NEAREST = FAMILIAR
+    yield
+    familiarity.SIMULATED, familiarity.NEAREST = few
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def as_a_user():
+def as_a_user(as_many_as_users_have):
     """Undoes the short-cuts of the ordinary tests."""
     jax.config.update("jax_disable_most_optimizations", False)
     jax.config.update("jax_compilation_cache_dir", None)

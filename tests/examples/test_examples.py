@@ -9,6 +9,7 @@ from amortppl import catalogue
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 SMALL = {
+    "local_latents": {"rows": 20, "most": 20},
     "many_datasets": {"datasets": 6},
     "nuts_start": {"draws": 20},
     "svi_finetune": {"tune": 20},
