@@ -193,6 +193,7 @@ def assert_close(found, expected):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(pair, alone):
     found, _ = pair
     assert found[0]["weights"] == found[1]["weights"]
@@ -201,12 +202,14 @@ def test_two_processes_learn_what_one_does(pair, alone):
     assert [f["devices"] for f in found] == [2, 2] and "2 x" in found[0]["device"]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_two_devices_do(pair, folder):
     one = json.loads((folder / "one.json").read_text())
     assert one["devices"] == 2
     assert_close(pair[0][0]["weights"], one["weights"])
 
 
+@pytest.mark.slow
 def test_two_processes_stream_their_shards_into_one_posterior(pair, mean_guide, rows):
     """Evidence of a conjugate model adds up exactly; the tolerance is float32's."""
     *_, whole = mean_guide.stream(ap.batches({"y": rows}, 64), progress=False)
@@ -217,22 +220,26 @@ def test_two_processes_stream_their_shards_into_one_posterior(pair, mean_guide, 
     np.testing.assert_allclose(found[0][3], whole.value.frame.factor, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_each_process_has_a_guide_of_its_own(pair):
     """Its weights are on one device, so that inference waits for no other process."""
     assert all(set(found["own"]) == {1} for found in pair[0])
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_in_two(pair, alone):
     for found in pair[0]:
         assert_close(found["resumed"], weights(alone))
 
 
+@pytest.mark.slow
 def test_only_process_0_reports_and_writes(pair, alone, folder):
     assert "step 50  100%" in pair[1][0] and "step" not in pair[1][1]
     assert (folder / "many.0").is_file() and not (folder / "many.1").exists()
     assert_close(weights(train(resume=folder / "many.0")), weights(alone))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_some_do_not_see_stops_all(pair):
     for found in pair[0]:
         assert "worked in the processes [0] and not in [1]" in found["one only"]
@@ -241,16 +248,19 @@ def test_a_checkpoint_that_some_do_not_see_stops_all(pair):
     assert "found none" in pair[0][1]["one only"]
 
 
+@pytest.mark.slow
 def test_other_arguments_stop_all(pair):
     for rank, found in enumerate(pair[0]):
         assert f"[1] were given another seed than process 0 ({rank} here" in found["seeds"]
 
 
+@pytest.mark.slow
 def test_the_clock_of_process_0_stops_all_at_one_update(pair):
     (first, second), _ = pair
     assert first["clock"] == second["clock"] and len(first["clock"]) > 2
 
 
+@pytest.mark.slow
 def test_trees_arrive_whole(pair):
     """Also 64-bit numbers, which JAX would cut to 32."""
     for rank, found in enumerate(pair[0]):

@@ -20,6 +20,7 @@ def blocks(language):
 COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     """As one script, as a reader would paste it."""
     import matplotlib

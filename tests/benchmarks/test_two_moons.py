@@ -72,3 +72,27 @@ def test_beside_sbi(ours, cost, say):
         f"{ours['cpu'] / spent.cpu:.2f} of it"
     )
     assert ours["cpu"] <= 0.5 * spent.cpu
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("bayesflow"), reason="bayesflow is not installed (extra `bench`)")
+def test_beside_bayesflow(ours, cost, say, monkeypatch):
+    """Its own workflow by its defaults: standardised, AdamW with a cosine schedule, a spline coupling flow."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    import bayesflow
+    import keras
+
+    keras.utils.set_random_seed(0)
+    theta, y = simulated(SIMULATIONS, 0)
+    with cost() as spent:
+        workflow = bayesflow.BasicWorkflow(
+            inference_network=bayesflow.networks.CouplingFlow(transform="spline"),
+            inference_variables=["theta"],
+            inference_conditions=["y"],
+        )
+        workflow.fit_offline({"theta": theta, "y": y}, verbose=0)
+    found = score(lambda y: np.asarray(workflow.sample(num_samples=DRAWS, conditions={"y": y[None]})["theta"])[0])
+    say(
+        f"BayesFlow {bayesflow.__version__} (spline coupling flow, 100 epochs): C2ST {np.mean(found):.3f}, training "
+        f"{spent.cpu:.0f} CPU s, ours {ours['cpu'] / spent.cpu:.2f} of it"
+    )
+    assert ours["cpu"] <= 0.5 * spent.cpu

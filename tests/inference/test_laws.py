@@ -121,6 +121,7 @@ def test_vmap_is_one_by_one_and_the_state_keeps_its_structure(each):
     assert [a.shape for a in jax.tree.leaves(first)] == [a.shape for a in jax.tree.leaves(second)]
 
 
+@pytest.mark.slow
 def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
     """One short training; then every public way of asking gives finite answers, the same after a reload."""
     _, task, spec, _, draw = each
