@@ -27,7 +27,7 @@ allows 65,530, and the compiler crashes at the next one."""
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: one of those that together take half of all time; `pytest -m slow` runs them")
+    config.addinivalue_line("markers", "slow: one of those that together take half of all time; run by `-m slow`")
     # The guides of the tests are tiny: the tests that are about this warning ask for it. Not said in
     # pyproject.toml, where it would import amortppl before jaxtyping's hook.
     config.addinivalue_line("filterwarnings", "ignore::amortppl.errors.OutOfRangeWarning")
