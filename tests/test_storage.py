@@ -120,6 +120,7 @@ def test_no_guide_there(tmp_path):
         ap.load(tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_a_model_of_the_catalogue_with_another_size(tmp_path):
     """The number of rows is the guide's, not that of the model's file; so is every member of the method."""
     spec = ap.method("parametric", density="spline_flow", signals=("data",), width=4, hidden=8)
