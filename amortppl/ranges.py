@@ -50,6 +50,11 @@ class Ranges:
         if not self.rows[0] <= rows <= self.rows[1]:
             more = "; pass ap.batches(data) to take them in mini-batches" if rows > self.rows[1] > 1 else ""
             said.append(f"{rows} rows: the guide was trained for {self.rows[0]} to {self.rows[1]}{more}")
+        return said + self.values_outside(arrays)
+
+    def values_outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:
+        """As `outside`, whatever the number of rows: for mini-batches."""
+        rows, said = len(next(iter(arrays.values()))), []
         for name, values in arrays.items():
             low, high = np.asarray(self.low[name]), np.asarray(self.high[name])
             flat = values.reshape(rows, -1)

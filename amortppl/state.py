@@ -49,6 +49,7 @@ class State:
         since: the value before the rows of the present source, which a further pass leaves as it is.
         place: where in a source it stands.
         trace: rows seen, and posterior means and sds then, where they were asked for.
+        outside: what of the rows streamed lies outside the ranges that the guide was trained on.
     """
 
     guide: "Guide"
@@ -58,6 +59,7 @@ class State:
     since: Any = None
     place: Place = BY_HAND
     trace: tuple[dict[str, Any], ...] = ()
+    outside: tuple[str, ...] = ()
 
     @property
     def posterior(self) -> Any:
@@ -75,7 +77,7 @@ class State:
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
         about = {"guide": fingerprint(self.guide), "rows": self.rows, "steps": self.steps, "place": vars(self.place)}
-        write(path, pack(arrays, {**about, "kinds": kinds, "trace": list(self.trace)}))
+        write(path, pack(arrays, {**about, "kinds": kinds, "trace": list(self.trace), "outside": list(self.outside)}))
         return Path(path)
 
 
@@ -107,7 +109,8 @@ def load_state(guide: "Guide", path: str | Path) -> State:
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(f"{path}: not a complete state ({error}); was it cut short? Start a new one") from error
     place = Place(**about["place"])
-    return State(guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, tuple(about["trace"]))
+    said = (tuple(about[n]) for n in ("trace", "outside"))
+    return State(guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, *said)
 
 
 def _like(guide: "Guide", kinds: list[str]) -> Any:
@@ -157,7 +160,8 @@ def combine(states: Sequence[State]) -> State:
     if len(seen) < 2:
         return seen[0] if seen else states[0]
     value = guide.method.combine([s.value for s in seen])
-    return State(guide, value, sum(s.rows for s in seen), sum(s.steps for s in seen))
+    outside = next((s.outside for s in seen if s.outside), ())
+    return State(guide, value, sum(s.rows for s in seen), sum(s.steps for s in seen), outside=outside)
 
 
 def gathered(state: State) -> list[State]:

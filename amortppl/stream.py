@@ -1,6 +1,7 @@
 """Inference at constant memory: mini-batches one after another, a block of them in a compiled call."""
 
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from math import gcd
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 from amortppl.batches import Batches, Block
-from amortppl.errors import DataError, GuideError
+from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method
 from amortppl.progress import Progress
 from amortppl.state import Place, State
@@ -31,6 +32,9 @@ MOST = 1024
 
 FIRST = 128
 """Rows of the first step, at least: from a handful the search would find a frame far from Gaussian."""
+
+LOOKED = 512
+"""Rows of each block whose values are compared with the ranges trained on, until some lie outside."""
 
 SAVED = 10.0
 """Seconds between two savings of the state."""
@@ -103,6 +107,7 @@ def _moments(
             state = replace(state, value=guide.method.revisit(state.value, state.since))
         blocks = batches.blocks(guide.task, state.place.block // batches.size, state.place.rows)
         for block, last in _marked(blocks):
+            state = state if state.outside or number else replace(state, outside=_outside(guide, block))
             for after, wanted in _through(guide, state, block, batches.size, every):
                 ends = last and after.place.rows == block.start + _rows(block)
                 yield after, wanted and not (ends and number == passes - 1)
@@ -111,6 +116,16 @@ def _moments(
         place = replace(state.place, done=True) if done else replace(state.place, passes=number + 1, rows=0)
         state = replace(state, place=place)
         yield state, done
+
+
+def _outside(guide: "Guide", block: Block) -> tuple[str, ...]:
+    """What of a block's first rows lies outside the ranges trained on, with a warning."""
+    looked = min(LOOKED, _rows(block))
+    found = guide.ranges.values_outside({n: v[:looked] for n, v in block.arrays.items()})
+    said = tuple(f"in {looked} rows from row {block.start} on, {s}" for s in found)
+    for note in said:
+        warnings.warn(note, OutOfRangeWarning, stacklevel=2)
+    return said
 
 
 def _marked(blocks: Iterator[Block]) -> Iterator[tuple[Block, bool]]:

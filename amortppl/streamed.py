@@ -100,7 +100,7 @@ def _unchecked(guide: "Guide", state: State | None) -> str:
 
 def _notes(state: State) -> list[str]:
     """What the mini-batches said of themselves on the way."""
-    notes, value = [], state.guide.method.closed(state.value)
+    notes, value = list(state.outside), state.guide.method.closed(state.value)
     surprise, moved = (float(getattr(value, n, np.nan)) for n in ("surprise", "moved"))
     if state.steps >= 4 and surprise > SURPRISING:
         notes.append(

@@ -14,7 +14,7 @@ import pytest
 
 import amortppl as ap
 from amortppl import stream as engine
-from amortppl.errors import DataError, GuideError
+from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from conjugate import SMALL, line_posterior
 
 
@@ -131,6 +131,16 @@ def test_sorted_rows_in_their_order_are_noticed(logit_guide, votes):
     assert any("moved the posterior" in note for note in said)
     calm = json.loads(logit_guide.infer(ap.batches(votes, 512), draws=10, passes=2).attrs["warnings"])
     assert not any("order" in note or "moved" in note for note in calm)
+
+
+def test_values_outside_the_range_are_told_once_and_kept(logit_guide, votes, tmp_path):
+    far = {**votes, "x": np.where(np.arange(20_000) < 12_000, votes["x"], 40 + votes["x"])}
+    source = ap.batches(far, 512, shuffle=None)
+    with pytest.warns(OutOfRangeWarning, match=r"from row \d+ on, x spans"):
+        *_, state = logit_guide.stream(source, progress=False)
+    assert logit_guide.load_state(state.save(tmp_path / "state")).outside == state.outside != ()
+    assert any("outside the range" in note for note in json.loads(logit_guide.infer(state).attrs["warnings"]))
+    assert last(logit_guide, votes).outside == ()
 
 
 def test_a_second_pass_counts_nothing_twice(logit_guide, votes):
