@@ -173,14 +173,14 @@ def test_anchor(cost, say):
         if seed == 0:
             off = svi(data, true, 10 * spent.cpu, say)
             times = off[0] / scores[0][0]
-            say(f"SVI: z {off[0]:.2f}, {times:.0f} times the guide's; sd ratio {off[1]:.2f} to {off[2]:.2f}")
-            assert off[0] > 10 * scores[0][0]
+            say(f"SVI: z {off[0]:.3f}, {times:.1f} times the guide's; sd ratio {off[1]:.2f} to {off[2]:.2f}")
     z, low, high = np.mean(scores, 0)
     say(f"anchor, 5 x {ROWS:,} rows: frame z {z:.4f}, sd ratio {low:.4f} to {high:.4f}, {np.mean(spent_cpu):.2f} CPU s")
     z, low, high = np.mean(draws, 0)
     say(f"anchor, 100,000 draws (their own error 0.003): z {z:.4f}, sd ratio {low:.4f} to {high:.4f}")
     assert z <= 0.03 and low >= 0.99 and high <= 1.01
     assert np.mean(spent_cpu) <= 0.4
+    assert times >= 10
 
 
 @pytest.mark.parametrize("name", [*REGRESSIONS, "gaussian_mixture"])
