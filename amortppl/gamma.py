@@ -30,15 +30,14 @@ def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     inverse = 1.0 / far
     series = inverse * (1 / 12 - inverse**2 * (1 / 360 - inverse**2 / 1260))
     stirling = (far - 0.5) * jnp.log(far) - far + 0.5 * jnp.log(2 * jnp.pi) + series
-    rising = near
-    for i in range(1, SHIFT):
-        rising = rising * (near + i)
+    pair = near * (near + 7)  # x (x + 7); those of 1 and 6, 2 and 5, 3 and 4 are larger by 6, 10 and 12
+    rising = pair * (pair + 6) * (pair + 10) * (pair + 12)
     return jnp.where(x > -SHIFT, stirling - jnp.where(small, jnp.log(jnp.abs(rising)), 0.0), jnp.nan)
 
 
-def has_log_gamma(f: Callable[..., Any], *args: Any) -> bool:
-    """Whether a function computes `lgamma` anywhere."""
-    return "lgamma" in str(jax.make_jaxpr(f)(*args))
+def differentiates_log_gamma(f: Callable[..., Array], *args: Any) -> bool:
+    """Whether the gradient of a scalar function by its first argument has `digamma` anywhere."""
+    return "digamma" in str(jax.make_jaxpr(jax.grad(f))(*args))
 
 
 def elementary(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -26,7 +26,7 @@ from amortppl.errors import quoted
 from amortppl.evidence import Gathered, Natural, Site, absorb, absorb_scores, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior, Revisit, Start, State
-from amortppl.gamma import has_log_gamma
+from amortppl.gamma import differentiates_log_gamma
 from amortppl.method import Method, Target
 from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
@@ -281,12 +281,16 @@ def _left_size(size: int) -> int:
     return size + 2 * size * size
 
 
-def _counts(task: Task) -> bool:
-    """Whether the likelihood has `lgamma`, as those of counts have."""
+def _gammas(task: Task) -> bool:
+    """Whether derivatives of the likelihood have digamma functions, as those of many counts have."""
     if not task.has_density:
         return False
     blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in task.rows_like.items()}
-    return has_log_gamma(lambda at, data: task.log_densities(at, data), jnp.zeros(task.latents.size), blank)
+
+    def total(vector: Array) -> Array:
+        return jnp.sum(task.log_densities(vector, blank)[1])
+
+    return differentiates_log_gamma(total, jnp.zeros(task.latents.size))
 
 
 @dataclass(frozen=True)
@@ -355,7 +359,7 @@ class Parametric:
             place=mlp(seen, size, 64, 1, keys[2], start=jnp.zeros(size)),
             correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], start=family.initial()),
             adjust=mlp(site, entries, self.hidden, 2, keys[5], start=jnp.zeros(entries)),
-            density=family, gammas=_counts(task),
+            density=family, gammas=_gammas(task),
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 import pytest
 from scipy import special
 
-from amortppl.gamma import elementary, log_gamma
+from amortppl.gamma import differentiates_log_gamma, elementary, log_gamma
 
 POINTS = np.concatenate([np.geomspace(1e-6, 1e8, 300), -np.linspace(0.1, 6.3, 7)])
 
@@ -44,6 +44,12 @@ def test_it_takes_the_place_of_lgamma_and_of_nothing_else():
         np.testing.assert_allclose(slope, exact, rtol=1e-4)
     inside = jax.jit(jax.vmap(lambda m: elementary(lambda p: f(m, p)["log_prob"].sum())(2.0)))(jnp.array([1.0, 3.0]))
     np.testing.assert_allclose(inside[1], f(3.0, 2.0)["log_prob"].sum(), rtol=1e-5)
+
+
+def test_counts_without_a_latent_in_lgamma_are_left_alone():
+    y = jnp.arange(5)
+    assert differentiates_log_gamma(lambda size: dist.NegativeBinomial2(2.0, size).log_prob(y).sum(), 2.0)
+    assert not differentiates_log_gamma(lambda rate: dist.Poisson(rate).log_prob(y).sum(), 2.0)
 
 
 def test_float64_keeps_jaxs():
