@@ -53,6 +53,7 @@ def test_ours(ours, cost, say):
     assert np.mean(found) <= 0.545
 
 
+@pytest.mark.filterwarnings("ignore")  # of what it is built on
 @pytest.mark.skipif(not importlib.util.find_spec("sbi"), reason="sbi is not installed (extra `bench`)")
 def test_beside_sbi(ours, cost, say):
     import torch
@@ -74,6 +75,7 @@ def test_beside_sbi(ours, cost, say):
     assert ours["cpu"] <= 0.5 * spent.cpu
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(not importlib.util.find_spec("bayesflow"), reason="bayesflow is not installed (extra `bench`)")
 def test_beside_bayesflow(ours, cost, say, monkeypatch):
     """Its own workflow by its defaults: standardised, AdamW with a cosine schedule, a spline coupling flow."""
