@@ -246,6 +246,7 @@ print(json.dumps([jax.device_count(), guide.record.losses, guide.record.held_out
 """
 
 
+@pytest.mark.slow
 def test_four_devices_learn_the_same():
     """Sums run in another order: equal to float32's precision, amplified by 50 updates."""
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}

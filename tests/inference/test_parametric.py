@@ -102,6 +102,7 @@ def scattered(n, y=None):
         numpyro.sample("y", Scatter(jnp.broadcast_to(centre, (n,))), obs=y)
 
 
+@pytest.mark.slow
 def test_a_simulator_without_a_density_learns_from_data_and_says_it_was_not_checked():
     task = ap.Task(scattered, rows=(8, 8))
     assert not task.has_density
