@@ -13,7 +13,7 @@ from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array, Float
 
 SHIFT = 8
-"""From here on Stirling's series with three terms is exact to 1e-9."""
+"""From here on Stirling's series with three terms is exact to 1e-9. `_shifted` pairs the factors of just so many."""
 
 
 @jax.custom_jvp
@@ -36,7 +36,7 @@ def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 @jax.custom_jvp
 def digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """d/dx log Gamma(x) for x > -8, likewise: 6.3.18 and 6.3.6."""
+    """d/dx log Gamma(x) for x > -8, NaN further down: 6.3.18 and 6.3.6."""
     small, slope, far, pairs = _shifted(x)
     inverse = 1.0 / far
     square = inverse * inverse
@@ -45,13 +45,15 @@ def digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def trigamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """d^2/dx^2 log Gamma(x) for x > -8, likewise: 6.4.12 and 6.4.6."""
+    """d^2/dx^2 log Gamma(x) for x > -8, NaN further down: 6.4.12 and 6.4.6."""
     small, slope, far, pairs = _shifted(x)
     inverse = 1.0 / far
     square = inverse * inverse
     series = inverse + 0.5 * square + inverse * square * (1 / 6 - square * (1 / 30 - square / 42))
     parts = [1.0 / p for p in pairs]
-    return series + jnp.where(small, sum(slope**2 * p * p - 2.0 * p for p in parts), 0.0)
+    return jnp.where(
+        x > -SHIFT, series + jnp.where(small, sum(slope**2 * p * p - 2.0 * p for p in parts), 0.0), jnp.nan
+    )
 
 
 log_gamma.defjvp(lambda at, along: (log_gamma(*at), digamma(*at) * along[0]))

@@ -9,9 +9,8 @@ from jaxtyping import Array, Float
 
 from amortppl.features import PriorScale
 from amortppl.gamma import elementary
+from amortppl.signals import LogDensity
 from amortppl.task import Batch, Task
-
-LogDensity = Callable[[Array], Array]
 
 
 class Densities(NamedTuple):

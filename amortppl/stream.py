@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from amortppl import compute
 from amortppl.batches import Batches, Block
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method
@@ -150,7 +151,7 @@ def _through(guide: "Guide", state: State, block: Block, size: int, every: int |
     value = state.value
     if not state.steps:
         first = min(-(-FIRST // size), minis.mask.shape[0])
-        value = _step(guide.method, value, jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis))
+        value = compute.step(guide.method, value, jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis))
         minis = Batch(minis.data, minis.mask.at[:first].set(False))
     value, along = _advance(guide.method, value, minis, bool(crossed[:-1].any()))
     for i, stop in enumerate(stops):
@@ -176,9 +177,6 @@ def _laid_out(block: Block, size: int, steps: int) -> Batch:
 
     mask = jnp.asarray((np.arange(full) < rows).reshape(steps, size))
     return Batch({n: shaped(v) for n, v in block.arrays.items()}, mask)
-
-
-_step = eqx.filter_jit(lambda method, value, batch: method.step(value, batch))
 
 
 @eqx.filter_jit
