@@ -14,6 +14,7 @@ from amortppl.data import Dataset
 from amortppl.errors import DataError
 from amortppl.method import Method, final
 from amortppl.task import Batch, Task
+from amortppl.tied import ahead, left_out
 
 WORK = 4_000_000
 """Draws times rows evaluated at once: bounds the memory of log densities at many draws."""
@@ -68,7 +69,10 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
 
 
 def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
-    """Log likelihood of each row at each draw, (S, N)."""
+    """Log likelihood of each row at each draw, (S, N); of rows tied to one another, given all the others."""
+    if method.task.tied:
+        size = min(max(1, WORK // dataset.rows**2), len(vectors))
+        return np.asarray(_left_out(method.task, jnp.asarray(vectors), dict(dataset.arrays), size))
     batch = padded(method.task, dataset)
     size = min(max(1, WORK // batch.mask.shape[0]), len(vectors))
     return np.asarray(_pointwise(method, vectors, batch.data, size))[:, : dataset.rows]
@@ -82,6 +86,28 @@ def predicted(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict
     keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
     drawn = _predicted(method, vectors, inputs, keys, rows, min(max(1, WORK // rows), len(vectors)))
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
+
+
+def pointwise_ahead(method: Method, vectors: Any, known: Dataset, new: Dataset) -> np.ndarray:
+    """Log density of each new row at each draw, (S, N_new), given known rows to which it is tied."""
+    given, query, size = _ahead(method.task, vectors, known, new)
+    return np.asarray(_pointwise_ahead(method.task, jnp.asarray(vectors), given, query, size))[:, : new.rows]
+
+
+def predicted_ahead(method: Method, vectors: Any, known: Dataset, new: Dataset, seed: int) -> dict[str, np.ndarray]:
+    """Predictive draws of new rows together, (S, N_new) by argument, given known rows to which they are tied."""
+    given, query, size = _ahead(method.task, vectors, known, new)
+    keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
+    drawn = _predicted_ahead(method.task, jnp.asarray(vectors), keys, given, query, size)
+    return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
+
+
+def _ahead(task: Task, vectors: Any, known: Dataset, new: Dataset) -> tuple[Batch, dict[str, Array], int]:
+    """Known rows, new rows, and how many draws to take at once. Without inputs rows have a place, so none is padded."""
+    given = padded(task, known) if task.inputs else Batch(dict(known.arrays), np.ones(known.rows, bool))
+    query = padded(task, new).data if task.inputs else new.arrays
+    whole = given.mask.shape[0] + len(next(iter(query.values())))
+    return given, query, min(max(1, WORK // whole**2), len(vectors))
 
 
 def constrained(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -134,6 +160,30 @@ def _predicted(
     return jax.lax.map(
         lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), batch_size=size
     )
+
+
+@eqx.filter_jit
+def _left_out(task: Task, vectors: Array, data: dict[str, Array], size: int) -> Array:
+    return jax.lax.map(lambda v: left_out(task, v, data), vectors, batch_size=size)
+
+
+@eqx.filter_jit
+def _pointwise_ahead(task: Task, vectors: Array, known: Batch, query: dict[str, Array], size: int) -> Array:
+    def one(vector: Array) -> Array:
+        return sum(g.log_prob(query[a]) for a, g in ahead(task, vector, known, query).items())
+
+    return jax.lax.map(one, vectors, batch_size=size)
+
+
+@eqx.filter_jit
+def _predicted_ahead(
+    task: Task, vectors: Array, keys: Array, known: Batch, query: dict[str, Array], size: int
+) -> dict[str, Array]:
+    def one(at: tuple[Array, Array]) -> dict[str, Array]:
+        given = ahead(task, at[0], known, query)
+        return {a: g.sample(jr.fold_in(at[1], i)) for i, (a, g) in enumerate(given.items())}
+
+    return jax.lax.map(one, (vectors, keys), batch_size=size)
 
 
 @eqx.filter_jit

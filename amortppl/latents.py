@@ -37,7 +37,7 @@ class Latents:
 
     def flatten(self, sites: Mapping[str, Array]) -> Float[Array, " P"]:
         """Unconstrained values by site -> vector."""
-        return jnp.concatenate([jnp.ravel(sites[n]) for n in self.names])
+        return jnp.concatenate([jnp.zeros(0), *(jnp.ravel(sites[n]) for n in self.names)])
 
     def unflatten(self, vector: Float[Array, " P"]) -> dict[str, Array]:
         """Vector -> unconstrained values by site."""

@@ -13,6 +13,9 @@ from amortppl.task import Task
 
 SIMULATED = 2048
 
+SLACK = 0.02
+"""Width of a range that is added at both its ends."""
+
 
 @dataclass(frozen=True)
 class Ranges:
@@ -42,7 +45,8 @@ class Ranges:
     def outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:
         """What of a dataset lies outside: a sentence for each finding.
 
-        Values count as outside when more than one row in a hundred is beyond the range, or one
+        Values count as outside when more than one row in a hundred is beyond the range (by more than `SLACK` widths,
+        as the ends of what was simulated are not those of what can be), or one
         is beyond it by more than its width.
         """
         rows = len(next(iter(arrays.values())))
@@ -58,8 +62,8 @@ class Ranges:
         for name, values in arrays.items():
             low, high = np.asarray(self.low[name]), np.asarray(self.high[name])
             flat = values.reshape(rows, -1)
-            share = np.mean((flat < low) | (flat > high), 0)
             width = np.maximum(high - low, 1e-6)
+            share = np.mean((flat < low - SLACK * width) | (flat > high + SLACK * width), 0)
             far = np.any((flat < low - width) | (flat > high + width), 0)
             labels = entries(name, values.shape[1:])
             said += [

@@ -98,7 +98,7 @@ def _usable(episodes: Episodes) -> Episodes:
 
 
 def _finite(tree: object) -> Bool[Array, " T"]:
-    leaves = [jnp.isfinite(a).reshape(a.shape[0], -1).all(1) for a in jax.tree.leaves(tree)]
+    leaves = [jnp.isfinite(a).all(tuple(range(1, a.ndim))) for a in jax.tree.leaves(tree)]
     return jnp.stack(leaves).all(0)
 
 

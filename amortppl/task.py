@@ -19,6 +19,7 @@ from amortppl.latents import Latents
 from amortppl.local import Local, one_per_row
 from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.sources import draw_rows, source
+from amortppl.tied import chained, is_tied
 from amortppl.tracing import Site, abstract_sites, row_axis, rowwise
 
 PROBE_ROWS = (7, 11)
@@ -55,7 +56,8 @@ class Task:
     A dataset D = {(x_i, y_i), i = 1..N} is drawn by N ~ log-uniform on `rows`, x_i ~ `inputs`,
     theta ~ prior, y_i ~ p(y | x_i, theta). Latents of which every row has its own are integrated
     out of the row's likelihood (`amortppl.local`): by quadrature up to three numbers a row, by
-    Laplace's approximation with a warning beyond. theta is what all rows share.
+    Laplace's approximation with a warning beyond. theta is what all rows share. Rows may also be tied to
+    one another by a Gaussian over all of them, as under a Gaussian process (`amortppl.tied`).
 
     Args:
         model: a NumPyro or Pyro model. Arguments that default to None are observations,
@@ -76,8 +78,8 @@ class Task:
         name: what to call it; by default the model's name.
 
     Raises:
-        ModelError: no latent, no observed site, a discrete latent, a latent for each row that other
-            rows depend on, control flow on a latent, or an argument that nothing describes.
+        ModelError: no latent (unless rows are tied), no observed site, a discrete latent, a latent for each row
+            that other rows depend on, control flow on a latent, or an argument that nothing describes.
     """
 
     def __init__(
@@ -201,6 +203,7 @@ class Task:
                     f"{self.name}: observed {name!r} is not a site (it has {quoted(samples)}){nearest(name, samples)}"
                 )
         latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
+        self.tied = {n for n in targets if not self.block and all(map(is_tied, (first[n], second[n]), rows))}
         self._refuse(samples, latent, targets)
         self.sites = {**latent, **{n: samples[n] for n in samples if n in targets}}
         self.row_axes = {n: 0 if self.block else self._row_axis(first[n], second[n], rows) for n in targets}
@@ -250,13 +253,20 @@ class Task:
                 f"{where}no observed site. Give the model an argument with default None and pass it as `obs=` "
                 f"(its sample sites are {quoted(samples)}), or name the sites in `observed`"
             )
-        if not latent:
+        if self.tied and self.tied != targets:
+            raise ModelError(
+                f"{where}the rows of {quoted(self.tied)} are tied to one another by a Gaussian over all of them, those "
+                f"of {quoted(targets - self.tied)} are not; observe them in models of their own"
+            )
+        if not latent and not self.tied:
             raise ModelError(
                 f"{where}no latent site: every sample site is observed ({quoted(targets)}), nothing is to be inferred"
             )
 
     def _row_axis(self, site: Site, other: Site, rows: tuple[int, int]) -> int:
-        if rows[0] == rows[1]:
+        if site.name in self.tied:
+            axis = 0
+        elif rows[0] == rows[1]:
             axes = [i for i, size in enumerate(site.density_shape) if size == rows[0]]
             axis = axes[0] if axes else None
         else:
@@ -394,11 +404,14 @@ class Task:
         rows = self._rows_of(data)
         likelihood = jnp.zeros(rows)
         for name in self.observed.values():
-            density = _scaled(trace[name])
-            likelihood += jnp.sum(density)[None] if self.block else rowwise(density, self.row_axes[name])
+            likelihood += self._by_row(name, trace[name])
         for name, axis in self.local.density_axes.items():
             likelihood += rowwise(_scaled(trace[name]) + jacobians[name], axis)
         return self._prior(trace, jacobians), likelihood
+
+    def _by_row(self, name: str, site: dict) -> Float[Array, " N"]:
+        density = _scaled(site) if name not in self.tied else chained(site) * (site["scale"] or 1.0)
+        return jnp.sum(density)[None] if self.block else rowwise(density, self.row_axes[name])
 
     def _prior(self, trace: dict, jacobians: Mapping[str, Array]) -> Array:
         return sum((jnp.sum(_scaled(trace[n])) + jacobians[n] for n in self.latents.names), jnp.zeros(()))
@@ -422,7 +435,8 @@ class Task:
         """For each observation, which of its values lie in the support of the site it feeds."""
         trace, _ = self._placed(jnp.zeros(self.latents.size), data)
         inside = {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
-        return {a: jnp.asarray(v)[None] if self.block else jnp.asarray(v) for a, v in inside.items()}
+        whole = {a: jnp.broadcast_to(v, data[a].shape) if self.tied else jnp.asarray(v) for a, v in inside.items()}
+        return {a: v[None] if self.block else v for a, v in whole.items()}
 
     def constrain(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> dict[str, Array]:
         """Unconstrained vector -> latents, and deterministic sites that do not grow with the rows."""

@@ -22,7 +22,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density, density
-from amortppl.errors import quoted
+from amortppl.errors import GuideError, ModelError, quoted
 from amortppl.evidence import Gathered, Natural, Site, absorb, absorb_scores, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior, Revisit, Start, State
@@ -63,7 +63,16 @@ class ParametricGuide(Method):
         return Start()
 
     def step(self, state: Start | State | Revisit, batch: Batch) -> State | Revisit:
-        """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to the frame."""
+        """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to the frame.
+
+        Raises:
+            GuideError: a later mini-batch of rows that are tied to earlier ones.
+        """
+        if self.task.tied and not isinstance(state, Start):
+            raise GuideError(
+                f"{self.task.name}: its rows are tied to one another, so the evidence of mini-batches does not add up; "
+                "infer all rows at once, or train 'in_context' or 'neural_process' to predict from mini-batches"
+            )
         if isinstance(state, Revisit):
             rows = jnp.sum(batch.mask)
             return state._replace(again=state.again.plus(self._log.likelihood(batch), state.base.frame, rows))
@@ -343,7 +352,16 @@ class Parametric:
         return {"steps": 3000, "batch": 128} if task.block else {"steps": 600, "batch": 64}
 
     def build(self, task: Task, key: PRNGKeyArray) -> ParametricGuide:
-        """Draws the weights for a task; scalings come from simulated rows."""
+        """Draws the weights for a task; scalings come from simulated rows.
+
+        Raises:
+            ModelError: the task has no latents.
+        """
+        if not task.latents.size:
+            raise ModelError(
+                f"parametric: {task.name} has no latents to infer; 'in_context', 'neural_process' and "
+                "'conditional_neural_process' predict its observations"
+            )
         options = self.resolved(task)
         keys = jr.split(key, 6)
         size = task.latents.size

@@ -40,7 +40,12 @@ def predict(
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
-        values = compute.predicted(guide.method, vectors, new, seed)
+        known = _tied(guide.task, data, columns)
+        values = (
+            compute.predicted(guide.method, vectors, new, seed)
+            if known is None
+            else compute.predicted_ahead(guide.method, vectors, known, new, seed)
+        )
     return prediction_tree(guide, new, values, notes, seed)
 
 
@@ -51,7 +56,12 @@ def log_predictive(guide: "Guide", data: Any, at: Any, draws: int, seed: int, co
         state, _ = _known(guide, data, columns)
         return np.asarray(_density(guide.method, state, compute.padded(guide.task, new).data))[: new.rows]
     vectors, _ = _vectors(guide, data, columns, draws, seed)
-    rows = compute.pointwise(guide.method, vectors, new)
+    known = _tied(guide.task, data, columns)
+    rows = (
+        compute.pointwise(guide.method, vectors, new)
+        if known is None
+        else compute.pointwise_ahead(guide.method, vectors, known, new)
+    )
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
 
 
@@ -113,6 +123,22 @@ def _vectors(
         return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(jr.split(jr.key(seed), draws)), []
     dataset = read(guide.task, data, columns)
     return compute.draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes(dataset)
+
+
+def _tied(task: Task, data: Any, columns: Columns | None) -> Dataset | None:
+    """Known rows that new ones are tied to; None where new rows need the latents alone.
+
+    Raises:
+        DataError: the rows are not at hand.
+    """
+    if not task.tied or empty(data):
+        return None
+    if isinstance(data, State | Batches):
+        raise DataError(
+            f"data: new rows of {task.name} are tied to the known ones, which a {type(data).__name__} does not keep; "
+            "pass the rows themselves"
+        )
+    return read(task, data, columns)
 
 
 def empty(data: Any) -> bool:
