@@ -1,0 +1,190 @@
+"""The regimes on the same tasks, trained for equal CPU seconds: gaps to exact predictives, errors beside anchors."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+import amortppl as ap
+from amortppl import catalogue
+from amortppl.compare import _held, _scored
+from amortppl.task import Batch
+from amortppl.tied import ahead
+from benchmarks.budget import trained
+from benchmarks.reference import simulated
+
+DATASETS, QUERIES = 30, 32
+
+
+def own_threshold(found, most):
+    """What misses its target, with its standard error."""
+    return {k: v for k, v in found.items() if v[0] > most}
+
+
+@pytest.mark.parametrize(
+    ("method", "seconds", "most"),
+    [
+        ("parametric", 60, 0.002),
+        ("conjugate_head", 240, 0.005),
+        ("in_context", 480, 0.02),
+        ("neural_process", 480, 0.04),
+    ],
+)
+def test_linear_regression(method, seconds, most, say):
+    """5 covariates; 20, 100 and 500 rows of context; gap to the exact predictive, nats a query."""
+    task, file = ap.model("linear_regression"), catalogue.module("models", "linear_regression")
+    guide = trained(task, method, seconds)
+    found = {}
+    for rows in (20, 100, 500):
+        scored = _scored(guide, [_held(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1)
+        found[rows] = scored["gap"], scored["gap_se"]
+    lines = ", ".join(f"{rows} rows {gap:.4f} +- {se:.4f}" for rows, (gap, se) in found.items())
+    say(f"{method}, {seconds} CPU s, {guide.record.steps} updates: gap {lines}")
+    assert not own_threshold(found, most)
+
+
+@pytest.mark.parametrize(("method", "seconds", "most"), [("in_context", 480, 0.03), ("neural_process", 480, 0.08)])
+def test_gaussian_process_with_a_known_kernel(method, seconds, most, say):
+    """One dimension, 5 to 50 points; gap to the exact predictive, nats a query."""
+    task = ap.model("gp_regression")
+    guide = trained(task, method, seconds)
+    found = {}
+    for rows in (5, 15, 50):
+        exact = jax.jit(lambda known, query: _gaussian(task, jnp.zeros(0), known, query))
+        gaps = []
+        for data in _datasets(task, rows):
+            known, query = _cut(data, rows)
+            gaps.append(np.mean(exact(known, query) - guide.log_predictive(known, query)))
+        found[rows] = np.mean(gaps), np.std(gaps) / len(gaps) ** 0.5
+    lines = ", ".join(f"{rows} points {gap:.4f} +- {se:.4f}" for rows, (gap, se) in found.items())
+    say(f"{method}, {seconds} CPU s, {guide.record.steps} updates: gap {lines}")
+    assert not own_threshold(found, most)
+
+
+def test_hyper_parameters_of_a_gaussian_process(cost, say):
+    """1 to 8 inputs; held-out log predictive against type-II maximum likelihood (L-BFGS from three starts)."""
+    task = ap.model("gaussian_process")
+    guide = trained(task, "parametric", 240)
+    heights = jax.jit(jax.value_and_grad(lambda v, data: -jnp.sum(task.log_densities(v, data)[1])))
+    ahead_of = jax.jit(lambda v, known, query: _gaussian(task, v, known, query))
+    size, worse = task.latents.size, {}
+    for rows in (10, 30, 60):
+        ours, theirs, spent = [], [], [0.0, 0.0]
+        for number, data in enumerate(_datasets(task, rows)):
+            known, query = _cut(data, rows)
+            heights(jnp.zeros(size), known)
+            guide.infer(known, draws=50, predictive=False, log_likelihood=False)
+            with cost() as search:
+                point = _type_two(task, heights, known, number)
+            with cost() as amortized:
+                guide.infer(known, draws=50, predictive=False, log_likelihood=False)
+            spent = [spent[0] + search.cpu, spent[1] + amortized.cpu]
+            theirs.append(np.mean(ahead_of(point, known, query)))
+            ours.append(guide.log_predictive(known, query, draws=50).mean())
+        apart = np.subtract(theirs, ours)
+        worse[rows] = np.median(apart)
+        say(
+            f"{rows} rows: log predictive ours {np.mean(ours):.3f} (median {np.median(ours):.3f}), type II "
+            f"{np.mean(theirs):.3f} ({np.median(theirs):.3f}), median difference {np.median(apart):.3f}, mean "
+            f"{np.mean(apart):.3f} +- {np.std(apart) / len(apart) ** 0.5:.3f}; "
+            f"{spent[0] / spent[1]:.0f} times the speed"
+        )
+    assert max(worse.values()) <= 0.02
+
+
+def _type_two(task, heights, known, number):
+    """Maximum of the marginal likelihood of three searches: from the prior's centre and from two draws of it."""
+
+    def height(at):
+        value, slope = heights(jnp.asarray(at, jnp.float32), known)
+        return float(np.nan_to_num(value, nan=1e10)), np.nan_to_num(np.asarray(slope, np.float64))
+
+    keys = jr.split(jr.key(number), 2)
+    starts = [np.zeros(task.latents.size), *(np.asarray(task.simulate(k, 5).latents, np.float64) for k in keys)]
+    searches = [minimize(height, s, jac=True, method="L-BFGS-B", bounds=[(-7, 7)] * len(s)) for s in starts]
+    return jnp.asarray(min(searches, key=lambda s: s.fun).x, jnp.float32)
+
+
+def test_more_context_than_trained_on(say):
+    """Trained with at most 256 rows, asked with 4096 in 16 steps: how much of the possible gain over 256 it takes."""
+    task, file = ap.model("linear_regression", rows=(8, 256)), catalogue.module("models", "linear_regression")
+    guide = trained(task, "in_context", 480)
+    held = [_held(task, file, 4096, 0, i) for i in range(DATASETS)]
+    whole = _scored(guide, held, 4096, 16)
+    short = [h._replace(context={n: v[:256] for n, v in h.context.items()}) for h in held]
+    one = _scored(guide, short, 256, 1)
+    gain = (whole["lpd"] - one["lpd"]) / one["gap"]
+    say(f"gap {one['gap']:.4f} of 256 rows, {whole['gap']:.4f} of 4096 in 16 steps: {100 * gain:.0f}% of the gain")
+    assert gain >= 0.6
+
+
+def test_sinusoid(say):
+    """10 shots: mean squared error beside MAML's (its network: two layers of 40, 5 gradient steps), noise 0.01."""
+    task, found = ap.model("sinusoid_regression"), {}
+    for method in ("maml", "in_context", "neural_process", "parametric"):
+        guide = trained(task, method, 120)
+        errors = []
+        for data in _datasets(task, 10):
+            known, query = _cut(data, 10)
+            drawn = guide.predict(known, {"x": query["x"]}, draws=200)["predictions"]["y"].values[0]
+            errors.append(np.mean((drawn.mean(0) - query["y"]) ** 2))
+        found[method] = np.mean(errors)
+        say(f"{method}: mean squared error {found[method]:.3f} +- {np.std(errors) / len(errors) ** 0.5:.3f}")
+    assert min(v for n, v in found.items() if n != "maml") < found["maml"]
+
+
+def test_topological_order(say):
+    """10 nodes: share of pairs in the right order, beside sorts by variance and by R^2 (Reisach et al. 2021, 2023)."""
+    task = ap.model("causal_order")
+    guide = trained(task, ap.method("parametric", density="gaussian", width=64), 240)
+    latents, data = simulated(task, 100, 200)
+    truth = np.stack([np.asarray(task.latents.unflatten(jnp.asarray(v))["scores"]) for v in latents])
+    tables = data["table"]
+    tree = guide.infer([{"table": t} for t in tables], draws=200, predictive=False, log_likelihood=False)
+    ours = tree["posterior"]["scores"].values[:, 0].mean(1)
+    explained = np.stack([1 - 1 / np.diag(np.linalg.inv(np.corrcoef(t.T))) for t in tables])
+    guesses = {
+        "guide": ours,
+        "variance": tables.var(1),
+        "R^2": explained,
+        "chance": np.random.default_rng(0).normal(size=truth.shape),
+    }
+    found = {n: _ordered(g, truth) for n, g in guesses.items()}
+    say(", ".join(f"{n} {s.mean():.3f} +- {s.std() / len(s) ** 0.5:.3f}" for n, s in found.items()))
+    assert found["guide"].mean() > max(found["variance"].mean(), found["R^2"].mean())
+
+
+def _ordered(guess, truth):
+    first, second = np.triu_indices(truth.shape[1], 1)
+    return np.mean((guess[:, first] < guess[:, second]) == (truth[:, first] < truth[:, second]), 1)
+
+
+def test_predictions_of_a_long_context(cost, say):
+    """100 queries at 1000 rows of context, compiled."""
+    guide = ap.train(ap.model("linear_regression"), "in_context", steps=1, progress=False)
+    _, data = simulated(guide.task, 1, 1100)
+    known, new = {n: v[0, :1000] for n, v in data.items()}, {"x": data["x"][0, 1000:]}
+    guide.predict(known, new, draws=100)
+    with cost() as spent:
+        for _ in range(10):
+            guide.predict(known, new, draws=100)
+    say(f"{100 * spent.cpu:.1f} CPU ms for 100 queries at 1000 rows, everything included")
+    assert spent.cpu / 10 <= 0.02
+
+
+def _datasets(task, rows):
+    """Fresh datasets with queries after the rows, as arrays by argument."""
+    data = simulated(task, DATASETS, rows + QUERIES)[1]
+    return [{n: v[i] for n, v in data.items()} for i in range(DATASETS)]
+
+
+def _cut(data, rows):
+    return {n: v[:rows] for n, v in data.items()}, {n: v[rows:] for n, v in data.items()}
+
+
+def _gaussian(task, vector, known, query):
+    """Log density of new rows given latents and known rows."""
+    rows = Batch({n: jnp.asarray(v) for n, v in known.items()}, jnp.ones(len(known["y"]), bool))
+    return ahead(task, vector, rows, query)["y"].log_prob(query["y"])
