@@ -33,8 +33,10 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore::amortppl.errors.OutOfRangeWarning")
     # Nearly all of the suite's time is XLA compiling programs that then run for milliseconds.
     jax.config.update("jax_disable_most_optimizations", True)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if getattr(config, "cache", None) is not None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("jax"))  # of processes that tests start
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

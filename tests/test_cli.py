@@ -134,6 +134,7 @@ def test_predict(home, tmp_path):
     assert tree["predictions"]["y"].shape == (1, 50, 3)
 
 
+@pytest.mark.slow
 def test_seed_decides_the_draws(home, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         works(
@@ -266,6 +267,7 @@ def test_bad_training_wishes(home, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_continued(home, tmp_path, monkeypatch):
     out, model = tmp_path / "guide", f"{home / 'model.py'}:centre"
     length = ("--steps", 50, "--seed", 3)

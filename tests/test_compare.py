@@ -43,6 +43,7 @@ def test_an_exact_method_has_no_gap_and_one_that_cannot_serve_says_why(file):
     assert "it classifies" in table[table.method == "versa"]["error"].item()
 
 
+@pytest.mark.slow
 def test_command_line_writes_table_and_figure(file, tmp_path):
     out = tmp_path / "scores.csv"
     result = CliRunner().invoke(app, ["compare", file, "--methods", "laplace", "--datasets", "2", "--out", str(out)])

@@ -67,10 +67,10 @@ def test_a_site_is_stationary_on_average(prior):
 
     The truth is the average over 200,000 draws: its error is below 0.01, tolerance five times that.
     """
-    site = absorb(logistic, prior[0], most=30, tolerance=1e-6)
+    site = jax.jit(lambda frame: absorb(logistic, frame, most=30, tolerance=1e-6))(prior[0])
     frame, _ = moved(*prior, site.shift, site.factor)
     draws = frame.unwhiten(jax.random.normal(jax.random.key(0), (200_000, 3)))
-    slopes = jax.vmap(jax.grad(lambda at: logistic(at) - 0.5 * at @ at))(draws)
+    slopes = jax.jit(jax.vmap(jax.grad(lambda at: logistic(at) - 0.5 * at @ at)))(draws)
     whitened = np.linalg.solve(np.asarray(frame.factor), np.asarray(slopes).mean(0))
     np.testing.assert_allclose(whitened, 0.0, atol=0.05)
 

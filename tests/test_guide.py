@@ -232,6 +232,7 @@ def test_two_steps_add_up(line_guide, line_data):
     assert state.rows == 20 and float(state.value.rows) == 20
 
 
+@pytest.mark.slow
 def test_svi_fine_tunes_it(line_guide, line_data):
     x, y = (jnp.asarray(line_data[n], jnp.float32) for n in "xy")
     svi = SVI(line_model, line_guide, optax.adam(1e-4), Trace_ELBO(8))

@@ -352,6 +352,7 @@ def test_each_local_draw_belongs_to_its_draw_of_the_shared_latents(effects_guide
         assert np.abs((drawn[i] - mean) / spread).max() < 5
 
 
+@pytest.mark.slow
 def test_local_draws_from_what_infer_returned(effects_guide, effects_data):
     post = effects_guide.infer(effects_data, draws=400)
     some = {n: v[5:8] for n, v in effects_data.items()}

@@ -144,6 +144,7 @@ def test_steps_and_minutes_exclude_each_other():
         quick(steps=5, minutes=1)
 
 
+@pytest.mark.slow
 def test_a_fixed_number_of_simulations():
     guide = quick(steps=100, simulations=100)
     assert guide.record.steps == 100
@@ -186,6 +187,7 @@ def test_no_likelihood_is_needed_by_data_alone():
     assert np.isfinite(record.losses).all()
 
 
+@pytest.mark.slow
 def test_mini_batches_are_unrolled():
     """Four steps of two rows each, as good at the end as one of eight: the model is conjugate."""
     task = ap.Task(mean_model, rows=8)

@@ -9,8 +9,10 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def as_a_user(as_many_as_users_have):
-    """Undoes the short-cuts of the ordinary tests."""
+def as_a_user(as_many_as_users_have, monkeypatch):
+    """Undoes the short-cuts of the ordinary tests, here and in processes that benchmarks start."""
+    for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
     jax.config.update("jax_disable_most_optimizations", False)
     jax.config.update("jax_compilation_cache_dir", None)
 

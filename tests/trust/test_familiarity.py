@@ -41,6 +41,7 @@ def flagged(guide, data):
     return ((found["distance_p"] < FLAG) | (found["fit_p"] < FLAG)).values
 
 
+@pytest.mark.slow
 def test_false_alarms(good, line_guide):
     """Two p-values at level 0.02 each: of 60 datasets of the model at most the 99.9% point of a binomial."""
     fresh = Guide(line_guide.method, line_guide.spec, line_guide.record, line_guide.seed)

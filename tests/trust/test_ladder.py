@@ -41,7 +41,7 @@ def test_a_good_answer_does_not_climb(good, line_data):
     assert list(stats["rung"].values) == list(RUNGS) and np.isnan(stats["rung_seconds"].values[1:]).all()
 
 
-@pytest.mark.parametrize("rung", ["psis", "nuts"])
+@pytest.mark.parametrize("rung", ["psis", pytest.param("nuts", marks=pytest.mark.slow)])
 def test_a_rung_repairs_a_spoiled_guide(wrong, line_data, rung):
     """4000 draws of an effective size of 1000 and more: 0.15 is more than four Monte-Carlo sds."""
     before = wrong.infer(line_data, draws=4000, **QUIET)
@@ -78,6 +78,7 @@ def test_a_spent_budget_is_marked(wrong, line_data):
     assert any("budget of 0 s was spent" in w for w in json.loads(post.attrs["warnings"]))
 
 
+@pytest.mark.slow
 def test_an_interrupted_batch_keeps_what_was_finished(wrong, line_data, tmp_path, monkeypatch):
     """Twelve datasets climb by eights; the interrupt comes with the second call."""
     data = [{n: v + 0.001 * i for n, v in line_data.items()} for i in range(12)]
@@ -115,6 +116,7 @@ def test_bad_options(good, line_data):
         good.infer(ap.batches(line_data, size=8), trust="ladder")
 
 
+@pytest.mark.slow
 def test_log_evidence_of_a_conjugate_model(good, line_guide, line_data):
     """log N(y; 0, I + x x'); the exact guide's weights are all equal, the trained one's nearly."""
     x, y = line_data["x"], line_data["y"]
