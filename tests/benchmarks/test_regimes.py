@@ -27,9 +27,9 @@ def own_threshold(found, most):
     ("method", "seconds", "most"),
     [
         ("parametric", 60, 0.002),
-        ("conjugate_head", 240, 0.005),
-        ("in_context", 480, 0.02),
-        ("neural_process", 480, 0.04),
+        ("conjugate_head", 120, 0.005),
+        ("in_context", 360, 0.02),
+        ("neural_process", 240, 0.04),
     ],
 )
 def test_linear_regression(method, seconds, most, say):
@@ -45,7 +45,7 @@ def test_linear_regression(method, seconds, most, say):
     assert not own_threshold(found, most)
 
 
-@pytest.mark.parametrize(("method", "seconds", "most"), [("in_context", 480, 0.03), ("neural_process", 480, 0.08)])
+@pytest.mark.parametrize(("method", "seconds", "most"), [("in_context", 300, 0.03), ("neural_process", 300, 0.08)])
 def test_gaussian_process_with_a_known_kernel(method, seconds, most, say):
     """One dimension, 5 to 50 points; gap to the exact predictive, nats a query."""
     task = ap.model("gp_regression")
@@ -66,7 +66,7 @@ def test_gaussian_process_with_a_known_kernel(method, seconds, most, say):
 def test_hyper_parameters_of_a_gaussian_process(cost, say):
     """1 to 8 inputs; held-out log predictive against type-II maximum likelihood (L-BFGS from three starts)."""
     task = ap.model("gaussian_process")
-    guide = trained(task, "parametric", 240)
+    guide = trained(task, "parametric", 180)
     heights = jax.jit(jax.value_and_grad(lambda v, data: -jnp.sum(task.log_densities(v, data)[1])))
     ahead_of = jax.jit(lambda v, known, query: _gaussian(task, v, known, query))
     size, worse = task.latents.size, {}
@@ -110,7 +110,7 @@ def _type_two(task, heights, known, number):
 def test_more_context_than_trained_on(say):
     """Trained with at most 256 rows, asked with 4096 in 16 steps: how much of the possible gain over 256 it takes."""
     task, file = ap.model("linear_regression", rows=(8, 256)), catalogue.module("models", "linear_regression")
-    guide = trained(task, "in_context", 480)
+    guide = trained(task, "in_context", 240)
     held = [_held(task, file, 4096, 0, i) for i in range(DATASETS)]
     whole = _scored(guide, held, 4096, 16)
     short = [h._replace(context={n: v[:256] for n, v in h.context.items()}) for h in held]
@@ -124,7 +124,7 @@ def test_sinusoid(say):
     """10 shots: mean squared error beside MAML's (its network: two layers of 40, 5 gradient steps), noise 0.01."""
     task, found = ap.model("sinusoid_regression"), {}
     for method in ("maml", "in_context", "neural_process", "parametric"):
-        guide = trained(task, method, 120)
+        guide = trained(task, method, 60)
         errors = []
         for data in _datasets(task, 10):
             known, query = _cut(data, 10)
@@ -138,7 +138,7 @@ def test_sinusoid(say):
 def test_topological_order(say):
     """10 nodes: share of pairs in the right order, beside sorts by variance and by R^2 (Reisach et al. 2021, 2023)."""
     task = ap.model("causal_order")
-    guide = trained(task, ap.method("parametric", density="gaussian", width=64), 240)
+    guide = trained(task, ap.method("parametric", density="gaussian", width=64), 180)
     latents, data = simulated(task, 100, 200)
     truth = np.stack([np.asarray(task.latents.unflatten(jnp.asarray(v))["scores"]) for v in latents])
     tables = data["table"]
