@@ -12,7 +12,7 @@ approach to on-line learning" (assumed-density filtering); Opper and Archambeau 
 variational Gaussian approximation revisited" (the averages).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from amortppl.signals import REACH, Frame, LogDensity, averages, cholesky_of, whitened_gradients
+from amortppl.signals import REACH, Frame, LogDensity, Precision, averages, cholesky_of, whitened_gradients
 
 MOST, TOLERANCE = 8, 0.005
 """Sweeps per mini-batch: the first few need several, late ones, whose share is small, need one."""
@@ -56,21 +56,32 @@ class Site(NamedTuple):
     left: Float[Array, " R"]
 
 
-def absorb(f: LogDensity, frame: Frame, most: int = MOST, tolerance: float = TOLERANCE) -> Site:
+def absorb(
+    f: LogDensity,
+    frame: Frame,
+    information: Precision | None = None,
+    most: int = MOST,
+    tolerance: float = TOLERANCE,
+) -> Site:
     """The site of a mini-batch's log likelihood f, averaged over the posterior it leads to.
 
     A sweep averages gradient and curvature over the current guess by cubature, then solves for the
     next guess. It stops when the shift times the batch's curvature, which is about what another
     sweep would change, is below `tolerance` posterior sds, or after `most` sweeps.
+
+    Args:
+        f: log likelihood of the mini-batch.
+        frame: prior and evidence so far.
+        information: curvature at a point that takes the place of averages: a sweep then sees the gradient
+            and this at the guess alone (Fisher scoring), and nothing of the remainder.
+        most, tolerance: when to stop.
     """
     size = frame.location.shape[0]
 
     def sweep(state: tuple) -> tuple:
         shift, factor, _, first, count, _ = state
         guess = Frame(frame.unwhiten(shift), frame.factor @ factor)
-        centre, ahead, behind = whitened = whitened_gradients(f, guess, 1e6)
-        slope, bend = averages(whitened)
-        left = _remainder(centre, ahead, behind, slope, bend)
+        slope, bend, left = _look(f, guess, information)
         g, w = factor @ slope, factor @ bend @ factor.T
         values, vectors = jnp.linalg.eigh((w + w.T) / 2)
         values = jnp.maximum(values, -0.5)
@@ -92,25 +103,16 @@ def absorb(f: LogDensity, frame: Frame, most: int = MOST, tolerance: float = TOL
     return Site(shift, factor, jnp.mean(grown / (1.0 + grown)), surprise, left)
 
 
-def absorb_scores(rows: Callable[[Array], Float[Array, " N"]], frame: Frame) -> Site:
-    """The site of a mini-batch from its rows' gradients at the frame's location alone.
-
-    g is their sum and W the sum of their outer products (Berndt, Hall, Hall and Hausman 1974).
-
-    Args:
-        rows: log likelihood of each row, 0 for padding, at a vector.
-    """
-    size = frame.location.shape[0]
-    scores = solve_triangular(frame.factor, jax.jacfwd(rows)(frame.location).T, lower=True).T
-    slope = jnp.sum(scores, 0)
-    values, vectors = jnp.linalg.eigh(scores.T @ scores)
-    values = jnp.maximum(values, 0.0)
-    step = vectors @ ((vectors.T @ slope) / (1.0 + values))
-    step = step * jnp.minimum(1.0, 2.0 / (jnp.linalg.norm(step) + 1e-9))
-    spread = jnp.maximum(values, 1e-6)
-    surprise = jnp.mean((vectors.T @ slope) ** 2 / (spread * (1.0 + spread)))
-    left = jnp.zeros(size + 2 * size * size)
-    return Site(step, cholesky_of(1.0 + values, vectors), jnp.mean(values / (1.0 + values)), surprise, left)
+def _look(f: LogDensity, frame: Frame, information: Precision | None) -> tuple[Array, Array, Float[Array, " R"]]:
+    """Whitened gradient, curvature and remainder: averages over a frame, or those at its location."""
+    if information is None:
+        whitened = whitened_gradients(f, frame, 1e6)
+        slope, bend = averages(whitened)
+        return slope, bend, _remainder(*whitened, slope, bend)
+    slope = solve_triangular(frame.factor, jax.grad(f)(frame.location), lower=True)
+    half = solve_triangular(frame.factor, information(frame.location), lower=True)
+    size = slope.shape[0]
+    return slope, solve_triangular(frame.factor, half.T, lower=True), jnp.zeros(size + 2 * size * size)
 
 
 def _remainder(centre: Array, ahead: Array, behind: Array, slope: Array, bend: Array) -> Float[Array, " R"]:

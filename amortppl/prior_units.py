@@ -1,16 +1,21 @@
 """A task's densities as functions of the latents in prior units, differentiable cheaply."""
 
-from collections.abc import Callable
+from math import ceil
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import jax.random as jr
 from jax.lax import stop_gradient
-from jaxtyping import Array, Float
+from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.features import PriorScale
 from amortppl.gamma import elementary
-from amortppl.signals import LogDensity
+from amortppl.signals import LogDensity, Precision, outer_products
 from amortppl.task import Batch, Task
+
+SIMULATED = 256
+"""The fewest simulated rows that an information is the mean of: its relative error is about sqrt(2 / 256), 9%."""
 
 
 class Densities(NamedTuple):
@@ -34,13 +39,37 @@ class Densities(NamedTuple):
         """Log likelihood of the rows."""
         return self._cheap(lambda at: self.task.log_likelihood(self._vector(at), batch))
 
-    def rows(self, batch: Batch) -> Callable[[Array], Float[Array, " N"]]:
-        """Log likelihood of each row, zero for padding."""
+    def information(self, batch: Batch, key: PRNGKeyArray) -> Precision:
+        """Fisher information of the rows, from gradients alone: scores of observations simulated at the latents.
 
-        def each(at: Array) -> Array:
-            return jnp.where(batch.mask, self.task.log_densities(self._vector(at), batch.data)[1], 0.0)
+            sum_i E_{y ~ p(y | x_i, theta)} [s s'],    s = grad_theta log p(y | x_i, theta)
 
-        return self._cheap(each)
+        Unlike the scores of the rows themselves, it is a sensible curvature far from the mode too, where
+        those are large, and does not vary with the gradient that it divides. Where rows may be added, each
+        one's inputs serve several simulated rows, all equally many; elsewhere the whole batch is simulated
+        several times. Amari 1998, "Natural gradient works efficiently in learning".
+
+        Args:
+            key: of the simulated observations, the same wherever the information is evaluated.
+        """
+        size, count = batch.mask.shape[0], jnp.sum(batch.mask)
+        if self.task.row_free:
+            place = jnp.arange(max(size, SIMULATED))
+            used = place < len(place) // jnp.maximum(count, 1) * count
+            place = jnp.flatnonzero(batch.mask, size=size, fill_value=0)[place % jnp.maximum(count, 1)]
+            keys = key[None]
+        else:
+            place, used = jnp.arange(size), batch.mask
+            keys = jr.split(key, ceil(SIMULATED / size))
+        inputs = {n: batch.data[n][place] for n in self.task.inputs}
+        share = count / jnp.maximum(jnp.sum(used), 1)
+
+        def simulated(at: Array, key: PRNGKeyArray) -> Array:
+            data = inputs | self.task.predict(key, self._vector(at), inputs, len(place))
+            rows = self._cheap(lambda at: self.task.log_densities(self._vector(at), data)[1])
+            return outer_products(lambda at: jnp.where(used, rows(at), 0.0), at)
+
+        return lambda at: share * jnp.mean(jax.vmap(simulated, in_axes=(None, 0))(at, keys), 0)
 
     def prior(self, at: Array) -> Array:
         """Log prior."""

@@ -17,6 +17,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 LogDensity = Callable[[Float[Array, " P"]], Array]
+Precision = Callable[[Float[Array, " P"]], Float[Array, "P P"]]
 
 
 class Frame(NamedTuple):
@@ -45,9 +46,9 @@ def curvature(f: LogDensity, at: Float[Array, " P"]) -> Float[Array, "P P"]:
 
 
 def outer_products(rows: Callable[[Array], Float[Array, " N"]], at: Float[Array, " P"]) -> Float[Array, "P P"]:
-    """Curvature from gradients alone: the sum over rows of the scores' outer products (BHHH).
+    """Sum over rows of their scores' outer products, s_i s_i' with s_i the gradient of row i's log density.
 
-    Berndt, Hall, Hall and Hausman 1974, "Estimation and inference in nonlinear structural models".
+    Its expectation under the rows' own distribution is their Fisher information.
     """
     scores = jax.jacfwd(rows)(at)
     return scores.T @ scores
@@ -74,7 +75,7 @@ where exponential curvature makes Newton steps too short; below 1 where it makes
 
 
 def climb(
-    f: LogDensity, start: Float[Array, " P"], stand_in: LogDensity | None, iterations: int, bound: float = 3.0
+    f: LogDensity, start: Float[Array, " P"], stand_in: Precision | None, iterations: int, bound: float = 3.0
 ) -> Frame:
     """Damped Newton ascent of a log density, in coordinates where the prior has unit scale.
 

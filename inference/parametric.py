@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density, density
 from amortppl.errors import GuideError, ModelError, quoted
-from amortppl.evidence import Gathered, Natural, Site, absorb, absorb_scores, contraction, moved, seen_from, union
+from amortppl.evidence import Gathered, Natural, Site, absorb, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior, Revisit, Start, State
 from amortppl.gamma import differentiates_log_gamma
@@ -31,13 +31,16 @@ from amortppl.method import Method, Target
 from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
 from amortppl.prior_units import Densities
-from amortppl.signals import Frame, averages, climb, curvature, outer_products, settle, whitened_gradients
+from amortppl.signals import Frame, Precision, averages, climb, curvature, settle, whitened_gradients
 from amortppl.task import Batch, Task, thinned
 
 SIGNALS = ("data", "gradient", "curvature")
 
 FEW, LAST = 64, 6
 """With many rows, all but the last Newton steps look at a few: their mode is near that of all."""
+
+SCORING = 3
+"""How many times the usual Newton steps Fisher scoring takes: it converges linearly."""
 
 MORE = 5
 """How many times the usual Newton steps and sweeps a refinement takes."""
@@ -115,7 +118,7 @@ class ParametricGuide(Method):
             return super().refined(batch)
         joint = self._log.joint(batch)
         start = self._found(self._counted(self._prior(), batch), batch).frame.location
-        frame = climb(joint, start, self._stand_in(batch), MORE * self.options.newton)
+        frame = climb(joint, start, self._stand_in(batch), MORE * self._steps)
         frame, _ = settle(joint, frame, MORE * max(self.options.sweeps, 1))
         size = self.task.latents.size
         family = density("gaussian", size, jr.key(0))
@@ -172,7 +175,7 @@ class ParametricGuide(Method):
     # The first mini-batch: a search.
 
     def _found(self, state: State, batch: Batch) -> State:
-        joint, steps = self._log.joint(batch), self.options.newton
+        joint, steps = self._log.joint(batch), self._steps
         start = self._start(joint, state)
         if batch.mask.shape[0] > 2 * FEW:
             few = thinned(batch, FEW)
@@ -201,7 +204,8 @@ class ParametricGuide(Method):
 
     def _refined(self, before: State, after: State, batch: Batch) -> State:
         old = stop_gradient(before.frame)
-        site = jax.tree.map(stop_gradient, self._site(batch, old))
+        information = self._information(batch, before.rows)
+        site = jax.tree.map(stop_gradient, absorb(self._log.likelihood(batch), old, information))
         frame, low = moved(old, before.low, site.shift, site.factor)
         earlier = contraction(old, frame) ** 3 * before.left
         left = earlier + site.left
@@ -210,11 +214,6 @@ class ParametricGuide(Method):
         surprise = before.surprise + (site.surprise - before.surprise) / steps
         new = after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps)
         return jax.tree.map(lambda a, b: jnp.where(jnp.any(batch.mask), a, b), new, before)
-
-    def _site(self, batch: Batch, frame: Frame) -> Site:
-        if "curvature" in self.options.signals:
-            return absorb(self._log.likelihood(batch), frame)
-        return absorb_scores(self._log.rows(batch), frame)
 
     def _adjustment(self, before: State, after: State, site: Site, earlier: Array) -> tuple[Array, Array]:
         """The learned part of a later step: a shift and a factor in the frame that the site made.
@@ -246,12 +245,20 @@ class ParametricGuide(Method):
     def _log(self) -> Densities:
         return Densities(self.task, self.scale, self.gammas)
 
-    def _stand_in(self, batch: Batch) -> Callable[[Array], Array] | None:
-        """Without the curvature signal, curvature of the prior and the rows' scores."""
+    @property
+    def _steps(self) -> int:
+        return self.options.newton * (1 if "curvature" in self.options.signals else SCORING)
+
+    def _information(self, batch: Batch, before: Array) -> Precision | None:
+        """Without the curvature signal, the rows' Fisher information; how many rows came before makes its key."""
         if "curvature" in self.options.signals:
             return None
-        rows = self._log.rows(batch)
-        return lambda at: curvature(self._log.prior, at) + outer_products(rows, at)
+        return self._log.information(batch, jr.fold_in(jr.key(0), before.astype(int)))
+
+    def _stand_in(self, batch: Batch) -> Precision | None:
+        """Without the curvature signal, what the search takes for it: the prior's, and the rows' information."""
+        information = self._information(batch, jnp.zeros(()))
+        return information and (lambda at: curvature(self._log.prior, at) + information(at))
 
     # What the networks see.
 
@@ -310,8 +317,8 @@ class Parametric:
         signals: what a step sees: `data` (encoded rows), `gradient` of the log joint at the
             state, and `curvature`: its Hessian, and averages over the posterior by gradients around
             the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
-            comes from the rows' scores. By default all three, or data alone for a task that
-            says `likelihood=False`.
+            is Fisher information, from the scores of rows simulated at the state. By default all
+            three, or data alone for a task that says `likelihood=False`.
         encoder: `deep_set` or `set_transformer`.
         density: `triangular`, `gaussian`, `mixture` or `spline_flow`. By default, as measured: `mixture`
             (as accurate on linear regression as `triangular`; at 8 rows k-hat passes on 49 of 50 datasets

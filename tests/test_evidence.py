@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
-from amortppl.evidence import Gathered, Natural, absorb, absorb_scores, contraction, moved, seen_from, union
+from amortppl.evidence import Gathered, Natural, absorb, contraction, moved, seen_from, union
 from amortppl.signals import Frame
 
 RNG = np.random.default_rng(0)
@@ -75,12 +76,20 @@ def test_a_site_is_stationary_on_average(prior):
     np.testing.assert_allclose(whitened, 0.0, atol=0.05)
 
 
-def test_scores_alone_are_near_with_many_rows(prior):
-    """Outer products of 400 rows' scores vary by about sqrt(2 / 400) = 7%; tolerance four times that."""
-    site = absorb_scores(gaussian_rows, Frame(jnp.asarray(exact(slice(None))[0], jnp.float32), jnp.eye(3)))
-    spread = np.asarray(site.factor) @ np.asarray(site.factor).T
-    residual = np.var(np.asarray(Y - X @ jnp.asarray(exact(slice(None))[0], jnp.float32)))
-    np.testing.assert_allclose(np.diag(spread) - 1, residual * np.diag(np.asarray(X.T @ X)), rtol=0.28)
+def test_by_scoring_a_site_ends_at_the_mode_however_far_it_is(prior):
+    """Gradients and Fisher information alone, logistic: scipy's mode, and the Hessian there in closed form."""
+    x, sign = np.asarray(X, np.float64), np.where(np.asarray(Y) > 0, 1.0, -1.0)
+    joint = lambda at: np.logaddexp(0, -sign * (x @ at)).sum() + at @ at / 2 + 20 * at.sum()  # noqa: E731
+    mode = minimize(joint, np.zeros(3), tol=1e-10).x
+    chance = lambda at: jax.nn.sigmoid(X @ at)  # noqa: E731
+    information = lambda at: (X.T * (chance(at) * (1 - chance(at)))) @ X  # noqa: E731
+    tilted = lambda at: logistic(at) - 20.0 * jnp.sum(at)  # noqa: E731
+    site = absorb(tilted, prior[0], information, most=30)
+    frame, _ = moved(*prior, site.shift, site.factor)
+    precision = np.asarray(information(jnp.asarray(mode, jnp.float32)), np.float64) + np.eye(3)
+    np.testing.assert_allclose(frame.location, mode, atol=1e-3)
+    np.testing.assert_allclose(precision_of(frame), precision, rtol=1e-2, atol=0.1)
+    assert not np.any(site.left)
 
 
 def test_a_location_keeps_what_rounding_loses():
