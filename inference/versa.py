@@ -6,52 +6,23 @@ inference for prediction", arXiv 1805.09921.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.predictor import Like, Predictor, like
+from amortppl.predictive.classes import Classified, ClassSums, one_class
+from amortppl.predictive.predictor import Predictor, like
 from amortppl.predictive.reader import Reader, reader
 from amortppl.task import Batch, Task
 
 DRAWS = 10
 """Draws of the classifier's weights."""
-
-
-class ClassSums(NamedTuple):
-    """Sum of each class's features, and its rows."""
-
-    features: Float[Array, "C E"]
-    rows: Float[Array, " C"]
-
-
-class Classified(eqx.Module):
-    """Class probabilities at Q queries, averaged over draws of the classifier's weights."""
-
-    reader: Reader
-    logits: Float[Array, "S Q C"]
-    like: Like = eqx.field(static=True)
-
-    def log_prob(self, data: dict[str, Array]) -> Float[Array, " Q"]:
-        """Log probability of each query's class."""
-        chosen = self.reader.standard(data).astype(int)
-        return jnp.take_along_axis(self._mixed(), chosen, -1)[:, 0]
-
-    def sample(self, key: PRNGKeyArray, draws: int) -> dict[str, Array]:
-        """Draws of the class, (draws, Q)."""
-        mixed = self._mixed()
-        drawn = jr.categorical(key, mixed, shape=(draws, mixed.shape[0])).astype(jnp.float32)
-        return jax.vmap(lambda c: self.reader.values(c[:, None], self.like))(drawn)
-
-    def _mixed(self) -> Float[Array, "Q C"]:
-        return logsumexp(jax.nn.log_softmax(self.logits, -1), 0) - jnp.log(self.logits.shape[0])
 
 
 class VersaPredictor(Predictor):
@@ -65,14 +36,11 @@ class VersaPredictor(Predictor):
 
     def init(self) -> ClassSums:
         """No rows."""
-        classes = self.reader.parts[0].classes
-        return ClassSums(jnp.zeros((classes, self.feature.out_size)), jnp.zeros(classes))
+        return ClassSums.none(self.reader.parts[0].classes, self.feature.out_size)
 
     def step(self, state: ClassSums, batch: Batch) -> ClassSums:
         """Features of a mini-batch's rows added to their classes."""
-        own = self.reader.y(self.reader.standard(batch.data)) * batch.mask[:, None]
-        features = jax.vmap(self.feature)(self.reader.x(batch.data))
-        return ClassSums(state.features + own.T @ features, state.rows + jnp.sum(own, 0))
+        return state.plus(self.reader, jax.vmap(self.feature)(self.reader.x(batch.data)), batch)
 
     def combine(self, states: Any) -> ClassSums:
         """Sums over disjoint rows add up."""
@@ -109,7 +77,7 @@ class Versa:
         """
         keys = jr.split(key, 3)
         read = reader(task, keys[0])
-        if len(read.parts) != 1 or read.parts[0].kind != "finite":
+        if not one_class(read):
             raise ModelError(
                 f"versa: it classifies, and {task.name} observes {[c.argument for c in read.parts]} of kind "
                 f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process', 'maml' and 'parametric' "
