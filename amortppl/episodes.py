@@ -47,8 +47,8 @@ class EpisodeTask(Task):
         self.name = name or getattr(episodes, "__name__", type(episodes).__name__)
         if rows is None:
             raise ModelError(
-                f"{self.name}: rows: expected (smallest, largest) rows of context, or one number, got None; a block has "
-                "no rows to predict from others"
+                f"{self.name}: rows: expected (smallest, largest) rows of context, or one number, got None; a block "
+                "has no rows to predict from others"
             )
         self.episodes, self.model, self.rows = episodes, _no_model(episodes, self.name), row_range(rows)
         self.inputs, self.supports = _inputs(self.name, inputs), _supports(self.name, observed)
@@ -78,16 +78,16 @@ class EpisodeTask(Task):
 
     def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
         """For each observation, which of its values lie in its support."""
-        return {n: jnp.asarray(support(data[n])) for n, support in self.supports.items()}
+        return {n: jnp.asarray(self.supports[n](data[n])) for n in self.observed}
 
     def _shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes and types of the fewest rows, after a look at what the callable returns for the fewest and the most."""
-        fewest, most = (self._traced(n) for n in self.rows)
+        """Shapes and types of the fewest rows, after a look at what comes for the fewest and the most."""
+        fewest, most = (self._traced(self.rows[end]) for end in (0, 1))
         for name in self.arguments:
             if fewest[name].shape[1:] != most[name].shape[1:]:
                 raise ModelError(
-                    f"{self.name}: a row of {name!r} has shape {fewest[name].shape[1:]} in an episode of {self.rows[0]} "
-                    f"rows and {most[name].shape[1:]} in one of {self.rows[1]}; it must be the same in all"
+                    f"{self.name}: a row of {name!r} has shape {fewest[name].shape[1:]} in an episode of "
+                    f"{self.rows[0]} rows and {most[name].shape[1:]} in one of {self.rows[1]}; make them the same"
                 )
         return {n: fewest[n] for n in self.arguments}
 
@@ -97,8 +97,8 @@ class EpisodeTask(Task):
             made = jax.eval_shape(jax.vmap(lambda key: self.episodes(key, rows)), jr.split(jr.key(0)))
         except jax.errors.JAXTypeError as error:
             raise ModelError(
-                f"{call} needs a value that JAX does not know when it compiles: {str(error).splitlines()[0]}. Draw with "
-                "jax.random and write it in jax.numpy, so that it can be compiled and batched"
+                f"{call} needs a value that JAX does not know when it compiles: {str(error).splitlines()[0]}. Draw "
+                "with jax.random and write it in jax.numpy, so that it can be compiled and batched"
             ) from error
         except Exception as error:
             raise ModelError(f"{call} raised {type(error).__name__}: {error}") from error
@@ -116,8 +116,8 @@ class EpisodeTask(Task):
         for name, found in shapes.items():
             if found.shape[:1] != (rows,):
                 raise ModelError(
-                    f"{call}: expected {name!r} with {rows} rows first, got shape {found.shape}; `rows` counts the rows of "
-                    "the whole episode, not those of each class"
+                    f"{call}: expected {name!r} with {rows} rows first, got shape {found.shape}; `rows` counts those "
+                    "of the whole episode, not of each class"
                 )
             if found.dtype.kind not in "biuf":
                 raise ModelError(f"{call}: expected numbers in {name!r}, got {found.dtype}")
@@ -130,15 +130,16 @@ class EpisodeTask(Task):
             bad = int(np.sum(~np.isfinite(np.asarray(values, np.float64))))
             if bad:
                 raise ModelError(
-                    f"{self.name}: expected finite numbers in {name!r}, got {bad} of {values.size} that are not; drop or "
-                    "fill missing values before episodes are drawn"
+                    f"{self.name}: expected finite numbers in {name!r}, got {bad} of {values.size} that are not; drop "
+                    "or fill missing values before episodes are drawn"
                 )
         for name, inside in jax.vmap(self.supported)(drawn).items():
-            place = np.argwhere(~np.asarray(inside))
-            if len(place):
+            outside = np.argwhere(~np.asarray(inside))
+            if len(outside):
+                value = np.asarray(drawn[name])[tuple(outside[0])]
                 raise ModelError(
-                    f"{self.name}: the episodes hold {name!r} = {np.asarray(drawn[name])[tuple(place[0])]}, outside the "
-                    f"support given for it, {self.supports[name]!r}; are classes counted from 0?"
+                    f"{self.name}: the episodes hold {name!r} = {value}, outside the support given for it, "
+                    f"{self.supports[name]!r}; are classes counted from 0?"
                 )
 
 

@@ -109,7 +109,9 @@ def _about(guide: "Guide") -> dict[str, Any]:
             k: [v if isinstance(v, int | float | str) else str(v) for v in c] for k, c in guide.task.coords.items()
         },
         "observed": guide.task.by_name,
-        "inputs": {n: [list(s.shape), str(s.dtype)] for n, s in guide.task.rows_like.items() if n in guide.task.sources},
+        "inputs": {
+            n: [list(s.shape), str(s.dtype)] for n, s in guide.task.rows_like.items() if n in guide.task.sources
+        },
         "seed": guide.seed,
         "hash": fingerprint(guide),
     }
@@ -234,8 +236,9 @@ def _task(path: Path, about: dict[str, Any]) -> Task:
     if where.get("episodes"):
         if settings is None or not catalogue.has_episodes(module):
             raise GuideError(
-                f"{path}: trained on episodes of data, drawn by {where['model']!r} of {where['file'] or where['module']}, "
-                "which does not say what Task.from_episodes was given; pass the task: load(path, task=...)"
+                f"{path}: trained on episodes of data, drawn by {where['model']!r} of "
+                f"{where['file'] or where['module']}, which does not say what Task.from_episodes was given; "
+                "pass the task: load(path, task=...)"
             )
         return Task.from_episodes(target, **{**settings, "name": where["name"], "rows": rows})
     if settings is not None:

@@ -26,7 +26,8 @@ from amortppl.errors import ModelError
 from amortppl.networks.least_squares import Moments, solve
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.classes import one_class
-from amortppl.predictive.gaussian_classes import GaussianClasses
+from amortppl.predictive.features import features
+from amortppl.predictive.gaussian_classes import GaussianClasses, gaussian_classes
 from amortppl.predictive.predictor import Like, Predictor, like
 from amortppl.predictive.reader import Reader, reader
 from amortppl.task import Batch, Task
@@ -141,11 +142,13 @@ class ConjugateHead:
         features: learned features; of a regression, beside one and the inputs themselves.
         hidden: width of the network that makes them.
         scales: noise scales of a regression; 1 for a Gaussian predictive.
+        image: height and width of the input, where it is an image to be classified.
     """
 
     features: int = 24
     hidden: int = 64
     scales: int = 16
+    image: tuple[int, int] | None = None
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because states add up."""
@@ -160,11 +163,9 @@ class ConjugateHead:
         keys = jr.split(key, 2)
         read = reader(task, keys[0])
         if one_class(read):
-            return GaussianClasses(
-                task=task, reader=read, feature=mlp(read.x_size, self.features, self.hidden, 2, keys[1]),
-                centre=jnp.zeros(self.features), log_precision=jnp.zeros(self.features),
-                log_concentration=jnp.zeros(()),
-            )  # fmt: skip
+            return gaussian_classes(task, read, features(read, self.features, self.hidden, self.image, keys[1]))
+        if self.image is not None:
+            raise ModelError(f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it out")
         if wrong := [c.argument for c in read.parts if c.discrete]:
             raise ModelError(
                 f"conjugate_head: {wrong[0]!r} of {task.name} is discrete, and the head needs continuous "

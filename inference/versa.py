@@ -2,7 +2,8 @@
 
 Each class's weights come from the mean of its rows' features alone, so that any of the classes
 trained for may be any class of a new task. Gordon et al. 2019, "Meta-learning probabilistic
-inference for prediction", arXiv 1805.09921.
+inference for prediction", arXiv 1805.09921. A network learns what these weights are beyond those of the
+nearest class mean, w_c = m_c and b_c = -|m_c|^2 / 2 (Snell, Swersky and Zemel 2017, arXiv 1703.05175, section 2.4).
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from jaxtyping import Array, PRNGKeyArray
 from amortppl.errors import ModelError
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.classes import Classified, ClassSums, one_class
+from amortppl.predictive.features import ImageFeatures, RowFeatures, features
 from amortppl.predictive.predictor import Predictor, like
 from amortppl.predictive.reader import Reader, reader
 from amortppl.task import Batch, Task
@@ -30,17 +32,17 @@ class VersaPredictor(Predictor):
 
     task: Task = eqx.field(static=True)
     reader: Reader
-    feature: eqx.nn.MLP
+    feature: RowFeatures | ImageFeatures
     amortize: eqx.nn.MLP
     regime: ClassVar[str] = "explicit"
 
     def init(self) -> ClassSums:
         """No rows."""
-        return ClassSums.none(self.reader.parts[0].classes, self.feature.out_size)
+        return ClassSums.none(self.reader.parts[0].classes, self.feature.size)
 
     def step(self, state: ClassSums, batch: Batch) -> ClassSums:
         """Features of a mini-batch's rows added to their classes."""
-        return state.plus(self.reader, jax.vmap(self.feature)(self.reader.x(batch.data)), batch)
+        return state.plus(self.reader, self.feature(self.reader, batch.data), batch)
 
     def combine(self, states: Any) -> ClassSums:
         """Sums over disjoint rows add up."""
@@ -50,20 +52,28 @@ class VersaPredictor(Predictor):
         """Classes at Q queries."""
         mean = state.features / jnp.maximum(state.rows, 1.0)[:, None]
         known = jnp.concatenate([mean, jnp.log1p(state.rows)[:, None]], -1)
-        place, log_sd = jnp.split(jax.vmap(self.amortize)(known), 2, -1)
+        change, log_sd = jnp.split(jax.vmap(self.amortize)(known), 2, -1)
+        place = change + jnp.concatenate([mean, -0.5 * jnp.sum(mean**2, -1, keepdims=True)], -1)
         noise = jr.normal(jr.key(0), (DRAWS, *place.shape))
         weights = place + jnp.exp(jnp.clip(log_sd - 3.0, -8.0, 2.0)) * noise
-        features = jax.vmap(self.feature)(self.reader.x(query))
+        features = self.feature(self.reader, query)
         logits = jnp.einsum("sce,qe->sqc", weights[..., :-1], features) + weights[:, None, :, -1]
         return Classified(self.reader, logits, like(self.task.rows_like))
 
 
 @dataclass(frozen=True)
 class Versa:
-    """Options: numbers in the features of a row, and width of the networks."""
+    """Options.
+
+    Attributes:
+        features: learned features of a row.
+        hidden: width of the networks.
+        image: height and width of the input, where it is an image.
+    """
 
     features: int = 32
     hidden: int = 64
+    image: tuple[int, int] | None = None
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because sums add up."""
@@ -83,9 +93,12 @@ class Versa:
                 f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process', 'maml' and 'parametric' "
                 "serve it"
             )
+        feature = features(read, self.features, self.hidden, self.image, keys[1])
+        size = feature.size + 1
+        start = jnp.zeros(2 * size)
         return VersaPredictor(
-            task=task, reader=read, feature=mlp(read.x_size, self.features, self.hidden, 2, keys[1]),
-            amortize=mlp(self.features + 1, 2 * (self.features + 1), self.hidden, 2, keys[2]),
+            task=task, reader=read, feature=feature,
+            amortize=mlp(size, 2 * size, self.hidden, 2, keys[2], start=start),
         )  # fmt: skip
 
 

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from amortppl.predictive.classes import Classified, ClassSums
+from amortppl.predictive.features import ImageFeatures, RowFeatures
 from amortppl.predictive.predictor import Predictor, like
 from amortppl.predictive.reader import Reader
 from amortppl.task import Batch, Task
@@ -34,7 +35,7 @@ class GaussianClasses(Predictor):
 
     task: Task = eqx.field(static=True)
     reader: Reader
-    feature: eqx.nn.MLP
+    feature: RowFeatures | ImageFeatures
     centre: Float[Array, " E"]
     log_precision: Float[Array, " E"]
     log_concentration: Float[Array, ""]
@@ -46,7 +47,7 @@ class GaussianClasses(Predictor):
 
     def step(self, state: ClassSums, batch: Batch) -> ClassSums:
         """Features of a mini-batch's rows added to their classes."""
-        return state.plus(self.reader, self._features(batch.data), batch)
+        return state.plus(self.reader, self.feature(self.reader, batch.data), batch)
 
     def combine(self, states: Any) -> ClassSums:
         """Sums over disjoint rows add up."""
@@ -58,10 +59,15 @@ class GaussianClasses(Predictor):
         precision = prior + state.rows[:, None]
         mean = (state.features + prior * self.centre) / precision
         variance = 1.0 + 1.0 / precision
-        away = self._features(query)[:, None] - mean
+        away = self.feature(self.reader, query)[:, None] - mean
         height = -0.5 * jnp.sum(away**2 / variance + jnp.log(variance), -1)
         often = jnp.log(state.rows + jnp.exp(self.log_concentration))
         return Classified(self.reader, (height + often)[None], like(self.task.rows_like))
 
-    def _features(self, data: dict[str, Array]) -> Float[Array, "N E"]:
-        return jax.vmap(self.feature)(self.reader.x(data))
+
+def gaussian_classes(task: Task, reader: Reader, feature: RowFeatures | ImageFeatures) -> GaussianClasses:
+    """The predictor on features of a task's rows: a prior of unit precision, a concentration of one."""
+    none = jnp.zeros(feature.size)
+    return GaussianClasses(
+        task=task, reader=reader, feature=feature, centre=none, log_precision=none, log_concentration=jnp.zeros(())
+    )
