@@ -20,7 +20,7 @@ FILE = """
 import jax.numpy as jnp, jax.random as jr, numpy as np
 from numpyro.distributions import constraints
 
-TASK = {"inputs": ["x"], "observed": {"y": constraints.integer_interval(0, 2)}, "rows": (3, 12)}
+TASK = {"inputs": ["x"], "observed": {"y": constraints.integer_interval(0, 2)}, "rows": 3}
 CENTRES = 4 * np.random.default_rng(1).normal(size=(12, 3)).astype(np.float32)
 
 def of(key, rows, centres):
@@ -57,7 +57,8 @@ def task():
 @pytest.fixture(scope="module")
 def guide(task):
     """The classes are four deviations apart, so that a few updates are enough."""
-    return ap.train(task, ap.method("conjugate_head", features=4, hidden=8), steps=100, batch=16, progress=False)
+    spec = ap.method("conjugate_head", features=4, hidden=8)
+    return ap.train(task, spec, steps=100, batch=16, rate=3e-2, progress=False)
 
 
 def halves(task, rows=9, queries=6):
@@ -113,10 +114,10 @@ from amortppl.catalogue import method
 METHOD = partial(method, "conjugate_head", features=4, hidden=8)
 """)
     table = compare(str(file), [str(method)], minutes=0.01, datasets=2)
-    assert set(zip(table["rows"], table["steps"], strict=True)) == {(3, 1), (6, 1), (12, 1), (12, 4)}
+    assert set(zip(table["rows"], table["steps"], strict=True)) == {(3, 1)}
     assert np.isfinite(table["lpd"]).all()
     task = ap.model(f"{file}:held_out")
-    assert task.name == "held_out" and task.rows == (3, 12)
+    assert task.name == "held_out" and task.rows == (3, 3)
     guide = ap.train(task, ap.method(str(method)), steps=1, batch=8, progress=False)
     assert ap.load(guide.save(tmp_path / "guide")).task.fingerprint == task.fingerprint
 

@@ -2,16 +2,12 @@
 
 import equinox as eqx
 import jax
-import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.networks.mlp import mlp
 from amortppl.networks.windows import SIDE, Windows
 from amortppl.predictive.reader import Reader
-
-CHANNELS = 16
-"""Maps of each window."""
 
 
 class RowFeatures(eqx.Module):
@@ -26,22 +22,24 @@ class RowFeatures(eqx.Module):
 
 
 class ImageFeatures(eqx.Module):
-    """A linear map of an image's pixels plus what its windows add."""
+    """Local features of an image."""
 
-    straight: eqx.nn.Linear
     windows: Windows
-    size: int = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        """Numbers in the features of a row."""
+        return self.windows.size
 
     def __call__(self, reader: Reader, data: dict[str, Array]) -> Float[Array, "N E"]:
         """Rows -> their features."""
-        pixels = reader.alike(data)
-        return jax.vmap(self.straight)(pixels) + jax.vmap(self.windows)(pixels)
+        return jax.vmap(self.windows)(reader.alike(data))
 
 
 def features(
     reader: Reader, size: int, hidden: int, image: tuple[int, int] | None, key: PRNGKeyArray
 ) -> RowFeatures | ImageFeatures:
-    """Features of a row; with `image` its inputs are an image of that height and width.
+    """Features of a row: `size` numbers; of an image of height and width `image`, `size` maps of its windows.
 
     Raises:
         ModelError: the inputs are not as many numbers as the image has pixels, or it is smaller than a window.
@@ -53,5 +51,4 @@ def features(
         raise ModelError(
             f"image: expected (height, width) of the input, each above {SIDE} and {count} pixels in all, got {image}"
         )
-    first, second = jr.split(key)
-    return ImageFeatures(eqx.nn.Linear(count, size, key=first), Windows(image, CHANNELS, size, hidden, second), size)
+    return ImageFeatures(Windows(image, size, key))
