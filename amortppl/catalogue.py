@@ -94,18 +94,21 @@ def method(where: str, **options: Any) -> Spec:
 
 
 def model(where: str, **changes: Any) -> Task:
-    """A task: by a model's name (`"linear_regression"`), or by `path/to/file.py[:name]`.
+    """A task: by a model's name (`"linear_regression"`) or by a path to its file, either with `:name`.
 
     A model file holds a function `model` (or one of the given name) and a dict `TASK` of what
-    else `Task` takes; or it holds a `Task` of the given name.
+    else `Task` takes; or it holds a `Task` of the given name. A file of data in place of a model
+    holds a function `episodes` (or one of the given name) and a dict `TASK` of what else
+    `Task.from_episodes` takes.
 
     Raises:
         LookupError: no such model, or the file has no such name.
         ModelError: the model cannot be amortized as written.
     """
-    path, _, name = where.rpartition(":") if ".py:" in where else (where, "", "")
+    path, name = parted(where)
     found = module("models", path)
-    target = getattr(found, name or "model", None)
+    main = "episodes" if has_episodes(found) else "model"
+    target = getattr(found, name or main, None)
     if target is None and not name:
         tasks = [v for v in vars(found).values() if isinstance(v, Task)]
         target = tasks[0] if len(tasks) == 1 else None
@@ -117,4 +120,15 @@ def model(where: str, **changes: Any) -> Task:
     if not callable(target):
         raise ModelError(f"{where}: expected a model function or a Task, got {type(target).__name__}")
     settings = {"name": name or Path(path).stem, **getattr(found, "TASK", {}), **changes}
-    return Task(target, **settings)
+    return Task.from_episodes(target, **settings) if has_episodes(found) else Task(target, **settings)
+
+
+def parted(where: str) -> tuple[str, str]:
+    """`file:name` -> file and name, which is empty where none is given."""
+    path, _, name = where.rpartition(":")
+    return (path, name) if path and name.isidentifier() else (where, "")
+
+
+def has_episodes(found: ModuleType) -> bool:
+    """Whether a file holds episodes of data in place of a model."""
+    return hasattr(found, "episodes") and not hasattr(found, "model")

@@ -48,6 +48,8 @@ def compare(
 ) -> pd.DataFrame:
     """Trains each method for `minutes` and scores it on the same held-out datasets.
 
+    These are simulated from the model; for a file of episodes they are its `held_out` episodes.
+
     Args:
         model: a model's name, or a path to its file.
         methods: names of methods, or paths.
@@ -68,11 +70,12 @@ def compare(
     """
     if not methods or datasets < 2:
         raise DataError(f"compare: expected at least one method and two datasets, got {len(methods)} and {datasets}")
-    task, file = catalogue.model(model), catalogue.module("models", model.rpartition(":")[0] or model)
+    task, file = catalogue.model(model), catalogue.module("models", catalogue.parted(model)[0])
     specs = {name: catalogue.method(name) for name in methods}
     if task.block:
         raise ModelError(f"compare: the data of {task.name} are one block, which has no rows to hold out")
-    held = {rows: [_held(task, file, rows, seed, i) for i in range(datasets)] for rows in _sizes(task)}
+    fresh = catalogue.model(f"{catalogue.parted(model)[0]}:held_out") if hasattr(file, "held_out") else task
+    held = {rows: [_held(fresh, file, rows, seed, i) for i in range(datasets)] for rows in _sizes(task)}
     table = []
     for name, spec in specs.items():
         try:

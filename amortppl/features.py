@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.errors import ModelError
 from amortppl.task import Task
 
 SIMULATED_ROWS = 4096
@@ -55,7 +56,17 @@ class PriorScale(eqx.Module):
 
 
 def simulated_scales(task: Task, key: PRNGKeyArray) -> tuple[PriorScale, RowScaler]:
-    """Both scalings, from `SIMULATED_ROWS` tasks of a few rows each."""
+    """Both scalings, from `SIMULATED_ROWS` tasks of a few rows each.
+
+    Raises:
+        ModelError: the task has no latents.
+    """
+    if not task.latents.size:
+        raise ModelError(
+            f"{task.name}: it has no latents to infer, its episodes come from data and no model; methods that predict "
+            "serve it: 'in_context', 'neural_process', 'conditional_neural_process', 'prior_fitted', 'hypernetwork', "
+            "'maml', 'meta_sgd', and for classes 'versa' and 'conjugate_head'"
+        )
     rows = 1 if task.block else max(task.rows[0], min(8, task.rows[1]))
     names = tuple(task.arguments)
 

@@ -82,9 +82,10 @@ def prior_scale(task: Task, key: PRNGKeyArray, name: str) -> PriorScale:
     """
     from amortppl.errors import ModelError
 
-    if not task.likelihood or not task.latents.size:
+    scale = simulated_scales(task, key)[0]
+    if not task.likelihood:
         raise ModelError(
             f"{name}: it follows the likelihood's gradient, which {task.name} does not offer; 'parametric' or "
             "'in_context' learn from simulated data alone"
         )
-    return simulated_scales(task, key)[0]
+    return scale

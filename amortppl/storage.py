@@ -101,6 +101,7 @@ def _about(guide: "Guide") -> dict[str, Any]:
             **_where(guide.task),
             "name": guide.task.name,
             "rows": guide.task.rows,
+            "episodes": guide.task.supports is not None,
             "fingerprint": guide.task.fingerprint,
         },
         "dims": guide.task.dims,
@@ -108,7 +109,9 @@ def _about(guide: "Guide") -> dict[str, Any]:
             k: [v if isinstance(v, int | float | str) else str(v) for v in c] for k, c in guide.task.coords.items()
         },
         "observed": guide.task.by_name,
-        "inputs": {n: [list(s.shape), str(s.dtype)] for n, s in guide.task.rows_like.items() if n in guide.task.inputs},
+        "inputs": {
+            n: [list(s.shape), str(s.dtype)] for n, s in guide.task.rows_like.items() if n in guide.task.sources
+        },
         "seed": guide.seed,
         "hash": fingerprint(guide),
     }
@@ -230,6 +233,14 @@ def _task(path: Path, about: dict[str, Any]) -> Task:
         return target
     rows = tuple(where["rows"]) if where["rows"] else None
     settings = getattr(module, "TASK", None)
+    if where.get("episodes"):
+        if settings is None or not catalogue.has_episodes(module):
+            raise GuideError(
+                f"{path}: trained on episodes of data, drawn by {where['model']!r} of "
+                f"{where['file'] or where['module']}, which does not say what Task.from_episodes was given; "
+                "pass the task: load(path, task=...)"
+            )
+        return Task.from_episodes(target, **{**settings, "name": where["name"], "rows": rows})
     if settings is not None:
         task = Task(target, **{**settings, "name": where["name"], "rows": rows})
         if _row_shapes(task) == _row_shapes(about):

@@ -13,6 +13,7 @@ import jax.random as jr
 import numpyro.handlers as handlers
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions import biject_to
+from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
@@ -82,6 +83,9 @@ class Task:
             that other rows depend on, control flow on a latent, or an argument that nothing describes.
     """
 
+    supports: Mapping[str, Constraint] | None = None
+    """Of the observations, where no model says them."""
+
     def __init__(
         self,
         model: Callable[..., Any],
@@ -97,7 +101,7 @@ class Task:
     ) -> None:
         self.model = from_pyro(model) if is_pyro(model) else model
         self.name = name or getattr(model, "__name__", None) or getattr(model, "__wrapped__", model).__class__.__name__
-        self.rows = _range(rows)
+        self.rows = row_range(rows)
         self.constants = dict(constants or {})
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
@@ -109,6 +113,37 @@ class Task:
         for name in self.local.check() if self.local else []:
             del self.deterministic[name]
         self.likelihood = likelihood and self.has_density
+
+    @staticmethod
+    def from_episodes(
+        episodes: Callable[[PRNGKeyArray, int], Mapping[str, Any]],
+        inputs: Sequence[str],
+        observed: Mapping[str, Constraint],
+        rows: tuple[int, int] | int,
+        **labels: Any,
+    ) -> "Task":
+        """A task whose datasets are episodes drawn from data, where there is no model to simulate from.
+
+            context and queries = episodes(key, N + N*),    min  E -log p(y* | x*, context)
+
+        It has no latents and no likelihood: the methods that predict observations serve it.
+
+        Args:
+            episodes: `(key, rows) -> dict of arrays`, each with `rows` rows first, in jax.numpy, so that it can be
+                compiled and batched. The first rows are the context, any number in `rows`; those after it the queries.
+            inputs: names of the inputs.
+            observed: the support of every observation, from `numpyro.distributions.constraints`; for classes
+                0..C-1 `{"y": constraints.integer_interval(0, C - 1)}`.
+            rows: the smallest and largest number of context rows to train for, or one fixed number.
+            labels: `name`, `dims` and `coords`, as of a `Task`.
+
+        Raises:
+            ModelError: the callable fails, cannot be compiled, lacks an argument, or returns other than `rows` finite
+                rows within the supports.
+        """
+        from amortppl.episodes import EpisodeTask
+
+        return EpisodeTask(episodes, inputs, observed, rows, **labels)
 
     @property
     def block(self) -> bool:
@@ -476,7 +511,8 @@ def _scaled(site: dict) -> Array:
     return density if site["scale"] is None else site["scale"] * density
 
 
-def _range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:
+def row_range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:
+    """Smallest and largest number of rows; None for one block."""
     if rows is None:
         return None
     low, high = (rows, rows) if isinstance(rows, int) else rows

@@ -7,7 +7,8 @@ sums over rows, so the state adds up over mini-batches in closed form. With one 
 is Gaussian; with several it is a scale mixture, as a Student-t is.
 
 Harrison, Sharma and Pavone 2018, "Meta-learning priors for efficient online Bayesian regression",
-arXiv 1807.08912.
+arXiv 1807.08912. Where a row observes a class, the head is `amortppl.predictive.gaussian_classes`: the features of
+each class are Gaussian, with a conjugate prior on their mean.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.errors import ModelError
 from amortppl.networks.least_squares import Moments, solve
 from amortppl.networks.mlp import mlp
+from amortppl.predictive.classes import one_class
+from amortppl.predictive.features import features
+from amortppl.predictive.gaussian_classes import GaussianClasses, gaussian_classes
 from amortppl.predictive.predictor import Like, Predictor, like
 from amortppl.predictive.reader import Reader, reader
 from amortppl.task import Batch, Task
@@ -135,31 +139,37 @@ class ConjugateHead:
     """Options.
 
     Attributes:
-        features: learned features beside one and the inputs themselves.
+        features: learned features; of a regression, beside one and the inputs themselves.
         hidden: width of the network that makes them.
-        scales: noise scales; 1 for a Gaussian predictive.
+        scales: noise scales of a regression; 1 for a Gaussian predictive.
+        image: height and width of the input, where it is an image to be classified.
     """
 
     features: int = 24
     hidden: int = 64
     scales: int = 16
+    image: tuple[int, int] | None = None
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because states add up."""
         return {"steps": 2000, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> ConjugatePredictor:
+    def build(self, task: Task, key: PRNGKeyArray) -> ConjugatePredictor | GaussianClasses:
         """Draws the weights for a task.
 
         Raises:
-            ModelError: an observation is discrete.
+            ModelError: observations are discrete, and not one class of finitely many.
         """
         keys = jr.split(key, 2)
         read = reader(task, keys[0])
+        if one_class(read):
+            return gaussian_classes(task, read, features(read, self.features, self.hidden, self.image, keys[1]))
+        if self.image is not None:
+            raise ModelError(f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it out")
         if wrong := [c.argument for c in read.parts if c.discrete]:
             raise ModelError(
-                f"conjugate_head: {wrong[0]!r} of {task.name} is discrete and a Gaussian head needs continuous "
-                "observations; 'in_context', 'neural_process' and 'parametric' serve it"
+                f"conjugate_head: {wrong[0]!r} of {task.name} is discrete, and the head needs continuous "
+                "observations, or one class; 'in_context', 'neural_process' and 'parametric' serve it"
             )
         size = 1 + read.x_centre.shape[0] + self.features
         ends = (-4.6, 0.5) if self.scales > 1 else (-1.0, -1.0)

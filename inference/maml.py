@@ -15,11 +15,13 @@ from amortppl.task import Task
 
 @dataclass(frozen=True)
 class MAML:
-    """Options: width of both hidden layers, gradient steps a mini-batch, and the rate to begin with."""
+    """Options: width of both hidden layers, gradient steps a mini-batch, the rate to begin with, and the
+    height and width of the input, where it is an image."""
 
     width: int = 40
     updates: int = 5
     rate: float = 0.05
+    image: tuple[int, int] | None = None
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults."""
@@ -27,7 +29,7 @@ class MAML:
 
     def build(self, task: Task, key: PRNGKeyArray) -> GradientPredictor:
         """Draws the weights for a task."""
-        return gradient_predictor(task, self.width, self.updates, self.rate, False, key)
+        return gradient_predictor(task, self.width, self.updates, self.rate, False, key, self.image)
 
 
 METHOD = MAML

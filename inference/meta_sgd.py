@@ -14,11 +14,13 @@ from amortppl.task import Task
 
 @dataclass(frozen=True)
 class MetaSGD:
-    """Options: width of both hidden layers, gradient steps a mini-batch, and the rates to begin with."""
+    """Options: width of both hidden layers, gradient steps a mini-batch, the rates to begin with, and the
+    height and width of the input, where it is an image."""
 
     width: int = 40
     updates: int = 3
     rate: float = 0.05
+    image: tuple[int, int] | None = None
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults."""
@@ -26,7 +28,7 @@ class MetaSGD:
 
     def build(self, task: Task, key: PRNGKeyArray) -> GradientPredictor:
         """Draws the weights for a task."""
-        return gradient_predictor(task, self.width, self.updates, self.rate, True, key)
+        return gradient_predictor(task, self.width, self.updates, self.rate, True, key, self.image)
 
 
 METHOD = MetaSGD

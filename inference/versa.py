@@ -2,22 +2,24 @@
 
 Each class's weights come from the mean of its rows' features alone, so that any of the classes
 trained for may be any class of a new task. Gordon et al. 2019, "Meta-learning probabilistic
-inference for prediction", arXiv 1805.09921.
+inference for prediction", arXiv 1805.09921. A network learns what these weights are beyond those of the
+nearest class mean, w_c = m_c and b_c = -|m_c|^2 / 2 (Snell, Swersky and Zemel 2017, arXiv 1703.05175, section 2.4).
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.predictor import Like, Predictor, like
+from amortppl.predictive.classes import Classified, ClassSums, one_class
+from amortppl.predictive.features import ImageFeatures, RowFeatures, features
+from amortppl.predictive.predictor import Predictor, like
 from amortppl.predictive.reader import Reader, reader
 from amortppl.task import Batch, Task
 
@@ -25,54 +27,22 @@ DRAWS = 10
 """Draws of the classifier's weights."""
 
 
-class ClassSums(NamedTuple):
-    """Sum of each class's features, and its rows."""
-
-    features: Float[Array, "C E"]
-    rows: Float[Array, " C"]
-
-
-class Classified(eqx.Module):
-    """Class probabilities at Q queries, averaged over draws of the classifier's weights."""
-
-    reader: Reader
-    logits: Float[Array, "S Q C"]
-    like: Like = eqx.field(static=True)
-
-    def log_prob(self, data: dict[str, Array]) -> Float[Array, " Q"]:
-        """Log probability of each query's class."""
-        chosen = self.reader.standard(data).astype(int)
-        return jnp.take_along_axis(self._mixed(), chosen, -1)[:, 0]
-
-    def sample(self, key: PRNGKeyArray, draws: int) -> dict[str, Array]:
-        """Draws of the class, (draws, Q)."""
-        mixed = self._mixed()
-        drawn = jr.categorical(key, mixed, shape=(draws, mixed.shape[0])).astype(jnp.float32)
-        return jax.vmap(lambda c: self.reader.values(c[:, None], self.like))(drawn)
-
-    def _mixed(self) -> Float[Array, "Q C"]:
-        return logsumexp(jax.nn.log_softmax(self.logits, -1), 0) - jnp.log(self.logits.shape[0])
-
-
 class VersaPredictor(Predictor):
     """The built method. See `Versa` for its options."""
 
     task: Task = eqx.field(static=True)
     reader: Reader
-    feature: eqx.nn.MLP
+    feature: RowFeatures | ImageFeatures
     amortize: eqx.nn.MLP
     regime: ClassVar[str] = "explicit"
 
     def init(self) -> ClassSums:
         """No rows."""
-        classes = self.reader.parts[0].classes
-        return ClassSums(jnp.zeros((classes, self.feature.out_size)), jnp.zeros(classes))
+        return ClassSums.none(self.reader.parts[0].classes, self.feature.size)
 
     def step(self, state: ClassSums, batch: Batch) -> ClassSums:
         """Features of a mini-batch's rows added to their classes."""
-        own = self.reader.y(self.reader.standard(batch.data)) * batch.mask[:, None]
-        features = jax.vmap(self.feature)(self.reader.x(batch.data))
-        return ClassSums(state.features + own.T @ features, state.rows + jnp.sum(own, 0))
+        return state.plus(self.reader, self.feature(self.reader, batch.data), batch)
 
     def combine(self, states: Any) -> ClassSums:
         """Sums over disjoint rows add up."""
@@ -82,20 +52,28 @@ class VersaPredictor(Predictor):
         """Classes at Q queries."""
         mean = state.features / jnp.maximum(state.rows, 1.0)[:, None]
         known = jnp.concatenate([mean, jnp.log1p(state.rows)[:, None]], -1)
-        place, log_sd = jnp.split(jax.vmap(self.amortize)(known), 2, -1)
+        change, log_sd = jnp.split(jax.vmap(self.amortize)(known), 2, -1)
+        place = change + jnp.concatenate([mean, -0.5 * jnp.sum(mean**2, -1, keepdims=True)], -1)
         noise = jr.normal(jr.key(0), (DRAWS, *place.shape))
         weights = place + jnp.exp(jnp.clip(log_sd - 3.0, -8.0, 2.0)) * noise
-        features = jax.vmap(self.feature)(self.reader.x(query))
+        features = self.feature(self.reader, query)
         logits = jnp.einsum("sce,qe->sqc", weights[..., :-1], features) + weights[:, None, :, -1]
         return Classified(self.reader, logits, like(self.task.rows_like))
 
 
 @dataclass(frozen=True)
 class Versa:
-    """Options: numbers in the features of a row, and width of the networks."""
+    """Options.
+
+    Attributes:
+        features: learned features of a row.
+        hidden: width of the networks.
+        image: height and width of the input, where it is an image.
+    """
 
     features: int = 32
     hidden: int = 64
+    image: tuple[int, int] | None = None
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because sums add up."""
@@ -109,15 +87,18 @@ class Versa:
         """
         keys = jr.split(key, 3)
         read = reader(task, keys[0])
-        if len(read.parts) != 1 or read.parts[0].kind != "finite":
+        if not one_class(read):
             raise ModelError(
                 f"versa: it classifies, and {task.name} observes {[c.argument for c in read.parts]} of kind "
                 f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process', 'maml' and 'parametric' "
                 "serve it"
             )
+        feature = features(read, self.features, self.hidden, self.image, keys[1])
+        size = feature.size + 1
+        start = jnp.zeros(2 * size)
         return VersaPredictor(
-            task=task, reader=read, feature=mlp(read.x_size, self.features, self.hidden, 2, keys[1]),
-            amortize=mlp(self.features + 1, 2 * (self.features + 1), self.hidden, 2, keys[2]),
+            task=task, reader=read, feature=feature,
+            amortize=mlp(size, 2 * size, self.hidden, 2, keys[2], start=start),
         )  # fmt: skip
 
 

@@ -76,10 +76,9 @@ def components(task: Task) -> tuple[Component, ...]:
 
 
 def supports(task: Task) -> dict[str, constraints.Constraint]:
-    """The support of every observation, by argument: an episode source says it, a model is run once."""
-    given = getattr(task, "supports", None)
-    if given is not None:
-        return given
+    """The support of every observation, by argument: given with episodes, else said by one run of the model."""
+    if task.supports is not None:
+        return dict(task.supports)
     with jax.ensure_compile_time_eval():
         inputs = task.input_rows(jr.key(0), task.rows[0])
         model = handlers.seed(handlers.block(task._conditioned({}), hide=[]), jr.key(1))

@@ -50,12 +50,18 @@ class GradientPredictor(Networked):
 
 
 def gradient_predictor(
-    task: Task, width: int, updates: int, rate: float, each: bool, key: PRNGKeyArray
+    task: Task,
+    width: int,
+    updates: int,
+    rate: float,
+    each: bool,
+    key: PRNGKeyArray,
+    image: tuple[int, int] | None = None,
 ) -> GradientPredictor:
     """A network of two hidden layers, and one learned rate or one for `each` of its weights."""
     keys = jr.split(key)
     read = reader(task, keys[0])
-    network = Network(read, width, 2, keys[1])
+    network = Network(read, width, 2, keys[1], image)
     log_rate: Array = jnp.log(jnp.asarray(rate))
     weights = eqx.filter(network, eqx.is_inexact_array)
     return GradientPredictor(

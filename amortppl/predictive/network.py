@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.method import State
 from amortppl.networks.mlp import mlp
+from amortppl.predictive.features import ImageFeatures, RowFeatures, features
 from amortppl.predictive.head import Head, Predictive
 from amortppl.predictive.predictor import Predictor, like
 from amortppl.predictive.reader import Reader
@@ -21,20 +22,26 @@ Weights = Any
 
 
 class Network(eqx.Module):
-    """A perceptron and a linear head."""
+    """Features of a row, those of an image where its shape is given, and a linear head."""
 
-    body: eqx.nn.MLP
+    body: RowFeatures | ImageFeatures
     head: Head
 
-    def __init__(self, reader: Reader, width: int, depth: int, key: PRNGKeyArray) -> None:
+    def __init__(
+        self, reader: Reader, width: int, depth: int, key: PRNGKeyArray, image: tuple[int, int] | None = None
+    ) -> None:
         first, second = jr.split(key)
-        self.body = mlp(reader.x_size, width, width, depth - 1, first, activation=jax.nn.relu)
-        self.head = Head(width, reader, 0, second)
+        if image is None:
+            net = mlp(reader.x_size, width, width, depth - 1, first, activation=jax.nn.relu)
+            self.body = RowFeatures(net, width)
+        else:
+            self.body = features(reader, width, width, image, first)
+        self.head = Head(self.body.size, reader, 0, second)
 
     def on(self, reader: Reader, data: dict[str, Array], shapes: Any) -> Predictive:
         """The distribution of the observations at rows of inputs."""
-        features = jax.nn.relu(jax.vmap(self.body)(reader.x(data)))
-        return Predictive(self.head, reader, features[None], shapes)
+        hidden = jax.nn.relu(self.body(reader, data))
+        return Predictive(self.head, reader, hidden[None], shapes)
 
 
 class Networked(Predictor):

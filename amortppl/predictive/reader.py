@@ -54,6 +54,11 @@ class Reader(eqx.Module):
         centre, scale = jax.lax.stop_gradient((self.x_centre, self.x_scale))
         return (flat_rows(self.inputs, data) - centre) / scale
 
+    def alike(self, data: dict[str, Array]) -> Float[Array, "N F"]:
+        """Inputs in one unit for all numbers of a row, as the pixels of an image."""
+        centre, scale = jax.lax.stop_gradient((jnp.mean(self.x_centre), jnp.mean(self.x_scale)))
+        return (flat_rows(self.inputs, data) - centre) / scale
+
     def x(self, data: dict[str, Array]) -> Float[Array, "N X"]:
         """Inputs standardised, and their arcsinh."""
         return _both(self.linear(data))
