@@ -58,7 +58,7 @@ class EpisodeTask(Task):
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         self.sources, self.constants, self.deterministic = {}, {}, {}
-        self.by_name, self.fixed, self.candidates = [], [], list(self.observed)
+        self.by_name, self.fixed, self.candidates, self.tied = [], [], list(self.observed), set()
         self.count = self.local = None
         self.latents, self.likelihood, self.has_density = Latents({}, {}), False, False
         self.row_axes = dict.fromkeys(self.observed, 0)

@@ -22,7 +22,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density, density
-from amortppl.errors import GuideError, ModelError, quoted
+from amortppl.errors import GuideError, quoted
 from amortppl.evidence import Gathered, Natural, Site, absorb, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior, Revisit, Start, State
@@ -364,11 +364,6 @@ class Parametric:
         Raises:
             ModelError: the task has no latents.
         """
-        if not task.latents.size:
-            raise ModelError(
-                f"parametric: {task.name} has no latents to infer; 'in_context', 'neural_process' and "
-                "'conditional_neural_process' predict its observations"
-            )
         options = self.resolved(task)
         keys = jr.split(key, 6)
         size = task.latents.size
