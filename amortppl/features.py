@@ -63,7 +63,8 @@ def simulated_scales(task: Task, key: PRNGKeyArray) -> tuple[PriorScale, RowScal
     """
     if not task.latents.size:
         raise ModelError(
-            f"{task.name}: it has no latents to infer; methods that predict observations serve it: 'in_context', 'neural_process', 'conditional_neural_process', 'prior_fitted', 'hypernetwork', "
+            f"{task.name}: it has no latents to infer; methods that predict observations serve it: "
+            "'in_context', 'neural_process', 'conditional_neural_process', 'prior_fitted', 'hypernetwork', "
             "'maml', 'meta_sgd', and for classes 'versa' and 'conjugate_head'"
         )
     rows = 1 if task.block else max(task.rows[0], min(8, task.rows[1]))
