@@ -3,10 +3,6 @@
 Nearest centroid is on pixels: p(c | x) proportional to exp(-t |x - m_c|^2), its t the best on episodes of training.
 """
 
-import time
-from importlib import import_module
-from types import SimpleNamespace
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,8 +13,9 @@ import pytest
 import amortppl as ap
 from amortppl.method import final
 from amortppl.task import Batch
+from benchmarks.budget import trained
 
-CPU_SECONDS, EPISODES, QUERIES = 25, 1000, 25
+CPU_SECONDS, EPISODES, QUERIES = 60, 1000, 25
 
 IMAGE = {"image": (8, 8)}
 
@@ -68,12 +65,6 @@ def mean_log(log_p, y):
 
 
 @pytest.fixture
-def cpu_clock(monkeypatch):
-    """Minutes of training are counted in CPU time."""
-    monkeypatch.setattr(import_module("amortppl.train"), "time", SimpleNamespace(monotonic=time.process_time))
-
-
-@pytest.fixture
 def scores(say):
     """Accuracy of each episode, by method and number of shots; prints each row."""
     found = {}
@@ -91,14 +82,14 @@ def scores(say):
     return found, score
 
 
-def test_accuracy_on_digits_not_trained_on(scores, cpu_clock, cost):
+def test_accuracy_on_digits_not_trained_on(scores, cost):
     """Intervals are 95%, over episodes; differences are paired, episode by episode."""
     found, score = scores
     for shots in (1, 5):
         score("nearest centroid", shots, nearest_centroid(shots), "")
     for name, options in METHODS.items():
         with cost() as spent:
-            guide = ap.train(ap.model("digits"), ap.method(name, **options), minutes=CPU_SECONDS / 60, progress=False)
+            guide = trained(ap.model("digits"), ap.method(name, **options), CPU_SECONDS)
         for shots in (1, 5):
             log_p = log_probabilities(guide.method, *episodes("digits:held_out", shots, 2))
             score(name, shots, log_p, f", {spent.cpu:.0f} CPU s, {guide.record.steps} updates")
