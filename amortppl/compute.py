@@ -88,17 +88,17 @@ def predicted(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
 
-def pointwise_ahead(method: Method, vectors: Any, known: Dataset, new: Dataset) -> np.ndarray:
+def pointwise_ahead(task: Task, vectors: Any, known: Dataset, new: Dataset) -> np.ndarray:
     """Log density of each new row at each draw, (S, N_new), given known rows to which it is tied."""
-    given, query, size = _ahead(method.task, vectors, known, new)
-    return np.asarray(_pointwise_ahead(method.task, jnp.asarray(vectors), given, query, size))[:, : new.rows]
+    given, query, size = _ahead(task, vectors, known, new)
+    return np.asarray(_pointwise_ahead(task, jnp.asarray(vectors), given, query, size))[:, : new.rows]
 
 
-def predicted_ahead(method: Method, vectors: Any, known: Dataset, new: Dataset, seed: int) -> dict[str, np.ndarray]:
+def predicted_ahead(task: Task, vectors: Any, known: Dataset, new: Dataset, seed: int) -> dict[str, np.ndarray]:
     """Predictive draws of new rows together, (S, N_new) by argument, given known rows to which they are tied."""
-    given, query, size = _ahead(method.task, vectors, known, new)
+    given, query, size = _ahead(task, vectors, known, new)
     keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
-    drawn = _predicted_ahead(method.task, jnp.asarray(vectors), keys, given, query, size)
+    drawn = _predicted_ahead(task, jnp.asarray(vectors), keys, given, query, size)
     return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
 
 

@@ -17,6 +17,7 @@ from amortppl.method import Method, Spec
 from amortppl.ranges import Ranges
 from amortppl.state import BY_HAND, State, load_state
 from amortppl.task import Batch
+from amortppl.tied import refuse_parts
 from amortppl.trust import ladder, psis
 from amortppl.trust.answer import checked
 from amortppl.trust.familiarity import Familiarity
@@ -73,8 +74,11 @@ class Guide:
 
         Raises:
             DataError: the rows do not fit the task.
+            GuideError: they are tied to rows that the state has seen.
         """
         dataset = read(self.task, batch, columns)
+        if state.rows:
+            refuse_parts(self.method)
         value = compute.step(self.method, state.value, compute.padded(self.task, dataset))
         return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=BY_HAND)
 

@@ -9,6 +9,7 @@ import jax
 
 from amortppl.checkpoint import pack, unpack, write
 from amortppl.errors import GuideError
+from amortppl.tied import refuse_parts
 
 if TYPE_CHECKING:
     from amortppl.guide import Guide
@@ -136,7 +137,8 @@ def combine(states: Sequence[State]) -> State:
         states: at least one, all of the same guide, each with its own rows.
 
     Raises:
-        GuideError: no state, states of different guides, or a state in the middle of a further pass.
+        GuideError: no state, states of different guides or of rows tied to one another, or a state in the middle of
+            a further pass.
     """
     from amortppl.storage import fingerprint
 
@@ -159,6 +161,7 @@ def combine(states: Sequence[State]) -> State:
     seen = [s for s in states if s.rows]
     if len(seen) < 2:
         return seen[0] if seen else states[0]
+    refuse_parts(guide.method)
     value = guide.method.combine([s.value for s in seen])
     outside = next((s.outside for s in seen if s.outside), ())
     return State(guide, value, sum(s.rows for s in seen), sum(s.steps for s in seen), outside=outside)

@@ -21,6 +21,7 @@ from amortppl.method import Method
 from amortppl.progress import Progress
 from amortppl.state import Place, State
 from amortppl.task import Batch
+from amortppl.tied import refuse_parts
 
 if TYPE_CHECKING:
     from amortppl.guide import Guide
@@ -52,6 +53,7 @@ def stream(
     progress: bool = True,
 ) -> Iterator[State]:
     """Refines a state over the mini-batches of a source; see `Guide.stream`."""
+    refuse_parts(guide.method)
     if passes < 1:
         raise DataError(f"passes: expected at least 1, got {passes}")
     if every is not None and every < 1:

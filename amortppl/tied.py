@@ -17,9 +17,11 @@ import jax.random as jr
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.errors import GuideError
 from amortppl.tracing import Site
 
 if TYPE_CHECKING:
+    from amortppl.method import Method
     from amortppl.task import Batch, Task
 
 FAMILY = "MultivariateNormal"
@@ -52,6 +54,19 @@ def _left_out(site: dict) -> Float[Array, " N"]:
     precision = jnp.diag(cho_solve(factor, jnp.eye(len(factor[0]))))
     away = cho_solve(factor, site["value"] - site["fn"].loc)
     return 0.5 * jnp.log(precision) - 0.5 * away**2 / precision - 0.5 * jnp.log(2 * jnp.pi)
+
+
+def refuse_parts(method: "Method") -> None:
+    """Refuses to add up a posterior from parts of tied rows.
+
+    Raises:
+        GuideError: the method infers latents, and the rows of its task are tied.
+    """
+    if method.task.tied and not method.predicts:
+        raise GuideError(
+            f"{method.task.name}: its rows are tied to one another, so the evidence of mini-batches does not add up; "
+            "infer all rows at once, or train 'in_context' or 'neural_process' to predict from mini-batches"
+        )
 
 
 class Ahead(NamedTuple):

@@ -22,7 +22,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density, density
-from amortppl.errors import GuideError, quoted
+from amortppl.errors import quoted
 from amortppl.evidence import Gathered, Natural, Site, absorb, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior, Revisit, Start, State
@@ -66,16 +66,7 @@ class ParametricGuide(Method):
         return Start()
 
     def step(self, state: Start | State | Revisit, batch: Batch) -> State | Revisit:
-        """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to the frame.
-
-        Raises:
-            GuideError: a later mini-batch of rows that are tied to earlier ones.
-        """
-        if self.task.tied and not isinstance(state, Start):
-            raise GuideError(
-                f"{self.task.name}: its rows are tied to one another, so the evidence of mini-batches does not add up; "
-                "infer all rows at once, or train 'in_context' or 'neural_process' to predict from mini-batches"
-            )
+        """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to the frame."""
         if isinstance(state, Revisit):
             rows = jnp.sum(batch.mask)
             return state._replace(again=state.again.plus(self._log.likelihood(batch), state.base.frame, rows))

@@ -133,6 +133,9 @@ def test_mini_batches_are_refused(guide, data):
     with pytest.raises(GuideError, match=r"tied to one another.*infer all rows at once"):
         guide.infer(ap.batches(data, size=4), progress=False)
     state = guide.step(guide.init(), data)
+    for again in (lambda: guide.step(state, data), lambda: ap.combine([state, state])):
+        with pytest.raises(GuideError, match=r"tied to one another"):
+            again()
     with pytest.raises(DataError, match="pass the rows themselves"):
         guide.predict(state, {"x": data["x"]})
 

@@ -44,7 +44,7 @@ def predict(
         values = (
             compute.predicted(guide.method, vectors, new, seed)
             if known is None
-            else compute.predicted_ahead(guide.method, vectors, known, new, seed)
+            else compute.predicted_ahead(guide.task, vectors, known, new, seed)
         )
     return prediction_tree(guide, new, values, notes, seed)
 
@@ -60,7 +60,7 @@ def log_predictive(guide: "Guide", data: Any, at: Any, draws: int, seed: int, co
     rows = (
         compute.pointwise(guide.method, vectors, new)
         if known is None
-        else compute.pointwise_ahead(guide.method, vectors, known, new)
+        else compute.pointwise_ahead(guide.task, vectors, known, new)
     )
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
 
