@@ -74,17 +74,19 @@ def scores(draws: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
 
 def mixed(reference: np.ndarray) -> np.ndarray:
-    """Whether each chain (T, S, P) moved, and split R-hat of its two halves is below 1.05 for every latent."""
+    """Whether each chain (T, S, P) moved in most steps, and split R-hat of its halves is below 1.05 for every latent."""
+    moved = np.mean(np.any(np.diff(reference, axis=1) != 0, -1), -1) > 0.5
     halves = np.stack(np.array_split(reference[:, : reference.shape[1] // 2 * 2].astype(np.float64), 2, axis=1), 1)
     within, size = halves.var(2, ddof=1).mean(1), halves.shape[2]
     between = halves.mean(2).var(1, ddof=1)
     with np.errstate(all="ignore"):
         rhat = np.sqrt((size - 1) / size + between / within)
-    return np.all((rhat < 1.05) & (within > 1e-10), -1)
+    return moved & np.all((rhat < 1.05) & (within > 1e-10), -1)
 
 
 def _c2st(a: np.ndarray, b: np.ndarray) -> float:
     size = min(len(a), len(b))
-    whiten = np.linalg.cholesky(np.linalg.inv(np.cov(b.astype(np.float64), rowvar=False).reshape(b.shape[1], -1)))
-    points = np.concatenate([a[:size], b[:size]]).astype(np.float64) @ whiten
+    points = np.concatenate([a[:size], b[:size]]).astype(np.float64) / b.std(0, dtype=np.float64)  # scales first
+    spread = np.cov(points[size:], rowvar=False).reshape(b.shape[1], -1)
+    points = points @ np.linalg.cholesky(np.linalg.inv(spread))
     return float(cross_val_score(QuadraticDiscriminantAnalysis(), points, np.repeat([0, 1], size), cv=5).mean())
