@@ -74,7 +74,7 @@ def scores(draws: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
 
 def mixed(reference: np.ndarray) -> np.ndarray:
-    """Whether each chain (T, S, P) moved in most steps, and split R-hat of its halves is below 1.05 for every latent."""
+    """Whether each chain (T, S, P) moved in most steps, and split R-hat of its halves is below 1.05 everywhere."""
     moved = np.mean(np.any(np.diff(reference, axis=1) != 0, -1), -1) > 0.5
     halves = np.stack(np.array_split(reference[:, : reference.shape[1] // 2 * 2].astype(np.float64), 2, axis=1), 1)
     within, size = halves.var(2, ddof=1).mean(1), halves.shape[2]
