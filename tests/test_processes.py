@@ -84,8 +84,6 @@ out["stream"] = [own.rows, union.rows, frame.location.tolist(), frame.factor.tol
 json.dump(out, open(f"{{folder}}/{{rank}}.json", "w"))
 """
 
-pytestmark = pytest.mark.xdist_group("processes")  # they share what two processes did
-
 SECONDS = 240
 """Until processes that wait for each other are given up, on a machine as busy as may be."""
 
