@@ -75,7 +75,8 @@ def compare(
     specs = {name: catalogue.method(name) for name in methods}
     if task.block:
         raise ModelError(f"compare: the data of {task.name} are one block, which has no rows to hold out")
-    fresh = catalogue.model(f"{catalogue.parted(model)[0]}:held_out") if hasattr(file, "held_out") else task
+    apart = catalogue.has_episodes(file) and hasattr(file, "held_out")
+    fresh = catalogue.model(f"{catalogue.parted(model)[0]}:held_out") if apart else task
     held = {rows: [_held(fresh, file, rows, seed, i) for i in range(datasets)] for rows in _sizes(task)}
     table = []
     for name, spec in specs.items():
@@ -92,6 +93,7 @@ def compare(
                 scores = _scored(guide, held[rows], rows, steps)
             except GuideError as error:  # rows that are tied to one another come in no mini-batches
                 scores = {"rows": rows, "steps": steps, "error": str(error)}
+                say(f"{name}, {steps} steps: {error}")
             table.append({"method": name, "cpu_s": cpu, **scores})
     return pd.DataFrame(table)
 

@@ -445,7 +445,7 @@ class Task:
         return self._prior(trace, jacobians), likelihood
 
     def _by_row(self, name: str, site: dict) -> Float[Array, " N"]:
-        density = _scaled(site) if name not in self.tied else chained(site) * (site["scale"] or 1.0)
+        density = _powered(site, chained(site)) if name in self.tied else _scaled(site)
         return jnp.sum(density)[None] if self.block else rowwise(density, self.row_axes[name])
 
     def _prior(self, trace: dict, jacobians: Mapping[str, Array]) -> Array:
@@ -507,7 +507,10 @@ class Task:
 
 
 def _scaled(site: dict) -> Array:
-    density = site["fn"].log_prob(site["value"])
+    return _powered(site, site["fn"].log_prob(site["value"]))
+
+
+def _powered(site: dict, density: Array) -> Array:
     return density if site["scale"] is None else site["scale"] * density
 
 

@@ -65,7 +65,8 @@ def refuse_parts(method: "Method") -> None:
     if method.task.tied and not method.predicts:
         raise GuideError(
             f"{method.task.name}: its rows are tied to one another, so the evidence of mini-batches does not add up; "
-            "infer all rows at once, or train 'in_context' or 'neural_process' to predict from mini-batches"
+            "infer all rows at once (and train with mini_batches=1), or train 'in_context' or 'neural_process' to "
+            "predict from mini-batches"
         )
 
 

@@ -23,6 +23,7 @@ from amortppl.method import Method, Spec, parted, split, unroll
 from amortppl.progress import Training
 from amortppl.simulate import SHARES, Episodes, Part, parts, simulate
 from amortppl.task import Task
+from amortppl.tied import refuse_parts
 
 if TYPE_CHECKING:
     from amortppl.guide import Guide
@@ -99,6 +100,8 @@ class Trainer:
         self.devices = jax.devices()
         self.mesh = processes.mesh(TASKS)
         method = eqx.filter_jit(spec.build)(task, jr.split(jr.key(seed), 4)[WEIGHTS])
+        if schedule.mini_batches > 1:
+            refuse_parts(method)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
         self.weights, self.restore = ravel_pytree(learned)
         share = 8 * len(self.devices)

@@ -25,8 +25,8 @@ def inputs(key, n):
 
 
 TASK = {"inputs": {"x": inputs}, "rows": (5, 64), "likelihood": False}
-"""Gradients and curvatures through 64 x 64 Cholesky factors cost more than the network learns from them; the density
-still checks every answer."""
+"""Gradient and curvature go through 64 x 64 Cholesky factors: 25 updates of 32 tasks took 155 CPU seconds, compilation
+included, in which data alone made some 3,000 of 128. The density still checks every answer."""
 
 
 def kernel(x, lengthscale, amplitude, noise):

@@ -136,6 +136,9 @@ def test_mini_batches_are_refused(guide, data):
     for again in (lambda: guide.step(state, data), lambda: ap.combine([state, state])):
         with pytest.raises(GuideError, match=r"tied to one another"):
             again()
+    spec = ap.method("parametric", **SMALL)
+    with pytest.raises(GuideError, match="mini_batches=1"):
+        ap.train(guide.task, spec, steps=1, mini_batches=2, progress=False)
     with pytest.raises(DataError, match="pass the rows themselves"):
         guide.predict(state, {"x": data["x"]})
 
