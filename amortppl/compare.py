@@ -134,7 +134,7 @@ def _exact(
         def one(sites: dict[str, Any]) -> Any:
             return task.log_densities(task.unconstrain(sites, query), query)[1]
 
-        return jax.scipy.special.logsumexp(jax.lax.map(one, draws, batch_size=256), 0) - jnp.log(4000.0)
+        return jax.scipy.special.logsumexp(compute.mapped(one, draws, 256), 0) - jnp.log(4000.0)
 
     return np.asarray(rows(draws, {n: jnp.asarray(v) for n, v in query.items()}))
 

@@ -1,6 +1,6 @@
 """What a guide computes of datasets in memory: padded to few shapes, batched, compiled once for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -51,6 +51,23 @@ def stacked(task: Task, datasets: Sequence[Dataset], places: Sequence[int]) -> B
     return jax.tree.map(lambda *a: np.stack(a), *(padded(task, datasets[i]) for i in places))
 
 
+def mapped(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
+    """`function` of each of many (a tree with a leading axis), at most `at_once` together.
+
+    As `lax.map`, which compiles the function a second time for what is left over, and takes no empty arrays: here
+    the number taken together divides the whole, if one does that is at least half of what is allowed.
+    """
+    total = len(jax.tree.leaves(many)[0])
+    most = max(1, min(at_once, total))
+    size = next((n for n in range(most, most // 2, -1) if total % n == 0), None)
+    if size is None:
+        return jax.lax.map(function, many, batch_size=most)
+    if size == total:
+        return jax.vmap(function)(many)
+    parts = jax.tree.map(lambda a: a.reshape(total // size, size, *a.shape[1:]), many)
+    return jax.tree.map(lambda a: a.reshape(total, *a.shape[2:]), jax.lax.map(jax.vmap(function), parts))
+
+
 def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> Drawn:
     """Draws for each dataset; datasets padded to equal shapes share one batched call.
 
@@ -62,8 +79,8 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
     keys = jr.split(jr.key(seed), len(datasets))
     found: dict[int, Drawn] = {}
     for rows, places in shapes(method.task, datasets).items():
-        size = min(max(1, WORK // rows), draws)
-        drawn = posteriors(method, stacked(method.task, datasets, places), keys[np.array(places)], draws, size)
+        batches = stacked(method.task, datasets, places)
+        drawn = posteriors(method, batches, keys[np.array(places)], draws, WORK // rows)
         found |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
     return Drawn(*(np.stack([np.asarray(found[i][k]) for i in range(len(datasets))]) for k in range(4)))
 
@@ -71,10 +88,10 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
 def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
     """Log likelihood of each row at each draw, (S, N); of rows tied to one another, given all the others."""
     if method.task.tied:
-        size = min(max(1, WORK // dataset.rows**2), len(vectors))
+        size = WORK // dataset.rows**2
         return np.asarray(_left_out(method.task, jnp.asarray(vectors), dict(dataset.arrays), size))
     batch = padded(method.task, dataset)
-    size = min(max(1, WORK // batch.mask.shape[0]), len(vectors))
+    size = WORK // batch.mask.shape[0]
     return np.asarray(_pointwise(method, vectors, batch.data, size))[:, : dataset.rows]
 
 
@@ -84,7 +101,7 @@ def predicted(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict
     rows = batch.mask.shape[0]
     inputs = {n: batch.data[n] for n in method.task.inputs}
     keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
-    drawn = _predicted(method, vectors, inputs, keys, rows, min(max(1, WORK // rows), len(vectors)))
+    drawn = _predicted(method, vectors, inputs, keys, rows, WORK // rows)
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
 
@@ -107,7 +124,7 @@ def _ahead(task: Task, vectors: Any, known: Dataset, new: Dataset) -> tuple[Batc
     given = padded(task, known) if task.inputs else Batch(dict(known.arrays), np.ones(known.rows, bool))
     query = padded(task, new).data if task.inputs else new.arrays
     whole = given.mask.shape[0] + len(next(iter(query.values())))
-    return given, query, min(max(1, WORK // whole**2), len(vectors))
+    return given, query, WORK // whole**2
 
 
 def constrained(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -133,38 +150,46 @@ readout = eqx.filter_jit(lambda method, value: method.readout(value))
 """A method's readout, compiled."""
 
 
-@eqx.filter_jit
 def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
     """Draws of a batch of datasets of one shape, their log joint evaluated for `size` draws at once."""
+    return sampled(method, states(method, batches), batches, keys, draws, size)
 
-    def one(batch: Batch, key: Array) -> Drawn:
-        state = final(method, batch)
+
+@eqx.filter_jit
+def states(method: Method, batches: Batch) -> Any:
+    """The states of a batch of datasets of one shape: the most to compile, and the same for any number of draws."""
+    return jax.vmap(lambda batch: final(method, batch))(batches)
+
+
+@eqx.filter_jit
+def sampled(method: Method, states: Any, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
+    """Draws from the states of a batch of datasets."""
+
+    def one(state: Any, batch: Batch, key: Array) -> Drawn:
         vectors, log_guide = method.readout(state).sample(key, draws)
         if not method.task.has_density:
             return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.impression(state))
-        joint = jax.lax.map(lambda v: method.task.log_joint(v, batch), vectors, batch_size=size)
+        joint = mapped(lambda v: method.task.log_joint(v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.impression(state))
 
-    return jax.vmap(one)(batches, keys)
+    return jax.vmap(one)(states, batches, keys)
 
 
 @eqx.filter_jit
 def _pointwise(method: Method, vectors: Array, data: dict[str, Array], size: int) -> Array:
-    return jax.lax.map(lambda v: method.task.log_densities(v, data)[1], jnp.asarray(vectors), batch_size=size)
+    return mapped(lambda v: method.task.log_densities(v, data)[1], jnp.asarray(vectors), size)
 
 
 @eqx.filter_jit
 def _predicted(
     method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int
 ) -> dict[str, Array]:
-    return jax.lax.map(
-        lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), batch_size=size
-    )
+    return mapped(lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), size)
 
 
 @eqx.filter_jit
 def _left_out(task: Task, vectors: Array, data: dict[str, Array], size: int) -> Array:
-    return jax.lax.map(lambda v: left_out(task, v, data), vectors, batch_size=size)
+    return mapped(lambda v: left_out(task, v, data), vectors, size)
 
 
 @eqx.filter_jit
@@ -172,7 +197,7 @@ def _pointwise_ahead(task: Task, vectors: Array, known: Batch, query: dict[str, 
     def one(vector: Array) -> Array:
         return sum(g.log_prob(query[a]) for a, g in ahead(task, vector, known, query).items())
 
-    return jax.lax.map(one, vectors, batch_size=size)
+    return mapped(one, vectors, size)
 
 
 @eqx.filter_jit
@@ -183,7 +208,7 @@ def _predicted_ahead(
         given = ahead(task, at[0], known, query)
         return {a: g.sample(jr.fold_in(at[1], i)) for i, (a, g) in enumerate(given.items())}
 
-    return jax.lax.map(one, (vectors, keys), batch_size=size)
+    return mapped(one, (vectors, keys), size)
 
 
 @eqx.filter_jit

@@ -14,7 +14,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
-from amortppl.compute import padded
+from amortppl.compute import mapped, padded
 from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, quoted
 from amortppl.quadrature import FINE, Around, Rows, heights, product_rule
@@ -100,15 +100,14 @@ def _part(guide: "Guide", vectors: Array, dataset: Dataset, start: int, size: in
     rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
     batch = padded(guide.task, rows)
     keys = jr.split(jr.fold_in(jr.key(seed), start), len(vectors))
-    at_once = min(max(1, WORK // (batch.mask.shape[0] * GRID)), len(vectors))
-    drawn = _drawn(guide.task, vectors, batch.data, keys, at_once)
+    drawn = _drawn(guide.task, vectors, batch.data, keys, WORK // (batch.mask.shape[0] * GRID))
     kept = np.arange(rows.rows)
     return {n: np.asarray(v).take(kept, guide.task.local.axes[n] + 1) for n, v in drawn.items()}
 
 
 @partial(jax.jit, static_argnums=(0, 4))
 def _drawn(task: Task, vectors: Array, data: dict[str, Array], keys: Array, at_once: int) -> dict[str, Array]:
-    return jax.lax.map(lambda a: draw(task, a[0], data, a[1]), (vectors, keys), batch_size=at_once)
+    return mapped(lambda a: draw(task, a[0], data, a[1]), (vectors, keys), at_once)
 
 
 def draw(task: Task, vector: Float[Array, " P"], data: dict[str, Array], key: Array) -> dict[str, Array]:

@@ -215,5 +215,5 @@ class Likelihood:
 
 @eqx.filter_jit
 def _relative(method: Method, vectors: Array, batch: Batch) -> Array:
-    rows = jax.lax.map(lambda v: method.task.log_densities(v, batch.data)[1], vectors, batch_size=16)
+    rows = compute.mapped(lambda v: method.task.log_densities(v, batch.data)[1], vectors, 16)
     return jnp.sum(jnp.where(batch.mask, rows - rows[0], 0.0), 1)

@@ -204,7 +204,9 @@ class Trainer:
             step, key, fraction, held_out = at
             active = ~held_out & (step < (self.schedule.steps or jnp.inf))
             weights = _choose(held_out, learner.average, learner.weights)
-            loss, usable, slope = self._slope(weights, key, held_out, pool)
+            loss, usable, slope = jax.lax.cond(
+                active | held_out, self._slope, lambda w, *_: (jnp.nan, jnp.nan, w), weights, key, held_out, pool
+            )  # a run may end before its last chunk does
             good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(slope)) & (usable > 0.0)
             change, optimiser = self.optimiser.update(slope, learner.optimiser)
             rate = self.schedule.rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction)) * jnp.minimum(1.0, (step + 1) / 20)

@@ -269,14 +269,27 @@ def test_nuts_starts_from_it(line_guide, line_data):
 
 
 def test_infer_is_traced_once_a_shape(mean_guide):
-    from amortppl.compute import posteriors
+    """And its dear part, the states, once for any number of draws."""
+    from amortppl.compute import sampled, states
 
-    mean_guide.infer({"y": np.zeros(17)}, draws=DRAWS)
-    before = posteriors._cached._cache_size() if hasattr(posteriors, "_cached") else None
-    if before is None:
+    if not hasattr(states, "_cached"):
         pytest.skip("this version of equinox hides its cache")
+    mean_guide.infer({"y": np.zeros(17)}, draws=DRAWS)
+    before = [f._cached._cache_size() for f in (states, sampled)]
     mean_guide.infer({"y": np.ones(31)}, draws=DRAWS, seed=5)
-    assert posteriors._cached._cache_size() == before
+    assert [f._cached._cache_size() for f in (states, sampled)] == before
+    mean_guide.infer({"y": np.ones(31)}, draws=DRAWS // 2)
+    assert [f._cached._cache_size() for f in (states, sampled)] == [before[0], before[1] + 1]
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 5, 6, 7, 100])
+def test_mapping_in_turn_is_mapping_together(at_once):
+    """12 is a multiple of some; an output may be empty."""
+    from amortppl.compute import mapped
+
+    values, empty = mapped(lambda a: (a[0] * a[1], a[0][:0]), (jnp.ones((12, 3)), jnp.arange(12.0)), at_once)
+    np.testing.assert_array_equal(values, np.repeat(np.arange(12.0)[:, None], 3, 1))
+    assert empty.shape == (12, 0)
 
 
 def test_batches_are_padded_with_a_valid_row(mean_guide):

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
-from amortppl.compute import draw
+from amortppl.compute import draw, mapped
 from amortppl.errors import DataError
 from amortppl.method import Method, final
 from amortppl.simulate import parts, simulate
@@ -109,9 +109,8 @@ def _read(method: Method, batches: list[Batch], truth: Float[Array, "T P"], key:
     for batch in batches:
         tasks, rows = batch.mask.shape
         part = slice(start, start + tasks)
-        size = max(1, min(tasks, WORK // (draws * rows)))
         given = (batch, truth[part], reference[part], keys[part])
-        found.append(jax.lax.map(lambda a: _one(method, *a, scale, draws), given, batch_size=size))
+        found.append(mapped(lambda a: _one(method, *a, scale, draws), given, WORK // (draws * rows)))
         start += tasks
     return jax.tree.map(lambda *a: jnp.concatenate(a), *found)
 

@@ -17,6 +17,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
+from amortppl.compute import mapped
 from amortppl.method import Method, final
 from amortppl.predictive.predictor import At
 from amortppl.simulate import parts, simulate
@@ -197,7 +198,7 @@ def _seen(method: Method, batches: list[Batch], key: Array, moments: Moments) ->
     for number, batch in enumerate(batches):
         tasks, rows = batch.mask.shape
         keys = jr.split(jr.fold_in(key, number), tasks)
-        found.append(jax.lax.map(lambda a: one(*a), (batch, keys), batch_size=max(1, WORK // (DRAWS * rows))))
+        found.append(mapped(lambda a: one(*a), (batch, keys), WORK // (DRAWS * rows)))
     return jax.tree.map(lambda *a: jnp.concatenate(a), *found)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from amortppl.compute import padded
+from amortppl.compute import mapped, padded
 from amortppl.method import Method, final
 from amortppl.task import Batch, Task
 from amortppl.trust import psis
@@ -177,7 +177,7 @@ def _refined(method: Method, batches: Batch, keys: Array, draws: int) -> Draws:
 
 def _drawn(task: Task, posterior: Any, batch: Batch, key: Array, draws: int) -> Draws:
     vectors, log_guide = posterior.sample(key, draws)
-    return vectors, log_guide, jax.lax.map(lambda v: task.log_joint(v, batch), vectors, batch_size=min(draws, 256))
+    return vectors, log_guide, mapped(lambda v: task.log_joint(v, batch), vectors, 256)
 
 
 @eqx.filter_jit
@@ -193,7 +193,7 @@ def _student(method: Method, batches: Batch, keys: Array, centres: Array, factor
         norm = norm - 0.5 * size * jnp.log(FREEDOM * jnp.pi) - jnp.sum(jnp.log(jnp.abs(jnp.diag(factor))))
         log_guide = norm - 0.5 * (FREEDOM + size) * jnp.log1p(jnp.sum(u**2, 1) / FREEDOM)
         vectors = centre + u @ factor.T
-        joint = jax.lax.map(lambda v: method.task.log_joint(v, batch), vectors, batch_size=min(draws, 256))
+        joint = mapped(lambda v: method.task.log_joint(v, batch), vectors, 256)
         return vectors, log_guide, joint
 
     return jax.vmap(one)(batches, keys, centres, factors)
