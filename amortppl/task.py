@@ -30,7 +30,8 @@ PROBE_ROWS = (7, 11)
 class Batch(eqx.Module):
     """Rows of one dataset, padded to a fixed number B; `mask` is False on the padding.
 
-    Padding comes last and repeats a valid row, so that every log density on it is finite.
+    What the mask leaves out still holds valid rows (padding, which comes last, repeats one; a mini-batch may be masked
+    out of a longer dataset), so that every log density is finite.
     """
 
     data: dict[str, Array]
@@ -40,8 +41,9 @@ class Batch(eqx.Module):
 def thinned(batch: Batch, rows: int) -> Batch:
     """A few rows of a longer batch, evenly spaced over those that the mask keeps."""
     kept, place = jnp.sum(batch.mask), jnp.arange(rows)
-    place = jnp.where(kept > rows, place * (kept / rows), place).astype(int)
-    return Batch({n: v[place] for n, v in batch.data.items()}, place < kept)
+    nth = jnp.where(kept > rows, place * (kept / rows), place).astype(int)
+    place = jnp.minimum(jnp.searchsorted(jnp.cumsum(batch.mask), nth + 1), batch.mask.shape[0] - 1)
+    return Batch({n: v[place] for n, v in batch.data.items()}, nth < kept)
 
 
 class Draw(NamedTuple):

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
+from numpyro.distributions import ExpandedDistribution, Independent, MaskedDistribution, MultivariateNormal
 
-from amortppl.errors import GuideError
+from amortppl.errors import GuideError, ModelError
 from amortppl.tracing import Site
 
 if TYPE_CHECKING:
@@ -33,10 +34,28 @@ def is_tied(site: Site, rows: int) -> bool:
 
 
 def chained(site: dict) -> Float[Array, " N"]:
-    """log p(y_i | y_1..i-1) of a traced site."""
-    factor = site["fn"].scale_tril
-    z = solve_triangular(factor, site["value"] - site["fn"].loc, lower=True)
+    """log p(y_i | y_1..i-1) of a traced site.
+
+    Raises:
+        ModelError: the site is masked.
+    """
+    fn = _gaussian(site)
+    factor = fn.scale_tril
+    z = solve_triangular(factor, site["value"] - fn.loc, lower=True)
     return -0.5 * z**2 - jnp.log(jnp.diag(factor)) - 0.5 * jnp.log(2 * jnp.pi)
+
+
+def _gaussian(site: dict) -> MultivariateNormal:
+    """The distribution of a traced site, without what only changes its shape."""
+    fn = site["fn"]
+    while isinstance(fn, ExpandedDistribution | Independent):
+        fn = fn.base_dist
+    if isinstance(fn, MaskedDistribution):
+        raise ModelError(
+            f"the rows of {site['name']!r} are tied to one another by a Gaussian over all of them, so a mask cannot "
+            "take rows out of it; take the mask away, and leave rows that are not to count out of the data"
+        )
+    return fn
 
 
 def left_out(task: "Task", vector: Float[Array, " P"], data: Mapping[str, Array]) -> Float[Array, " N"]:
@@ -50,9 +69,10 @@ def left_out(task: "Task", vector: Float[Array, " P"], data: Mapping[str, Array]
 
 
 def _left_out(site: dict) -> Float[Array, " N"]:
-    factor = site["fn"].scale_tril, True
+    fn = _gaussian(site)
+    factor = fn.scale_tril, True
     precision = jnp.diag(cho_solve(factor, jnp.eye(len(factor[0]))))
-    away = cho_solve(factor, site["value"] - site["fn"].loc)
+    away = cho_solve(factor, site["value"] - fn.loc)
     return 0.5 * jnp.log(precision) - 0.5 * away**2 / precision - 0.5 * jnp.log(2 * jnp.pi)
 
 
@@ -98,7 +118,7 @@ def ahead(task: "Task", vector: Float[Array, " P"], known: "Batch", query: Mappi
     trace, _ = task._placed(vector, data)
     found = {}
     for argument, site in task.observed.items():
-        fn, keep = trace[site]["fn"], known.mask
+        fn, keep = _gaussian(trace[site]), known.mask
         covariance = fn.scale_tril @ fn.scale_tril.T
         own = jnp.where(keep[:, None] & keep, covariance[:rows, :rows], jnp.eye(rows))
         across = jnp.where(keep, covariance[rows:, :rows], 0.0)

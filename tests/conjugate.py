@@ -1,8 +1,13 @@
 """Conjugate models, their exact posteriors, and options that compile fast."""
 
+import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+
+from amortppl.task import Batch
 
 
 def mean_model(rows, y=None):
@@ -34,3 +39,13 @@ def line_posterior(x, y):
 
 SMALL = {"width": 8, "hidden": 16, "newton": 4, "sweeps": 1, "density": "gaussian"}
 """Options of the parametric method that compile fast."""
+
+
+def assert_disjoint_rows_add_up(method, atol):
+    """Two states of four rows each combine into that of all eight."""
+    data = method.task.simulate(jr.key(3), 8).data
+    parts = [Batch({n: v[s] for n, v in data.items()}, jnp.ones(4, bool)) for s in (slice(0, 4), slice(4, 8))]
+    together = method.combine([method.step(method.init(), p) for p in parts])
+    whole = method.step(method.init(), Batch(data, jnp.ones(8, bool)))
+    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)

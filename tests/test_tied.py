@@ -114,13 +114,38 @@ def test_predictive_density_is_the_exact_one(guide, data):
     np.testing.assert_allclose(guide.log_predictive(known, new, draws=2000), exact(known, new), atol=0.03)
 
 
-def test_predictive_draws_follow_the_rows_known(guide, data):
-    """At a known place far from the prior's mean the draws lie about the row seen: 4 sds of 500 draws."""
+def moments_at_zero(data):
+    """Mean and sd of a new row at x = 0, the scale integrated out by quadrature."""
+    x, y = (np.asarray(data[n], np.float64) for n in "xy")
+
+    def weight(log_scale):
+        density = stats.multivariate_normal(0.3 * x, covariance(x, np.exp(log_scale))).logpdf(y)
+        return np.exp(density + stats.norm(0, 0.5).logpdf(log_scale))
+
+    def moment(power):
+        def height(log_scale):
+            mean, sd = conditional(np.append(x, 0.0), np.append(y, 0.0), len(x), np.exp(log_scale))
+            return weight(log_scale) * (1.0, mean, mean**2 + sd**2)[power]
+
+        return integrate.quad(height, -3, 3)[0]
+
+    total, first, second = (moment(power) for power in range(3))
+    return first / total, np.sqrt(second / total - (first / total) ** 2)
+
+
+def test_predictive_draws_follow_the_rows_known(guide):
+    """One new row a call; mean within 4 and sd within 5 standard errors of the draws: false alarms 1 in 10,000."""
     known = {"x": np.linspace(-1, 1, 9, dtype=np.float32), "y": np.full(9, 2.0, np.float32)}
-    drawn = guide.predict(known, {"x": np.zeros(3, np.float32)}, draws=500)["predictions"]["y"].values[0]
-    assert drawn.shape == (500, 3) and abs(drawn.mean() - 1.9) < 0.15
-    unknown = guide.predict(None, {"x": np.zeros(3, np.float32)}, draws=500)["predictions"]["y"].values[0]
-    assert abs(unknown.mean()) < 0.3 and unknown.std() > 2 * drawn.std()
+    drawn = guide.predict(known, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"]["y"].values.ravel()
+    mean, sd = moments_at_zero(known)
+    assert abs(drawn.mean() - mean) < 4 * sd / np.sqrt(2000)
+    assert abs(drawn.std() / sd - 1) < 5 / np.sqrt(2 * 2000)
+
+
+def test_without_rows_draws_are_the_priors(guide):
+    """y at 0 has mean 0 and variance E scale^2 + 0.2; within 4 standard errors."""
+    drawn = guide.predict(None, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"]["y"].values.ravel()
+    assert abs(drawn.mean()) < 4 * np.sqrt((np.exp(0.5) + 0.2) / 2000)
 
 
 def test_an_answer_has_its_checks(guide, data):
@@ -167,3 +192,21 @@ def test_rows_of_which_only_some_are_tied_are_refused():
 
     with pytest.raises(ModelError, match=r"the rows of 'y' are tied.*those of 'z' are not"):
         ap.Task(mixed, {"x": dist.Uniform(-2, 2)}, rows=(4, 16))
+
+
+def test_a_mask_on_tied_rows_is_refused():
+    def masked(x, y=None):
+        scale = numpyro.sample("scale", dist.LogNormal(0.0, 0.5))
+        numpyro.sample("y", dist.MultivariateNormal(x, covariance(x, scale, jnp)).mask(True), obs=y)
+
+    with pytest.raises(ModelError, match=r"the rows of 'y' are tied.*a mask cannot"):
+        ap.Task(masked, {"x": dist.Uniform(-2, 2)}, rows=(4, 16))
+
+
+def test_shapes_alone_may_be_changed():
+    def expanded(x, y=None):
+        scale = numpyro.sample("scale", dist.LogNormal(0.0, 0.5))
+        gaussian = dist.MultivariateNormal(x, covariance(x, scale, jnp))
+        numpyro.sample("y", dist.ExpandedDistribution(gaussian, ()).to_event(0), obs=y)
+
+    assert ap.Task(expanded, {"x": dist.Uniform(-2, 2)}, rows=(4, 16)).tied == {"y"}

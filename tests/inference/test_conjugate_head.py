@@ -13,7 +13,7 @@ import amortppl as ap
 from amortppl.errors import ModelError
 from amortppl.method import final
 from amortppl.task import Batch
-from conjugate import line_model, line_posterior
+from conjugate import assert_disjoint_rows_add_up, line_model, line_posterior
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,7 @@ def test_predictive_is_exact_in_any_number_of_steps(method, steps):
 
 
 def test_states_of_disjoint_rows_add_up(method):
-    data = method.task.simulate(jr.key(3), 8).data
-    parts = [Batch({n: v[s] for n, v in data.items()}, jnp.ones(4, bool)) for s in (slice(0, 4), slice(4, 8))]
-    together = method.combine([method.step(method.init(), p) for p in parts])
-    whole = method.step(method.init(), Batch(data, jnp.ones(8, bool)))
-    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+    assert_disjoint_rows_add_up(method, atol=1e-4)
 
 
 def test_counts_are_refused_with_what_serves_them():

@@ -1,7 +1,6 @@
 """Gaussian classes on learned features against Bayes' rule on the joint density of all rows."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -14,6 +13,7 @@ import amortppl as ap
 from amortppl.errors import ModelError
 from amortppl.method import final
 from amortppl.task import Batch
+from conjugate import assert_disjoint_rows_add_up
 
 
 def model(x, y=None):
@@ -63,12 +63,7 @@ def test_probabilities_are_exact_in_any_number_of_steps(method, steps):
 
 
 def test_states_of_disjoint_rows_add_up(method):
-    data = method.task.simulate(jr.key(3), 8).data
-    parts = [Batch({n: v[s] for n, v in data.items()}, jnp.ones(4, bool)) for s in (slice(0, 4), slice(4, 8))]
-    together = method.combine([method.step(method.init(), p) for p in parts])
-    whole = method.step(method.init(), Batch(data, jnp.ones(8, bool)))
-    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(whole), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    assert_disjoint_rows_add_up(method, atol=1e-5)
 
 
 @pytest.mark.parametrize("image", [(2, 2), (2, 1)])
