@@ -1,6 +1,7 @@
 """Tiny guides, trained once for all tests. Compiling is most of what they cost."""
 
 import gc
+import importlib
 import os
 from pathlib import Path
 
@@ -19,9 +20,13 @@ FAMILIAR = familiarity.SIMULATED, familiarity.NEAREST
 familiarity.SIMULATED, familiarity.NEAREST = 128, 64
 """Tasks simulated to know what is familiar: enough to run. What is about it asks for `as_many_as_users_have`."""
 
+training = importlib.import_module("amortppl.train")  # as a name it is the function
+TWO_PARTS, training.SHARES = training.SHARES, (1.0,)
+"""A batch of tasks is padded alike: half as much to compile. What is about its parts asks for `parts_as_users_have`."""
+
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
-MAPPINGS = 25_000
+MAPPINGS = 40_000
 """Memory mappings of a test process beyond which compiled programs are dropped: each takes a few, the kernel
 allows 65,530, and the compiler crashes at the next one."""
 
@@ -66,6 +71,14 @@ def as_many_as_users_have():
     familiarity.SIMULATED, familiarity.NEAREST = FAMILIAR
     yield
     familiarity.SIMULATED, familiarity.NEAREST = few
+
+
+@pytest.fixture(scope="module")
+def parts_as_users_have():
+    """Batches of small and of large tasks, each padded to its own size, as outside of tests."""
+    training.SHARES = TWO_PARTS
+    yield
+    training.SHARES = (1.0,)
 
 
 @pytest.fixture(scope="session")

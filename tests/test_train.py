@@ -18,6 +18,8 @@ import pytest
 import amortppl as ap
 from amortppl import checkpoint
 from amortppl.errors import TrainingError
+from amortppl.method import Target
+from amortppl.task import Batch
 from amortppl.train import CHUNK, Schedule, Trainer, _chunks
 from conjugate import SMALL, mean_model, mean_posterior
 
@@ -32,6 +34,11 @@ def quick(**schedule):
 
 def weights(guide):
     return [np.asarray(a) for a in jax.tree.leaves(guide.method) if isinstance(a, jax.Array)]
+
+
+def unstacked(arrays):
+    """A dict of arrays with a leading axis as one dict for each of its entries."""
+    return [dict(zip(arrays, values, strict=True)) for values in zip(*arrays.values(), strict=True)]
 
 
 def assert_same(a, b):
@@ -116,6 +123,24 @@ def test_traced_once():
     for steps, fractions in _chunks(trainer.schedule, 0, time.monotonic()):
         learner, _ = trainer.advance(learner, steps, trainer.keys(steps), fractions, trainer.pool)
     assert trainer.advance._cache_size() == 1
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_its_datasets(parts_as_users_have):
+    """Small and large tasks lie in parts padded to 13 and to 32 rows; each is scored alone, without padding."""
+    task = ap.Task(mean_model, rows=(4, 32))
+    trainer = Trainer(task, ap.method("parametric", **DATA_ONLY), Schedule(steps=1, batch=16), 0)
+    assert [(p.tasks, p.rows) for p in trainer.layout] == [(10, 15), (6, 32)]
+    episodes = trainer._episodes(jax.random.key(1), jnp.array(False), None)
+    method, found = trainer.method(trainer.weights), []
+    datasets = [Batch(*each) for b in episodes.batches for each in zip(unstacked(b.data), b.mask, strict=True)]
+    for data, latents in zip(datasets, episodes.target.latents, strict=True):
+        rows = int(data.mask.sum())
+        assert data.mask[:rows].all()
+        alone = Batch({n: v[:rows] for n, v in data.data.items()}, data.mask[:rows])
+        found.append(float(method.score(method.step(method.init(), alone), Target(latents, {}))))
+    loss, finite = trainer._loss(trainer.weights, episodes)
+    assert finite == 1.0
+    np.testing.assert_allclose(loss, np.mean(found), rtol=1e-5)
 
 
 def test_loss_falls():

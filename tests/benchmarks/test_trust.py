@@ -1,7 +1,10 @@
-"""Calibration of shipped guides, the ladder against long NUTS, flags of contaminated data, warm NUTS, evidence."""
+"""Calibration of shipped guides, flags of contaminated data, the ladder against long NUTS, warm NUTS against cold."""
 
+import jax.random as jr
 import numpy as np
 import pytest
+from numpyro.diagnostics import effective_sample_size
+from numpyro.infer import MCMC, NUTS
 
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
@@ -93,3 +96,32 @@ def test_ladder_against_nuts(cost, say):
     say(f"  {climb.cpu:.1f} CPU s warm against {long.cpu:.0f} of NUTS; reliable {stats['reliable'].values.mean():.0%}")
     assert bool(stats["reliable"].all()) and first >= 0.7 and climb.cpu <= long.cpu / 20
     assert np.quantile(z, 0.95) <= 0.1 and np.quantile(np.abs(ratio - 1), 0.95) <= 0.05
+
+
+def evaluations(kernel, arguments, start, warmup, wanted=400):
+    """Gradient evaluations of one chain, warm-up included, for so many effective draws of its slowest latent."""
+    sampler, counted = MCMC(kernel, num_warmup=warmup, num_samples=1000, progress_bar=False), ("num_steps",)
+    sampler.warmup(jr.key(0), **arguments, init_params=start, collect_warmup=True, extra_fields=counted)
+    before = sampler.get_extra_fields()["num_steps"].sum()
+    sampler.run(jr.key(1), **arguments, extra_fields=counted)
+    fewest = min(effective_sample_size(np.asarray(v)[None]).min() for v in sampler.get_samples().values())
+    return before + wanted / fewest * sampler.get_extra_fields()["num_steps"].sum()
+
+
+@pytest.mark.parametrize("name", ["linear_regression", "poisson_regression"])
+def test_warm_nuts_against_cold(name, say):
+    """Five datasets of 100 rows; cold NUTS has the better of 300 and 1000 steps of warm-up, warm NUTS 50."""
+    guide = guide_of(name)
+    _, data = simulated(guide.task, 5, 100)
+    found = []
+    for i in range(5):
+        one = {n: v[i] for n, v in data.items()}
+        kernel, start = guide.start_nuts(one, chains=1)
+        cold = min(evaluations(NUTS(guide.task.model), one, None, warmup) for warmup in (300, 1000))
+        found.append((evaluations(kernel, one, start, 50), cold))
+    warm, cold = np.array(found).T
+    say(
+        f"{name}: gradients for 400 effective draws, warm {np.median(warm):.0f}, cold {np.median(cold):.0f}; "
+        f"ratio {np.median(cold / warm):.1f} ({np.min(cold / warm):.1f} to {np.max(cold / warm):.1f})"
+    )
+    assert np.median(cold / warm) >= 3

@@ -20,11 +20,8 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize(
-    "script",
-    [pytest.param(s, marks=() if s.stem == "first_guide" else pytest.mark.slow) for s in SCRIPTS],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_example_runs_and_draws(script, tmp_path):
     if script.stem.startswith("pyro_"):
         pytest.importorskip("torch", reason="the extra `pyro` is not installed")
