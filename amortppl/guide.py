@@ -25,7 +25,7 @@ from amortppl.trust.familiarity import Familiarity
 if TYPE_CHECKING:
     import xarray
 
-    from amortppl.train import Record
+    from amortppl.record import Record
 
 POINTWISE = 20_000_000
 """Draws times rows up to which pointwise log likelihoods and predictive draws are kept by default."""

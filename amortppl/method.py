@@ -91,7 +91,7 @@ class Spec(Protocol):
     """A configured method, not yet built: a frozen dataclass of options that JSON can hold."""
 
     def schedule(self, task: Task) -> dict[str, Any]:
-        """Fields of `amortppl.train.Schedule` that suit it; what `ap.train` is given wins."""
+        """Fields of `amortppl.trainer.Schedule` that suit it; what `ap.train` is given wins."""
         ...
 
     def build(self, task: Task, key: PRNGKeyArray) -> Method:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColum
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
-    from amortppl.train import Record
+    from amortppl.record import Record
 
 
 class Progress:

@@ -151,7 +151,7 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
     """
     threading.Thread(target=importlib.import_module, args=("arviz_stats.base",)).start()  # while JAX compiles
     from amortppl.guide import Guide
-    from amortppl.train import Record
+    from amortppl.record import Record
 
     path = Path(path)
     about, certificate = (_json(path, n) for n in ("guide.json", "certificate.json"))

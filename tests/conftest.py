@@ -1,7 +1,6 @@
 """Tiny guides, trained once for all tests. Compiling is most of what they cost."""
 
 import gc
-import importlib
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
+from amortppl import trainer
 from amortppl.trust import familiarity
 from conjugate import SMALL, line_model, mean_model
 
@@ -20,8 +20,7 @@ FAMILIAR = familiarity.SIMULATED, familiarity.NEAREST
 familiarity.SIMULATED, familiarity.NEAREST = 128, 64
 """Tasks simulated to know what is familiar: enough to run. What is about it asks for `as_many_as_users_have`."""
 
-training = importlib.import_module("amortppl.train")  # as a name it is the function
-TWO_PARTS, training.SHARES = training.SHARES, (1.0,)
+TWO_PARTS, trainer.SHARES = trainer.SHARES, (1.0,)
 """A batch of tasks is padded alike: half as much to compile. What is about its parts asks for `parts_as_users_have`."""
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
@@ -76,9 +75,9 @@ def as_many_as_users_have():
 @pytest.fixture(scope="module")
 def parts_as_users_have():
     """Batches of small and of large tasks, each padded to its own size, as outside of tests."""
-    training.SHARES = TWO_PARTS
+    trainer.SHARES = TWO_PARTS
     yield
-    training.SHARES = (1.0,)
+    trainer.SHARES = (1.0,)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ from amortppl import checkpoint
 from amortppl.errors import TrainingError
 from amortppl.method import Target
 from amortppl.task import Batch
-from amortppl.train import CHUNK, Schedule, Trainer, _chunks
+from amortppl.train import _chunks
+from amortppl.trainer import CHUNK, Schedule, Trainer
 from conjugate import SMALL, mean_model, mean_posterior
 
 DATA_ONLY = {"signals": ("data",), "width": 4, "hidden": 8, "density": "gaussian"}
@@ -179,7 +180,6 @@ def test_a_fixed_number_of_simulations():
 
 def test_a_pool_keeps_each_task_with_its_own_rows():
     """Sizes that vary: the latents of a picked task are those that made its rows (sd of the error 1/sqrt(4))."""
-    from amortppl.train import Schedule, Trainer
 
     def model(rows, y=None):
         mu = numpyro.sample("mu", dist.Normal(0, 100))

@@ -78,7 +78,7 @@ def test_first_answer_in_a_new_process(tmp_path, say):
 
 def test_training_throughput(cost, say):
     """Simulated datasets a second, compiled, on whatever device JAX finds."""
-    from amortppl.train import CHUNK, Schedule, Trainer
+    from amortppl.trainer import CHUNK, Schedule, Trainer
 
     task = ap.model("linear_regression")
     for batch in (64, 512):
