@@ -14,7 +14,9 @@ from amortppl.task import Task
 SIMULATED = 2048
 
 SLACK = 0.02
-"""Width of a range that is added at both its ends."""
+"""Width of a range that is added at both its ends. Of 300 datasets of the model at the fewest, a middle and the most
+rows, 0, 2.3 and 3.3% were warned of without it under a Gaussian process with inputs of its own range, none with it;
+of six other models at most 0.3% at 8 rows, with it or without, and none at more."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Methods x models: the README's second figure and its table, from the evaluation that `amortppl compare` makes.
 
-    python docs/methods.py [minutes of training for each, by default 0.75]
+    python docs/methods.py [minutes of training for each, by default 2]
 
 Models that the table already has are not trained again.
 """
@@ -8,6 +8,7 @@ Models that the table already has are not trained again.
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
@@ -48,6 +49,9 @@ def gaps(table):
     found, exact = np.full((len(METHODS), len(MODELS)), np.nan), []
     for column, model in enumerate(MODELS):
         own = table[(table.model == model) & (table.steps == 1)]
+        if own.empty:
+            exact.append(False)
+            continue
         own = own[own.rows == np.median(np.unique(own.rows))].set_index("method")
         known = bool(own.gap.notna().any())
         exact.append(known)
@@ -79,7 +83,7 @@ def picture(table, path=HERE / "methods.png"):
     figure.savefig(path, dpi=150)
 
 
-def main(minutes=0.75):
+def main(minutes=2.0):
     """Trains what is missing, a model at a time, and draws what there is."""
     path = HERE / "methods.csv"
     table = pd.read_csv(path) if path.exists() else pd.DataFrame({"model": []})
@@ -91,6 +95,7 @@ def main(minutes=0.75):
             )
             table = pd.concat([table, found.assign(model=model, minutes=minutes)])
             table.to_csv(path, index=False, float_format="%.5g")
+            jax.clear_caches()  # compiled programs of many methods would use up the memory mappings of a process
     picture(table)
 
 
