@@ -53,14 +53,24 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
+@pytest.fixture(scope="session")
+def drop_many_programs():
+    """A function that drops compiled programs when the process holds many."""
+
+    def drop():
+        maps = Path("/proc/self/maps")
+        if maps.exists() and len(maps.read_bytes().splitlines()) > MAPPINGS:
+            jax.clear_caches()
+            gc.collect()
+
+    return drop
+
+
 @pytest.fixture(scope="module", autouse=True)
-def few_mappings():
-    """Drops compiled programs between files when the process holds many."""
+def few_mappings(drop_many_programs):
+    """Between files."""
     yield
-    maps = Path("/proc/self/maps")
-    if maps.exists() and len(maps.read_bytes().splitlines()) > MAPPINGS:
-        jax.clear_caches()
-        gc.collect()
+    drop_many_programs()
 
 
 @pytest.fixture(scope="module")
