@@ -145,7 +145,7 @@ def cache(request):
 
 
 @pytest.fixture(scope="module")
-def alone(folder):
+def alone(folder, parts_as_users_have):
     """One process and one device; killed half-way on another day."""
     guide = train()
     module = sys.modules["amortppl.train"]  # the module itself hides behind the function of its name

@@ -197,7 +197,7 @@ def test_rows_of_which_only_some_are_tied_are_refused():
 def test_a_mask_on_tied_rows_is_refused():
     def masked(x, y=None):
         scale = numpyro.sample("scale", dist.LogNormal(0.0, 0.5))
-        numpyro.sample("y", dist.MultivariateNormal(x, covariance(x, scale, jnp)).mask(True), obs=y)
+        numpyro.sample("y", dist.MultivariateNormal(x, covariance(x, scale, jnp)).mask(jnp.array(True)), obs=y)
 
     with pytest.raises(ModelError, match=r"the rows of 'y' are tied.*a mask cannot"):
         ap.Task(masked, {"x": dist.Uniform(-2, 2)}, rows=(4, 16))
