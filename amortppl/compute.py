@@ -54,8 +54,8 @@ def stacked(task: Task, datasets: Sequence[Dataset], places: Sequence[int]) -> B
 def mapped(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
     """`function` of each of many (a tree with a leading axis), at most `at_once` together.
 
-    As `lax.map`, which compiles the function a second time for what is left over, and takes no empty arrays: here
-    the number taken together divides the whole, if one does that is at least half of what is allowed.
+    As `lax.map`, which compiles the function a second time for what is left over: here the number taken together
+    divides the whole, if one does that is more than half of what is allowed.
     """
     total = len(jax.tree.leaves(many)[0])
     most = max(1, min(at_once, total))
@@ -162,7 +162,7 @@ def states(method: Method, batches: Batch) -> Any:
 
 
 @eqx.filter_jit
-def sampled(method: Method, states: Any, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
+def sampled(method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
     """Draws from the states of a batch of datasets."""
 
     def one(state: Any, batch: Batch, key: Array) -> Drawn:
@@ -172,7 +172,7 @@ def sampled(method: Method, states: Any, batches: Batch, keys: Array, draws: int
         joint = mapped(lambda v: method.task.log_joint(v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.impression(state))
 
-    return jax.vmap(one)(states, batches, keys)
+    return jax.vmap(one)(values, batches, keys)
 
 
 @eqx.filter_jit

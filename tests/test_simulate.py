@@ -52,7 +52,10 @@ def test_rows_divide_into_mini_batches(task):
 
 
 def test_a_task_that_is_not_finite_is_replaced_and_counted():
-    """exp(exp(z)) overflows float32 for z > 4.49: at scale 4 in 13% of the tasks."""
+    """exp(exp(z)) overflows float32 for z > 4.49: at scale 4 in 13% of the tasks.
+
+    None of 64 overflows for one seed in 8,000; 32 or more for less than one in a million.
+    """
 
     def explosive(rows, y=None):
         z = numpyro.sample("z", dist.Normal(0, 4))
