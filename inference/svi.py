@@ -20,6 +20,10 @@ from amortppl.recursive import RecursiveGuide, prior_scale
 from amortppl.signals import Frame
 from amortppl.task import Task
 
+NARROW = 0.1
+"""Scale of the first Gaussian beside the prior's (as in NumPyro's and Pyro's automatic guides): gradients at draws as
+wide as the prior have tails so long that Adam's steps vanish."""
+
 
 class SVIGuide(RecursiveGuide):
     """The built method. See `SVI` for its options."""
@@ -27,7 +31,6 @@ class SVIGuide(RecursiveGuide):
     def fit(self, joint: Callable[[Array], Array], start: Frame) -> Frame:
         """Adam on the mean and on the Cholesky factor of the covariance, its diagonal by the log."""
         size, options = start.location.shape[0], self.options
-        begun = jnp.linalg.cholesky(jax.scipy.linalg.cho_solve((start.factor, True), jnp.eye(size)))
         optimiser = optax.adam(optax.cosine_decay_schedule(options.rate, options.iterations))
 
         def spread(below: Array) -> Array:
@@ -45,6 +48,7 @@ class SVIGuide(RecursiveGuide):
             change, moments = optimiser.update(slope, moments)
             return (optax.apply_updates(fitted, change), moments), None
 
+        begun = NARROW * jnp.linalg.cholesky(jax.scipy.linalg.cho_solve((start.factor, True), jnp.eye(size)))
         first = (start.location, jnp.tril(begun, -1) + jnp.diag(jnp.log(jnp.diag(begun))))
         keys = jr.split(jr.key(0), options.iterations)
         (mean, below), _ = jax.lax.scan(update, (first, optimiser.init(first)), keys)[0]
