@@ -95,6 +95,7 @@ def compare(
                 scores = {"rows": rows, "steps": steps, "error": str(error)}
                 say(f"{name}, {steps} steps: {error}")
             table.append({"method": name, "cpu_s": cpu, **scores})
+        jax.clear_caches()  # each program takes memory mappings, of which a process has 65,530; the next has its own
     return pd.DataFrame(table)
 
 
