@@ -343,10 +343,11 @@ class Parametric:
         return replace(self, signals=signals, density=self.density or measured)
 
     def schedule(self, task: Task) -> dict[str, Any]:
-        """Training defaults. A flow that learns all from data needs many updates; a block, which is
-        one row, can afford them."""
+        """Training defaults. A flow that learns all from data needs many updates, and gains more by their number
+        than by their size (two moons, two seeds each: C2ST 0.548 after 20,000 of 64, 0.557 after 6,000 of 128); a
+        block, which is one row, can afford many."""
         if self.resolved(task).signals == ("data",):
-            return {"steps": 3000, "batch": 256}
+            return {"steps": 20_000, "batch": 64}
         return {"steps": 3000, "batch": 128} if task.block else {"steps": 600, "batch": 64}
 
     def build(self, task: Task, key: PRNGKeyArray) -> ParametricGuide:
