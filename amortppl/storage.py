@@ -1,7 +1,7 @@
 """Guides on disk: a folder of guide.json, weights.safetensors and certificate.json. No pickle.
 
 Loading runs no code of the folder: the model is named by import path or by the file it was
-written in, and its sites are checked against the fingerprint.
+written in; its sites are checked against the fingerprint, its densities at three points against those kept.
 """
 
 import importlib
@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -47,6 +49,30 @@ def fingerprint(guide: "Guide") -> str:
     for leaf in jax.tree.leaves(eqx.filter(guide.method, eqx.is_array)):
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _said(task: Task) -> dict[str, np.ndarray]:
+    """What a model says where its latents' unconstrained vector is -1, 0 and 1 throughout: three numbers each of its
+    log prior, of the log likelihood of rows of ones, and of every latent's mean entry. None without latents.
+
+    Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or noise differ.
+    """
+    found = _says(task) if task.latents.size else {}
+    return {n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in found.items()}
+
+
+@eqx.filter_jit
+def _says(task: Task) -> dict[str, jax.Array]:
+    ones = {n: jnp.ones(s.shape, s.dtype) for n, s in task.rows_like.items()}
+
+    def at(vector: jax.Array) -> dict[str, jax.Array]:
+        latents = {n: jnp.mean(v) for n, v in task.sites_at(vector, ones)[0].items()}
+        if not task.has_density:
+            return latents
+        prior, rows = task.log_densities(vector, ones)
+        return {"log prior": prior, "log likelihood": jnp.sum(rows), **latents}
+
+    return jax.vmap(at)(jnp.array([-1.0, 0.0, 1.0])[:, None] * jnp.ones(task.latents.size))
 
 
 def save(guide: "Guide", path: str | Path) -> Path:
@@ -103,6 +129,7 @@ def _about(guide: "Guide") -> dict[str, Any]:
             "rows": guide.task.rows,
             "episodes": guide.task.supports is not None,
             "fingerprint": guide.task.fingerprint,
+            "says": {n: [float(f"{v:.6g}") for v in values] for n, values in _said(guide.task).items()},
         },
         "dims": guide.task.dims,
         "coords": {
@@ -171,6 +198,7 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
                 f"{found.latents.unconstrained}). The model has "
                 "changed since, or it is another one; train again"
             )
+        _same(path, about["task"], found)
         built = eqx.filter_eval_shape(spec.build, found, jr.key(0))
         dynamic, static = eqx.partition(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
         rows = {n: jax.ShapeDtypeStruct((STORED_ROWS, *s[1:]), d) for n, (s, d) in about["inputs"].items()}
@@ -188,6 +216,19 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         raise GuideError(
             f"{path}: not a complete guide ({error}); was the copy cut short? Copy or train it again"
         ) from error
+
+
+def _same(path: Path, about: Mapping[str, Any], task: Task) -> None:
+    """Refuses a model that says other than the one the guide was trained for. Guides from before this was kept pass."""
+    was, now = about.get("says", {}), _said(task)
+    other = [n for n, v in was.items() if not np.allclose(v, now[n], rtol=1e-3, atol=1e-3)]
+    if other:
+        each = "; ".join(f"{n} {was[n]} then, {np.round(now[n], 4).tolist()} now" for n in other[:3])
+        raise GuideError(
+            f"{path}: trained for the model {about['name']!r} with another prior, other bounds or another likelihood "
+            f"({each}; where the latents' unconstrained vector is -1, 0 and 1). The model has changed since, or it is "
+            "another one; train again"
+        )
 
 
 def _json(path: Path, name: str) -> dict[str, Any]:

@@ -37,6 +37,24 @@ def line_posterior(x, y):
     return covariance @ x.T @ y, covariance
 
 
+TINY = {
+    "parametric": {"width": 4, "hidden": 8, "newton": 3, "sweeps": 1, "density": "gaussian"},
+    "in_context": {"width": 8, "layers": 2, "heads": 1, "keys": 4, "values": 2, "hidden": 8},
+    "neural_process": {"latent": 3, "hidden": 8},
+    "conditional_neural_process": {"latent": 3, "hidden": 8, "head": 0},
+    "conjugate_head": {"features": 3, "hidden": 8, "scales": 4},
+    "maml": {"width": 8, "updates": 2},
+    "meta_sgd": {"width": 8, "updates": 1},
+    "hypernetwork": {"width": 4, "hidden": 8},
+    "prior_fitted": {"width": 8, "layers": 1, "hidden": 8},
+    "prompt_tuning": {"width": 8, "layers": 1, "hidden": 8, "prompt": 2, "updates": 2, "capacity": 8},
+    "versa": {"features": 4, "hidden": 8},
+    "learned_optimiser": {"updates": 2, "memory": 4},
+    "svi": {"iterations": 20},
+    "laplace": {"newton": 4},
+}
+"""Options of each method that compile fast."""
+
 SMALL = {"width": 8, "hidden": 16, "newton": 4, "sweeps": 1, "density": "gaussian"}
 """Options of the parametric method that compile fast."""
 

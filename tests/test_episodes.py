@@ -10,6 +10,7 @@ from numpyro.distributions import constraints
 import amortppl as ap
 from amortppl.compare import compare
 from amortppl.errors import DataError, GuideError, ModelError
+from conjugate import TINY
 
 POINTS = np.random.default_rng(0).normal(size=(12, 40, 3)).astype(np.float32)
 POINTS += 4 * np.random.default_rng(1).normal(size=(12, 1, 3)).astype(np.float32)
@@ -147,7 +148,8 @@ def test_every_method_that_predicts_serves_it(task, name, kind, tmp_path):
     task = task if kind == "classes" else other
     if (name, kind) == ("versa", "regression"):
         pytest.skip("it classifies")
-    guide = ap.train(task, name, steps=1, batch=8, mini_batches=1, uneven=False, progress=False)
+    spec = ap.method(name, **TINY[name])
+    guide = ap.train(task, spec, steps=1, batch=8, mini_batches=1, uneven=False, progress=False)
     known, new = halves(task)
     found = guide.log_predictive(known, new)
     assert np.isfinite(found).all()

@@ -13,6 +13,7 @@ import pytest
 import amortppl as ap
 from amortppl import checkpoint, storage
 from amortppl.errors import GuideError
+from conjugate import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,28 @@ def test_another_model_is_refused(copy):
 
     with pytest.raises(GuideError, match="fingerprint"):
         ap.load(copy, task=ap.Task(other, {"x": dist.Normal(0, 1).expand([2])}))
+
+
+def bounded(low, high, noise):
+    def model(rows, y=None):
+        rate = numpyro.sample("rate", dist.Uniform(low, high))
+        with numpyro.plate("row", rows):
+            numpyro.sample("y", dist.Normal(rate, noise), obs=y)
+
+    return ap.Task(model, rows=(4, 8))
+
+
+def test_a_model_whose_numbers_changed_is_refused(tmp_path):
+    """Sites, shapes and families are the same; bounds, or the noise, are not. A prior is told by its density."""
+    path = ap.train(bounded(0, 1, 1.0), ap.method("parametric", **SMALL), steps=1, progress=False).save(tmp_path / "g")
+    assert ap.load(path, task=bounded(0, 1, 1.0)).task.name == "model"
+    with pytest.raises(GuideError, match=r"another prior, other bounds.*rate \[0.268\d*, 0.5, .*train again"):
+        ap.load(path, task=bounded(0, 2, 1.0))
+    with pytest.raises(GuideError, match=r"another likelihood .*log likelihood \["):
+        ap.load(path, task=bounded(0, 1, 2.0))
+    about = json.loads((path / "guide.json").read_text())
+    edit(path, "guide.json", task={n: v for n, v in about["task"].items() if n != "says"})
+    assert ap.load(path, task=bounded(0, 2, 1.0)).task.name == "model"  # written before this was kept
 
 
 @pytest.mark.parametrize("name", ["guide.json", "weights.safetensors", "certificate.json"])

@@ -14,24 +14,7 @@ from amortppl import catalogue
 from amortppl.errors import ModelError
 from amortppl.method import final
 from amortppl.task import Batch
-
-TINY = {
-    "parametric": {"width": 4, "hidden": 8, "newton": 3, "sweeps": 1, "density": "gaussian"},
-    "in_context": {"width": 8, "layers": 2, "heads": 1, "keys": 4, "values": 2, "hidden": 8},
-    "neural_process": {"latent": 3, "hidden": 8},
-    "conditional_neural_process": {"latent": 3, "hidden": 8, "head": 0},
-    "conjugate_head": {"features": 3, "hidden": 8, "scales": 4},
-    "maml": {"width": 8, "updates": 2},
-    "meta_sgd": {"width": 8, "updates": 1},
-    "hypernetwork": {"width": 4, "hidden": 8},
-    "prior_fitted": {"width": 8, "layers": 1, "hidden": 8},
-    "prompt_tuning": {"width": 8, "layers": 1, "hidden": 8, "prompt": 2, "updates": 2, "capacity": 8},
-    "versa": {"features": 4, "hidden": 8},
-    "learned_optimiser": {"updates": 2, "memory": 4},
-    "svi": {"iterations": 20},
-    "laplace": {"newton": 4},
-}
-"""Options that compile fast."""
+from conjugate import TINY
 
 ORDERED = {"maml", "meta_sgd", "prompt_tuning", "learned_optimiser", "in_context", "svi", "laplace", "parametric"}
 """Methods whose steps depend on the state, so that mini-batches are not exactly their union."""
