@@ -250,7 +250,8 @@ def compare(
         with _writing(out):
             table.to_csv(out, index=False)
         figure(table, out.with_suffix(".png"))
-    typer.echo(table.drop(columns="error", errors="ignore").to_string(index=False, float_format="%.3f"))
+    shown = table.drop(columns="error", errors="ignore").dropna(axis="columns", how="all")
+    typer.echo(shown.to_string(index=False, float_format="%.3f"))
     typer.echo(f"table: {out}\nfigure: {out.with_suffix('.png')}")
 
 

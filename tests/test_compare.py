@@ -40,6 +40,7 @@ def test_an_exact_method_has_no_gap_and_one_that_cannot_serve_says_why(file):
     assert set(zip(own["rows"], own["steps"], strict=True)) == {(4, 1), (8, 1), (16, 1), (16, 4), (16, 16)}
     np.testing.assert_allclose(own["gap"], 0, atol=0.02)
     assert (own["lpd_se"] > 0).all() and own["rmse"].between(0.7, 1.4).all() and (own["pit"] < 0.3).all()
+    assert own["accuracy"].isna().all()  # not classes
     assert "it classifies" in table[table.method == "versa"]["error"].item()
 
 

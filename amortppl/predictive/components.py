@@ -86,6 +86,11 @@ def supports(task: Task) -> dict[str, constraints.Constraint]:
         return {a: trace[s]["fn"].support for a, s in task.observed.items()}
 
 
+def classified(task: Task) -> set[str]:
+    """The observations that are classes: whole numbers with both ends known."""
+    return {n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"}
+
+
 def _kind(task: Task, argument: str, support: constraints.Constraint) -> tuple:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
