@@ -322,7 +322,8 @@ class Guide:
         """How it was trained, in a few numbers."""
         kept = ("steps", "tasks", "seconds", "device", "unusable", "skipped")
         losses = {"loss": self.record.losses, "held_out": self.record.held_out}
-        options = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.spec).items()}
+        options = vars(getattr(self.method, "options", self.spec))  # as built: defaults made definite
+        options = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
         ranges = {"rows": self.ranges.rows}
         return {
             "method": type(self.spec).__name__,

@@ -49,7 +49,8 @@ details { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .8
 summary { cursor: pointer; font-weight: 600; overflow-wrap: anywhere; }
 a { color: #2f6fb5; }
 footer { margin-top: 3rem; font-size: .85rem; color: var(--soft); }
-@media (max-width: 32rem) { table { font-size: .84rem; } th, td { padding: .3rem .45rem; } }
+.facts dd.long { font-size: .82rem; }
+@media (max-width: 32rem) { table { font-size: .8rem; } th, td { padding: .3rem .3rem; } }
 @media print {
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
   .scroll { overflow: visible; max-height: none; border: 0; } pre { width: auto; white-space: pre-wrap; }
@@ -91,8 +92,14 @@ def box(level: str, headline: str, lines: Sequence[str] = ()) -> str:
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
     """A short list of names and values."""
-    items = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}</dd></div>" for n, v in pairs if v)
+    items = "".join(f"<div><dt>{escape(n)}</dt>{_fact(v)}</div>" for n, v in pairs if v)
     return f'<dl class="facts">{items}</dl>' if items else ""
+
+
+def _fact(value: str) -> str:
+    """A value; a hash is set smaller, so that it stays on one line."""
+    kind = ' class="long"' if len(value) > 12 and " " not in value else ""
+    return f"<dd{kind}>{escape(value)}</dd>"
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = ()) -> str:
