@@ -26,9 +26,10 @@ LINEAR, GAUSSIAN_PROCESS = ("linear_regression", (20, 100, 500)), ("gp_regressio
     [
         (*LINEAR, "parametric", 60, 0.002),
         (*LINEAR, "conjugate_head", 120, 0.005),
-        (*LINEAR, "in_context", 360, 0.02),
-        (*LINEAR, "neural_process", 240, 0.04),
-        (*GAUSSIAN_PROCESS, "in_context", 300, 0.03),
+        (*LINEAR, "in_context", 600, 0.02),
+        (*LINEAR, "neural_process", 600, 0.04),
+        (*GAUSSIAN_PROCESS, "in_context", 600, 0.03),
+        (*GAUSSIAN_PROCESS, "conjugate_head", 120, 0.08),
         (*GAUSSIAN_PROCESS, "neural_process", 300, 0.08),
     ],
 )
