@@ -145,12 +145,14 @@ PREDICT = [
 @pytest.mark.parametrize("kind", ["classes", "regression"])
 @pytest.mark.parametrize("name", [*PREDICT, "versa"])
 def test_every_method_that_predicts_serves_it(task, name, kind, tmp_path):
+    """With classes after an update; with numbers as built, since compiling an update is most of what it costs."""
     other = ap.Task.from_episodes(lines, ["x"], {"y": constraints.real}, rows=(3, 12))
     task = task if kind == "classes" else other
     if (name, kind) == ("versa", "regression"):
         pytest.skip("it classifies")
     spec = ap.method(name, **TINY[name])
-    guide = ap.train(task, spec, steps=1, batch=8, mini_batches=1, uneven=False, progress=False)
+    steps = 1 if kind == "classes" else 0
+    guide = ap.train(task, spec, steps=steps, batch=8, mini_batches=1, uneven=False, progress=False)
     known, new = halves(task)
     found = guide.log_predictive(known, new)
     assert np.isfinite(found).all()
