@@ -5,6 +5,7 @@ import platform
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -234,12 +235,16 @@ def _log_likelihood(guide: "Guide", rows: list[np.ndarray], names: _Names, singl
     return {name: _draws(rows, axes, ["chain", "draw"], single)}
 
 
+_version, _PYTHON = cache(version), platform.python_version()
+"""A package's metadata take 2 ms to read, a small prediction 30."""
+
+
 def _attributes(guide: "Guide", seed: int, notes: list[str]) -> dict[str, Any]:
     from amortppl.storage import fingerprint
 
     return {
         "inference_library": "amortppl",
-        "inference_library_version": version("amortppl"),
+        "inference_library_version": _version("amortppl"),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": guide.task.name,
         "model_source": guide.task.source_code(),
@@ -248,9 +253,7 @@ def _attributes(guide: "Guide", seed: int, notes: list[str]) -> dict[str, Any]:
         "training": json.dumps(guide.training()),
         "seed": seed,
         "warnings": json.dumps(notes),
-        "versions": json.dumps(
-            {p: version(p) for p in ("jax", "numpyro", "arviz")} | {"python": platform.python_version()}
-        ),
+        "versions": json.dumps({p: _version(p) for p in ("jax", "numpyro", "arviz")} | {"python": _PYTHON}),
     }
 
 
