@@ -62,11 +62,11 @@ def compare(
 
     Returns:
         A row for every method, number of context rows and number of steps: `lpd` a query in nats and its
-        standard error over datasets, `rmse` of the predictive mean, for classes `accuracy` of the likeliest one in
-        its place, `pit` (the largest distance between the distribution of the probability integral transform and the
-        uniform; 0 is calibrated), `gap` to the exact predictive, and the CPU seconds of training. A method that
-        cannot serve the task has one row, which says why in `error`; one that takes no mini-batches says it in the
-        rows of several steps.
+        standard error over datasets, `rmse` of the predictive mean (of numbers that only name classes it means
+        nothing), where the values are finitely many `accuracy` of the likeliest one, `pit` (the largest distance
+        between the distribution of the probability integral transform and the uniform; 0 is calibrated), `gap` to the
+        exact predictive, and the CPU seconds of training. A method that cannot serve the task has one row, which says
+        why in `error`; one that takes no mini-batches says it in the rows of several steps.
 
     Raises:
         DataError: no method, or fewer than two datasets.
@@ -173,16 +173,15 @@ def _one(guide: Guide, held: Held, rows: int, steps: int, classes: set[str]) -> 
     square, right, pit = [], [], []
     for name in guide.task.observed:
         draws, truth = drawn[name].values[0], held.query[name]
+        square.append(np.mean((draws.mean(0) - truth) ** 2))
         if name in classes:
             right.append(np.mean(mode(draws).mode == truth))
-        else:
-            square.append(np.mean((draws.mean(0) - truth) ** 2))
         below, equal = np.mean(draws < truth, 0), np.mean(draws == truth, 0)
         rng = np.random.default_rng(rows)
         pit.append((below + rng.uniform(size=below.shape) * equal).ravel())
     gap = np.nan if held.exact is None else np.mean(held.exact - lpd)
-    error, hit = (np.mean(each) if each else np.nan for each in (square, right))
-    return {"lpd": np.mean(lpd), "square": error, "right": hit, "pit": np.concatenate(pit), "gap": gap}
+    hit = np.mean(right) if right else np.nan
+    return {"lpd": np.mean(lpd), "square": np.mean(square), "right": hit, "pit": np.concatenate(pit), "gap": gap}
 
 
 def figure(table: pd.DataFrame, path: str | Path) -> Path:

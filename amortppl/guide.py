@@ -1,12 +1,16 @@
 """A trained method bound to its task."""
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
+import jax
 import numpy as np
 
 from amortppl import compute
@@ -56,6 +60,14 @@ class Guide:
         self.ranges = ranges or Ranges.simulated(self.task, seed)
         self._familiarity = familiarity
         self.__name__ = f"guide_{self.task.name}"
+
+    @cached_property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that tell its task's sites, options and weights from any other guide's."""
+        digest = sha256(json.dumps([self.task.fingerprint, asdict(self.spec)]).encode())
+        for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def familiarity(self) -> Familiarity:

@@ -235,25 +235,25 @@ def _log_likelihood(guide: "Guide", rows: list[np.ndarray], names: _Names, singl
     return {name: _draws(rows, axes, ["chain", "draw"], single)}
 
 
-_version, _PYTHON = cache(version), platform.python_version()
-"""A package's metadata take 2 ms to read, a small prediction 30."""
+@cache
+def _versions() -> dict[str, str]:
+    """Reading the metadata of a package takes 2 ms, as long as predicting for a few rows."""
+    return {p: version(p) for p in ("amortppl", "jax", "numpyro", "arviz")} | {"python": platform.python_version()}
 
 
 def _attributes(guide: "Guide", seed: int, notes: list[str]) -> dict[str, Any]:
-    from amortppl.storage import fingerprint
-
     return {
         "inference_library": "amortppl",
-        "inference_library_version": _version("amortppl"),
+        "inference_library_version": _versions()["amortppl"],
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": guide.task.name,
         "model_source": guide.task.source_code(),
         "task_fingerprint": guide.task.fingerprint,
-        "guide_hash": fingerprint(guide),
+        "guide_hash": guide.hash,
         "training": json.dumps(guide.training()),
         "seed": seed,
         "warnings": json.dumps(notes),
-        "versions": json.dumps({p: _version(p) for p in ("jax", "numpyro", "arviz")} | {"python": _PYTHON}),
+        "versions": json.dumps(_versions()),
     }
 
 

@@ -73,11 +73,9 @@ class State:
         Raises:
             OSError: the file cannot be written; an older one there is left as it was.
         """
-        from amortppl.storage import fingerprint
-
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
-        about = {"guide": fingerprint(self.guide), "rows": self.rows, "steps": self.steps, "place": vars(self.place)}
+        about = {"guide": self.guide.hash, "rows": self.rows, "steps": self.steps, "place": vars(self.place)}
         write(path, pack(arrays, {**about, "kinds": kinds, "trace": list(self.trace), "outside": list(self.outside)}))
         return Path(path)
 
@@ -93,17 +91,15 @@ def load_state(guide: "Guide", path: str | Path) -> State:
     Raises:
         GuideError: no such file, cut short, or of another guide.
     """
-    from amortppl.storage import fingerprint
-
     path = Path(path)
     if not path.is_file():
         raise GuideError(f"{path}: expected a state's file, found {'a folder' if path.exists() else 'nothing'}")
     try:
         _, about = unpack(path, None)
-        if about.get("guide") != fingerprint(guide):
+        if about.get("guide") != guide.hash:
             raise GuideError(
                 f"{path}: the state of another guide (its hash is {about.get('guide')}, this guide's is "
-                f"{fingerprint(guide)}). Continue with the guide that made it, or start a new state"
+                f"{guide.hash}). Continue with the guide that made it, or start a new state"
             )
         like = {n: _like(guide, kinds) for n, kinds in about["kinds"].items()}
         arrays, _ = unpack(path, like)
@@ -140,17 +136,15 @@ def combine(states: Sequence[State]) -> State:
         GuideError: no state, states of different guides or of rows tied to one another, or a state in the middle of
             a further pass.
     """
-    from amortppl.storage import fingerprint
-
     states = list(states)
     if not states:
         raise GuideError("combine: expected at least one state, got none")
     guide = states[0].guide
     for number, state in enumerate(states):
-        if state.guide is not guide and fingerprint(state.guide) != fingerprint(guide):
+        if state.guide is not guide and state.guide.hash != guide.hash:
             raise GuideError(
                 f"combine: state {number} is of another guide ({state.guide.task.name}, hash "
-                f"{fingerprint(state.guide)}) than state 0 ({guide.task.name}, hash {fingerprint(guide)}); "
+                f"{state.guide.hash}) than state 0 ({guide.task.name}, hash {guide.hash}); "
                 f"infer all shards with one guide"
             )
         if state.place.passes and not state.place.done:

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl import checkpoint, storage
+from amortppl import checkpoint, same_model, storage
 from amortppl.errors import GuideError
 
 
@@ -95,8 +95,8 @@ def test_what_a_model_says_tells_its_bounds():
 
         return ap.Task(model, rows=(4, 8))
 
-    np.testing.assert_allclose(storage._said(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5)
-    np.testing.assert_allclose(storage._said(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5)
+    np.testing.assert_allclose(same_model.sayings(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5)
+    np.testing.assert_allclose(same_model.sayings(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5)
 
 
 @pytest.mark.parametrize("name", ["guide.json", "weights.safetensors", "certificate.json"])

@@ -129,8 +129,8 @@ def test_traced_once():
 def test_the_loss_of_a_batch_is_the_mean_over_its_datasets(parts_as_users_have):
     """Small and large tasks lie in parts padded to 15 and to 32 rows; each is scored alone, without padding."""
     task = ap.Task(mean_model, rows=(4, 32))
-    trainer = Trainer(task, ap.method("parametric", **DATA_ONLY), Schedule(steps=1, batch=8), 0)
-    assert [(p.tasks, p.rows) for p in trainer.layout] == [(5, 15), (3, 32)]
+    trainer = Trainer(task, ap.method("parametric", **DATA_ONLY), Schedule(steps=1, batch=16), 0)
+    assert [(p.tasks, p.rows) for p in trainer.layout] == [(10, 15), (6, 32)]
     episodes = trainer._episodes(jax.random.key(1), jnp.array(False), None)
     method, found = trainer.method(trainer.weights), []
     datasets = [Batch(*each) for b in episodes.batches for each in zip(unstacked(b.data), b.mask, strict=True)]

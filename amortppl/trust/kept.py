@@ -71,11 +71,9 @@ class Kept:
         }
 
     def _identity(self) -> list[str]:
-        from amortppl.storage import fingerprint
-
         run, digest = self.run, sha256()
         for dataset in run.datasets:
             for name, values in sorted(dataset.arrays.items()):
                 digest.update(name.encode() + str(values.shape).encode() + np.ascontiguousarray(values).tobytes())
         thresholds = [str(v) for n, v in vars(run.ladder).items() if n not in ("budget", "keep")]
-        return [fingerprint(run.guide), digest.hexdigest(), str(run.draws), str(run.seed), *thresholds]
+        return [run.guide.hash, digest.hexdigest(), str(run.draws), str(run.seed), *thresholds]
