@@ -60,6 +60,7 @@ def start_nuts(
     vectors = jnp.asarray(draw(guide.method, [read(task, data, columns)], max(1000, chains), seed).vectors[0])
     starts = jax.vmap(task.latents.unflatten)(vectors[:chains])
     covariance = jnp.cov(vectors, rowvar=False).reshape(task.latents.size, -1)
+    options = {"adapt_mass_matrix": False, **options}  # a short warm-up would put a few draws' covariance in its place
     kernel = NUTS(task.model, dense_mass=True, inverse_mass_matrix=covariance, **options)
     return kernel, jax.tree.map(lambda a: a[0], starts) if chains == 1 else starts
 

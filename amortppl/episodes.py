@@ -19,6 +19,7 @@ from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
+from amortppl.once import once
 from amortppl.task import Draw, Task, row_range
 from amortppl.tracing import Site
 
@@ -125,7 +126,7 @@ class EpisodeTask(Task):
 
     def _look(self) -> None:
         keys = jr.split(jr.key(0), LOOKED_AT)
-        drawn = jax.jit(jax.vmap(lambda key: self.simulate(key, self.rows[1]).data))(keys)
+        drawn = once(jax.vmap(lambda key: self.simulate(key, self.rows[1]).data), keys)
         for name, values in drawn.items():
             bad = int(np.sum(~np.isfinite(np.asarray(values, np.float64))))
             if bad:

@@ -308,11 +308,12 @@ class Guide:
             chains: how many chains; each starts at a draw from the guide.
             seed: of the draws.
             columns: for DataFrames, the columns of each argument.
-            options: further options of `numpyro.infer.NUTS`.
+            options: further options of `numpyro.infer.NUTS`; `adapt_mass_matrix=True`, with a warm-up of some
+                hundreds of steps, where k-hat says that the guide misses the posterior.
 
         Returns:
             (kernel, init_params), for `MCMC(kernel, ...).run(key, ..., init_params=init_params)`.
-            The mass matrix is the guide's covariance, so a short warm-up is enough.
+            The mass matrix is the guide's covariance and stays, so that a warm-up of 50 steps is enough.
 
         Raises:
             DataError: the data do not fit, or the task has latents that every row has of its own.

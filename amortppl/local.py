@@ -19,6 +19,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from amortppl.errors import ModelError, quoted
+from amortppl.once import once
 from amortppl.quadrature import NODES, Around, around, integral
 from amortppl.tracing import Site, row_axis
 
@@ -116,7 +117,7 @@ class Local:
         Warns:
             UserWarning: a row has more local numbers than a product rule can serve.
         """
-        changed = jax.jit(jax.vmap(self._changed))(jr.split(jr.key(0), 2))
+        changed = once(jax.vmap(self._changed), jr.split(jr.key(0), 2))
         found = {n for n, c in changed.items() if bool(jnp.any(c))}
         names = list(self.sites)
         if "rows" in found:

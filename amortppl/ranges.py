@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 
 from amortppl.latents import entries
+from amortppl.once import once
 from amortppl.task import Task
 
 SIMULATED = 2048
@@ -37,7 +38,7 @@ class Ranges:
             if task.rows[0] == task.rows[1]
             else max(task.rows[0], min(16, task.rows[1]))
         )
-        draws = jax.jit(jax.vmap(lambda k: task.simulate(k, rows).data))(jr.split(jr.key(seed), SIMULATED))
+        draws = once(jax.vmap(lambda k: task.simulate(k, rows).data), jr.split(jr.key(seed), SIMULATED))
         flat = {n: np.asarray(v, np.float64).reshape(SIMULATED * rows, -1) for n, v in draws.items()}
         flat = {n: np.where(np.isfinite(v), v, np.nan) for n, v in flat.items()}
         low = {n: np.nanmin(v, 0).tolist() for n, v in flat.items()}

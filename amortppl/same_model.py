@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from amortppl.errors import GuideError
+from amortppl.once import once
 from amortppl.task import Task
 
 
@@ -19,14 +19,10 @@ def sayings(task: Task) -> dict[str, np.ndarray]:
 
     Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or noise differ.
     """
-    if not task.latents.size:
-        return {}
-    return {
-        n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in _at_three_points(task).items()
-    }
+    found = once(_at_three_points, task) if task.latents.size else {}
+    return {n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in found.items()}
 
 
-@eqx.filter_jit
 def _at_three_points(task: Task) -> dict[str, jax.Array]:
     ones = {n: jnp.ones(s.shape, s.dtype) for n, s in task.rows_like.items()}
 

@@ -16,6 +16,7 @@ from amortppl import catalogue, processes
 from amortppl.checkpoint import load_run, save_run
 from amortppl.errors import TrainingError
 from amortppl.method import Spec
+from amortppl.once import once
 from amortppl.progress import Training
 from amortppl.record import Record
 from amortppl.task import Task
@@ -185,7 +186,7 @@ def _complaint(trainer: Trainer, record: Record) -> str:
     """Which latent and which simulated values make the losses non-finite."""
     task = trainer.task
     rows = 1 if task.block else task.rows[1]
-    draws = jax.jit(jax.vmap(lambda k: task.simulate(k, rows)))(jr.split(jr.key(trainer.seed), 256))
+    draws = once(jax.vmap(lambda k: task.simulate(k, rows)), jr.split(jr.key(trainer.seed), 256))
     latents = np.asarray(draws.latents)
     said = [
         f"latent {label} (unconstrained) is {latents[bad, i][0]} in {bad.sum()} of 256 prior draws"

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl import processes
 from amortppl.method import Method, Spec, parted, split, unroll
+from amortppl.once import once
 from amortppl.simulate import SHARES, Episodes, Part, parts, simulate
 from amortppl.task import Task
 from amortppl.tied import refuse_parts
@@ -76,7 +77,7 @@ class Trainer:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.devices = jax.devices()
         self.mesh = processes.mesh(TASKS)
-        method = eqx.filter_jit(spec.build)(task, jr.split(jr.key(seed), 4)[WEIGHTS])
+        method = once(spec.build, task, jr.split(jr.key(seed), 4)[WEIGHTS])
         if schedule.mini_batches > 1:
             refuse_parts(method)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)

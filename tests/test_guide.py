@@ -266,6 +266,9 @@ def test_nuts_starts_from_it(line_guide, line_data):
     mean, covariance = line_posterior(**line_data)
     sd = np.sqrt(np.diag(covariance))
     assert np.all(np.abs(mcmc.get_samples()["w"].mean(0) - mean) < 0.35 * sd)
+    kept = mcmc.last_state.adapt_state.inverse_mass_matrix[("w",)]
+    drawn = line_guide.infer(line_data, draws=1000).posterior["w"].values[0]
+    np.testing.assert_allclose(kept, np.broadcast_to(np.cov(drawn.T), (2, 2, 2)), rtol=1e-3)  # warm-up leaves it
 
 
 def test_infer_is_traced_once_a_shape(mean_guide):

@@ -1,4 +1,4 @@
-"""Pyro's NUTS, started from a guide: chains begin at its draws, its covariance is the first mass matrix."""
+"""Pyro's NUTS, started from a guide: chains begin at its draws, its covariance is the mass matrix."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ DRAWS = 1000
 
 
 class GuideMassMatrix(BlockMassMatrix):
-    """A dense mass matrix whose first value is given."""
+    """A dense mass matrix whose value, at first or for good, is given."""
 
     def __init__(self, covariance: torch.Tensor) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def started(guide: Any, data: Any, chains: int, seed: int, model: Any, options: 
     free = {n: biject_to(supports[n]).inv(values[n]).reshape(draws, *_inner(guide, n, supports[n])) for n in named}
     flat = np.concatenate([free[n].reshape(draws, -1).cpu().numpy() for n in named], 1)
     covariance = torch.from_numpy(np.atleast_2d(np.cov(flat, rowvar=False)))
-    kernel = NUTS(model, full_mass=True, **options)
+    kernel = NUTS(model, full_mass=True, **{"adapt_mass_matrix": False, **options})
     kernel.mass_matrix_adapter = GuideMassMatrix(covariance)
     return kernel, {n: v[0].clone() if chains == 1 else v[:chains].clone() for n, v in free.items()}
 
