@@ -81,8 +81,9 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
     for rows, places in shapes(method.task, datasets).items():
         batches = stacked(method.task, datasets, places)
         drawn = posteriors(method, batches, keys[np.array(places)], draws, WORK // rows)
+        drawn = [np.asarray(a) for a in drawn]
         found |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
-    return Drawn(*(np.stack([np.asarray(found[i][k]) for i in range(len(datasets))]) for k in range(4)))
+    return Drawn(*(np.stack([found[i][k] for i in range(len(datasets))]) for k in range(4)))
 
 
 def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Calibration of shipped guides, flags of contaminated data, the ladder against long NUTS, warm NUTS against cold."""
 
+import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
@@ -10,9 +12,13 @@ import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
 from amortppl.diagnostics.uniformity import difference_band, inside
 from amortppl.trust.familiarity import FLAG
-from benchmarks.reference import nuts, simulated
+from benchmarks.reference import mixed, nuts, simulated
 
-NAMES = ["linear_regression", "logistic_regression", "poisson_regression", "gaussian_mean", "eight_schools"]
+NAMES = [
+    "linear_regression", "logistic_regression", "poisson_regression", "negative_binomial_regression",
+    "robust_regression", "gaussian_mean", "eight_schools", "sinusoid_regression", "two_moons", "gaussian_mixture",
+    "overdispersed_poisson", "mixture_2d",
+]  # fmt: skip
 QUIET = {"log_likelihood": False, "predictive": False}
 guides: dict = {}
 
@@ -68,34 +74,50 @@ def test_contamination_is_flagged(name, kind, say):
     assert shares[1] >= 0.9 and shares[0] <= 0.05
 
 
+PARTS = {"far out of range": slice(25), "outliers": slice(25, 50), "in range": slice(50, 200)}
+
+
+def troubled(data, rng):
+    """200 datasets of `PARTS`: y moved and scaled by twenty, or 5% of its values, or neither."""
+    sets = [{n: v[i] for n, v in data.items()} for i in range(200)]
+    far = [{**d, "y": 20 * d["y"] + 100} for d in sets[:25]]
+    return far + [contaminated(d, "outliers", rng) for d in sets[25:50]] + sets[50:]
+
+
 def test_ladder_against_nuts(cost, say):
-    """40 datasets of 100 rows, a quarter with y far out of range; the issue asks for 200."""
+    """200 datasets of 100 rows; the reference keeps 8000 of 16,000 draws, beside it 500 of the usual 1000.
+
+    Monte-Carlo errors of both sides are 0.015 to 0.02 sd in each of 1200 means and 1 to 1.5% in each sd: about
+    0.06 sd and 5% in the worst.
+    """
     guide = guide_of("linear_regression")
-    latents, data = simulated(guide.task, 40, 100)
-    data["y"][:10] = 20 * data["y"][:10] + 100
-    latents = np.array(latents)
-    latents[:10] = np.zeros_like(latents[:10])
-    sets = [{n: v[i] for n, v in data.items()} for i in range(40)]
-    guide.infer(sets, draws=2000, trust="ladder", **QUIET)  # compiles
+    task = guide.task
+    sets = troubled(simulated(task, 200, 100)[1], np.random.default_rng(0))
+    post = guide.infer(sets, draws=8000, trust="ladder", **QUIET)
+    guide.infer(sets, trust="ladder", **QUIET)  # compiles
     with cost() as climb:
-        post = guide.infer(sets, draws=2000, trust="ladder", **QUIET)
+        guide.infer(sets, trust="ladder", **QUIET)
+    data = {n: np.stack([d[n] for d in sets]) for n in sets[0]}
+    sites = {n: jnp.asarray(post.posterior[n].values[:, 0]) for n in task.latents.names}
+    vectors = np.asarray(jax.jit(jax.vmap(jax.vmap(task.unconstrain, (0, None))))(sites, data))
+    nuts(task, vectors[:10, 0], {n: v[:10] for n, v in data.items()}, 500, warmup=500)  # compiles
+    with cost() as usual:
+        nuts(task, vectors[:, 0], data, 500, warmup=500)
     with cost() as long:
-        reference = nuts(guide.task, latents, data, 4000)
-    stats = post.sample_stats
-    values = {n: post.posterior[n].values[:, 0] for n in guide.task.latents.names}
-    drawn = {n: (v.mean(1), v.std(1)) for n, v in values.items() if n == "weights"}
-    place = [i for i, label in enumerate(guide.task.latents.labels()) if label.startswith("weights")]
-    known = reference[:, :, place]
-    z = np.abs(drawn["weights"][0] - known.mean(1)) / known.std(1)
-    ratio = drawn["weights"][1] / known.std(1)
-    source = stats["source"].values
-    first = np.isin(source[10:], ["amortized", "refined"]).mean()
-    say(f"ladder: z max {z.max():.3f}, 95% {np.quantile(z, 0.95):.3f}; sd ratio {ratio.min():.3f} to {ratio.max():.3f}")
-    counts = dict(zip(*np.unique(source, return_counts=True), strict=True))
-    say(f"  rungs in range: {first:.0%} by the first two; sources {counts}")
-    say(f"  {climb.cpu:.1f} CPU s warm against {long.cpu:.0f} of NUTS; reliable {stats['reliable'].values.mean():.0%}")
-    assert bool(stats["reliable"].all()) and first >= 0.7 and climb.cpu <= long.cpu / 20
-    assert np.quantile(z, 0.95) <= 0.1 and np.quantile(np.abs(ratio - 1), 0.95) <= 0.05
+        reference = nuts(task, vectors[:, 0], data, 8000)
+    sound = mixed(reference)
+    z = np.abs(vectors.mean(1) - reference.mean(1))[sound] / reference.std(1)[sound]
+    off = np.abs(vectors.std(1) / reference.std(1) - 1)[sound]
+    source, reliable = post.sample_stats["source"].values, post.sample_stats["reliable"].values
+    first = np.isin(source[PARTS["in range"]], ["amortized", "refined"]).mean()
+    say(f"ladder: error of the mean at most {z.max():.3f} sd, 95% below {np.quantile(z, 0.95):.3f}")
+    say(f"  of the sd at most {off.max():.3f}, 95% below {np.quantile(off, 0.95):.3f}; {sum(~sound)} left out")
+    for part, places in PARTS.items():
+        say(f"  {part}: {dict(zip(*np.unique(source[places], return_counts=True), strict=True))}")
+    say(f"  reliable {reliable.mean():.0%}; in range {first:.0%} by the first two rungs")
+    say(f"  1000 draws {climb.cpu:.1f} CPU s compiled; NUTS {usual.cpu:.0f}, {long.cpu:.0f} for the reference")
+    assert reliable.all() and first >= 0.7 and climb.cpu <= long.cpu / 20
+    assert z.max() <= 0.1 and off.max() <= 0.05
 
 
 def evaluations(kernel, arguments, start, warmup, wanted=400):
