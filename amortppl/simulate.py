@@ -17,6 +17,9 @@ SHARES = (5 / 8, 3 / 8)
 that small tasks, most of all under log-uniform sizes, do not pay for the rows of large ones; more
 parts would compile for longer than they save."""
 
+WHOLE = (1.0,)
+"""One part: where a program runs once, a second part would only be a second time to compile."""
+
 
 class Part(NamedTuple):
     """A static shape: `tasks` tasks of at most `rows` rows, sizes at quantiles `low` to `high`."""

@@ -16,15 +16,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl import processes
 from amortppl.method import Method, Spec, parted, split, unroll
 from amortppl.once import once
-from amortppl.simulate import SHARES, Episodes, Part, parts, simulate
+from amortppl.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
 from amortppl.task import Task
 from amortppl.tied import refuse_parts
 
 CHUNK = 25
 """Updates between two looks of the host: one compiled call, with one held-out evaluation."""
-
-WHOLE = (1.0,)
-"""A pool of tasks is one part, so that any of them can be picked for any update."""
 
 TASKS = "tasks"
 """The axis of devices, over which the tasks of an update are split."""
@@ -84,6 +81,7 @@ class Trainer:
         self.weights, self.restore = ravel_pytree(learned)
         share = 8 * len(self.devices)
         tasks = -(-schedule.batch // share) * share
+        # any task of a pool can be picked for any update, so that a pool is one part
         self.layout = parts(task, tasks, schedule.mini_batches, WHOLE if schedule.simulations else SHARES)
         self.queries = method.queries
         self.ceiling = 50.0 + 5.0 * task.latents.size

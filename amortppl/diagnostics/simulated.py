@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 from amortppl.compute import draw, mapped
 from amortppl.errors import DataError
 from amortppl.method import Method, final
-from amortppl.simulate import parts, simulate
+from amortppl.once import once
+from amortppl.simulate import WHOLE, parts, simulate
 from amortppl.task import Batch
 
 if TYPE_CHECKING:
@@ -70,17 +71,16 @@ def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Data
             "link that cannot overflow, is the usual cure"
         )
     found = _read(guide.method, batches, truth, jr.fold_in(key, 1), draws)
-    rows = np.concatenate([np.asarray(b.mask).sum(1) for b in batches])
+    rows = np.asarray(batches.mask).sum(1)
     return Readings(*(np.asarray(a, np.float64)[usable] for a in (truth, rows, *found)))
 
 
-def _fresh(guide: "Guide", key: Array, datasets: int) -> tuple[list[Batch], Array, np.ndarray]:
-    layout = parts(guide.task, datasets, 1)
-    made = eqx.filter_jit(simulate)(guide.task, key, layout, 0)
-    return made.batches, made.target.latents, np.asarray(made.usable)
+def _fresh(guide: "Guide", key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
+    made = once(simulate, guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
+    return made.batches[0], made.target.latents, np.asarray(made.usable)
 
 
-def _around(guide: "Guide", key: Array, datasets: int, observed: "Dataset") -> tuple[list[Batch], Array, np.ndarray]:
+def _around(guide: "Guide", key: Array, datasets: int, observed: "Dataset") -> tuple[Batch, Array, np.ndarray]:
     """The observed rows, and below them as many again predicted by a draw from their posterior."""
     task = guide.task
     if task.block or task.rows[0] == task.rows[1]:
@@ -96,23 +96,17 @@ def _around(guide: "Guide", key: Array, datasets: int, observed: "Dataset") -> t
         predicted = task.predict(key, vector, {n: data[n] for n in task.inputs}, rows)
         return {n: jnp.concatenate([v, predicted.get(n, v).astype(v.dtype)]) for n, v in data.items()}
 
-    both = jax.jit(jax.vmap(extended))(keys, vectors)
+    both = once(jax.vmap(extended), keys, vectors)
     usable = np.all([np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()], 0)
-    return [Batch(both, jnp.ones((datasets, 2 * rows), bool))], vectors, usable
+    return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, usable
 
 
 @eqx.filter_jit
-def _read(method: Method, batches: list[Batch], truth: Float[Array, "T P"], key: Array, draws: int) -> tuple:
-    """Fields of `Readings` from `mean` on, for all parts one after the other."""
+def _read(method: Method, batches: Batch, truth: Float[Array, "T P"], key: Array, draws: int) -> tuple:
+    """Fields of `Readings` from `mean` on."""
     keys, reference, scale = jr.split(key, len(truth)), jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
-    found, start = [], 0
-    for batch in batches:
-        tasks, rows = batch.mask.shape
-        part = slice(start, start + tasks)
-        given = (batch, truth[part], reference[part], keys[part])
-        found.append(mapped(lambda a: _one(method, *a, scale, draws), given, WORK // (draws * rows)))
-        start += tasks
-    return jax.tree.map(lambda *a: jnp.concatenate(a), *found)
+    at_once = WORK // (draws * batches.mask.shape[1])
+    return mapped(lambda a: _one(method, *a, scale, draws), (batches, truth, reference, keys), at_once)
 
 
 def _one(method: Method, batch: Batch, truth: Array, reference: Array, key: Array, scale: Array, draws: int) -> tuple:

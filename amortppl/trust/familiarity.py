@@ -19,8 +19,9 @@ from jaxtyping import Array
 
 from amortppl.compute import mapped
 from amortppl.method import Method, final
+from amortppl.once import once
 from amortppl.predictive.predictor import At
-from amortppl.simulate import parts, simulate
+from amortppl.simulate import WHOLE, parts, simulate
 from amortppl.task import Batch
 from amortppl.trust.discrepancies import Moments, discrepancies, flat, names
 
@@ -32,9 +33,6 @@ SIMULATED, NEAREST = 1024, 256
 that have about as many rows."""
 
 DIRECTIONS, DRAWS, WORK = 16, 50, 2_000_000
-
-WHOLE = (1.0,)
-"""All tasks are padded alike: compiling a second part would take longer than it saves."""
 
 FLAG = 0.02
 """Each p-value below this is told: of datasets of the model at most 4%."""
@@ -79,10 +77,11 @@ class Familiarity:
     def simulated(cls, guide: "Guide") -> "Familiarity":
         """Of a guide, from tasks simulated with its own seed."""
         task, key = guide.task, jr.fold_in(jr.key(guide.seed), 11)
-        made = eqx.filter_jit(simulate)(task, key, parts(task, SIMULATED, 1, WHOLE), 0)
-        moments = _moments(guide, made.batches)
-        seen = _seen(guide.method, made.batches, jr.fold_in(key, 1), moments)
-        rows = np.concatenate([np.asarray(b.mask).sum(1) for b in made.batches])
+        made = once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
+        batches = made.batches[0]
+        moments = _moments(guide, batches)
+        seen = _seen(guide.method, batches, jr.fold_in(key, 1), moments)
+        rows = np.asarray(batches.mask).sum(1)
         usable = np.asarray(made.usable)
         features, fits, rows = (np.asarray(a, np.float64)[usable] for a in (*seen, rows))
         return _fitted(moments, features, fits, rows)
@@ -171,19 +170,17 @@ def _words(guide: "Guide", distance_p: float, fit_p: float, fits: np.ndarray, kn
     return said
 
 
-def _moments(guide: "Guide", batches: list[Batch]) -> Moments:
+def _moments(guide: "Guide", batches: Batch) -> Moments:
     if guide.task.block or not guide.task.inputs:
         return Moments(np.zeros(0), np.ones(0))
-    columns = [
-        jax.vmap(lambda d: flat(guide.task, d, list(guide.task.inputs)))(b.data)[np.asarray(b.mask)] for b in batches
-    ]
-    rows = np.concatenate([np.asarray(c) for c in columns])
+    columns = jax.vmap(lambda d: flat(guide.task, d, list(guide.task.inputs)))(batches.data)
+    rows = np.asarray(columns)[np.asarray(batches.mask)]
     sd = rows.std(0)
     return Moments(rows.mean(0), np.where(sd > 1e-6, sd, 1.0))
 
 
 @eqx.filter_jit
-def _seen(method: Method, batches: list[Batch], key: Array, moments: Moments) -> tuple[Array, Array]:
+def _seen(method: Method, batches: Batch, key: Array, moments: Moments) -> tuple[Array, Array]:
     """Features (T, F) and discrepancies (T, J) of simulated tasks."""
 
     def one(batch: Batch, key: Array) -> tuple[Array, Array]:
@@ -194,12 +191,8 @@ def _seen(method: Method, batches: list[Batch], key: Array, moments: Moments) ->
         vectors = readout.sample(key, DRAWS)[0]
         return method.impression(state), discrepancies(method.task, vectors, batch, jr.fold_in(key, 1), moments)
 
-    found = []
-    for number, batch in enumerate(batches):
-        tasks, rows = batch.mask.shape
-        keys = jr.split(jr.fold_in(key, number), tasks)
-        found.append(mapped(lambda a: one(*a), (batch, keys), WORK // (DRAWS * rows)))
-    return jax.tree.map(lambda *a: jnp.concatenate(a), *found)
+    tasks, rows = batches.mask.shape
+    return mapped(lambda a: one(*a), (batches, jr.split(jr.fold_in(key, 0), tasks)), WORK // (DRAWS * rows))
 
 
 @eqx.filter_jit
