@@ -37,14 +37,15 @@ class Bars:
     def sample(self, key: PRNGKeyArray, coefficients: Float[Array, " K"]) -> Array:
         """One draw: a node by its weight, then a place on its triangle."""
         shift, log_scale, tail = _frame(coefficients)
-        keys = jr.split(key, 5)
-        halves = jnp.repeat(_heights(coefficients), 2)[1:-1].reshape(BINS, 2)  # of each bar's left and right node
-        half = jr.categorical(keys[0], jnp.log(halves.ravel()))
-        root = jnp.sqrt(jr.uniform(keys[1]))
+        node, place, side, far = jr.uniform(key, (4,))
+        halves = jnp.repeat(_heights(coefficients), 2)[1:-1]  # of each bar's left and right node
+        until = jnp.cumsum(halves)
+        half = jnp.sum(until[:-1] < node * until[-1])
+        root = jnp.sqrt(place)
         quantile = (half // 2 + jnp.where(half % 2, root, 1.0 - root)) / BINS
-        near = ndtri(jnp.clip(quantile, 1e-6, 1 - 1e-6))
-        u = jnp.where(jr.bernoulli(keys[2], jax.nn.sigmoid(tail)), WIDE * jr.normal(keys[3]), near)
-        return shift + jnp.exp(log_scale) * u
+        wide = side < jax.nn.sigmoid(tail)
+        u = ndtri(jnp.clip(jnp.where(wide, far, quantile), 1e-6, 1 - 1e-6))
+        return shift + jnp.exp(log_scale) * jnp.where(wide, WIDE, 1.0) * u
 
 
 def _frame(coefficients: Float[Array, " K"]) -> tuple[Array, Array, Array]:

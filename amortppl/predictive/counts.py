@@ -23,16 +23,18 @@ class Counts:
 
     def log_prob(self, value: Array, coefficients: Float[Array, " K"], typical: Array) -> Array:
         """Log probability of a count."""
-        weights, parts = self._parts(coefficients, typical)
-        return jax.scipy.special.logsumexp(jax.nn.log_softmax(weights) + parts.log_prob(value))
+        weights, level, tightness = coefficients.reshape(3, PARTS)
+        parts = _binomial(level, tightness, typical).log_prob(value)
+        return jax.scipy.special.logsumexp(jax.nn.log_softmax(weights) + parts)
 
     def sample(self, key: PRNGKeyArray, coefficients: Float[Array, " K"], typical: Array) -> Array:
         """One draw."""
-        weights, parts = self._parts(coefficients, typical)
         pick, draw = jr.split(key)
-        return parts.sample(draw)[jr.categorical(pick, weights)].astype(jnp.float32)
+        weights, *own = coefficients.reshape(3, PARTS)
+        part = jr.categorical(pick, weights)
+        return _binomial(*(a[part] for a in own), typical).sample(draw).astype(jnp.float32)
 
-    def _parts(self, coefficients: Array, typical: Array) -> tuple[Array, dist.Distribution]:
-        weights, level, tightness = coefficients.reshape(3, PARTS)
-        mean = typical * jnp.exp(jnp.clip(level, -12.0, 12.0))
-        return weights, dist.NegativeBinomial2(mean, jnp.exp(jnp.clip(tightness, -5.0, 8.0)))
+
+def _binomial(level: Array, tightness: Array, typical: Array) -> dist.Distribution:
+    mean = typical * jnp.exp(jnp.clip(level, -12.0, 12.0))
+    return dist.NegativeBinomial2(mean, jnp.exp(jnp.clip(tightness, -5.0, 8.0)))

@@ -15,6 +15,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.compute import mapped
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.bars import Bars
 from amortppl.predictive.categories import Categories
@@ -23,6 +24,9 @@ from amortppl.predictive.counts import Counts
 from amortppl.predictive.reader import Reader
 
 Family = Bars | Categories | Counts
+
+AT_ONCE = 200_000
+"""Draws times queries made together: bounds the memory of many draws."""
 
 
 def family(component: Component) -> Family:
@@ -73,12 +77,18 @@ class Head(eqx.Module):
             seen = jnp.concatenate([seen, reader.one(i, standard[:, i])], -1)
         return total
 
-    def sample(self, reader: Reader, features: Float[Array, "Q E"], key: PRNGKeyArray) -> Float[Array, "Q C"]:
+    def first(self, features: Float[Array, "Q E"]) -> Float[Array, "Q K"]:
+        """Coefficients of the first component, which depend on no other: the same for all draws."""
+        return jax.vmap(self.factors[0])(features)
+
+    def sample(
+        self, reader: Reader, features: Float[Array, "Q E"], first: Float[Array, "Q K"], key: PRNGKeyArray
+    ) -> Float[Array, "Q C"]:
         """One draw of every query, in the reader's units."""
         drawn, seen = [], features
         for i, factor in enumerate(self.factors):
             keys = jr.split(jr.fold_in(key, i), features.shape[0])
-            drawn.append(jax.vmap(_bound(reader, i)[1])(keys, jax.vmap(factor)(seen)))
+            drawn.append(jax.vmap(_bound(reader, i)[1])(keys, jax.vmap(factor)(seen) if i else first))
             seen = jnp.concatenate([seen, reader.one(i, drawn[-1])], -1)
         return jnp.stack(drawn, -1)
 
@@ -111,12 +121,16 @@ class Predictive(eqx.Module):
     def sample(self, key: PRNGKeyArray, draws: int) -> dict[str, Array]:
         """Draws of the observations by argument, each (draws, Q, ...)."""
 
+        members, queries, _ = self.features.shape
+        first = jax.vmap(self.head.first)(self.features)
+
         def one(key: PRNGKeyArray) -> dict[str, Array]:
             pick, noise = jr.split(key)
-            features = self.features[jr.randint(pick, (), 0, self.features.shape[0])]
-            return self.reader.values(self.head.sample(self.reader, features, noise), self.like)
+            member = jr.randint(pick, (), 0, members) if members > 1 else 0
+            drawn = self.head.sample(self.reader, self.features[member], first[member], noise)
+            return self.reader.values(drawn, self.like)
 
-        return jax.lax.map(one, jr.split(key, draws), batch_size=64)
+        return mapped(one, jr.split(key, draws), AT_ONCE // queries)
 
     def _each(self, data: dict[str, Array]) -> Float[Array, "S Q"]:
         standard = self.reader.standard(data)
