@@ -1,0 +1,36 @@
+"""Programs that run once: the same numbers as a compiled one."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import amortppl as ap
+from amortppl.once import once
+
+
+def test_arrays_trees_and_settings_go_through():
+    def scaled(tree, name, times):
+        return {name: jax.tree.map(lambda a: times * jnp.cumsum(a), tree)}
+
+    found = once(scaled, [jnp.arange(4.0), np.ones((2, 2))], "sums", 3)
+    np.testing.assert_allclose(found["sums"][0], [0, 3, 9, 18])
+    np.testing.assert_allclose(found["sums"][1], [3, 6, 9, 12])
+
+
+def test_a_method_is_built_as_a_compiled_program_builds_it():
+    """Unoptimized programs may round otherwise: to a few float32 digits."""
+    task, spec = ap.model("gaussian_mean"), ap.method("parametric")
+    built = [
+        eqx.filter(m, eqx.is_array)
+        for m in (once(spec.build, task, jr.key(0)), eqx.filter_jit(spec.build)(task, jr.key(0)))
+    ]
+    for a, b in zip(*map(jax.tree.leaves, built), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_errors_are_those_of_the_function():
+    with pytest.raises(ZeroDivisionError):
+        once(lambda a: a / (1 // 0), jnp.ones(2))
