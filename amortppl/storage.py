@@ -1,4 +1,4 @@
-"""Guides on disk: a folder of guide.json, weights.safetensors and certificate.json. No pickle, and no code is run."""
+"""Guides on disk: a folder of guide.json, weights.safetensors and certificate.json. No pickle, no code in it is run."""
 
 import importlib
 import json

@@ -117,7 +117,7 @@ METHOD = partial(method, "conjugate_head", features=4, hidden=8)
     table = compare(str(file), [str(method)], minutes=0.01, datasets=2)
     assert set(zip(table["rows"], table["steps"], strict=True)) == {(3, 1)}
     assert np.isfinite(table["lpd"]).all()
-    assert table["accuracy"].between(0, 1).all()
+    assert table["accuracy"].between(0, 1).all() and table["rmse"].between(0, 2).all()  # classes 0, 1 and 2
     task = ap.model(f"{file}:held_out")
     assert task.name == "held_out" and task.rows == (3, 3)
     guide = ap.train(task, ap.method(str(method)), steps=1, batch=8, progress=False)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -97,6 +98,11 @@ def test_what_a_model_says_tells_its_bounds():
 
     np.testing.assert_allclose(same_model.sayings(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5)
     np.testing.assert_allclose(same_model.sayings(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5)
+    says = {n: v.tolist() for n, v in same_model.sayings(bounded(1)).items()}
+    about = {"name": "model", "fingerprint": bounded(1).fingerprint, "says": says}
+    same_model.refuse_another(Path("guide"), about, bounded(1))
+    with pytest.raises(GuideError, match=r"another prior, other bounds.*rate \[0.268\d*, 0.5, .*train again"):
+        same_model.refuse_another(Path("guide"), about, bounded(2))
 
 
 @pytest.mark.parametrize("name", ["guide.json", "weights.safetensors", "certificate.json"])
