@@ -2,10 +2,12 @@
 
 For a statistic T and draws theta_s with predicted rows y_s (s = 1..S),
 
-    z = (mean_s T(y, theta_s) - mean_s T(y_s, theta_s)) / sd_s T(y_s, theta_s).
+    z = (mean_s T(y, theta_s) - m) / sd,    m and sd over T(y_s, theta_s), s = 1..S, and the data's own.
 
 Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica 6. Such z are
-not standard normal (the data were used twice); `familiarity` finds their distribution by simulation.
+not standard normal (the data were used twice); `familiarity` finds their distribution by simulation. The data
+count as one more prediction because S of them may all be alike, as zeros of a rare event are, where the data are not:
+|z| <= sqrt(S) then, the most that S draws can tell.
 """
 
 from typing import NamedTuple
@@ -56,7 +58,7 @@ def flat(task: Task, data: dict[str, Array], arguments: list[str]) -> Array:
 
 
 def discrepancies(task: Task, vectors: Array, batch: Batch, key: Array, moments: Moments) -> Array:
-    """z for each of `names(task)`, shape (J,). Not finite ones are 0 with both sides constant, else large."""
+    """z for each of `names(task)`, shape (J,); 0 where it has no value."""
     predicted = jax.vmap(lambda k, v: _predicted(task, k, v, batch))(jr.split(key, len(vectors)), vectors)
     found = [_fit(task, vectors, batch, predicted)] if task.has_density else []
     for name in task.observed:
@@ -74,7 +76,14 @@ def _predicted(task: Task, key: Array, vector: Array, batch: Batch) -> dict[str,
 def _against(data: Array, predicted: Array) -> Array:
     """z of (S, J) or (J,) statistics of the data against (S, J) of predictions."""
     data = jnp.mean(data, 0) if data.ndim == 2 else data
-    return (data - jnp.mean(predicted, 0)) / (jnp.std(predicted, 0) + 1e-6)
+    centre, spread = _pooled(data, predicted)
+    return (data - centre) / spread
+
+
+def _pooled(data: Array, predicted: Array) -> tuple[Array, Array]:
+    """Mean and sd, (J,), of (S, J) predictions and the data (J,) together."""
+    pool = jnp.concatenate([predicted, data[None]])
+    return jnp.mean(pool, 0), jnp.std(pool, 0) + 1e-6
 
 
 def _fit(task: Task, vectors: Array, batch: Batch, predicted: dict[str, Array]) -> Array:
@@ -98,7 +107,7 @@ def _residuals(task: Task, name: str, batch: Batch, predicted: Array) -> Array:
     """Of one observation: moments of its residuals, and their trend along each input."""
     seen = flat(task, batch.data, [name])
     drawn = jax.vmap(lambda y: flat(task, {name: y}, [name]))(predicted)
-    centre, spread = jnp.mean(drawn, 0), jnp.std(drawn, 0) + 1e-6
+    centre, spread = _pooled(seen, drawn)
     keep = (jnp.ones(len(seen), bool) if task.block else batch.mask)[:, None]
     inputs = flat(task, batch.data, [] if task.block else task.inputs)
 
