@@ -94,15 +94,19 @@ def climb(
     """
     sizes = jnp.array(STEP_SIZES)
 
-    def look(at: Array) -> tuple[Array, Array]:
+    def slope_and_all(at: Array) -> tuple[Array, tuple[Array, Array]]:
+        height, slope = jax.value_and_grad(f)(at)
+        return slope, (jnp.nan_to_num(height, nan=-jnp.inf), slope)
+
+    def look(at: Array) -> tuple[Array, Array, Array]:
         if stand_in is not None:
-            return jax.grad(f)(at), stand_in(at)
-        hessian, slope = jax.jacfwd(lambda at: 2 * (jax.grad(f)(at),), has_aux=True)(at)
-        return slope, -hessian
+            return *slope_and_all(at)[1], stand_in(at)
+        hessian, (height, slope) = jax.jacfwd(slope_and_all, has_aux=True)(at)
+        return height, slope, -hessian
 
     def ascend(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
-        at, height, length, _, _ = state
-        slope, bend = look(at)
+        at, length, _, _ = state
+        height, slope, bend = look(at)
         values, vectors = clamped(jnp.nan_to_num(bend), 0.03, jnp.inf)
         step = jnp.nan_to_num(vectors @ ((vectors.T @ slope) / values))
         multiples = length * sizes[:, None] * step
@@ -110,13 +114,12 @@ def climb(
         heights = jnp.nan_to_num(jax.vmap(f)(at + multiples), nan=-jnp.inf, posinf=-jnp.inf)
         best = jnp.argmax(heights)
         better = heights[best] > height
-        at, height = jnp.where(better, at + multiples[best], at), jnp.where(better, heights[best], height)
-        return (at, height, jnp.where(better, 1.0, 0.01 * length), values, vectors), None
+        at = jnp.where(better, at + multiples[best], at)
+        return (at, jnp.where(better, 1.0, 0.01 * length), values, vectors), None
 
     size = start.shape[0]
-    height = jnp.nan_to_num(f(start), nan=-jnp.inf)
-    begin = (start, height, jnp.ones(()), jnp.ones(size), jnp.eye(size))
-    at, _, _, values, vectors = jax.lax.scan(ascend, begin, length=iterations)[0]
+    begin = (start, jnp.ones(()), jnp.ones(size), jnp.eye(size))
+    at, _, values, vectors = jax.lax.scan(ascend, begin, length=iterations)[0]
     return Frame(at, cholesky_of(values, vectors))
 
 

@@ -26,6 +26,10 @@ WORK = 4_000_000
 FEWEST = 20
 """Datasets below which nothing can be said of calibration."""
 
+HEIGHTS = 100
+"""Draws at which the model's joint density is evaluated, dearer than all else where rows are integrated over: a rank
+among few is as uniform as among many."""
+
 
 class Readings(NamedTuple):
     """T datasets, their latents as they were (truth) and as the guide has them, in unconstrained space.
@@ -36,7 +40,7 @@ class Readings(NamedTuple):
         mean, sd: of the guide's draws, (T, P).
         pit: probability that a draw lies below the truth, from its rank among S draws, (T, P).
         density: of draws less probable under the guide than the truth, the share, (T,).
-        joint: of draws less probable under the model's joint density than the truth, the share, (T,).
+        joint: of at most `HEIGHTS` draws less probable under the model's joint density than the truth, the share, (T,).
         tarp: of draws nearer than the truth to a reference point, the share, (T,).
         log_density: log q(truth | D), (T,).
     """
@@ -104,27 +108,31 @@ def _around(guide: "Guide", key: Array, datasets: int, observed: "Dataset") -> t
 @eqx.filter_jit
 def _read(method: Method, batches: Batch, truth: Float[Array, "T P"], key: Array, draws: int) -> tuple:
     """Fields of `Readings` from `mean` on."""
-    keys, reference, scale = jr.split(key, len(truth)), jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
+    reference, scale = jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
+    sets, latents = truth.shape
+    ties = jr.uniform(jr.fold_in(key, 1), (sets, latents + 3), minval=1e-6)
     at_once = WORK // (draws * batches.mask.shape[1])
-    return mapped(lambda a: _one(method, *a, scale, draws), (batches, truth, reference, keys), at_once)
+    each = batches, truth, reference, ties, jr.split(key, sets)
+    return mapped(lambda a: _one(method, *a, scale, draws), each, at_once)
 
 
-def _one(method: Method, batch: Batch, truth: Array, reference: Array, key: Array, scale: Array, draws: int) -> tuple:
+def _one(
+    method: Method, batch: Batch, truth: Array, reference: Array, ties: Array, key: Array, scale: Array, draws: int
+) -> tuple:
     posterior = method.readout(final(method, batch))
-    vectors, log_guide = posterior.sample(jr.fold_in(key, 0), draws)
+    vectors, log_guide = posterior.sample(key, draws)
     at = posterior.log_prob(truth)
     joint = tarp = jnp.full((), jnp.nan)
     if method.task.has_density:
-        heights = jax.vmap(lambda v: method.task.log_joint(v, batch))(vectors)
-        joint = _below(heights, method.task.log_joint(truth, batch), jr.fold_in(key, 2))
+        heights = jax.vmap(lambda v: method.task.log_joint(v, batch))(jnp.vstack([truth, vectors[:HEIGHTS]]))
+        joint = _below(heights[1:], heights[0], ties[-1])
     apart = jnp.sum(((vectors - reference) / scale) ** 2, 1)
-    tarp = _below(apart, jnp.sum(((truth - reference) / scale) ** 2), jr.fold_in(key, 3))
-    level = jax.vmap(_below, in_axes=(1, 0, 0))(vectors, truth, jr.split(jr.fold_in(key, 4), len(truth)))
-    density = _below(log_guide, at, jr.fold_in(key, 5))
+    tarp = _below(apart, jnp.sum(((truth - reference) / scale) ** 2), ties[-2])
+    level, density = _below(vectors, truth, ties[:-3]), _below(log_guide, at, ties[-3])
     return jnp.mean(vectors, 0), jnp.std(vectors, 0, ddof=1), level, density, joint, tarp, at
 
 
-def _below(draws: Float[Array, " S"], value: Array, key: Array) -> Array:
-    """(rank + U) / (S + 1): uniform on (0, 1) when the value is one more draw; ties are broken evenly."""
-    less, same = jnp.sum(draws < value), jnp.sum(draws == value)
-    return (less + jr.uniform(key, minval=1e-6) * (same + 1.0)) / (draws.shape[0] + 1.0)
+def _below(draws: Float[Array, "S *P"], value: Float[Array, "*P"], tie: Float[Array, "*P"]) -> Float[Array, "*P"]:
+    """(rank + U) / (S + 1): uniform on (0, 1) when the value is one more draw; U breaks ties evenly."""
+    less, same = jnp.sum(draws < value, 0), jnp.sum(draws == value, 0)
+    return (less + tie * (same + 1.0)) / (draws.shape[0] + 1.0)
