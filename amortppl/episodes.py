@@ -20,6 +20,7 @@ from numpyro.distributions.constraints import Constraint
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
 from amortppl.once import once
+from amortppl.program import Program
 from amortppl.task import Draw, Task, row_range
 from amortppl.tracing import Site
 
@@ -61,6 +62,7 @@ class EpisodeTask(Task):
         self.sources, self.constants, self.deterministic = {}, {}, {}
         self.by_name, self.fixed, self.candidates, self.tied = [], [], list(self.observed), set()
         self.count = self.local = None
+        self.program = Program(lambda **_: self.model(), self.name, {}, {}, (), block=False)
         self.latents, self.likelihood, self.has_density = Latents({}, {}), False, False
         self.row_axes = dict.fromkeys(self.observed, 0)
         self.rows_like = self._shapes()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpyro.handlers as handlers
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
@@ -52,6 +51,8 @@ class Local:
         tied = [n for n in names if None in (self.density_axes[n], self.unconstrained_axes[n], axes[n])]
         if tied:
             raise self.error(tied, "its prior ties the rows to one another")
+        if names and not task.latents.names:
+            raise self.error(names, "no other latent is left that the rows share")
         self._joint = jax.jit(self._at)
 
     def __bool__(self) -> bool:
@@ -147,13 +148,12 @@ class Local:
     def _feasible(self, key: Array) -> dict[str, Array]:
         """Inputs, and observations in their support; under jit no sampler of theirs is compiled."""
         inputs = self.task.input_rows(key, self.rows)
-        model = handlers.seed(self.task.model, key)
-        trace = handlers.trace(model).get_trace(**self.task._kwargs(inputs, self.rows))
+        trace = self.task.program.trace(key, inputs, self.rows)
         sites = {a: trace[s] for a, s in self.task.observed.items()}
         return inputs | {a: s["fn"].support.feasible_like(s["value"]) for a, s in sites.items()}
 
     def _probed(self, vector: Array, data: dict[str, Array], local: Array) -> dict[str, Array]:
-        trace, _ = self.task._placed(vector, data, self.unflatten(local))
+        trace = self.task.placed(vector, data, self.unflatten(local))
         values = {n: jnp.asarray(trace[n]["value"], jnp.float32) for n in self.task.deterministic}
         values |= {n: jnp.sum(trace[n]["fn"].log_prob(trace[n]["value"])) for n in self.task.fixed}
         if self.task.has_density:

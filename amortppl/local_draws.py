@@ -118,7 +118,7 @@ def draw(task: Task, vector: Float[Array, " P"], data: dict[str, Array], key: Ar
 
     near = task.local.around(vector, data)
     local = (on_grid if task.local.size == 1 else resampled)(rows, near, key)
-    trace, _ = task._placed(vector, data, task.local.unflatten(local))
+    trace = task.placed(vector, data, task.local.unflatten(local))
     return {n: trace[n]["value"] for n in task.local.shown}
 
 

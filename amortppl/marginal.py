@@ -22,6 +22,7 @@ import numpyro.handlers as handlers
 from numpyro.primitives import Messenger
 
 from amortppl.errors import ModelError, quoted
+from amortppl.program import log_density
 
 Values = Mapping[str, Any]
 
@@ -218,9 +219,7 @@ def _factor(site: Any) -> Any:
     """A site's log density with its axes named after plates and discrete latents."""
     import funsor
 
-    density, named = site["fn"].log_prob(site["value"]), site["infer"]["dim_to_name"]
-    if site["scale"] is not None:
-        density = site["scale"] * density
+    density, named = log_density(site), site["infer"]["dim_to_name"]
     return funsor.to_funsor(density if named else jnp.reshape(density, ()), output=funsor.Real, dim_to_name=named)
 
 

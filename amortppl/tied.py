@@ -64,7 +64,7 @@ def left_out(task: "Task", vector: Float[Array, " P"], data: Mapping[str, Array]
     Burkner, Gabry and Vehtari 2021, "Efficient leave-one-out cross-validation for Bayesian
     non-factorized normal and Student-t models", arXiv 1810.10559.
     """
-    trace, _ = task._placed(vector, data)
+    trace = task.placed(vector, data)
     return sum(_left_out(trace[site]) for site in task.observed.values())
 
 
@@ -115,7 +115,7 @@ def ahead(task: "Task", vector: Float[Array, " P"], known: "Batch", query: Mappi
     data = {n: jnp.concatenate([known.data[n], query[n]]) for n in task.inputs}
     new = next(iter(query.values())).shape[0]
     data |= {a: jnp.concatenate([known.data[a], jnp.zeros(new)]) for a in task.observed}
-    trace, _ = task._placed(vector, data)
+    trace = task.placed(vector, data)
     found = {}
     for argument, site in task.observed.items():
         fn, keep = _gaussian(trace[site]), known.mask

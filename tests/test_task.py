@@ -8,6 +8,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
+from numpyro.contrib.control_flow import scan
 from numpyro.distributions import biject_to, constraints
 from numpyro.infer.util import log_density
 
@@ -91,6 +92,22 @@ def test_prior_and_rows_add_up_to_the_joint(task, drawn):
     )
     at_zero = dict(drawn.data, x=jnp.zeros(6), y=jnp.zeros(6))
     np.testing.assert_allclose(task.log_densities(drawn.latents, at_zero)[1][0], direct, rtol=1e-5)
+
+
+def test_density_of_latents_in_a_scan_is_numpyros():
+    def walk(y=None):
+        def step(level, _):
+            level = numpyro.sample("level", dist.TruncatedNormal(level, 0.5, low=-3.0, high=3.0))
+            return level, level
+
+        numpyro.sample("y", dist.Normal(scan(step, 0.0, None, length=5)[1], 1), obs=y)
+
+    task = ap.Task(walk, rows=None)
+    vector, data = task.simulate(jr.key(0), 1)
+    values, jacobians = task.sites_at(vector, data)
+    expected, _ = log_density(walk, (), {"y": data["y"][0]}, values)
+    prior, rows = task.log_densities(vector, data)
+    np.testing.assert_allclose(prior + rows[0] - jacobians["level"], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["scale", "low", "between", "matrix", "group", "cut"])

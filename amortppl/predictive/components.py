@@ -8,7 +8,6 @@ import jax.random as jr
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array
-from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 
 from amortppl.errors import ModelError
@@ -81,8 +80,7 @@ def supports(task: Task) -> dict[str, constraints.Constraint]:
         return dict(task.supports)
     with jax.ensure_compile_time_eval():
         inputs = task.input_rows(jr.key(0), task.rows[0])
-        model = handlers.seed(handlers.block(task._conditioned({}), hide=[]), jr.key(1))
-        trace = handlers.trace(model).get_trace(**task._kwargs(inputs, task.rows[0]))
+        trace = task.program.trace(jr.key(1), inputs, task.rows[0])
         return {a: trace[s]["fn"].support for a, s in task.observed.items()}
 
 
