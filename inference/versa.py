@@ -4,6 +4,8 @@ Each class's weights come from the mean of its rows' features alone, so that any
 trained for may be any class of a new task. Gordon et al. 2019, "Meta-learning probabilistic
 inference for prediction", arXiv 1805.09921. A network learns what these weights are beyond those of the
 nearest class mean, w_c = m_c and b_c = -|m_c|^2 / 2 (Snell, Swersky and Zemel 2017, arXiv 1703.05175, section 2.4).
+It is the same for every weight: one that sees all features at once learns the classes trained on, and on digits that
+were not falls behind the pixels' nearest mean.
 """
 
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from amortppl.task import Batch, Task
 
 DRAWS = 10
 """Draws of the classifier's weights."""
+
+HIDDEN = 16
+"""Width of the network that turns a weight of the nearest mean, and the rows of the class, into a Gaussian."""
 
 
 class VersaPredictor(Predictor):
@@ -51,9 +56,10 @@ class VersaPredictor(Predictor):
     def predictive(self, state: ClassSums, query: dict[str, Array]) -> Classified:
         """Classes at Q queries."""
         mean = state.features / jnp.maximum(state.rows, 1.0)[:, None]
-        known = jnp.concatenate([mean, jnp.log1p(state.rows)[:, None]], -1)
-        change, log_sd = jnp.split(jax.vmap(self.amortize)(known), 2, -1)
-        place = change + jnp.concatenate([mean, -0.5 * jnp.sum(mean**2, -1, keepdims=True)], -1)
+        nearest = jnp.concatenate([mean, -0.5 * jnp.sum(mean**2, -1, keepdims=True)], -1)
+        known = jnp.stack(jnp.broadcast_arrays(nearest, jnp.log1p(state.rows)[:, None]), -1)
+        change, log_sd = jnp.moveaxis(jax.vmap(jax.vmap(self.amortize))(known), -1, 0)
+        place = nearest + change
         noise = jr.normal(jr.key(0), (DRAWS, *place.shape))
         weights = place + jnp.exp(jnp.clip(log_sd - 3.0, -8.0, 2.0)) * noise
         features = self.feature(self.reader, query)
@@ -67,7 +73,7 @@ class Versa:
 
     Attributes:
         features: learned features of a row.
-        hidden: width of the networks.
+        hidden: width of the features' network.
         image: height and width of the input, where it is an image.
     """
 
@@ -94,11 +100,9 @@ class Versa:
                 "serve it"
             )
         feature = features(read, self.features, self.hidden, self.image, keys[1])
-        size = feature.size + 1
-        start = jnp.zeros(2 * size)
         return VersaPredictor(
             task=task, reader=read, feature=feature,
-            amortize=mlp(size, 2 * size, self.hidden, 2, keys[2], start=start),
+            amortize=mlp(2, 2, HIDDEN, 1, keys[2], start=jnp.zeros(2)),
         )  # fmt: skip
 
 
