@@ -94,15 +94,17 @@ def climb(
     """
     sizes = jnp.array(STEP_SIZES)
 
-    def slope_and_all(at: Array) -> tuple[Array, tuple[Array, Array]]:
-        height, slope = jax.value_and_grad(f)(at)
-        return slope, (jnp.nan_to_num(height, nan=-jnp.inf), slope)
-
     def look(at: Array) -> tuple[Array, Array, Array]:
-        if stand_in is not None:
-            return *slope_and_all(at)[1], stand_in(at)
-        hessian, (height, slope) = jax.jacfwd(slope_and_all, has_aux=True)(at)
-        return height, slope, -hessian
+        def slope_of(at: Array) -> tuple[Array, tuple[Array, Array]]:
+            height, slope = jax.value_and_grad(f)(at)
+            return slope, (height, slope)
+
+        if stand_in is None:
+            hessian, (height, slope) = jax.jacfwd(slope_of, has_aux=True)(at)
+            bend = -hessian
+        else:
+            (height, slope), bend = slope_of(at)[1], stand_in(at)
+        return jnp.nan_to_num(height, nan=-jnp.inf), slope, bend
 
     def ascend(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
         at, length, _, _ = state

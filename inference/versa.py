@@ -4,8 +4,8 @@ Each class's weights come from the mean of its rows' features alone, so that any
 trained for may be any class of a new task. Gordon et al. 2019, "Meta-learning probabilistic
 inference for prediction", arXiv 1805.09921. A network learns what these weights are beyond those of the
 nearest class mean, w_c = m_c and b_c = -|m_c|^2 / 2 (Snell, Swersky and Zemel 2017, arXiv 1703.05175, section 2.4).
-It is the same for every weight: one that sees all features at once learns the classes trained on, and on digits that
-were not falls behind the pixels' nearest mean.
+It is the same for every weight: one that sees all features at once learns the classes trained on, and with one
+example of classes that were not falls behind the pixels' nearest mean.
 """
 
 from dataclasses import dataclass

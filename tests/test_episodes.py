@@ -135,20 +135,25 @@ def test_there_is_no_density(task):
         task.log_densities(jnp.zeros(0), halves(task)[0])
 
 
+PREDICT = [
+    "in_context", "neural_process", "conditional_neural_process", "prior_fitted", "prompt_tuning", "hypernetwork",
+    "maml", "meta_sgd", "conjugate_head",
+]  # fmt: skip
+
+UPDATED = {"in_context", "neural_process", "hypernetwork", "maml", "conjugate_head", "versa"}
+"""One of each kind of head gets an update too; `inference/test_laws.py` trains every method, on a model."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        *((n, "classes") for n in ("in_context", "neural_process", "hypernetwork", "maml", "conjugate_head", "versa")),
-        ("conjugate_head", "regression"),
-    ],
-)
-def test_methods_that_predict_serve_it(task, name, kind, tmp_path):
-    """One of each kind of head; `inference/test_laws.py` has every method, on a model."""
+@pytest.mark.parametrize("kind", ["classes", "regression"])
+@pytest.mark.parametrize("name", [*PREDICT, "versa"])
+def test_every_method_that_predicts_serves_it(task, name, kind, tmp_path):
     other = ap.Task.from_episodes(lines, ["x"], {"y": constraints.real}, rows=(3, 12))
     task = task if kind == "classes" else other
-    spec = ap.method(name, **TINY[name])
-    guide = ap.train(task, spec, steps=1, batch=8, mini_batches=1, uneven=False, progress=False)
+    if (name, kind) == ("versa", "regression"):
+        pytest.skip("it classifies")
+    spec, steps = ap.method(name, **TINY[name]), int(name in UPDATED)
+    guide = ap.train(task, spec, steps=steps, batch=8, mini_batches=1, uneven=False, progress=False)
     known, new = halves(task)
     found = guide.log_predictive(known, new)
     assert np.isfinite(found).all()
