@@ -17,6 +17,7 @@ SHIFT = 8
 
 
 @jax.custom_jvp
+@jax.jit
 def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """log |Gamma(x)| for x > -8, within a few float32 roundings; NaN further down.
 
@@ -35,6 +36,7 @@ def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 @jax.custom_jvp
+@jax.jit
 def digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """d/dx log Gamma(x) for x > -8, NaN further down: 6.3.18 and 6.3.6."""
     small, slope, far, pairs = _shifted(x)
@@ -44,6 +46,7 @@ def digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return series - jnp.where(small, slope * sum(1.0 / p for p in pairs), 0.0)
 
 
+@jax.jit
 def trigamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """d^2/dx^2 log Gamma(x) for x > -8, NaN further down: 6.4.12 and 6.4.6."""
     small, slope, far, pairs = _shifted(x)

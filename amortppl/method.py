@@ -66,6 +66,12 @@ class Method(eqx.Module):
 
     # What a method may offer beyond the contract.
 
+    @property
+    def together(self) -> int | None:
+        """How many datasets of a batch to take at once, where a step's work ends with their rows and not with the
+        padding; None for all."""
+        return None
+
     def impression(self, state: State) -> Array:
         """What it sees of a dataset, as a vector; datasets unlike the simulated ones lie far out. None by default."""
         return jnp.zeros(0)

@@ -1,16 +1,17 @@
 """A task's densities as functions of the latents in prior units, differentiable cheaply."""
 
+from collections.abc import Callable
 from math import ceil
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jax.lax import stop_gradient
 from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.features import PriorScale
 from amortppl.gamma import elementary
+from amortppl.portions import many, summed
 from amortppl.signals import LogDensity, Precision, outer_products
 from amortppl.task import Batch, Task
 
@@ -23,7 +24,7 @@ class Densities(NamedTuple):
 
     Attributes:
         task: the task.
-        scale: what a prior unit is.
+        scale: what a prior unit is, not to be differentiated.
         gammas: whether a density has `lgamma`, whose derivatives are dear (`amortppl.gamma`).
     """
 
@@ -32,8 +33,16 @@ class Densities(NamedTuple):
     gammas: bool
 
     def joint(self, batch: Batch) -> LogDensity:
-        """Log prior and log likelihood of the rows."""
-        return self._cheap(lambda at: self.task.log_joint(self._vector(at), batch))
+        """Log prior and log likelihood of the rows; of many (`amortppl.portions.many`) portion by portion, and with
+        a further argument `few` of the first portion alone."""
+        if not many(self.task, batch):
+            return self._cheap(lambda at: self.task.log_joint(self._vector(at), batch))
+
+        def part(at: Array, portion: Batch, first: Array) -> Array:
+            prior, rows = self.task.log_densities(self._vector(at), portion.data)
+            return jnp.where(first, prior, 0.0) + jnp.sum(jnp.where(portion.mask, rows, 0.0))
+
+        return summed(self._cheap(part), batch)
 
     def likelihood(self, batch: Batch) -> LogDensity:
         """Log likelihood of the rows."""
@@ -76,7 +85,7 @@ class Densities(NamedTuple):
         return self.task.log_prior(self._vector(at))
 
     def _vector(self, at: Array) -> Array:
-        return stop_gradient(self.scale).restore(at)
+        return self.scale.restore(at)
 
-    def _cheap(self, density: LogDensity) -> LogDensity:
+    def _cheap(self, density: Callable[..., Array]) -> Callable[..., Array]:
         return elementary(density) if self.gammas else density

@@ -70,12 +70,17 @@ def cholesky_of(values: Float[Array, " P"], vectors: Float[Array, "P P"]) -> Flo
 
 
 STEP_SIZES = (3.0, 1.0, 0.4, 0.1, 0.02)
-"""Tried at once along each Newton direction: above 1 for scale parameters that start too small,
+"""Tried at once along each Newton direction, and to stay: above 1 for scale parameters that start too small,
 where exponential curvature makes Newton steps too short; below 1 where it makes them too long."""
 
 
 def climb(
-    f: LogDensity, start: Float[Array, " P"], stand_in: Precision | None, iterations: int, bound: float = 3.0
+    f: Callable[..., Array],
+    start: Float[Array, "*S P"],
+    stand_in: Callable[..., Array] | None,
+    iterations: int,
+    few: int = 0,
+    bound: float = 3.0,
 ) -> Frame:
     """Damped Newton ascent of a log density, in coordinates where the prior has unit scale.
 
@@ -83,45 +88,46 @@ def climb(
     length, and the best of a few multiples of it is taken, or none; then much shorter ones are tried.
 
     Args:
-        f: log density.
-        start: where to begin.
+        f: log density of a point.
+        start: where to begin: the highest of at most six points.
         stand_in: gives the curvature at a point; None for that of f itself.
-        iterations: the most Newton steps; fewer when the gain expected of the next is small.
+        iterations: looks at the gradient and the curvature, each followed, but for the last, by a Newton step.
+        few: in how many of them, the first, f and the curvature are those of a few rows, whose mode is near:
+            these then get True as a second argument, False later.
         bound: the longest step, in prior standard deviations.
 
     Returns:
-        The frame of the highest point reached and the curvature at the last step.
+        The frame of the highest point reached and the curvature there.
     """
-    sizes = jnp.array(STEP_SIZES)
+    sizes = jnp.array([0.0, *STEP_SIZES])[:, None]
 
-    def look(at: Array) -> tuple[Array, Array, Array]:
-        def slope_of(at: Array) -> tuple[Array, tuple[Array, Array]]:
-            height, slope = jax.value_and_grad(f)(at)
-            return slope, (height, slope)
+    def look(at: Array, *among: Array) -> tuple[Array, Array]:
+        def slope_of(at: Array) -> tuple[Array, Array]:
+            slope = jax.grad(f)(at, *among)
+            return slope, slope
 
         if stand_in is None:
-            hessian, (height, slope) = jax.jacfwd(slope_of, has_aux=True)(at)
-            bend = -hessian
-        else:
-            (height, slope), bend = slope_of(at)[1], stand_in(at)
-        return jnp.nan_to_num(height, nan=-jnp.inf), slope, bend
+            hessian, slope = jax.jacfwd(slope_of, has_aux=True)(at)
+            return slope, -hessian
+        return slope_of(at)[1], stand_in(at, *among)
 
-    def ascend(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
-        at, length, _, _ = state
-        height, slope, bend = look(at)
+    def ascend(state: tuple[Array, ...], step: Array) -> tuple[tuple[Array, ...], None]:
+        points, length = state[:2]
+        among = (step < few,) if few else ()
+        heights = jax.vmap(lambda at: f(at, *among))(points)
+        best = jnp.argmax(jnp.nan_to_num(heights, nan=-jnp.inf, posinf=-jnp.inf))
+        at = points[best]
+        length = jnp.where((best > 0) | (step == few), 1.0, 0.01 * length)
+        slope, bend = look(at, *among)
         values, vectors = clamped(jnp.nan_to_num(bend), 0.03, jnp.inf)
-        step = jnp.nan_to_num(vectors @ ((vectors.T @ slope) / values))
-        multiples = length * sizes[:, None] * step
+        multiples = length * sizes * jnp.nan_to_num(vectors @ ((vectors.T @ slope) / values))
         multiples = multiples * jnp.minimum(1.0, bound / (jnp.linalg.norm(multiples, axis=1, keepdims=True) + 1e-9))
-        heights = jnp.nan_to_num(jax.vmap(f)(at + multiples), nan=-jnp.inf, posinf=-jnp.inf)
-        best = jnp.argmax(heights)
-        better = heights[best] > height
-        at = jnp.where(better, at + multiples[best], at)
-        return (at, jnp.where(better, 1.0, 0.01 * length), values, vectors), None
+        return (at + multiples, length, at, values, vectors), None
 
-    size = start.shape[0]
-    begin = (start, jnp.ones(()), jnp.ones(size), jnp.eye(size))
-    at, _, values, vectors = jax.lax.scan(ascend, begin, length=iterations)[0]
+    first, size = jnp.atleast_2d(start), start.shape[-1]
+    first = jnp.concatenate([first, jnp.broadcast_to(first[:1], (len(sizes) - len(first), size))])
+    begin = (first, jnp.ones(()), first[0], jnp.ones(size), jnp.eye(size))
+    _, _, at, values, vectors = jax.lax.scan(ascend, begin, jnp.arange(iterations))[0]
     return Frame(at, cholesky_of(values, vectors))
 
 

@@ -60,7 +60,7 @@ def parts(task: Task, tasks: int, steps: int, shares: tuple[float, ...] = SHARES
 def simulate(
     task: Task, key: PRNGKeyArray, layout: list[Part], queries: int, own: Array | slice = slice(None), shares: int = 1
 ) -> Episodes:
-    """Fresh tasks: N log-uniform on the task's range, rows x, latents, observations.
+    """Fresh tasks: N log-uniform on the task's range (stratified, in rising order), rows x, latents, observations.
 
     Of these only the ones at the places `own`, an equal share (one of `shares`) of each part.
     """
@@ -68,19 +68,21 @@ def simulate(
     total = sum(p.tasks for p in layout)
     keys = jr.split(key, total + 1)
     levels = jr.uniform(keys[-1], (total,))[own]
+    ranks = jnp.concatenate([jnp.arange(p.tasks) for p in layout])[own]
     draws = jax.vmap(lambda k: task.simulate(k, most + queries))(keys[:-1][own])
     batches, start = [], 0
     for part in (p._replace(tasks=p.tasks // shares) for p in layout):
-        rows = {n: v[start : start + part.tasks, : part.rows] for n, v in draws.data.items()}
-        sizes = _sizes(task, levels[start : start + part.tasks], part)
+        stop = start + part.tasks
+        rows = {n: v[start:stop, : part.rows] for n, v in draws.data.items()}
+        sizes = _sizes(task, (ranks[start:stop] + levels[start:stop]) / (part.tasks * shares), part)
         batches.append(Batch(rows, jnp.arange(part.rows) < sizes[:, None]))
-        start += part.tasks
+        start = stop
     query = {n: v[:, most:] for n, v in draws.data.items()} if queries else {}
     return _usable(Episodes(batches, Target(draws.latents, query), jnp.ones(start, bool)))
 
 
 def _sizes(task: Task, levels: Array, part: Part) -> Array:
-    """Sizes of a part, stratified: log-uniform over all parts together."""
+    """Sizes of a part at levels within it, in rising order: log-uniform over all parts together."""
     if task.block:
         return jnp.ones(part.tasks, int)
     low, high = task.rows

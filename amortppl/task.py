@@ -32,14 +32,6 @@ class Batch(eqx.Module):
     mask: Bool[Array, "... B"]
 
 
-def thinned(batch: Batch, rows: int) -> Batch:
-    """A few rows of a longer batch, evenly spaced over those that the mask keeps."""
-    kept, place = jnp.sum(batch.mask), jnp.arange(rows)
-    nth = jnp.where(kept > rows, place * (kept / rows), place).astype(int)
-    place = jnp.minimum(jnp.searchsorted(jnp.cumsum(batch.mask), nth + 1), batch.mask.shape[0] - 1)
-    return Batch({n: v[place] for n, v in batch.data.items()}, nth < kept)
-
-
 class Draw(NamedTuple):
     """A task simulated from the prior: its latents (unconstrained vector) and its rows."""
 

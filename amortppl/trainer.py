@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl import processes
+from amortppl.compute import mapped
 from amortppl.method import Method, Spec, parted, split, unroll
 from amortppl.once import once
 from amortppl.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
@@ -82,7 +83,8 @@ class Trainer:
         share = 8 * len(self.devices)
         tasks = -(-schedule.batch // share) * share
         # any task of a pool can be picked for any update, so that a pool is one part
-        self.layout = parts(task, tasks, schedule.mini_batches, WHOLE if schedule.simulations else SHARES)
+        shares = WHOLE if schedule.simulations or method.together else SHARES
+        self.layout = parts(task, tasks, schedule.mini_batches, shares)
         self.queries = method.queries
         self.ceiling = 50.0 + 5.0 * task.latents.size
         self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
@@ -124,7 +126,7 @@ class Trainer:
         if pool is None:
             return simulate(self.task, key, self.layout, self.queries, own, len(self.devices))
         learn, test = pool
-        place = jr.randint(key, (self.layout[0].tasks,), 0, learn.usable.shape[0])[own]
+        place = jnp.sort(jr.randint(key, (self.layout[0].tasks,), 0, learn.usable.shape[0]))[own]
         fixed = (jnp.arange(self.layout[0].tasks) % test.usable.shape[0])[own]
         return jax.tree.map(lambda a, b: jnp.where(_like(held_out, a[place]), b[fixed], a[place]), learn, test)
 
@@ -135,7 +137,8 @@ class Trainer:
         """
         method, steps = self.method(weights), self.schedule.mini_batches
         cut = parted if self.schedule.uneven else split
-        states = [jax.vmap(lambda b: unroll(method, cut(b, steps)))(batch) for batch in episodes.batches]
+        at_once = method.together or self.schedule.batch
+        states = [mapped(lambda b: unroll(method, cut(b, steps)), batch, at_once) for batch in episodes.batches]
         states = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
         scores = jax.vmap(jax.vmap(method.score, in_axes=(0, None)))(states, episodes.target)
         counted = episodes.usable[:, None] & jnp.isfinite(scores)
@@ -203,11 +206,10 @@ class Trainer:
 
 
 def _own(layout: list[Part], devices: int) -> Array:
-    """Places of this device's tasks among all: an equal share of every part."""
+    """Places of this device's tasks among all: an equal share of every part, small tasks and large."""
     first = np.cumsum([0, *(p.tasks for p in layout)])[:-1]
-    shares = [p.tasks // devices for p in layout]
     device = jax.lax.axis_index(TASKS)
-    return jnp.concatenate([a + device * n + jnp.arange(n) for a, n in zip(first, shares, strict=True)])
+    return jnp.concatenate([a + device + jnp.arange(0, p.tasks, devices) for a, p in zip(first, layout, strict=True)])
 
 
 def _choose(condition: Array, yes: Any, no: Any) -> Any:

@@ -32,11 +32,12 @@ from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
 from amortppl.prior_units import Densities
 from amortppl.signals import Frame, Precision, averages, climb, curvature, settle, whitened_gradients
-from amortppl.task import Batch, Task, thinned
+from amortppl.portions import TOGETHER, free, many, portions
+from amortppl.task import Batch, Task
 
 SIGNALS = ("data", "gradient", "curvature")
 
-FEW, LAST = 64, 6
+LAST = 6
 """With many rows, all but the last Newton steps look at a few: their mode is near that of all."""
 
 SCORING = 3
@@ -60,6 +61,11 @@ class ParametricGuide(Method):
     density: Density
     gammas: bool = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
+
+    @property
+    def together(self) -> int | None:
+        """A search looks at the rows that there are."""
+        return TOGETHER if self.options.signals != ("data",) and free(self.task) else None
 
     def init(self) -> Start:
         """The prior, no evidence."""
@@ -167,12 +173,8 @@ class ParametricGuide(Method):
 
     def _found(self, state: State, batch: Batch) -> State:
         joint, steps = self._log.joint(batch), self._steps
-        start = self._start(joint, state)
-        if batch.mask.shape[0] > 2 * FEW:
-            few = thinned(batch, FEW)
-            start = climb(self._log.joint(few), start, self._stand_in(few), steps - LAST).location
-            steps = LAST
-        frame = climb(joint, start, self._stand_in(batch), steps)
+        few = steps - LAST if many(self.task, batch) else 0
+        frame = climb(joint, self._starts(state), self._stand_in(batch), steps, few)
         left = state.left
         if "curvature" in self.options.signals:
             frame, left = settle(joint, frame, self.options.sweeps)
@@ -180,13 +182,10 @@ class ParametricGuide(Method):
         frame, prior, left = jax.tree.map(stop_gradient, (frame, prior, left))
         return state._replace(frame=frame, prior=prior, left=left)
 
-    def _start(self, joint: Callable, state: State) -> Float[Array, " P"]:
-        """The higher of the prior's centre and the network's placement."""
-        if "data" not in self.options.signals:
-            return state.frame.location
-        starts = jnp.stack([state.frame.location, stop_gradient(self._placed(state))])
-        heights = jnp.nan_to_num(jax.vmap(joint)(starts), nan=-jnp.inf)
-        return starts[jnp.argmax(heights)]
+    def _starts(self, state: State) -> Float[Array, "S P"]:
+        """The prior's centre, and the network's placement."""
+        centre = state.frame.location
+        return jnp.stack([centre, stop_gradient(self._placed(state))] if "data" in self.options.signals else [centre])
 
     def _placed(self, state: State) -> Float[Array, " P"]:
         return self.place(jnp.append(state.context, self._log_rows(state.rows)))
@@ -234,7 +233,7 @@ class ParametricGuide(Method):
 
     @property
     def _log(self) -> Densities:
-        return Densities(self.task, self.scale, self.gammas)
+        return Densities(self.task, stop_gradient(self.scale), self.gammas)
 
     @property
     def _steps(self) -> int:
@@ -246,10 +245,17 @@ class ParametricGuide(Method):
             return None
         return self._log.information(batch, jr.fold_in(jr.key(0), before.astype(int)))
 
-    def _stand_in(self, batch: Batch) -> Precision | None:
+    def _stand_in(self, batch: Batch) -> Callable[..., Array] | None:
         """Without the curvature signal, what the search takes for it: the prior's, and the rows' information."""
         information = self._information(batch, jnp.zeros(()))
-        return information and (lambda at: curvature(self._log.prior, at) + information(at))
+        if information is None:
+            return None
+        share = jnp.sum(portions(batch.mask).used[0]) / jnp.maximum(jnp.sum(batch.mask), 1)
+
+        def known(at: Array, few: Array | bool = False) -> Array:
+            return curvature(self._log.prior, at) + jnp.where(few, share, 1.0) * information(at)
+
+        return known
 
     # What the networks see.
 

@@ -14,7 +14,7 @@ from numpyro.infer.util import log_density
 
 import amortppl as ap
 from amortppl.errors import ModelError
-from amortppl.task import Batch, thinned
+from amortppl.task import Batch
 
 
 def supports(x, y=None, k=None):
@@ -238,17 +238,6 @@ def test_scaled_sites_count_scaled():
     draw = task.simulate(jr.key(0), 4)
     expected = 0.5 * dist.Normal(draw.latents[0] * draw.data["x"], 1).log_prob(draw.data["y"])
     np.testing.assert_allclose(task.log_densities(draw.latents, draw.data)[1], expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("first", "last"), [(0, 20), (0, 8), (5, 17), (18, 20), (19, 20)])
-def test_thinned_rows_are_of_those_the_mask_keeps(first, last):
-    """Wherever in the batch they lie: a mini-batch is masked out of a longer dataset."""
-    place = jnp.arange(20)
-    few = thinned(Batch({"y": place}, (place >= first) & (place < last)), 8)
-    kept = np.asarray(few.data["y"])[np.asarray(few.mask)]
-    assert len(set(kept)) == len(kept) == min(8, last - first)
-    assert kept.min() == first and kept.max() < last
-    assert kept.max() >= last - max(1, (last - first) // 8 + 1)
 
 
 def test_fingerprint_tells_models_apart():
