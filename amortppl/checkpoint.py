@@ -7,7 +7,6 @@ from secrets import token_hex
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -58,7 +57,8 @@ def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
     ]
     if wrong:
         raise ValueError(f"{path}: its arrays are of another structure (first difference: {sorted(wrong)[0]})")
-    return jax.tree_util.tree_map_with_path(lambda p, _: jnp.asarray(arrays[jax.tree_util.keystr(p)]), like), about
+    found = jax.tree_util.tree_map_with_path(lambda p, _: arrays[jax.tree_util.keystr(p)], like)
+    return jax.device_put(found), about
 
 
 def save_run(path: str | Path, learner: Any, identity: dict[str, Any], record: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from amortppl import compute
 from amortppl.batches import Batches, Block
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method
+from amortppl.once import unoptimized
 from amortppl.progress import Progress
 from amortppl.state import Place, State
 from amortppl.task import Batch
@@ -153,8 +154,8 @@ def _through(guide: "Guide", state: State, block: Block, size: int, every: int |
     value = state.value
     if not state.steps:
         first = min(-(-FIRST // size), minis.mask.shape[0])
-        value = compute.step(guide.method, value, jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis))
-        minis = Batch(minis.data, minis.mask.at[:first].set(False))
+        value = _first_step(guide.method, value, jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis))
+        minis = Batch(minis.data, minis.mask & (np.arange(len(minis.mask)) >= first)[:, None])
     value, along = _advance(guide.method, value, minis, bool(crossed[:-1].any()))
     for i, stop in enumerate(stops):
         last = i == len(stops) - 1
@@ -177,8 +178,12 @@ def _laid_out(block: Block, size: int, steps: int) -> Batch:
             array = np.concatenate([array, np.broadcast_to(array[:1], (full - rows, *array.shape[1:]))])
         return array.reshape(steps, size, *array.shape[1:])
 
-    mask = jnp.asarray((np.arange(full) < rows).reshape(steps, size))
+    mask = (np.arange(full) < rows).reshape(steps, size)
     return Batch({n: shaped(v) for n, v in block.arrays.items()}, mask)
+
+
+_first_step = unoptimized(lambda method, value, batch: method.step(value, batch))
+"""One a stream."""
 
 
 @eqx.filter_jit

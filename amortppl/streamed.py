@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -15,6 +14,7 @@ from amortppl.compute import constrained
 from amortppl.data import Dataset
 from amortppl.errors import DataError
 from amortppl.method import Method
+from amortppl.once import unoptimized
 from amortppl.state import State
 from amortppl.stream import Likelihood, stream
 from amortppl.trust import psis
@@ -76,7 +76,7 @@ def _drawn(guide: "Guide", state: State, draws: int, seed: int) -> tuple[np.ndar
     return np.asarray(vectors), np.asarray(log_guide)
 
 
-@eqx.filter_jit
+@unoptimized
 def _sampled(method: Method, value: Any, key: Array, draws: int) -> tuple[Array, Array]:
     return method.readout(value).sample(key, draws)
 

@@ -30,9 +30,9 @@ from amortppl.gamma import differentiates_log_gamma
 from amortppl.method import Method, Target
 from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
+from amortppl.portions import TOGETHER, free, many, portions
 from amortppl.prior_units import Densities
 from amortppl.signals import Frame, Precision, averages, climb, curvature, settle, whitened_gradients
-from amortppl.portions import TOGETHER, free, many, portions
 from amortppl.task import Batch, Task
 
 SIGNALS = ("data", "gradient", "curvature")

@@ -72,7 +72,9 @@ def test_few_rows_are_the_first_portion_with_the_prior(task, data):
 def test_datasets_of_many_sizes_go_through_their_portions_together(task, data):
     """Mapped over masks: each dataset's sum ends with its own rows."""
     masks = jnp.arange(400) < jnp.array([4, 64, 65, 400])[:, None]
-    ones = summed(lambda at, rows, first: at[0] * jnp.sum(jnp.where(rows.mask, 1.0, 0.0)) + first, Batch(data, masks[0]))
+    ones = summed(
+        lambda at, rows, first: at[0] * jnp.sum(jnp.where(rows.mask, 1.0, 0.0)) + first, Batch(data, masks[0])
+    )
     assert ones(jnp.ones(1)) == 5.0
     count = lambda m: summed(lambda at, rows, _: at[0] * jnp.sum(rows.mask), Batch(data, m))  # noqa: E731
     np.testing.assert_array_equal(jax.vmap(lambda m: count(m)(jnp.ones(1)))(masks), [4, 64, 65, 400])

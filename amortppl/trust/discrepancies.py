@@ -94,13 +94,12 @@ def _fit(task: Task, vectors: Array, batch: Batch, predicted: dict[str, Array]) 
         spread = jnp.sqrt(jnp.sum(jnp.where(kept, (height - mean) ** 2, 0.0)) / count)
         return jnp.stack([mean, jnp.min(jnp.where(kept, height, jnp.inf)), jnp.log(spread + 1e-6)])
 
-    seen = jax.vmap(lambda v: rows(v, batch.data))(vectors)
-    expected = jax.vmap(lambda v, y: rows(v, {**batch.data, **_typed(y, batch)}))(vectors, predicted)
+    def both(vector: Array, drawn: dict[str, Array]) -> Array:
+        pairs = {n: jnp.stack([batch.data[n], v.astype(batch.data[n].dtype)]) for n, v in drawn.items()}
+        return jax.vmap(lambda pair: rows(vector, batch.data | pair))(pairs)
+
+    seen, expected = jnp.moveaxis(jax.vmap(both)(vectors, predicted), 1, 0)
     return _against(seen, expected)
-
-
-def _typed(values: dict[str, Array], batch: Batch) -> dict[str, Array]:
-    return {n: v.astype(batch.data[n].dtype) for n, v in values.items()}
 
 
 def _residuals(task: Task, name: str, batch: Batch, predicted: Array) -> Array:
@@ -125,7 +124,8 @@ def _residuals(task: Task, name: str, batch: Batch, predicted: Array) -> Array:
             trends = apart.T @ residual / jnp.sqrt(jnp.sum(apart**2, 0)[:, None] + 1e-6)
         return jnp.concatenate([jnp.stack(kinds), trends]).T.ravel()
 
-    return _against(statistics(seen), jax.vmap(statistics)(drawn))
+    found = jax.vmap(statistics)(jnp.concatenate([seen[None], drawn]))
+    return _against(found[0], found[1:])
 
 
 def _inputs(task: Task, batch: Batch, moments: Moments) -> Array:
