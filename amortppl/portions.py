@@ -62,11 +62,11 @@ def summed(part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Bat
         part: what a portion adds; told whether it is the first.
         batch: rows of a dataset.
     """
-    cut = portions(batch.mask)
+    cut, data = portions(batch.mask), {n: jnp.asarray(v) for n, v in batch.data.items()}
 
     def over(look: Callable[[Batch, Array], Any], few: Array) -> Any:
         def portion(i: Array) -> Any:
-            return look(Batch({n: v[cut.place[i]] for n, v in batch.data.items()}, cut.used[i]), i == 0)
+            return look(Batch({n: v[cut.place[i]] for n, v in data.items()}, cut.used[i]), i == 0)
 
         none = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(portion, cut.count))
         more = lambda i, total: jax.tree.map(jnp.add, total, portion(i))  # noqa: E731
