@@ -3,12 +3,13 @@
 from jaxtyping import PRNGKeyArray
 
 from amortppl.densities.density import Density
+from amortppl.densities.diagonal import Diagonal
 from amortppl.densities.gaussian import Gaussian
 from amortppl.densities.mixture import Mixture
 from amortppl.densities.triangular import Triangular
 from amortppl.errors import nearest, quoted
 
-FAMILIES = ("gaussian", "mixture", "spline_flow", "triangular")
+FAMILIES = ("diagonal", "gaussian", "mixture", "spline_flow", "triangular")
 
 
 def density(name: str, size: int, key: PRNGKeyArray) -> Density:
@@ -23,4 +24,4 @@ def density(name: str, size: int, key: PRNGKeyArray) -> Density:
         return SplineFlow(size, key)
     if name not in FAMILIES:
         raise LookupError(f"density: {name!r} is none of {quoted(FAMILIES)}{nearest(name, FAMILIES)}")
-    return {"gaussian": Gaussian, "mixture": Mixture, "triangular": Triangular}[name](size)
+    return {"diagonal": Diagonal, "gaussian": Gaussian, "mixture": Mixture, "triangular": Triangular}[name](size)

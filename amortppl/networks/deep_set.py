@@ -19,10 +19,16 @@ class DeepSet(eqx.Module):
     """
 
     row: eqx.nn.MLP
+    size: int = eqx.field(static=True)
 
     def __init__(self, features: int, size: int, key: PRNGKeyArray) -> None:
+        self.size = size
         self.row = mlp(features, size, size, 1, key, activation=jax.nn.relu)
 
     def __call__(self, rows: Float[Array, "N F"], mask: Bool[Array, " N"]) -> Float[Array, " E"]:
         """Row features (N, F) -> their embeddings' sum (E,) over the rows that the mask keeps."""
         return jnp.sum(jnp.where(mask[:, None], jax.vmap(self.row)(rows), 0.0), 0)
+
+    def read(self, mean: Float[Array, " E"]) -> Float[Array, " E"]:
+        """The mean over rows, as it is."""
+        return mean

@@ -46,8 +46,10 @@ class SetTransformer(eqx.Module):
     gather: Attention
     spread: Attention
     pool: Attention
+    size: int = eqx.field(static=True)
 
     def __init__(self, features: int, size: int, key: PRNGKeyArray) -> None:
+        self.size = size
         keys = jr.split(key, 6)
         self.row = mlp(features, size, size, 1, keys[0], activation=jax.nn.relu)
         self.inducing = jr.normal(keys[1], (INDUCING, size)) / size**0.5
@@ -59,3 +61,7 @@ class SetTransformer(eqx.Module):
         hidden = jax.vmap(self.row)(rows)
         hidden = self.spread(hidden, self.gather(self.inducing, hidden, mask), None)
         return self.pool(self.seed, hidden, mask)[0] * jnp.sum(mask)
+
+    def read(self, mean: Float[Array, " E"]) -> Float[Array, " E"]:
+        """The mean over rows, as it is."""
+        return mean

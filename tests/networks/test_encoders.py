@@ -37,6 +37,22 @@ def test_the_same_rows_twice_double_the_context(encode):
     np.testing.assert_allclose(twice, 2 * encode(rows, jnp.ones(10, bool)), rtol=2e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("columns", [3, 20])
+def test_second_moments_are_read_as_sds_and_correlations(columns):
+    """Of columns with mean zero; of more than sixteen, those of combinations of them."""
+    net = encoder("second_moments", columns, 8, jr.key(0))
+    spread = np.diag(np.geomspace(0.5, 2.0, columns)) + 0.3
+    rows = np.random.default_rng(0).normal(size=(500, columns)) @ spread
+    rows -= rows.mean(0)
+    sums = net(jnp.asarray(rows, jnp.float32), jnp.ones(500, bool))
+    assert sums.shape == (net.size,)
+    read = np.asarray(net.read(sums / 500))[8:]
+    seen = rows if net.combine is None else rows @ np.asarray(net.combine, np.float64).T
+    i, j = np.tril_indices(seen.shape[1])
+    expected = np.where(i == j, np.log(seen.std(0))[i], np.corrcoef(seen.T)[i, j])
+    np.testing.assert_allclose(read, expected, atol=2e-3)
+
+
 def test_an_unknown_encoder_is_named():
     with pytest.raises(LookupError, match="did you mean 'deep_set'"):
         encoder("deepset", 3, 8, jr.key(0))
