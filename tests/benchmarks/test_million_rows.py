@@ -1,7 +1,8 @@
 """A million rows and more in one pass, by guides trained on at most 512; anchors beside them.
 
 z is the root mean square, over latents, of the error of the frame's mean in posterior sds; the
-truth is Newton and Laplace on all rows in float64, whose own error is of order 1 / sqrt(rows).
+truth is Newton and Laplace on all rows in float64, whose own error is of order 1 / sqrt(rows) (the
+anchor's is of the next order).
 """
 
 import json
@@ -58,8 +59,11 @@ def simulated(task, seed, rows=ROWS):
     return {n: np.asarray(v) for n, v in draw.data.items()}
 
 
-def truth(task, data, start, chunk=50_000):
-    """Mode and inverse curvature of the log joint in float64, Newton from near by."""
+def truth(task, data, start, chunk=50_000, mean=False):
+    """Mode and inverse curvature V of the log joint f in float64, Newton from near by.
+
+    With `mean` the posterior mean to the next order, mode + V grad tr(V f'') / 2: the two are 0.007 sd apart.
+    """
     with jax.enable_x64(True):
         wide = {n: jnp.asarray(v, jnp.float64 if v.dtype.kind == "f" else v.dtype) for n, v in data.items()}
         rows = len(next(iter(wide.values())))
@@ -79,7 +83,11 @@ def truth(task, data, start, chunk=50_000):
         for again in range(6):
             bend = curve(at) if again < 2 else bend
             at = at - jnp.linalg.solve(bend, slope(at))
-        return np.asarray(at), np.linalg.inv(-np.asarray(curve(at)))
+        covariance = jnp.linalg.inv(-curve(at))
+        if mean:
+            along = lambda f: jax.grad(lambda *where: jnp.sum(covariance * jax.hessian(f)(*where)))  # noqa: E731
+            at = at + covariance @ total(along, along(lambda at: task.log_prior(at)))(at) / 2
+        return np.asarray(at), np.asarray(covariance)
 
 
 def last(guide, source, **options):
@@ -166,7 +174,7 @@ def test_anchor(cost, say):
             last(guide, ap.batches(data))
         with cost() as spent:
             state = last(guide, ap.batches(data))
-        true = truth(guide.task, data, frame(state)[0])
+        true = truth(guide.task, data, frame(state)[0], mean=True)
         scores.append(compared(frame(state), true))
         draws.append(compared(drawn(state), true))
         spent_cpu.append(spent.cpu)
