@@ -119,7 +119,7 @@ def climb(
         heights = jnp.nan_to_num(heights, nan=-jnp.inf, posinf=-jnp.inf)
         best = jnp.argmax(heights + whole * jnp.where(jnp.isfinite(heights[0]), jnp.abs(heights[0]), 0.0))
         at = points[best]
-        length = jnp.where((best > 0) | (step == few), 1.0, 0.01 * length)
+        length = jnp.where((best > 0) | (step == 0) | (step == few), 1.0, 0.01 * length)
         slope, bend = look(at, *among)
         values, vectors = clamped(jnp.nan_to_num(bend), 0.03, jnp.inf)
         multiples = length * sizes * jnp.nan_to_num(vectors @ ((vectors.T @ slope) / values))

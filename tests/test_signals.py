@@ -50,6 +50,17 @@ def test_climb_survives_a_bad_start():
     np.testing.assert_allclose(found.location, jnp.log(3.0), atol=1e-2)
 
 
+def test_climb_begins_with_few_rows_and_at_the_highest_start(frame):
+    """A Gaussian is climbed in one step: from one look at few rows to their mode, from the next to that of all."""
+    few_mean, starts = MEAN + 1.0, jnp.stack([jnp.zeros(3), 0.5 * MEAN])
+    f = lambda u, few=False: gaussian(u - jnp.where(few, 1.0, 0.0))  # noqa: E731
+    for order in (starts, starts[::-1]):
+        np.testing.assert_allclose(climb(f, order, None, 2, few=2).location, few_mean, atol=1e-3)
+    np.testing.assert_allclose(climb(f, starts, None, 3, few=1).location, MEAN, atol=1e-3)
+    higher = starts[jnp.argmax(jax.vmap(gaussian)(starts))]
+    np.testing.assert_array_equal(climb(f, starts, None, 1).location, higher)
+
+
 def test_nothing_is_left_of_a_gaussian(frame):
     settled, left = settle(gaussian, frame, 2)
     np.testing.assert_allclose(left, 0.0, atol=1e-4)
