@@ -33,6 +33,10 @@ from amortppl.predictive.reader import Reader, reader
 from amortppl.task import Batch, Task
 
 
+LENGTH = 8.0
+"""Of an image's features to begin with, in sds of a row's."""
+
+
 class ScaleMixture(eqx.Module):
     """Gaussians of J noise scales for each component of Q queries; components are independent."""
 
@@ -163,7 +167,8 @@ class ConjugateHead:
         keys = jr.split(key, 2)
         read = reader(task, keys[0])
         if one_class(read):
-            return gaussian_classes(task, read, features(read, self.features, self.hidden, self.image, keys[1]))
+            phi = features(read, self.features, self.hidden, self.image, keys[1], LENGTH)
+            return gaussian_classes(task, read, phi)
         if self.image is not None:
             raise ModelError(f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it out")
         if wrong := [c.argument for c in read.parts if c.discrete]:

@@ -28,6 +28,9 @@ from amortppl.task import Batch, Task
 DRAWS = 10
 """Draws of the classifier's weights."""
 
+LENGTH = 2.0
+"""Of an image's features to begin with: longer ones are surer of classes trained on, and wrong of others."""
+
 HIDDEN = 16
 """Width of the network that turns a weight of the nearest mean, and the rows of the class, into a Gaussian."""
 
@@ -99,7 +102,7 @@ class Versa:
                 f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process', 'maml' and 'parametric' "
                 "serve it"
             )
-        feature = features(read, self.features, self.hidden, self.image, keys[1])
+        feature = features(read, self.features, self.hidden, self.image, keys[1], LENGTH)
         return VersaPredictor(
             task=task, reader=read, feature=feature,
             amortize=mlp(2, 2, HIDDEN, 1, keys[2], start=jnp.zeros(2)),

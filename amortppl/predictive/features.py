@@ -37,9 +37,16 @@ class ImageFeatures(eqx.Module):
 
 
 def features(
-    reader: Reader, size: int, hidden: int, image: tuple[int, int] | None, key: PRNGKeyArray
+    reader: Reader,
+    size: int,
+    hidden: int,
+    image: tuple[int, int] | None,
+    key: PRNGKeyArray,
+    length: float | None = None,
 ) -> RowFeatures | ImageFeatures:
     """Features of a row: `size` numbers; of an image of height and width `image`, `size` maps of its windows.
+
+    The features of an image have the length `length` to begin with.
 
     Raises:
         ModelError: the inputs are not as many numbers as the image has pixels, or it is smaller than a window.
@@ -51,4 +58,4 @@ def features(
         raise ModelError(
             f"image: expected (height, width) of the input, each above {SIDE} and {count} pixels in all, got {image}"
         )
-    return ImageFeatures(Windows(image, size, key))
+    return ImageFeatures(Windows(image, size, key, length))
