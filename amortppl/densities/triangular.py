@@ -1,4 +1,4 @@
-"""A triangular flow whose coefficients are emitted once per dataset.
+"""Triangular flows, one after another, whose coefficients are emitted once per dataset.
 
 A Knothe-Rosenblatt map: coordinate j is, given the ones before it, a sinh-arcsinh
 transform of a normal with its own location and scale. Jones and Pewsey 2009, "Sinh-arcsinh
@@ -16,69 +16,103 @@ from amortppl.densities.gaussian import affine, log_normal
 
 
 class Triangular(Density):
-    """u_j = sinh(b_j arcsinh(v_j) - a_j) is standard normal, where
+    """u = f_1(f_2(... f_L(z))) is standard normal, the coordinates reversed between maps. Each map is
 
-        v_j = e^{s_j(z)} ( (T (z - shift))_j - q_j(z) ),
+        f(z)_j = sinh(b_j arcsinh(v_j) - a_j),    v_j = e^{s_j(z)} ( (T (z - shift))_j - q_j(z) ),
         s_j(z) = sum_{k<j} S_jk 4 tanh(z_k / 4),    q_j(z) = sum_{k<j} Q_jk (sqrt(1 + z_k^2) - 1)
 
     T makes it correlated, a skewed, b heavy- or light-tailed, S lets one latent set the scale of
-    another (a regression's noise and its weights), Q bends it.
+    another (a regression's noise and its weights), Q bends it. f_L alone has a and b: tails of tails overflow.
+    One map does not hold the funnel of a hierarchical model: the joint ranks of eight schools have p = 1e-18 to
+    1e-9 over eight seeds, with three maps 4e-8 to 5e-3.
+
+    Attributes:
+        layers: L.
     """
 
     size: int = eqx.field(static=True)
     coefficients: int = eqx.field(static=True)
+    layers: int = eqx.field(static=True)
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.coefficients = 3 * size + size * (size + 1) // 2 + size * (size - 1)
+    def __init__(self, size: int, layers: int = 3) -> None:
+        self.size, self.layers = size, layers
+        self.coefficients = layers * _middle(size) + 2 * size
 
-    def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Array, ...]:
-        size, below = self.size, self.size * (self.size - 1) // 2
-        first = size + size * (size + 1) // 2
-        shift, factor = affine(coefficients[:first], size)
-        skew, tail = coefficients[first : first + size], coefficients[first + size : first + 2 * size]
-        rest = coefficients[first + 2 * size :]
-        strict = jnp.tril_indices(size, -1)
-        scale = jnp.zeros((size, size)).at[strict].set(rest[:below])
-        bend = jnp.zeros((size, size)).at[strict].set(rest[below:])
-        return shift, factor, 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail)), scale, bend
+    def _layers(self, coefficients: Float[Array, " K"]) -> list[Float[Array, " C"]]:
+        """Those of each map, that of the data's side first; the others' a and b are zero."""
+        first, rest = jnp.split(coefficients, [_middle(self.size) + 2 * self.size])
+        others = jnp.pad(rest.reshape(self.layers - 1, _middle(self.size)), ((0, 0), (0, 2 * self.size)))
+        return [first, *others]
 
     def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
-        """Log density of one point, in one pass over its coordinates at once."""
-        shift, factor, skew, tail, scale, bend = self._parts(coefficients)
-        log_scale = _bounded(scale @ _bounded(z))
-        v = jnp.exp(log_scale) * (factor @ (z - shift) - bend @ (jnp.sqrt(1.0 + z * z) - 1.0))
-        u, log_slope = sinh_arcsinh(v, skew, tail)
-        return log_normal(u) + jnp.sum(log_slope + log_scale + jnp.log(jnp.diag(factor)))
+        """Log density of one point."""
+        log_slope = jnp.zeros(())
+        for layer in self._layers(coefficients):
+            u, slope = _normal(z, layer)
+            z, log_slope = u[::-1], log_slope + slope
+        return log_normal(z) + log_slope
 
     def sample(
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws coordinate after coordinate, all draws at once, and their log densities."""
-        shift, factor, skew, tail, scale, bend = self._parts(coefficients)
-        u = jr.normal(key, (self.size, draws))
-        v = jnp.sinh((jnp.arcsinh(u) + skew[:, None]) / tail[:, None])
-        past = jnp.tril(factor, -1)
+        z = jr.normal(key, (self.size, draws))
+        log_prob = log_normal(z.T)
+        for layer in reversed(self._layers(coefficients)):
+            z, slope = _drawn(z[::-1], layer)
+            log_prob = log_prob + slope
+        return z.T, log_prob
 
-        def place(
-            carry: tuple[Array, Array, Array], j: Array
-        ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
-            off, squashed, bent = carry
-            log_scale = _bounded(scale[j] @ squashed)
-            line = v[j] * jnp.exp(-log_scale) + bend[j] @ bent - past[j] @ off
-            z = shift[j] + line / factor[j, j]
-            carry = (
-                off.at[j].set(z - shift[j]),
-                squashed.at[j].set(_bounded(z)),
-                bent.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0),
-            )
-            return carry, (z, log_scale)
 
-        empty = jnp.zeros((self.size, draws))
-        z, log_scale = jax.lax.scan(place, (empty, empty, empty), jnp.arange(self.size))[1]
-        log_slope = jnp.log(tail)[:, None] + 0.5 * (jnp.log1p(u * u) - jnp.log1p(v * v))
-        log_det = jnp.sum(log_slope + log_scale, 0) + jnp.sum(jnp.log(jnp.diag(factor)))
-        return z.T, log_normal(u.T) + log_det
+def _middle(size: int) -> int:
+    """Coefficients of a map but for a and b."""
+    return size + size * (size + 1) // 2 + size * (size - 1)
+
+
+def _parts(coefficients: Float[Array, " C"], size: int) -> tuple[Array, ...]:
+    """Shift, T, a, b, S and Q."""
+    below = size * (size - 1) // 2
+    whole, scale, bend, skew, tail = jnp.split(
+        coefficients, [_middle(size) - 2 * below, _middle(size) - below, _middle(size), _middle(size) + size]
+    )
+    shift, factor = affine(whole, size)
+    strict = jnp.tril_indices(size, -1)
+    scale, bend = (jnp.zeros((size, size)).at[strict].set(a) for a in (scale, bend))
+    return shift, factor, 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail)), scale, bend
+
+
+def _normal(z: Float[Array, " P"], coefficients: Float[Array, " C"]) -> tuple[Float[Array, " P"], Array]:
+    """f(z) and log |det df/dz|, in one pass over the coordinates at once."""
+    shift, factor, skew, tail, scale, bend = _parts(coefficients, z.shape[0])
+    log_scale = _bounded(scale @ _bounded(z))
+    v = jnp.exp(log_scale) * (factor @ (z - shift) - bend @ (jnp.sqrt(1.0 + z * z) - 1.0))
+    u, log_slope = sinh_arcsinh(v, skew, tail)
+    return u, jnp.sum(log_slope + log_scale + jnp.log(jnp.diag(factor)))
+
+
+def _drawn(u: Float[Array, "P S"], coefficients: Float[Array, " C"]) -> tuple[Float[Array, "P S"], Float[Array, " S"]]:
+    """z with f(z) = u, coordinate after coordinate, and log |det df/dz|."""
+    size = u.shape[0]
+    shift, factor, skew, tail, scale, bend = _parts(coefficients, size)
+    v = jnp.sinh((jnp.arcsinh(u) + skew[:, None]) / tail[:, None])
+    past = jnp.tril(factor, -1)
+
+    def place(carry: tuple[Array, Array, Array], j: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+        off, squashed, bent = carry
+        log_scale = _bounded(scale[j] @ squashed)
+        line = v[j] * jnp.exp(-log_scale) + bend[j] @ bent - past[j] @ off
+        z = shift[j] + line / factor[j, j]
+        carry = (
+            off.at[j].set(z - shift[j]),
+            squashed.at[j].set(_bounded(z)),
+            bent.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0),
+        )
+        return carry, (z, log_scale)
+
+    empty = jnp.zeros_like(u)
+    z, log_scale = jax.lax.scan(place, (empty, empty, empty), jnp.arange(size))[1]
+    log_slope = jnp.log(tail)[:, None] + 0.5 * (jnp.log1p(u * u) - jnp.log1p(v * v))
+    return z, jnp.sum(log_slope + log_scale, 0) + jnp.sum(jnp.log(jnp.diag(factor)))
 
 
 def _bounded(value: Array) -> Array:
