@@ -7,6 +7,7 @@ import jax.random as jr
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from amortppl.inference.conjugate_head import PACE
 from scipy import stats
 
 import amortppl as ap
@@ -25,8 +26,8 @@ def method():
     read = eqx.tree_at(lambda r: (r.x_centre, r.x_scale, r.y_centre), read, (jnp.zeros(2), jnp.ones(2), jnp.zeros(1)))
     still = jax.tree.map(lambda a: 0.0 * a if eqx.is_inexact_array(a) else a, built.bend)
     precision = jnp.array([10.0, 2 * jnp.log(unit), 2 * jnp.log(unit), 0.0, 0.0])
-    changed = (read, still, precision, -jnp.log(unit)[None])
-    return eqx.tree_at(lambda m: (m.reader, m.bend, m.log_precision, m.log_noise), built, changed)
+    changed = (read, still, precision / PACE, -jnp.log(unit)[None])
+    return eqx.tree_at(lambda m: (m.reader, m.bend, m.slow_precision, m.log_noise), built, changed)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
