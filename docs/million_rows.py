@@ -94,7 +94,6 @@ def figure(lines):
         panel.set(xscale="log", yscale="log", xlabel="rows (trained on at most 512)", title=title)
         panel.yaxis.set_major_formatter("{x:g}")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].axhline(0.03, color="0.6", linestyle=":")
     panels[0].legend(frameon=False)
     panels[1].legend(frameon=False)
     picture.savefig(HERE / "million_rows.png", dpi=110)
