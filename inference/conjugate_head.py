@@ -35,7 +35,6 @@ from amortppl.task import Batch, Task
 LENGTH = 8.0
 """Of an image's features to begin with, in sds of a row's."""
 
-
 PACE = 10.0
 """How many times as fast as other weights log precisions are learned: those of features of no use must grow by
 factors of thousands (linear regression, 20 rows, 120 CPU s: 0.037 nats from the exact predictive without it)."""
@@ -156,7 +155,7 @@ class ConjugateHead:
     Attributes:
         features: learned features; of a regression, beside one and the inputs themselves.
         hidden: width of the network that makes them.
-        scales: noise scales of a regression, 0.16 apart in log s; 1 for a Gaussian predictive.
+        scales: noise scales of a regression, by default 0.16 apart in log s; 1 for a Gaussian predictive.
         image: height and width of the input, where it is an image to be classified.
     """
 

@@ -24,7 +24,7 @@ class Triangular(Density):
     T makes it correlated, a skewed, b heavy- or light-tailed, S lets one latent set the scale of
     another (a regression's noise and its weights), Q bends it. f_L alone has a and b: tails of tails overflow.
     One map does not hold the funnel of a hierarchical model: the joint ranks of eight schools have p = 1e-18 to
-    1e-9 over eight seeds, with three maps 4e-8 to 5e-3.
+    3e-9 over eight seeds, with three maps 4e-8 to 5e-3.
 
     Attributes:
         layers: L.

@@ -9,7 +9,6 @@ from amortppl.networks.set_transformer import SetTransformer
 
 ENCODERS = {"deep_set": DeepSet, "second_moments": SecondMoments, "set_transformer": SetTransformer}
 
-
 Encoder = DeepSet | SecondMoments | SetTransformer
 
 

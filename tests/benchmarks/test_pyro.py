@@ -281,8 +281,8 @@ def groups():
 def test_nuts(name, model, rows, steps, cost, say):
     """So many steps of warm-up and draws: wall clock with compilation, and the smallest effective sample size.
 
-    The logistic posterior is near Gaussian, in five dimensions: Pyro may be done with it before a program is compiled,
-    so its ratio is said, and that of the hierarchical model is held to the target.
+    The logistic posterior is near Gaussian, in five dimensions: on a quiet machine Pyro is done with it while a program
+    is compiled. Means lie within 3.5 standard errors: a right bridge exceeds them for fewer than one seed in 100.
     """
     given = rows()
     with cost() as bridged:
@@ -296,16 +296,17 @@ def test_nuts(name, model, rows, steps, cost, say):
         theirs.run(*(torch.from_numpy(a) for a in given))
         beside = {n: v.numpy() for n, v in theirs.get_samples().items()}
     sizes = [np.concatenate([np.ravel(effective_sample_size(d[n][None])) for n in beside]) for d in (drawn, beside)]
-    gap = max(float(np.max(np.abs(drawn[n].mean(0) - beside[n].mean(0)) / drawn[n].std(0))) for n in beside)
+    off = np.concatenate([np.ravel((drawn[n].mean(0) - beside[n].mean(0)) / drawn[n].std(0)) for n in beside])
+    errors = np.abs(off) / np.sqrt(1 / sizes[0] + 1 / sizes[1])
     say(
         f"NUTS, {name}: bridged {bridged.wall:.1f} s wall ({bridged.cpu:.1f} CPU s), Pyro {in_pyro.wall:.1f} "
         f"s ({in_pyro.cpu:.1f} CPU s): {in_pyro.wall / bridged.wall:.1f} times faster, effective sizes "
         f"{sizes[0].min():.0f} and {sizes[1].min():.0f} (medians {np.median(sizes[0]):.0f} and "
-        f"{np.median(sizes[1]):.0f}), means within {gap:.2f} sd"
+        f"{np.median(sizes[1]):.0f}), means within {np.abs(off).max():.2f} sd, {errors.max():.1f} standard errors"
     )
-    assert name == "logistic" or in_pyro.wall >= 5 * bridged.wall
+    assert errors.max() < 3.5
     assert np.median(sizes[0]) >= 0.7 * np.median(sizes[1])
-    assert gap < 0.25
+    assert in_pyro.wall >= 5 * bridged.wall
 
 
 def test_end_to_end_as_its_twin(cost, say):
