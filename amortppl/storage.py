@@ -151,7 +151,8 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         ) from error
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise GuideError(
-            f"{path}: not a complete guide ({error}); was the copy cut short? Copy or train it again"
+            f"{path}: not a complete guide ({error}); was the copy cut short, or was it trained by another version? "
+            "Copy or train it again"
         ) from error
 
 
