@@ -10,6 +10,7 @@ from amortppl.densities import Density
 from amortppl.evidence import Gathered, Natural
 from amortppl.features import PriorScale
 from amortppl.signals import Frame
+from amortppl.third_order import Displaced
 
 
 class Start(NamedTuple):
@@ -30,6 +31,7 @@ class State(NamedTuple):
         surprise: mean over mini-batches of how much they surprised the frame before them (1 as expected).
         steps: how many mini-batches that is.
         moved: how far the last further pass moved the location, in posterior sds (root mean square).
+        displaced: how far from the frame its evidence was expanded.
     """
 
     frame: Frame
@@ -41,6 +43,7 @@ class State(NamedTuple):
     surprise: Array
     steps: Array
     moved: Array
+    displaced: Displaced
 
 
 class Revisit(NamedTuple):

@@ -49,8 +49,20 @@ def portions(mask: Bool[Array, " B"]) -> Portions:
     kept, number = jnp.sum(mask), jnp.arange(most)[:, None]
     count = jnp.clip(-(-kept // rows), 1, most)
     nth = number + count * jnp.arange(rows)
-    place = jnp.searchsorted(jnp.cumsum(mask), nth + 1)
-    return Portions(jnp.minimum(place, mask.shape[0] - 1), (nth < kept) & (number < count), count)
+    return Portions(_places(mask, nth), (nth < kept) & (number < count), count)
+
+
+def thinned(batch: Batch, rows: int) -> Batch:
+    """Every n-th of the rows that the mask keeps, n such that `rows` suffice."""
+    kept = jnp.sum(batch.mask)
+    nth = jnp.maximum(-(-kept // rows), 1) * jnp.arange(rows)
+    place = _places(batch.mask, nth)
+    return Batch({n: jnp.asarray(v)[place] for n, v in batch.data.items()}, nth < kept)
+
+
+def _places(mask: Bool[Array, " B"], nth: Int[Array, "*K"]) -> Int[Array, "*K"]:
+    """Where the n-th row that a mask keeps is; anywhere when there are not as many."""
+    return jnp.minimum(jnp.searchsorted(jnp.cumsum(mask), nth + 1), mask.shape[0] - 1)
 
 
 def summed(part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Batch) -> Callable[..., Array]:

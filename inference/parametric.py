@@ -30,10 +30,11 @@ from amortppl.gamma import differentiates_log_gamma
 from amortppl.method import Method, Target
 from amortppl.networks import Encoder, encoder
 from amortppl.networks.mlp import mlp
-from amortppl.portions import TOGETHER, free, many, portions
+from amortppl.portions import TOGETHER, free, many, portions, thinned
 from amortppl.prior_units import Densities
 from amortppl.signals import Frame, Precision, averages, climb, curvature, settle, whitened_gradients
 from amortppl.task import Batch, Task
+from amortppl.third_order import Displaced
 
 SIGNALS = ("data", "gradient", "curvature")
 
@@ -95,9 +96,12 @@ class ParametricGuide(Method):
         left = sum(contraction(s.frame, frame) ** 3 * s.left for s in states)
         steps = sum(s.steps for s in states)
         surprise = sum(s.steps * s.surprise for s in states) / jnp.maximum(steps, 1.0)
+        apart = [s.displaced.after(s.frame, frame, low - s.low, s.rows) for s in states]
         return State(
-            frame, low, prior, rows, context, left, surprise, steps, jnp.max(jnp.stack([s.moved for s in states]))
-        )
+            frame, low, prior, rows, context, left, surprise, steps,
+            moved=jnp.max(jnp.stack([s.moved for s in states])),
+            displaced=jax.tree.map(lambda *parts: sum(parts), *apart),
+        )  # fmt: skip
 
     def readout(self, state: Start | State | Revisit) -> Posterior:
         """The corrected posterior: a flow in the frame."""
@@ -136,17 +140,24 @@ class ParametricGuide(Method):
         size = self.task.latents.size
         none, zero, one = jnp.zeros(()), jnp.zeros(size), jnp.eye(size)
         left, context = jnp.zeros(_left_size(size)), jnp.zeros(self.encode.size)
-        return State(Frame(zero, one), zero, Natural(zero, one), none, context, left, none, none, none)
+        return State(
+            Frame(zero, one), zero, Natural(zero, one), none, context, left, none, none, none, Displaced.none(size)
+        )
 
     def _counted(self, state: State, batch: Batch) -> State:
         """With the rows counted and encoded."""
         count = jnp.sum(batch.mask)
         rows = state.rows + count
         if "data" in self.options.signals:
-            encoded = self.encode(self.rows(batch.data), batch.mask)
-            context = state.context + (encoded - count * state.context) / jnp.maximum(rows, 1.0)
+            context = state.context + count * (self._encoded(batch) - state.context) / jnp.maximum(rows, 1.0)
             state = state._replace(context=context)
         return state._replace(rows=rows)
+
+    def _encoded(self, batch: Batch) -> Float[Array, " E"]:
+        """Mean of the encoded rows. Beside a frame it only corrects: then as many as trained on say it well enough."""
+        if self.options.signals != ("data",) and len(batch.mask) > self._most:
+            batch = thinned(batch, int(self._most))
+        return self.encode(self.rows(batch.data), batch.mask) / jnp.maximum(jnp.sum(batch.mask), 1)
 
     def closed(self, state: Start | State | Revisit) -> State:
         """The state as the evidence stands now, a pass under way weighed by its share of the rows."""
@@ -163,7 +174,10 @@ class ParametricGuide(Method):
         frame, low = moved(base.frame, base.low, shift, factor)
         left = contraction(begun.frame, base.frame) ** 3 * begun.left
         left = left + (1.0 - share) * (base.left - left) + again.left
-        after = base._replace(frame=frame, low=low, left=left, moved=jnp.sqrt(jnp.mean((factor.T @ shift) ** 2)))
+        apart = jax.tree.map(lambda a: (1.0 - share) * a, base.displaced)._replace(rows=base.displaced.rows)
+        apart = apart.after(base.frame, frame, low - base.low, base.rows)
+        length = jnp.sqrt(jnp.mean((factor.T @ shift) ** 2))
+        after = base._replace(frame=frame, low=low, left=left, moved=length, displaced=apart)
         if not isinstance(since, Start):
             return after
         mixed = [(1.0 - share) * a + share * b for a, b in zip(base.prior, _natural(*prior, base.frame), strict=True)]
@@ -180,7 +194,9 @@ class ParametricGuide(Method):
             frame, left = settle(joint, frame, self.options.sweeps)
         prior = _natural(*averages(whitened_gradients(self._log.prior, frame)), frame)
         frame, prior, left = jax.tree.map(stop_gradient, (frame, prior, left))
-        return state._replace(frame=frame, prior=prior, left=left)
+        return state._replace(
+            frame=frame, prior=prior, left=left, displaced=Displaced.none(self.task.latents.size, state.rows)
+        )
 
     def _starts(self, state: State) -> Float[Array, "S P"]:
         """The prior's centre, and the network's placement."""
@@ -196,14 +212,19 @@ class ParametricGuide(Method):
     def _refined(self, before: State, after: State, batch: Batch) -> State:
         old = stop_gradient(before.frame)
         information = self._information(batch, before.rows)
-        site = jax.tree.map(stop_gradient, absorb(self._log.likelihood(batch), old, information))
+        likelihood = self._log.likelihood(batch)
+        site = jax.tree.map(stop_gradient, absorb(likelihood, old, information))
         frame, low = moved(old, before.low, site.shift, site.factor)
         earlier = contraction(old, frame) ** 3 * before.left
         left = earlier + site.left
         frame, low = moved(frame, low, *self._adjustment(before, after, site, earlier))
+        displaced = before.displaced.after(old, frame, low - before.low, before.rows)
+        if "curvature" in self.options.signals:
+            count = after.rows - before.rows
+            frame, low, displaced = displaced.corrected(likelihood, frame, low, after.rows, count)
         steps = before.steps + 1.0
         surprise = before.surprise + (site.surprise - before.surprise) / steps
-        new = after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps)
+        new = after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced)
         return jax.tree.map(lambda a, b: jnp.where(jnp.any(batch.mask), a, b), new, before)
 
     def _adjustment(self, before: State, after: State, site: Site, earlier: Array) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ import pytest
 
 import amortppl as ap
 from amortppl.features import PriorScale
-from amortppl.portions import MOST, ROWS, many, portions, summed
+from amortppl.portions import MOST, ROWS, many, portions, summed, thinned
 from amortppl.prior_units import Densities
 from amortppl.task import Batch
 
@@ -47,6 +47,17 @@ def test_portions_hold_each_row_kept_once(first, last):
 
 def test_there_are_few_portions_however_many_rows():
     assert portions(jnp.ones(100_000, bool)).place.shape[0] == MOST
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 400), (0, 64), (37, 300), (399, 400), (0, 0)])
+def test_thinned_rows_are_spread_over_those_kept(first, last):
+    """At most 64, each once, evenly; all of them where there are no more."""
+    rows = jnp.arange(400)
+    few = thinned(Batch({"row": rows}, (rows >= first) & (rows < last)), 64)
+    place, kept = np.asarray(few.data["row"])[np.asarray(few.mask)], last - first
+    step = max(1, -(-kept // 64))
+    assert len(few.mask) == 64
+    np.testing.assert_array_equal(place, np.arange(first, last, step))
 
 
 @pytest.mark.parametrize("kept", [400, 150, 20])

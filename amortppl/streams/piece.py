@@ -43,7 +43,7 @@ class Piece:
 
     def reordered(self, order: np.ndarray) -> "Piece":
         """The rows in another order."""
-        columns, place = {n: v[order] for n, v in self.columns.items()}, self.placed()
+        columns, place = {n: v.take(order, axis=0) for n, v in self.columns.items()}, self.placed()
         return replace(self, columns=columns, rows=len(order), origin=lambda i: place(int(order[i])), first=0)
 
     def placed(self) -> Callable[[int], str]:

@@ -107,6 +107,20 @@ def test_data_alone_leaves_the_frame_at_the_prior(task, dataset):
     np.testing.assert_allclose(covariance, np.eye(2), atol=0.1)
 
 
+@pytest.mark.parametrize(("signals", "change"), [(("data",), True), (("data", "gradient", "curvature"), False)])
+def test_beside_a_frame_the_networks_see_some_of_many_rows(task, signals, change):
+    """Of 64 rows, 32 trained on, every second; of data alone every row counts, and each keeps its weight."""
+    method = ap.method("parametric", width=4, hidden=8, signals=signals).build(task, jr.key(0))
+    data = task.simulate(jr.key(0), 64).data
+    other = data | {"y": data["y"] + jnp.where(jnp.arange(64) % 2, 1.0, 0.0)}
+    step = jax.jit(lambda data: method.step(method.init(), Batch(data, jnp.ones(64, bool))))
+    states = [step(d) for d in (data, other)]
+    assert bool(jnp.any(states[0].context != states[1].context)) == change
+    rows = Batch(data, jnp.ones(64, bool) if change else jnp.arange(64) % 2 == 0)
+    seen = method.encode(method.rows(rows.data), rows.mask) / jnp.sum(rows.mask)
+    np.testing.assert_allclose(states[0].context, seen, rtol=1e-4, atol=1e-5)
+
+
 def test_defaults_follow_the_task(task):
     spec = ap.method("parametric")
     assert spec.resolved(task).signals == ("data", "gradient", "curvature")
