@@ -11,8 +11,10 @@ from jaxtyping import Array, Float
 
 from amortppl.compute import draw, mapped
 from amortppl.errors import DataError
+from amortppl.features import PriorScale
 from amortppl.method import Method, final
 from amortppl.once import once
+from amortppl.prior_units import Densities
 from amortppl.simulate import WHOLE, parts, simulate
 from amortppl.task import Batch
 
@@ -124,7 +126,9 @@ def _one(
     at = posterior.log_prob(truth)
     joint = tarp = jnp.full((), jnp.nan)
     if method.task.has_density:
-        heights = jax.vmap(lambda v: method.task.log_joint(v, batch))(jnp.vstack([truth, vectors[:HEIGHTS]]))
+        unscaled = PriorScale(jnp.zeros_like(truth), jnp.ones_like(truth))
+        height = Densities(method.task, unscaled, False).joint(batch)
+        heights = jax.vmap(height)(jnp.vstack([truth, vectors[:HEIGHTS]]))
         joint = _below(heights[1:], heights[0], ties[-1])
     apart = jnp.sum(((vectors - reference) / scale) ** 2, 1)
     tarp = _below(apart, jnp.sum(((truth - reference) / scale) ** 2), ties[-2])
