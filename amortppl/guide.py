@@ -204,7 +204,7 @@ class Guide:
         datasets = [read(self.task, d, columns) for d in ([data] if single else data)]
         if not datasets:
             raise DataError("data: expected at least one dataset, got an empty list")
-        notes = [self.notes(d) for d in datasets]
+        notes = self.notes(datasets)
         drawn = compute.draw(self.method, datasets, draws, seed)
         check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
         stats, said = checked(self, datasets, drawn, seed)
@@ -277,10 +277,15 @@ class Guide:
 
         return read_out(self, draws, data, seed, columns)
 
-    def notes(self, dataset: Dataset) -> list[str]:
-        """What to know of a dataset outside the ranges trained on; each is warned of too."""
-        notes = self.ranges.outside(dataset.arrays)
-        for note in notes:
+    def notes(self, datasets: Sequence[Dataset]) -> list[list[str]]:
+        """What to know of datasets outside the ranges trained on; of one each is warned of, of several at once."""
+        notes = [self.ranges.outside(d.arrays) for d in datasets]
+        outside = [i for i, n in enumerate(notes) if n]
+        said = notes[0]
+        if len(datasets) > 1 and outside:
+            first = f"dataset {outside[0]}: {'; '.join(notes[outside[0]])}"
+            said = [f"{len(outside)} of {len(datasets)} datasets are unlike those trained on. The first is {first}"]
+        for note in said:
             warnings.warn(note, OutOfRangeWarning, stacklevel=3)
         return notes
 

@@ -176,6 +176,15 @@ def test_values_never_seen_are_answered_with_a_warning(line_guide, line_data):
     assert any("x[1]" in w for w in json.loads(post.attrs["warnings"]))
 
 
+def test_of_many_datasets_out_of_range_one_warning_tells(line_guide, line_data):
+    far = dict(line_data, x=line_data["x"] * np.array([1.0, 40.0]))
+    with pytest.warns(OutOfRangeWarning) as said:
+        post = line_guide.infer([line_data, far, line_data, far], draws=DRAWS)
+    (one,) = [str(w.message) for w in said if issubclass(w.category, OutOfRangeWarning)]
+    assert one.startswith("2 of 4 datasets") and "dataset 1: x[1] spans" in one
+    assert sum("x[1] spans" in w for w in json.loads(post.attrs["warnings"])) == 2
+
+
 @pytest.mark.parametrize(("call", "words"), [
     (lambda g, d: g.infer([]), "empty list"),
     (lambda g, d: g.infer(d, draws=0), "at least 1"),

@@ -108,7 +108,7 @@ def _known(guide: "Guide", data: Any, columns: Columns | None, **streaming: Any)
     if empty(data):
         return guide.method.init(), []
     dataset = read(guide.task, data, columns)
-    return _state(guide.method, compute.padded(guide.task, dataset)), guide.notes(dataset)
+    return _state(guide.method, compute.padded(guide.task, dataset)), guide.notes([dataset])[0]
 
 
 def _vectors(
@@ -122,7 +122,7 @@ def _vectors(
         rows = (guide.task.rows or (1, 1))[0]
         return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(jr.split(jr.key(seed), draws)), []
     dataset = read(guide.task, data, columns)
-    return compute.draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes(dataset)
+    return compute.draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 
 
 def _tied(task: Task, data: Any, columns: Columns | None) -> Dataset | None:

@@ -102,10 +102,14 @@ def options(trust: str | None, given: Mapping[str, Any]) -> Ladder | None:
     return None if trust is None else Ladder(**given)
 
 
-def raw(draws: tuple[np.ndarray, np.ndarray, np.ndarray], ladder: Ladder) -> Attempt:
-    """Draws (S, P) with log q and log joint (S,), to be used as they are: reweighting must not move them."""
+def raw(draws: tuple[np.ndarray, np.ndarray, np.ndarray], ladder: Ladder, found: psis.Check | None = None) -> Attempt:
+    """Draws (S, P) with log q and log joint (S,), to be used as they are: reweighting must not move them.
+
+    Args:
+        found: their check, where it is known.
+    """
     vectors, log_guide, log_joint = (np.asarray(a, np.float64) for a in draws)
-    found = psis.check(log_joint[None], log_guide[None])
+    found = found or psis.check(log_joint[None], log_guide[None])
     weights, khat, size = found.log_weights[0], float(found.khat[0]), float(found.sample_size[0])
     failed = "" if khat < ladder.khat else f"k-hat {khat:.2f}"
     if not failed:
@@ -127,12 +131,14 @@ def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[float, float]:
 class _Climb:
     """One climb: what each dataset has so far."""
 
-    def __init__(self, guide: "Guide", datasets: Sequence[Dataset], drawn: Drawn, seed: int, ladder: Ladder) -> None:
+    def __init__(
+        self, guide: "Guide", datasets: Sequence[Dataset], drawn: Drawn, check: psis.Check, seed: int, ladder: Ladder
+    ) -> None:
         self.guide, self.datasets, self.seed, self.ladder = guide, datasets, seed, ladder
         self.begin, count = time.monotonic(), len(datasets)
         self.draws = np.asarray(drawn.vectors).shape[1]
         triples = zip(drawn.vectors, drawn.log_guide, drawn.log_joint, strict=True)
-        self.best = [raw(t, ladder) for t in triples]
+        self.best = [raw(t, ladder, psis.Check(*(a[[i]] for a in check))) for i, t in enumerate(triples)]
         self.last, self.source = list(self.best), ["amortized"] * count
         self.why = np.full((count, len(RUNGS)), "", dtype=object)
         self.seconds = np.full((count, len(RUNGS)), np.nan)
@@ -193,7 +199,7 @@ def climbed(
     clock, and why it failed), `rhat` and `importance_sample_size`. A dataset on which nothing passed keeps
     the best answer there was (by k-hat; NUTS before all), with `reliable` false and a note.
     """
-    run = _Climb(guide, datasets, drawn, seed, ladder)
+    run = _Climb(guide, datasets, drawn, check, seed, ladder)
     if guide.task.has_density:
         run.climb()
     else:
@@ -210,7 +216,6 @@ def climbed(
         "rung_failed": run.why.astype(str),
     }
     notes = [_notes(run, i) for i in range(len(datasets))]
-    del check  # that of the first rung, which each dataset's own replaces
     return Climbed(drawn._replace(**dict(zip(drawn._fields[:3], stacked, strict=True))), after, stats, notes)
 
 
