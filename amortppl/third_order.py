@@ -25,6 +25,10 @@ from amortppl.signals import Frame, LogDensity, cholesky_of
 GROWTH = 1.5
 """How many times the rows of the last correction call for the next."""
 
+ALIKE = 2.0
+"""How many times more or less evidence than the earlier rows the newest may hold for each of theirs, in any direction,
+to say what third derivatives all have: a few rows far out can hold most of it."""
+
 LARGE = 0.2
 """A relative change of the precision at which half of a correction is taken: terms of higher order are no smaller."""
 
@@ -54,12 +58,14 @@ class Displaced(NamedTuple):
         second = self.second - cross - cross.T + rows * (jnp.outer(step, step) + _covariance(new) - _covariance(old))
         return Displaced(self.first - rows * step, second, self.rows)
 
-    def due(self, rows: Array) -> Bool[Array, ""]:
-        """Whether the rows have grown enough since the last correction."""
-        return rows >= GROWTH * self.rows
+    def due(self, rows: Array, count: Array, gain: Float[Array, "P P"]) -> Bool[Array, ""]:
+        """Whether the rows have grown enough since the last correction, and the newest speak for the others."""
+        change = gain @ gain.T - jnp.eye(len(gain))
+        share = jnp.linalg.eigvalsh((change + change.T) / 2) * (rows - count) / jnp.maximum(count, 1)
+        return (rows >= GROWTH * self.rows) & jnp.all((share > 1 / ALIKE) & (share < ALIKE))
 
     def corrected(
-        self, f: LogDensity, frame: Frame, low: Float[Array, " P"], rows: Array, count: Array
+        self, f: LogDensity, frame: Frame, low: Float[Array, " P"], rows: Array, count: Array, gain: Float[Array, "P P"]
     ) -> tuple[Frame, Float[Array, " P"], "Displaced"]:
         """A frame, and what its location lost by rounding, moved by what the sites miss there, when that is due.
 
@@ -68,6 +74,7 @@ class Displaced(NamedTuple):
             frame, low: where the frame stands.
             rows: of all sites, the newest mini-batch's among them.
             count: rows of the newest mini-batch.
+            gain: chol(I + W), W the newest mini-batch's curvature in units of all earlier evidence.
         """
 
         def correct() -> tuple[Frame, Array, Displaced]:
@@ -75,7 +82,7 @@ class Displaced(NamedTuple):
             new, after = moved(frame, low, *move)
             return new, after, Displaced.none(len(low), rows).after(frame, new, after - low, rows)
 
-        return jax.lax.cond(self.due(rows), correct, lambda: (frame, low, self))
+        return jax.lax.cond(self.due(rows, count, gain), correct, lambda: (frame, low, self))
 
     def _missing(self, f: LogDensity, frame: Frame, count: Array) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
         """The site (shift, factor) of what the sites miss, in the frame's whitened coordinates.

@@ -221,7 +221,7 @@ class ParametricGuide(Method):
         displaced = before.displaced.after(old, frame, low - before.low, before.rows)
         if "curvature" in self.options.signals:
             count = after.rows - before.rows
-            frame, low, displaced = displaced.corrected(likelihood, frame, low, after.rows, count)
+            frame, low, displaced = displaced.corrected(likelihood, frame, low, after.rows, count, site.factor)
         steps = before.steps + 1.0
         surprise = before.surprise + (site.surprise - before.surprise) / steps
         new = after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced)

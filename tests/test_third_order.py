@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amortppl.signals import Frame
-from amortppl.third_order import GROWTH, Displaced
+from amortppl.third_order import ALIKE, GROWTH, Displaced
 
 COUNT = 1_000_000
 """Rows of a mini-batch, so many that the mean of their third derivatives is taken as it is."""
@@ -42,6 +42,11 @@ def frames():
         yield 0.3 * rng.standard_normal(3) / number, number**0.5 * 150 * factor
 
 
+def gain(rows, count):
+    """chol(I + W) of a mini-batch whose rows hold as much evidence each as the others do."""
+    return (1.0 + count / (rows - count)) ** 0.5 * jnp.eye(3)
+
+
 def covariance(factor):
     return np.linalg.inv(factor @ factor.T)
 
@@ -66,7 +71,8 @@ def test_a_correction_is_exact_for_a_cubic():
         slope += count * (there - gradient - hessian @ (mean - m))
         bend -= count * (curved - hessian)
     rows = jnp.asarray(sum(rows) + COUNT)
-    found, low, _ = displaced.corrected(lambda u: COUNT * row(u), frame, jnp.zeros(3), rows, jnp.asarray(COUNT))
+    there = rows, jnp.asarray(COUNT), gain(rows, COUNT)
+    found, low, _ = displaced.corrected(lambda u: COUNT * row(u), frame, jnp.zeros(3), *there)
     precision = factor @ factor.T + bend
     shift = np.linalg.solve(precision, slope)
     assert np.linalg.norm(factor.T @ shift) > 0.01  # there was something to correct
@@ -77,7 +83,9 @@ def test_a_correction_is_exact_for_a_cubic():
 def test_nothing_is_missed_where_nothing_moved():
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced.none(3, 1.0).after(frame, frame, jnp.zeros(3), jnp.asarray(100.0))
-    found, low, after = displaced.corrected(row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(100.0))
+    found, low, after = displaced.corrected(
+        row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(100.0), gain(200, 100)
+    )
     np.testing.assert_allclose(found.location + low, frame.location, atol=1e-6)
     np.testing.assert_allclose(found.factor, frame.factor, rtol=1e-5, atol=1e-4)
     assert float(after.rows) == 200.0
@@ -87,8 +95,22 @@ def test_it_waits_until_the_rows_have_grown():
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
     for rows, due in ((100 * GROWTH - 1, False), (100 * GROWTH, True)):
-        found, _, after = displaced.corrected(row, frame, jnp.zeros(3), jnp.asarray(rows), jnp.asarray(10.0))
+        found, _, after = displaced.corrected(
+            row, frame, jnp.zeros(3), jnp.asarray(rows), jnp.asarray(10.0), gain(rows, 10)
+        )
         assert (float(after.rows) == rows) == due == bool(np.any(found.factor != frame.factor))
+
+
+@pytest.mark.parametrize("one", [ALIKE * 1.1, 1 / ALIKE / 1.1])
+def test_a_mini_batch_unlike_the_others_says_nothing_of_them(one):
+    """A few rows far out may hold most of the evidence in a direction, and of the third derivatives far more."""
+    frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
+    displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
+    held = jnp.sqrt(1.0 + jnp.array([1.0, 1.0, one]) * 10 / 190)
+    for unlike in (False, True):
+        factor = jnp.diag(held) if unlike else gain(200, 10)
+        found, _, after = displaced.corrected(row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0), factor)
+        assert (float(after.rows) == 100.0) == unlike != bool(np.any(found.factor != frame.factor))
 
 
 @pytest.mark.parametrize("spoiled", [jnp.nan, jnp.inf, 1e30])
@@ -98,7 +120,7 @@ def test_whatever_a_mini_batch_holds_the_frame_stays_sound(spoiled):
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(10.0))
     found, _, _ = jax.jit(
         lambda s: displaced.corrected(
-            lambda u: s * jnp.sum(u**3), frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0)
+            lambda u: s * jnp.sum(u**3), frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0), gain(200, 10)
         )
     )(spoiled)
     moved = np.asarray(frame.factor).T @ (np.asarray(found.location) - np.asarray(frame.location))
