@@ -1,4 +1,8 @@
-"""Independent Gaussians: for many latents, where a full covariance has more coefficients than data teach."""
+"""Independent latents, skewed and light- or heavy-tailed: for many, where a full covariance has more coefficients than
+data teach.
+
+Jones and Pewsey 2009, "Sinh-arcsinh distributions".
+"""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -7,30 +11,36 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.density import Density
 from amortppl.densities.gaussian import log_normal
+from amortppl.densities.triangular import sinh_arcsinh
 
 
 class Diagonal(Density):
-    """exp(s) (z - shift) is standard normal; s is bounded by 3."""
+    """u = sinh(b arcsinh(v) - a), v = exp(s) (z - shift), is standard normal; s is bounded by 3, a and b as those of
+    `Triangular`."""
 
     size: int = eqx.field(static=True)
     coefficients: int = eqx.field(static=True)
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.coefficients = 2 * size
+        self.coefficients = 4 * size
 
     def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
-        """log N(exp(s) (z - shift); 0, I) + sum s."""
-        shift, log_scale = self._parts(coefficients)
-        return log_normal(jnp.exp(log_scale) * (z - shift)) + jnp.sum(log_scale)
+        """log N(u; 0, I) + sum (log du/dv + s)."""
+        shift, log_scale, skew, tail = self._parts(coefficients)
+        u, log_slope = sinh_arcsinh(jnp.exp(log_scale) * (z - shift), skew, tail)
+        return log_normal(u) + jnp.sum(log_slope + log_scale)
 
     def sample(
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
-        """Draws z = shift + exp(-s) u and their log densities."""
-        shift, log_scale = self._parts(coefficients)
+        """Draws z = shift + exp(-s) sinh((arcsinh(u) + a) / b) and their log densities."""
+        shift, log_scale, skew, tail = self._parts(coefficients)
         u = jr.normal(key, (draws, self.size))
-        return shift + jnp.exp(-log_scale) * u, log_normal(u) + jnp.sum(log_scale)
+        v = jnp.sinh((jnp.arcsinh(u) + skew) / tail)
+        log_slope = jnp.log(tail) + 0.5 * (jnp.log1p(u * u) - jnp.log1p(v * v))
+        return shift + jnp.exp(-log_scale) * v, log_normal(u) + jnp.sum(log_slope + log_scale, -1)
 
-    def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Float[Array, " P"], Float[Array, " P"]]:
-        return coefficients[: self.size], 3.0 * jnp.tanh(coefficients[self.size :] / 3.0)
+    def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Float[Array, " P"], ...]:
+        shift, scale, skew, tail = jnp.split(coefficients, 4)
+        return shift, 3.0 * jnp.tanh(scale / 3.0), 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail))

@@ -20,7 +20,8 @@ from benchmarks.reference import mixed, nuts, simulated
 NAMES = [
     "linear_regression", "logistic_regression", "poisson_regression", "negative_binomial_regression",
     "robust_regression", "gaussian_mean", "eight_schools", "sinusoid_regression", "two_moons", "gaussian_mixture",
-    "overdispersed_poisson", "mixture_2d",
+    "overdispersed_poisson", "mixture_2d", "gaussian_process", "causal_order", "hidden_markov_pyro",
+    "linear_regression_pyro", "partial_pooling_pyro",
 ]  # fmt: skip
 QUIET = {"log_likelihood": False, "predictive": False}
 guides: dict = {}
@@ -35,6 +36,8 @@ def guide_of(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_calibration_of_shipped_guides(name, cost, say):
     """1,000 datasets in 20 CPU s; every latent in the simultaneous band, its level split over the latents."""
+    if name.endswith("_pyro"):
+        pytest.importorskip("torch", reason="the extra `pyro` is not installed")
     guide = guide_of(name)
     with cost() as spent:
         found = calibrate(guide, 1000, 400)

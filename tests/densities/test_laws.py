@@ -53,7 +53,7 @@ def test_integrates_to_one_on_the_plane(family):
     np.testing.assert_allclose(np.trapezoid(np.trapezoid(heights, line, axis=1), line), 1.0, atol=3e-3)
 
 
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [1, 3, 5])
 def test_draws_report_their_density(family, size):
     density = family(size)
     at = coefficients(density, 2)

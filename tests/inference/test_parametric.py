@@ -21,6 +21,15 @@ def line(x, y=None):
         numpyro.sample("y", dist.Normal(x @ w, 0.5), obs=y)
 
 
+def groups(n, y=None):
+    """Two groups' means around zero, apart by an unknown scale."""
+    tau = numpyro.sample("tau", dist.HalfNormal(1))
+    with numpyro.plate("group", 2):
+        effect = numpyro.sample("effect", dist.Normal(0, tau))
+    with numpyro.plate("row", n):
+        numpyro.sample("y", dist.Normal(effect[jnp.arange(n) % 2], 1), obs=y)
+
+
 @pytest.fixture(scope="module")
 def task():
     return ap.Task(line, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
@@ -126,6 +135,8 @@ def test_defaults_follow_the_task(task):
     assert spec.resolved(task).signals == ("data", "gradient", "curvature")
     assert spec.resolved(ap.model("two_moons")).signals == ("data",)
     assert spec.resolved(ap.model("two_moons")).density == "spline_flow"
+    assert spec.resolved(ap.model("causal_order")).density == "diagonal"
+    assert [spec.resolved(t).density for t in (task, ap.Task(groups, rows=8))] == ["mixture", "triangular"]
 
 
 def test_an_unknown_signal_is_named():
