@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 import amortppl as ap
-from amortppl.once import once
+from amortppl.once import lightly, once
 
 
-def test_arrays_trees_and_settings_go_through():
+@pytest.mark.parametrize("run", [once, lambda function, *given: lightly(function)(*given)])
+def test_arrays_trees_and_settings_go_through(run):
     def scaled(tree, name, times):
         return {name: jax.tree.map(lambda a: times * jnp.cumsum(a), tree)}
 
-    found = once(scaled, [jnp.arange(4.0), np.ones((2, 2))], "sums", 3)
+    found = run(scaled, [jnp.arange(4.0), np.ones((2, 2))], "sums", 3)
     np.testing.assert_allclose(found["sums"][0], [0, 3, 9, 18])
     np.testing.assert_allclose(found["sums"][1], [3, 6, 9, 12])
 

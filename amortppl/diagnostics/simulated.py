@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -13,7 +12,7 @@ from amortppl.compute import draw, mapped
 from amortppl.errors import DataError
 from amortppl.features import PriorScale
 from amortppl.method import Method, final
-from amortppl.once import once
+from amortppl.once import lightly, once
 from amortppl.prior_units import Densities
 from amortppl.simulate import WHOLE, parts, simulate
 from amortppl.task import Batch
@@ -82,7 +81,7 @@ def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Data
 
 
 def _fresh(guide: "Guide", key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
-    made = once(simulate, guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
+    made = lightly(simulate)(guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
     return made.batches[0], made.target.latents, np.asarray(made.usable)
 
 
@@ -107,7 +106,7 @@ def _around(guide: "Guide", key: Array, datasets: int, observed: "Dataset") -> t
     return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, usable
 
 
-@eqx.filter_jit
+@lightly
 def _read(method: Method, batches: Batch, truth: Float[Array, "T P"], key: Array, draws: int) -> tuple:
     """Fields of `Readings` from `mean` on."""
     reference, scale = jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
