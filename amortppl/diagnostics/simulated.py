@@ -81,7 +81,7 @@ def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Data
 
 
 def _fresh(guide: "Guide", key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
-    made = lightly(simulate)(guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
+    made = once(simulate, guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
     return made.batches[0], made.target.latents, np.asarray(made.usable)
 
 
