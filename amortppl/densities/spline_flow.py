@@ -42,6 +42,7 @@ class SplineFlow(Density):
 
         def layer(key: PRNGKeyArray) -> Chain:
             spline = RationalQuadraticSpline(knots=knots, interval=5.0)
+            # flowjax's own random permutation cannot be made inside jit
             return Chain([_layer(key, spline, size, context), Flip((size,))])
 
         with jax.ensure_compile_time_eval():  # flowjax keeps the spline's initial values in a closure
