@@ -43,7 +43,7 @@ class Site(NamedTuple):
     Attributes:
         shift: z, the new location.
         factor: chol(I + W), lower.
-        share: mean of w / (1 + w) over the eigenvalues w of W: how much of the evidence is new.
+        gains: eigenvalues w of W.
         surprise: g'(W + W^2)^-1 g / P at the old location, where W^2 allows for the old frame's
             width: about 1 when the rows are as the frame expects them.
         left: the gradients' remainder at the cubature points, what of the site is not Gaussian.
@@ -51,9 +51,15 @@ class Site(NamedTuple):
 
     shift: Float[Array, " P"]
     factor: Float[Array, "P P"]
-    share: Float[Array, ""]
+    gains: Float[Array, " P"]
     surprise: Float[Array, ""]
     left: Float[Array, " R"]
+
+    @property
+    def share(self) -> Float[Array, ""]:
+        """Mean of w / (1 + w): how much of the evidence is new."""
+        grown = jnp.maximum(self.gains, 0.0)
+        return jnp.mean(grown / (1.0 + grown))
 
 
 def absorb(
@@ -99,8 +105,7 @@ def absorb(
     start = (jnp.zeros(size), jnp.eye(size), (jnp.zeros(size), jnp.zeros(size + 2 * size * size)))
     begin = (*start, jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf))
     shift, factor, (values, left), surprise, _, _ = jax.lax.while_loop(unsettled, sweep, begin)
-    grown = jnp.maximum(values, 0.0)
-    return Site(shift, factor, jnp.mean(grown / (1.0 + grown)), surprise, left)
+    return Site(shift, factor, values, surprise, left)
 
 
 def _look(f: LogDensity, frame: Frame, information: Precision | None) -> tuple[Array, Array, Float[Array, " R"]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array, Float
 
 SHIFT = 8
@@ -74,7 +74,17 @@ def _shifted(x: Array) -> tuple[Array, Array, Array, list[Array]]:
 
 def differentiates_log_gamma(f: Callable[..., Array], *args: Any) -> bool:
     """Whether the gradient of a scalar function by its first argument has `digamma` anywhere."""
-    return "digamma" in str(jax.make_jaxpr(jax.grad(f))(*args))
+    return _has(jax.make_jaxpr(jax.grad(f))(*args), "digamma")
+
+
+def _has(jaxpr: Jaxpr | ClosedJaxpr, primitive: str) -> bool:
+    """Whether a program has a primitive anywhere, in the programs that it calls too."""
+    for equation in jaxpr.eqns:
+        params = equation.params.values()
+        inner = (p for value in params for p in (value if isinstance(value, tuple) else (value,)))
+        if equation.primitive.name == primitive or any(_has(p, primitive) for p in inner if hasattr(p, "eqns")):
+            return True
+    return False
 
 
 def elementary(f: Callable[..., Any]) -> Callable[..., Any]:

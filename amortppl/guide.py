@@ -205,6 +205,7 @@ class Guide:
         if not datasets:
             raise DataError("data: expected at least one dataset, got an empty list")
         notes = self.notes(datasets)
+        psis.import_beside()
         drawn = compute.draw(self.method, datasets, draws, seed)
         check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
         stats, said = checked(self, datasets, drawn, seed)

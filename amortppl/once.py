@@ -1,12 +1,16 @@
-"""Programs that run once, or seldom and for a moment: compiled without optimization, at half the cost on a CPU, or,
-where they run for seconds, with the cheap ones alone."""
+"""Programs and how they are compiled: with fewer optimizations where they run once or seldom, and where several
+are needed in a row, one beside another."""
 
-from collections.abc import Callable
-from functools import cache
+import gc
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """What `jax_disable_most_optimizations` sets, for one program."""
@@ -17,22 +21,68 @@ LIGHT = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes
 optimizations, 4.9 without, 4.2 so."""
 
 
-def unoptimized(function: Callable) -> Callable:
-    """The function compiled so, at its first call with arguments of new shapes."""
-    return _compiled(function, UNOPTIMIZED)
+class Compiled:
+    """A function compiled at its first call with arguments of new shapes, or ahead of it.
+
+    Args:
+        function: of arrays and of what is static.
+        options: of XLA, on a CPU.
+    """
+
+    def __init__(self, function: Callable, options: dict[str, Any] | None = None) -> None:
+        self.function, self.options = function, options or {}
+        self._begun: list[Future] = []
+
+    @cached_property
+    def jitted(self) -> Any:
+        """Made at the first use, when the backend is known."""
+        return eqx.filter_jit(self.function, compiler_options=self.options if jax.default_backend() == "cpu" else {})
+
+    def __call__(self, *arguments: Any) -> Any:
+        while self._begun:
+            wait([self._begun.pop()])  # should it have failed, then so does what follows, and says why
+        with _uncollected():
+            return self.jitted(*arguments)
+
+    def ahead(self, *arguments: Any) -> Any:
+        """Traces the function here, as models must be, and compiles it in a thread; the next call waits for that.
+
+        Args:
+            arguments: of the call, or zeros in the place of arrays that are not known yet.
+
+        Returns:
+            What the function will return, with zeros in the place of arrays.
+        """
+        with _uncollected():
+            lowered = self.jitted.lower(*arguments)
+        pool = ThreadPoolExecutor(1, "amortppl-compile")
+        self._begun.append(pool.submit(lowered.compile))
+        pool.shutdown(wait=False)
+        found = lowered.postprocess(lowered.lowered.out_info)
+        return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype) if hasattr(a, "shape") else a, found)
 
 
-def lightly(function: Callable) -> Callable:
-    """The function compiled with `LIGHT`, at its first call with arguments of new shapes."""
-    return _compiled(function, LIGHT)
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Puts garbage collection off: tracing makes objects by the million and no garbage to speak of, and looking
+    for it takes a tenth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
-def _compiled(function: Callable, options: dict[str, Any]) -> Callable:
-    @cache
-    def compiled() -> Callable:
-        return eqx.filter_jit(function, compiler_options=options if jax.default_backend() == "cpu" else {})
+def unoptimized(function: Callable) -> Compiled:
+    """For what runs once or seldom, and for a moment: at half the cost on a CPU."""
+    return Compiled(function, UNOPTIMIZED)
 
-    return lambda *arguments: compiled()(*arguments)
+
+def lightly(function: Callable) -> Compiled:
+    """For what runs once, but for seconds."""
+    return Compiled(function, LIGHT)
 
 
 def once(function: Callable, *arguments: Any) -> Any:

@@ -43,26 +43,35 @@ def many(task: Task, batch: Batch) -> bool:
 
 
 def portions(mask: Bool[Array, " B"]) -> Portions:
-    """Cuts the rows that a mask keeps into equal portions: of n portions the i-th has rows i, i + n, i + 2n, ..."""
+    """Cuts the rows from the first that a mask keeps to the last into equal portions: of n portions the i-th has rows
+    i, i + n, i + 2n, ..."""
     rows = max(ROWS, ceil(mask.shape[0] / MOST))
     most = ceil(mask.shape[0] / rows)
-    kept, number = jnp.sum(mask), jnp.arange(most)[:, None]
-    count = jnp.clip(-(-kept // rows), 1, most)
-    nth = number + count * jnp.arange(rows)
-    return Portions(_places(mask, nth), (nth < kept) & (number < count), count)
+    first, length = _span(mask)
+    count, number = jnp.clip(-(-length // rows), 1, most), jnp.arange(most)[:, None]
+    place, used = _nth(mask, first, length, number + count * jnp.arange(rows))
+    return Portions(place, used & (number < count), count)
 
 
 def thinned(batch: Batch, rows: int) -> Batch:
-    """Every n-th of the rows that the mask keeps, n such that `rows` suffice."""
-    kept = jnp.sum(batch.mask)
-    nth = jnp.maximum(-(-kept // rows), 1) * jnp.arange(rows)
-    place = _places(batch.mask, nth)
-    return Batch({n: jnp.asarray(v)[place] for n, v in batch.data.items()}, nth < kept)
+    """Every n-th row from the first that the mask keeps to the last, n such that `rows` suffice."""
+    first, length = _span(batch.mask)
+    nth = jnp.maximum(-(-length // rows), 1) * jnp.arange(rows)
+    place, used = _nth(batch.mask, first, length, nth)
+    return Batch({n: jnp.asarray(v)[place] for n, v in batch.data.items()}, used)
 
 
-def _places(mask: Bool[Array, " B"], nth: Int[Array, "*K"]) -> Int[Array, "*K"]:
-    """Where the n-th row that a mask keeps is; anywhere when there are not as many."""
-    return jnp.minimum(jnp.searchsorted(jnp.cumsum(mask), nth + 1), mask.shape[0] - 1)
+def _span(mask: Bool[Array, " B"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """Where the first row is that a mask keeps, and how many there are from it to the last one."""
+    place = jnp.arange(mask.shape[0])
+    first = jnp.min(jnp.where(mask, place, mask.shape[0]))
+    return first, jnp.maximum(jnp.max(jnp.where(mask, place + 1, 0)) - first, 0)
+
+
+def _nth(mask: Bool[Array, " B"], first: Array, length: Array, nth: Int[Array, "*K"]) -> tuple[Array, Array]:
+    """The place of the n-th row of a span, and whether the mask keeps it."""
+    place = jnp.minimum(first + nth, mask.shape[0] - 1)
+    return place, (nth < length) & mask[place]
 
 
 def summed(part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Batch) -> Callable[..., Array]:

@@ -88,4 +88,4 @@ class Densities(NamedTuple):
         return self.scale.restore(at)
 
     def _cheap(self, density: Callable[..., Array]) -> Callable[..., Array]:
-        return elementary(density) if self.gammas else density
+        return jax.jit(elementary(density) if self.gammas else density)

@@ -35,6 +35,10 @@ class Frame(NamedTuple):
         flat = whitened.reshape(-1, whitened.shape[-1])
         return self.location + solve_triangular(self.factor, flat.T, lower=True, trans=1).T.reshape(whitened.shape)
 
+    def inverse(self) -> Float[Array, "P P"]:
+        """C^-1."""
+        return solve_triangular(self.factor, jnp.eye(len(self.location)), lower=True)
+
     def log_scale(self) -> Array:
         """log |det C|: log density of u is that of z plus this."""
         return jnp.sum(jnp.log(jnp.abs(jnp.diag(self.factor))))

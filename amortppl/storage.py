@@ -1,10 +1,8 @@
 """Guides on disk: a folder of guide.json, weights.safetensors and certificate.json. No pickle, no code in it is run."""
 
-import importlib
 import json
 import shutil
 import tempfile
-import threading
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -121,7 +119,6 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         GuideError: the folder is incomplete, from a newer version, its model is not found, or
             the model is not the one it was trained for.
     """
-    threading.Thread(target=importlib.import_module, args=("arviz_stats.base",)).start()  # while JAX compiles
     from amortppl.guide import Guide
     from amortppl.record import Record
 

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import gcd
 from pathlib import Path
@@ -18,7 +18,7 @@ from amortppl import compute
 from amortppl.batches import Batches, Block
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method
-from amortppl.once import unoptimized
+from amortppl.once import Compiled, unoptimized
 from amortppl.progress import Progress
 from amortppl.state import Place, State
 from amortppl.task import Batch
@@ -52,8 +52,13 @@ def stream(
     every: int | None = None,
     keep: str | Path | None = None,
     progress: bool = True,
+    begun: Callable[[Any], object] = lambda _: None,
 ) -> Iterator[State]:
-    """Refines a state over the mini-batches of a source; see `Guide.stream`."""
+    """Refines a state over the mini-batches of a source; see `Guide.stream`.
+
+    Args:
+        begun: called with zeros like the value of a new state once its shape is known, to compile what needs it.
+    """
     refuse_parts(guide.method)
     if passes < 1:
         raise DataError(f"passes: expected at least 1, got {passes}")
@@ -64,7 +69,7 @@ def stream(
     total = None if batches.rows is None else batches.rows * passes
     with Progress("rows", total, f"streaming {state.place.source}", progress) as report:
         try:
-            for moment, wanted in _moments(guide, batches, state, passes, every):
+            for moment, wanted in _moments(guide, batches, state, passes, every, begun):
                 state = moment
                 done = state.place.passes * (batches.rows or 0) + state.place.rows
                 report.update(done, f"{state.rows:,} rows in {state.steps:,} mini-batches")
@@ -103,7 +108,12 @@ def _begun(state: State, batches: Batches, passes: int) -> State:
 
 
 def _moments(
-    guide: "Guide", batches: Batches, state: State, passes: int, every: int | None
+    guide: "Guide",
+    batches: Batches,
+    state: State,
+    passes: int,
+    every: int | None,
+    begun: Callable[[Any], object],
 ) -> Iterator[tuple[State, bool]]:
     """States after every block and at every moment asked for, and whether it is one of these."""
     for number in range(state.place.passes, passes):
@@ -112,7 +122,7 @@ def _moments(
         blocks = batches.blocks(guide.task, state.place.block // batches.size, state.place.rows)
         for block, last in _marked(blocks):
             state = state if state.outside or number else replace(state, outside=_outside(guide, block))
-            for after, wanted in _through(guide, state, block, batches.size, every):
+            for after, wanted in _through(guide, state, block, batches.size, every, begun):
                 ends = last and after.place.rows == block.start + _rows(block)
                 yield after, wanted and not (ends and number == passes - 1)
             state = after
@@ -145,18 +155,24 @@ def _rows(block: Block) -> int:
     return len(next(iter(block.arrays.values())))
 
 
-def _through(guide: "Guide", state: State, block: Block, size: int, every: int | None) -> Iterator[tuple[State, bool]]:
+def _through(
+    guide: "Guide", state: State, block: Block, size: int, every: int | None, begun: Callable[[Any], object]
+) -> Iterator[tuple[State, bool]]:
     """The states on the way through a block that are asked for, and the one after it."""
     minis, rows = _laid_out(block, size, state.place.block // size), _rows(block)
     stops = np.minimum(size * np.arange(1, -(-rows // size) + 1), rows)
     before = np.append(0, stops[:-1])
     crossed = (stops + block.start) // (every or 1) > (before + block.start) // (every or 1)
-    value = state.value
+    value, wanted = state.value, bool(crossed[:-1].any())
     if not state.steps:
         first = min(-(-FIRST // size), minis.mask.shape[0])
-        value = _first_step(guide.method, value, jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis))
+        begin = jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis)
         minis = Batch(minis.data, minis.mask & (np.arange(len(minis.mask)) >= first)[:, None])
-    value, along = _advance(guide.method, value, minis, bool(crossed[:-1].any()))
+        after = _first_step.ahead(guide.method, value, begin)
+        _advance.ahead(guide.method, after, minis, wanted)
+        begun(after)
+        value = _first_step(guide.method, value, begin)
+    value, along = _advance(guide.method, value, minis, wanted)
     for i, stop in enumerate(stops):
         last = i == len(stops) - 1
         if not (crossed[i] or last):
@@ -182,11 +198,13 @@ def _laid_out(block: Block, size: int, steps: int) -> Batch:
     return Batch({n: shaped(v) for n, v in block.arrays.items()}, mask)
 
 
-_first_step = unoptimized(lambda method, value, batch: method.step(value, batch))
-"""One a stream."""
+@unoptimized
+def _first_step(method: Method, value: Any, batch: Batch) -> Any:
+    """One a stream."""
+    return method.step(value, batch)
 
 
-@eqx.filter_jit
+@Compiled
 def _advance(method: Method, value: Any, minis: Batch, along: bool) -> tuple[Any, Any]:
     """The value after K mini-batches, and after each of them when these are wanted."""
 

@@ -53,12 +53,18 @@ def infer(
     """Posterior of a stream of mini-batches, or of a state; see `Guide.infer`."""
     from amortppl.results import state_tree
 
+    if draws < 1:
+        raise DataError(f"draws: expected at least 1, got {draws}")
     if isinstance(data, State):
         return state_tree(guide, data, *_drawn(guide, data, draws, seed), notes=_notes(data), seed=seed)
     final = begin = state or guide.init()
     trace = list(begin.trace)
     options = {"passes": passes, "every": every or np.iinfo(np.int64).max, "keep": keep, "progress": progress}
-    for final in stream(guide, data, begin, **options):
+
+    def begun(value: Any) -> None:
+        _sampled.ahead(guide.method, value, jr.key(seed), draws)
+
+    for final in stream(guide, data, begin, **options, begun=begun):
         if every is not None:
             trace.append({"rows": final.rows, **moments(guide, final)})
     drawn = _drawn(guide, final, draws, seed)
@@ -70,8 +76,6 @@ def infer(
 
 def _drawn(guide: "Guide", state: State, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Unconstrained draws (S, P) and their log densities (S,)."""
-    if draws < 1:
-        raise DataError(f"draws: expected at least 1, got {draws}")
     vectors, log_guide = _sampled(guide.method, state.value, jr.key(seed), draws)
     return np.asarray(vectors), np.asarray(log_guide)
 

@@ -5,10 +5,10 @@ moved to m, and what all n_b rows of the sites miss there are, with T the third 
 
     gradient   1/2 T : sum_b n_b [(m_b - m)(m_b - m)' + V - V_b],      curvature   sum_b n_b T (m_b - m)
 
-(V and V_b, the covariances of the frame now and then, since gradients are averages over it). The two sums are
-carried along; T, alike for all rows' mean, is taken from the newest mini-batch whenever the rows have grown enough.
-The terms are those of the delta method: Tierney and Kadane 1986, "Accurate approximations for posterior moments and
-marginal densities", JASA 81.
+(V and V_b, the covariances of the frame now and then, since gradients are averages over it). The sums are carried
+along, but for n V, which the frame says; T, alike for all rows' mean, is taken from the newest mini-batch whenever
+the rows have grown enough. The terms are those of the delta method: Tierney and Kadane 1986, "Accurate approximations
+for posterior moments and marginal densities", JASA 81.
 """
 
 from typing import NamedTuple
@@ -16,11 +16,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jax.scipy.linalg import solve_triangular
+from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
 from amortppl.evidence import moved
-from amortppl.signals import Frame, LogDensity, cholesky_of
+from amortppl.signals import Frame, LogDensity
 
 GROWTH = 1.5
 """How many times the rows of the last correction call for the next."""
@@ -38,7 +38,7 @@ class Displaced(NamedTuple):
 
     Attributes:
         first: sum_b n_b (m_b - m).
-        second: sum_b n_b [(m_b - m)(m_b - m)' + V - V_b].
+        second: sum_b n_b [(m_b - m)(m_b - m)' - V_b].
         rows: rows seen when the last correction was made, or the first mini-batch's.
     """
 
@@ -47,25 +47,38 @@ class Displaced(NamedTuple):
     rows: Float[Array, ""]
 
     @classmethod
-    def none(cls, size: int, rows: Array | float = 0.0) -> "Displaced":
-        """All rows expanded where the frame stands."""
-        return cls(jnp.zeros(size), jnp.zeros((size, size)), jnp.asarray(rows, float))
+    def none(cls, size: int) -> "Displaced":
+        """No rows."""
+        return cls(jnp.zeros(size), jnp.zeros((size, size)), jnp.zeros(()))
 
-    def after(self, old: Frame, new: Frame, lost: Float[Array, " P"], rows: Array) -> "Displaced":
-        """With the frame of so many rows moved, its location further by `lost` than float32 says."""
-        step = new.location - old.location + lost
+    @classmethod
+    def at(cls, frame: Frame, rows: Array) -> "Displaced":
+        """So many rows, all expanded where the frame stands."""
+        spread = rows * _covariance(frame.inverse())
+        return cls(jnp.zeros(len(spread)), -spread, jnp.asarray(rows, float))
+
+    def after(self, step: Float[Array, " P"], rows: Array) -> "Displaced":
+        """With the frame of so many rows moved by a step."""
         cross = jnp.outer(self.first, step)
-        second = self.second - cross - cross.T + rows * (jnp.outer(step, step) + _covariance(new) - _covariance(old))
-        return Displaced(self.first - rows * step, second, self.rows)
+        return Displaced(
+            self.first - rows * step, self.second - cross - cross.T + rows * jnp.outer(step, step), self.rows
+        )
 
-    def due(self, rows: Array, count: Array, gain: Float[Array, "P P"]) -> Bool[Array, ""]:
+    def again(self, frame: Frame, rows: Array, share: Array) -> "Displaced":
+        """With a share of so many rows expanded anew where the frame stands."""
+        return Displaced(
+            (1.0 - share) * self.first,
+            (1.0 - share) * self.second - share * rows * _covariance(frame.inverse()),
+            self.rows,
+        )
+
+    def due(self, rows: Array, count: Array, gains: Float[Array, " P"]) -> Bool[Array, ""]:
         """Whether the rows have grown enough since the last correction, and the newest speak for the others."""
-        change = gain @ gain.T - jnp.eye(len(gain))
-        share = jnp.linalg.eigvalsh((change + change.T) / 2) * (rows - count) / jnp.maximum(count, 1)
+        share = gains * (rows - count) / jnp.maximum(count, 1)
         return (rows >= GROWTH * self.rows) & jnp.all((share > 1 / ALIKE) & (share < ALIKE))
 
     def corrected(
-        self, f: LogDensity, frame: Frame, low: Float[Array, " P"], rows: Array, count: Array, gain: Float[Array, "P P"]
+        self, f: LogDensity, frame: Frame, low: Float[Array, " P"], rows: Array, count: Array, gains: Float[Array, " P"]
     ) -> tuple[Frame, Float[Array, " P"], "Displaced"]:
         """A frame, and what its location lost by rounding, moved by what the sites miss there, when that is due.
 
@@ -74,23 +87,36 @@ class Displaced(NamedTuple):
             frame, low: where the frame stands.
             rows: of all sites, the newest mini-batch's among them.
             count: rows of the newest mini-batch.
-            gain: chol(I + W), W the newest mini-batch's curvature in units of all earlier evidence.
+            gains: eigenvalues of the newest mini-batch's curvature in units of all earlier evidence.
+
+        Returns:
+            The frame and what its location lost, and `Displaced` with the newest mini-batch's rows.
         """
+        inverse = frame.inverse()
+        spread = _covariance(inverse)
+        here = self._replace(second=self.second - count * spread)
 
         def correct() -> tuple[Frame, Array, Displaced]:
-            move = stop_gradient(self._missing(f, frame, count))
+            move = stop_gradient(here._missing(f, frame, inverse, rows * spread, count))
             new, after = moved(frame, low, *move)
-            return new, after, Displaced.none(len(low), rows).after(frame, new, after - low, rows)
+            expanded = Displaced(jnp.zeros(len(low)), -rows * spread, rows)
+            return new, after, expanded.after(new.location - frame.location + after - low, rows)
 
-        return jax.lax.cond(self.due(rows, count, gain), correct, lambda: (frame, low, self))
+        return jax.lax.cond(here.due(rows, count, gains), correct, lambda: (frame, low, here))
 
-    def _missing(self, f: LogDensity, frame: Frame, count: Array) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
+    def _missing(
+        self,
+        f: LogDensity,
+        frame: Frame,
+        inverse: Float[Array, "P P"],
+        spread: Float[Array, "P P"],
+        count: Array,
+    ) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
         """The site (shift, factor) of what the sites miss, in the frame's whitened coordinates.
 
         Of n rows the mean of T is known to about P / n of its square.
         """
         size = len(self.first)
-        values, vectors = jnp.linalg.eigh((self.second + self.second.T) / 2)
         slope_of = jax.grad(f)
 
         def third(one: Array, other: Array) -> Array:
@@ -98,19 +124,23 @@ class Displaced(NamedTuple):
             along = lambda at: jax.jvp(slope_of, (at,), (one,))[1]  # noqa: E731
             return jax.jvp(along, (frame.location,), (other,))[1]
 
-        ahead = jnp.concatenate([vectors.T, jnp.broadcast_to(self.first, (size, size))])
-        found = jax.vmap(third)(ahead, jnp.concatenate([vectors.T, jnp.eye(size)]))
-        found = jnp.nan_to_num(found / (count + size), posinf=0.0, neginf=0.0)
-        slope = solve_triangular(frame.factor, 0.5 * values @ found[:size], lower=True)
-        half = solve_triangular(frame.factor, found[size:], lower=True)
-        bend = solve_triangular(frame.factor, half.T, lower=True)
-        changes, axes = jnp.linalg.eigh((bend + bend.T) / 2)
-        amount = 1.0 / (1.0 + (jnp.max(jnp.abs(changes)) / LARGE) ** 2)
-        precision = 1.0 + amount * changes
-        shift = axes @ ((axes.T @ (amount * slope)) / precision)
-        return shift * jnp.minimum(1.0, 1.0 / (jnp.linalg.norm(shift) + 1e-9)), cholesky_of(precision, axes)
+        others = jnp.stack([self.second + spread, jnp.broadcast_to(self.first, (size, size))])
+        found = jax.vmap(jax.vmap(third), in_axes=(None, 0))(jnp.eye(size), others) / (count + size)
+        found = jnp.nan_to_num(found, posinf=0.0, neginf=0.0)
+        slope = 0.5 * inverse @ jnp.sum(found[0], 0)
+        bend = inverse @ found[1] @ inverse.T
+        amount = 1.0 / (1.0 + (_largest(bend) / LARGE) ** 2)
+        factor = jnp.linalg.cholesky(jnp.eye(size) + amount * (bend + bend.T) / 2)
+        shift = cho_solve((factor, True), amount * slope)
+        return shift * jnp.minimum(1.0, 1.0 / (jnp.linalg.norm(shift) + 1e-9)), factor
 
 
-def _covariance(frame: Frame) -> Float[Array, "P P"]:
-    inverse = solve_triangular(frame.factor, jnp.eye(len(frame.location)), lower=True)
+def _largest(matrix: Float[Array, "P P"]) -> Float[Array, ""]:
+    """The largest eigenvalue of a symmetric matrix in absolute value, or up to P^(1/8) times that: |M^4|^(1/4)."""
+    scale = jnp.max(jnp.abs(matrix)) + 1e-30
+    square = (matrix / scale) @ (matrix / scale)
+    return scale * jnp.sqrt(jnp.sqrt(jnp.linalg.norm(square @ square)))
+
+
+def _covariance(inverse: Float[Array, "P P"]) -> Float[Array, "P P"]:
     return inverse.T @ inverse

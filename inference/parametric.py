@@ -18,10 +18,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density, density
+from amortppl.densities.gaussian import lower_triangular
 from amortppl.errors import quoted
 from amortppl.evidence import Gathered, Natural, Site, absorb, contraction, moved, seen_from, union
 from amortppl.features import PriorScale, RowScaler, simulated_scales
@@ -84,7 +86,9 @@ class ParametricGuide(Method):
         after = self._counted(known, batch)
         if self.options.signals == ("data",):
             return after
-        return self._found(after, batch) if isinstance(state, Start) else self._refined(known, after, batch)
+        if isinstance(state, Start):
+            return self._found(after, batch)
+        return jax.lax.cond(jnp.any(batch.mask), lambda: self._refined(known, after, batch), lambda: known)
 
     def revisit(self, state: State | Revisit, since: Start | State) -> Revisit:
         """A state that will meet again the rows it has seen after `since`, without counting them twice."""
@@ -99,7 +103,7 @@ class ParametricGuide(Method):
         left = sum(contraction(s.frame, frame) ** 3 * s.left for s in states)
         steps = sum(s.steps for s in states)
         surprise = sum(s.steps * s.surprise for s in states) / jnp.maximum(steps, 1.0)
-        apart = [s.displaced.after(s.frame, frame, low - s.low, s.rows) for s in states]
+        apart = [s.displaced.after(frame.location - s.frame.location + low - s.low, s.rows) for s in states]
         return State(
             frame, low, prior, rows, context, left, surprise, steps,
             moved=jnp.max(jnp.stack([s.moved for s in states])),
@@ -177,8 +181,8 @@ class ParametricGuide(Method):
         frame, low = moved(base.frame, base.low, shift, factor)
         left = contraction(begun.frame, base.frame) ** 3 * begun.left
         left = left + (1.0 - share) * (base.left - left) + again.left
-        apart = jax.tree.map(lambda a: (1.0 - share) * a, base.displaced)._replace(rows=base.displaced.rows)
-        apart = apart.after(base.frame, frame, low - base.low, base.rows)
+        apart = base.displaced.again(base.frame, base.rows, share)
+        apart = apart.after(frame.location - base.frame.location + low - base.low, base.rows)
         length = jnp.sqrt(jnp.mean((factor.T @ shift) ** 2))
         after = base._replace(frame=frame, low=low, left=left, moved=length, displaced=apart)
         if not isinstance(since, Start):
@@ -197,9 +201,7 @@ class ParametricGuide(Method):
             frame, left = settle(joint, frame, self.options.sweeps)
         prior = _natural(*averages(whitened_gradients(self._log.prior, frame)), frame)
         frame, prior, left = jax.tree.map(stop_gradient, (frame, prior, left))
-        return state._replace(
-            frame=frame, prior=prior, left=left, displaced=Displaced.none(self.task.latents.size, state.rows)
-        )
+        return state._replace(frame=frame, prior=prior, left=left, displaced=Displaced.at(frame, state.rows))
 
     def _starts(self, state: State) -> Float[Array, "S P"]:
         """The prior's centre, and the network's placement."""
@@ -221,14 +223,15 @@ class ParametricGuide(Method):
         earlier = contraction(old, frame) ** 3 * before.left
         left = earlier + site.left
         frame, low = moved(frame, low, *self._adjustment(before, after, site, earlier))
-        displaced = before.displaced.after(old, frame, low - before.low, before.rows)
+        displaced = before.displaced
         if "curvature" in self.options.signals:
+            displaced = displaced.after(frame.location - old.location + low - before.low, before.rows)
             count = after.rows - before.rows
-            frame, low, displaced = displaced.corrected(likelihood, frame, low, after.rows, count, site.factor)
+            frame, low, displaced = displaced.corrected(likelihood, frame, low, after.rows, count, site.gains)
         steps = before.steps + 1.0
         surprise = before.surprise + (site.surprise - before.surprise) / steps
         new = after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced)
-        return jax.tree.map(lambda a, b: jnp.where(jnp.any(batch.mask), a, b), new, before)
+        return new
 
     def _adjustment(self, before: State, after: State, site: Site, earlier: Array) -> tuple[Array, Array]:
         """The learned part of a later step: a shift and a factor in the frame that the site made.
@@ -237,17 +240,17 @@ class ParametricGuide(Method):
         as what is left is large, so the correction is held to both and fades as rows add up.
         """
         size = site.shift.shape[0]
-        lower = jnp.tril_indices(size)
+        lower = np.tril_indices(size)
         count = after.rows - before.rows
         batch = (after.rows * after.context - before.rows * before.context) / jnp.maximum(count, 1.0)
         parts = [
             self.encode.read(batch), self._log_rows(before.rows)[None], self._log_rows(count)[None],
-            jnp.clip(site.shift, -5, 5), jnp.arcsinh(site.factor[lower]), jnp.arcsinh(earlier), jnp.arcsinh(site.left),
+            jnp.clip(site.shift, -5, 5), jnp.arcsinh(jnp.concatenate([site.factor[lower], earlier, site.left])),
         ]  # fmt: skip
         assert self.adjust is not None  # a method of data alone takes no such step
         amount = stop_gradient(site.share * self._skew(after.rows, earlier + site.left))
         out = amount * jnp.tanh(self.adjust(jnp.concatenate(parts)))
-        factor = jnp.zeros((size, size)).at[lower].set(out[size:])
+        factor = lower_triangular(out[size:], size)
         return out[:size], jnp.tril(factor, -1) + jnp.diag(jnp.exp(jnp.diag(factor)))
 
     def _skew(self, rows: Array, left: Array) -> Array:
@@ -288,7 +291,7 @@ class ParametricGuide(Method):
     def _summary(self, state: State) -> Float[Array, " F"]:
         """Encoded rows, where the frame stands, and what is left in it."""
         factor = state.frame.factor / jnp.sqrt(state.rows + 1.0)
-        entries = jnp.arcsinh(factor[jnp.tril_indices(factor.shape[0])])
+        entries = jnp.arcsinh(factor[np.tril_indices(factor.shape[0])])
         parts = [self.encode.read(state.context), self._log_rows(state.rows)[None]]
         if self.options.signals != ("data",):
             parts += [jnp.clip(state.frame.location, -10, 10), entries, jnp.arcsinh(state.left)]

@@ -73,6 +73,20 @@ def few_mappings(drop_many_programs):
     drop_many_programs()
 
 
+@pytest.fixture
+def compilations():
+    """Names of the programs compiled during a test, as they are."""
+    names = []
+
+    def note(event, _, **about):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(about["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
 @pytest.fixture(scope="module")
 def as_many_as_users_have():
     """As many tasks simulated to know what is familiar as outside of tests."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import amortppl as ap
-from amortppl.once import lightly, once
+from amortppl.once import Compiled, lightly, once
 
 
 @pytest.mark.parametrize("run", [once, lambda function, *given: lightly(function)(*given)])
@@ -35,3 +35,37 @@ def test_a_method_is_built_as_a_compiled_program_builds_it():
 def test_errors_are_those_of_the_function():
     with pytest.raises(ZeroDivisionError):
         once(lambda a: a / (1 // 0), jnp.ones(2))
+
+
+def test_ahead_of_a_call_a_program_is_traced_and_compiled_and_says_what_it_will_return(compilations):
+    traced = []
+
+    def doubled(tree, name):
+        traced.append(name)
+        return {name: 2 * tree["a"], "name": name}
+
+    program = Compiled(doubled)
+    said = program.ahead({"a": np.zeros(3, np.float32)}, "twice")
+    np.testing.assert_array_equal(said["twice"], np.zeros(3))
+    assert said["name"] == "twice"
+    np.testing.assert_allclose(program({"a": jnp.arange(3.0)}, "twice")["twice"], [0, 2, 4])
+    assert traced == ["twice"] and compilations.count("jit(doubled)") == 1
+
+
+def test_a_program_that_could_not_be_compiled_ahead_is_compiled_at_the_call(monkeypatch):
+    program = Compiled(lambda a: a + 1)
+    program.ahead(np.zeros(2, np.float32))
+
+    class Failed:
+        def lower(self, *_):
+            return self
+
+        def compile(self):
+            raise MemoryError
+
+        lowered, out_info, postprocess = property(lambda self: self), (), staticmethod(lambda found: found)
+
+    monkeypatch.setitem(program.__dict__, "jitted", Failed())
+    program.ahead(np.zeros(3, np.float32))
+    monkeypatch.undo()
+    np.testing.assert_allclose(program(jnp.ones(3)), 2 * np.ones(3))

@@ -42,9 +42,9 @@ def frames():
         yield 0.3 * rng.standard_normal(3) / number, number**0.5 * 150 * factor
 
 
-def gain(rows, count):
-    """chol(I + W) of a mini-batch whose rows hold as much evidence each as the others do."""
-    return (1.0 + count / (rows - count)) ** 0.5 * jnp.eye(3)
+def gains(rows, count):
+    """Eigenvalues of a mini-batch's curvature whose rows hold as much evidence each as the others do."""
+    return count / (rows - count) * jnp.ones(3)
 
 
 def covariance(factor):
@@ -52,11 +52,14 @@ def covariance(factor):
 
 
 def carried(at, rows):
-    """`Displaced` carried along a path of frames."""
+    """`Displaced` carried along a path of frames: each mini-batch comes where the frame stands."""
     path = [Frame(jnp.asarray(m, jnp.float32), jnp.asarray(c, jnp.float32)) for m, c in at]
-    displaced = Displaced.none(3, rows[0])
+    displaced = Displaced.at(path[0], jnp.asarray(rows[0]))
     for i, (old, new) in enumerate(pairwise(path)):
-        displaced = displaced.after(old, new, jnp.zeros(3), jnp.asarray(sum(rows[: i + 1]), float))
+        displaced = displaced.after(new.location - old.location, jnp.asarray(sum(rows[: i + 1])))
+        if i + 1 < len(rows):
+            there = Displaced.at(new, jnp.asarray(rows[i + 1]))
+            displaced = displaced._replace(second=displaced.second + there.second)
     return displaced, path[-1]
 
 
@@ -71,7 +74,7 @@ def test_a_correction_is_exact_for_a_cubic():
         slope += count * (there - gradient - hessian @ (mean - m))
         bend -= count * (curved - hessian)
     rows = jnp.asarray(sum(rows) + COUNT)
-    there = rows, jnp.asarray(COUNT), gain(rows, COUNT)
+    there = rows, jnp.asarray(COUNT), gains(rows, COUNT)
     found, low, _ = displaced.corrected(lambda u: COUNT * row(u), frame, jnp.zeros(3), *there)
     precision = factor @ factor.T + bend
     shift = np.linalg.solve(precision, slope)
@@ -82,9 +85,9 @@ def test_a_correction_is_exact_for_a_cubic():
 
 def test_nothing_is_missed_where_nothing_moved():
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
-    displaced = Displaced.none(3, 1.0).after(frame, frame, jnp.zeros(3), jnp.asarray(100.0))
+    displaced = Displaced.at(frame, jnp.asarray(100.0))
     found, low, after = displaced.corrected(
-        row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(100.0), gain(200, 100)
+        row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(100.0), gains(200, 100)
     )
     np.testing.assert_allclose(found.location + low, frame.location, atol=1e-6)
     np.testing.assert_allclose(found.factor, frame.factor, rtol=1e-5, atol=1e-4)
@@ -96,7 +99,7 @@ def test_it_waits_until_the_rows_have_grown():
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
     for rows, due in ((100 * GROWTH - 1, False), (100 * GROWTH, True)):
         found, _, after = displaced.corrected(
-            row, frame, jnp.zeros(3), jnp.asarray(rows), jnp.asarray(10.0), gain(rows, 10)
+            row, frame, jnp.zeros(3), jnp.asarray(rows), jnp.asarray(10.0), gains(rows, 10)
         )
         assert (float(after.rows) == rows) == due == bool(np.any(found.factor != frame.factor))
 
@@ -106,10 +109,11 @@ def test_a_mini_batch_unlike_the_others_says_nothing_of_them(one):
     """A few rows far out may hold most of the evidence in a direction, and of the third derivatives far more."""
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
-    held = jnp.sqrt(1.0 + jnp.array([1.0, 1.0, one]) * 10 / 190)
+    held = jnp.array([1.0, 1.0, one]) * 10 / 190
     for unlike in (False, True):
-        factor = jnp.diag(held) if unlike else gain(200, 10)
-        found, _, after = displaced.corrected(row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0), factor)
+        found, _, after = displaced.corrected(
+            row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0), held if unlike else gains(200, 10)
+        )
         assert (float(after.rows) == 100.0) == unlike != bool(np.any(found.factor != frame.factor))
 
 
@@ -120,7 +124,7 @@ def test_whatever_a_mini_batch_holds_the_frame_stays_sound(spoiled):
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(10.0))
     found, _, _ = jax.jit(
         lambda s: displaced.corrected(
-            lambda u: s * jnp.sum(u**3), frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0), gain(200, 10)
+            lambda u: s * jnp.sum(u**3), frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0), gains(200, 10)
         )
     )(spoiled)
     moved = np.asarray(frame.factor).T @ (np.asarray(found.location) - np.asarray(frame.location))

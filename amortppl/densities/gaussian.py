@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -37,8 +38,18 @@ class Gaussian(Density):
 def affine(coefficients: Float[Array, " K"], size: int) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
     """Shift and lower-triangular factor; at zero coefficients 0 and I. Log diagonals are bounded by 3."""
     shift, rest = coefficients[:size], coefficients[size : size + size * (size + 1) // 2]
-    below = jnp.zeros((size, size)).at[jnp.tril_indices(size)].set(rest)
+    below = lower_triangular(rest, size)
     return shift, jnp.tril(below, -1) + jnp.diag(jnp.exp(3.0 * jnp.tanh(jnp.diag(below) / 3.0)))
+
+
+def lower_triangular(entries: Float[Array, " K"], size: int, offset: int = 0) -> Float[Array, "P P"]:
+    """The matrix with these entries row by row on and below a diagonal, the main one or `offset` above it.
+
+    Gathered: a scatter costs several times that to compile and to run.
+    """
+    place = np.zeros((size, size), np.int32)
+    place[np.tril_indices(size, offset)] = 1 + np.arange(len(entries))
+    return jnp.append(0.0, entries)[place]
 
 
 def log_normal(u: Float[Array, "*S P"]) -> Float[Array, "*S"]:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import logsumexp, ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.density import Density
@@ -39,23 +40,24 @@ class Mixture(Density):
     def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
         """Log density of one point."""
         log_weights, parts = self._parts(coefficients)
-        return jax.scipy.special.logsumexp(log_weights + jax.vmap(self.part.log_prob, in_axes=(None, 0))(z, parts))
+        return logsumexp(log_weights + jax.vmap(self.part.log_prob, in_axes=(None, 0))(z, parts))
 
     def sample(
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws and their log densities. Weights get no gradient through the draws."""
         log_weights, parts = self._parts(coefficients)
-        pick = jr.categorical(jr.fold_in(key, 0), log_weights, shape=(draws,))
+        noise = jr.normal(key, (self.size + 1, draws))  # all of one call: each costs more to compile than all else here
+        chosen, u = ndtr(noise[0]), noise[1:]
+        pick = jnp.sum(chosen > jnp.cumsum(jnp.exp(log_weights))[:-1, None], 0)
         shift, factor = jax.vmap(lambda c: affine(c, self.size))(parts)
         spread = jax.vmap(lambda t: solve_triangular(t, jnp.eye(self.size), lower=True))(factor)
-        u = jr.normal(jr.fold_in(key, 1), (self.size, draws))
         placed = _stacked(spread, u) + shift[:, :, None]
         z = jnp.take_along_axis(placed, pick[None, None], 0)[0]
         apart = _stacked(factor, z) - jnp.einsum("mij,mj->mi", factor, shift)[:, :, None]
         log_scale = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), -1)
         level = (log_weights + log_scale - 0.5 * self.size * jnp.log(2.0 * jnp.pi))[:, None]
-        return z.T, jax.scipy.special.logsumexp(level - 0.5 * jnp.sum(apart**2, 1), axis=0)
+        return z.T, logsumexp(level - 0.5 * jnp.sum(apart**2, 1), axis=0)
 
 
 def _stacked(matrices: Float[Array, "M P P"], columns: Float[Array, "P S"]) -> Float[Array, "M P S"]:

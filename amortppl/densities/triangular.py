@@ -12,7 +12,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.density import Density
-from amortppl.densities.gaussian import affine, log_normal
+from amortppl.densities.gaussian import affine, log_normal, lower_triangular
 
 
 class Triangular(Density):
@@ -76,8 +76,7 @@ def _parts(coefficients: Float[Array, " C"], size: int) -> tuple[Array, ...]:
         coefficients, [_middle(size) - 2 * below, _middle(size) - below, _middle(size), _middle(size) + size]
     )
     shift, factor = affine(whole, size)
-    strict = jnp.tril_indices(size, -1)
-    scale, bend = (jnp.zeros((size, size)).at[strict].set(a) for a in (scale, bend))
+    scale, bend = (lower_triangular(a, size, -1) for a in (scale, bend))
     return shift, factor, 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail)), scale, bend
 
 

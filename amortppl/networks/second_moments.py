@@ -33,7 +33,7 @@ class SecondMoments(eqx.Module):
     def __call__(self, rows: Float[Array, "N F"], mask: Bool[Array, " N"]) -> Float[Array, " E"]:
         """Row features (N, F) -> sums (E,) over the rows that the mask keeps."""
         columns = jnp.where(mask[:, None], rows if self.combine is None else rows @ self.combine.T, 0.0)
-        products = (columns.T @ columns)[jnp.tril_indices(columns.shape[1])]
+        products = (columns.T @ columns)[np.tril_indices(columns.shape[1])]
         return jnp.concatenate([self.embed(rows, mask), products])
 
     def read(self, mean: Float[Array, " E"]) -> Float[Array, " E"]:

@@ -3,6 +3,8 @@
 Vehtari, Simpson, Gelman, Yao and Gabry 2024, "Pareto smoothed importance sampling", JMLR 25(72).
 """
 
+from importlib import import_module
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +48,11 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
     khat = np.reshape([k for _, k in smoothed], ratios.shape[:-1])
     weights = weights - np.logaddexp.reduce(weights, -1, keepdims=True)
     return Check(khat, weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
+
+
+def import_beside() -> None:
+    """Imports ArviZ's statistics in a thread, to be there once draws are: JAX compiles for longer."""
+    Thread(target=import_module, args=("arviz_stats.base",)).start()
 
 
 def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
