@@ -1,6 +1,7 @@
 """A task's densities as functions of the latents in prior units, differentiable cheaply."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
 from math import ceil
 from typing import NamedTuple
 
@@ -35,18 +36,16 @@ class Densities(NamedTuple):
     def joint(self, batch: Batch) -> LogDensity:
         """Log prior and log likelihood of the rows; of many (`amortppl.portions.many`) portion by portion, and with
         a further argument `few` of the first portion alone."""
-        if not many(self.task, batch):
-            return self._cheap(lambda at: self.task.log_joint(self._vector(at), batch))
 
-        def part(at: Array, portion: Batch, first: Array) -> Array:
-            prior, rows = self.task.log_densities(self._vector(at), portion.data)
+        def part(at: Array, portion: Batch, first: Array | bool = True) -> Array:
+            prior, rows = self._of(at, portion.data)
             return jnp.where(first, prior, 0.0) + jnp.sum(jnp.where(portion.mask, rows, 0.0))
 
-        return summed(self._cheap(part), batch)
+        return summed(part, batch) if many(self.task, batch) else lambda at: part(at, batch)
 
     def likelihood(self, batch: Batch) -> LogDensity:
         """Log likelihood of the rows."""
-        return self._cheap(lambda at: self.task.log_likelihood(self._vector(at), batch))
+        return lambda at: jnp.sum(jnp.where(batch.mask, self._of(at, batch.data)[1], 0.0))
 
     def information(self, batch: Batch, key: PRNGKeyArray) -> Precision:
         """Fisher information of the rows, from gradients alone: scores of observations simulated at the latents.
@@ -75,17 +74,24 @@ class Densities(NamedTuple):
 
         def simulated(at: Array, key: PRNGKeyArray) -> Array:
             data = inputs | self.task.predict(key, self._vector(at), inputs, len(place))
-            rows = self._cheap(lambda at: self.task.log_densities(self._vector(at), data)[1])
-            return outer_products(lambda at: jnp.where(used, rows(at), 0.0), at)
+            return outer_products(lambda at: jnp.where(used, self._of(at, data)[1], 0.0), at)
 
         return lambda at: share * jnp.mean(jax.vmap(simulated, in_axes=(None, 0))(at, keys), 0)
 
-    def prior(self, at: Array) -> Array:
-        """Log prior."""
-        return self.task.log_prior(self._vector(at))
+    def prior(self, at: Array, batch: Batch | None = None) -> Array:
+        """Log prior; beside a batch, by the run of the model that looks at its rows too."""
+        if batch is None or many(self.task, batch):
+            return self.task.log_prior(self._vector(at))
+        return self._of(at, batch.data)[0]
+
+    def _of(self, at: Array, data: Mapping[str, Array]) -> tuple[Array, Array]:
+        return _log_densities(self.task, self.gammas, self._vector(at), dict(data))
 
     def _vector(self, at: Array) -> Array:
         return self.scale.restore(at)
 
-    def _cheap(self, density: Callable[..., Array]) -> Callable[..., Array]:
-        return jax.jit(elementary(density) if self.gammas else density)
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _log_densities(task: Task, gammas: bool, vector: Array, data: dict[str, Array]) -> tuple[Array, Array]:
+    """The model is run, and differentiated, once for all that look at rows of the same shape."""
+    return (elementary(task.log_densities) if gammas else task.log_densities)(vector, data)

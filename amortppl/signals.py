@@ -31,9 +31,14 @@ class Frame(NamedTuple):
         return self.factor.T @ (vector - self.location)
 
     def unwhiten(self, whitened: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
-        """u = m + C'^-1 z."""
-        flat = whitened.reshape(-1, whitened.shape[-1])
-        return self.location + solve_triangular(self.factor, flat.T, lower=True, trans=1).T.reshape(whitened.shape)
+        """u = m + C'^-1 z.
+
+        Of many by the inverse: a triangular solve of some hundred columns is shared out among BLAS's threads, which
+        then spin in wait for the next one.
+        """
+        if whitened.ndim == 1:
+            return self.location + solve_triangular(self.factor, whitened, lower=True, trans=1)
+        return self.location + whitened @ self.inverse()
 
     def inverse(self) -> Float[Array, "P P"]:
         """C^-1."""

@@ -12,6 +12,7 @@ Marino, Yue and Mandt 2018, "Iterative amortized inference", arXiv 1807.09356 (g
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -199,7 +200,7 @@ class ParametricGuide(Method):
         left = state.left
         if "curvature" in self.options.signals:
             frame, left = settle(joint, frame, self.options.sweeps)
-        prior = _natural(*averages(whitened_gradients(self._log.prior, frame)), frame)
+        prior = _natural(*averages(whitened_gradients(partial(self._log.prior, batch=batch), frame)), frame)
         frame, prior, left = jax.tree.map(stop_gradient, (frame, prior, left))
         return state._replace(frame=frame, prior=prior, left=left, displaced=Displaced.at(frame, state.rows))
 
@@ -282,7 +283,7 @@ class ParametricGuide(Method):
         share = jnp.sum(portions(batch.mask).used[0]) / jnp.maximum(jnp.sum(batch.mask), 1)
 
         def known(at: Array, few: Array | bool = False) -> Array:
-            return curvature(self._log.prior, at) + jnp.where(few, share, 1.0) * information(at)
+            return curvature(partial(self._log.prior, batch=batch), at) + jnp.where(few, share, 1.0) * information(at)
 
         return known
 

@@ -31,7 +31,7 @@ class Gaussian(Density):
         """Draws z = shift + T^-1 u and their log densities."""
         shift, factor = affine(coefficients, self.size)
         u = jr.normal(key, (draws, self.size))
-        z = shift + solve_triangular(factor, u.T, lower=True).T
+        z = shift + u @ solve_triangular(factor, jnp.eye(self.size), lower=True).T
         return z, log_normal(u) + jnp.sum(jnp.log(jnp.diag(factor)))
 
 
