@@ -38,12 +38,12 @@ class Displaced(NamedTuple):
 
     Attributes:
         first: sum_b n_b (m_b - m).
-        second: sum_b n_b [(m_b - m)(m_b - m)' - V_b].
+        squares: sum_b n_b [(m_b - m)(m_b - m)' - V_b].
         rows: rows seen when the last correction was made, or the first mini-batch's.
     """
 
     first: Float[Array, " P"]
-    second: Float[Array, "P P"]
+    squares: Float[Array, "P P"]
     rows: Float[Array, ""]
 
     @classmethod
@@ -61,14 +61,14 @@ class Displaced(NamedTuple):
         """With the frame of so many rows moved by a step."""
         cross = jnp.outer(self.first, step)
         return Displaced(
-            self.first - rows * step, self.second - cross - cross.T + rows * jnp.outer(step, step), self.rows
+            self.first - rows * step, self.squares - cross - cross.T + rows * jnp.outer(step, step), self.rows
         )
 
     def again(self, frame: Frame, rows: Array, share: Array) -> "Displaced":
         """With a share of so many rows expanded anew where the frame stands."""
         return Displaced(
             (1.0 - share) * self.first,
-            (1.0 - share) * self.second - share * rows * _covariance(frame.inverse()),
+            (1.0 - share) * self.squares - share * rows * _covariance(frame.inverse()),
             self.rows,
         )
 
@@ -94,7 +94,7 @@ class Displaced(NamedTuple):
         """
         inverse = frame.inverse()
         spread = _covariance(inverse)
-        here = self._replace(second=self.second - count * spread)
+        here = self._replace(squares=self.squares - count * spread)
 
         def correct() -> tuple[Frame, Array, Displaced]:
             move = stop_gradient(here._missing(f, frame, inverse, rows * spread, count))
@@ -124,7 +124,7 @@ class Displaced(NamedTuple):
             along = lambda at: jax.jvp(slope_of, (at,), (one,))[1]  # noqa: E731
             return jax.jvp(along, (frame.location,), (other,))[1]
 
-        others = jnp.stack([self.second + spread, jnp.broadcast_to(self.first, (size, size))])
+        others = jnp.stack([self.squares + spread, jnp.broadcast_to(self.first, (size, size))])
         found = jax.vmap(jax.vmap(third), in_axes=(None, 0))(jnp.eye(size), others) / (count + size)
         found = jnp.nan_to_num(found, posinf=0.0, neginf=0.0)
         slope = 0.5 * inverse @ jnp.sum(found[0], 0)

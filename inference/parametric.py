@@ -231,8 +231,7 @@ class ParametricGuide(Method):
             frame, low, displaced = displaced.corrected(likelihood, frame, low, after.rows, count, site.gains)
         steps = before.steps + 1.0
         surprise = before.surprise + (site.surprise - before.surprise) / steps
-        new = after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced)
-        return new
+        return after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced)
 
     def _adjustment(self, before: State, after: State, site: Site, earlier: Array) -> tuple[Array, Array]:
         """The learned part of a later step: a shift and a factor in the frame that the site made.

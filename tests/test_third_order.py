@@ -59,7 +59,7 @@ def carried(at, rows):
         displaced = displaced.after(new.location - old.location, jnp.asarray(sum(rows[: i + 1])))
         if i + 1 < len(rows):
             there = Displaced.at(new, jnp.asarray(rows[i + 1]))
-            displaced = displaced._replace(second=displaced.second + there.second)
+            displaced = displaced._replace(squares=displaced.squares + there.squares)
     return displaced, path[-1]
 
 

@@ -47,7 +47,7 @@ class Mixture(Density):
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws and their log densities. Weights get no gradient through the draws."""
         log_weights, parts = self._parts(coefficients)
-        noise = jr.normal(key, (self.size + 1, draws))  # all of one call: each costs more to compile than all else here
+        noise = jr.normal(key, (self.size + 1, draws))  # one call for all: a call costs much to compile
         chosen, u = ndtr(noise[0]), noise[1:]
         pick = jnp.sum(chosen > jnp.cumsum(jnp.exp(log_weights))[:-1, None], 0)
         shift, factor = jax.vmap(lambda c: affine(c, self.size))(parts)
