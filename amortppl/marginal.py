@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax
@@ -25,6 +26,10 @@ from amortppl.errors import ModelError, quoted
 from amortppl.program import log_density
 
 Values = Mapping[str, Any]
+
+FEW = 4
+"""States that are summed out one by one in a chain too: up to so many its curvature costs no more to run so, and less to
+compile (two states: 4.5 CPU s for 6.0, and half the time to run)."""
 
 
 @dataclass(frozen=True)
@@ -211,8 +216,31 @@ def _summed(marginal: Marginal, given: Values, latents: Values, parts: Parts) ->
             eliminate=(frozenset(parts.hidden) | plates) - {parts.rows},
             plates=plates,
         )
-    found = funsor.optimizer.apply_optimizer(total)
+    with _exactly():
+        found = funsor.optimizer.apply_optimizer(total)
     return funsor.to_data(found, name_to_dim={parts.rows: -1} if parts.rows else None)
+
+
+def _exactly() -> Any:
+    """An interpretation by which states of two factors are summed out as log sum exp(a + b), exact wherever they are.
+
+    funsor's own way, a matrix product of exp(a - max a) and exp(b - max b), is zero where each factor all but
+    excludes (by 88 nats) what the other favours, as observations of one state may. It is left where it is much
+    cheaper: for a table larger than both factors with more than `FEW` states, the step of a chain.
+    """
+    import funsor
+    from funsor import ops
+
+    exact = funsor.interpretations.DispatchedInterpretation("exact")
+
+    @exact.register(funsor.cnf.Contraction, ops.LogaddexpOp, ops.AddOp, frozenset, funsor.Tensor, funsor.Tensor)
+    def _(red_op: Any, bin_op: Any, states: Any, one: Any, other: Any) -> Any:
+        wider = {*one.inputs, *other.inputs} not in ({*one.inputs}, {*other.inputs})
+        if wider and prod(v.output.size for v in states) > FEW:
+            return None
+        return bin_op(one, other).reduce(red_op, states)
+
+    return funsor.interpretations.PrioritizedInterpretation(exact, funsor.interpretations.eager)
 
 
 def _factor(site: Any) -> Any:

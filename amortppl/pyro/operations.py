@@ -136,8 +136,9 @@ def _as_tensor(make: Any, data: Any, dtype: Any = None, device: Any = None, env:
     return data if dtype is None else data.to(dtype)
 
 
-def _getitem(select: Any, x: Any, places: Any) -> Any:
-    """x[places]; places given by tensors or lists need x itself where x is a view."""
+def _getitem(select: Any, x: Any, places: Any, env: Any = None) -> Any:
+    """x[places], x also a tensor of torch's own; places given by tensors or lists need x itself where x is a view."""
+    x = env.constant(x)
     chosen = isinstance(places, list) or any(
         isinstance(v, torch.Tensor) for v in torch.utils._pytree.tree_leaves(places)
     )
@@ -172,7 +173,7 @@ def install(table: dict[Any, Operator]) -> None:
     _put(table, torch.ops.aten.cosine_similarity, _cosine_similarity)
     _put(table, torch.as_tensor, partial(_as_tensor, torch.tensor), jax_function=False, env=True)
     select = table[torch.Tensor.__getitem__].func
-    _put(table, torch.Tensor.__getitem__, partial(_getitem, select), jax_function=False, view=True)
+    _put(table, torch.Tensor.__getitem__, partial(_getitem, select), jax_function=False, env=True, view=True)
     _put(table, torch.Tensor.new_tensor, _new_tensor, jax_function=False, env=True)
 
 

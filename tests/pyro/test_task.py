@@ -1,6 +1,7 @@
 """Tasks of Pyro models: recognised by themselves, the same as their NumPyro twins; the command line."""
 
 import textwrap
+from itertools import product
 
 import pytest
 
@@ -15,6 +16,8 @@ import pyro.distributions as dist
 import torch
 from jax.scipy.stats import norm
 from pyro.infer import config_enumerate
+from scipy import stats
+from scipy.special import logsumexp
 from typer.testing import CliRunner
 
 import amortppl as ap
@@ -124,6 +127,32 @@ def test_hidden_markov_is_the_forward_algorithm():
         for step in seen[1:]:
             forward = forward @ moves * step
         np.testing.assert_allclose(log_density, jnp.log(forward.sum()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("states", [2, 6])
+def test_observations_that_exclude_one_another_have_their_exact_density(states):
+    """Any two of four far values all but exclude all states together: by far more than float32's exponents hold."""
+    levels = torch.linspace(-2.0, 2.0, states)
+
+    @config_enumerate
+    def repeated(rows, y=None):
+        loc = pyro.sample("loc", dist.Normal(0.0, 1.0))
+        with pyro.plate("n", rows):
+            label = pyro.sample("label", dist.Categorical(torch.ones(states) / states))
+            seen = [
+                pyro.sample(f"y_{t}", dist.Normal(loc + levels[label], 0.5), obs=None if y is None else y[:, t])
+                for t in range(4)
+            ]
+        return torch.stack(seen, -1)
+
+    y = 20.0 * np.array(list(product((-1.0, 1.0), repeat=4)))
+    at, data = jnp.zeros(1), {"y": jnp.asarray(y, jnp.float32)}
+    task = ap.Task(repeated, rows=(4, 16))
+    exact = logsumexp(stats.norm.logpdf(y[..., None], levels.numpy(), 0.5).sum(1), axis=1) - np.log(states)
+    found, slope = jax.value_and_grad(lambda at: task.log_densities(at, data)[1].sum())(at)
+    np.testing.assert_allclose(task.log_densities(at, data)[1], exact, rtol=1e-6)
+    np.testing.assert_allclose(found, exact.sum(), rtol=1e-6)
+    assert jnp.isfinite(slope).all()
 
 
 def test_what_is_returned_must_be_what_is_observed():
