@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array, Float
 
 SHIFT = 8
@@ -87,33 +87,5 @@ def _has(jaxpr: Jaxpr | ClosedJaxpr, primitive: str) -> bool:
     return False
 
 
-def elementary(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with `log_gamma` in the place of float32 `lgamma`, outside of loops and branches."""
-
-    def run(*args: Any) -> Any:
-        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        found = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args))
-        return jax.tree.unflatten(jax.tree.structure(shape), found)
-
-    return run
-
-
-def _evaluate(jaxpr: Jaxpr, consts: list[Any], args: list[Any]) -> list[Any]:
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(place: Any) -> Any:
-        return place.val if isinstance(place, Literal) else values[place]
-
-    for equation in jaxpr.eqns:
-        inputs, primitive, params = [read(v) for v in equation.invars], equation.primitive, equation.params
-        if primitive is jax.lax.lgamma_p and inputs[0].dtype == jnp.float32:
-            found = [log_gamma(inputs[0])]
-        elif primitive.name in ("jit", "pjit"):
-            found = _evaluate(params["jaxpr"].jaxpr, params["jaxpr"].consts, inputs)
-        else:
-            bound = primitive.get_bind_params(params)
-            functions, rest = bound if isinstance(bound, tuple) else ((), bound)  # a pair before JAX 0.11
-            found = primitive.bind(*functions, *inputs, **rest)
-            found = found if primitive.multiple_results else [found]
-        values |= dict(zip(equation.outvars, found, strict=True))
-    return [read(v) for v in jaxpr.outvars]
+ELEMENTARY = {jax.lax.lgamma_p: log_gamma}
+"""For `amortppl.rewriting`: float32 `lgamma` without its dear derivatives."""

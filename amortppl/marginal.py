@@ -28,7 +28,7 @@ from amortppl.program import log_density
 Values = Mapping[str, Any]
 
 FEW = 4
-"""States that are summed out one by one in a chain too: up to so many its curvature costs no more to run so, and less to
+"""States that are summed out one by one in a chain too: up to so many its curvature costs no more so, and less to
 compile (two states: 4.5 CPU s for 6.0, and half the time to run)."""
 
 

@@ -11,8 +11,9 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.features import PriorScale
-from amortppl.gamma import elementary
+from amortppl.gamma import ELEMENTARY
 from amortppl.portions import many, summed
+from amortppl.rewriting import rewritten
 from amortppl.signals import LogDensity, Precision, outer_products
 from amortppl.task import Batch, Task
 
@@ -94,4 +95,4 @@ class Densities(NamedTuple):
 @partial(jax.jit, static_argnums=(0, 1))
 def _log_densities(task: Task, gammas: bool, vector: Array, data: dict[str, Array]) -> tuple[Array, Array]:
     """The model is run, and differentiated, once for all that look at rows of the same shape."""
-    return (elementary(task.log_densities) if gammas else task.log_densities)(vector, data)
+    return rewritten(task.log_densities, ELEMENTARY if gammas else {})(vector, data)

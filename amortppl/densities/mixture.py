@@ -4,12 +4,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
+from jax.lax import erf_inv
 from jax.scipy.linalg import solve_triangular
-from jax.scipy.special import logsumexp, ndtr
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.density import Density
 from amortppl.densities.gaussian import Gaussian, affine
+
+LOWEST = float(np.nextafter(np.float32(-1.0), np.float32(0.0)))
+"""Of an even number between -1 and 1 whose `erf_inv` is finite."""
 
 
 class Mixture(Density):
@@ -47,9 +52,11 @@ class Mixture(Density):
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws and their log densities. Weights get no gradient through the draws."""
         log_weights, parts = self._parts(coefficients)
-        noise = jr.normal(key, (self.size + 1, draws))  # one call for all: a call costs much to compile
-        chosen, u = ndtr(noise[0]), noise[1:]
-        pick = jnp.sum(chosen > jnp.cumsum(jnp.exp(log_weights))[:-1, None], 0)
+        even = jr.uniform(
+            key, (self.size + 1, draws), minval=LOWEST, maxval=1.0
+        )  # one call: each costs much to compile
+        u = np.sqrt(2.0) * erf_inv(even[1:])
+        pick = jnp.sum(even[0] > 2.0 * jnp.cumsum(jnp.exp(log_weights))[:-1, None] - 1.0, 0)
         shift, factor = jax.vmap(lambda c: affine(c, self.size))(parts)
         spread = jax.vmap(lambda t: solve_triangular(t, jnp.eye(self.size), lower=True))(factor)
         placed = _stacked(spread, u) + shift[:, :, None]

@@ -31,7 +31,7 @@ rows of counts with row effects 3.8 and 3.0, of negative binomials 5.6 and 4.8; 
 FEWEST = 20
 """Datasets below which nothing can be said of calibration."""
 
-HEIGHTS = 50
+HEIGHTS = 30
 """Draws at which the model's joint density is evaluated, dearer than all else where rows are integrated over: a rank
 among few is as uniform as among many."""
 
@@ -72,16 +72,17 @@ def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Data
         raise DataError(f"datasets: expected at least {FEWEST} for anything to be seen, got {datasets}")
     if draws < FEWEST:
         raise DataError(f"draws: expected at least {FEWEST}, since ranks are among the draws; got {draws}")
-    key = jr.fold_in(jr.key(seed), 7)
+    random = np.random.default_rng(seed)
+    numbers = random.integers(2**32, size=(datasets + 1, 2), dtype=np.uint32)  # jr.split would be compiled
+    key, keys = (jr.wrap_key_data(n, impl="threefry2x32") for n in (numbers[0], numbers[1:]))
     batches, truth, usable = _fresh(guide, key, datasets) if around is None else _around(guide, key, datasets, around)
     if np.mean(usable) < 0.5:
         raise DataError(
             f"diagnose: {np.sum(~usable)} of {len(usable)} simulated datasets are not finite; a narrower prior, or a "
             "link that cannot overflow, is the usual cure"
         )
-    sets, latents = truth.shape
-    ties = np.random.default_rng(seed).uniform(1e-6, 1.0, (sets, latents + 3)).astype(np.float32)
-    found = _read(guide.method, batches, truth, ties, jr.split(jr.fold_in(key, 1), sets), draws)
+    ties = random.uniform(1e-6, 1.0, (datasets, truth.shape[1] + 3)).astype(np.float32)
+    found = _read(guide.method, batches, truth, ties, keys, draws)
     rows = np.asarray(batches.mask).sum(1)
     return Readings(*(np.asarray(a, np.float64)[usable] for a in (truth, rows, *found)))
 
@@ -144,5 +145,5 @@ def _one(
 
 def _below(draws: Float[Array, "S *P"], value: Float[Array, "*P"], tie: Float[Array, "*P"]) -> Float[Array, "*P"]:
     """(rank + U) / (S + 1): uniform on (0, 1) when the value is one more draw; U breaks ties evenly."""
-    less, same = jnp.sum(draws < value, 0), jnp.sum(draws == value, 0)
-    return (less + tie * (same + 1.0)) / (draws.shape[0] + 1.0)
+    rank = jnp.sum(jnp.where(draws < value, 1.0, jnp.where(draws == value, tie, 0.0)), 0)
+    return (rank + tie) / (draws.shape[0] + 1.0)
