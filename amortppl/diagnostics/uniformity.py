@@ -6,8 +6,8 @@ from scipy import stats
 BAND = 0.95
 """Probability that all of a calibrated guide's curve lies inside its band."""
 
-SIMULATIONS = 1000
-"""Uniform samples that a simultaneous band is made from."""
+BEYOND = 50
+"""Uniform samples outside of a simultaneous band, among all that it is made from: its level is known to a seventh."""
 
 
 def p_values(pit: np.ndarray) -> np.ndarray:
@@ -47,7 +47,8 @@ def difference_band(count: int, probability: float = BAND) -> tuple[np.ndarray, 
     from arviz_stats.ecdf_utils import get_pointwise_confidence_band, simulate_confidence_bands
 
     at = np.linspace(0, 1, min(count, 200) + 1)[1:-1]
-    level = simulate_confidence_bands(count, 1, at, probability, SIMULATIONS, np.random.default_rng(0))
+    samples = round(BEYOND / (1 - probability))
+    level = simulate_confidence_bands(count, 1, at, probability, samples, np.random.default_rng(0))
     low, high = get_pointwise_confidence_band(level, count, at)
     return at, low - at, high - at
 
