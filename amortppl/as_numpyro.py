@@ -60,7 +60,8 @@ def start_nuts(
     vectors = jnp.asarray(draw(guide.method, [read(task, data, columns)], max(1000, chains), seed).vectors[0])
     starts = jax.vmap(task.latents.unflatten)(vectors[:chains])
     covariance = jnp.cov(vectors, rowvar=False).reshape(task.latents.size, -1)
-    options = {"adapt_mass_matrix": False, **options}  # a short warm-up would put a few draws' covariance in its place
+    # A short warm-up would put a few draws' covariance in the mass matrix's place, and finds steps too short for 0.8.
+    options = {"adapt_mass_matrix": False, "target_accept_prob": 0.7, **options}
     kernel = NUTS(task.model, dense_mass=True, inverse_mass_matrix=covariance, **options)
     return kernel, jax.tree.map(lambda a: a[0], starts) if chains == 1 else starts
 

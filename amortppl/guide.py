@@ -314,8 +314,9 @@ class Guide:
             chains: how many chains; each starts at a draw from the guide.
             seed: of the draws.
             columns: for DataFrames, the columns of each argument.
-            options: further options of `numpyro.infer.NUTS`; `adapt_mass_matrix=True`, with a warm-up of some
-                hundreds of steps, where k-hat says that the guide misses the posterior.
+            options: further options of `numpyro.infer.NUTS`, whose `target_accept_prob` is 0.7 here;
+                `adapt_mass_matrix=True`, with a warm-up of some hundreds of steps, where k-hat says that the guide
+                misses the posterior.
 
         Returns:
             (kernel, init_params), for `MCMC(kernel, ...).run(key, ..., init_params=init_params)`.
