@@ -68,6 +68,8 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
             weights, khat = array_stats.psislw(-ratios)  # ArviZ takes log likelihoods and negates them
     except ValueError:  # all weights of the tail are the same: rounding, or the few draws that have any
         return ratios, 0.0 if np.std(ratios) < NOISE else np.inf
+    if np.isnan(khat):  # no Pareto tail is so heavy: nearly all draws lie at the floor, and weights would be NaN
+        return ratios, np.inf
     if np.std(ratios) < NOISE:
         khat = min(float(khat), 0.0)
     return np.asarray(weights), float(khat)

@@ -40,6 +40,14 @@ def test_a_degenerate_joint_never_looks_good():
     assert not check(joint, log_q).khat[0] < 0.7
 
 
+@pytest.mark.parametrize("span", [600.0, 5e3, 1e6])
+def test_weights_too_far_apart_for_a_tail_are_not_reliable(span):
+    """Log ratios evenly spread over so many nats: one draw holds all, and what is not a number must not pass unsaid."""
+    found = check(-np.linspace(0, span, 500)[None], np.zeros((1, 500)))
+    assert found.khat[0] > 0.7 and np.isfinite(found.log_weights).all()
+    assert found.sample_size[0] < 5 and "not reliable" in verdict(found.khat[0])
+
+
 @pytest.mark.parametrize("held", [20, 100])
 def test_ties_in_the_tail_are_no_crash(held):
     """All weight on a few draws, equally: a degenerate guide."""
