@@ -14,7 +14,7 @@ from amortppl.densities.density import Density
 from amortppl.densities.gaussian import Gaussian, affine
 
 LOWEST = float(np.nextafter(np.float32(-1.0), np.float32(0.0)))
-"""Of an even number between -1 and 1 whose `erf_inv` is finite."""
+"""The lowest number above -1, where `erf_inv` is finite."""
 
 
 class Mixture(Density):
@@ -52,11 +52,10 @@ class Mixture(Density):
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws and their log densities. Weights get no gradient through the draws."""
         log_weights, parts = self._parts(coefficients)
-        even = jr.uniform(
-            key, (self.size + 1, draws), minval=LOWEST, maxval=1.0
-        )  # one call: each costs much to compile
-        u = np.sqrt(2.0) * erf_inv(even[1:])
-        pick = jnp.sum(even[0] > 2.0 * jnp.cumsum(jnp.exp(log_weights))[:-1, None] - 1.0, 0)
+        # One call for the choice and the normal numbers: each costs much to compile.
+        uniform = jr.uniform(key, (self.size + 1, draws), minval=LOWEST, maxval=1.0)
+        u = np.sqrt(2.0) * erf_inv(uniform[1:])
+        pick = jnp.sum(uniform[0] > 2.0 * jnp.cumsum(jnp.exp(log_weights))[:-1, None] - 1.0, 0)
         shift, factor = jax.vmap(lambda c: affine(c, self.size))(parts)
         spread = jax.vmap(lambda t: solve_triangular(t, jnp.eye(self.size), lower=True))(factor)
         placed = _stacked(spread, u) + shift[:, :, None]

@@ -36,7 +36,7 @@ def datasets(tree: xr.DataTree, order: Sequence[int], said: Sequence[str]) -> st
     cells, keys = [], []
     for place, latents in zip(order, means, strict=True):
         own = [n.removeprefix(f"task {place}: ") for n in notes if n.startswith(f"task {place}: ")]
-        khat = f"{khats[place]:.2f}" if np.isfinite(khats[place]) else "none"
+        khat = f"{khats[place]:.2f}" if not np.isnan(khats[place]) else "none"
         middle = [number(s.mean, s.sd) for s in latents]
         cells.append(
             [str(place), number(rows[place]), khat, str(source[place]), said[place], *middle, "; ".join(own) or "none"]

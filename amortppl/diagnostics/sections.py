@@ -29,7 +29,7 @@ def verdict_box(khat: float | None, made: str, notes: list[str]) -> str:
     said = "not checked: there is no k-hat here" if khat is None else verdict(khat)
     khat = np.nan if khat is None else khat
     level = next(colour for kind, colour in LEVELS.items() if said.startswith(kind))
-    headline = said[0].upper() + said[1:] + (f" (k-hat {khat:.2f})" if np.isfinite(khat) else "")
+    headline = said[0].upper() + said[1:] + (f" (k-hat {khat:.2f})" if not np.isnan(khat) else "")
     if any(n.startswith("NOT RELIABLE") for n in notes):
         level, headline = "bad", "Not reliable: no rung of the ladder passed its check"
     elif made == "nuts" and not np.isfinite(khat):
@@ -46,7 +46,7 @@ def overview(tree: xr.DataTree) -> str:
         [
             ("rows of data", number(rows) if np.isfinite(rows) else ""),
             ("draws", str(sizes["chain"] * sizes["draw"])),
-            ("k-hat", f"{khat:.2f}" if np.isfinite(khat) else ""),
+            ("k-hat", f"{khat:.2f}" if not np.isnan(khat) else ""),
             ("importance sample size", f"{size:.0f}" if np.isfinite(size) else ""),
             ("draws are", str(statistic(tree, "source", ""))),
             ("made", str(tree.attrs.get("created_at", "")).replace("T", " ")[:16]),

@@ -131,7 +131,7 @@ def test_hidden_markov_is_the_forward_algorithm():
 
 @pytest.mark.parametrize("states", [2, 6])
 def test_observations_that_exclude_one_another_have_their_exact_density(states):
-    """Any two of four far values all but exclude all states together: by far more than float32's exponents hold."""
+    """Of four far values two may favour one state and two another, by more nats than float32's exponents hold."""
     levels = torch.linspace(-2.0, 2.0, states)
 
     @config_enumerate
