@@ -21,7 +21,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from amortppl.signals import REACH, Frame, LogDensity, Precision, averages, cholesky_of, whitened_gradients
+from amortppl.signals import REACH, Frame, LogDensity, Precision, averages, cholesky_of, whitened_gradients, within
 
 MOST, TOLERANCE = 8, 0.005
 """Sweeps per mini-batch: the first few need several, late ones, whose share is small, need one."""
@@ -91,8 +91,7 @@ def absorb(
         g, w = factor @ slope, factor @ bend @ factor.T
         values, vectors = jnp.linalg.eigh((w + w.T) / 2)
         values = jnp.maximum(values, -0.5)
-        step = vectors @ ((vectors.T @ (g - shift)) / (1.0 + values))
-        step = step * jnp.minimum(1.0, 2.0 / (jnp.linalg.norm(step) + 1e-9))
+        step = within(vectors @ ((vectors.T @ (g - shift)) / (1.0 + values)), 2.0)
         spread = jnp.maximum(values, 1e-6)
         surprise = jnp.mean((vectors.T @ g) ** 2 / (spread * (1.0 + spread)))
         first = jnp.where(count == 0, surprise, first)
@@ -209,7 +208,7 @@ class Gathered(NamedTuple):
         values = jnp.maximum(values, 0.2)
         slope = share * kept[0] + self.slope + self.rest
         shift = vectors @ ((vectors.T @ slope) / values)
-        return shift * jnp.minimum(1.0, FAR / (jnp.linalg.norm(shift) + 1e-9)), cholesky_of(values, vectors)
+        return within(shift, FAR), cholesky_of(values, vectors)
 
 
 def seen_from(frame: Frame, other: Frame) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:

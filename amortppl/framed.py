@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.densities import Density
 from amortppl.evidence import Gathered, Natural
 from amortppl.features import PriorScale
-from amortppl.signals import Frame
+from amortppl.shear import Shear
+from amortppl.signals import Frame, lower_factor
 from amortppl.third_order import Displaced
 
 
@@ -32,6 +33,7 @@ class State(NamedTuple):
         steps: how many mini-batches that is.
         moved: how far the last further pass moved the location, in posterior sds (root mean square).
         displaced: how far from the frame its evidence was expanded.
+        shear: of the coordinates that all these are in.
     """
 
     frame: Frame
@@ -44,6 +46,24 @@ class State(NamedTuple):
     steps: Array
     moved: Array
     displaced: Displaced
+    shear: Shear
+
+    def seen_in(self, shear: Shear) -> "State":
+        """The state in other coordinates of the same latents: as the map between them is at its location."""
+        if not shear.plated:
+            return self
+        old, linear, precision = self.frame.location, *self.prior
+        new = shear.straight(self.shear.bent(old))
+        back = self.shear.slope_back(old) @ shear.slope(new)
+        forth = shear.slope_back(new) @ self.shear.slope(old)
+        precise = back.T @ precision @ back
+        return self._replace(
+            frame=Frame(new, lower_factor(self.frame.factor.T @ back)),
+            low=forth @ self.low,
+            prior=Natural(back.T @ (linear - precision @ old) + precise @ new, precise),
+            displaced=self.displaced.seen_by(forth),
+            shear=shear,
+        )
 
 
 class Revisit(NamedTuple):
@@ -61,16 +81,17 @@ class Posterior(eqx.Module):
     frame: Frame
     density: Density
     coefficients: Float[Array, " K"]
+    shear: Shear
 
     def log_prob(self, vector: Float[Array, " P"]) -> Array:
         """Log density of one unconstrained vector."""
-        z = self.frame.whiten(self.scale.standardize(vector))
+        z = self.frame.whiten(self.shear.straight(self.scale.standardize(vector)))
         return self.density.log_prob(z, self.coefficients) + self._log_scale()
 
     def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Independent draws (S, P) and their log densities (S,)."""
         z, log_prob = self.density.sample(key, self.coefficients, draws)
-        return self.scale.restore(self.frame.unwhiten(z)), log_prob + self._log_scale()
+        return self.scale.restore(self.shear.bent(self.frame.unwhiten(z))), log_prob + self._log_scale()
 
     def _log_scale(self) -> Array:
         return self.frame.log_scale() - jnp.sum(jnp.log(self.scale.scale))

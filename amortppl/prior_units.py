@@ -14,6 +14,7 @@ from amortppl.features import PriorScale
 from amortppl.gamma import ELEMENTARY
 from amortppl.portions import many, summed
 from amortppl.rewriting import rewritten
+from amortppl.shear import Shear
 from amortppl.signals import LogDensity, Precision, outer_products
 from amortppl.task import Batch, Task
 
@@ -28,11 +29,13 @@ class Densities(NamedTuple):
         task: the task.
         scale: what a prior unit is, not to be differentiated.
         gammas: whether a density has `lgamma`, whose derivatives are dear (`amortppl.gamma`).
+        shear: of the coordinates in which latents are given.
     """
 
     task: Task
     scale: PriorScale
     gammas: bool
+    shear: Shear | None = None
 
     def joint(self, batch: Batch) -> LogDensity:
         """Log prior and log likelihood of the rows; of many (`amortppl.portions.many`) portion by portion, and with
@@ -89,7 +92,7 @@ class Densities(NamedTuple):
         return _log_densities(self.task, self.gammas, self._vector(at), dict(data))
 
     def _vector(self, at: Array) -> Array:
-        return self.scale.restore(at)
+        return self.scale.restore(at if self.shear is None else self.shear.bent(at))
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -54,6 +54,17 @@ def curvature(f: LogDensity, at: Float[Array, " P"]) -> Float[Array, "P P"]:
     return -jax.hessian(f)(at)
 
 
+def slope_and_curvature(f: Callable[..., Array], at: Float[Array, " P"], *among: Array) -> tuple[Array, Array]:
+    """Gradient and -Hessian of a log density."""
+
+    def slope_of(at: Array) -> tuple[Array, Array]:
+        slope = jax.grad(f)(at, *among)
+        return slope, slope
+
+    hessian, slope = jax.jacfwd(slope_of, has_aux=True)(at)
+    return slope, -hessian
+
+
 def outer_products(rows: Callable[[Array], Float[Array, " N"]], at: Float[Array, " P"]) -> Float[Array, "P P"]:
     """Sum over rows of their scores' outer products, s_i s_i' with s_i the gradient of row i's log density.
 
@@ -69,18 +80,32 @@ def clamped(matrix: Float[Array, "P P"], low: float, high: float) -> tuple[Array
     return jnp.clip(jnp.abs(values), low, high), vectors
 
 
+def within(step: Float[Array, "*S P"], longest: float) -> Float[Array, "*S P"]:
+    """A step, or several, no longer than that."""
+    return step * jnp.minimum(1.0, longest / (jnp.linalg.norm(step, axis=-1, keepdims=True) + 1e-9))
+
+
 def cholesky_of(values: Float[Array, " P"], vectors: Float[Array, "P P"]) -> Float[Array, "P P"]:
     """Lower Cholesky factor of V diag(values) V' without forming it: QR of sqrt(values) V'.
 
     Forming the matrix fails in float32 once its eigenvalues span more than about 1e7.
     """
-    upper = jnp.linalg.qr(jnp.sqrt(values)[:, None] * vectors.T, mode="r")
+    return lower_factor(jnp.sqrt(values)[:, None] * vectors.T)
+
+
+def lower_factor(rows: Float[Array, "R P"]) -> Float[Array, "P P"]:
+    """Lower Cholesky factor of R'R, without forming it."""
+    upper = jnp.linalg.qr(rows, mode="r")
     return (upper * jnp.sign(jnp.diag(upper))[:, None]).T
 
 
 STEP_SIZES = (3.0, 1.0, 0.4, 0.1, 0.02)
 """Tried at once along each Newton direction, and to stay: above 1 for scale parameters that start too small,
 where exponential curvature makes Newton steps too short; below 1 where it makes them too long."""
+
+
+FLOOR = 0.03
+"""The least curvature that a Newton step goes by, in prior units."""
 
 
 def climb(
@@ -112,14 +137,9 @@ def climb(
     whole = jnp.where(sizes[:, 0] == 1.0, 8 * jnp.finfo(start.dtype).eps, 0.0)  # wins where heights differ by rounding
 
     def look(at: Array, *among: Array) -> tuple[Array, Array]:
-        def slope_of(at: Array) -> tuple[Array, Array]:
-            slope = jax.grad(f)(at, *among)
-            return slope, slope
-
         if stand_in is None:
-            hessian, slope = jax.jacfwd(slope_of, has_aux=True)(at)
-            return slope, -hessian
-        return slope_of(at)[1], stand_in(at, *among)
+            return slope_and_curvature(f, at, *among)
+        return jax.grad(f)(at, *among), stand_in(at, *among)
 
     def ascend(state: tuple[Array, ...], step: Array) -> tuple[tuple[Array, ...], None]:
         points, length = state[:2]
@@ -130,10 +150,9 @@ def climb(
         at = points[best]
         length = jnp.where((best > 0) | (step == 0) | (step == few), 1.0, 0.01 * length)
         slope, bend = look(at, *among)
-        values, vectors = clamped(jnp.nan_to_num(bend), 0.03, jnp.inf)
+        values, vectors = clamped(jnp.nan_to_num(bend), FLOOR, jnp.inf)
         multiples = length * sizes * jnp.nan_to_num(vectors @ ((vectors.T @ slope) / values))
-        multiples = multiples * jnp.minimum(1.0, bound / (jnp.linalg.norm(multiples, axis=1, keepdims=True) + 1e-9))
-        return (at + multiples, length, at, values, vectors), None
+        return (at + within(multiples, bound), length, at, values, vectors), None
 
     first, size = jnp.atleast_2d(start), start.shape[-1]
     first = jnp.concatenate([first, jnp.broadcast_to(first[:1], (len(sizes) - len(first), size))])
@@ -147,13 +166,18 @@ REACH = 3**0.5
 Gaussian moments along each axis up to the fifth (Julier and Uhlmann 1997)."""
 
 
+def cubature(frame: Frame) -> Float[Array, "K P"]:
+    """The 1 + 2P points of a frame: its centre, and those ahead and behind along each axis."""
+    size = frame.location.shape[0]
+    return frame.unwhiten(jnp.concatenate([jnp.zeros((1, size)), REACH * jnp.eye(size), -REACH * jnp.eye(size)]))
+
+
 def whitened_gradients(
     f: LogDensity, frame: Frame, bound: float = 50.0
 ) -> tuple[Float[Array, " P"], Float[Array, "P P"], Float[Array, "P P"]]:
     """C^-1 grad f at z = 0, at z = +s e_i and at z = -s e_i (row i), s = `REACH`, clipped to the bound."""
     size = frame.location.shape[0]
-    axes = jnp.concatenate([jnp.zeros((1, size)), REACH * jnp.eye(size), -REACH * jnp.eye(size)])
-    gradients = jax.vmap(jax.grad(f))(frame.unwhiten(axes))
+    gradients = jax.vmap(jax.grad(f))(cubature(frame))
     whitened = solve_triangular(frame.factor, gradients.T, lower=True).T
     whitened = jnp.clip(jnp.nan_to_num(whitened, posinf=0.0, neginf=0.0), -bound, bound)
     return whitened[0], whitened[1 : size + 1], whitened[size + 1 :]

@@ -57,6 +57,10 @@ class Displaced(NamedTuple):
         spread = rows * _covariance(frame.inverse())
         return cls(jnp.zeros(len(spread)), -spread, jnp.asarray(rows, float))
 
+    def seen_by(self, forth: Float[Array, "P P"]) -> "Displaced":
+        """In coordinates to which the matrix leads."""
+        return Displaced(forth @ self.first, forth @ self.squares @ forth.T, self.rows)
+
     def after(self, step: Float[Array, " P"], rows: Array) -> "Displaced":
         """With the frame of so many rows moved by a step."""
         cross = jnp.outer(self.first, step)

@@ -35,19 +35,33 @@ def guide_of(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_calibration_of_shipped_guides(name, cost, say):
-    """1,000 datasets in 20 CPU s; every latent in the simultaneous band, its level split over the latents."""
+    """1,000 datasets in 20 CPU s; every latent in the simultaneous band, its level split over the latents.
+
+    Of perfect guides one in twenty has a latent outside, nearly one of the seventeen; so those are looked at again with
+    four times as many other datasets, which leaves a false alarm in 4% of runs and sees errors half as large.
+    """
     if name.endswith("_pyro"):
         pytest.importorskip("torch", reason="the extra `pyro` is not installed")
     guide = guide_of(name)
     with cost() as spent:
         found = calibrate(guide, 1000, 400)
         found.table
+    out = outside(found)
+    total = len(found.labels)
+    say(f"{name}: {total - len(out)}/{total} in the band, ok {found.ok}, {found.together}, {spent.cpu:.1f} CPU s")
+    say(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
+    if out:
+        again = outside(calibrate(guide, 4000, 400, seed=1))
+        say(f"  outside: {', '.join(out)}; of 4000 other datasets: {', '.join(again) or 'none'}")
+        out = again
+    assert not out and spent.cpu <= 20
+
+
+def outside(found):
+    """Latents not in the simultaneous band, whose level is split over them."""
     pits = found.readings.pit
     band = difference_band(len(pits), 1 - 0.05 / pits.shape[1])
-    within = [inside(p, band) for p in pits.T]
-    say(f"{name}: {sum(within)}/{len(within)} in the band, ok {found.ok}, {found.together}, {spent.cpu:.1f} CPU s")
-    say(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
-    assert all(within) and spent.cpu <= 20
+    return [name for name, p in zip(found.labels, pits.T, strict=True) if not inside(p, band)]
 
 
 def test_calibration_beside_refitting(cost, say):

@@ -43,7 +43,7 @@ def flagged(guide, data):
 
 @pytest.mark.slow
 def test_false_alarms(good, line_guide):
-    """Two p-values at level 0.02 each: of 60 datasets of the model at most the 99.9% point of a binomial."""
+    """Two p-values at level `FLAG` each: of 60 datasets of the model at most the 99.9% point of a binomial."""
     fresh = Guide(line_guide.method, line_guide.spec, line_guide.record, line_guide.seed)
     for guide in (good, fresh):
         assert flagged(guide, simulated()).sum() <= stats.binom.ppf(0.999, SETS, 2 * FLAG)
