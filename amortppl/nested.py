@@ -34,11 +34,8 @@ from amortppl.signals import (
 )  # fmt: skip
 from amortppl.task import Task
 
-STEPS = 24
-"""Newton steps of g from the joint mode, each with one of d."""
-
-WHITENED, LONGEST = 2.0, 0.5
-"""The longest step of g, in posterior sds of the time and in prior sds: d is to stay near its mode."""
+STEPS, LONGEST = 32, 1.0
+"""Newton steps of g, each with one of d, and how far one may go in each of g's directions, in prior sds."""
 
 
 class Given(NamedTuple):
@@ -48,6 +45,16 @@ class Given(NamedTuple):
     factor: Float[Array, "L L"]
     moves: Float[Array, "L G"]
     curvature: Float[Array, "G G"]
+
+
+class Place(NamedTuple):
+    """A place on the way up: its height, Laplace's approximation of log p(g, D), and the next step from there."""
+
+    g: Float[Array, " G"]
+    d: Float[Array, " L"]
+    height: Float[Array, ""]
+    step: Float[Array, " G"]
+    moves: Float[Array, "L G"]
 
 
 def in_plates(task: Task) -> Bool[np.ndarray, " P"]:
@@ -61,7 +68,7 @@ def nested(f: LogDensity, start: Float[Array, " P"], plated: tuple[bool, ...]) -
 
     Args:
         f: log joint density, in coordinates where the prior has unit scale.
-        start: its mode, about.
+        start: its mode, about; the prior's centre is the second place looked at.
         plated: which latents are d: some, not all.
 
     Returns:
@@ -79,24 +86,36 @@ def nested(f: LogDensity, start: Float[Array, " P"], plated: tuple[bool, ...]) -
         across = bend[np.ix_(inner, outer)]
         step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[inner, None], -across))
         curvature = bend[np.ix_(outer, outer)] + across.T @ moves
-        return Given(d + within(step[:, 0], 3.0), cholesky_of(values, vectors), moves, curvature)
+        return Given(d + within(step[:, 0], 30.0), cholesky_of(values, vectors), moves, curvature)
 
     def marginal_slope(g: Array, there: Given) -> Array:
         points = cubature(Frame(there.location, there.factor))
         slopes = jax.vmap(lambda d: jax.grad(f)(joined(g, d))[outer])(points)
         return slopes[0] + jnp.sum(slopes[1:] - slopes[0], 0) / (2.0 * REACH**2)
 
-    def ascend(place: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
-        g, d = place
+    def place(g: Array, d: Array) -> Place:
         there = given(g, d)
+        height = f(joined(g, there.location)) - jnp.sum(jnp.log(jnp.diag(there.factor)))
+        height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
         values, vectors = clamped(there.curvature, FLOOR, jnp.inf)
-        slope = vectors.T @ jnp.nan_to_num(marginal_slope(g, there))
-        root = jnp.sqrt(values)
-        step = within(vectors @ (within(slope / root, WHITENED) / root), LONGEST)
-        return (g + step, there.location + there.moves @ step), cholesky_of(values, vectors)
+        step = vectors @ ((vectors.T @ jnp.nan_to_num(marginal_slope(g, there))) / values)
+        return Place(g, there.location, height, jnp.clip(step, -LONGEST, LONGEST), there.moves)
 
-    (g, d), factors = jax.lax.scan(ascend, (start[outer], start[inner]), length=STEPS)
-    there, marginal = given(g, d), Frame(g, factors[-1])
+    def ascend(state: tuple[Place, Array, Array], number: Array) -> tuple[tuple[Place, Array, Array], None]:
+        """Looks at one more place, and goes on from the highest; a step that did not lead up is taken shorter."""
+        best, ahead, length = state
+        seen = place(best.g + ahead, jnp.where(number == 1, 0.0, best.d + best.moves @ ahead))
+        higher = seen.height > best.height
+        best = jax.tree.map(lambda new, old: jnp.where(higher, new, old), seen, best)
+        length = jnp.where(higher, 1.0, 0.3 * length)
+        return (best, jnp.where(number == 0, -best.g, length * best.step), length), None
+
+    begin = jax.tree.map(jnp.zeros_like, jax.eval_shape(place, start[outer], start[inner]))
+    begin = begin._replace(g=start[outer], d=start[inner], height=-jnp.inf)
+    begin = begin, jnp.zeros(len(outer)), jnp.ones(())
+    (g, d, *_), *_ = jax.lax.scan(ascend, begin, jnp.arange(STEPS))[0]
+    there = given(g, d)
+    marginal = Frame(g, cholesky_of(*clamped(there.curvature, FLOOR, jnp.inf)))
 
     def moves(at: Array) -> Array:
         return given(at, there.location + there.moves @ (at - g)).moves

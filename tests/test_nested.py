@@ -18,9 +18,9 @@ GROUPS = 8
 PLATED = (True,) * GROUPS + (False,)
 
 
-def effects(noise):
+def effects(noise, size=0.3):
     """Log joint of effects d_j ~ N(0, 1) and log tau ~ N(0, 1) of observed y_j ~ N(tau d_j, noise^2)."""
-    observed = 0.3 * jnp.linspace(-2.0, 2.0, GROUPS)
+    observed = size * jnp.linspace(-2.0, 2.0, GROUPS)
 
     def joint(u):
         d, log_tau = u[:-1], u[-1]
@@ -32,7 +32,7 @@ def effects(noise):
 
 def marginal(observed, noise):
     """Of log tau, y_j ~ N(0, tau^2 + noise^2): the mode, the sd of its Laplace approximation, the exact mean and sd."""
-    grid = np.linspace(-6, 4, 20_001)
+    grid = np.linspace(-6, 10, 32_001)
     variance = np.exp(2 * grid) + noise**2
     log = -0.5 * (grid**2 + GROUPS * np.log(variance) + np.sum(observed**2) / variance)
     top = log.argmax()
@@ -42,20 +42,21 @@ def marginal(observed, noise):
     return grid[top], curvature**-0.5, mean, np.average((grid - mean) ** 2, weights=weight) ** 0.5
 
 
-def found(noise):
-    joint, observed = effects(noise)
-    mode = climb(joint, jnp.zeros(GROUPS + 1), None, 40).location
+def found(noise, size=0.3, steps=40):
+    joint, observed = effects(noise, size)
+    mode = climb(joint, jnp.zeros(GROUPS + 1), None, steps).location
     return mode, *jax.jit(lambda start: nested(joint, start, PLATED))(mode), observed
 
 
-@pytest.mark.parametrize("noise", [0.005, 0.05])
-def test_scale_of_effects_is_placed_by_its_marginal(noise):
-    """The joint mode misses it by more than two sds: the volume around it falls as tau^-8, unseen."""
-    joint_mode, frame, _, observed = found(noise)
+@pytest.mark.parametrize(("noise", "size"), [(0.005, 0.3), (0.05, 0.3), (0.05, 100.0)])
+def test_scale_of_effects_is_placed_by_its_marginal(noise, size):
+    """The joint mode misses it by more than an sd: the volume around it falls as tau^-8, unseen. Far from the prior
+    (5 sds, the last case) twelve steps do not find that mode either."""
+    joint_mode, frame, _, observed = found(noise, size, 12)
     mode, laplace, mean, sd = marginal(observed, noise)
-    assert abs(joint_mode[-1] - mean) > 2 * sd
-    assert abs(frame.location[-1] - mode) < 0.02 * sd
-    np.testing.assert_allclose(1 / frame.factor[-1, -1], laplace, rtol=0.02)  # its factor is its marginal's
+    assert abs(joint_mode[-1] - mean) > sd
+    assert abs(frame.location[-1] - mode) < 0.1 * sd
+    np.testing.assert_allclose(1 / frame.factor[-1, -1], laplace, rtol=0.05)  # its factor is its marginal's
 
 
 def test_effects_follow_the_scale():
