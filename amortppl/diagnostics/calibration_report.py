@@ -117,7 +117,7 @@ def _ranks(found: Calibration) -> str:
         alt = f"Distribution function of ranks of {label} minus uniform, in its band: {said}"
         figures.append(page.figure(draw.ecdf(pit, band), alt, f"{label}: difference"))
     more = left_out(len(found.labels), PLOTS, "latents", "without figures")
-    return page.section("Ranks", page.paragraph(READING), page.plots(figures), page.paragraph(more))
+    return page.section("Ranks", page.paragraph(READING), page.pairs(figures), page.paragraph(more))
 
 
 def _coverage(found: Calibration) -> str:
@@ -139,7 +139,7 @@ def _recovery(found: Calibration) -> str:
         alt = f"z-score of {label} against contraction {table['contraction'].iloc[i]:.2f} on average."
         uri = draw.contraction(1 - read.sd[:, i] ** 2 / spread, z)
         figures.append(page.figure(uri, alt, f"{label}: z-score against contraction"))
-    return page.section("Recovery", page.plots(figures))
+    return page.section("Recovery", page.pairs(figures))
 
 
 def _regions(found: Calibration) -> str:

@@ -39,6 +39,8 @@ pre { margin: 0; padding: .8rem 1rem; background: var(--shade); width: max-conte
 pre { font: .85rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
 code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .9em; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .8rem; margin: 1rem 0; }
+.pairs { grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: .8rem 1.6rem; }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .8rem; break-inside: avoid; }
 figure { margin: 0; min-width: 0; }
 .wide { max-width: 40rem; margin: 1rem 0; }
 img { display: block; width: 100%; height: auto; }
@@ -141,6 +143,12 @@ def figure(uri: str, alt: str, caption: str = "", wide: bool = False) -> str:
 def plots(figures: Sequence[str]) -> str:
     """Small figures beside each other, as many as the width allows."""
     return '<div class="plots">' + "\n".join(figures) + "</div>" if figures else ""
+
+
+def pairs(figures: Sequence[str]) -> str:
+    """Small figures of which each two in turn stay beside each other."""
+    both = [f'<div class="pair">{"".join(figures[i : i + 2])}</div>' for i in range(0, len(figures), 2)]
+    return '<div class="plots pairs">' + "\n".join(both) + "</div>" if both else ""
 
 
 SORT = """
