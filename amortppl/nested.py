@@ -34,8 +34,11 @@ from amortppl.signals import (
 )  # fmt: skip
 from amortppl.task import Task
 
-STEPS, LONGEST = 32, 1.0
-"""Newton steps of g, each with one of d, and how far one may go in each of g's directions, in prior sds."""
+STEPS = 48
+"""Newton steps of g, each with one of d."""
+
+LONGEST, SHORT = 16.0, 3.0
+"""How far one of g may go in each direction, and one of d after one that did not lead up, in prior sds."""
 
 
 class Given(NamedTuple):
@@ -79,51 +82,59 @@ def nested(f: LogDensity, start: Float[Array, " P"], plated: tuple[bool, ...]) -
     def joined(g: Array, d: Array) -> Array:
         return jnp.zeros(len(plated)).at[outer].set(g).at[inner].set(d)
 
-    def given(g: Array, d: Array) -> Given:
-        """After a Newton step of d."""
+    def given(g: Array, d: Array, longest: Array | float = jnp.inf) -> Given:
+        """After a Newton step of d, no longer than that."""
         slope, bend = (jnp.nan_to_num(a) for a in slope_and_curvature(f, joined(g, d)))
         values, vectors = clamped(bend[np.ix_(inner, inner)], FLOOR, jnp.inf)
         across = bend[np.ix_(inner, outer)]
         step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[inner, None], -across))
         curvature = bend[np.ix_(outer, outer)] + across.T @ moves
-        return Given(d + within(step[:, 0], 30.0), cholesky_of(values, vectors), moves, curvature)
+        return Given(d + within(step[:, 0], longest), cholesky_of(values, vectors), moves, curvature)
 
-    def marginal_slope(g: Array, there: Given) -> Array:
-        points = cubature(Frame(there.location, there.factor))
-        slopes = jax.vmap(lambda d: jax.grad(f)(joined(g, d))[outer])(points)
-        return slopes[0] + jnp.sum(slopes[1:] - slopes[0], 0) / (2.0 * REACH**2)
-
-    def place(g: Array, d: Array) -> Place:
-        there = given(g, d)
-        height = f(joined(g, there.location)) - jnp.sum(jnp.log(jnp.diag(there.factor)))
+    def place(g: Array, d: Array, longest: Array | float = jnp.inf) -> Place:
+        there = given(g, d, longest)
+        points = jax.vmap(joined, (None, 0))(g, cubature(Frame(there.location, there.factor)))
+        heights, slopes = jax.vmap(jax.value_and_grad(f))(points)
+        height = heights[0] - jnp.sum(jnp.log(jnp.diag(there.factor)))
         height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
+        slope = slopes[0] + jnp.sum(slopes[1:] - slopes[0], 0) / (2.0 * REACH**2)
         values, vectors = clamped(there.curvature, FLOOR, jnp.inf)
-        step = vectors @ ((vectors.T @ jnp.nan_to_num(marginal_slope(g, there))) / values)
-        return Place(g, there.location, height, jnp.clip(step, -LONGEST, LONGEST), there.moves)
+        step = vectors @ ((vectors.T @ jnp.nan_to_num(slope[outer])) / values)
+        return Place(g, there.location, height, step, there.moves)
 
     def ascend(state: tuple[Place, Array, Array], number: Array) -> tuple[tuple[Place, Array, Array], None]:
-        """Looks at one more place, and goes on from the highest; a step that did not lead up is taken shorter."""
+        """Looks at one more place, and goes on from the highest: further after a step that led up, else less far."""
         best, ahead, length = state
-        seen = place(best.g + ahead, jnp.where(number == 1, 0.0, best.d + best.moves @ ahead))
-        higher = seen.height > best.height
-        best = jax.tree.map(lambda new, old: jnp.where(higher, new, old), seen, best)
-        length = jnp.where(higher, 1.0, 0.3 * length)
-        return (best, jnp.where(number == 0, -best.g, length * best.step), length), None
+        d = jnp.where(number == 1, 0.0, best.d + best.moves @ ahead)
+        seen = place(best.g + ahead, d, jnp.where(length < 1.0, SHORT, jnp.inf))
+        rounding = 8 * jnp.finfo(seen.height.dtype).eps * jnp.abs(best.height)
+        higher, lower = seen.height > best.height + rounding, seen.height < best.height - rounding
+        best = jax.tree.map(lambda new, old: jnp.where(lower, old, new), seen, best)  # if as high, d is nearer its mode
+        length = jnp.where(lower, 0.3 * jnp.minimum(length, 1.0), jnp.where(higher, 2.0, 1.0) * length)
+        length = jnp.minimum(length, LONGEST)
+        step = jnp.clip(jnp.minimum(length, 1.0) * best.step, -length, length)
+        return (best, jnp.where(number == 0, -best.g, step), jnp.where(number < 2, 1.0, length)), None
 
     begin = jax.tree.map(jnp.zeros_like, jax.eval_shape(place, start[outer], start[inner]))
-    begin = begin._replace(g=start[outer], d=start[inner], height=-jnp.inf)
+    begin = begin._replace(g=start[outer], d=start[inner], height=jnp.finfo(start.dtype).min)
     begin = begin, jnp.zeros(len(outer)), jnp.ones(())
-    (g, d, *_), *_ = jax.lax.scan(ascend, begin, jnp.arange(STEPS))[0]
-    there = given(g, d)
-    marginal = Frame(g, cholesky_of(*clamped(there.curvature, FLOOR, jnp.inf)))
+    best = jax.lax.scan(ascend, begin, jnp.arange(STEPS))[0][0]
 
-    def moves(at: Array) -> Array:
-        return given(at, there.location + there.moves @ (at - g)).moves
+    def look(points: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Given, Frame]]:
+        """d at several g, and the next of them: around the first, as far as its marginal reaches."""
+        g, found = points[0][0], jax.vmap(given)(*points)
+        there = jax.tree.map(lambda a: a[0], found)
+        marginal = Frame(g, cholesky_of(*clamped(there.curvature, FLOOR, jnp.inf)))
+        around = cubature(marginal)
+        return (around, there.location + (around - g) @ there.moves.T), (found, marginal)
 
-    ahead, behind = jnp.split(jax.vmap(moves)(cubature(marginal)[1:]), 2)
+    begin = tuple(jnp.broadcast_to(a, (1 + 2 * len(outer), len(a))) for a in (best.g, best.d))
+    found, marginals = jax.lax.scan(look, begin, length=2)[1]  # not twice by itself, which would be compiled twice
+    there, marginal = jax.tree.map(lambda a: a[0], (jax.tree.map(lambda a: a[:, 0], found), marginals))
+    ahead, behind = jnp.split(found.moves[1, 1:], 2)
     second = jnp.einsum("ilg,hi->lgh", ahead - behind, marginal.factor) / (2.0 * REACH)
-    shear = Shear(g, (second + jnp.swapaxes(second, 1, 2)) / 2, plated)
+    shear = Shear(best.g, (second + jnp.swapaxes(second, 1, 2)) / 2, plated)
     rows = jnp.zeros((len(plated), len(plated)))
     rows = rows.at[: len(inner), inner].set(there.factor.T).at[: len(inner), outer].set(-there.factor.T @ there.moves)
     rows = rows.at[len(inner) :, outer].set(marginal.factor.T)
-    return Frame(joined(g, there.location), lower_factor(rows)), shear
+    return Frame(joined(best.g, there.location), lower_factor(rows)), shear

@@ -80,7 +80,7 @@ def clamped(matrix: Float[Array, "P P"], low: float, high: float) -> tuple[Array
     return jnp.clip(jnp.abs(values), low, high), vectors
 
 
-def within(step: Float[Array, "*S P"], longest: float) -> Float[Array, "*S P"]:
+def within(step: Float[Array, "*S P"], longest: Array | float) -> Float[Array, "*S P"]:
     """A step, or several, no longer than that."""
     return step * jnp.minimum(1.0, longest / (jnp.linalg.norm(step, axis=-1, keepdims=True) + 1e-9))
 
