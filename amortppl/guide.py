@@ -63,8 +63,8 @@ class Guide:
 
     @cached_property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits that tell its task's sites, options and weights from any other guide's."""
-        digest = sha256(json.dumps([self.task.fingerprint, asdict(self.spec)]).encode())
+        """Sixteen hexadecimal digits that tell its task's sites, method and weights from any other guide's."""
+        digest = sha256(json.dumps([self.task.fingerprint, asdict(self.spec), self.method.revision]).encode())
         for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()[:16]

@@ -41,12 +41,15 @@ class Method(eqx.Module):
         regime: `parametric`, `implicit` or `explicit`.
         queries: how many held-out rows a target needs for `score` (0 for none).
         predicts: whether the readout is a distribution over y at a query, not over the latents.
+        revision: raised whenever the same weights come to mean another answer, so that guides trained before are
+            refused instead of answering unchecked.
     """
 
     task: eqx.AbstractVar[Task]
     regime: ClassVar[str]
     queries: ClassVar[int] = 0
     predicts: ClassVar[bool] = False
+    revision: ClassVar[int] = 0
 
     @abstractmethod
     def init(self) -> State:

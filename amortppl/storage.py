@@ -78,7 +78,12 @@ def _about(guide: "Guide") -> dict[str, Any]:
         "amortppl": version("amortppl"),
         "jax": version("jax"),
         "numpyro": version("numpyro"),
-        "method": {"module": kind.__module__, "file": file_of(kind), "options": asdict(guide.spec)},
+        "method": {
+            "module": kind.__module__,
+            "file": file_of(kind),
+            "options": asdict(guide.spec),
+            "revision": guide.method.revision,
+        },
         "task": {
             **written(guide.task),
             "name": guide.task.name,
@@ -116,8 +121,8 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         task: the task it belongs to; needed only when its model cannot be found by name.
 
     Raises:
-        GuideError: the folder is incomplete, from a newer version, its model is not found, or
-            the model is not the one it was trained for.
+        GuideError: the folder is incomplete, from a newer version, its model is not found, or the model or
+            the method's revision is not the one it was trained with.
     """
     from amortppl.guide import Guide
     from amortppl.record import Record
@@ -134,6 +139,7 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         found = task or found_task(path, about)
         refuse_another(path, about["task"], found)
         built = eqx.filter_eval_shape(spec.build, found, jr.key(0))
+        _refuse_revision(path, about, built)
         dynamic, static = eqx.partition(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
         rows = {n: jax.ShapeDtypeStruct((STORED_ROWS, *s[1:]), d) for n, (s, d) in about["inputs"].items()}
         arrays, _ = unpack(path / "weights.safetensors", {"method": dynamic, "inputs": rows})
@@ -151,6 +157,16 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
             f"{path}: not a complete guide ({error}); was the copy cut short, or was it trained by another version? "
             "Copy or train it again"
         ) from error
+
+
+def _refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
+    was, now = about["method"].get("revision", 0), method.revision
+    if was != now:
+        raise GuideError(
+            f"{path}: trained with revision {was} of the method in {about['method']['module']}, here at {now}: its "
+            "weights would give another answer than the one that was checked. Train it again, or use the amortppl it "
+            f"was trained with ({about.get('amortppl')})"
+        )
 
 
 def _json(path: Path, name: str) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     plan = asdict(trainer.schedule)
     return {
         "task": trainer.task.fingerprint,
-        "method": [type(trainer.spec).__name__, *map(str, vars(trainer.spec).items())],
+        "method": [type(trainer.spec).__name__, trainer.static.revision, *map(str, vars(trainer.spec).items())],
         "schedule": {k: plan[k] for k in sorted(plan)},
         "seed": trainer.seed,
     }

@@ -71,6 +71,7 @@ class ParametricGuide(Method):
     density: Density
     gammas: bool = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
+    revision: ClassVar[int] = 1
 
     @property
     def together(self) -> int | None:

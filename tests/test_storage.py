@@ -142,6 +142,16 @@ def test_a_newer_format_is_refused(copy):
         ap.load(copy)
 
 
+def test_another_revision_of_the_method_is_refused(copy, line_guide, monkeypatch):
+    """Its weights would fit and answer otherwise; states and kept answers go by the hash, which differs too."""
+    before = line_guide.hash
+    monkeypatch.setattr(type(line_guide.method), "revision", line_guide.method.revision + 1)
+    with pytest.raises(GuideError, match=r"revision 1 of the method .* here at 2"):
+        ap.load(copy)
+    again = ap.Guide(line_guide.method, line_guide.spec, line_guide.record, line_guide.seed, line_guide.ranges)
+    assert again.hash != before
+
+
 def test_an_unknown_option_is_refused(copy):
     about = json.loads((copy / "guide.json").read_text())
     about["method"]["options"]["wdith"] = 3
