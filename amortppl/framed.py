@@ -14,6 +14,11 @@ from amortppl.signals import Frame, lower_factor
 from amortppl.third_order import Displaced
 
 
+FAR = 1e6
+"""Whitened draws further out are set there. Where a frame is nowhere near its posterior, a flow whose coefficients were
+never seen overflows; of such draws the model's own density leaves nothing, and k-hat says so."""
+
+
 class Start(NamedTuple):
     """The state before any row: the prior."""
 
@@ -91,6 +96,7 @@ class Posterior(eqx.Module):
     def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Independent draws (S, P) and their log densities (S,)."""
         z, log_prob = self.density.sample(key, self.coefficients, draws)
+        z = jnp.clip(jnp.nan_to_num(z), -FAR, FAR)
         return self.scale.restore(self.shear.bent(self.frame.unwhiten(z))), log_prob + self._log_scale()
 
     def _log_scale(self) -> Array:

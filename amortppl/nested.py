@@ -41,23 +41,26 @@ LONGEST, SHORT = 16.0, 3.0
 """How far one of g may go in each direction, and one of d after one that did not lead up, in prior sds."""
 
 
-class Given(NamedTuple):
-    """d given g: location, factor of the precision, how the location moves with g; and -Hessian of log p(g, D)."""
-
-    location: Float[Array, " L"]
-    factor: Float[Array, "L L"]
-    moves: Float[Array, "L G"]
-    curvature: Float[Array, "G G"]
-
-
 class Place(NamedTuple):
-    """A place on the way up: its height, Laplace's approximation of log p(g, D), and the next step from there."""
+    """A place on the way up.
+
+    Attributes:
+        g, d: where, d after a Newton step to its mode given g.
+        height: Laplace's approximation of log p(g, D).
+        step: from g, by Newton.
+        factor: of the precision of d given g.
+        moves: how d's mode moves with g.
+        values, vectors: of -Hessian of log p(g, D), the values clamped.
+    """
 
     g: Float[Array, " G"]
     d: Float[Array, " L"]
     height: Float[Array, ""]
     step: Float[Array, " G"]
+    factor: Float[Array, "L L"]
     moves: Float[Array, "L G"]
+    values: Float[Array, " G"]
+    vectors: Float[Array, "G G"]
 
 
 def in_plates(task: Task) -> Bool[np.ndarray, " P"]:
@@ -82,59 +85,47 @@ def nested(f: LogDensity, start: Float[Array, " P"], plated: tuple[bool, ...]) -
     def joined(g: Array, d: Array) -> Array:
         return jnp.zeros(len(plated)).at[outer].set(g).at[inner].set(d)
 
-    def given(g: Array, d: Array, longest: Array | float = jnp.inf) -> Given:
-        """After a Newton step of d, no longer than that."""
+    def place(g: Array, d: Array, longest: Array) -> Place:
         slope, bend = (jnp.nan_to_num(a) for a in slope_and_curvature(f, joined(g, d)))
         values, vectors = clamped(bend[np.ix_(inner, inner)], FLOOR, jnp.inf)
-        across = bend[np.ix_(inner, outer)]
+        across, factor = bend[np.ix_(inner, outer)], cholesky_of(values, vectors)
         step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[inner, None], -across))
-        curvature = bend[np.ix_(outer, outer)] + across.T @ moves
-        return Given(d + within(step[:, 0], longest), cholesky_of(values, vectors), moves, curvature)
-
-    def place(g: Array, d: Array, longest: Array | float = jnp.inf) -> Place:
-        there = given(g, d, longest)
-        points = jax.vmap(joined, (None, 0))(g, cubature(Frame(there.location, there.factor)))
-        heights, slopes = jax.vmap(jax.value_and_grad(f))(points)
-        height = heights[0] - jnp.sum(jnp.log(jnp.diag(there.factor)))
+        d = d + within(step[:, 0], longest)
+        heights, slopes = jax.vmap(lambda d: jax.value_and_grad(f)(joined(g, d)))(cubature(Frame(d, factor)))
+        height = heights[0] - jnp.sum(jnp.log(jnp.diag(factor)))
         height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
         slope = slopes[0] + jnp.sum(slopes[1:] - slopes[0], 0) / (2.0 * REACH**2)
-        values, vectors = clamped(there.curvature, FLOOR, jnp.inf)
+        values, vectors = clamped(jnp.nan_to_num(bend[np.ix_(outer, outer)] + across.T @ moves), FLOOR, jnp.inf)
         step = vectors @ ((vectors.T @ jnp.nan_to_num(slope[outer])) / values)
-        return Place(g, there.location, height, step, there.moves)
+        return Place(g, d, height, step, factor, moves, values, vectors)
 
-    def ascend(state: tuple[Place, Array, Array], number: Array) -> tuple[tuple[Place, Array, Array], None]:
-        """Looks at one more place, and goes on from the highest: further after a step that led up, else less far."""
-        best, ahead, length = state
-        d = jnp.where(number == 1, 0.0, best.d + best.moves @ ahead)
-        seen = place(best.g + ahead, d, jnp.where(length < 1.0, SHORT, jnp.inf))
+    def look(state: tuple[Place, Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Place, Array, Array], Array]:
+        """At one more place, to go on from the highest: further after a step that led up, less far after one that led
+        down. At last around that, which is kept; all in one loop, as what it holds is dear to compile."""
+        (best, ahead, length), (number, axis) = state, at
+        d, around = jnp.where(number == 1, 0.0, best.d + best.moves @ ahead), number >= STEPS
+        seen = place(best.g + ahead, d, jnp.where((length < 1.0) & ~around, SHORT, jnp.inf))
         rounding = 8 * jnp.finfo(seen.height.dtype).eps * jnp.abs(best.height)
         higher, lower = seen.height > best.height + rounding, seen.height < best.height - rounding
-        best = jax.tree.map(lambda new, old: jnp.where(lower, old, new), seen, best)  # if as high, d is nearer its mode
+        kept = lower | around  # but not where it is as high: there, d is nearer its mode
+        best = jax.tree.map(lambda new, old: jnp.where(kept, old, new), seen, best)
         length = jnp.where(lower, 0.3 * jnp.minimum(length, 1.0), jnp.where(higher, 2.0, 1.0) * length)
-        length = jnp.minimum(length, LONGEST)
+        length = jnp.where(number < 2, 1.0, jnp.minimum(length, LONGEST))
         step = jnp.clip(jnp.minimum(length, 1.0) * best.step, -length, length)
-        return (best, jnp.where(number == 0, -best.g, step), jnp.where(number < 2, 1.0, length)), None
+        step = jnp.where(number == STEPS - 2, 0.0, jnp.where(number == 0, -best.g, step))
+        step = jnp.where(number < STEPS - 1, step, best.vectors @ (axis / jnp.sqrt(best.values)))
+        return (best, step, length), seen.moves
 
-    begin = jax.tree.map(jnp.zeros_like, jax.eval_shape(place, start[outer], start[inner]))
+    begin = jax.tree.map(jnp.zeros_like, jax.eval_shape(place, start[outer], start[inner], jnp.ones(())))
     begin = begin._replace(g=start[outer], d=start[inner], height=jnp.finfo(start.dtype).min)
+    reach = REACH * jnp.eye(len(outer))
+    axes = jnp.concatenate([jnp.zeros((STEPS - 1, len(outer))), reach, -reach, reach[:1]])
     begin = begin, jnp.zeros(len(outer)), jnp.ones(())
-    best = jax.lax.scan(ascend, begin, jnp.arange(STEPS))[0][0]
-
-    def look(points: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Given, Frame]]:
-        """d at several g, and the next of them: around the first, as far as its marginal reaches."""
-        g, found = points[0][0], jax.vmap(given)(*points)
-        there = jax.tree.map(lambda a: a[0], found)
-        marginal = Frame(g, cholesky_of(*clamped(there.curvature, FLOOR, jnp.inf)))
-        around = cubature(marginal)
-        return (around, there.location + (around - g) @ there.moves.T), (found, marginal)
-
-    begin = tuple(jnp.broadcast_to(a, (1 + 2 * len(outer), len(a))) for a in (best.g, best.d))
-    found, marginals = jax.lax.scan(look, begin, length=2)[1]  # not twice by itself, which would be compiled twice
-    there, marginal = jax.tree.map(lambda a: a[0], (jax.tree.map(lambda a: a[:, 0], found), marginals))
-    ahead, behind = jnp.split(found.moves[1, 1:], 2)
-    second = jnp.einsum("ilg,hi->lgh", ahead - behind, marginal.factor) / (2.0 * REACH)
+    (best, *_), moves = jax.lax.scan(look, begin, (jnp.arange(len(axes)), axes))
+    ahead, behind = jnp.split(moves[STEPS:], 2)
+    second = jnp.einsum("ilg,hi->lgh", ahead - behind, best.vectors * jnp.sqrt(best.values)) / (2.0 * REACH)
     shear = Shear(best.g, (second + jnp.swapaxes(second, 1, 2)) / 2, plated)
     rows = jnp.zeros((len(plated), len(plated)))
-    rows = rows.at[: len(inner), inner].set(there.factor.T).at[: len(inner), outer].set(-there.factor.T @ there.moves)
-    rows = rows.at[len(inner) :, outer].set(marginal.factor.T)
-    return Frame(joined(best.g, there.location), lower_factor(rows)), shear
+    rows = rows.at[: len(inner), inner].set(best.factor.T).at[: len(inner), outer].set(-best.factor.T @ best.moves)
+    rows = rows.at[len(inner) :, outer].set(cholesky_of(best.values, best.vectors).T)
+    return Frame(joined(best.g, best.d), lower_factor(rows)), shear
