@@ -13,7 +13,6 @@ from amortppl.shear import Shear
 from amortppl.signals import Frame, lower_factor
 from amortppl.third_order import Displaced
 
-
 FAR = 1e6
 """Whitened draws further out are set there. Where a frame is nowhere near its posterior, a flow whose coefficients were
 never seen overflows; of such draws the model's own density leaves nothing, and k-hat says so."""
