@@ -95,7 +95,7 @@ class Posterior(eqx.Module):
     def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Independent draws (S, P) and their log densities (S,)."""
         z, log_prob = self.density.sample(key, self.coefficients, draws)
-        z = jnp.clip(jnp.nan_to_num(z), -FAR, FAR)
+        z = jnp.clip(z, -FAR, FAR)
         return self.scale.restore(self.shear.bent(self.frame.unwhiten(z))), log_prob + self._log_scale()
 
     def _log_scale(self) -> Array:

@@ -11,6 +11,8 @@ over a Gaussian at the mode of d given g, at cubature points: exact where d is G
 JRSS B 71; Louis 1982, "Finding the observed information matrix when using the EM algorithm", JRSS B 44.
 """
 
+from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
@@ -41,6 +43,11 @@ LONGEST, SHORT = 16.0, 3.0
 """How far one of g may go in each direction, and one of d after one that did not lead up, in prior sds."""
 
 
+EXACT = 0.02
+"""Relative rounding beyond which curvature is taken from heights around instead: these lose nothing where the noise is
+thousands of times smaller than what it is added to, as float32 does of differences between second derivatives."""
+
+
 class Place(NamedTuple):
     """A place on the way up.
 
@@ -51,6 +58,7 @@ class Place(NamedTuple):
         factor: of the precision of d given g.
         moves: how d's mode moves with g.
         values, vectors: of -Hessian of log p(g, D), the values clamped.
+        rounding: of the values, which are differences of larger ones.
     """
 
     g: Float[Array, " G"]
@@ -61,6 +69,7 @@ class Place(NamedTuple):
     moves: Float[Array, "L G"]
     values: Float[Array, " G"]
     vectors: Float[Array, "G G"]
+    rounding: Float[Array, " G"]
 
 
 def in_plates(task: Task) -> Bool[np.ndarray, " P"]:
@@ -81,30 +90,56 @@ def nested(f: LogDensity, start: Float[Array, " P"], plated: tuple[bool, ...]) -
         A frame in the coordinates of the shear, and the shear.
     """
     inner, outer = np.flatnonzero(plated), np.flatnonzero(~np.array(plated))
+    best, heights, moves = _highest(partial(_place, f, inner, outer), start[outer], start[inner])
+    ahead, behind = jnp.split(heights, 2)
+    seen = best.values * jnp.maximum((2.0 * best.height - ahead - behind) / REACH**2, FLOOR)
+    values = jnp.where(best.rounding > EXACT * best.values, seen, best.values)
+    ahead, behind = jnp.split(moves, 2)
+    second = jnp.einsum("ilg,hi->lgh", ahead - behind, best.vectors * jnp.sqrt(best.values)) / (2.0 * REACH)
+    shear = Shear(best.g, (second + jnp.swapaxes(second, 1, 2)) / 2, plated)
+    rows = jnp.zeros((len(plated), len(plated)))
+    rows = rows.at[: len(inner), inner].set(best.factor.T).at[: len(inner), outer].set(-best.factor.T @ best.moves)
+    rows = rows.at[len(inner) :, outer].set(cholesky_of(values, best.vectors).T)
+    return Frame(_joined(inner, outer, best.g, best.d), lower_factor(rows)), shear
 
-    def joined(g: Array, d: Array) -> Array:
-        return jnp.zeros(len(plated)).at[outer].set(g).at[inner].set(d)
 
-    def place(g: Array, d: Array, longest: Array) -> Place:
-        slope, bend = (jnp.nan_to_num(a) for a in slope_and_curvature(f, joined(g, d)))
-        values, vectors = clamped(bend[np.ix_(inner, inner)], FLOOR, jnp.inf)
-        across, factor = bend[np.ix_(inner, outer)], cholesky_of(values, vectors)
-        step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[inner, None], -across))
-        d = d + within(step[:, 0], longest)
-        heights, slopes = jax.vmap(lambda d: jax.value_and_grad(f)(joined(g, d)))(cubature(Frame(d, factor)))
-        height = heights[0] - jnp.sum(jnp.log(jnp.diag(factor)))
-        height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
-        slope = slopes[0] + jnp.sum(slopes[1:] - slopes[0], 0) / (2.0 * REACH**2)
-        values, vectors = clamped(jnp.nan_to_num(bend[np.ix_(outer, outer)] + across.T @ moves), FLOOR, jnp.inf)
-        step = vectors @ ((vectors.T @ jnp.nan_to_num(slope[outer])) / values)
-        return Place(g, d, height, step, factor, moves, values, vectors)
+def _joined(inner: np.ndarray, outer: np.ndarray, g: Float[Array, " G"], d: Float[Array, " L"]) -> Float[Array, " P"]:
+    return jnp.zeros(len(inner) + len(outer)).at[outer].set(g).at[inner].set(d)
 
-    def look(state: tuple[Place, Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Place, Array, Array], Array]:
-        """At one more place, to go on from the highest: further after a step that led up, less far after one that led
-        down. At last around that, which is kept; all in one loop, as what it holds is dear to compile."""
+
+def _place(f: LogDensity, inner: np.ndarray, outer: np.ndarray, g: Array, d: Array, longest: Array) -> Place:
+    """The place at g, after a Newton step of d no longer than that."""
+    joined = partial(_joined, inner, outer, g)
+    slope, bend = (jnp.nan_to_num(a) for a in slope_and_curvature(f, joined(d)))
+    values, vectors = clamped(bend[np.ix_(inner, inner)], FLOOR, jnp.inf)
+    across, factor = bend[np.ix_(inner, outer)], cholesky_of(values, vectors)
+    step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[inner, None], -across))
+    d = d + within(step[:, 0], longest)
+    heights, slopes = jax.vmap(lambda d: jax.value_and_grad(f)(joined(d)))(cubature(Frame(d, factor)))
+    height = heights[0] - jnp.sum(jnp.log(jnp.diag(factor)))
+    height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
+    slope = slopes[0] + jnp.sum(slopes[1:] - slopes[0], 0) / (2.0 * REACH**2)
+    bend = bend[np.ix_(outer, outer)]
+    values, vectors = clamped(jnp.nan_to_num(bend + across.T @ moves), FLOOR, jnp.inf)
+    step = vectors @ ((vectors.T @ jnp.nan_to_num(slope[outer])) / values)
+    rounding = jnp.finfo(bend.dtype).eps * jnp.abs(jnp.sum(vectors * (bend @ vectors), 0))
+    return Place(g, d, height, step, factor, moves, values, vectors, rounding)
+
+
+def _highest(place: Callable[..., Place], g: Array, d: Array) -> tuple[Place, Array, Array]:
+    """Climbs from a place; then looks around the highest seen, at the cubature points of g's marginal there.
+
+    All in one loop: what it holds is dear to compile.
+
+    Returns:
+        The highest place, and at the points ahead and behind `height`, (2G,), and `moves`, (2G, L, G).
+    """
+
+    def look(state: tuple[Place, Array, Array], at: tuple[Array, Array]) -> tuple[tuple, tuple[Array, Array]]:
+        """At one more place: the next step is longer after one that led up, shorter after one that led down."""
         (best, ahead, length), (number, axis) = state, at
-        d, around = jnp.where(number == 1, 0.0, best.d + best.moves @ ahead), number >= STEPS
-        seen = place(best.g + ahead, d, jnp.where((length < 1.0) & ~around, SHORT, jnp.inf))
+        beside, around = jnp.where(number == 1, 0.0, best.d + best.moves @ ahead), number >= STEPS
+        seen = place(best.g + ahead, beside, jnp.where((length < 1.0) & ~around, SHORT, jnp.inf))
         rounding = 8 * jnp.finfo(seen.height.dtype).eps * jnp.abs(best.height)
         higher, lower = seen.height > best.height + rounding, seen.height < best.height - rounding
         kept = lower | around  # but not where it is as high: there, d is nearer its mode
@@ -114,18 +149,11 @@ def nested(f: LogDensity, start: Float[Array, " P"], plated: tuple[bool, ...]) -
         step = jnp.clip(jnp.minimum(length, 1.0) * best.step, -length, length)
         step = jnp.where(number == STEPS - 2, 0.0, jnp.where(number == 0, -best.g, step))
         step = jnp.where(number < STEPS - 1, step, best.vectors @ (axis / jnp.sqrt(best.values)))
-        return (best, step, length), seen.moves
+        return (best, step, length), (seen.height, seen.moves)
 
-    begin = jax.tree.map(jnp.zeros_like, jax.eval_shape(place, start[outer], start[inner], jnp.ones(())))
-    begin = begin._replace(g=start[outer], d=start[inner], height=jnp.finfo(start.dtype).min)
-    reach = REACH * jnp.eye(len(outer))
-    axes = jnp.concatenate([jnp.zeros((STEPS - 1, len(outer))), reach, -reach, reach[:1]])
-    begin = begin, jnp.zeros(len(outer)), jnp.ones(())
-    (best, *_), moves = jax.lax.scan(look, begin, (jnp.arange(len(axes)), axes))
-    ahead, behind = jnp.split(moves[STEPS:], 2)
-    second = jnp.einsum("ilg,hi->lgh", ahead - behind, best.vectors * jnp.sqrt(best.values)) / (2.0 * REACH)
-    shear = Shear(best.g, (second + jnp.swapaxes(second, 1, 2)) / 2, plated)
-    rows = jnp.zeros((len(plated), len(plated)))
-    rows = rows.at[: len(inner), inner].set(best.factor.T).at[: len(inner), outer].set(-best.factor.T @ best.moves)
-    rows = rows.at[len(inner) :, outer].set(cholesky_of(best.values, best.vectors).T)
-    return Frame(joined(best.g, best.d), lower_factor(rows)), shear
+    begin = jax.tree.map(jnp.zeros_like, jax.eval_shape(place, g, d, jnp.ones(())))
+    begin = begin._replace(g=g, d=d, height=jnp.finfo(g.dtype).min)
+    reach = REACH * jnp.eye(len(g))
+    axes = jnp.concatenate([jnp.zeros((STEPS - 1, len(g))), reach, -reach, reach[:1]])  # of the step after each look
+    (best, *_), seen = jax.lax.scan(look, (begin, jnp.zeros_like(g), jnp.ones(())), (jnp.arange(len(axes)), axes))
+    return best, *(a[STEPS:] for a in seen)

@@ -48,10 +48,10 @@ def found(noise, size=0.3, steps=40):
     return mode, *jax.jit(lambda start: nested(joint, start, PLATED))(mode), observed
 
 
-@pytest.mark.parametrize(("noise", "size"), [(0.005, 0.3), (0.05, 0.3), (0.1, 100.0)])
+@pytest.mark.parametrize(("noise", "size"), [(0.005, 0.3), (0.05, 0.3), (0.05, 100.0), (0.1, 100.0)])
 def test_scale_of_effects_is_placed_by_its_marginal(noise, size):
     """The joint mode misses it by more than an sd: the volume around it falls as tau^-8, unseen. Far from the prior
-    (5 sds, the last case) twelve steps do not find that mode either."""
+    (5 sds, the last cases) twelve steps do not find that mode either."""
     joint_mode, frame, _, observed = found(noise, size, 12)
     mode, laplace, mean, sd = marginal(observed, noise)
     assert abs(joint_mode[-1] - mean) > sd
