@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.densities import Density
 from amortppl.evidence import Gathered, Natural
 from amortppl.features import PriorScale
-from amortppl.shear import Shear
 from amortppl.signals import Frame, lower_factor
 from amortppl.third_order import Displaced
+from amortppl.valley import Valley
 
 FAR = 1e6
 """Whitened draws further out are set there. Where a frame is nowhere near its posterior, a flow whose coefficients were
@@ -37,7 +37,7 @@ class State(NamedTuple):
         steps: how many mini-batches that is.
         moved: how far the last further pass moved the location, in posterior sds (root mean square).
         displaced: how far from the frame its evidence was expanded.
-        shear: of the coordinates that all these are in.
+        valley: of the coordinates that all these are in.
     """
 
     frame: Frame
@@ -50,23 +50,23 @@ class State(NamedTuple):
     steps: Array
     moved: Array
     displaced: Displaced
-    shear: Shear
+    valley: Valley
 
-    def seen_in(self, shear: Shear) -> "State":
+    def seen_in(self, valley: Valley) -> "State":
         """The state in other coordinates of the same latents: as the map between them is at its location."""
-        if not shear.plated:
+        if not valley.plated:
             return self
         old, linear, precision = self.frame.location, *self.prior
-        new = shear.straight(self.shear.bent(old))
-        back = self.shear.slope_back(old) @ shear.slope(new)
-        forth = shear.slope_back(new) @ self.shear.slope(old)
+        new = valley.straight(self.valley.bent(old))
+        back = self.valley.slope_back(old) @ valley.slope(new)
+        forth = valley.slope_back(new) @ self.valley.slope(old)
         precise = back.T @ precision @ back
         return self._replace(
             frame=Frame(new, lower_factor(self.frame.factor.T @ back)),
             low=forth @ self.low,
             prior=Natural(back.T @ (linear - precision @ old) + precise @ new, precise),
             displaced=self.displaced.seen_by(forth),
-            shear=shear,
+            valley=valley,
         )
 
 
@@ -85,18 +85,18 @@ class Posterior(eqx.Module):
     frame: Frame
     density: Density
     coefficients: Float[Array, " K"]
-    shear: Shear
+    valley: Valley
 
     def log_prob(self, vector: Float[Array, " P"]) -> Array:
         """Log density of one unconstrained vector."""
-        z = self.frame.whiten(self.shear.straight(self.scale.standardize(vector)))
-        return self.density.log_prob(z, self.coefficients) + self._log_scale()
+        straight = self.valley.straight(self.scale.standardize(vector))
+        return self.density.log_prob(self.frame.whiten(straight), self.coefficients) + self._log_scale(straight)
 
     def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Independent draws (S, P) and their log densities (S,)."""
         z, log_prob = self.density.sample(key, self.coefficients, draws)
-        z = jnp.clip(z, -FAR, FAR)
-        return self.scale.restore(self.shear.bent(self.frame.unwhiten(z))), log_prob + self._log_scale()
+        straight = self.frame.unwhiten(jnp.clip(z, -FAR, FAR))
+        return self.scale.restore(self.valley.bent(straight)), log_prob + self._log_scale(straight)
 
-    def _log_scale(self) -> Array:
-        return self.frame.log_scale() - jnp.sum(jnp.log(self.scale.scale))
+    def _log_scale(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S"]:
+        return self.frame.log_scale() - jnp.sum(jnp.log(self.scale.scale)) - self.valley.log_slope(straight)

@@ -13,28 +13,16 @@ JRSS B 71; Louis 1982, "Finding the observed information matrix when using the E
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
 
-from amortppl.shear import Shear
-from amortppl.signals import (
-    FLOOR,
-    REACH,
-    Frame,
-    LogDensity,
-    cholesky_of,
-    clamped,
-    cubature,
-    lower_factor,
-    slope_and_curvature,
-    within,
-)  # fmt: skip
-from amortppl.task import Task
+from amortppl.plates import Plates
+from amortppl.signals import FLOOR, REACH, Frame, LogDensity, cholesky_of, clamped, lower_factor, within
+from amortppl.valley import Valley
 
 STEPS = 48
 """Newton steps of g, each with one of d."""
@@ -42,6 +30,11 @@ STEPS = 48
 LONGEST, SHORT = 16.0, 3.0
 """How far one of g may go in each direction, and one of d after one that did not lead up, in prior sds."""
 
+LIKELY = 2.0
+"""Places of g within so many prior sds are looked at first."""
+
+FLAT = 1.0
+"""Where g's marginal is flatter than a prior of unit scale, it is looked around as if it were not."""
 
 EXACT = 0.02
 """Relative rounding beyond which curvature is taken from heights around instead: these lose nothing where the noise is
@@ -72,88 +65,89 @@ class Place(NamedTuple):
     rounding: Float[Array, " G"]
 
 
-def in_plates(task: Task) -> Bool[np.ndarray, " P"]:
-    """Which latents lie in plates, as the effects of groups do."""
-    plated = [np.full(prod(task.latents.unconstrained[n]), bool(task.sites[n].plates)) for n in task.latents.names]
-    return np.concatenate([np.zeros(0, bool), *plated])
-
-
-def nested(f: LogDensity, start: Float[Array, " P"], plated: tuple[bool, ...]) -> tuple[Frame, Shear]:
-    """The Laplace approximation of g's marginal, and d given g: a Gaussian in coordinates that follow d's mode.
+def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Frame, Valley]:
+    """The Laplace approximation of g's marginal, and d given g: a Gaussian in coordinates that follow d.
 
     Args:
         f: log joint density, in coordinates where the prior has unit scale.
-        start: its mode, about; the prior's centre is the second place looked at.
-        plated: which latents are d: some, not all.
+        start: its mode, about, if it has one: that of effects and their own scale may be where the scale is zero. So
+            other places are looked at too: that one held to `LIKELY`, and the prior's centre.
+        plates: which latents are d: some, not all.
 
     Returns:
-        A frame in the coordinates of the shear, and the shear.
+        A frame in the coordinates of the valley, and the valley.
     """
-    inner, outer = np.flatnonzero(plated), np.flatnonzero(~np.array(plated))
-    best, heights, moves = _highest(partial(_place, f, inner, outer), start[outer], start[inner])
+    inner, outer = plates.inner, plates.outer
+    best, heights, modes, moves, logs = _highest(partial(_place, f, plates), start[outer], start[inner])
     ahead, behind = jnp.split(heights, 2)
-    seen = best.values * jnp.maximum((2.0 * best.height - ahead - behind) / REACH**2, FLOOR)
-    values = jnp.where(best.rounding > EXACT * best.values, seen, best.values)
-    ahead, behind = jnp.split(moves, 2)
-    second = jnp.einsum("ilg,hi->lgh", ahead - behind, best.vectors * jnp.sqrt(best.values)) / (2.0 * REACH)
-    shear = Shear(best.g, (second + jnp.swapaxes(second, 1, 2)) / 2, plated)
-    rows = jnp.zeros((len(plated), len(plated)))
+    seen = jnp.maximum(best.values, FLAT) * jnp.maximum((2.0 * best.height - ahead - behind) / REACH**2, FLOOR)
+    values = jnp.maximum(jnp.where(best.rounding > EXACT * best.values, seen, best.values), FLAT)
+    roots = jnp.sqrt(jnp.maximum(best.values, FLAT))
+    axes, units = (best.vectors * roots).T, best.vectors / roots
+    widths = -jnp.log(jnp.diag(best.factor)), -logs
+    curve = (best.d, modes), (best.moves @ units, moves @ units)
+    valley = Valley.through(best.g, axes, *curve, widths, plates.plated)
+    rows = jnp.zeros((len(plates.parts), len(plates.parts)))
     rows = rows.at[: len(inner), inner].set(best.factor.T).at[: len(inner), outer].set(-best.factor.T @ best.moves)
     rows = rows.at[len(inner) :, outer].set(cholesky_of(values, best.vectors).T)
-    return Frame(_joined(inner, outer, best.g, best.d), lower_factor(rows)), shear
+    return Frame(plates.joined(best.g, best.d), lower_factor(rows)), valley
 
 
-def _joined(inner: np.ndarray, outer: np.ndarray, g: Float[Array, " G"], d: Float[Array, " L"]) -> Float[Array, " P"]:
-    return jnp.zeros(len(inner) + len(outer)).at[outer].set(g).at[inner].set(d)
-
-
-def _place(f: LogDensity, inner: np.ndarray, outer: np.ndarray, g: Array, d: Array, longest: Array) -> Place:
+def _place(f: LogDensity, plates: Plates, g: Array, d: Array, longest: Array) -> Place:
     """The place at g, after a Newton step of d no longer than that."""
-    joined = partial(_joined, inner, outer, g)
-    slope, bend = (jnp.nan_to_num(a) for a in slope_and_curvature(f, joined(d)))
-    values, vectors = clamped(bend[np.ix_(inner, inner)], FLOOR, jnp.inf)
-    across, factor = bend[np.ix_(inner, outer)], cholesky_of(values, vectors)
+    inner, outer, joined = plates.inner, plates.outer, partial(plates.joined, g)
+    slope, bend = (jnp.nan_to_num(a) for a in plates.slope_and_curvature(f, joined(d)))
+    values, vectors = clamped(bend[inner][:, inner], FLOOR, jnp.inf)
+    across, factor = bend[inner][:, outer], cholesky_of(values, vectors)
     step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[inner, None], -across))
     d = d + within(step[:, 0], longest)
-    heights, slopes = jax.vmap(lambda d: jax.value_and_grad(f)(joined(d)))(cubature(Frame(d, factor)))
+    beside = REACH * solve_triangular(factor, plates.together.T, lower=True, trans=1).T  # of independent parts at once
+    heights, slopes = jax.vmap(lambda d: jax.value_and_grad(f)(joined(d)))(
+        jnp.concatenate([d[None], d + beside, d - beside])
+    )
     height = heights[0] - jnp.sum(jnp.log(jnp.diag(factor)))
     height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
     slope = slopes[0] + jnp.sum(slopes[1:] - slopes[0], 0) / (2.0 * REACH**2)
-    bend = bend[np.ix_(outer, outer)]
+    bend = bend[outer][:, outer]
     values, vectors = clamped(jnp.nan_to_num(bend + across.T @ moves), FLOOR, jnp.inf)
     step = vectors @ ((vectors.T @ jnp.nan_to_num(slope[outer])) / values)
     rounding = jnp.finfo(bend.dtype).eps * jnp.abs(jnp.sum(vectors * (bend @ vectors), 0))
     return Place(g, d, height, step, factor, moves, values, vectors, rounding)
 
 
-def _highest(place: Callable[..., Place], g: Array, d: Array) -> tuple[Place, Array, Array]:
+def _highest(place: Callable[..., Place], g: Array, d: Array) -> tuple[Place, Array, Array, Array, Array]:
     """Climbs from a place; then looks around the highest seen, at the cubature points of g's marginal there.
 
     All in one loop: what it holds is dear to compile.
 
     Returns:
-        The highest place, and at the points ahead and behind `height`, (2G,), and `moves`, (2G, L, G).
+        The highest place; at the points ahead and behind `height`, (2G,), `d`, (2G, L), `moves`, (2G, L, G), and the
+        log diagonal of `factor`, (2G, L).
     """
 
-    def look(state: tuple[Place, Array, Array], at: tuple[Array, Array]) -> tuple[tuple, tuple[Array, Array]]:
+    def look(state: tuple[Place, Array, Array, Array], at: tuple[Array, Array]) -> tuple[tuple, tuple[Array, ...]]:
         """At one more place: the next step is longer after one that led up, shorter after one that led down."""
-        (best, ahead, length), (number, axis) = state, at
-        beside, around = jnp.where(number == 1, 0.0, best.d + best.moves @ ahead), number >= STEPS
+        (best, ahead, length, last), (number, axis) = state, at
+        afar, around = (number > 0) & (number < 3), number >= STEPS
+        beside = jnp.where(afar, 0.0, jnp.where(around & (number % 2 == 1), last, best.d + best.moves @ ahead))
         seen = place(best.g + ahead, beside, jnp.where((length < 1.0) & ~around, SHORT, jnp.inf))
         rounding = 8 * jnp.finfo(seen.height.dtype).eps * jnp.abs(best.height)
         higher, lower = seen.height > best.height + rounding, seen.height < best.height - rounding
         kept = lower | around  # but not where it is as high: there, d is nearer its mode
         best = jax.tree.map(lambda new, old: jnp.where(kept, old, new), seen, best)
         length = jnp.where(lower, 0.3 * jnp.minimum(length, 1.0), jnp.where(higher, 2.0, 1.0) * length)
-        length = jnp.where(number < 2, 1.0, jnp.minimum(length, LONGEST))
+        length = jnp.where(number < 3, 1.0, jnp.minimum(length, LONGEST))
         step = jnp.clip(jnp.minimum(length, 1.0) * best.step, -length, length)
-        step = jnp.where(number == STEPS - 2, 0.0, jnp.where(number == 0, -best.g, step))
-        step = jnp.where(number < STEPS - 1, step, best.vectors @ (axis / jnp.sqrt(best.values)))
-        return (best, step, length), (seen.height, seen.moves)
+        step = jnp.where(number == 0, jnp.clip(best.g, -LIKELY, LIKELY) - best.g, step)
+        step = jnp.where(number == 1, -best.g, jnp.where(number == STEPS - 2, 0.0, step))
+        step = jnp.where(number < STEPS - 1, step, best.vectors @ (axis / jnp.sqrt(jnp.maximum(best.values, FLAT))))
+        return (best, step, length, seen.d), (seen.height, seen.d, seen.moves, jnp.log(jnp.diag(seen.factor)))
 
     begin = jax.tree.map(jnp.zeros_like, jax.eval_shape(place, g, d, jnp.ones(())))
     begin = begin._replace(g=g, d=d, height=jnp.finfo(g.dtype).min)
     reach = REACH * jnp.eye(len(g))
-    axes = jnp.concatenate([jnp.zeros((STEPS - 1, len(g))), reach, -reach, reach[:1]])  # of the step after each look
-    (best, *_), seen = jax.lax.scan(look, (begin, jnp.zeros_like(g), jnp.ones(())), (jnp.arange(len(axes)), axes))
-    return best, *(a[STEPS:] for a in seen)
+    around = jnp.repeat(jnp.concatenate([reach, -reach]), 2, 0)  # at each twice: a mode, then its derivatives there
+    axes = jnp.concatenate([jnp.zeros((STEPS - 1, len(g))), around, reach[:1]])  # of the step after each look
+    start = begin, jnp.zeros_like(g), jnp.ones(()), d
+    (best, *_), seen = jax.lax.scan(look, start, (jnp.arange(len(axes)), axes))
+    return best, *(a[STEPS + 1 :: 2] for a in seen)

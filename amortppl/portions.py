@@ -93,10 +93,6 @@ def summed(part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Bat
         more = lambda i, total: jax.tree.map(jnp.add, total, portion(i))  # noqa: E731
         return jax.lax.fori_loop(0, jnp.where(few, 1, cut.count), more, none)
 
-    def looked(at: Array, *rows: Any) -> tuple[Array, tuple[Array, Array]]:
-        height, slope = jax.value_and_grad(part)(at, *rows)
-        return slope, (height, slope)
-
     # Derivatives are sums of the portions' own: a loop whose end is known only when it runs has no reverse mode.
     @jax.custom_jvp
     def total(at: Array, few: Array) -> Array:
@@ -104,7 +100,7 @@ def summed(part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Bat
 
     @jax.custom_jvp
     def sloped(at: Array, few: Array) -> tuple[Array, Array]:
-        return over(lambda *rows: looked(at, *rows)[1], few)
+        return over(lambda *rows: jax.value_and_grad(part)(at, *rows), few)
 
     @total.defjvp
     def first_order(at: tuple[Array, Array], along: tuple[Array, Any]) -> tuple[Array, Array]:
@@ -113,7 +109,9 @@ def summed(part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Bat
 
     @sloped.defjvp
     def second_order(at: tuple[Array, Array], along: tuple[Array, Any]) -> tuple[Any, Any]:
-        hessian, both = over(lambda *rows: jax.jacfwd(looked, has_aux=True)(at[0], *rows), at[1])
-        return both, (both[1] @ along[0], hessian @ along[0])
+        def product(*rows: Any) -> tuple[Any, Any]:
+            return jax.jvp(lambda at: jax.value_and_grad(part)(at, *rows), at[:1], along[:1])
+
+        return over(product, at[1])
 
     return lambda at, few=False: total(at, jnp.asarray(few))

@@ -14,9 +14,9 @@ from amortppl.features import PriorScale
 from amortppl.gamma import ELEMENTARY
 from amortppl.portions import many, summed
 from amortppl.rewriting import rewritten
-from amortppl.shear import Shear
 from amortppl.signals import LogDensity, Precision, outer_products
 from amortppl.task import Batch, Task
+from amortppl.valley import Valley
 
 SIMULATED = 256
 """The fewest simulated rows that an information is the mean of: its relative error is about sqrt(2 / 256), 9%."""
@@ -29,13 +29,13 @@ class Densities(NamedTuple):
         task: the task.
         scale: what a prior unit is, not to be differentiated.
         gammas: whether a density has `lgamma`, whose derivatives are dear (`amortppl.gamma`).
-        shear: of the coordinates in which latents are given.
+        valley: of the coordinates in which latents are given, and of which the prior is a density.
     """
 
     task: Task
     scale: PriorScale
     gammas: bool
-    shear: Shear | None = None
+    valley: Valley | None = None
 
     def joint(self, batch: Batch) -> LogDensity:
         """Log prior and log likelihood of the rows; of many (`amortppl.portions.many`) portion by portion, and with
@@ -85,14 +85,18 @@ class Densities(NamedTuple):
     def prior(self, at: Array, batch: Batch | None = None) -> Array:
         """Log prior; beside a batch, by the run of the model that looks at its rows too."""
         if batch is None or many(self.task, batch):
-            return self.task.log_prior(self._vector(at))
+            return self.task.log_prior(self._vector(at)) + self._log_slope(at)
         return self._of(at, batch.data)[0]
 
     def _of(self, at: Array, data: Mapping[str, Array]) -> tuple[Array, Array]:
-        return _log_densities(self.task, self.gammas, self._vector(at), dict(data))
+        prior, rows = _log_densities(self.task, self.gammas, self._vector(at), dict(data))
+        return prior + self._log_slope(at), rows
 
     def _vector(self, at: Array) -> Array:
-        return self.scale.restore(at if self.shear is None else self.shear.bent(at))
+        return self.scale.restore(at if self.valley is None else self.valley.bent(at))
+
+    def _log_slope(self, at: Array) -> Array:
+        return jnp.zeros(()) if self.valley is None else self.valley.log_slope(at)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

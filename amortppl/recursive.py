@@ -17,9 +17,9 @@ from amortppl.densities.gaussian import Gaussian
 from amortppl.features import PriorScale, simulated_scales
 from amortppl.framed import Posterior, Start
 from amortppl.method import Method, Target
-from amortppl.shear import Shear
 from amortppl.signals import Frame
 from amortppl.task import Batch, Task
+from amortppl.valley import Valley
 
 
 class Believed(NamedTuple):
@@ -62,7 +62,7 @@ class RecursiveGuide(Method):
     def readout(self, state: Start | Believed) -> Posterior:
         """The Gaussian."""
         density = Gaussian(self.task.latents.size)
-        return Posterior(stop_gradient(self.scale), self._last(state).frame, density, density.initial(), Shear.none())
+        return Posterior(stop_gradient(self.scale), self._last(state).frame, density, density.initial(), Valley.none())
 
     def score(self, state: Start | Believed, target: Target) -> Array:
         """-log q(theta | D) in nats."""

@@ -115,6 +115,7 @@ def climb(
     iterations: int,
     few: int = 0,
     bound: float = 3.0,
+    derivatives: Callable[..., tuple[Array, Array]] = slope_and_curvature,
 ) -> Frame:
     """Damped Newton ascent of a log density, in coordinates where the prior has unit scale.
 
@@ -129,6 +130,7 @@ def climb(
         few: in how many of them, the first, f and the curvature are those of a few rows, whose mode is near:
             these then get True as a second argument, False later.
         bound: the longest step, in prior standard deviations.
+        derivatives: gives gradient and curvature of f at a point.
 
     Returns:
         The frame of the highest point reached and the curvature there.
@@ -138,7 +140,7 @@ def climb(
 
     def look(at: Array, *among: Array) -> tuple[Array, Array]:
         if stand_in is None:
-            return slope_and_curvature(f, at, *among)
+            return derivatives(f, at, *among)
         return jax.grad(f)(at, *among), stand_in(at, *among)
 
     def ascend(state: tuple[Array, ...], step: Array) -> tuple[tuple[Array, ...], None]:

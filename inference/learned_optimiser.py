@@ -19,9 +19,9 @@ from amortppl.features import PriorScale
 from amortppl.framed import Posterior
 from amortppl.method import Method, Target
 from amortppl.recursive import prior_scale
-from amortppl.shear import Shear
 from amortppl.signals import Frame
 from amortppl.task import Batch, Task
+from amortppl.valley import Valley
 
 
 class Searching(NamedTuple):
@@ -73,7 +73,7 @@ class OptimiserGuide(Method):
         """A Gaussian with independent latents."""
         density = Gaussian(self.task.latents.size)
         frame = Frame(state.location, jnp.diag(jnp.exp(-jnp.clip(state.log_sd, -9.0, 3.0))))
-        return Posterior(stop_gradient(self.scale), frame, density, density.initial(), Shear.none())
+        return Posterior(stop_gradient(self.scale), frame, density, density.initial(), Valley.none())
 
     def score(self, state: Searching, target: Target) -> Array:
         """-log q(theta | D) in nats."""

@@ -32,15 +32,26 @@ from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior, Revisit, Start, State
 from amortppl.gamma import differentiates_log_gamma
 from amortppl.method import Method, Target
-from amortppl.nested import in_plates, nested
+from amortppl.nested import nested
 from amortppl.networks import Encoder, encoder
 from amortppl.networks.mlp import mlp
+from amortppl.plates import Plates, in_plates, plates_of
 from amortppl.portions import TOGETHER, free, many, portions, thinned
 from amortppl.prior_units import Densities
-from amortppl.shear import Shear
-from amortppl.signals import Frame, LogDensity, Precision, averages, climb, curvature, settle, whitened_gradients
+from amortppl.signals import (
+    Frame,
+    LogDensity,
+    Precision,
+    averages,
+    climb,
+    curvature,
+    settle,
+    slope_and_curvature,
+    whitened_gradients,
+)
 from amortppl.task import Batch, Task
 from amortppl.third_order import Displaced
+from amortppl.valley import Valley
 
 SIGNALS = ("data", "gradient", "curvature")
 
@@ -70,8 +81,9 @@ class ParametricGuide(Method):
     adjust: eqx.nn.MLP | None
     density: Density
     gammas: bool = eqx.field(static=True)
+    plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     @property
     def together(self) -> int | None:
@@ -87,7 +99,7 @@ class ParametricGuide(Method):
         if isinstance(state, Revisit):
             rows = jnp.sum(batch.mask)
             return state._replace(
-                again=state.again.plus(self._in(state.base.shear).likelihood(batch), state.base.frame, rows)
+                again=state.again.plus(self._in(state.base.valley).likelihood(batch), state.base.frame, rows)
             )
         known = self._prior() if isinstance(state, Start) else state
         after = self._counted(known, batch)
@@ -104,8 +116,8 @@ class ParametricGuide(Method):
     def combine(self, states: Sequence[State | Revisit]) -> State:
         """The state of the union of disjoint rows; natural parameters add in float64, on the host."""
         states = [self.closed(s) for s in states]
-        shear = max(states, key=lambda s: float(s.rows)).shear
-        states = [s.seen_in(shear) for s in states]
+        valley = max(states, key=lambda s: float(s.rows)).valley
+        states = [s.seen_in(valley) for s in states]
         frame, low, prior = union([(s.frame, s.low) for s in states], [s.prior for s in states])
         rows = sum(s.rows for s in states)
         context = sum(s.rows * s.context for s in states) / jnp.maximum(rows, 1.0)
@@ -116,14 +128,14 @@ class ParametricGuide(Method):
         return State(
             frame, low, prior, rows, context, left, surprise, steps,
             moved=jnp.max(jnp.stack([s.moved for s in states])),
-            displaced=jax.tree.map(lambda *parts: sum(parts), *apart), shear=shear,
+            displaced=jax.tree.map(lambda *parts: sum(parts), *apart), valley=valley,
         )  # fmt: skip
 
     def readout(self, state: Start | State | Revisit) -> Posterior:
         """The corrected posterior: a flow in the frame."""
         state, scale = self.closed(state), stop_gradient(self.scale)
         coefficients = self.correct(self._summary(state)) * self._fade(state.rows)
-        return Posterior(scale, state.frame, self.density, coefficients, state.shear)
+        return Posterior(scale, state.frame, self.density, coefficients, state.valley)
 
     def impression(self, state: Start | State | Revisit) -> Float[Array, " F"]:
         """Encoded rows, where the frame stands, and what is left in it: what the networks see."""
@@ -135,12 +147,12 @@ class ParametricGuide(Method):
             return super().refined(batch)
         joint = self._log.joint(batch)
         start = self._found(self._counted(self._prior(), batch), batch).frame.location
-        frame = climb(joint, start, self._stand_in(batch), MORE * self._steps)
-        frame, _, shear = self._settled(joint, frame, MORE * max(self.options.sweeps, 1))
+        frame = self._climbed(joint, start, batch, MORE * self._steps)
+        frame, _, valley = self._settled(joint, frame, MORE * max(self.options.sweeps, 1))
         size = self.task.latents.size
         family = density("gaussian", size, jr.key(0))
-        frame, shear = jax.tree.map(stop_gradient, (frame, shear))
-        return Posterior(stop_gradient(self.scale), frame, family, family.initial(), shear)
+        frame, valley = jax.tree.map(stop_gradient, (frame, valley))
+        return Posterior(stop_gradient(self.scale), frame, family, family.initial(), valley)
 
     def score(self, state: State, target: Target) -> Array:
         """-log q(theta | D) in nats, plus half the squared error of the network's first placement."""
@@ -159,7 +171,7 @@ class ParametricGuide(Method):
         left, context = jnp.zeros(_left_size(size)), jnp.zeros(self.encode.size)
         return State(
             Frame(zero, one), zero, Natural(zero, one), none, context, left, none, none, none,
-            Displaced.none(size), Shear.none(self._plated),
+            Displaced.none(size), Valley.none(self.plates.plated if self.plates else ()),
         )  # fmt: skip
 
     def _counted(self, state: State, batch: Batch) -> State:
@@ -186,7 +198,7 @@ class ParametricGuide(Method):
         base, since, again = state
         begun = self._prior() if isinstance(since, Start) else since
         share = jnp.clip(again.rows / jnp.maximum(base.rows - begun.rows, 1.0), 0.0, 1.0)
-        prior = averages(whitened_gradients(self._in(base.shear).prior, base.frame))
+        prior = averages(whitened_gradients(self._in(base.valley).prior, base.frame))
         kept = prior if isinstance(since, Start) else seen_from(base.frame, since.frame)
         shift, factor = again.blended(kept, share)
         frame, low = moved(base.frame, base.low, shift, factor)
@@ -206,29 +218,27 @@ class ParametricGuide(Method):
     def _found(self, state: State, batch: Batch) -> State:
         joint, steps = self._log.joint(batch), self._steps
         few = steps - LAST if many(self.task, batch) else 0
-        frame = climb(joint, self._starts(state), self._stand_in(batch), steps, few)
-        left, shear = state.left, state.shear
+        frame = self._climbed(joint, self._starts(state), batch, steps, few)
+        left, valley = state.left, state.valley
         if "curvature" in self.options.signals:
-            frame, left, shear = self._settled(joint, frame, self.options.sweeps)
-        of_prior = partial(self._in(shear).prior, batch=batch)
+            frame, left, valley = self._settled(joint, frame, self.options.sweeps)
+        of_prior = partial(self._in(valley).prior, batch=batch)
         prior = _natural(*averages(whitened_gradients(of_prior, frame)), frame)
-        frame, prior, left, shear = jax.tree.map(stop_gradient, (frame, prior, left, shear))
+        frame, prior, left, valley = jax.tree.map(stop_gradient, (frame, prior, left, valley))
         displaced = Displaced.at(frame, state.rows)
-        return state._replace(frame=frame, prior=prior, left=left, displaced=displaced, shear=shear)
+        return state._replace(frame=frame, prior=prior, left=left, displaced=displaced, valley=valley)
 
-    def _settled(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Shear]:
+    def _climbed(self, joint: LogDensity, start: Array, batch: Batch, steps: int, few: int = 0) -> Frame:
+        """The mode."""
+        derivatives = self.plates.slope_and_curvature if self.plates else slope_and_curvature
+        return climb(joint, start, self._stand_in(batch), steps, few, derivatives=derivatives)
+
+    def _settled(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Valley]:
         """From the mode to where the mass lies: latents in plates given the others, these by their marginal density."""
-        shear = Shear.none()
-        if self._plated:
-            frame, shear = nested(joint, frame.location, self._plated)
-        return *settle(lambda at: joint(shear.bent(at)), frame, sweeps), shear
-
-    @property
-    def _plated(self) -> tuple[bool, ...]:
-        """Which latents are placed given the others; empty where all would be, or none."""
-        plated = in_plates(self.task)
-        parted = "curvature" in self.options.signals and plated.any() and not plated.all()
-        return tuple(map(bool, plated)) if parted else ()
+        valley = Valley.none()
+        if self.plates:
+            frame, valley = nested(joint, frame.location, self.plates)
+        return *settle(lambda at: joint(valley.bent(at)) + valley.log_slope(at), frame, sweeps), valley
 
     def _starts(self, state: State) -> Float[Array, "S P"]:
         """The prior's centre, and the network's placement."""
@@ -244,7 +254,7 @@ class ParametricGuide(Method):
     def _refined(self, before: State, after: State, batch: Batch) -> State:
         old = stop_gradient(before.frame)
         information = self._information(batch, before.rows)
-        likelihood = self._in(before.shear).likelihood(batch)
+        likelihood = self._in(before.valley).likelihood(batch)
         site = jax.tree.map(stop_gradient, absorb(likelihood, old, information))
         frame, low = moved(old, before.low, site.shift, site.factor)
         earlier = contraction(old, frame) ** 3 * before.left
@@ -290,8 +300,8 @@ class ParametricGuide(Method):
     def _log(self) -> Densities:
         return Densities(self.task, stop_gradient(self.scale), self.gammas)
 
-    def _in(self, shear: Shear) -> Densities:
-        return self._log._replace(shear=stop_gradient(shear))
+    def _in(self, valley: Valley) -> Densities:
+        return self._log._replace(valley=stop_gradient(valley))
 
     @property
     def _steps(self) -> int:
@@ -362,6 +372,12 @@ def _fitting(task: Task, signals: tuple[str, ...]) -> str:
 def _grouped(task: Task) -> bool:
     """Whether latents lie in a plate, as the effects of groups do."""
     return bool(in_plates(task).any())
+
+
+def _plates(task: Task, signals: tuple[str, ...]) -> Plates | None:
+    """Which latents are placed given the others; None where all would be, or none."""
+    plated = in_plates(task)
+    return plates_of(task) if "curvature" in signals and plated.any() and not plated.all() else None
 
 
 def _gammas(task: Task) -> bool:
@@ -452,7 +468,7 @@ class Parametric:
             correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], start=family.initial()),
             place=mlp(seen, size, 64, 1, keys[2], start=jnp.zeros(size)) if framed and encoded else None,
             adjust=mlp(site, entries, self.hidden, 2, keys[5], start=jnp.zeros(entries)) if framed else None,
-            density=family, gammas=_gammas(task),
+            density=family, gammas=_gammas(task), plates=_plates(task, options.signals),
         )  # fmt: skip
 
 

@@ -11,11 +11,12 @@ import pytest
 
 import amortppl as ap
 from amortppl.nested import nested
+from amortppl.plates import Plates
 from amortppl.signals import climb
 from amortppl.task import Batch
 
 GROUPS = 8
-PLATED = (True,) * GROUPS + (False,)
+PLATES = Plates((*range(GROUPS), -1))
 
 
 def effects(noise, size=0.3):
@@ -42,10 +43,10 @@ def marginal(observed, noise):
     return grid[top], curvature**-0.5, mean, np.average((grid - mean) ** 2, weights=weight) ** 0.5
 
 
-def found(noise, size=0.3, steps=40):
+def found(noise, size=0.3, steps=40, plates=PLATES):
     joint, observed = effects(noise, size)
     mode = climb(joint, jnp.zeros(GROUPS + 1), None, steps).location
-    return mode, *jax.jit(lambda start: nested(joint, start, PLATED))(mode), observed
+    return mode, *jax.jit(lambda start: nested(joint, start, plates))(mode), observed
 
 
 @pytest.mark.parametrize(("noise", "size"), [(0.005, 0.3), (0.05, 0.3), (0.05, 100.0), (0.1, 100.0)])
@@ -68,18 +69,47 @@ def test_effects_follow_the_scale():
     np.testing.assert_allclose(np.diag(precision)[:-1], 1 + (tau / 0.05) ** 2, rtol=1e-3)
 
 
-@pytest.mark.parametrize("sds", [-1.0, 1.0])
-def test_shear_follows_the_curve_of_the_effects(sds):
-    """One sd of log tau away, what is left of the way from a straight line to the mode is below a third."""
-    _, frame, shear, observed = found(0.05)
-    away = sds / float(frame.factor[-1, -1])
-    tau = np.exp(float(frame.location[-1]) + away)
-    mode = observed * tau / (tau**2 + 0.05**2)
+def test_dependent_effects_cost_more_and_end_there_too():
+    """Effects of which nothing is known have as many products as there are of them, and the same frame."""
+    together = Plates((0,) * GROUPS + (-1,))
+    assert (len(PLATES.together), len(together.together)) == (1, GROUPS)
+    for a, b in zip(*(jax.tree.leaves(found(0.05, plates=p)[1:3]) for p in (PLATES, together)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+@pytest.mark.parametrize("sds", [-3.0, 3.0])
+def test_valley_follows_the_curve_and_the_width_of_the_effects(noise, sds):
+    """Three sds of log tau away, it is within a hundredth of a width of the mode, and as wide as d given tau."""
+    _, frame, valley, observed = found(noise)
+    tau = np.exp(float(frame.location[-1]) + sds / float(frame.factor[-1, -1]))
+    mode, width = observed * tau / (tau**2 + noise**2), (1 + (tau / noise) ** 2) ** -0.5
     straight = frame.unwhiten(jnp.zeros(GROUPS + 1).at[-1].set(sds))  # each d at its location given log tau
-    off = np.linalg.norm(np.stack([straight[:-1], shear.bent(straight)[:-1]]) - mode, axis=1)
-    assert off[1] < off[0] / 3
-    np.testing.assert_allclose(shear.straight(shear.bent(straight)), straight, atol=1e-6)
-    np.testing.assert_allclose(shear.slope(straight), jax.jacobian(shear.bent)(straight), atol=1e-5)
+    np.testing.assert_allclose(valley.bent(straight)[:-1], mode, atol=0.01 * width)
+    wide = np.diag(valley.slope(straight))[:-1] / np.diag(frame.factor)[:-1]
+    np.testing.assert_allclose(wide, width, rtol=0.01)
+
+
+def test_effects_that_no_mode_has():
+    """theta_j ~ N(mu, tau^2), y_j ~ N(theta_j, 0.2^2): the joint density has no bound as tau falls with every theta_j
+    at mu, where a search for its mode ends. From there it is a long way, and mu is far from the prior's centre."""
+    noise, observed = 0.2, 3.0 + 0.25 * jnp.linspace(-2.0, 2.0, GROUPS)
+
+    def joint(u):
+        theta, log_tau, mu = u[:-2], u[-2], u[-1]
+        rows = -0.5 * jnp.sum(((observed - theta) / noise) ** 2)
+        effects = -0.5 * jnp.sum(((theta - mu) * jnp.exp(-log_tau)) ** 2) - GROUPS * log_tau
+        return rows + effects - 0.5 * log_tau**2 - 0.5 * mu**2
+
+    start = jnp.full(GROUPS + 2, 3.0).at[-2].set(-8.0)
+    frame, _ = jax.jit(lambda start: nested(joint, start, Plates((*range(GROUPS), -1, -1))))(start)
+    grid, y = np.linspace(-6, 3, 9001), np.asarray(observed, np.float64)
+    variance = np.exp(2 * grid) + noise**2
+    mu = y.sum() / (variance + GROUPS)  # its mode given tau
+    miss = np.sum((y[:, None] - mu) ** 2, 0)
+    top = np.argmax(-0.5 * (GROUPS * np.log(variance) + miss / variance + grid**2 + mu**2))
+    assert joint(start) > joint(jnp.array([*y, grid[top], mu[top]]))
+    np.testing.assert_allclose(frame.location[-2:], [grid[top], mu[top]], atol=0.01)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1]])
@@ -90,12 +120,12 @@ def test_is_exact_for_a_linear_gaussian_model(order):
     prior = np.eye(5) + np.diag([0, 3.0, 0, 0, 0])
     precision = (25 * design.T @ design + prior)[np.ix_(order, order)]
     mean = rng.standard_normal(5)
-    plated = tuple(bool(i < 3) for i in order)
+    plates = Plates(tuple(0 if i < 3 else -1 for i in order))
 
     def joint(u):
         return -0.5 * (u - mean) @ jnp.asarray(precision, jnp.float32) @ (u - mean)
 
-    frame, _ = nested(joint, jnp.zeros(5), plated)
+    frame, _ = nested(joint, jnp.zeros(5), plates)
     np.testing.assert_allclose(frame.location, mean, atol=2e-4)
     np.testing.assert_allclose(frame.factor @ frame.factor.T, precision, rtol=2e-3, atol=0.02)
 

@@ -144,9 +144,9 @@ def test_a_newer_format_is_refused(copy):
 
 def test_another_revision_of_the_method_is_refused(copy, line_guide, monkeypatch):
     """Its weights would fit and answer otherwise; states and kept answers go by the hash, which differs too."""
-    before = line_guide.hash
-    monkeypatch.setattr(type(line_guide.method), "revision", line_guide.method.revision + 1)
-    with pytest.raises(GuideError, match=r"revision 1 of the method .* here at 2"):
+    before, was = line_guide.hash, line_guide.method.revision
+    monkeypatch.setattr(type(line_guide.method), "revision", was + 1)
+    with pytest.raises(GuideError, match=rf"revision {was} of the method .* here at {was + 1}"):
         ap.load(copy)
     again = ap.Guide(line_guide.method, line_guide.spec, line_guide.record, line_guide.seed, line_guide.ranges)
     assert again.hash != before

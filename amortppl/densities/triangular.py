@@ -38,30 +38,30 @@ class Triangular(Density):
         self.size, self.layers = size, layers
         self.coefficients = layers * _middle(size) + 2 * size
 
-    def _layers(self, coefficients: Float[Array, " K"]) -> list[Float[Array, " C"]]:
+    def _layers(self, coefficients: Float[Array, " K"]) -> Float[Array, "L C"]:
         """Those of each map, that of the data's side first; the others' a and b are zero."""
         first, rest = jnp.split(coefficients, [_middle(self.size) + 2 * self.size])
         others = jnp.pad(rest.reshape(self.layers - 1, _middle(self.size)), ((0, 0), (0, 2 * self.size)))
-        return [first, *others]
+        return jnp.concatenate([first[None], others])
 
     def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
         """Log density of one point."""
-        log_slope = jnp.zeros(())
-        for layer in self._layers(coefficients):
-            u, slope = _normal(z, layer)
-            z, log_slope = u[::-1], log_slope + slope
-        return log_normal(z) + log_slope
+
+        def through(z: Array, layer: Array) -> tuple[Array, Array]:
+            u, log_slope = _normal(z, layer)
+            return u[::-1], log_slope
+
+        u, log_slopes = jax.lax.scan(through, z, self._layers(coefficients))
+        return log_normal(u) + jnp.sum(log_slopes)
 
     def sample(
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws coordinate after coordinate, all draws at once, and their log densities."""
-        z = jr.normal(key, (self.size, draws))
-        log_prob = log_normal(z.T)
-        for layer in reversed(self._layers(coefficients)):
-            z, slope = _drawn(z[::-1], layer)
-            log_prob = log_prob + slope
-        return z.T, log_prob
+        u = jr.normal(key, (self.size, draws))
+        through = lambda u, layer: _drawn(u[::-1], layer)  # noqa: E731
+        z, log_slopes = jax.lax.scan(through, u, self._layers(coefficients), reverse=True)
+        return z.T, log_normal(u.T) + jnp.sum(log_slopes, 0)
 
 
 def _middle(size: int) -> int:

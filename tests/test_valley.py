@@ -1,0 +1,111 @@
+"""Coordinates of curved valleys: there and back, their slopes, and states seen in others."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from amortppl.evidence import Natural
+from amortppl.framed import State
+from amortppl.signals import Frame
+from amortppl.third_order import Displaced
+from amortppl.valley import Valley
+
+PLATED = (True, False, True, False)
+
+
+def valley_of(seed):
+    keys = jr.split(jr.key(seed), 7)
+    bend, axes = jr.normal(keys[0], (2, 2, 2)), jnp.eye(2) + 0.3 * jr.normal(keys[1], (2, 2))
+    mode, moves, rates = jr.normal(keys[2], (2,)), jr.normal(keys[3], (2, 2)), 0.5 * jr.normal(keys[4], (2, 2))
+    share = jr.uniform(keys[5], (2,))
+    return Valley(
+        jr.normal(keys[6], (2,)), axes, mode, moves, 0.3 * (bend + jnp.swapaxes(bend, 1, 2)), share, rates, PLATED
+    )
+
+
+def test_there_and_back():
+    valley, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
+    np.testing.assert_allclose(valley.straight(valley.bent(at)), at, atol=2e-5)
+    np.testing.assert_allclose(valley.bent(at)[0], valley.bent(at[0]), atol=1e-5)
+    np.testing.assert_array_equal(valley.bent(at)[:, 1::2], at[:, 1::2])
+
+
+def test_slopes():
+    valley, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
+    slopes = jax.vmap(valley.slope)(at)
+    np.testing.assert_allclose(jax.vmap(valley.slope_back)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-4)
+    exact = jax.vmap(jax.jacrev(valley.bent))(at)
+    np.testing.assert_allclose(valley.log_slope(at), jnp.linalg.slogdet(exact)[1], atol=1e-5)
+    np.testing.assert_allclose(valley.log_slope(valley.bent(at)), valley.log_slope(at), atol=1e-6)
+
+
+def test_none_changes_nothing():
+    at = jnp.arange(4.0)
+    for none in (Valley.none(), Valley.none(PLATED)):
+        np.testing.assert_allclose(none.bent(at), at, atol=1e-6)
+        np.testing.assert_allclose(none.straight(at), at, atol=1e-6)
+        assert none.log_slope(at) == 0
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.3, 3.0])
+def test_effects_of_a_normal_regression(noise):
+    """Of d_j ~ N(0, 1) and y_j ~ N(mu + tau d_j, noise^2), modes and widths are exact wherever mu and log tau are, from
+    what they are around one place. Data tell nearly nothing of d in the last case, nearly all in the first."""
+    y = jnp.array([1.0, -2.0, 0.5])
+
+    def effects(at):
+        mu, tau = at[0], jnp.exp(at[1])
+        return (y - mu) * tau / (tau**2 + noise**2), -0.5 * jnp.log1p((tau / noise) ** 2) * jnp.ones(3)
+
+    centre, axes, reach = jnp.array([0.2, -0.5]), jnp.array([[2.0, 0.5], [0.0, 1.5]]), 3**0.5
+    units = jnp.linalg.inv(axes).T
+    points = centre + reach * jnp.concatenate([units, -units])
+    slopes = lambda at: jax.jacobian(lambda at: effects(at)[0])(at) @ units.T  # noqa: E731
+    modes, widths = zip(effects(centre), jax.vmap(effects)(points), strict=True)
+    moves = slopes(centre), jax.vmap(slopes)(points)
+    found = Valley.through(centre, axes, modes, moves, widths, (True,) * 3 + (False,) * 2)
+    for at in centre + jnp.array([[-1.0, -2.0], [1.0, 1.5], [0.5, -1.0]]):
+        (mode, width), away = effects(at), axes @ (at - centre)
+        line = jnp.append(modes[0] + moves[0] @ away, at)
+        np.testing.assert_allclose(found.bent(line)[:3], mode, atol=2e-3 * np.exp(width).min())
+        np.testing.assert_allclose(jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3)
+
+
+@pytest.fixture
+def state():
+    rng, zero = np.random.default_rng(0), jnp.zeros(())
+    square = lambda: jnp.asarray(rng.standard_normal((4, 4)), jnp.float32)  # noqa: E731
+    frame = Frame(jnp.asarray(rng.standard_normal(4), jnp.float32), jnp.tril(square()) + 3 * jnp.eye(4))
+    prior = square()
+    displaced = Displaced(square()[0], prior + prior.T, zero)
+    low, left = jnp.zeros(4), jnp.zeros(36)
+    return State(
+        frame, low, Natural(square()[0], prior @ prior.T), zero, low, left, zero, zero, zero, displaced, valley_of(2)
+    )
+
+
+def log_densities(state, at):
+    """Of the frame and of the prior's factor, at latents in prior units."""
+    v = state.valley.straight(at)
+    z = state.frame.whiten(v)
+    linear, precision = state.prior
+    return jnp.stack([-0.5 * z @ z + state.frame.log_scale(), linear @ v - 0.5 * v @ precision @ v])
+
+
+def test_a_state_seen_in_other_coordinates(state):
+    """Value and slope at its location are the same, the factor's up to a constant; and it is its own neighbour."""
+    other, at = state.seen_in(valley_of(4)), state.valley.bent(state.frame.location)
+    np.testing.assert_allclose(other.valley.bent(other.frame.location), at, atol=1e-5)
+    near = at + 1e-2 * jr.normal(jr.key(0), (20, 4))
+    of = jax.vmap(log_densities, (None, 0))
+    before, after = of(state, near) - log_densities(state, at), of(other, near) - log_densities(other, at)
+    moved = jnp.abs(of(state._replace(valley=other.valley), near) - log_densities(state, at) - before)
+    assert np.all(jnp.abs(after - before).mean(0) < 0.1 * moved.mean(0))
+    np.testing.assert_allclose(
+        jax.jacobian(log_densities, 1)(other, at), jax.jacobian(log_densities, 1)(state, at), atol=2e-3
+    )
+    back = other.seen_in(state.valley)
+    for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
