@@ -34,7 +34,7 @@ LIKELY = 2.0
 """Places of g within so many prior sds are looked at first."""
 
 FLAT = 1.0
-"""Where g's marginal is flatter than a prior of unit scale, it is looked around as if it were not."""
+"""Where g's marginal is flatter than a prior of unit scale, it is looked around, and framed, as if it were not."""
 
 EXACT = 0.02
 """Relative rounding beyond which curvature is taken from heights around instead: these lose nothing where the noise is

@@ -27,16 +27,17 @@ def valley_of(seed):
 
 def test_there_and_back():
     valley, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
-    np.testing.assert_allclose(valley.straight(valley.bent(at)), at, atol=2e-5)
-    np.testing.assert_allclose(valley.bent(at)[0], valley.bent(at[0]), atol=1e-5)
+    np.testing.assert_allclose(valley.straight(valley.bent(at)), at, atol=1e-5)
+    np.testing.assert_allclose(valley.bent(at)[0], valley.bent(at[0]), atol=1e-6)
     np.testing.assert_array_equal(valley.bent(at)[:, 1::2], at[:, 1::2])
 
 
 def test_slopes():
     valley, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
     slopes = jax.vmap(valley.slope)(at)
-    np.testing.assert_allclose(jax.vmap(valley.slope_back)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-4)
+    np.testing.assert_allclose(jax.vmap(valley.slope_back)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5)
     exact = jax.vmap(jax.jacrev(valley.bent))(at)
+    np.testing.assert_allclose(slopes, exact, atol=1e-5)
     np.testing.assert_allclose(valley.log_slope(at), jnp.linalg.slogdet(exact)[1], atol=1e-5)
     np.testing.assert_allclose(valley.log_slope(valley.bent(at)), valley.log_slope(at), atol=1e-6)
 
@@ -44,8 +45,8 @@ def test_slopes():
 def test_none_changes_nothing():
     at = jnp.arange(4.0)
     for none in (Valley.none(), Valley.none(PLATED)):
-        np.testing.assert_allclose(none.bent(at), at, atol=1e-6)
-        np.testing.assert_allclose(none.straight(at), at, atol=1e-6)
+        np.testing.assert_array_equal(none.bent(at), at)
+        np.testing.assert_array_equal(none.straight(at), at)
         assert none.log_slope(at) == 0
 
 
