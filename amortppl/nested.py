@@ -77,8 +77,7 @@ def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Fr
     Returns:
         A frame in the coordinates of the valley, and the valley.
     """
-    inner, outer = plates.inner, plates.outer
-    best, heights, modes, moves, logs = _highest(partial(_place, f, plates), start[outer], start[inner])
+    best, heights, modes, moves, logs = _highest(partial(_place, f, plates), *plates.parted(start))
     ahead, behind = jnp.split(heights, 2)
     seen = jnp.maximum(best.values, FLAT) * jnp.maximum((2.0 * best.height - ahead - behind) / REACH**2, FLOOR)
     values = jnp.maximum(jnp.where(best.rounding > EXACT * best.values, seen, best.values), FLAT)
@@ -87,19 +86,19 @@ def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Fr
     widths = -jnp.log(jnp.diag(best.factor)), -logs
     curve = (best.d, modes), (best.moves @ units, moves @ units)
     valley = Valley.through(best.g, axes, *curve, widths, plates.plated)
-    rows = jnp.zeros((len(plates.parts), len(plates.parts)))
-    rows = rows.at[: len(inner), inner].set(best.factor.T).at[: len(inner), outer].set(-best.factor.T @ best.moves)
-    rows = rows.at[len(inner) :, outer].set(cholesky_of(values, best.vectors).T)
-    return Frame(plates.joined(best.g, best.d), lower_factor(rows)), valley
+    of_g, none = cholesky_of(values, best.vectors).T, jnp.zeros((len(best.g), len(best.d)))
+    rows = plates.joined(-best.factor.T @ best.moves, best.factor.T), plates.joined(of_g, none)
+    return Frame(plates.joined(best.g, best.d), lower_factor(jnp.concatenate(rows))), valley
 
 
 def _place(f: LogDensity, plates: Plates, g: Array, d: Array, longest: Array) -> Place:
     """The place at g, after a Newton step of d no longer than that."""
-    inner, outer, joined = plates.inner, plates.outer, partial(plates.joined, g)
-    slope, bend = (jnp.nan_to_num(a) for a in plates.slope_and_curvature(f, joined(d)))
-    values, vectors = clamped(bend[inner][:, inner], FLOOR, jnp.inf)
-    across, factor = bend[inner][:, outer], cholesky_of(values, vectors)
-    step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[inner, None], -across))
+    joined = partial(plates.joined, g)
+    (_, slope), bends = plates.blocks(f, joined(d))
+    slope, bend, across, own = (jnp.nan_to_num(a) for a in (slope, *bends))
+    values, vectors = clamped(own, FLOOR, jnp.inf)
+    factor = cholesky_of(values, vectors)
+    step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[:, None], -across.T))
     d = d + within(step[:, 0], longest)
     beside = REACH * solve_triangular(factor, plates.together.T, lower=True, trans=1).T  # of independent parts at once
     heights, slopes = jax.vmap(lambda d: jax.value_and_grad(f)(joined(d)))(
@@ -107,10 +106,10 @@ def _place(f: LogDensity, plates: Plates, g: Array, d: Array, longest: Array) ->
     )
     height = heights[0] - jnp.sum(jnp.log(jnp.diag(factor)))
     height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
+    slopes = plates.parted(slopes)[0]
     slope = slopes[0] + jnp.sum(slopes[1:] - slopes[0], 0) / (2.0 * REACH**2)
-    bend = bend[outer][:, outer]
-    values, vectors = clamped(jnp.nan_to_num(bend + across.T @ moves), FLOOR, jnp.inf)
-    step = vectors @ ((vectors.T @ jnp.nan_to_num(slope[outer])) / values)
+    values, vectors = clamped(jnp.nan_to_num(bend + across @ moves), FLOOR, jnp.inf)
+    step = vectors @ ((vectors.T @ jnp.nan_to_num(slope)) / values)
     rounding = jnp.finfo(bend.dtype).eps * jnp.abs(jnp.sum(vectors * (bend @ vectors), 0))
     return Place(g, d, height, step, factor, moves, values, vectors, rounding)
 

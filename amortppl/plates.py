@@ -8,6 +8,7 @@ their number. Curtis, Powell and Reid 1974, "On the estimation of sparse Jacobia
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from math import prod
 
 import jax
@@ -55,28 +56,62 @@ class Plates:
         number = np.array([np.sum(part[:i] == p) for i, p in enumerate(part)])
         return (number == np.arange(number.max(initial=-1) + 1)[:, None]).astype(np.float32)
 
-    def joined(self, g: Float[Array, " G"], d: Float[Array, " L"]) -> Float[Array, " P"]:
-        """One vector."""
-        return jnp.zeros(len(self.parts)).at[self.outer].set(g).at[self.inner].set(d)
+    def parted(self, at: Float[Array, "*S P"]) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
+        """g and d of one vector, or several."""
+        return parted(at, self.plated)
+
+    def joined(self, g: Float[Array, "*S G"], d: Float[Array, "*S L"]) -> Float[Array, "*S P"]:
+        """One vector, or several."""
+        return joined(g, d, self.plated)
 
     def slope_and_curvature(
         self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
     ) -> tuple[Array, Array]:
         """Gradient and -Hessian of a log density, from 1 + G products for the latents of a simple plate."""
-        inner, outer, together = self.inner, self.outer, self.together
-        along = np.zeros((len(together) + len(outer), len(self.parts)), np.float32)
-        along[: len(together), inner], along[len(together) :, outer] = together, np.eye(len(outer))
+        (slope_g, slope_d), (bend_g, across, bend_d) = self.blocks(f, at, *among)
+        rows = self.joined(bend_g, across), self.joined(across.T, bend_d)
+        return self.joined(slope_g, slope_d), self.joined(rows[0].T, rows[1].T)
+
+    def blocks(
+        self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+        """The gradient by g and by d, and blocks of -Hessian: of g (G, G), of g and d (G, L), and of d (L, L)."""
+        sets, part = len(self.together), np.array(self.parts)[self.inner]
+        along = np.zeros((sets + len(self.outer), len(self.parts)), np.float32)
+        along[:sets, self.inner], along[sets:, self.outer] = self.together, np.eye(len(self.outer))
 
         def product(along: Array) -> tuple[Array, Array]:
             return jax.jvp(lambda at: jax.grad(f)(at, *among), (at,), (along,))
 
         slope, found = jax.vmap(product, out_axes=(None, 0))(jnp.asarray(along))
-        part = np.array(self.parts)
-        own = (part == part[:, None]) | (part < 0) | (part < 0)[:, None]
-        rows = jnp.zeros_like(own, slope.dtype).at[outer].set(found[len(together) :])
-        rows = rows.at[inner].set(found[np.argmax(together, 0)] * own[inner])
-        rows = rows.at[np.ix_(inner, outer)].set(rows[np.ix_(outer, inner)].T)
-        return slope, -rows
+        by_g, by_d = self.parted(-found)
+        own = by_d[:1] if sets == 1 else by_d[np.argmax(self.together, 0)]
+        return self.parted(slope), (by_g[sets:], by_d[sets:], jnp.where(part == part[:, None], own, 0.0))
+
+
+def parted(at: Float[Array, "*S P"], plated: tuple[bool, ...]) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
+    """What is not in plates, and what is.
+
+    By slices, here and in `joined`: gathers and scatters by the places of each would be dearer to compile.
+    """
+    pieces: tuple[list[Array], list[Array]] = ([at[..., :0]], [at[..., :0]])
+    start = 0
+    for inside, run in groupby(plated):
+        end = start + len(list(run))
+        pieces[inside].append(at[..., start:end])
+        start = end
+    g, d = (jnp.concatenate(p, -1) for p in pieces)
+    return g, d
+
+
+def joined(g: Float[Array, "*S G"], d: Float[Array, "*S L"], plated: tuple[bool, ...]) -> Float[Array, "*S P"]:
+    """The whole from what is not in plates and what is."""
+    pieces, start = [], [0, 0]
+    for inside, run in groupby(plated):
+        end = start[inside] + len(list(run))
+        pieces.append((g, d)[inside][..., start[inside] : end])
+        start[inside] = end
+    return jnp.concatenate(pieces, -1)
 
 
 def in_plates(task: Task) -> Bool[np.ndarray, " P"]:

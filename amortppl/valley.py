@@ -8,9 +8,9 @@ the posterior's width; with many it is what a Gaussian misses most.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
+from amortppl.plates import joined, parted
 from amortppl.signals import REACH
 
 WIDEST = 5.0
@@ -18,6 +18,10 @@ WIDEST = 5.0
 
 SHARPEST = 0.96
 """tanh of half of how far the exponent goes within `REACH`, at most."""
+
+SLIGHT = 0.01
+"""Where precisions ahead and behind differ by less, relative to that at the centre, the width is constant: of an effect
+without data they differ by rounding, which a few sds further out e^{r t} makes hundreds of prior sds of."""
 
 
 class Valley(eqx.Module):
@@ -86,21 +90,21 @@ class Valley(eqx.Module):
         """v -> u."""
         if not self.plated:
             return straight
-        line, curve, widths = self._of(straight)
-        inner = self._inner
-        return straight.at[..., inner].set(curve + jnp.exp(widths) * (straight[..., inner] - line))
+        g, d = parted(straight, self.plated)
+        line, curve, widths = self._of(g)
+        return joined(g, curve + jnp.exp(widths) * (d - line), self.plated)
 
     def straight(self, bent: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
         """u -> v."""
         if not self.plated:
             return bent
-        line, curve, widths = self._of(bent)
-        inner = self._inner
-        return bent.at[..., inner].set(line + jnp.exp(-widths) * (bent[..., inner] - curve))
+        g, d = parted(bent, self.plated)
+        line, curve, widths = self._of(g)
+        return joined(g, line + jnp.exp(-widths) * (d - curve), self.plated)
 
     def log_slope(self, at: Float[Array, "*S P"]) -> Float[Array, "*S"]:
         """log |det du / dv|, of u or of v: it is one of g."""
-        return jnp.sum(self._of(at)[2], -1) if self.plated else jnp.zeros(at.shape[:-1])
+        return jnp.sum(self._of(parted(at, self.plated)[0])[2], -1) if self.plated else jnp.zeros(at.shape[:-1])
 
     def slope(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
         """du / dv, at v."""
@@ -110,14 +114,9 @@ class Valley(eqx.Module):
         """dv / du, at v."""
         return jax.jacfwd(self.straight)(self.bent(at))
 
-    @property
-    def _inner(self) -> np.ndarray:
-        return np.flatnonzero(self.plated)
-
-    def _of(self, at: Float[Array, "*S P"]) -> tuple[Float[Array, "*S L"], ...]:
+    def _of(self, g: Float[Array, "*S G"]) -> tuple[Float[Array, "*S L"], ...]:
         """m(0) + m'(0) t, m(t) and l(t)."""
-        outer = np.flatnonzero(~np.array(self.plated))
-        t = (at[..., outer] - self.centre) @ self.axes.T
+        t = (g - self.centre) @ self.axes.T
         exponents, widths, _ = _exponents(t, self.share, self.rates)
         left = self.moves - self.mode[:, None] * _exponents(0.0 * self.centre, self.share, self.rates)[2]
         curve = self.mode + t @ left.T + 0.5 * jnp.einsum("lgh,...g,...h->...l", self.bend, t, t)
@@ -138,12 +137,14 @@ def _exponential(
     precisions: Float[Array, "K L"], most_share: Float[Array, " L"]
 ) -> tuple[Float[Array, " L"], Float[Array, "L G"]]:
     """a and r with 1 - a + a e^{r t} through the precisions ahead and behind on each axis: exactly on the one where
-    they differ most, and in how much they differ on the others. Where data say nearly all, what the prior says is lost
-    in rounding there, and widths would grow beyond its own: so a is held to `most_share`, or to a half."""
+    they differ most, and in how much they differ on the others; r is zero where that is `SLIGHT`. Where data say nearly
+    all, what the prior says is lost in rounding there, and widths would grow beyond its own: so a is held to
+    `most_share`, or to a half."""
     ahead, behind = jnp.split(precisions, 2)
     apart, more = (ahead - behind).T, (ahead + behind - 2.0).T
     most = jnp.argmax(jnp.abs(apart), 1)[:, None]
     width, rise = (jnp.take_along_axis(a, most, 1)[:, 0] for a in (jnp.abs(apart) + 1e-9, more))
     bent = jnp.clip(rise / width, 0.05, SHARPEST)  # tanh(r REACH / 2)
     share = jnp.minimum(width * (1.0 - bent**2) / (4.0 * bent), jnp.maximum(most_share, 0.5))
+    apart = jnp.where(width[:, None] > SLIGHT, apart, 0.0)
     return share, jnp.arcsinh(apart / (2.0 * share[:, None])) / REACH

@@ -83,7 +83,7 @@ class ParametricGuide(Method):
     gammas: bool = eqx.field(static=True)
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     @property
     def together(self) -> int | None:
