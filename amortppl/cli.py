@@ -118,9 +118,8 @@ def infer(
             raise DataError("--passes, --in-order and --check are for mini-batches: give --batch-size as well")
         source = _stream(data, batch_size, named, in_order) if streamed else _frame(Path(data))
         from amortppl.diagnostics.netcdf import write_tree
-        from amortppl.diagnostics.summary import statistic
+        from amortppl.diagnostics.summary import statistic, verdict_of
         from amortppl.storage import load
-        from amortppl.trust.psis import verdict
 
         trained = load(guide)
         options: dict[str, Any] = {"trust": trust} | ({} if budget is None else {"budget": budget})
@@ -138,7 +137,7 @@ def infer(
         khat = statistic(tree, "khat")
     if not quiet:
         rows = f"{int(tree['sample_stats']['rows']):,} rows; " if streamed else ""
-        said = f"k-hat {khat:.2f}: {verdict(khat)}" if khat == khat else "k-hat not computed"
+        said = f"k-hat {khat:.2f}: {verdict_of(tree)}" if khat == khat else "k-hat not computed"
         if trust is not None:
             passed = "passed its check" if statistic(tree, "reliable") else "NOT RELIABLE: no rung passed"
             said = f"{statistic(tree, 'source')}: {passed}"

@@ -21,8 +21,7 @@ from rich.table import Table
 import amortppl as ap
 from amortppl.diagnostics.netcdf import write_tree
 from amortppl.diagnostics.report import write_report
-from amortppl.diagnostics.summary import statistic, summaries
-from amortppl.trust.psis import verdict
+from amortppl.diagnostics.summary import statistic, summaries, verdict_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +110,7 @@ def run(
     khat, learned, difference = statistic(tree, "khat"), guide.record.seconds, _show(console, tree)
     console.print(f"guide: {1000 * fast:.0f} ms, after {learned:.0f} s of training that serve every further dataset")
     console.print(f"NUTS:  {slow:.1f} s, for this dataset alone")
-    console.print(f"k-hat: {khat:.2f}, {verdict(khat)}")
+    console.print(f"k-hat: {khat:.2f}, {verdict_of(tree)}")
     console.print(f"\nposterior: {posterior}\nreport:    {report}", soft_wrap=True, highlight=False)
     return {"training": learned, "infer": fast, "nuts": slow, "khat": khat, "difference": difference}
 

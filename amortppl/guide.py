@@ -177,9 +177,9 @@ class Guide:
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,
-            log_joint, log_evidence; distance from the simulated tasks, distance_p, fit_p), observed_data,
-            constant_data, and the two groups above. Warnings are in
-            the attributes.
+            log_joint, log_evidence; mean_moved and sd_moved, the largest changes by weights of a mean, in sds, and of
+            the logarithm of a sd; distance from the simulated tasks, distance_p, fit_p), observed_data,
+            constant_data, and the two groups above. Warnings are in the attributes.
 
         Raises:
             DataError: the data do not fit the task.
@@ -213,6 +213,11 @@ class Guide:
         if climb is not None:
             drawn, check, more, said = ladder.climbed(self, datasets, drawn, check, seed, climb)
             stats, notes = stats | more, [a + b for a, b in zip(notes, said, strict=True)]
+        moved = psis.moves(drawn.vectors, check)
+        stats |= {"mean_moved": moved.mean, "sd_moved": moved.sd}
+        if climb is None:
+            said = psis.misleading(check, moved, self.task.latents.labels())
+            notes = [a + b for a, b in zip(notes, said, strict=True)]
         size = draws * sum(d.arrays[a].size for d in datasets for a in self.task.observed)
         keep = [size <= POINTWISE if k is None else k for k in (log_likelihood, predictive)]
         keep[0] = keep[0] and self.task.has_density

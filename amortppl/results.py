@@ -15,7 +15,7 @@ import xarray as xr
 from amortppl import compute
 from amortppl.data import Dataset
 from amortppl.trust.ladder import RUNGS
-from amortppl.trust.psis import Check
+from amortppl.trust.psis import Check, Moved
 
 if TYPE_CHECKING:
     from amortppl.guide import Guide
@@ -85,6 +85,7 @@ def state_tree(
     log_guide: np.ndarray,
     *,
     check: Check | None = None,
+    moved: Moved | None = None,
     trace: Sequence[Mapping[str, Any]] = (),
     notes: list[str],
     seed: int,
@@ -101,6 +102,7 @@ def state_tree(
     }
     if check is not None:
         stats["importance_sample_size"] = ([], check.sample_size[0])
+        stats |= {} if moved is None else {"mean_moved": ([], moved.mean[0]), "sd_moved": ([], moved.sd[0])}
         stats["log_weight"] = _draws([check.log_weights[0]], [], *lead)
     if np.isfinite(surprise := float(getattr(guide.method.closed(state.value), "surprise", np.nan))):
         stats["surprise"] = ([], np.float64(surprise))

@@ -71,7 +71,10 @@ def infer(
     small = data.rows is not None and draws * data.rows <= CHECKED
     checked = _checked(guide, data, *drawn) if (small if check is None else check) and state is None else None
     notes = _notes(final) + ([] if checked else [_unchecked(guide, state)])
-    return state_tree(guide, final, *drawn, check=checked, trace=trace, notes=notes, seed=seed)
+    moved = psis.moves(drawn[:1], checked) if checked else None
+    if checked and moved:
+        notes += psis.misleading(checked, moved, guide.task.latents.labels())[0]
+    return state_tree(guide, final, *drawn, check=checked, moved=moved, trace=trace, notes=notes, seed=seed)
 
 
 def _drawn(guide: "Guide", state: State, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

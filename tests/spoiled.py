@@ -109,6 +109,39 @@ class Normal(eqx.Module):
         return vectors, self.log_prob(vectors)
 
 
+class Tailed(Normal):
+    """A normal readout of which one draw in fifty comes from one `width` times as wide."""
+
+    width: float
+
+    def log_prob(self, vector):
+        far = Normal(self.mean, self.width**2 * self.covariance).log_prob(vector)
+        return jnp.logaddexp(jnp.log(0.98) + super().log_prob(vector), jnp.log(0.02) + far)
+
+    def sample(self, key, draws):
+        near, far = jr.split(key)
+        vectors = super().sample(near, draws)[0] - self.mean
+        scale = jnp.where(jr.bernoulli(far, 0.02, (draws, 1)), self.width, 1.0)
+        vectors = self.mean + scale * vectors
+        return vectors, jax.vmap(self.log_prob)(vectors)
+
+
+class FarOut(Exact):
+    """Exact, but for the tails of datasets of which the first weight's mean is above `above`."""
+
+    width: float
+    above: float
+
+    def readout(self, state):
+        exact = super().readout(state)
+        return Tailed(exact.mean, exact.covariance, jnp.where(exact.mean[0] > self.above, self.width, 1.0))
+
+
 def exact(guide):
     """The exact guide of the task of a guide of `line_model`."""
     return Guide(Exact(guide.task), guide.spec, guide.record, guide.seed, guide.ranges)
+
+
+def far_out(guide, width=3000.0, above=-jnp.inf):
+    """The exact guide, with a few draws that far out."""
+    return Guide(FarOut(guide.task, width, above), guide.spec, guide.record, guide.seed, guide.ranges)

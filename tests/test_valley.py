@@ -74,6 +74,18 @@ def test_effects_of_a_normal_regression(noise):
         np.testing.assert_allclose(jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3)
 
 
+def test_effects_without_data_stay_where_they_are():
+    """Their modes and widths differ from their prior's by rounding, which must not grow."""
+    rounding = 1e-4 * jr.normal(jr.key(0), (4, 5, 20))
+    modes, widths, *moves = ((a[0], a[1:]) for a in rounding)
+    moves = tuple(jnp.stack(a, -1) for a in zip(*moves, strict=True))
+    found = Valley.through(jnp.zeros(2), jnp.eye(2), modes, moves, widths, (True,) * 20 + (False,) * 2)
+    for far in jnp.array([[8.0, 0.0], [-8.0, 0.0], [0.0, 8.0], [0.0, -8.0]]):
+        at = jnp.append(jnp.linspace(-2.0, 2.0, 20), far)
+        np.testing.assert_allclose(found.bent(at), at, atol=0.02)
+        np.testing.assert_allclose(jnp.diag(found.slope(at)), 1.0, atol=1e-3)
+
+
 @pytest.fixture
 def state():
     rng, zero = np.random.default_rng(0), jnp.zeros(())

@@ -18,7 +18,8 @@ def verdicts(tree: xr.DataTree) -> list[str]:
     """What is to be thought of each dataset, in words: the ladder's word where it was climbed, else k-hat's."""
     khats, reliable = _stat(tree, "khat"), _stat(tree, "reliable")
     if reliable is None:
-        return [verdict(k) for k in khats]
+        unknown = np.full(len(khats), np.nan)
+        return list(map(verdict, khats, _stat(tree, "mean_moved", unknown), _stat(tree, "sd_moved", unknown)))
     source = _stat(tree, "source")
     passed = [f"good: {s} passed its check" for s in source]
     return [p if r else "not reliable: no rung of the ladder passed" for p, r in zip(passed, reliable, strict=True)]

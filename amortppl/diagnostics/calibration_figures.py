@@ -7,6 +7,14 @@ from amortppl.diagnostics.uniformity import difference
 
 BINS = 20
 
+LEAST = -1.0
+"""Contraction at the left end of its figure, where a posterior's variance is twice its prior's."""
+
+
+def beyond(truth: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Which posterior means lie further from the truths than these lie apart: they would hide all others."""
+    return (mean < truth.min() - np.ptp(truth)) | (mean > truth.max() + np.ptp(truth))
+
 
 def ranks(pit: np.ndarray) -> str:
     """Histogram of ranks with the pointwise 95% range of each bar."""
@@ -47,16 +55,19 @@ def coverage(pits: np.ndarray, together: np.ndarray) -> str:
 
 
 def recovery(truth: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
-    """Posterior mean and sd against the truth."""
+    """Posterior mean and sd against the truth; means more than the truths' range beyond them are not shown."""
     figure, axes = _axes(SMALL)
+    shown, span = ~beyond(truth, mean), np.ptp(truth)
+    truth, mean, sd = truth[shown], mean[shown], np.minimum(sd[shown], span)
     axes.axline((truth.mean(), truth.mean()), slope=1, color=DATA, linewidth=1, linestyle=(0, (4, 2)))
     axes.errorbar(truth, mean, sd, fmt="o", color=GUIDE, ecolor="#8aa9cf", markersize=2, linewidth=0.5, alpha=0.7)
     return _uri(figure)
 
 
 def contraction(contracted: np.ndarray, z: np.ndarray) -> str:
-    """z-score against contraction of every dataset (Schad, Betancourt and Vasishth 2021)."""
+    """z-score against contraction of every dataset (Schad, Betancourt and Vasishth 2021); those below `LEAST` at it."""
     figure, axes = _axes(SMALL)
+    contracted = np.maximum(contracted, LEAST)
     axes.axhspan(-2, 2, color=GUIDE, alpha=0.12, linewidth=0)
     axes.plot(contracted, z, "o", color=GUIDE, markersize=2, alpha=0.7)
     axes.set_ylim(-max(4.0, np.abs(z).max()), max(4.0, np.abs(z).max()))

@@ -7,7 +7,7 @@ import numpy as np
 from amortppl.checkpoint import write
 from amortppl.diagnostics import calibration_figures as draw
 from amortppl.diagnostics import page
-from amortppl.diagnostics.calibration import LATENTS, REGIONS, TOGETHER, Calibration
+from amortppl.diagnostics.calibration import LATENTS, REGIONS, TOGETHER, WIDE, Calibration
 from amortppl.diagnostics.summary import left_out, number
 from amortppl.diagnostics.uniformity import BAND, difference_band
 
@@ -46,12 +46,24 @@ def _verdict(found: Calibration) -> str:
     for label, row in table[~table["ok"]].iterrows():
         faults.append(f"{label}: {_fault(row)}")
     faults += [f"All latents together: {TESTS[n]}, p = {p:.2g}" for n, p in found.together.items() if p < TOGETHER]
-    count = len(found.readings.rows)
+    count, lost = len(found.readings.rows), found.readings.lost
+    if len(lost):
+        rows = f"{lost.min():.0f} to {lost.max():.0f}" if np.ptp(lost) else f"{lost[0]:.0f}"
+        faults.append(f"Draws are not finite: {len(lost)} of {count + len(lost)} datasets, of {rows} rows, left out")
     if not faults:
         said = "At most 5 of 100 calibrated guides would have failed this check; it does not see faults that are "
         said += f"too small for {count} datasets."
-        return page.box("good", f"Calibrated: nothing wrong in {count} simulated datasets", [said])
-    return page.box("bad", f"Not calibrated, as {count} simulated datasets show", faults)
+        box = page.box("good", f"Calibrated: nothing wrong in {count} simulated datasets", [said])
+    else:
+        box = page.box("bad", f"Not calibrated, as {count} simulated datasets show", faults)
+    if not found.wide:
+        return box
+    said = (
+        f"In {found.wide} of {count} datasets a latent's sd is more than {WIDE:.0f} times its prior's: draws far out, "
+        "which ranks do not see. For such a dataset inference says that means and sds mislead, or k-hat that the guide "
+        "does not fit."
+    )
+    return box + page.box("care", "Some posteriors are absurdly wide", [said])
 
 
 def _fault(row) -> str:
@@ -96,8 +108,8 @@ def _table(found: Calibration) -> str:
     said = (
         f"p is corrected for {len(rows)} latents (Holm); below {LATENTS} the ranks are not uniform. Latents are on "
         "the unconstrained scale (a positive one by its logarithm). z-score: root mean square of (mean - truth) / sd, "
-        "1 when calibrated. Contraction: 1 - posterior variance / prior variance. Recovery: correlation of mean and "
-        "truth."
+        "1 when calibrated. Contraction: 1 - posterior variance / prior variance, the median over datasets. Recovery: "
+        "rank correlation of mean and truth."
     )
     return page.section(
         "Latents", page.table("Calibration of each latent", head, rows, words=[1]), page.paragraph(said)
@@ -132,14 +144,20 @@ def _recovery(found: Calibration) -> str:
     read, table, figures = found.readings, found.table, []
     for i in _worst(found):
         label, spread = found.labels[i], np.var(read.truth[:, i], ddof=1)
-        alt = f"Posterior mean of {label} against its truth: correlation {table['recovery'].iloc[i]:.2f}."
+        alt = f"Posterior mean of {label} against its truth: rank correlation {table['recovery'].iloc[i]:.2f}."
         uri = draw.recovery(read.truth[:, i], read.mean[:, i], read.sd[:, i])
-        figures.append(page.figure(uri, alt, f"{label}: mean against truth"))
+        said = f"{label}: mean against truth{_left(draw.beyond(read.truth[:, i], read.mean[:, i]), 'not shown')}"
+        figures.append(page.figure(uri, alt, said))
         z = (read.mean[:, i] - read.truth[:, i]) / read.sd[:, i]
-        alt = f"z-score of {label} against contraction {table['contraction'].iloc[i]:.2f} on average."
-        uri = draw.contraction(1 - read.sd[:, i] ** 2 / spread, z)
-        figures.append(page.figure(uri, alt, f"{label}: z-score against contraction"))
+        alt = f"z-score of {label} against contraction {table['contraction'].iloc[i]:.2f} in the median."
+        contracted = 1 - read.sd[:, i] ** 2 / spread
+        said = f"{label}: z-score against contraction{_left(contracted < draw.LEAST, 'at the left edge')}"
+        figures.append(page.figure(draw.contraction(contracted, z), alt, said))
     return page.section("Recovery", page.pairs(figures))
+
+
+def _left(which: np.ndarray, where: str) -> str:
+    return f" ({np.sum(which)} of {len(which)} {where})" if which.any() else ""
 
 
 def _regions(found: Calibration) -> str:

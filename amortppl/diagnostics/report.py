@@ -12,7 +12,7 @@ from amortppl.diagnostics.batch import OPENED, datasets, folded, verdicts
 from amortppl.diagnostics.predictive import predictive_check
 from amortppl.diagnostics.sections import LEVELS, ROWS, comparison, overview, posteriors, trust, verdict_box
 from amortppl.diagnostics.stream import grown
-from amortppl.diagnostics.summary import left_out, statistic, summaries, told
+from amortppl.diagnostics.summary import left_out, summaries, told
 
 NOTES = 50
 """Warnings that a page shows at most."""
@@ -49,7 +49,7 @@ def _one(tree: xr.DataTree) -> list[str]:
     latents = summaries(tree["posterior"].dataset)
     reference = summaries(tree["reference_posterior"].dataset) if "reference_posterior" in tree.children else []
     return [
-        verdict_box(statistic(tree, "khat", None), statistic(tree, "source", "amortized"), told(tree, "warnings", [])),
+        verdict_box(tree),
         overview(tree),
         posteriors(latents, reference),
         grown(tree),

@@ -4,8 +4,8 @@ import numpy as np
 import xarray as xr
 
 from amortppl.diagnostics import figures, page
-from amortppl.diagnostics.summary import CREDIBLE, Summary, left_out, number, statistic
-from amortppl.trust.psis import GOOD, USABLE, verdict
+from amortppl.diagnostics.summary import CREDIBLE, Summary, left_out, number, statistic, told, verdict_of
+from amortppl.trust.psis import GOOD, USABLE
 
 ROWS, PLOTS = 200, 24
 """Rows of a table, and small figures, that a page shows at most."""
@@ -24,10 +24,11 @@ EXPLAINED = (
 )
 
 
-def verdict_box(khat: float | None, made: str, notes: list[str]) -> str:
+def verdict_box(tree: xr.DataTree) -> str:
     """The verdict on one posterior in plain words, and the warnings."""
-    said = "not checked: there is no k-hat here" if khat is None else verdict(khat)
-    khat = np.nan if khat is None else khat
+    made, notes = statistic(tree, "source", "amortized"), told(tree, "warnings", [])
+    said = "not checked: there is no k-hat here" if statistic(tree, "khat", None) is None else verdict_of(tree)
+    khat = statistic(tree, "khat")
     level = next(colour for kind, colour in LEVELS.items() if said.startswith(kind))
     headline = said[0].upper() + said[1:] + (f" (k-hat {khat:.2f})" if not np.isnan(khat) else "")
     if any(n.startswith("NOT RELIABLE") for n in notes):

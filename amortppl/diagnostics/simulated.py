@@ -37,7 +37,8 @@ among few is as uniform as among many."""
 
 
 class Readings(NamedTuple):
-    """T datasets, their latents as they were (truth) and as the guide has them, in unconstrained space.
+    """T datasets of which the guide's draws are finite, their latents as they were (truth) and as the guide has them,
+    in unconstrained space.
 
     Attributes:
         truth: (T, P).
@@ -48,6 +49,7 @@ class Readings(NamedTuple):
         joint: of at most `HEIGHTS` draws less probable under the model's joint density than the truth, the share, (T,).
         tarp: of draws nearer than the truth to a reference point, the share, (T,).
         log_density: log q(truth | D), (T,).
+        lost: rows of each dataset of which they are not, (L,).
     """
 
     truth: np.ndarray
@@ -59,6 +61,7 @@ class Readings(NamedTuple):
     joint: np.ndarray
     tarp: np.ndarray
     log_density: np.ndarray
+    lost: np.ndarray
 
 
 def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Dataset | None" = None) -> Readings:
@@ -66,7 +69,7 @@ def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Data
 
     Raises:
         DataError: too few datasets or draws; no rows can be added to the observed dataset; most
-            simulations are not finite.
+            simulations, or of the guide's answers, are not finite.
     """
     if datasets < FEWEST:
         raise DataError(f"datasets: expected at least {FEWEST} for anything to be seen, got {datasets}")
@@ -84,7 +87,14 @@ def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Data
     ties = random.uniform(1e-6, 1.0, (datasets, truth.shape[1] + 3)).astype(np.float32)
     found = _read(guide.method, batches, truth, ties, keys, draws)
     rows = np.asarray(batches.mask).sum(1)
-    return Readings(*(np.asarray(a, np.float64)[usable] for a in (truth, rows, *found)))
+    sound = np.isfinite(np.concatenate(found[:2], 1)).all(1)
+    if np.mean(sound[usable]) < 0.5:
+        raise DataError(
+            f"diagnose: draws of {np.sum(~sound[usable])} of {np.sum(usable)} simulated datasets are not finite: the "
+            "guide answers for few of the datasets that its model makes; train it for longer"
+        )
+    values = (np.asarray(a, np.float64)[usable & sound] for a in (truth, rows, *found))
+    return Readings(*values, lost=rows[usable & ~sound])
 
 
 def _fresh(guide: "Guide", key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:

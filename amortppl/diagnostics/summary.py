@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from amortppl.trust.psis import verdict
+
 CREDIBLE = 0.89
 """Probability of the equal-tailed intervals (ArviZ's default)."""
 
@@ -78,6 +80,11 @@ def statistic(tree: xr.DataTree, name: str, otherwise: Any = np.nan) -> Any:
     if "sample_stats" not in tree.children or name not in tree["sample_stats"]:
         return otherwise
     return np.asarray(tree["sample_stats"][name]).item()
+
+
+def verdict_of(tree: xr.DataTree) -> str:
+    """What the check of one posterior says, in words."""
+    return verdict(*(statistic(tree, n) for n in ("khat", "mean_moved", "sd_moved")))
 
 
 def told(tree: xr.DataTree, name: str, otherwise: Any) -> Any:

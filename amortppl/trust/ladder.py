@@ -113,19 +113,10 @@ def raw(draws: tuple[np.ndarray, np.ndarray, np.ndarray], ladder: Ladder, found:
     weights, khat, size = found.log_weights[0], float(found.khat[0]), float(found.sample_size[0])
     failed = "" if khat < ladder.khat else f"k-hat {khat:.2f}"
     if not failed:
-        shift, scale = moved(vectors, weights)
+        shift, scale = (float(np.abs(a).max()) for a in psis.moved(vectors, weights))
         failed = f"reweighting moves a mean by {shift:.2f} sd" if shift > ladder.shift else failed
         failed = failed or (f"reweighting changes a sd by {scale:.0%}" if scale > ladder.scale else "")
     return Attempt(vectors, log_guide, log_joint, weights, khat, size, np.nan, failed)
-
-
-def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[float, float]:
-    """The largest change by weights of a mean, in sds, and of the logarithm of a sd."""
-    weights = np.exp(log_weights)
-    mean, sd = vectors.mean(0), vectors.std(0) + 1e-12
-    centre = weights @ vectors
-    spread = np.sqrt(weights @ (vectors - centre) ** 2) + 1e-12
-    return float(np.max(np.abs(centre - mean) / sd)), float(np.max(np.abs(np.log(spread / sd))))
 
 
 class _Climb:

@@ -3,6 +3,7 @@
 Vehtari, Simpson, Gelman, Yao and Gabry 2024, "Pareto smoothed importance sampling", JMLR 25(72).
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from threading import Thread
 from typing import NamedTuple
@@ -18,6 +19,11 @@ FLOOR = -500.0
 NOISE = 0.1
 """Deviation of log weights below which (importance sample size above 99% of the draws) the guide is
 the posterior for all purposes; the tail is then rounding of log densities, and k-hat at most 0."""
+
+
+SHIFTED, SPREAD = 0.5, float(np.log(2.0))
+"""Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are mislead: more than
+importance sampling from 20 draws varies by."""
 
 
 class Check(NamedTuple):
@@ -50,6 +56,47 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
     return Check(khat, weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
 
 
+class Moved(NamedTuple):
+    """Of T datasets the largest change by importance weights of a latent's mean, in sds, and of the logarithm of a sd,
+    on the unconstrained scale, (T,); NaN without weights. And which latent's sd that is, (T,).
+
+    A few draws far out hardly weigh: k-hat, which looks at the largest weights, does not see them, plain sds do.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    latent: np.ndarray
+
+
+def moves(vectors: Sequence[np.ndarray], found: Check) -> Moved:
+    """What weights change of the moments of draws (T, S, P)."""
+    each = [moved(np.asarray(v, np.float64), w) for v, w in zip(vectors, found.log_weights, strict=True)]
+    known = ~np.isnan(found.khat)
+    shift, scale = (np.where(known, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
+    return Moved(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
+
+
+def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Change by weights of each mean (P,), in sds, and of the logarithm of each sd (P,), of draws (S, P)."""
+    weights = np.exp(log_weights)
+    with np.errstate(all="ignore"):  # of draws that are not finite
+        mean, sd = vectors.mean(0), vectors.std(0) + 1e-12
+        centre = weights @ vectors
+        spread = np.sqrt(weights @ (vectors - centre) ** 2) + 1e-12
+        return (centre - mean) / sd, np.log(spread / sd)
+
+
+def misleading(found: Check, moved: Moved, labels: Sequence[str]) -> list[list[str]]:
+    """A note for each dataset whose draws mislead as they are, where their weights can be relied on."""
+    far = (found.khat < USABLE) & ((moved.mean > SHIFTED) | (moved.sd > SPREAD))
+    said = (
+        "means and sds of the draws as they are mislead: importance weights change a mean by {:.2g} sds and the sd of "
+        "{} by a factor of {:.3g}; use `log_weight` of sample_stats, or trust='ladder'"
+    )
+    each = zip(far, moved.mean, moved.latent, np.exp(moved.sd), strict=True)
+    return [[said.format(mean, labels[i], factor)] if is_far else [] for is_far, mean, i, factor in each]
+
+
 def import_beside() -> None:
     """Imports ArviZ's statistics in a thread, to be there once draws are: JAX compiles for longer."""
     Thread(target=import_module, args=("arviz_stats.base",)).start()
@@ -75,10 +122,12 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
     return np.asarray(weights), float(khat)
 
 
-def verdict(khat: float) -> str:
-    """What k-hat says, in words."""
+def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:
+    """What k-hat says, and how far weights move means and sds (`Moved`), in words."""
     if np.isnan(khat):
         return "not checked: no k-hat was computed, the warnings say why"
+    if khat < USABLE and (mean_moved > SHIFTED or sd_moved > SPREAD):
+        return "usable by its importance weights only: as they are, draws far out spoil means or sds"
     if khat < GOOD:
         return "good: the guide covers the posterior"
     if khat < USABLE:

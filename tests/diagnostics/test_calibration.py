@@ -1,14 +1,16 @@
 """Calibration: a good guide passes, spoiled ones are caught, and how often that goes wrong."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
+from amortppl.diagnostics.calibration_report import write_calibration
 from amortppl.diagnostics.uniformity import corrected, difference_band, inside, p_values
 from amortppl.errors import DataError
-from spoiled import exact, spoiled
+from spoiled import exact, far_out, spoiled
 
 FIXED = ["sbc_p", "coverage_50", "coverage_90", "z_score", "contraction", "ok"]
 
@@ -52,6 +54,28 @@ def test_prior_as_posterior_is_caught_by_the_joint_density(line_guide, good):
 
     found = calibrate(type(good)(Blind(good.task), good.spec, good.record, 0, good.ranges), 200)
     assert found.together["joint"] < 1e-6 and not found.ok
+
+
+def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
+    """Of a tenth of the datasets 2% of the draws lie 3000 times too far out: ranks hardly see it, sds and means do."""
+    found, right = calibrate(far_out(line_guide, above=1.2), 200, seed=2), calibrate(good, 200, seed=2)
+    about = np.sum(right.readings.mean[:, 0] > 1.2)
+    assert abs(found.wide - about) < 5 < about and found.table.attrs["wide"] == found.wide and right.wide == 0
+    np.testing.assert_allclose(found.table["contraction"], right.table["contraction"], atol=0.05)
+    assert np.all(found.table["recovery"] > 0.6)
+    text = write_calibration(found, tmp_path / "far.html").read_text()
+    assert f"In {found.wide} of 200 datasets a latent" in text and "at the left edge)" in text
+
+
+def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
+    """Left out of the ranks, which would be wrong, and a fault."""
+    found = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
+    lost = len(found.readings.lost)
+    assert 10 < lost < 80 and len(found.readings.truth) == 200 - lost and not found.ok
+    assert np.isfinite(found.table["z_score"]).all() and set(found.together) == {"density", "joint", "tarp"}
+    assert f"Draws are not finite: {lost} of 200" in write_calibration(found, tmp_path / "lost.html").read_text()
+    with pytest.raises(DataError, match="draws of 200 of 200 simulated datasets are not finite"):
+        calibrate(far_out(line_guide, jnp.nan), 200)
 
 
 def test_a_trained_guide_passes(line_guide):

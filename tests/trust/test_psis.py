@@ -1,10 +1,14 @@
 """k-hat against cases whose answer is known."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from amortppl.trust.psis import check, verdict
+from amortppl.diagnostics.summary import verdict_of
+from amortppl.trust.psis import check, moves, verdict
+from spoiled import exact, far_out
 
 
 def test_a_perfect_guide():
@@ -59,6 +63,31 @@ def test_ties_in_the_tail_are_no_crash(held):
 
 def test_a_model_without_a_likelihood_is_not_checked():
     assert np.isnan(check(np.full((2, 50), np.nan), np.zeros((2, 50))).khat).all()
+
+
+def test_draws_far_out_mislead(line_guide, line_data):
+    """2% of the draws are 3000 times too far out: k-hat does not see them, sds do; the ladder puts it right.
+
+    Of 1000 draws none is far out with probability 2e-9; weights of the others are equal.
+    """
+    post = far_out(line_guide).infer(line_data)
+    stats, said = post.sample_stats, json.loads(post.attrs["warnings"])
+    right = exact(line_guide).infer(line_data)
+    ratio = post.posterior["w"].std(("chain", "draw")) / right.posterior["w"].std(("chain", "draw"))
+    assert stats["khat"] < 0.5 and stats["sd_moved"] > 2 and np.all(ratio > 10)
+    assert any("the draws as they are mislead" in note and "sd of w[" in note for note in said)
+    assert verdict_of(post).startswith("usable by its importance weights only")
+    climbed = far_out(line_guide).infer(line_data, trust="ladder")
+    assert bool(climbed.sample_stats["reliable"]) and climbed.sample_stats["sd_moved"] < 0.03
+    assert not any("mislead" in note for note in json.loads(climbed.attrs["warnings"]))
+    assert right.sample_stats["sd_moved"] < 0.01 and right.sample_stats["mean_moved"] < 0.01
+    assert verdict_of(right).startswith("good")
+    assert far_out(line_guide).infer([line_data, line_data]).sample_stats["sd_moved"].dims == ("task",)
+
+
+def test_weights_that_are_not_known_move_nothing():
+    found = moves(np.ones((2, 50, 1)), check(np.full((2, 50), np.nan), np.zeros((2, 50))))
+    assert np.isnan(found.mean).all() and np.isnan(found.sd).all()
 
 
 def test_verdicts():
