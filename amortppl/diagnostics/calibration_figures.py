@@ -12,8 +12,13 @@ LEAST = -1.0
 
 
 def beyond(truth: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Which posterior means lie further from the truths than these lie apart: they would hide all others."""
-    return (mean < truth.min() - np.ptp(truth)) | (mean > truth.max() + np.ptp(truth))
+    """Which posterior means lie outside the figure: further from the truths than half their range."""
+    low, high = _limits(truth)
+    return (mean < low) | (mean > high)
+
+
+def _limits(truth: np.ndarray) -> tuple[float, float]:
+    return float(truth.min() - np.ptp(truth) / 2), float(truth.max() + np.ptp(truth) / 2)
 
 
 def ranks(pit: np.ndarray) -> str:
@@ -55,10 +60,11 @@ def coverage(pits: np.ndarray, together: np.ndarray) -> str:
 
 
 def recovery(truth: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
-    """Posterior mean and sd against the truth; means more than the truths' range beyond them are not shown."""
+    """Posterior mean and sd against the truth, but for those `beyond`."""
     figure, axes = _axes(SMALL)
-    shown, span = ~beyond(truth, mean), np.ptp(truth)
-    truth, mean, sd = truth[shown], mean[shown], np.minimum(sd[shown], span)
+    low, high = _limits(truth)
+    ends = np.clip([mean - sd, mean + sd], low - 1, high + 1)
+    axes.set_ylim(max(low, ends.min()), min(high, ends.max()))
     axes.axline((truth.mean(), truth.mean()), slope=1, color=DATA, linewidth=1, linestyle=(0, (4, 2)))
     axes.errorbar(truth, mean, sd, fmt="o", color=GUIDE, ecolor="#8aa9cf", markersize=2, linewidth=0.5, alpha=0.7)
     return _uri(figure)
