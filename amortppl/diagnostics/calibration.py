@@ -97,20 +97,13 @@ class Calibration:
     @cached_property
     def table(self) -> pd.DataFrame:
         """A row a latent entry; see `diagnose`."""
-        from scipy.stats import spearmanr
-
-        found = self.readings
-        z = (found.mean - found.truth) / found.sd
-        sbc, worst = corrected(p_values(found.pit)), self.region_p.min(axis=1).to_numpy()
+        sbc, worst = corrected(p_values(self.readings.pit)), self.region_p.min(axis=1).to_numpy()
+        found = self._numbers(np.ones_like(self.readings.truth, bool))
         columns = {
             "sbc_p": sbc,
-            **{f"coverage_{100 * s:.0f}": self.covered(s) for s in SHARES},
-            "z_score": np.sqrt(np.mean(z**2, 0)),
-            "contraction": 1 - np.median(found.sd**2, 0) / np.var(found.truth, 0, ddof=1),
+            **{n: found.pop(n) for n in list(found)[:4]},
             "ok": (sbc >= LATENTS) & (worst >= REGIONS),
-            "bias": np.mean(z, 0),
-            "recovery": [spearmanr(a, b).statistic for a, b in zip(found.truth.T, found.mean.T, strict=True)],
-            "log_density": np.mean(-0.5 * z**2 - np.log(found.sd) - 0.5 * np.log(2 * np.pi), 0),
+            **found,
             "region": self.region_p.idxmin(axis=1).to_numpy(),
             "region_p": worst,
         }
@@ -122,13 +115,41 @@ class Calibration:
         }
         return table
 
+    @cached_property
+    def by_region(self) -> pd.DataFrame:
+        """A row a latent entry and region: `datasets`, `sbc_p` (as `region_p`), and of `diagnose`'s columns those from
+        `coverage_50` to `log_density`."""
+        p = self.region_p
+        found = {n: pd.DataFrame(self._numbers(inside), index=p.index) for n, inside in self.regions.items()}
+        for name, inside in self.regions.items():
+            found[name].insert(0, "datasets", inside.sum(0))
+            found[name].insert(1, "sbc_p", p[name])
+        return pd.concat(found, names=["region", "latent"]).swaplevel().loc[self.labels]
+
+    def _numbers(self, inside: np.ndarray) -> dict[str, list[float]]:
+        """By name a number for each latent, from the datasets inside (T, P)."""
+        from scipy.stats import spearmanr
+
+        names, columns = ("truth", "mean", "sd", "pit"), range(inside.shape[1])
+        prior, rows = np.var(self.readings.truth, 0, ddof=1), []
+        for j in columns:
+            truth, mean, sd, pit = (getattr(self.readings, n)[inside[:, j], j] for n in names)
+            z = (mean - truth) / sd
+            rows.append(
+                {
+                    **{f"coverage_{100 * s:.0f}": np.mean(np.abs(pit - 0.5) < s / 2) for s in SHARES},
+                    "z_score": np.sqrt(np.mean(z**2)),
+                    "contraction": 1 - np.median(sd**2) / prior[j],
+                    "bias": np.mean(z),
+                    "recovery": spearmanr(truth, mean).statistic,
+                    "log_density": np.mean(-0.5 * z**2 - np.log(sd) - 0.5 * np.log(2 * np.pi)),
+                }
+            )
+        return {n: [float(row[n]) for row in rows] for n in rows[0]}
+
     @property
     def _together_ok(self) -> bool:
         return all(p >= TOGETHER for p in self.together.values())
-
-    def covered(self, share: float) -> np.ndarray:
-        """Share of datasets whose truth lies in the equal-tailed interval of that probability, by latent."""
-        return np.mean(np.abs(self.readings.pit - 0.5) < share / 2, 0)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -147,7 +168,7 @@ class Calibration:
 
     def tree(self) -> xr.DataTree:
         """As a DataTree: `prior_sbc` (transforms by latent, as `arviz_plots.plot_ecdf_pit` reads them), `readings`
-        (truth, means, sds and rows) and `table`."""
+        (truth, means, sds and rows), `table` and `regions`, `by_region` by latent and region."""
         found, coords = self.readings, {"simulation": np.arange(len(self.readings.rows)), "latent": self.labels}
         by_latent = ("simulation", "latent")
         dims = {n: by_latent if getattr(found, n).ndim == 2 else ("simulation",) for n in found._fields}
@@ -156,6 +177,7 @@ class Calibration:
             "/": xr.Dataset(attrs={**self.about, "ok": int(self.ok)}),
             "/prior_sbc": xr.Dataset({"pit": (by_latent, found.pit)}, coords),
             "/readings": xr.Dataset({n: (dims[n], getattr(found, n)) for n in found._fields if n != "pit"}, coords),
+            "/regions": self.by_region.to_xarray(),
             "/table": self.table.assign(region=self.table["region"].astype(object)).to_xarray(),
         }
         sets["/table"].attrs = {}

@@ -165,9 +165,19 @@ def _regions(found: Calibration) -> str:
         [label, *(f"{p:.2g}" for p in row)] for label, row in zip(found.labels, found.region_p.to_numpy(), strict=True)
     ]
     head = ["latent", *(n.replace("_", ": ") for n in found.region_p.columns)]
+    each = found.by_region.loc[[found.labels[i] for i in _worst(found)]]
+    numbers = [
+        [label, region.replace("_", ": "), f"{row.pop('datasets'):.0f}", f"{row.pop('sbc_p'):.2g}"]
+        + [f"{value:.2f}" for value in row.values()]
+        for (label, region), row in zip(each.index, each.to_dict("records"), strict=True)
+    ]
+    columns = "latent", "region", "datasets", "p", "50% covers", "90% covers", "z-score", "contraction", "bias"
+    whole = page.table("Numbers by region", [*columns, "recovery", "log density"], numbers, words=[1])
+    more = left_out(len(found.labels), PLOTS, "latents", "not in it")
     said = (
         f"p-values of uniform ranks within regions, corrected for all in this table; below {REGIONS} the guide is "
         "wrong there. Centre and tail are where the posterior mean lies, not the truth: given the truth no posterior "
         "is calibrated."
     )
-    return page.section("Regions", page.table("Calibration by region", head, rows), page.paragraph(said))
+    folded = page.foldable("numbers-by-region", "All numbers by region", whole, page.paragraph(more))
+    return page.section("Regions", page.table("Calibration by region", head, rows), page.paragraph(said), folded)

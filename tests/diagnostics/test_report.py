@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from amortppl.diagnostics.calibration import Calibration
+from amortppl.diagnostics.calibration_report import write_calibration
 from amortppl.diagnostics.netcdf import read_tree, write_tree
 from amortppl.diagnostics.report import write_report
+from amortppl.diagnostics.simulated import Readings
 from amortppl.diagnostics.summary import number, summaries
 
 SOURCE = 'def model(x, y=None):\n    w = numpyro.sample("w", dist.Normal(0, 1))  # a < b & c\n'
@@ -286,6 +289,20 @@ def test_fits_phone_and_laptop_without_complaint(tmp_path, width):
     shown, said = _render(text, width, tmp_path)
     assert shown <= width
     assert not said
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_calibration_fits_phone_and_laptop(tmp_path, width):
+    """Its table by region opened, of which 100 datasets have draws far out, and some none that are finite."""
+    rng, shape = np.random.default_rng(0), (300, 3)
+    truth, single = rng.standard_normal(shape), [rng.uniform(size=300) for _ in range(4)]
+    sd = np.where(np.arange(300)[:, None] < 100, 1e9, 0.3) * np.ones(shape)
+    values = truth, rng.integers(5, 99, 300), truth + sd * rng.standard_normal(shape), sd, rng.uniform(size=shape)
+    found = Calibration("a_model", ["a[0]", "a[1]", "long_" * 9], Readings(*values, *single, np.array([7, 9])), 400)
+    text = write_calibration(found, tmp_path / "calibration.html").read_text()
+    shown, said = _render(text.replace("<details", "<details open"), width, tmp_path)
+    assert shown <= width and not said
+    assert "100 of 300 datasets" in text and "2 of 302 datasets, of 7 to 9 rows" in text
 
 
 CLICK = """
