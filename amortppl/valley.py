@@ -8,7 +8,7 @@ the posterior's width; with many it is what a Gaussian misses most.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from amortppl.plates import joined, parted
 from amortppl.signals import REACH
@@ -19,27 +19,44 @@ WIDEST = 5.0
 SHARPEST = 0.96
 """tanh of half of how far the exponent goes within `REACH`, at most."""
 
-SLIGHT = 0.01
+SLIGHT = 0.001
 """Where precisions ahead and behind differ by less, relative to that at the centre, the width is constant: of an effect
 without data they differ by rounding, which a few sds further out e^{r t} makes hundreds of prior sds of."""
+
+
+AT_MOST = 3.0
+"""Effects themselves are held to so many prior sds, where their scale is large; standardized ones to one, their own."""
+
+NEARER, RIDGE = 0.2, 1e-6
+"""The mode has the second form (see `Valley`) where that leaves less than so much of the squares of what the first
+leaves; and what is added to its normal equations, relative to their mean: an axis along which nothing varies has none.
+"""
 
 
 class Valley(eqx.Module):
     """v -> u and back: u_g = v_g and, with t = W (v_g - c), g in units of its own marginal's,
 
-        u_d = m(t) + e^{l(t)} (v_d - m(0) - m'(0) t),    l(t) = -1/2 log(1 - a + a e^{r t}),
-        m(t) = e^{2 l(t) + r t / 2} (m(0) + n t + 1/2 K[t, t]),
+        u_d = m(t) + e^{l(t)} (v_d - m(0) - m'(0) t),    l(t) = -1/2 log p(t),    p(t) = 1 - a + a e^{r t},
 
-    each for every d, n such that m'(0) is its slope at the centre. The precision of d given g is what the prior says of
-    it, 1 - a, and what the data say, a, in proportion to a power of scales; its mode is what the data say, as a root of
-    that, divided by the precision. So both are exact for the effects (c - location) / scale of a normal regression as
-    location and scale vary; K is for what else there may be.
+    each for every d. The precision p of d given g has a part that varies in proportion to a power of scales, its share
+    w(t) = a e^{r t} / p(t), and one that does not. For (effect - location) / scale the part that varies is the data's,
+    which know the mode as a root of their precision, and the prior's mode is zero:
+
+        m(t) = e^{r t / 2} / p(t) (m(0) + n t + 1/2 K[t, t]),    n such that m'(0) is its slope at the centre.
+
+    For effects themselves it is the prior's, whose mode, the location, and the data's are D_0 + D_1 t apart:
+
+        m(t) = m(0) + m'(0) t + (w(t) - w(0) - w'(0) t) D_0 + (w(t) - w(0)) D_1 t + 1/2 K[t, t].
+
+    So both are exact for a normal regression as location and scale vary; K is for what else there may be.
 
     Attributes:
         centre: c.
         axes: W.
         mode, moves, bend: m(0), m'(0) and K.
         share, rates: a and r.
+        between: whether m has the second form.
+        apart: D_0 and D_1.
         plated: which latents are d; empty where all or none are, and then u = v.
     """
 
@@ -50,6 +67,8 @@ class Valley(eqx.Module):
     bend: Float[Array, "L G G"]
     share: Float[Array, " L"]
     rates: Float[Array, "L G"]
+    between: Bool[Array, " L"]
+    apart: Float[Array, "L H"]
     plated: tuple[bool, ...] = eqx.field(static=True, default=())
 
     @classmethod
@@ -57,7 +76,8 @@ class Valley(eqx.Module):
         """u = v."""
         inner, outer = sum(plated), len(plated) - sum(plated)
         g, d, both = jnp.zeros(outer), jnp.zeros(inner), jnp.zeros((inner, outer))
-        return cls(g, jnp.zeros((outer, outer)), d, both, both[..., None] * g, d, both, plated)
+        apart = jnp.zeros(inner, bool), jnp.zeros((inner, 1 + outer))
+        return cls(g, jnp.zeros((outer, outer)), d, both, both[..., None] * g, d, both, *apart, plated)
 
     @classmethod
     def through(
@@ -77,14 +97,17 @@ class Valley(eqx.Module):
             widths: log widths of d given g, at the centre and there, in prior units.
         """
         beside = jnp.clip(jnp.nan_to_num(widths[1] - widths[0]), -WIDEST, WIDEST)
-        share, rates = _exponential(jnp.exp(-2.0 * beside), 1.0 - jnp.exp(2.0 * widths[0]))
-        reach = REACH * jnp.eye(len(centre))
-        exponents, _, slopes = _exponents(jnp.concatenate([reach, -reach]), share, rates)
-        lines = moves[1] - modes[1][..., None] * slopes  # slopes of m, below with its exponent left out
-        ahead, behind = jnp.split(jnp.nan_to_num(jnp.exp(-exponents)[..., None] * lines), 2)
+        precisions, variance = jnp.exp(-2.0 * beside), jnp.exp(2.0 * widths[0])
+        one, two = (_exponential(precisions, 1.0 - variance / most**2) for most in (1.0, AT_MOST))
+        at = REACH * jnp.concatenate([jnp.eye(len(centre)), -jnp.eye(len(centre))])
+        missed, apart = _second(at, moves, *two)
+        missed_by_first, curved = _first(at, modes, moves, *one)
+        between = jnp.sum(missed**2, (0, 2)) < NEARER * jnp.sum(missed_by_first**2, (0, 2))
+        share, rates = jnp.where(between, two[0], one[0]), jnp.where(between[:, None], two[1], one[1])
+        ahead, behind = jnp.split(jnp.nan_to_num(jnp.where(between[:, None], missed, curved)), 2)
         bend = jnp.moveaxis(ahead - behind, 0, 2) / (2.0 * REACH)
         bend = (bend + jnp.swapaxes(bend, 1, 2)) / 2
-        return cls(centre, axes, modes[0], moves[0], bend, share, rates, plated)
+        return cls(centre, axes, modes[0], moves[0], bend, share, rates, between, jnp.nan_to_num(apart), plated)
 
     def bent(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
         """v -> u."""
@@ -117,20 +140,53 @@ class Valley(eqx.Module):
     def _of(self, g: Float[Array, "*S G"]) -> tuple[Float[Array, "*S L"], ...]:
         """m(0) + m'(0) t, m(t) and l(t)."""
         t = (g - self.centre) @ self.axes.T
-        exponents, widths, _ = _exponents(t, self.share, self.rates)
-        left = self.moves - self.mode[:, None] * _exponents(0.0 * self.centre, self.share, self.rates)[2]
-        curve = self.mode + t @ left.T + 0.5 * jnp.einsum("lgh,...g,...h->...l", self.bend, t, t)
-        return self.mode + t @ self.moves.T, jnp.exp(exponents) * curve, widths
+        width, root, varying = _parts(t, self.share, self.rates)
+        line, bend = self.mode + t @ self.moves.T, 0.5 * jnp.einsum("lgh,...g,...h->...l", self.bend, t, t)
+        first = jnp.exp(root) * (self.mode + t @ _straight(self.mode, self.moves, self.share, self.rates).T + bend)
+        apart = self.apart[:, 0] + t @ self.apart[:, 1:].T
+        rise = self.share * (1.0 - self.share) * (t @ self.rates.T) * self.apart[:, 0]
+        second = line + (varying - self.share) * apart - rise + bend
+        return line, jnp.where(self.between, second, first), width
 
 
-def _exponents(
+def _parts(
     t: Float[Array, "*S G"], share: Float[Array, " L"], rates: Float[Array, "L G"]
-) -> tuple[Float[Array, "*S L"], Float[Array, "*S L"], Float[Array, "*S L G"]]:
-    """2 l(t) + r t / 2, l(t), and the first one's slope."""
+) -> tuple[Float[Array, "*S L"], ...]:
+    """l(t), log(e^{r t / 2} / p(t)) and w(t)."""
     exponent = jnp.clip(t @ rates.T, -4.0 * WIDEST, 4.0 * WIDEST)
-    widths = jnp.clip(-0.5 * jnp.log1p(share * jnp.expm1(exponent)), -WIDEST, WIDEST)
-    data = share * jnp.exp(exponent + 2.0 * widths)  # of the precision there
-    return 2.0 * widths + 0.5 * exponent, widths, (0.5 - data)[..., None] * rates
+    width = jnp.clip(-0.5 * jnp.log1p(share * jnp.expm1(exponent)), -WIDEST, WIDEST)
+    return width, 2.0 * width + 0.5 * exponent, share * jnp.exp(exponent + 2.0 * width)
+
+
+def _straight(mode: Array, moves: Array, share: Array, rates: Array) -> Float[Array, "L G"]:
+    """n of the first form."""
+    return moves - (mode * (0.5 - share))[:, None] * rates
+
+
+def _first(
+    at: Float[Array, "K G"], modes: tuple[Array, Array], moves: tuple[Array, Array], share: Array, rates: Array
+) -> tuple[Float[Array, "K L G"], Float[Array, "K L G"]]:
+    """Of the first form: what it leaves of the slopes at points where K is zero, and n + K t by them."""
+    _, root, varying = _parts(at, share, rates)
+    slope, n = (0.5 - varying)[..., None] * rates, _straight(modes[0], moves[0], share, rates)
+    line = modes[0] + at @ n.T
+    missed = moves[1] - jnp.exp(root)[..., None] * (slope * line[..., None] + n)
+    return missed, jnp.exp(-root)[..., None] * (moves[1] - modes[1][..., None] * slope)
+
+
+def _second(
+    at: Float[Array, "K G"], moves: tuple[Array, Array], share: Array, rates: Array
+) -> tuple[Float[Array, "K L G"], Float[Array, "L H"]]:
+    """Of the second form: what it leaves of the slopes at points where K is zero, and D_0 and D_1 by least squares."""
+    varying, size = _parts(at, share, rates)[2], at.shape[1]
+    rise = (varying * (1.0 - varying))[..., None] * rates
+    of_first = rise - (share * (1.0 - share))[:, None] * rates
+    of_more = rise[..., None] * at[:, None, None] + (varying - share)[..., None, None] * jnp.eye(size)
+    by, slopes = jnp.concatenate([of_first[..., None], of_more], -1), moves[1] - moves[0]  # (K, L, G, H)
+    square, known = jnp.einsum("klgh,klgi->lhi", by, by), jnp.einsum("klgh,klg->lh", by, slopes)
+    ridge = RIDGE * jnp.trace(square, axis1=1, axis2=2) / (1 + size) + 1e-9
+    apart = jnp.linalg.solve(square + ridge[:, None, None] * jnp.eye(1 + size), known[..., None])[..., 0]
+    return slopes - jnp.einsum("klgh,lh->klg", by, apart), apart
 
 
 def _exponential(

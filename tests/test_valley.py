@@ -16,13 +16,13 @@ PLATED = (True, False, True, False)
 
 
 def valley_of(seed):
-    keys = jr.split(jr.key(seed), 7)
+    keys = jr.split(jr.key(seed), 8)
     bend, axes = jr.normal(keys[0], (2, 2, 2)), jnp.eye(2) + 0.3 * jr.normal(keys[1], (2, 2))
     mode, moves, rates = jr.normal(keys[2], (2,)), jr.normal(keys[3], (2, 2)), 0.5 * jr.normal(keys[4], (2, 2))
     share = jr.uniform(keys[5], (2,))
-    return Valley(
-        jr.normal(keys[6], (2,)), axes, mode, moves, 0.3 * (bend + jnp.swapaxes(bend, 1, 2)), share, rates, PLATED
-    )
+    apart = jnp.array([True, False]), jr.normal(keys[7], (2, 3))
+    bend = 0.3 * (bend + jnp.swapaxes(bend, 1, 2))
+    return Valley(jr.normal(keys[6], (2,)), axes, mode, moves, bend, share, rates, *apart, PLATED)
 
 
 def test_there_and_back():
@@ -50,15 +50,26 @@ def test_none_changes_nothing():
         assert none.log_slope(at) == 0
 
 
+def standardized(noise, y, mu, tau):
+    """Modes and log widths of d_j ~ N(0, 1) given y_j ~ N(mu + tau d_j, noise^2)."""
+    return (y - mu) * tau / (tau**2 + noise**2), -0.5 * jnp.log1p((tau / noise) ** 2) * jnp.ones(3)
+
+
+def themselves(noise, y, mu, tau):
+    """Modes and log widths of d_j ~ N(mu, tau^2) given y_j ~ N(d_j, noise^2)."""
+    precision = 1 / tau**2 + 1 / noise**2
+    return (mu / tau**2 + y / noise**2) / precision, -0.5 * jnp.log(precision) * jnp.ones(3)
+
+
 @pytest.mark.parametrize("noise", [0.02, 0.3, 3.0])
-def test_effects_of_a_normal_regression(noise):
-    """Of d_j ~ N(0, 1) and y_j ~ N(mu + tau d_j, noise^2), modes and widths are exact wherever mu and log tau are, from
-    what they are around one place. Data tell nearly nothing of d in the last case, nearly all in the first."""
+@pytest.mark.parametrize("effects_of", [standardized, themselves])
+def test_effects_of_a_normal_regression(effects_of, noise):
+    """Modes and widths are exact wherever mu and log tau are, from what they are around one place. Data tell nearly
+    nothing of d in the last case, nearly all in the first."""
     y = jnp.array([1.0, -2.0, 0.5])
 
     def effects(at):
-        mu, tau = at[0], jnp.exp(at[1])
-        return (y - mu) * tau / (tau**2 + noise**2), -0.5 * jnp.log1p((tau / noise) ** 2) * jnp.ones(3)
+        return effects_of(noise, y, at[0], jnp.exp(at[1]))
 
     centre, axes, reach = jnp.array([0.2, -0.5]), jnp.array([[2.0, 0.5], [0.0, 1.5]]), 3**0.5
     units = jnp.linalg.inv(axes).T
@@ -70,13 +81,13 @@ def test_effects_of_a_normal_regression(noise):
     for at in centre + jnp.array([[-1.0, -2.0], [1.0, 1.5], [0.5, -1.0]]):
         (mode, width), away = effects(at), axes @ (at - centre)
         line = jnp.append(modes[0] + moves[0] @ away, at)
-        np.testing.assert_allclose(found.bent(line)[:3], mode, atol=2e-3 * np.exp(width).min())
+        np.testing.assert_allclose(found.bent(line)[:3], mode, atol=4e-3 * np.exp(width).min())
         np.testing.assert_allclose(jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3)
 
 
 def test_effects_without_data_stay_where_they_are():
     """Their modes and widths differ from their prior's by rounding, which must not grow."""
-    rounding = 1e-4 * jr.normal(jr.key(0), (4, 5, 20))
+    rounding = 5e-5 * jr.normal(jr.key(0), (4, 5, 20))
     modes, widths, *moves = ((a[0], a[1:]) for a in rounding)
     moves = tuple(jnp.stack(a, -1) for a in zip(*moves, strict=True))
     found = Valley.through(jnp.zeros(2), jnp.eye(2), modes, moves, widths, (True,) * 20 + (False,) * 2)

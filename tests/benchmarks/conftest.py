@@ -1,10 +1,12 @@
-"""Benchmarks measure the code as a user runs it: with all optimisations and no cache of compiled programs."""
+"""Benchmarks measure the code as a user runs it: with all optimisations, no cache of compiled programs, and no check of
+shapes at every call."""
 
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import jax
+import jaxtyping
 import pytest
 
 
@@ -15,6 +17,7 @@ def as_a_user(as_many_as_users_have, parts_as_users_have, drop_many_programs, mo
         monkeypatch.delenv(name, raising=False)
     jax.config.update("jax_disable_most_optimizations", False)
     jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     yield
     drop_many_programs()  # with all optimisations a file of benchmarks compiles more than a process may hold
 
