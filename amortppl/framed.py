@@ -13,7 +13,7 @@ from amortppl.signals import Frame, lower_factor
 from amortppl.third_order import Displaced
 from amortppl.valley import Valley
 
-FAR = 1e6
+FAR = 1e3
 """Whitened draws further out are set there. Where a frame is nowhere near its posterior, a flow whose coefficients were
 never seen overflows; of such draws the model's own density leaves nothing, and k-hat says so."""
 

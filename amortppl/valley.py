@@ -154,8 +154,8 @@ def _parts(
 ) -> tuple[Float[Array, "*S L"], ...]:
     """l(t), log(e^{r t / 2} / p(t)) and w(t)."""
     exponent = jnp.clip(t @ rates.T, -4.0 * WIDEST, 4.0 * WIDEST)
-    width = jnp.clip(-0.5 * jnp.log1p(share * jnp.expm1(exponent)), -WIDEST, WIDEST)
-    return width, 2.0 * width + 0.5 * exponent, share * jnp.exp(exponent + 2.0 * width)
+    log_p = jnp.logaddexp(jnp.log1p(-share), jnp.log(share) + exponent)
+    return jnp.clip(-0.5 * log_p, -WIDEST, WIDEST), 0.5 * exponent - log_p, share * jnp.exp(exponent - log_p)
 
 
 def _straight(mode: Array, moves: Array, share: Array, rates: Array) -> Float[Array, "L G"]:
