@@ -85,6 +85,19 @@ def test_effects_of_a_normal_regression(effects_of, noise):
         np.testing.assert_allclose(jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3)
 
 
+@pytest.mark.parametrize("share", [1e-6, 0.3, 1.0])
+def test_far_out_a_mode_is_between_the_two(share):
+    """Of which the location is at 1 and what data say at -1: whatever their precisions come to."""
+    one, none = jnp.ones(1), jnp.zeros((1, 1))
+    apart = jnp.array([True]), jnp.array([[2.0, 0.0]])
+    mode, moves = one * (2 * share - 1), none + 2 * share * (1 - share)
+    valley = Valley(none[0], jnp.eye(1), mode, moves, none[None], one * share, none + 1, *apart, (True, False))
+    t = jnp.linspace(-30.0, 30.0, 61)
+    d = valley.bent(jnp.stack([mode + t * moves[0], t], -1))[:, 0]
+    weight = 1 / (1 + np.exp(-np.clip(t, -20, 20)) * (1 - share) / share)
+    np.testing.assert_allclose(d, 2 * weight - 1, atol=2e-5)
+
+
 def test_effects_without_data_stay_where_they_are():
     """Their modes and widths differ from their prior's by rounding, which must not grow."""
     rounding = 5e-5 * jr.normal(jr.key(0), (4, 5, 20))
