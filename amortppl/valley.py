@@ -23,9 +23,9 @@ SLIGHT = 0.001
 """Where precisions ahead and behind differ by less, relative to that at the centre, the width is constant: of an effect
 without data they differ by rounding, which a few sds further out e^{r t} makes hundreds of prior sds of."""
 
-
 AT_MOST = 3.0
-"""Effects themselves are held to so many prior sds, where their scale is large; standardized ones to one, their own."""
+"""Widths of effects themselves are held to so many prior sds, where their scale is large; of standardized ones to one.
+"""
 
 NEARER, RIDGE = 0.2, 1e-6
 """The mode has the second form (see `Valley`) where that leaves less than so much of the squares of what the first
@@ -44,7 +44,7 @@ class Valley(eqx.Module):
 
         m(t) = e^{r t / 2} / p(t) (m(0) + n t + 1/2 K[t, t]),    n such that m'(0) is its slope at the centre.
 
-    For effects themselves it is the prior's, whose mode, the location, and the data's are D_0 + D_1 t apart:
+    For effects themselves it is the prior's, and its mode, the location, and the data's are D_0 + D_1 t apart:
 
         m(t) = m(0) + m'(0) t + (w(t) - w(0) - w'(0) t) D_0 + (w(t) - w(0)) D_1 t + 1/2 K[t, t].
 
