@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from amortppl.plates import Plates
 from amortppl.signals import FLOOR, REACH, Frame, LogDensity, cholesky_of, clamped, lower_factor, within
 from amortppl.valley import Valley
+from amortppl.valley_fit import fitted
 
 STEPS = 48
 """Newton steps of g, each with one of d."""
@@ -85,7 +86,7 @@ def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Fr
     axes, units = (best.vectors * roots).T, best.vectors / roots
     widths = -jnp.log(jnp.diag(best.factor)), -logs
     curve = (best.d, modes), (best.moves @ units, moves @ units)
-    valley = Valley.through(best.g, axes, *curve, widths, plates.plated)
+    valley = fitted(best.g, axes, *curve, widths, plates.plated)
     of_g, none = cholesky_of(values, best.vectors).T, jnp.zeros((len(best.g), len(best.d)))
     rows = plates.joined(-best.factor.T @ best.moves, best.factor.T), plates.joined(of_g, none)
     return Frame(plates.joined(best.g, best.d), lower_factor(jnp.concatenate(rows))), valley

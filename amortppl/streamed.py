@@ -70,11 +70,14 @@ def infer(
     drawn = _drawn(guide, final, draws, seed)
     small = data.rows is not None and draws * data.rows <= CHECKED
     checked = _checked(guide, data, *drawn) if (small if check is None else check) and state is None else None
-    notes = _notes(final) + ([] if checked else [_unchecked(guide, state)])
-    moved = psis.moves(drawn[:1], checked) if checked else None
-    if checked and moved:
-        notes += psis.misleading(checked, moved, guide.task.latents.labels())[0]
-    return state_tree(guide, final, *drawn, check=checked, moved=moved, trace=trace, notes=notes, seed=seed)
+    moved = None if checked is None else psis.moves([drawn[0]], checked)
+    if checked is None or moved is None:
+        more = [_unchecked(guide, state)]
+    else:
+        [more] = psis.misleading(checked, moved, guide.task.latents.labels())
+    return state_tree(
+        guide, final, *drawn, check=checked, moved=moved, trace=trace, notes=_notes(final) + more, seed=seed
+    )
 
 
 def _drawn(guide: "Guide", state: State, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

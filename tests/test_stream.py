@@ -17,6 +17,7 @@ from amortppl import stream as engine
 from amortppl import third_order
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from conjugate import SMALL, line_posterior
+from spoiled import far_out
 
 
 def logit_model(x, y=None):
@@ -229,10 +230,18 @@ def test_moments_come_every_so_many_rows(line_guide, rows):
 def test_a_stream_is_checked_on_request(line_guide, rows):
     few = {n: v[:3000] for n, v in rows.items()}
     tree = line_guide.infer(ap.batches(few, 512), draws=500)
-    assert float(tree["sample_stats"]["khat"]) < 0.7
+    assert float(tree["sample_stats"]["khat"]) < 0.7 and float(tree["sample_stats"]["sd_moved"]) < 0.5
     tree = line_guide.infer(ap.batches(few, 512), draws=500, check=False)
     assert np.isnan(float(tree["sample_stats"]["khat"]))
     assert any("check=True" in note for note in json.loads(tree.attrs["warnings"]))
+
+
+def test_draws_far_out_of_a_stream_mislead(line_guide, rows):
+    """Of 500 draws none is far out with probability 4e-5; k-hat does not see them."""
+    few = {n: v[:3000] for n, v in rows.items()}
+    tree = far_out(line_guide).infer(ap.batches(few, 512), draws=500)
+    assert float(tree["sample_stats"]["khat"]) < 0.7 and float(tree["sample_stats"]["sd_moved"]) > 2
+    assert any("the draws as they are mislead" in note for note in json.loads(tree.attrs["warnings"]))
 
 
 def test_a_wrong_posterior_fails_the_check(line_guide, rows):

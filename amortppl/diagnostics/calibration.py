@@ -81,7 +81,9 @@ class Calibration:
         """p-values by latent and region, corrected for how many there are of both."""
         pit = self.readings.pit
         raw = [[p_values(pit[inside[:, j], j][:, None])[0] for j in range(pit.shape[1])] for inside in self._regions()]
-        return pd.DataFrame(corrected(np.array(raw).T), index=self.labels, columns=list(self.regions))
+        return pd.DataFrame(
+            corrected(np.array(raw).T), index=pd.Index(self.labels, name="latent"), columns=list(self.regions)
+        )
 
     def _regions(self) -> list[np.ndarray]:
         return list(self.regions.values())
@@ -98,16 +100,10 @@ class Calibration:
     def table(self) -> pd.DataFrame:
         """A row a latent entry; see `diagnose`."""
         sbc, worst = corrected(p_values(self.readings.pit)), self.region_p.min(axis=1).to_numpy()
-        found = self._numbers(np.ones_like(self.readings.truth, bool))
-        columns = {
-            "sbc_p": sbc,
-            **{n: found.pop(n) for n in list(found)[:4]},
-            "ok": (sbc >= LATENTS) & (worst >= REGIONS),
-            **found,
-            "region": self.region_p.idxmin(axis=1).to_numpy(),
-            "region_p": worst,
-        }
-        table = pd.DataFrame(columns, index=pd.Index(self.labels, name="latent"))
+        table = self._numbers(np.ones_like(self.readings.truth, bool))
+        table.insert(0, "sbc_p", sbc)
+        table.insert(table.columns.get_loc("bias"), "ok", (sbc >= LATENTS) & (worst >= REGIONS))
+        table["region"], table["region_p"] = self.region_p.idxmin(axis=1), worst
         table.attrs = {
             **self.about,
             **{f"{n}_p": p for n, p in self.together.items()},
@@ -119,33 +115,32 @@ class Calibration:
     def by_region(self) -> pd.DataFrame:
         """A row a latent entry and region: `datasets`, `sbc_p` (as `region_p`), and of `diagnose`'s columns those from
         `coverage_50` to `log_density`."""
-        p = self.region_p
-        found = {n: pd.DataFrame(self._numbers(inside), index=p.index) for n, inside in self.regions.items()}
+        found = {}
         for name, inside in self.regions.items():
+            found[name] = self._numbers(inside)
             found[name].insert(0, "datasets", inside.sum(0))
-            found[name].insert(1, "sbc_p", p[name])
+            found[name].insert(1, "sbc_p", self.region_p[name])
         return pd.concat(found, names=["region", "latent"]).swaplevel().loc[self.labels]
 
-    def _numbers(self, inside: np.ndarray) -> dict[str, list[float]]:
-        """By name a number for each latent, from the datasets inside (T, P)."""
+    def _numbers(self, inside: np.ndarray) -> pd.DataFrame:
+        """A row a latent entry, from the datasets inside (T, P)."""
         from scipy.stats import spearmanr
 
-        names, columns = ("truth", "mean", "sd", "pit"), range(inside.shape[1])
-        prior, rows = np.var(self.readings.truth, 0, ddof=1), []
-        for j in columns:
-            truth, mean, sd, pit = (getattr(self.readings, n)[inside[:, j], j] for n in names)
+        found, rows = self.readings, []
+        for j, prior in enumerate(np.var(found.truth, 0, ddof=1)):
+            truth, mean, sd, pit = (a[inside[:, j], j] for a in (found.truth, found.mean, found.sd, found.pit))
             z = (mean - truth) / sd
             rows.append(
                 {
                     **{f"coverage_{100 * s:.0f}": np.mean(np.abs(pit - 0.5) < s / 2) for s in SHARES},
                     "z_score": np.sqrt(np.mean(z**2)),
-                    "contraction": 1 - np.median(sd**2) / prior[j],
+                    "contraction": 1 - np.median(sd**2) / prior,
                     "bias": np.mean(z),
                     "recovery": spearmanr(truth, mean).statistic,
                     "log_density": np.mean(-0.5 * z**2 - np.log(sd) - 0.5 * np.log(2 * np.pi)),
                 }
             )
-        return {n: [float(row[n]) for row in rows] for n in rows[0]}
+        return pd.DataFrame(rows, index=pd.Index(self.labels, name="latent"))
 
     @property
     def _together_ok(self) -> bool:

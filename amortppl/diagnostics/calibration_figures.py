@@ -63,8 +63,7 @@ def recovery(truth: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
     """Posterior mean and sd against the truth, but for those `beyond`."""
     figure, axes = _axes(SMALL)
     low, high = _limits(truth)
-    ends = np.clip([mean - sd, mean + sd], low - 1, high + 1)
-    axes.set_ylim(max(low, ends.min()), min(high, ends.max()))
+    axes.set_ylim(max(low, np.min(mean - sd)), min(high, np.max(mean + sd)))
     axes.axline((truth.mean(), truth.mean()), slope=1, color=DATA, linewidth=1, linestyle=(0, (4, 2)))
     axes.errorbar(truth, mean, sd, fmt="o", color=GUIDE, ecolor="#8aa9cf", markersize=2, linewidth=0.5, alpha=0.7)
     return _uri(figure)

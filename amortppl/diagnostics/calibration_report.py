@@ -146,17 +146,17 @@ def _recovery(found: Calibration) -> str:
         label, spread = found.labels[i], np.var(read.truth[:, i], ddof=1)
         alt = f"Posterior mean of {label} against its truth: rank correlation {table['recovery'].iloc[i]:.2f}."
         uri = draw.recovery(read.truth[:, i], read.mean[:, i], read.sd[:, i])
-        said = f"{label}: mean against truth{_left(draw.beyond(read.truth[:, i], read.mean[:, i]), 'not shown')}"
+        said = f"{label}: mean against truth{_where(draw.beyond(read.truth[:, i], read.mean[:, i]), 'not shown')}"
         figures.append(page.figure(uri, alt, said))
         z = (read.mean[:, i] - read.truth[:, i]) / read.sd[:, i]
         alt = f"z-score of {label} against contraction {table['contraction'].iloc[i]:.2f} in the median."
         contracted = 1 - read.sd[:, i] ** 2 / spread
-        said = f"{label}: z-score against contraction{_left(contracted < draw.LEAST, 'at the left edge')}"
+        said = f"{label}: z-score against contraction{_where(contracted < draw.LEAST, 'at the left edge')}"
         figures.append(page.figure(draw.contraction(contracted, z), alt, said))
     return page.section("Recovery", page.pairs(figures))
 
 
-def _left(which: np.ndarray, where: str) -> str:
+def _where(which: np.ndarray, where: str) -> str:
     return f" ({np.sum(which)} of {len(which)} {where})" if which.any() else ""
 
 

@@ -20,10 +20,8 @@ NOISE = 0.1
 """Deviation of log weights below which (importance sample size above 99% of the draws) the guide is
 the posterior for all purposes; the tail is then rounding of log densities, and k-hat at most 0."""
 
-
 SHIFTED, SPREAD = 0.5, float(np.log(2.0))
-"""Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are mislead: more than
-importance sampling from 20 draws varies by."""
+"""Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are mislead."""
 
 
 class Check(NamedTuple):
@@ -88,13 +86,18 @@ def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.
 
 def misleading(found: Check, moved: Moved, labels: Sequence[str]) -> list[list[str]]:
     """A note for each dataset whose draws mislead as they are, where their weights can be relied on."""
-    far = (found.khat < USABLE) & ((moved.mean > SHIFTED) | (moved.sd > SPREAD))
     said = (
         "means and sds of the draws as they are mislead: importance weights change a mean by {:.2g} sds and the sd of "
         "{} by a factor of {:.3g}; use `log_weight` of sample_stats, or trust='ladder'"
     )
-    each = zip(far, moved.mean, moved.latent, np.exp(moved.sd), strict=True)
-    return [[said.format(mean, labels[i], factor)] if is_far else [] for is_far, mean, i, factor in each]
+    return [
+        [said.format(mean, labels[latent], np.exp(sd))] if _misleads(khat, mean, sd) else []
+        for khat, mean, sd, latent in zip(found.khat, *moved, strict=True)
+    ]
+
+
+def _misleads(khat: float, mean_moved: float, sd_moved: float) -> bool:
+    return bool(khat < USABLE and (mean_moved > SHIFTED or sd_moved > SPREAD))
 
 
 def import_beside() -> None:
@@ -123,10 +126,10 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:
-    """What k-hat says, and how far weights move means and sds (`Moved`), in words."""
+    """What k-hat says, and how far weights move means and sds (`Moved`; NaN where that is not known), in words."""
     if np.isnan(khat):
         return "not checked: no k-hat was computed, the warnings say why"
-    if khat < USABLE and (mean_moved > SHIFTED or sd_moved > SPREAD):
+    if _misleads(khat, mean_moved, sd_moved):
         return "usable by its importance weights only: as they are, draws far out spoil means or sds"
     if khat < GOOD:
         return "good: the guide covers the posterior"

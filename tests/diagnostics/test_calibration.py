@@ -32,8 +32,9 @@ def test_table_of_an_exact_guide(good):
 
 
 def test_numbers_by_region(good):
-    """With few rows posteriors contract less and recover less, and are as well calibrated: z-scores of 66 datasets have
-    a sd of 0.09, bounds at four of these."""
+    """With few rows posteriors contract less and recover less, and are as well calibrated: the root mean square z-score
+    of 66 datasets has a sd of 0.09, with bounds at four of these one of ten fails for one seed in 1,600. Of seeds 0 to
+    39 none fails in anything."""
     found = calibrate(good, 200, seed=2)
     numbers = found.by_region
     assert list(numbers.index[:5]) == [("w[0]", region) for region in found.regions]
@@ -72,7 +73,9 @@ def test_prior_as_posterior_is_caught_by_the_joint_density(line_guide, good):
 
 
 def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
-    """Of a tenth of the datasets 2% of the draws lie 3000 times too far out: ranks hardly see it, sds and means do."""
+    """Of a tenth of the datasets 2% of the draws lie 3000 times too far out: ranks hardly see it, sds and means do.
+    Each of these has such draws but with probability 3e-4. Of seeds 0 to 39 one has a recovery below 0.6 (0.597) and
+    none fails otherwise; this one is fixed."""
     found, right = calibrate(far_out(line_guide, above=1.2), 200, seed=2), calibrate(good, 200, seed=2)
     about = np.sum(right.readings.mean[:, 0] > 1.2)
     assert abs(found.wide - about) < 5 < about and found.table.attrs["wide"] == found.wide and right.wide == 0
@@ -83,7 +86,7 @@ def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
 
 
 def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
-    """Left out of the ranks, which would be wrong, and a fault."""
+    """Left out of the ranks, which would be wrong, and a fault: 28 datasets expected, with a sd of 5."""
     found = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
     lost = len(found.readings.lost)
     assert 10 < lost < 80 and len(found.readings.truth) == 200 - lost and not found.ok
