@@ -60,7 +60,7 @@ def _verdict(found: Calibration) -> str:
         return box
     said = (
         f"In {found.wide} of {count} datasets a latent's sd is more than {WIDE:.0f} times its prior's: draws far out, "
-        "which ranks do not see. Inference warns of most such datasets: means and sds mislead, the guide does not fit, "
+        "which ranks do not see. Inference warns of most such datasets: plain draws mislead, the guide does not fit, "
         "or the dataset is unlike the others."
     )
     return box + page.box("care", "Some posteriors are absurdly wide", [said])

@@ -87,11 +87,11 @@ def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.
 def misleading(found: Check, moved: Moved, labels: Sequence[str]) -> list[list[str]]:
     """A note for each dataset whose draws mislead as they are, where their weights can be relied on."""
     said = (
-        "means and sds of the draws as they are mislead: importance weights change a mean by {:.2g} sds and the sd of "
-        "{} by a factor of {:.3g}; use `log_weight` of sample_stats, or trust='ladder'"
+        "plain draws mislead: weights change the sd of {} {:.3g}-fold, a mean by {:.2g} sds; use `log_weight`, or "
+        "trust='ladder'"
     )
     return [
-        [said.format(mean, labels[latent], np.exp(sd))] if _misleads(khat, mean, sd) else []
+        [said.format(labels[latent], np.exp(sd), mean)] if _misleads(khat, mean, sd) else []
         for khat, mean, sd, latent in zip(found.khat, *moved, strict=True)
     ]
 
@@ -130,7 +130,7 @@ def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -
     if np.isnan(khat):
         return "not checked: no k-hat was computed, the warnings say why"
     if _misleads(khat, mean_moved, sd_moved):
-        return "usable by its importance weights only: as they are, draws far out spoil means or sds"
+        return "usable by importance weights only: plain draws mislead"
     if khat < GOOD:
         return "good: the guide covers the posterior"
     if khat < USABLE:

@@ -75,8 +75,8 @@ def test_draws_far_out_mislead(line_guide, line_data):
     right = exact(line_guide).infer(line_data)
     ratio = post.posterior["w"].std(("chain", "draw")) / right.posterior["w"].std(("chain", "draw"))
     assert stats["khat"] < 0.5 and stats["sd_moved"] > 2 and np.all(ratio > 10)
-    assert any("the draws as they are mislead" in note and "sd of w[" in note for note in said)
-    assert verdict_of(post).startswith("usable by its importance weights only")
+    assert any("plain draws mislead" in note and "sd of w[" in note for note in said)
+    assert verdict_of(post).startswith("usable by importance weights only")
     climbed = far_out(line_guide).infer(line_data, trust="ladder")
     assert bool(climbed.sample_stats["reliable"]) and climbed.sample_stats["sd_moved"] < 0.03
     assert not any("mislead" in note for note in json.loads(climbed.attrs["warnings"]))
