@@ -38,6 +38,15 @@ def padded(task: Task, dataset: Dataset) -> Batch:
     return Batch(pad, np.arange(size) < rows)
 
 
+def queries(method: Method, dataset: Dataset) -> dict[str, Array] | None:
+    """The inputs of new rows, padded, where a method's states belong to queries; None where they serve any."""
+    if not method.queries_first:
+        return None
+    batch = padded(method.task, dataset)
+    inputs = {n: batch.data[n] for n in method.task.inputs}
+    return inputs or {"row": np.zeros((len(batch.mask), 0), np.float32)}
+
+
 def shapes(task: Task, datasets: Sequence[Dataset]) -> dict[int, list[int]]:
     """Places of the datasets by the number of rows that they are padded to."""
     found: dict[int, list[int]] = {}

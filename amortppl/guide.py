@@ -77,9 +77,20 @@ class Guide:
 
     # The contract, by hand.
 
-    def init(self) -> State:
-        """The state before any row was seen."""
-        return State(self, self.method.init())
+    def init(self, at: Any = None, columns: Columns | None = None) -> State:
+        """The state before any row was seen.
+
+        Args:
+            at: inputs of the queries, where the method's states belong to queries (`iterative_implicit`): rows are
+                then streamed past them. A state of another method serves any query and needs none.
+            columns: for DataFrames, the columns of each argument.
+
+        Raises:
+            GuideError: the method's states belong to queries, and none are given.
+        """
+        from amortppl.predictive.read_out import begin_at
+
+        return begin_at(self, at, columns)
 
     def step(self, state: State, batch: Any, columns: Columns | None = None) -> State:
         """The state after one more mini-batch (a dict of arrays or a DataFrame).

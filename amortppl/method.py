@@ -41,6 +41,8 @@ class Method(eqx.Module):
         regime: `parametric`, `implicit` or `explicit`.
         queries: how many held-out rows a target needs for `score` (0 for none).
         predicts: whether the readout is a distribution over y at a query, not over the latents.
+        queries_first: whether a state belongs to queries: then `init` takes their inputs (none: a state of no query),
+            the state keeps them in its field `queries`, and the readout is at these.
         revision: raised whenever the same weights come to mean another answer, so that guides trained before are
             refused instead of answering unchecked.
     """
@@ -49,6 +51,7 @@ class Method(eqx.Module):
     regime: ClassVar[str]
     queries: ClassVar[int] = 0
     predicts: ClassVar[bool] = False
+    queries_first: ClassVar[bool] = False
     revision: ClassVar[int] = 0
 
     @abstractmethod
@@ -131,7 +134,20 @@ def parted(batch: Batch, steps: int) -> Batch:
     return Batch({n: jnp.broadcast_to(v, (steps, *v.shape)) for n, v in batch.data.items()}, masks)
 
 
-def unroll(method: Method, minis: Batch) -> State:
+def begin(method: Method, query: dict[str, Array] | None) -> State:
+    """The state before any row was seen, of these queries where states belong to queries.
+
+    Args:
+        method: any method.
+        query: rows of the queries, of which the inputs are kept; None where no query is needed.
+    """
+    if not method.queries_first or query is None:
+        return method.init()
+    inputs = {n: query[n] for n in method.task.inputs}
+    return method.init(inputs or {"row": jnp.zeros((next(iter(query.values())).shape[0], 0))})
+
+
+def unroll(method: Method, minis: Batch, query: dict[str, Array] | None = None) -> State:
     """The states after each of K mini-batches (leading axis K), each detached from the one before.
 
     Detaching keeps memory and time of the backward pass flat in K (greedy training).
@@ -141,20 +157,20 @@ def unroll(method: Method, minis: Batch) -> State:
         after = method.step(jax.lax.stop_gradient(state), mini)
         return after, after
 
-    first, rest = _begun(method, minis)
+    first, rest = _begun(method, minis, query)
     if minis.mask.shape[0] == 1:
         return jax.tree.map(lambda a: a[None], first)
     later = jax.lax.scan(advance, first, rest)[1]
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
-def final(method: Method, batch: Batch, steps: int = 1) -> State:
+def final(method: Method, batch: Batch, steps: int = 1, query: dict[str, Array] | None = None) -> State:
     """The state after K equal steps over a dataset; for K = 1 one step over all rows."""
-    first, rest = _begun(method, split(batch, steps))
+    first, rest = _begun(method, split(batch, steps), query)
     return first if steps == 1 else jax.lax.scan(lambda s, b: (method.step(s, b), None), first, rest)[0]
 
 
-def _begun(method: Method, minis: Batch) -> tuple[State, Batch]:
+def _begun(method: Method, minis: Batch, query: dict[str, Array] | None) -> tuple[State, Batch]:
     """The state after the first mini-batch, and the others."""
     first, rest = (jax.tree.map(lambda a, part=part: a[part], minis) for part in (0, slice(1, None)))
-    return method.step(method.init(), first), rest
+    return method.step(begin(method, query), first), rest

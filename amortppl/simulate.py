@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from amortppl.compute import mapped
@@ -44,6 +45,12 @@ class Episodes(eqx.Module):
     batches: list[Batch]
     target: Target
     usable: Bool[Array, " T"]
+
+    def asked(self) -> list[tuple[Batch, dict[str, Array]]]:
+        """Rows and queries of each part."""
+        ends = np.cumsum([b.mask.shape[0] for b in self.batches])
+        spans = [slice(end - b.mask.shape[0], end) for b, end in zip(self.batches, ends, strict=True)]
+        return [(b, {n: v[s] for n, v in self.target.query.items()}) for b, s in zip(self.batches, spans, strict=True)]
 
 
 def parts(task: Task, tasks: int, steps: int, shares: tuple[float, ...] = SHARES) -> list[Part]:

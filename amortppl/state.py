@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from amortppl.checkpoint import pack, unpack, write
 from amortppl.errors import GuideError
+from amortppl.method import begin
 from amortppl.tied import refuse_parts
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class State:
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
         about = {"guide": self.guide.hash, "rows": self.rows, "steps": self.steps, "place": vars(self.place)}
+        about["queries"] = _count(self.value)
         write(path, pack(arrays, {**about, "kinds": kinds, "trace": list(self.trace), "outside": list(self.outside)}))
         return Path(path)
 
@@ -83,6 +86,12 @@ class State:
 def _parts(value: Any) -> list[Any]:
     """A value and, where it is a further pass, what that began with: their types tell its structure."""
     return [] if value is None else [value, *(_parts(value.since) if hasattr(value, "since") else [])]
+
+
+def _count(value: Any) -> int | None:
+    """How many queries a value belongs to; None where it serves any."""
+    kept = getattr(value, "queries", None)
+    return None if kept is None else len(next(iter(kept.values())))
 
 
 def load_state(guide: "Guide", path: str | Path) -> State:
@@ -101,7 +110,7 @@ def load_state(guide: "Guide", path: str | Path) -> State:
                 f"{path}: the state of another guide (its hash is {about.get('guide')}, this guide's is "
                 f"{guide.hash}). Continue with the guide that made it, or start a new state"
             )
-        like = {n: _like(guide, kinds) for n, kinds in about["kinds"].items()}
+        like = {n: _like(guide, kinds, about.get("queries")) for n, kinds in about["kinds"].items()}
         arrays, _ = unpack(path, like)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(f"{path}: not a complete state ({error}); was it cut short? Start a new one") from error
@@ -110,11 +119,12 @@ def load_state(guide: "Guide", path: str | Path) -> State:
     return State(guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, *said)
 
 
-def _like(guide: "Guide", kinds: list[str]) -> Any:
-    """Arrays of the shapes that a value of these types has."""
+def _like(guide: "Guide", kinds: list[str], queries: int | None) -> Any:
+    """Arrays of the shapes that a value of these types has, for so many queries."""
     if not kinds:
         return None
-    start = guide.method.init()
+    blank = {n: np.zeros((queries or 0, *s.shape[1:]), s.dtype) for n, s in guide.task.rows_like.items()}
+    start = begin(guide.method, blank)
     known = {type(start).__name__: start}
     stepped = jax.eval_shape(guide.method.step, start, guide.blank)
     known.setdefault(type(stepped).__name__, stepped)

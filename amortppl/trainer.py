@@ -138,7 +138,7 @@ class Trainer:
         method, steps = self.method(weights), self.schedule.mini_batches
         cut = parted if self.schedule.uneven else split
         at_once = method.together or self.schedule.batch
-        states = [mapped(lambda b: unroll(method, cut(b, steps)), batch, at_once) for batch in episodes.batches]
+        states = [mapped(lambda a: unroll(method, cut(a[0], steps), a[1]), part, at_once) for part in episodes.asked()]
         states = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
         scores = jax.vmap(jax.vmap(method.score, in_axes=(0, None)))(states, episodes.target)
         counted = episodes.usable[:, None] & jnp.isfinite(scores)

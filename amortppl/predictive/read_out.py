@@ -14,7 +14,7 @@ from amortppl import compute
 from amortppl.batches import Batches
 from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, GuideError
-from amortppl.method import Method, final
+from amortppl.method import Method, begin, final
 from amortppl.state import State
 from amortppl.task import Task
 
@@ -32,9 +32,9 @@ def predict(
 
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    new = _inputs(guide.task, at, columns)
+    new = inputs(guide.task, at, columns)
     if guide.method.predicts:
-        state, notes = _known(guide, data, columns)
+        state, notes = _known(guide, data, columns, new)
         padded = compute.padded(guide.task, new).data
         drawn = _sampled(guide.method, state, padded, jr.key(seed), draws)
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
@@ -53,7 +53,7 @@ def log_predictive(guide: "Guide", data: Any, at: Any, draws: int, seed: int, co
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
     new = read(guide.task, at, columns)
     if guide.method.predicts:
-        state, _ = _known(guide, data, columns)
+        state, _ = _known(guide, data, columns, new)
         return np.asarray(_density(guide.method, state, compute.padded(guide.task, new).data))[: new.rows]
     vectors, _ = _vectors(guide, data, columns, draws, seed)
     known = _tied(guide.task, data, columns)
@@ -65,7 +65,7 @@ def log_predictive(guide: "Guide", data: Any, at: Any, draws: int, seed: int, co
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
 
 
-def _inputs(task: Task, at: Any, columns: Columns | None) -> Dataset:
+def inputs(task: Task, at: Any, columns: Columns | None) -> Dataset:
     """New rows' inputs; a number of rows where the model has none."""
     if not task.inputs and isinstance(at, int):
         return Dataset({task.count or "row": np.zeros((at, 0))}, {})
@@ -95,20 +95,69 @@ def infer(
     return latent_tree(guide, np.stack(z), notes, seed, single=many is not data)
 
 
-def _known(guide: "Guide", data: Any, columns: Columns | None, **streaming: Any) -> tuple[Any, list[str]]:
-    """The method's state given what is known, and notes on it."""
+def begin_at(guide: "Guide", at: Any, columns: Columns | None) -> State:
+    """The state before any row was seen; see `Guide.init`.
+
+    Raises:
+        GuideError: the method's states belong to queries, and none are given.
+    """
+    if not guide.method.queries_first:
+        return State(guide, guide.method.init())
+    if at is None:
+        raise GuideError(
+            f"init: a state of {type(guide.spec).__name__} belongs to its queries, expected their inputs and got none; "
+            "begin with guide.init(at=...), or pass rows and queries to guide.predict together"
+        )
+    return State(guide, begin(guide.method, compute.queries(guide.method, inputs(guide.task, at, columns))))
+
+
+def refuse_other_queries(guide: "Guide", state: State, query: dict[str, Array] | None) -> None:
+    """Refuses to read a state out at other queries than it was begun with.
+
+    Args:
+        guide: the guide.
+        state: a state of it.
+        query: inputs of the queries, padded; None where the method's states serve any.
+
+    Raises:
+        GuideError: their number or their inputs differ.
+    """
+    if query is None:
+        return
+    own = state.value.queries
+    if all(own[n].shape == query[n].shape and np.array_equal(own[n], query[n]) for n in query):
+        return
+    raise GuideError(
+        f"at: this state of {type(guide.spec).__name__} belongs to the queries it was begun with, and these are others; "
+        "queries cannot change between steps. Ask at the same ones, or begin with guide.init(at=...) and give the rows "
+        "again"
+    )
+
+
+def _known(
+    guide: "Guide", data: Any, columns: Columns | None, new: Dataset | None = None, **streaming: Any
+) -> tuple[Any, list[str]]:
+    """The method's state given what is known, and notes on it.
+
+    Args:
+        new: the queries, for methods whose states belong to them.
+    """
+    query = None if new is None else compute.queries(guide.method, new)
     if isinstance(data, State):
+        refuse_other_queries(guide, data, query)
         return data.value, []
     if isinstance(data, Batches):
         options = {"every": np.iinfo(np.int64).max, "progress": False} | streaming
+        if query is not None:
+            options["state"] = State(guide, begin(guide.method, query))
         *_, last = guide.stream(data, **options)
         return last.value, []
     if streaming:
         raise DataError(f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the data")
     if empty(data):
-        return guide.method.init(), []
+        return begin(guide.method, query), []
     dataset = read(guide.task, data, columns)
-    return _state(guide.method, compute.padded(guide.task, dataset)), guide.notes([dataset])[0]
+    return _state(guide.method, compute.padded(guide.task, dataset), query), guide.notes([dataset])[0]
 
 
 def _vectors(
@@ -148,7 +197,7 @@ def empty(data: Any) -> bool:
     return isinstance(data, Mapping) and bool(data) and all(np.shape(v)[:1] == (0,) for v in data.values())
 
 
-_state = eqx.filter_jit(lambda method, batch: final(method, batch))
+_state = eqx.filter_jit(lambda method, batch, query: final(method, batch, 1, query))
 _density = eqx.filter_jit(lambda method, state, data: method.predictive(state, data).log_prob(data))
 _drawn = eqx.filter_jit(lambda method, state, key, draws: method.readout(state).sample(key, draws)[0])
 
