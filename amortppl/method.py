@@ -27,10 +27,12 @@ first step; `init` may return another, so that a first step can be another progr
 
 
 class Target(eqx.Module):
-    """What a readout is scored on: the latents (unconstrained) and held-out rows of one task."""
+    """What a readout is scored on: the latents (unconstrained) and held-out rows of one task, and under greedy
+    training the rows that its state has seen."""
 
     latents: Float[Array, " P"]
     query: dict[str, Array]
+    seen: Batch | None = None
 
 
 class Method(eqx.Module):
@@ -71,6 +73,10 @@ class Method(eqx.Module):
         """The loss L of one state, in nats; differentiable in the weights."""
 
     # What a method may offer beyond the contract.
+
+    def learn(self, state: State, batch: Batch, key: PRNGKeyArray) -> State:
+        """The step as greedy training takes it, where what is random helps to learn; otherwise `step`."""
+        return self.step(state, batch)
 
     @property
     def together(self) -> int | None:

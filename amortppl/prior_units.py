@@ -51,6 +51,10 @@ class Densities(NamedTuple):
         """Log likelihood of the rows."""
         return lambda at: jnp.sum(jnp.where(batch.mask, self._of(at, batch.data)[1], 0.0))
 
+    def by_row(self, at: Array, batch: Batch) -> Array:
+        """Log likelihood of each row, the masked ones too."""
+        return self._of(at, batch.data)[1]
+
     def information(self, batch: Batch, key: PRNGKeyArray) -> Precision:
         """Fisher information of the rows, from gradients alone: scores of observations simulated at the latents.
 

@@ -21,6 +21,7 @@ from amortppl.progress import Training
 from amortppl.record import Record
 from amortppl.task import Task
 from amortppl.trainer import CHUNK, Learner, Schedule, Trainer
+from amortppl.training.greedy import GreedyTrainer
 
 if TYPE_CHECKING:
     from amortppl.guide import Guide
@@ -72,7 +73,7 @@ def train(
     plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
     begin = time.monotonic()
-    trainer = Trainer(task, spec, plan, seed)
+    trainer = (GreedyTrainer if plan.mini_batch else Trainer)(task, spec, plan, seed)
     learner, record = _run(trainer, begin, checkpoint or resume, resume, progress)
     weights = processes.here(learner.best if plan.simulations else learner.average, trainer.mesh)
     return Guide(trainer.method(weights), spec, record, seed)

@@ -45,6 +45,8 @@ class Schedule:
         uneven: whether mini-batches are of random sizes, half of the tasks in one, instead of equal.
         simulations: a fixed number of simulated tasks to learn from, a tenth of them held out;
             None simulates fresh tasks for each update.
+        mini_batch: rows of a mini-batch in greedy training (`amortppl.training.greedy`), where an update takes one
+            step of each task in a pool, whatever number of steps it has behind it; None unrolls `mini_batches` steps.
     """
 
     steps: int | None = 1000
@@ -55,17 +57,20 @@ class Schedule:
     mini_batches: int = 1
     uneven: bool = False
     simulations: int | None = None
+    mini_batch: int | None = None
 
 
 class Learner(NamedTuple):
     """Weights (one flat vector, so that updates are few large operations), optimiser state,
-    averaged weights, and the best averaged weights so far with their held-out loss."""
+    averaged weights, the best averaged weights so far with their held-out loss, and what else is carried from update
+    to update."""
 
     weights: Float[Array, " W"]
     optimiser: Any
     average: Float[Array, " W"]
     best: Float[Array, " W"]
     best_loss: Array
+    carried: Any = ()
 
 
 class Trainer:
@@ -146,8 +151,10 @@ class Trainer:
         total = jnp.sum(counted) if self.mesh is None else jax.lax.psum(jnp.sum(counted), TASKS)
         return jnp.sum(bounded) / jnp.maximum(total, 1), jnp.mean(counted)
 
-    def _slope(self, weights: Array, key: PRNGKeyArray, held_out: Array, pool: Any) -> tuple[Array, Array, Array]:
-        """Loss of an update's tasks, the finite share of its scores, and its slope.
+    def _slope(
+        self, weights: Array, carried: Any, key: PRNGKeyArray, step: Array, held_out: Array, pool: Any
+    ) -> tuple[Array, Array, Array, Any]:
+        """Loss of an update's tasks, the finite share of its scores, its slope, and what is carried on.
 
         Each device simulates and scores its own share; a count and these sums are all that travels.
         """
@@ -163,10 +170,10 @@ class Trainer:
             return jax.lax.psum(loss, TASKS), jax.lax.pmean(usable, TASKS), jax.lax.psum(slope, TASKS)
 
         if self.mesh is None:
-            return own(weights, key, held_out, pool)[:3]
+            return *own(weights, key, held_out, pool)[:3], carried
         whole = PartitionSpec()
         mapped = jax.shard_map(together, mesh=self.mesh, in_specs=whole, out_specs=whole, check_vma=False)
-        return mapped(weights, key, held_out, pool)
+        return *mapped(weights, key, held_out, pool), carried
 
     def keys(self, steps: Array) -> PRNGKeyArray:
         """A key for each update, and the held-out tasks' key after them."""
@@ -183,9 +190,10 @@ class Trainer:
             step, key, fraction, held_out = at
             active = ~held_out & (step < (self.schedule.steps or jnp.inf))
             weights = _choose(held_out, learner.average, learner.weights)
-            loss, usable, slope = jax.lax.cond(
-                active | held_out, self._slope, lambda w, *_: (jnp.nan, jnp.nan, w), weights, key, held_out, pool
-            )  # a run may end before its last chunk does
+            given = (weights, learner.carried, key, step, held_out, pool)
+            idle = lambda w, carried, *_: (jnp.nan, jnp.nan, w, carried)  # noqa: E731
+            # A run may end before its last chunk does.
+            loss, usable, slope, carried = jax.lax.cond(active | held_out, self._slope, idle, *given)
             good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(slope)) & (usable > 0.0)
             change, optimiser = self.optimiser.update(slope, learner.optimiser)
             rate = self.schedule.rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction)) * jnp.minimum(1.0, (step + 1) / 20)
@@ -194,7 +202,7 @@ class Trainer:
             average = decay * learner.average + (1 - decay) * moved
             after = Learner(moved, optimiser, average, learner.best, learner.best_loss)
             better = held_out & good & (loss < learner.best_loss)
-            after = _choose(good & active, after, learner)
+            after = _choose(good & active, after, learner._replace(carried=()))._replace(carried=carried)
             best = _choose(better, learner.average, learner.best)
             after = after._replace(best=best, best_loss=jnp.where(better, loss, learner.best_loss))
             return after, {"loss": loss, "usable": usable, "good": good, "active": active}

@@ -1,0 +1,1 @@
+"""Gaussian approximations and how mini-batches refine them."""

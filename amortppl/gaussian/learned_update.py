@@ -1,0 +1,240 @@
+"""The learned update of a Gaussian: tokens of its latents and of a mini-batch's rows in, a move out.
+
+For latents u in prior units with state N(m, S), S^1/2 = A, a mini-batch of B rows after n:
+
+    s = B / (n + B),    g = A' grad f(m),    W = -A' hess f(m) A,    f the mini-batch's log likelihood
+    z = sqrt(s) o_1,    diag T = exp(s o_2),    T_ij = s l_i'r_j,    m <- m + A z,  A <- A T'^-1
+
+with o, l and r read out of the latents' tokens. Under a Gaussian likelihood the exact move is
+z = (I + W)^-1 g of size sqrt(s) and log T of size s, so that what the network says is of order one
+at any depth. With `closed_form` the state first takes the mini-batch's Gaussian site
+(`amortppl.evidence.absorb`), and the network's move, of size s and falling with the root of the
+rows beyond those trained on, corrects what is not Gaussian in it.
+"""
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.lax import stop_gradient
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from amortppl.evidence import Site, absorb
+from amortppl.gaussian.belief import Belief
+from amortppl.networks.latent_codes import LatentCodes
+from amortppl.networks.update_transformer import UpdateTransformer
+from amortppl.signals import LogDensity, slope_and_curvature
+from amortppl.task import Batch
+
+SIGNALS = ("data", "gradient", "curvature")
+
+RANK = 8
+"""Numbers of a token that make correlations with those of another."""
+
+FAR = 10.0
+"""Numbers beyond which tokens do not tell apart."""
+
+
+class Shape(NamedTuple):
+    """What an update is for.
+
+    Attributes:
+        sites: shape of each site of latents.
+        row: numbers in a row's token.
+        posterior: `full`, `diagonal` or `point`.
+        signals: what it sees, of `SIGNALS`.
+        closed_form: whether it begins with the mini-batch's Gaussian site.
+        history: how many of the last steps it remembers.
+        most: rows that it looks at together; a longer mini-batch is taken as several.
+        depth: rows beyond which it was not trained.
+    """
+
+    sites: tuple[tuple[int, ...], ...]
+    row: int
+    posterior: str
+    signals: tuple[str, ...]
+    closed_form: bool = False
+    history: int = 0
+    most: int = 32
+    depth: int = 512
+
+    @property
+    def state_numbers(self) -> int:
+        """Numbers in a latent's token."""
+        seen = 3 * ("gradient" in self.signals) + 2 * ("curvature" in self.signals)
+        return 4 + len(SIGNALS) + (5 if self.closed_form else seen) + 3 * self.history
+
+    @property
+    def pair_numbers(self) -> int:
+        """Numbers for each pair of latents."""
+        return (self.posterior == "full") + (3 if self.closed_form else "curvature" in self.signals)
+
+
+class Rows(NamedTuple):
+    """How an update sees a mini-batch: its rows as numbers (B, R), and their log likelihood at latents."""
+
+    tokens: Callable[[Batch], Float[Array, "B R"]]
+    likelihood: Callable[[Batch], LogDensity] | None
+    correction: LogDensity | None = None  # log prior less theta_0's density; taken with the first rows of all
+
+
+class LearnedUpdate(eqx.Module):
+    """h(theta, B) with theta a `Belief`.
+
+    Attributes:
+        start: theta_0: location and log sd of each latent.
+        pair: what the tokens of latents i and j say of T_ij: (h_i L)'(h_j R).
+    """
+
+    shape: Shape = eqx.field(static=True)
+    codes: LatentCodes
+    net: UpdateTransformer
+    start: Float[Array, "2 P"]
+    pair: Float[Array, "2 E R"]
+
+    def __init__(self, shape: Shape, key: PRNGKeyArray, width: int, layers: int, heads: int) -> None:
+        """Draws the weights."""
+        keys = jr.split(key, 3)
+        self.shape = shape
+        self.codes = LatentCodes(shape.sites, width, keys[0])
+        self.net = UpdateTransformer(
+            shape.state_numbers, shape.row, 2, keys[1],
+            width=width, layers=layers, heads=heads, pairs=shape.pair_numbers,
+        )  # fmt: skip
+        size = sum(_numbers(s) for s in shape.sites)
+        self.start = jnp.zeros((2, size))
+        left = jr.normal(keys[2], (width, RANK)) / width**0.5
+        self.pair = jnp.stack([left, jnp.zeros_like(left)])
+
+    def init(self) -> Belief:
+        """theta_0: no rows."""
+        location, log_sd = self.start
+        size, kind = len(location), self.shape.posterior
+        spread = {"point": log_sd[:0], "diagonal": log_sd, "full": jnp.diag(jnp.exp(-log_sd))}[kind]
+        recent = jnp.zeros((size, 3 * self.shape.history))
+        return Belief(location, jnp.zeros(size), spread, jnp.zeros(()), recent)
+
+    def __call__(self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]) -> Belief:
+        """The state after a mini-batch, of which the signals `present` are seen."""
+        most, size = self.shape.most, batch.mask.shape[0]
+        if size <= most:
+            return self._take(state, batch, rows, present)
+        parts = ceil(size / most)
+        place = jnp.arange(parts * most).reshape(parts, most)
+        kept = (place < size) & batch.mask[jnp.minimum(place, size - 1)]
+
+        def take(state: Belief, part: tuple[Array, Array]) -> tuple[Belief, None]:
+            mini = Batch({n: v[jnp.minimum(part[0], size - 1)] for n, v in batch.data.items()}, part[1])
+            return self._take(state, mini, rows, present), None
+
+        return jax.lax.scan(take, state, (place, kept))[0]
+
+    def _take(self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]) -> Belief:
+        count = jnp.sum(batch.mask).astype(jnp.float32)
+        share = count / jnp.maximum(state.rows + count, 1.0)
+        if self.shape.closed_form:
+            moved, tokens, pairs = self._after_site(state, batch, rows, share)
+            faded = jnp.sqrt(jnp.minimum(1.0, self.shape.depth / jnp.maximum(state.rows + count, 1.0)))
+            sizes = share * faded, share * faded
+        else:
+            tokens, pairs = self._signals(state, batch, rows, share, present)
+            moved, sizes = state, (jnp.sqrt(share), share)
+        base = self._base(state, count, present)
+        tokens = jnp.concatenate([base, tokens, state.recent], -1)
+        mask = batch.mask & present[0] if "data" in self.shape.signals else jnp.zeros_like(batch.mask)
+        hidden = self.net.tokens(tokens, rows.tokens(batch), mask, self.codes(), pairs)
+        out = hidden @ self.net.out + self.net.bias
+        below = None
+        if state.full:
+            left, right = hidden @ self.pair[0], hidden @ self.pair[1]
+            below = sizes[1] * left @ right.T
+        after = moved.move(sizes[0] * out[:, 0], sizes[1] * jnp.clip(out[:, 1], -3.0, 6.0), below)
+        recent = jnp.concatenate([tokens[:, len(SIGNALS) + 4 :][:, :1], out, state.recent], -1)
+        after = after._replace(rows=state.rows + count, recent=recent[:, : state.recent.shape[1]])
+        return jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), after, state)
+
+    def _base(self, state: Belief, count: Array, present: Bool[Array, " 3"]) -> Float[Array, "P F"]:
+        """Where the state stands, how many rows it has and gets, and which signals are there."""
+        log_rows = [jnp.log1p(jnp.minimum(n, self.shape.depth)) / 3.0 - 1.0 for n in (state.rows, count)]
+        same = jnp.stack([*log_rows, *present.astype(jnp.float32)])
+        own = jnp.stack([jnp.clip(state.location, -FAR, FAR), state.log_sd() / 3.0], -1)
+        return jnp.concatenate([own, jnp.broadcast_to(same, (own.shape[0], len(same)))], -1)
+
+    def _signals(
+        self, state: Belief, batch: Batch, rows: Rows, share: Array, present: Bool[Array, " 3"]
+    ) -> tuple[Float[Array, "P F"], Float[Array, "P P C"] | None]:
+        """Gradient and curvature of the mini-batch at the state, in units of its sds; numbers of order one."""
+        tokens, pairs, at = [], [], stop_gradient(state)
+        slope, bend = self._derivatives(at, batch, rows)
+        count = jnp.sum(batch.mask)
+        if slope is not None:
+            g = present[1] * stop_gradient(at.whiten_gradient(slope)) / jnp.sqrt(jnp.maximum(share, 1e-12))
+            tokens += [jnp.arcsinh(g), _clip(g / jnp.sqrt(1.0 + count)), _clip(g / (1.0 + count))]
+        if state.full:
+            pairs.append(_without_diagonal(_correlation(at.spread @ at.spread.T)))
+        if bend is not None:
+            w = stop_gradient(at.whiten_curvature(bend))
+            own = jnp.maximum(jnp.diag(w), 0.0)
+            tokens += [present[2] * jnp.log1p(own), present[2] * jnp.log1p(own / jnp.maximum(share, 1e-12))]
+            root = jnp.sqrt(1.0 + own)
+            pairs.append(present[2] * _without_diagonal(jnp.clip(w / (root[:, None] * root), -1.0, 1.0)))
+        size = state.location.shape[0]
+        seen = jnp.stack(tokens, -1) if tokens else jnp.zeros((size, 0))
+        return seen, jnp.stack(pairs, -1) if pairs else None
+
+    def _derivatives(self, at: Belief, batch: Batch, rows: Rows) -> tuple[Array | None, Array | None]:
+        if "gradient" not in self.shape.signals and "curvature" not in self.shape.signals:
+            return None, None
+        assert rows.likelihood is not None  # signals without a likelihood are refused when a method is built
+        f = rows.likelihood(batch)
+        if "curvature" not in self.shape.signals:
+            return jnp.nan_to_num(jax.grad(f)(at.location)), None
+        slope, bend = slope_and_curvature(f, at.location)
+        return jnp.nan_to_num(slope) if "gradient" in self.shape.signals else None, jnp.nan_to_num(bend)
+
+    def _after_site(
+        self, state: Belief, batch: Batch, rows: Rows, share: Array
+    ) -> tuple[Belief, Float[Array, "P F"], Float[Array, "P P C"]]:
+        """The state with the mini-batch's Gaussian site, and what that was and left."""
+        assert rows.likelihood is not None  # refused when a method is built
+        f, frame = rows.likelihood(batch), stop_gradient(state.frame())
+        first = state.rows == 0
+        correction = rows.correction or (lambda _: jnp.zeros(()))
+        site: Site = stop_gradient(absorb(lambda at: f(at) + jnp.where(first, correction(at), 0.0), frame))
+        moved = state.move(site.shift, jnp.log(jnp.diag(site.factor)), site.factor)
+        size = state.location.shape[0]
+        centre, ahead, behind = site.left[:size], *site.left[size:].reshape(2, size, size)
+        log_t = jnp.log(jnp.diag(site.factor))
+        root = jnp.sqrt(jnp.maximum(share, 1e-12))
+        same = jnp.full(size, jnp.arcsinh(site.surprise))
+        tokens = [site.shift / root, log_t / jnp.maximum(share, 1e-12), jnp.arcsinh(centre / root), same]
+        tokens.append(jnp.arcsinh((jnp.diag(ahead) + jnp.diag(behind)) / root))
+        pairs = [_without_diagonal(_correlation(state.spread @ state.spread.T))]
+        pairs += [_clip(site.factor - jnp.diag(jnp.diag(site.factor)))]
+        pairs += [jnp.arcsinh((ahead + behind) / root), jnp.arcsinh((ahead - behind) / root)]
+        pairs = stop_gradient(jnp.stack(pairs, -1))
+        return moved, stop_gradient(_clip(jnp.stack(tokens, -1))), pairs
+
+
+def _numbers(shape: Sequence[int]) -> int:
+    total = 1
+    for length in shape:
+        total *= length
+    return total
+
+
+def _clip(numbers: Array) -> Array:
+    return jnp.clip(numbers, -FAR, FAR)
+
+
+def _without_diagonal(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    return matrix - jnp.diag(jnp.diag(matrix))
+
+
+def _correlation(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    root = jnp.sqrt(jnp.diag(matrix))
+    return matrix / (root[:, None] * root)
