@@ -19,14 +19,14 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 from jax.lax import stop_gradient
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior
 from amortppl.gaussian.belief import Belief
-from amortppl.gaussian.learned_update import FAR, SIGNALS, LearnedUpdate, Rows, Shape
+from amortppl.gaussian.learned_update import FAR, SIGNALS, LearnedUpdate, Rows, Shape, present
 from amortppl.gaussian.objectives import SCORES, check_objective
 from amortppl.method import Method, Target
 from amortppl.prior_units import Densities
@@ -63,7 +63,7 @@ class IterativeGuide(Method):
 
     def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
         """A step in which now and then signals are absent, so that each is learned by itself too."""
-        return self.update(state, batch, self._seen(), self._present(key))
+        return self.update(state, batch, self._seen(), present(self.options.signals or (), self.options.drop, key))
 
     def readout(self, state: Belief) -> Posterior:
         """The Gaussian."""
@@ -79,26 +79,15 @@ class IterativeGuide(Method):
         return Densities(self.task, stop_gradient(self.scale), False)
 
     def _seen(self) -> Rows:
-        log = self._log
-        first = stop_gradient(self.init())
-        correction = lambda at: log.prior(at) - first.log_prob(at)  # noqa: E731
-        return Rows(
-            lambda batch: self._tokens(batch), log.likelihood if self.task.likelihood else None, correction
-        )  # fmt: skip
+        log, first = self._log, stop_gradient(self.init())
+        if not self.task.likelihood:
+            return Rows(self._tokens, None)
+        return Rows(self._tokens, lambda batch, _: log.likelihood(batch), lambda at: log.prior(at) - first.log_prob(at))
 
     def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
         """Rows in units of simulated ones, and their arcsinh."""
         curved = self.rows(batch.data)
         return jnp.concatenate([jnp.clip(jnp.sinh(curved), -FAR, FAR), curved], -1)
-
-    def _present(self, key: PRNGKeyArray) -> Bool[Array, " 3"]:
-        """Which signals a training step sees: all, or data alone, or all but data."""
-        has = [s in (self.options.signals or ()) for s in SIGNALS]
-        if not (has[0] and any(has[1:])):
-            return jnp.ones(len(SIGNALS), bool)
-        level, half = jr.uniform(key), self.options.drop / 2
-        alone, without = level < half, level > 1.0 - half
-        return jnp.stack([~without, ~alone, ~alone])
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ A move (z, T) with T lower triangular sets m <- m + A z and C <- C T, or sd <- s
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import jax.random as jr
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.signals import Frame
 
@@ -100,6 +102,13 @@ class Belief(NamedTuple):
         z = self.whiten(at - self.location)
         scale = jnp.sum(jnp.log(jnp.diag(self.spread))) if self.full else -jnp.sum(self.log_sd())
         return scale - 0.5 * jnp.sum(z * z + jnp.log(2.0 * jnp.pi))
+
+    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+        """Draws in prior units and their log densities; a point is drawn with `POINT_SD`."""
+        z = jr.normal(key, (draws, len(self.location)))
+        known = self._replace(spread=jnp.full_like(self.location, jnp.log(POINT_SD))) if self.point else self
+        at = known.location + known.unwhiten(z)
+        return at, jax.vmap(known.log_prob)(at)
 
     def frame(self) -> Frame:
         """As a frame; a point gets `POINT_SD`."""

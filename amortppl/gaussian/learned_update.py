@@ -75,11 +75,30 @@ class Shape(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """How an update sees a mini-batch: its rows as numbers (B, R), and their log likelihood at latents."""
+    """How an update sees a mini-batch.
+
+    Attributes:
+        tokens: its rows as numbers (B, R).
+        likelihood: their log likelihood f as a function of the latents, which may know the state.
+        correction: log prior less theta_0's log density, which a closed form takes with the first rows of all.
+    """
 
     tokens: Callable[[Batch], Float[Array, "B R"]]
-    likelihood: Callable[[Batch], LogDensity] | None
-    correction: LogDensity | None = None  # log prior less theta_0's density; taken with the first rows of all
+    likelihood: Callable[[Batch, Belief], LogDensity] | None
+    correction: LogDensity | None = None
+
+
+def present(signals: Sequence[str], drop: float, key: PRNGKeyArray) -> Bool[Array, " 3"]:
+    """Which signals a training step sees: all, or with probability `drop` data alone or all but data.
+
+    A network that always has both learns the easier of them, a gradient at the state, and leaves rows alone.
+    """
+    has = [s in signals for s in SIGNALS]
+    if not (has[0] and any(has[1:])):
+        return jnp.ones(len(SIGNALS), bool)
+    level = jr.uniform(key)
+    alone, without = level < drop / 2, level > 1.0 - drop / 2
+    return jnp.stack([~without, ~alone, ~alone])
 
 
 class LearnedUpdate(eqx.Module):
@@ -190,7 +209,7 @@ class LearnedUpdate(eqx.Module):
         if "gradient" not in self.shape.signals and "curvature" not in self.shape.signals:
             return None, None
         assert rows.likelihood is not None  # signals without a likelihood are refused when a method is built
-        f = rows.likelihood(batch)
+        f = rows.likelihood(batch, at)
         if "curvature" not in self.shape.signals:
             return jnp.nan_to_num(jax.grad(f)(at.location)), None
         slope, bend = slope_and_curvature(f, at.location)
@@ -201,7 +220,7 @@ class LearnedUpdate(eqx.Module):
     ) -> tuple[Belief, Float[Array, "P F"], Float[Array, "P P C"]]:
         """The state with the mini-batch's Gaussian site, and what that was and left."""
         assert rows.likelihood is not None  # refused when a method is built
-        f, frame = rows.likelihood(batch), stop_gradient(state.frame())
+        f, frame = rows.likelihood(batch, state), stop_gradient(state.frame())
         first = state.rows == 0
         correction = rows.correction or (lambda _: jnp.zeros(()))
         site: Site = stop_gradient(absorb(lambda at: f(at) + jnp.where(first, correction(at), 0.0), frame))

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from amortppl.errors import TrainingError
@@ -157,7 +156,7 @@ def _leaving(low: int, high: int, most: int, tasks: int) -> int:
 def _refuse_other_first_step(method: Method, task: Task) -> None:
     """Refuses methods whose first step is another program than the later ones."""
     low = task.rows[0]
-    rows = {n: np.zeros((low, *s.shape[1:]), s.dtype) for n, s in task.rows_like.items()}
+    rows = {n: jnp.zeros((low, *s.shape[1:]), s.dtype) for n, s in task.rows_like.items()}
     query = {n: v[:1] for n, v in rows.items()}
     first = jax.eval_shape(lambda: begin(method, query))
     later = jax.eval_shape(lambda: method.step(begin(method, query), Batch(rows, jnp.ones(low, bool))))
