@@ -1,6 +1,7 @@
 """Rows of any scale -> numbers of order one, by what the simulated rows look like."""
 
 from collections.abc import Mapping
+from math import prod
 
 import equinox as eqx
 import jax
@@ -37,7 +38,8 @@ class RowScaler(eqx.Module):
 
 def flat_rows(names: tuple[str, ...], data: Mapping[str, Array]) -> Float[Array, "N F"]:
     """All arguments of a row side by side."""
-    return jnp.concatenate([data[n].reshape(data[n].shape[0], -1).astype(jnp.float32) for n in names], -1)
+    flat = [data[n].reshape(data[n].shape[0], prod(data[n].shape[1:])) for n in names]  # of no row too
+    return jnp.concatenate([a.astype(jnp.float32) for a in flat], -1)
 
 
 class PriorScale(eqx.Module):

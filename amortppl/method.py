@@ -149,7 +149,7 @@ def begin(method: Method, query: dict[str, Array] | None) -> State:
     """
     if not method.queries_first or query is None:
         return method.init()
-    inputs = {n: query[n] for n in method.task.inputs}
+    inputs = {n: jnp.asarray(query[n]) for n in method.task.inputs}
     return method.init(inputs or {"row": jnp.zeros((next(iter(query.values())).shape[0], 0))})
 
 

@@ -128,9 +128,9 @@ def refuse_other_queries(guide: "Guide", state: State, query: dict[str, Array] |
     if all(own[n].shape == query[n].shape and np.array_equal(own[n], query[n]) for n in query):
         return
     raise GuideError(
-        f"at: this state of {type(guide.spec).__name__} belongs to the queries it was begun with, and these are others; "
-        "queries cannot change between steps. Ask at the same ones, or begin with guide.init(at=...) and give the rows "
-        "again"
+        f"at: this state of {type(guide.spec).__name__} belongs to the queries it was begun with, and these are "
+        "others; queries cannot change between steps. Ask at the same ones, or begin with guide.init(at=...) and give "
+        "the rows again"
     )
 
 
