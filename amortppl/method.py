@@ -78,6 +78,12 @@ class Method(eqx.Module):
         """The step as greedy training takes it, where what is random helps to learn; otherwise `step`."""
         return self.step(state, batch)
 
+    def learn_scored(self, state: State, batch: Batch, target: Target, key: PRNGKeyArray) -> tuple[Array, State]:
+        """The loss of a step of greedy training, and the state after it; a method whose pass over the rows serves
+        mini-batches of several sizes at once takes the mean of their losses."""
+        after = self.learn(state, batch, key)
+        return self.score(after, target), after
+
     @property
     def together(self) -> int | None:
         """How many datasets of a batch to take at once, where a step's work ends with their rows and not with the

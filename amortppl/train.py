@@ -73,7 +73,7 @@ def train(
     plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
     begin = time.monotonic()
-    trainer = (GreedyTrainer if plan.mini_batch else Trainer)(task, spec, plan, seed)
+    trainer = (Trainer if plan.mini_batch is None else GreedyTrainer)(task, spec, plan, seed)
     learner, record = _run(trainer, begin, checkpoint or resume, resume, progress)
     weights = processes.here(learner.best if plan.simulations else learner.average, trainer.mesh)
     return Guide(trainer.method(weights), spec, record, seed)

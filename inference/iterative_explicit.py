@@ -10,6 +10,7 @@ Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXi
 (explicit).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,7 +27,6 @@ from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head, Predictive
 from amortppl.predictive.predictor import Headed, like
 from amortppl.predictive.reader import Reader, reader
-from amortppl.signals import LogDensity
 from amortppl.task import Batch, Task
 
 
@@ -91,16 +91,15 @@ class ExplicitPredictor(Headed):
         y = self.reader.y(self.reader.standard(batch.data))
         return jnp.concatenate([self.reader.x(batch.data), y], -1)
 
-    def _likelihood(self, batch: Batch, state: Belief) -> LogDensity:
-        """Log density of the rows under the decoder, as a function of z; not to be differentiated in weights."""
+    def _likelihood(self, batch: Batch, state: Belief) -> Callable[[Array], Float[Array, " B"]]:
+        """Log density of each row under the decoder, as a function of z."""
         shapes = like(self.task.rows_like)
 
-        def height(z: Float[Array, " Z"]) -> Array:
+        def heights(z: Float[Array, " Z"]) -> Float[Array, " B"]:
             features = self._decoded(z, state, batch.data)[None]
-            rows = Predictive(self.head, self.reader, features, shapes).log_prob(batch.data)
-            return jnp.sum(jnp.where(batch.mask, rows, 0.0))
+            return Predictive(self.head, self.reader, features, shapes).log_prob(batch.data)
 
-        return height
+        return heights
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,11 @@ class IterativeGuide(Method):
         log, first = self._log, stop_gradient(self.init())
         if not self.task.likelihood:
             return Rows(self._tokens, None)
-        return Rows(self._tokens, lambda batch, _: log.likelihood(batch), lambda at: log.prior(at) - first.log_prob(at))
+        return Rows(
+            self._tokens,
+            lambda batch, _: lambda at: log.by_row(at, batch),
+            lambda at: log.prior(at) - first.log_prob(at),
+        )
 
     def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
         """Rows in units of simulated ones, and their arcsinh."""

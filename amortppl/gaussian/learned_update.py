@@ -27,7 +27,7 @@ from amortppl.evidence import Site, absorb
 from amortppl.gaussian.belief import Belief
 from amortppl.networks.latent_codes import LatentCodes
 from amortppl.networks.update_transformer import UpdateTransformer
-from amortppl.signals import LogDensity, slope_and_curvature
+from amortppl.signals import LogDensity
 from amortppl.task import Batch
 
 SIGNALS = ("data", "gradient", "curvature")
@@ -73,18 +73,23 @@ class Shape(NamedTuple):
         """Numbers for each pair of latents."""
         return (self.posterior == "full") + (3 if self.closed_form else "curvature" in self.signals)
 
+    @property
+    def edge_numbers(self) -> int:
+        """Numbers for each latent and row: the row's own gradient, where rows and gradients are seen."""
+        return int(not self.closed_form and "data" in self.signals and "gradient" in self.signals)
+
 
 class Rows(NamedTuple):
     """How an update sees a mini-batch.
 
     Attributes:
         tokens: its rows as numbers (B, R).
-        likelihood: their log likelihood f as a function of the latents, which may know the state.
+        likelihood: the log likelihood of each as a function of the latents, which may know the state.
         correction: log prior less theta_0's log density, which a closed form takes with the first rows of all.
     """
 
     tokens: Callable[[Batch], Float[Array, "B R"]]
-    likelihood: Callable[[Batch, Belief], LogDensity] | None
+    likelihood: Callable[[Batch, Belief], Callable[[Array], Float[Array, " B"]]] | None
     correction: LogDensity | None = None
 
 
@@ -121,8 +126,8 @@ class LearnedUpdate(eqx.Module):
         self.shape = shape
         self.codes = LatentCodes(shape.sites, width, keys[0])
         self.net = UpdateTransformer(
-            shape.state_numbers, shape.row, 2, keys[1],
-            width=width, layers=layers, heads=heads, pairs=shape.pair_numbers,
+            shape.state_numbers, shape.row + shape.edge_numbers, 2, keys[1],
+            width=width, layers=layers, heads=heads, pairs=shape.pair_numbers, edges=shape.edge_numbers,
         )  # fmt: skip
         size = sum(_numbers(s) for s in shape.sites)
         self.start = jnp.zeros((2, size))
@@ -155,17 +160,23 @@ class LearnedUpdate(eqx.Module):
     def _take(self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]) -> Belief:
         count = jnp.sum(batch.mask).astype(jnp.float32)
         share = count / jnp.maximum(state.rows + count, 1.0)
+        edges = None
         if self.shape.closed_form:
             moved, tokens, pairs = self._after_site(state, batch, rows, share)
             faded = jnp.sqrt(jnp.minimum(1.0, self.shape.depth / jnp.maximum(state.rows + count, 1.0)))
             sizes = share * faded, share * faded
         else:
-            tokens, pairs = self._signals(state, batch, rows, share, present)
+            tokens, pairs, edges = self._signals(state, batch, rows, share, present)
             moved, sizes = state, (jnp.sqrt(share), share)
-        base = self._base(state, count, present)
-        tokens = jnp.concatenate([base, tokens, state.recent], -1)
-        mask = batch.mask & present[0] if "data" in self.shape.signals else jnp.zeros_like(batch.mask)
-        hidden = self.net.tokens(tokens, rows.tokens(batch), mask, self.codes(), pairs)
+        tokens = jnp.concatenate([self._base(state, count, present), tokens, state.recent], -1)
+        row, mask = rows.tokens(batch), jnp.zeros_like(batch.mask)
+        if "data" in self.shape.signals:
+            mask = batch.mask & present[0]
+        if edges is not None:
+            length = jnp.sqrt(jnp.sum(edges**2, 0) + 1e-12)
+            row = jnp.concatenate([row, jnp.arcsinh(length / jnp.sqrt(jnp.maximum(share, 1e-12)))[:, None]], -1)
+            edges = jnp.where(mask, edges / length, 0.0)[..., None]
+        hidden = self.net.tokens(tokens, row, mask, self.codes(), pairs, edges)
         out = hidden @ self.net.out + self.net.bias
         below = None
         if state.full:
@@ -185,45 +196,62 @@ class LearnedUpdate(eqx.Module):
 
     def _signals(
         self, state: Belief, batch: Batch, rows: Rows, share: Array, present: Bool[Array, " 3"]
-    ) -> tuple[Float[Array, "P F"], Float[Array, "P P C"] | None]:
-        """Gradient and curvature of the mini-batch at the state, in units of its sds; numbers of order one."""
-        tokens, pairs, at = [], [], stop_gradient(state)
-        slope, bend = self._derivatives(at, batch, rows)
+    ) -> tuple[Float[Array, "P F"], Float[Array, "P P C"] | None, Float[Array, "P B"] | None]:
+        """Gradient and curvature of the mini-batch at the state, in units of its sds: numbers of order one.
+
+        Returns:
+            What they say of each latent, of each pair of latents, and the gradient of each row.
+        """
+        tokens, pairs, at, edges = [], [], stop_gradient(state), None
+        slopes, bend = self._derivatives(at, batch, rows)
         count = jnp.sum(batch.mask)
-        if slope is not None:
-            g = present[1] * stop_gradient(at.whiten_gradient(slope)) / jnp.sqrt(jnp.maximum(share, 1e-12))
+        if slopes is not None:
+            each = present[1] * jax.vmap(at.whiten_gradient)(slopes)
+            g = jnp.sum(each, 0) / jnp.sqrt(jnp.maximum(share, 1e-12))
             tokens += [jnp.arcsinh(g), _clip(g / jnp.sqrt(1.0 + count)), _clip(g / (1.0 + count))]
+            edges = each.T if self.shape.edge_numbers else None
         if state.full:
             pairs.append(_without_diagonal(_correlation(at.spread @ at.spread.T)))
         if bend is not None:
-            w = stop_gradient(at.whiten_curvature(bend))
+            w = present[2] * at.whiten_curvature(bend)
             own = jnp.maximum(jnp.diag(w), 0.0)
-            tokens += [present[2] * jnp.log1p(own), present[2] * jnp.log1p(own / jnp.maximum(share, 1e-12))]
+            tokens += [jnp.log1p(own), jnp.log1p(own / jnp.maximum(share, 1e-12))]
             root = jnp.sqrt(1.0 + own)
-            pairs.append(present[2] * _without_diagonal(jnp.clip(w / (root[:, None] * root), -1.0, 1.0)))
+            pairs.append(_without_diagonal(jnp.clip(w / (root[:, None] * root), -1.0, 1.0)))
         size = state.location.shape[0]
         seen = jnp.stack(tokens, -1) if tokens else jnp.zeros((size, 0))
-        return seen, jnp.stack(pairs, -1) if pairs else None
+        return stop_gradient((seen, jnp.stack(pairs, -1) if pairs else None, edges))
 
     def _derivatives(self, at: Belief, batch: Batch, rows: Rows) -> tuple[Array | None, Array | None]:
-        if "gradient" not in self.shape.signals and "curvature" not in self.shape.signals:
+        """Gradients of the rows (B, P), zero for those that are not there, and the mini-batch's -Hessian (P, P)."""
+        signals = self.shape.signals
+        if "gradient" not in signals and "curvature" not in signals:
             return None, None
         assert rows.likelihood is not None  # signals without a likelihood are refused when a method is built
-        f = rows.likelihood(batch, at)
-        if "curvature" not in self.shape.signals:
-            return jnp.nan_to_num(jax.grad(f)(at.location)), None
-        slope, bend = slope_and_curvature(f, at.location)
-        return jnp.nan_to_num(slope) if "gradient" in self.shape.signals else None, jnp.nan_to_num(bend)
+        each = rows.likelihood(batch, at)
+        masked = lambda u: jnp.where(batch.mask, each(u), 0.0)  # noqa: E731
+        slopes, bend = None, None
+        if "gradient" in signals and self.shape.edge_numbers:
+            slopes = (jax.jacrev if batch.mask.shape[0] < len(at.location) else jax.jacfwd)(masked)(at.location)
+        elif "gradient" in signals:
+            slopes = jax.grad(lambda u: jnp.sum(masked(u)))(at.location)[None]
+        if "curvature" in signals:
+            bend = jnp.nan_to_num(-jax.hessian(lambda u: jnp.sum(masked(u)))(at.location))
+        return None if slopes is None else jnp.nan_to_num(slopes), bend
 
     def _after_site(
         self, state: Belief, batch: Batch, rows: Rows, share: Array
     ) -> tuple[Belief, Float[Array, "P F"], Float[Array, "P P C"]]:
         """The state with the mini-batch's Gaussian site, and what that was and left."""
         assert rows.likelihood is not None  # refused when a method is built
-        f, frame = rows.likelihood(batch, state), stop_gradient(state.frame())
+        each, frame = rows.likelihood(batch, state), stop_gradient(state.frame())
         first = state.rows == 0
         correction = rows.correction or (lambda _: jnp.zeros(()))
-        site: Site = stop_gradient(absorb(lambda at: f(at) + jnp.where(first, correction(at), 0.0), frame))
+
+        def f(at: Float[Array, " P"]) -> Array:
+            return jnp.sum(jnp.where(batch.mask, each(at), 0.0)) + jnp.where(first, correction(at), 0.0)
+
+        site: Site = stop_gradient(absorb(f, frame))
         moved = state.move(site.shift, jnp.log(jnp.diag(site.factor)), site.factor)
         size = state.location.shape[0]
         centre, ahead, behind = site.left[:size], *site.left[size:].reshape(2, size, size)

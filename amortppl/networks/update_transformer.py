@@ -44,7 +44,11 @@ def prefix_masks(mask: Bool[Array, " B"], sizes: Float[Array, " M"]) -> Bool[Arr
 
 
 class Block(eqx.Module):
-    """Attention, messages along given pairs, and a perceptron, each added to the token it starts from."""
+    """Attention, messages along given pairs, and a perceptron, each added to the token it starts from.
+
+    A message is linear in what it starts from, sum_j c_ij h_j, so that products with a matrix that is
+    known, such as a curvature, need not be learned.
+    """
 
     gains: Float[Array, "2 E"]
     query: Float[Array, "E E"]
@@ -53,42 +57,43 @@ class Block(eqx.Module):
     join: Float[Array, "E E"]
     pair_bias: Float[Array, "C H"]
     pair_join: Float[Array, "C E E"]
+    edge_join: Float[Array, "2 D E E"]
     up: eqx.nn.Linear
     down: eqx.nn.Linear
     heads: int = eqx.field(static=True)
 
-    def __init__(self, width: int, heads: int, pairs: int, key: PRNGKeyArray) -> None:
-        keys = jr.split(key, 7)
-        draw = lambda k, scale: scale * jr.normal(k, (width, width)) / width**0.5  # noqa: E731
+    def __init__(self, width: int, heads: int, pairs: int, edges: int, key: PRNGKeyArray) -> None:
+        keys = jr.split(key, 8)
+        draw = lambda k, scale, *many: scale * jr.normal(k, (*many, width, width)) / width**0.5  # noqa: E731
         self.gains, self.heads = jnp.ones((2, width)), heads
-        self.query, self.key, self.value, self.join = (
-            draw(k, s) for k, s in zip(keys[:4], (1.0, 1.0, 1.0, 0.5), strict=True)
-        )
-        self.pair_bias = jnp.zeros((pairs, heads))
-        self.pair_join = 0.5 * jr.normal(keys[4], (pairs, width, width)) / width**0.5
-        self.up = eqx.nn.Linear(width, 2 * width, key=keys[5])
-        self.down = eqx.nn.Linear(2 * width, width, key=keys[6])
+        self.query, self.key, self.value = (draw(k, 1.0) for k in keys[:3])
+        self.join = draw(keys[3], 0.5)
+        self.pair_bias, self.pair_join = jnp.zeros((pairs, heads)), draw(keys[4], 0.5, pairs)
+        self.edge_join = draw(keys[5], 0.5, 2, edges)
+        self.up = eqx.nn.Linear(width, 2 * width, key=keys[6])
+        self.down = eqx.nn.Linear(2 * width, width, key=keys[7])
 
     def look(
         self,
         tokens: Float[Array, "N E"],
         context: Float[Array, "M E"],
         seen: Bool[Array, "N M"],
-        pairs: Float[Array, "N N C"] | None = None,
+        near: Float[Array, "H N M"] | float = 0.0,
     ) -> Float[Array, "N E"]:
-        """Tokens after a look at the context; `pairs` says what token i is to token j, for j among the first N."""
+        """What tokens read of the context, `near` added to the scores of attention."""
         at, among = (normalize(t, self.gains[0]) for t in (tokens, context))
         split = lambda t: t.reshape(t.shape[0], self.heads, -1)  # noqa: E731
         query, key, value = split(at @ self.query), split(among @ self.key), split(among @ self.value)
-        scores = jnp.einsum("nhd,mhd->hnm", query, key) / np.sqrt(query.shape[-1])
-        messages = 0.0
-        if pairs is not None:
-            near = jnp.einsum("ijc,ch->hij", pairs, self.pair_bias)
-            scores = scores + jnp.pad(near, ((0, 0), (0, 0), (0, context.shape[0] - tokens.shape[0])))
-            messages = jnp.einsum("ijc,je,cef->if", pairs, at, self.pair_join)
+        scores = jnp.einsum("nhd,mhd->hnm", query, key) / np.sqrt(query.shape[-1]) + near
         weights = jax.nn.softmax(jnp.where(seen, scores, -1e9), -1)
-        read = jnp.einsum("hnm,mhd->nhd", weights, value).reshape(tokens.shape)
-        return tokens + read @ self.join + messages
+        return jnp.einsum("hnm,mhd->nhd", weights, value).reshape(tokens.shape) @ self.join
+
+    def send(
+        self, tokens: Float[Array, "M E"], weights: Float[Array, "N M C"], join: Float[Array, "C E E"]
+    ) -> Float[Array, "N E"]:
+        """Messages of tokens: sum_j sum_c c_ijc h_j J_c."""
+        sums = jnp.einsum("nmc,me->nce", weights, normalize(tokens, self.gains[0]))
+        return jnp.einsum("nce,cef->nf", sums, join)
 
     def think(self, tokens: Float[Array, "N E"]) -> Float[Array, "N E"]:
         """Tokens after the perceptron, each by itself."""
@@ -130,6 +135,7 @@ class UpdateTransformer(eqx.Module):
         layers: int = 2,
         heads: int = 4,
         pairs: int = 0,
+        edges: int = 0,
         states_mix: bool = True,
         rows_see: tuple[str, ...] = (ROWS, STATES),
     ) -> None:
@@ -139,13 +145,14 @@ class UpdateTransformer(eqx.Module):
             states, rows, outputs: numbers in a state token, in a row, and in the answer to a state token.
             width, layers, heads: numbers in a token inside, blocks, heads of attention in each.
             pairs: numbers that are given for each pair of state tokens.
+            edges: numbers that are given for each state token and row.
             states_mix, rows_see: see the attributes.
         """
         keys = jr.split(key, layers + 3)
         self.embed_row = mlp(rows, width, width, 1, keys[0])
         self.embed_state = mlp(states, width, width, 1, keys[1])
         self.always = jr.normal(keys[2], (1, width))
-        self.blocks = [Block(width, heads, pairs, k) for k in keys[3:]]
+        self.blocks = [Block(width, heads, pairs, edges, k) for k in keys[3:]]
         self.gain, self.out, self.bias = jnp.ones(width), jnp.zeros((width, outputs)), jnp.zeros(outputs)
         self.states_mix, self.rows_see = states_mix, tuple(rows_see)
         if STATES in rows_see and not states_mix:
@@ -163,9 +170,10 @@ class UpdateTransformer(eqx.Module):
         mask: Bool[Array, " B"],
         codes: Float[Array, "S E"] | None = None,
         pairs: Float[Array, "S S C"] | None = None,
+        edges: Float[Array, "S B D"] | None = None,
     ) -> Float[Array, "S O"]:
         """The output head on `tokens`."""
-        return self.tokens(states, rows, mask, codes, pairs) @ self.out + self.bias
+        return self.tokens(states, rows, mask, codes, pairs, edges) @ self.out + self.bias
 
     def tokens(
         self,
@@ -174,6 +182,7 @@ class UpdateTransformer(eqx.Module):
         mask: Bool[Array, " B"],
         codes: Float[Array, "S E"] | None = None,
         pairs: Float[Array, "S S C"] | None = None,
+        edges: Float[Array, "S B D"] | None = None,
     ) -> Float[Array, "S E"]:
         """State tokens after all blocks.
 
@@ -183,19 +192,27 @@ class UpdateTransformer(eqx.Module):
             mask: which rows are there; none need be.
             codes: added to the embedded state tokens, to say which is which.
             pairs: what state token i is to j, numbers of order one.
+            edges: what state token i is to row j, zero for rows that are not there; messages go both ways.
         """
         state = jax.vmap(self.embed_state)(states) + (0.0 if codes is None else codes)
         row = jax.vmap(self.embed_row)(rows)
         size, count = state.shape[0], row.shape[0]
         own = jnp.ones((size, size), bool) if self.states_mix else jnp.eye(size, dtype=bool)
-        there = jnp.append(True, mask)
-        seen = jnp.concatenate([own, jnp.broadcast_to(there, (size, count + 1))], 1)
+        seen = jnp.concatenate([own, jnp.broadcast_to(jnp.append(True, mask), (size, count + 1))], 1)
         others = jnp.append(True, mask if ROWS in self.rows_see else jnp.zeros_like(mask))
         sight = jnp.append(jnp.full(size, STATES in self.rows_see), others)
         for block in self.blocks:
             context = jnp.concatenate([state, self.always, row])
             if self.rows_see:
-                row = block.look(row, context, jnp.broadcast_to(sight, (count, *sight.shape)))
-            state = block.look(state, context, seen, pairs)
+                row = row + block.look(row, context, jnp.broadcast_to(sight, (count, *sight.shape)))
+            if edges is not None:
+                row = row + block.send(state, jnp.swapaxes(edges, 0, 1), block.edge_join[0])
+            near, messages = 0.0, 0.0
+            if pairs is not None:
+                near = jnp.pad(jnp.einsum("ijc,ch->hij", pairs, block.pair_bias), ((0, 0), (0, 0), (0, count + 1)))
+                messages = block.send(state, pairs, block.pair_join)
+            if edges is not None:
+                messages = messages + block.send(row, edges, block.edge_join[1])
+            state = state + block.look(state, context, seen, near) + messages
             state, row = block.think(state), block.think(row)
         return normalize(state, self.gain)

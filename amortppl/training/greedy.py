@@ -19,6 +19,7 @@ from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, State, Target, begin
 from amortppl.simulate import Part, simulate
 from amortppl.task import Batch, Task
+from amortppl.tied import refuse_parts
 from amortppl.trainer import POOL, Learner, Schedule, Trainer
 
 SLICES = 4
@@ -67,8 +68,10 @@ class GreedyTrainer(Trainer):
     """A training run whose updates take one step of each task in a slice of a pool."""
 
     def __init__(self, task: Task, spec: Spec, schedule: Schedule, seed: int) -> None:
+        most = schedule.mini_batch or 0
+        if most < 1:
+            raise TrainingError(f"mini_batch: expected at least 1 row, got {schedule.mini_batch}")
         super().__init__(task, spec, schedule, seed)
-        most = schedule.mini_batch or 1
         if self.mesh is not None:
             raise TrainingError(
                 f"mini_batch: a pool of tasks is kept on one device, and there are {len(self.devices)}; "
@@ -81,6 +84,7 @@ class GreedyTrainer(Trainer):
                 f"rows={task.rows}"
             )
         method = self.method(self.weights)
+        refuse_parts(method)
         _refuse_other_first_step(method, task)
         low, high = task.rows
         self.most, self.tasks = min(most, high), sum(p.tasks for p in self.layout)
@@ -120,10 +124,10 @@ class GreedyTrainer(Trainer):
             batch = next_rows(data, used, size, self.most)
             first = begin(method, target.query)
             state = jax.tree.map(lambda a, b: jnp.where(used == 0, a, jax.lax.stop_gradient(b)), first, state)
-            after = method.learn(state, batch, key)
             used = used + jnp.sum(batch.mask)
             seen = Batch(data.data, data.mask & (jnp.arange(data.mask.shape[0]) < used))
-            return method.score(after, Target(target.latents, target.query, seen)), after, used
+            told = Target(target.latents, target.query, seen)
+            return *method.learn_scored(state, batch, told, key), used
 
         each = jr.split(keys[1], self.tasks)
         scores, states, used = jax.vmap(advance)(pool.states, pool.data, pool.target, pool.used, sizes, each)

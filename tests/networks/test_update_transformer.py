@@ -67,3 +67,11 @@ def test_pairs_and_codes_are_seen():
     pairs = jnp.zeros((S, S, 1)).at[0, 1].set(2.0)
     near = update(*given, pairs=pairs)
     assert abs(near - was)[0].max() > 1e-3
+
+
+def test_edges_carry_messages_of_rows_to_the_state_they_belong_to():
+    update, (states, rows, mask) = net(edges=1, rows_see=(), layers=1), drawn()
+    edges = jnp.zeros((S, B, 1)).at[0, 1].set(2.0)
+    was, now = update(states, rows, mask), update(states, rows, mask, edges=edges)
+    assert abs(now - was)[0].max() > 1e-3
+    np.testing.assert_allclose(now[1:], was[1:], atol=1e-5)
