@@ -23,10 +23,10 @@ from amortppl.errors import GuideError, ModelError
 from amortppl.method import Target
 from amortppl.networks.mlp import mlp
 from amortppl.networks.query_site import QuerySite, SiteReader
-from amortppl.networks.update_transformer import UpdateTransformer
+from amortppl.networks.update_transformer import UpdateTransformer, prefix_masks
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import PRIOR, Headed
-from amortppl.predictive.query_state import SPACES, LogitsHead, QueryState, Space, initial, places
+from amortppl.predictive.query_state import SPACES, LogitsHead, QueryState, Space, initial, places, reaches
 from amortppl.predictive.reader import Reader, reader
 from amortppl.task import Batch, Task
 
@@ -38,8 +38,8 @@ QUICK = 1.5
 has to follow the evidence, not to average over it."""
 
 NEAR = 0.2
-"""What a place is moved by when the network says 1, to begin with: the closed form is nearly right
-where y is linear in x."""
+"""What the parameters of a continuous y are moved by when the network says 1, to begin with: a
+Gaussian with the closed form's place is nearly right where y is linear in x."""
 
 FAR = 8.0
 """Largest number in a query's token."""
@@ -72,14 +72,27 @@ class ImplicitUpdate(Headed):
         return QueryState(queries, value, jnp.ones(value.shape[0]), jnp.zeros(()))
 
     def step(self, state: QueryState, batch: Batch) -> QueryState:
-        """The states after a mini-batch; of more rows than `batch`, one mini-batch after another."""
-        rows, size = batch.mask.shape[0], self.options.batch
+        """The states after a mini-batch; of more rows than `most`, one mini-batch after another."""
+        rows, size = batch.mask.shape[0], self.options.most
         if rows <= size:
             return self._step(state, batch)
         filled = jax.tree.map(lambda a: jnp.concatenate([a, jnp.repeat(a[:1], -rows % size, 0)]), batch.data)
         minis = Batch(filled, jnp.append(batch.mask, jnp.zeros(-rows % size, bool)))
         minis = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), minis)
         return jax.lax.scan(lambda s, b: (self._step(s, b), None), state, minis)[0]
+
+    def learn_scored(
+        self, state: QueryState, batch: Batch, target: Target, key: PRNGKeyArray
+    ) -> tuple[Array, QueryState]:
+        """The mean loss of a mini-batch and of parts of it, in one pass over its rows."""
+        after, parts = self._step(state, batch), self.options.sizes
+        if not parts:
+            return self.score(after, target), after
+        sizes = jnp.exp(jr.uniform(key, (parts,)) * jnp.log1p(jnp.sum(batch.mask)))
+        masks = prefix_masks(batch.mask, jnp.floor(sizes))
+        others = jax.vmap(lambda mask: self._step(state, Batch(batch.data, mask)))(masks)
+        scores = jax.vmap(self.loss, (0, None))(others, target.query)
+        return (self.score(after, target) + jnp.sum(scores)) / (1 + parts), after
 
     def features(self, state: QueryState, query: dict[str, Array]) -> Float[Array, "1 Q E"]:
         """What the head reads: the states' coefficients, or hidden vectors.
@@ -100,7 +113,7 @@ class ImplicitUpdate(Headed):
         return self.loss(state, target.query) + PRIOR * self.loss(self.init(state.queries), target.query)
 
     def _step(self, state: QueryState, batch: Batch) -> QueryState:
-        """One mini-batch of at most `options.batch` rows."""
+        """One mini-batch of at most `options.most` rows."""
         x, at = self.reader.x(batch.data), self.reader.x(state.queries)
         y = self.reader.y(self.reader.standard(batch.data))
         site = self.sites(self.sites.keys(x), y, batch.mask, self.sites.keys(at))
@@ -158,14 +171,16 @@ class IterativeImplicit:
         state: what a query carries: `logits` (the predictive distribution's unnormalised parameters), `probabilities`
             or `hidden` (a vector that a head reads; what of it only later steps would read gets no gradient from a
             greedy loss, so that it is not taught to remember more than its own prediction).
-        batch: rows of a mini-batch, at most; longer ones are cut.
+        most: rows that a step looks at together; a longer mini-batch is taken as several.
+        sizes: parts of a mini-batch, of random sizes, that training scores beside it in the same pass.
         width, layers, heads: of the update transformer.
         keys: numbers in a key of the closed-form reading.
         hidden: width of the perceptrons, and numbers in a `hidden` state.
     """
 
     state: str = "logits"
-    batch: int = 16
+    most: int = 16
+    sizes: int = 2
     width: int = 32
     layers: int = 2
     heads: int = 4
@@ -174,7 +189,7 @@ class IterativeImplicit:
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults: greedy, from a pool of states at all depths."""
-        return {"steps": 4000, "batch": 64, "rate": 3e-3, "mini_batch": self.batch}
+        return {"steps": 4000, "batch": 64, "rate": 3e-3, "average": 0.995, "mini_batch": self.most}
 
     def build(self, task: Task, key: PRNGKeyArray) -> ImplicitUpdate:
         """Draws the weights for a task; units come from simulated rows.
@@ -188,7 +203,7 @@ class IterativeImplicit:
         read, apart = reader(task, keys[0]), self.state == "hidden"
         first = jnp.zeros(self.hidden) if apart else initial(read)
         size, values = first.shape[0], read.y_size
-        reach = jnp.ones(size) if apart else jnp.where(jnp.any(places(read) > 0, 0), NEAR, 1.0)
+        reach = jnp.ones(size) if apart else reaches(read, NEAR)
         said = 3 * values + 6
         skip = jnp.zeros((said, size))
         update = UpdateTransformer(

@@ -116,6 +116,12 @@ def places(reader: Reader, offset: int = 0) -> Float[Array, "V Z"]:
     return jnp.asarray(table)
 
 
+def reaches(reader: Reader, near: float) -> Float[Array, " Z"]:
+    """`near` for the coefficients of continuous components, 1 for the others."""
+    sizes = [(family(c).coefficients, 1.0 if c.discrete else near) for c in reader.parts]
+    return jnp.concatenate([jnp.full(size, reach) for size, reach in sizes])
+
+
 def _probable(kind: Family, logits: Array) -> Array:
     if isinstance(kind, Categories):
         return jax.nn.softmax(logits)
