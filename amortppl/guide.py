@@ -19,7 +19,7 @@ from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, OutOfRangeWarning
 from amortppl.method import Method, Spec
 from amortppl.ranges import Ranges
-from amortppl.state import BY_HAND, State, load_state
+from amortppl.state import BY_HAND, State, load_state, refuse_other_guide
 from amortppl.task import Batch
 from amortppl.tied import refuse_parts
 from amortppl.trust import ladder, psis
@@ -99,6 +99,7 @@ class Guide:
             DataError: the rows do not fit the task.
             GuideError: they are tied to rows that the state has seen.
         """
+        refuse_other_guide(self, state)
         dataset = read(self.task, batch, columns)
         if state.rows:
             refuse_parts(self.method)
@@ -107,6 +108,7 @@ class Guide:
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
+        refuse_other_guide(self, state)
         return compute.readout(self.method, state.value)
 
     def stream(

@@ -94,6 +94,20 @@ def _count(value: Any) -> int | None:
     return None if kept is None else len(next(iter(kept.values())))
 
 
+def refuse_other_guide(guide: "Guide", state: State) -> None:
+    """Refuses a state that another guide made: its numbers mean something else.
+
+    Raises:
+        GuideError: it is of another task, method or weights.
+    """
+    if state.guide is not guide and state.guide.hash != guide.hash:
+        raise GuideError(
+            f"state: it is of another guide ({type(state.guide.method).__name__} for {state.guide.task.name}) than "
+            f"this one ({type(guide.method).__name__} for {guide.task.name}); ask the guide that made it, or start "
+            "a new state with guide.init()"
+        )
+
+
 def load_state(guide: "Guide", path: str | Path) -> State:
     """Reads a state back.
 

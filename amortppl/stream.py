@@ -20,7 +20,7 @@ from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method
 from amortppl.once import Compiled, unoptimized
 from amortppl.progress import Progress
-from amortppl.state import Place, State
+from amortppl.state import Place, State, refuse_other_guide
 from amortppl.task import Batch
 from amortppl.tied import refuse_parts
 
@@ -60,6 +60,7 @@ def stream(
         begun: called with zeros like the value of a new state once its shape is known, to compile what needs it.
     """
     refuse_parts(guide.method)
+    refuse_other_guide(guide, state)
     if passes < 1:
         raise DataError(f"passes: expected at least 1, got {passes}")
     if every is not None and every < 1:

@@ -15,7 +15,7 @@ from amortppl.data import Dataset
 from amortppl.errors import DataError
 from amortppl.method import Method
 from amortppl.once import unoptimized
-from amortppl.state import State
+from amortppl.state import State, refuse_other_guide
 from amortppl.stream import Likelihood, stream
 from amortppl.trust import psis
 
@@ -56,6 +56,7 @@ def infer(
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
     if isinstance(data, State):
+        refuse_other_guide(guide, data)
         return state_tree(guide, data, *_drawn(guide, data, draws, seed), notes=_notes(data), seed=seed)
     final = begin = state or guide.init()
     trace = list(begin.trace)

@@ -111,7 +111,8 @@ class IterativeExplicit:
         signals: what a step sees of a mini-batch: `data`, `gradient` and `curvature` of the decoder's log
             likelihood at z.
         history: how many of the last steps the update sees.
-        most: rows that a step looks at together; a longer mini-batch is taken as several.
+        most: rows that a step looks at together, and the most that it is trained on; a longer mini-batch is taken
+            as several.
         drop: share of training steps that see data alone, or all but data (half each).
         width, layers, heads: of the transformer.
         hidden, head: widths of the decoder, and of the perceptron in its head (0: linear).
@@ -120,10 +121,10 @@ class IterativeExplicit:
     latent: int = 16
     signals: tuple[str, ...] = ("data", "gradient")
     history: int = 0
-    most: int = 32
-    drop: float = 0.5
+    most: int = 16
+    drop: float = 0.25
     width: int = 32
-    layers: int = 2
+    layers: int = 3
     heads: int = 4
     hidden: int = 64
     head: int = 0
@@ -136,7 +137,7 @@ class IterativeExplicit:
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults."""
-        return {"steps": 6000, "batch": 64, "rate": 2e-3, "average": 0.995, "mini_batch": min(self.most, 16)}
+        return {"steps": 6000, "batch": 64, "rate": 2e-3, "average": 0.995, "mini_batch": self.most}
 
     def build(self, task: Task, key: PRNGKeyArray) -> ExplicitPredictor:
         """Draws the weights for a task; units come from simulated rows."""
@@ -147,6 +148,8 @@ class IterativeExplicit:
             self.history, self.most, task.rows[1],
         )  # fmt: skip
         update = LearnedUpdate(shape, keys[1], self.width, self.layers, self.heads)
+        settling = jnp.array([0.0, 0.5])  # steps that grow shorter as 1 / sqrt(rows), until it learns better
+        update = eqx.tree_at(lambda u: u.net.bias, update, settling)
         known = self.latent + 1
         return ExplicitPredictor(
             task=task, options=self, reader=read, update=update,

@@ -107,7 +107,8 @@ class IterativeParametric:
         objective: `forward_kl`, `reverse_kl` or `predictive` (`amortppl.gaussian.objectives`).
         closed_form: whether a step begins with the mini-batch's Gaussian site, which the network corrects.
         history: how many of the last steps the update sees.
-        most: rows that a step looks at together; a longer mini-batch is taken as several.
+        most: rows that a step looks at together, and the most that it is trained on; a longer mini-batch is taken
+            as several.
         drop: share of training steps that see data alone, or all but data (half each).
         width, layers, heads: of the transformer.
     """
@@ -117,10 +118,10 @@ class IterativeParametric:
     objective: str = "forward_kl"
     closed_form: bool = False
     history: int = 0
-    most: int = 32
-    drop: float = 0.5
+    most: int = 16
+    drop: float = 0.25
     width: int = 32
-    layers: int = 2
+    layers: int = 3
     heads: int = 4
 
     def __post_init__(self) -> None:
@@ -157,7 +158,7 @@ class IterativeParametric:
 
     def schedule(self, task: Task) -> dict[str, Any]:
         """Training defaults."""
-        return {"steps": 4000, "batch": 64, "rate": 3e-3, "average": 0.995, "mini_batch": min(self.most, 16)}
+        return {"steps": 4000, "batch": 64, "rate": 3e-3, "average": 0.995, "mini_batch": self.most}
 
     def build(self, task: Task, key: PRNGKeyArray) -> IterativeGuide:
         """Draws the weights for a task; units come from simulated rows.

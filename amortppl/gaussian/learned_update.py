@@ -65,8 +65,13 @@ class Shape(NamedTuple):
     @property
     def state_numbers(self) -> int:
         """Numbers in a latent's token."""
-        seen = 3 * ("gradient" in self.signals) + 2 * ("curvature" in self.signals)
-        return 4 + len(SIGNALS) + (5 if self.closed_form else seen) + 3 * self.history
+        return 4 + len(SIGNALS) + self.signal_numbers + 3 * self.history
+
+    @property
+    def signal_numbers(self) -> int:
+        """Numbers of it that are signals of the mini-batch."""
+        slope, bend = "gradient" in self.signals, "curvature" in self.signals
+        return 5 if self.closed_form else 3 * slope + 2 * bend + (slope and bend)
 
     @property
     def pair_numbers(self) -> int:
@@ -112,6 +117,8 @@ class LearnedUpdate(eqx.Module):
     Attributes:
         start: theta_0: location and log sd of each latent.
         pair: what the tokens of latents i and j say of T_ij: (h_i L)'(h_j R).
+        skip, gate: of each signal of a latent, how much of it goes straight into the answer, always and as the
+            token says.
     """
 
     shape: Shape = eqx.field(static=True)
@@ -119,6 +126,8 @@ class LearnedUpdate(eqx.Module):
     net: UpdateTransformer
     start: Float[Array, "2 P"]
     pair: Float[Array, "2 E R"]
+    skip: Float[Array, "2 F"]
+    gate: Float[Array, "E 2 F"]
 
     def __init__(self, shape: Shape, key: PRNGKeyArray, width: int, layers: int, heads: int) -> None:
         """Draws the weights."""
@@ -133,6 +142,8 @@ class LearnedUpdate(eqx.Module):
         self.start = jnp.zeros((2, size))
         left = jr.normal(keys[2], (width, RANK)) / width**0.5
         self.pair = jnp.stack([left, jnp.zeros_like(left)])
+        signals = shape.signal_numbers
+        self.skip, self.gate = jnp.zeros((2, signals)), jnp.zeros((width, 2, signals))
 
     def init(self) -> Belief:
         """theta_0: no rows."""
@@ -162,13 +173,13 @@ class LearnedUpdate(eqx.Module):
         share = count / jnp.maximum(state.rows + count, 1.0)
         edges = None
         if self.shape.closed_form:
-            moved, tokens, pairs = self._after_site(state, batch, rows, share)
+            moved, seen, pairs = self._after_site(state, batch, rows, share)
             faded = jnp.sqrt(jnp.minimum(1.0, self.shape.depth / jnp.maximum(state.rows + count, 1.0)))
             sizes = share * faded, share * faded
         else:
-            tokens, pairs, edges = self._signals(state, batch, rows, share, present)
+            seen, pairs, edges = self._signals(state, batch, rows, share, present)
             moved, sizes = state, (jnp.sqrt(share), share)
-        tokens = jnp.concatenate([self._base(state, count, present), tokens, state.recent], -1)
+        tokens = jnp.concatenate([self._base(state, count, present), seen, state.recent], -1)
         row, mask = rows.tokens(batch), jnp.zeros_like(batch.mask)
         if "data" in self.shape.signals:
             mask = batch.mask & present[0]
@@ -178,12 +189,14 @@ class LearnedUpdate(eqx.Module):
             edges = jnp.where(mask, edges / length, 0.0)[..., None]
         hidden = self.net.tokens(tokens, row, mask, self.codes(), pairs, edges)
         out = hidden @ self.net.out + self.net.bias
+        out = out + jnp.einsum("pf,pof->po", seen, self.skip + jnp.einsum("pe,eof->pof", hidden, self.gate))
         below = None
         if state.full:
             left, right = hidden @ self.pair[0], hidden @ self.pair[1]
             below = sizes[1] * left @ right.T
-        after = moved.move(sizes[0] * out[:, 0], sizes[1] * jnp.clip(out[:, 1], -3.0, 6.0), below)
-        recent = jnp.concatenate([tokens[:, len(SIGNALS) + 4 :][:, :1], out, state.recent], -1)
+        after = moved.move(sizes[0] * _clip(out[:, 0]), sizes[1] * jnp.clip(out[:, 1], -3.0, 6.0), below)
+        first = seen[:, :1] if seen.shape[1] else jnp.zeros_like(out[:, :1])
+        recent = jnp.concatenate([first, out, state.recent], -1)
         after = after._replace(rows=state.rows + count, recent=recent[:, : state.recent.shape[1]])
         return jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), after, state)
 
@@ -204,7 +217,7 @@ class LearnedUpdate(eqx.Module):
         """
         tokens, pairs, at, edges = [], [], stop_gradient(state), None
         slopes, bend = self._derivatives(at, batch, rows)
-        count = jnp.sum(batch.mask)
+        count, g = jnp.sum(batch.mask), jnp.zeros(())
         if slopes is not None:
             each = present[1] * jax.vmap(at.whiten_gradient)(slopes)
             g = jnp.sum(each, 0) / jnp.sqrt(jnp.maximum(share, 1e-12))
@@ -216,6 +229,7 @@ class LearnedUpdate(eqx.Module):
             w = present[2] * at.whiten_curvature(bend)
             own = jnp.maximum(jnp.diag(w), 0.0)
             tokens += [jnp.log1p(own), jnp.log1p(own / jnp.maximum(share, 1e-12))]
+            tokens += [] if slopes is None else [_clip(present[2] * g / (1.0 + own))]
             root = jnp.sqrt(1.0 + own)
             pairs.append(_without_diagonal(jnp.clip(w / (root[:, None] * root), -1.0, 1.0)))
         size = state.location.shape[0]

@@ -15,7 +15,7 @@ from amortppl.batches import Batches
 from amortppl.data import Columns, Dataset, read
 from amortppl.errors import DataError, GuideError
 from amortppl.method import Method, begin, final
-from amortppl.state import State
+from amortppl.state import State, refuse_other_guide
 from amortppl.task import Task
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def _known(
     """
     query = None if new is None else compute.queries(guide.method, new)
     if isinstance(data, State):
+        refuse_other_guide(guide, data)
         refuse_other_queries(guide, data, query)
         return data.value, []
     if isinstance(data, Batches):
