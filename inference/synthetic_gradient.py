@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.method import Target
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.head import Predictive
+from amortppl.predictive.head import Predictive, family
 from amortppl.predictive.learned_start import GradientPredictor, gradient_predictor
 from amortppl.predictive.network import Weights
 from amortppl.predictive.predictor import PRIOR, Predictor
@@ -131,7 +131,7 @@ class SyntheticGradient:
         first, second = jr.split(key)
         learner = gradient_predictor(task, self.width, self.updates, self.rate, False, first, self.image)
         read = learner.reader
-        size = learner.network.head.factors[0].straight.bias.shape[0]
+        size = family(read.parts[0]).coefficients
         return SyntheticGradientPredictor(
             task=task, options=self, reader=read, learner=learner,
             judge=mlp(size + read.x_size, size, self.hidden, 2, second, start=jnp.zeros(size)),

@@ -53,6 +53,43 @@ def test_share_of_the_exact_gain(seconds, cost, say):
     assert share >= 0.92 and gaps[1] <= 0.1 and gaps[200] <= gaps[20]
 
 
+def test_the_closed_form_alone(say):
+    """With the true prior and noise and no network: the most that a state without memory can be expected to gain."""
+    rng = np.random.default_rng(0)
+    w, at = rng.standard_normal((TASKS * 8, COVARIATES)), rng.standard_normal((TASKS * 8, QUERIES, COVARIATES))
+    centre, length = np.einsum("tqd,td->tq", at, w), np.sum(at**2, -1)
+    place, weight = np.zeros_like(centre), 1 / length
+    precision, moment = np.broadcast_to(np.eye(COVARIATES), (len(w), COVARIATES, COVARIATES)), np.zeros_like(w)
+    ours, exact = [], []
+    for _ in range(20):
+        x = rng.standard_normal((len(w), ROWS, COVARIATES))
+        y = np.einsum("tbd,td->tb", x, w) + NOISE * rng.standard_normal(x.shape[:2])
+        seen, pull = np.einsum("tbd,tbe->tde", x, x) / NOISE**2, np.einsum("tbd,tb->td", x, y) / NOISE**2
+        mean, variance = _at(at, seen + np.eye(COVARIATES), pull)
+        gain = 1 / variance - 1 / length
+        place = place + gain / (weight + gain) * (mean / variance / gain - place)
+        weight = weight + gain
+        precision, moment = precision + seen, moment + pull
+        ours.append(_expected(centre, place, 1 / weight))
+        exact.append(_expected(centre, *_at(at, precision, moment)))
+    share = (ours[19] - exact[0]) / (exact[19] - exact[0])
+    gaps = ", ".join(f"K = {k}: {exact[k - 1] - ours[k - 1]:.4f}" for k in STEPS[:-1])
+    say(f"closed form alone: {share:.3f} of the gain; gaps {gaps}")
+    assert 0.96 <= share <= 0.98
+
+
+def _at(at, precision, moment):
+    """Mean and variance of the queries' centres under a Gaussian over the weights."""
+    covariance = np.linalg.inv(precision)
+    return np.einsum("tqd,tde,te->tq", at, covariance, moment), np.einsum("tqd,tde,tqe->tq", at, covariance, at)
+
+
+def _expected(centre, mean, variance):
+    """Log density of y* under N(mean, variance + noise^2), its mean over y*."""
+    whole = variance + NOISE**2
+    return np.mean(-0.5 * np.log(2 * np.pi * whole) - 0.5 * (NOISE**2 + (centre - mean) ** 2) / whole)
+
+
 @pytest.mark.parametrize("model", [line, two_classes])
 def test_logits_against_other_states(model, say):
     """Log predictive density of a query at each K, each kind of state trained alike."""

@@ -115,6 +115,18 @@ def test_a_state_that_was_kept_goes_on(guide, line_data, at, tmp_path):
     assert kept.rows == 10
 
 
+def test_a_further_pass_counts_nothing_twice(guide, line_data, at):
+    stream = lambda passes: guide.stream(  # noqa: E731
+        ap.batches(line_data, size=8), guide.init(at={"x": at["x"]}), passes=passes, every=100, progress=False
+    )
+    *_, once = stream(1)
+    *_, twice = stream(2)
+    assert twice.rows == twice.value.rows == once.value.rows == 20
+    assert np.isfinite(guide.log_predictive(twice, at)).all()
+    # Weights differ as far as the network's factor sees the state.
+    assert (abs(np.log(twice.value.weight / once.value.weight)) < 1).all()
+
+
 def test_queries_cannot_change_between_steps(guide, line_data, at):
     state = guide.step(guide.init(at={"x": at["x"]}), line_data)
     for other in ({n: v + 1 for n, v in at.items()}, {n: v[:2] for n, v in at.items()}):
