@@ -24,8 +24,8 @@ from amortppl.errors import quoted
 from amortppl.gaussian.belief import Belief
 from amortppl.gaussian.learned_update import SIGNALS, LearnedUpdate, Rows, Shape, present
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.head import Head, Predictive
-from amortppl.predictive.predictor import Headed, like
+from amortppl.predictive.head import Head
+from amortppl.predictive.predictor import Headed
 from amortppl.predictive.reader import Reader, reader
 from amortppl.task import Batch, Task
 
@@ -78,14 +78,16 @@ class ExplicitPredictor(Headed):
 
     def features(self, state: Belief, query: dict[str, Array]) -> Float[Array, "1 Q E"]:
         """The decoder's features of the queries."""
-        return self._decoded(state.location, state, query)[None]
+        return self.decoder(state.location, self._known(state), self.reader.x(query))[None]
 
-    def _decoded(self, z: Float[Array, " Z"], state: Belief, query: dict[str, Array]) -> Float[Array, "Q E"]:
-        log_rows = jnp.log1p(jnp.minimum(state.rows, self.task.rows[1])) / 3.0 - 1.0
-        return self.decoder(z, jnp.append(state.spread, log_rows), self.reader.x(query))
+    def _known(self, state: Belief) -> Float[Array, " K"]:
+        """Log sds and rows, beyond those trained on as they would be there."""
+        rows = jnp.minimum(state.rows, self.task.rows[1])
+        log_sd = state.spread + 0.5 * jnp.log((1.0 + state.rows) / (1.0 + rows))
+        return jnp.append(log_sd, jnp.log1p(rows) / 3.0 - 1.0)
 
     def _seen(self) -> Rows:
-        return Rows(self._tokens, self._likelihood)
+        return Rows(self._tokens, self._likelihood, slopes=self._slopes)
 
     def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
         y = self.reader.y(self.reader.standard(batch.data))
@@ -93,13 +95,18 @@ class ExplicitPredictor(Headed):
 
     def _likelihood(self, batch: Batch, state: Belief) -> Callable[[Array], Float[Array, " B"]]:
         """Log density of each row under the decoder, as a function of z."""
-        shapes = like(self.task.rows_like)
+        known, x = self._known(state), self.reader.x(batch.data)
+        return lambda z: self.on(self.decoder(z, known, x)[None]).log_prob(batch.data)
 
-        def heights(z: Float[Array, " Z"]) -> Float[Array, " B"]:
-            features = self._decoded(z, state, batch.data)[None]
-            return Predictive(self.head, self.reader, features, shapes).log_prob(batch.data)
+    def _slopes(self, batch: Batch, state: Belief) -> Float[Array, "B Z"]:
+        """Gradients of the rows' log densities: one backward pass with a z of its own for each row."""
+        known, x = self._known(state), self.reader.x(batch.data)
 
-        return heights
+        def total(each: Float[Array, "B Z"]) -> Array:
+            features = jax.vmap(lambda z, at: self.decoder(z, known, at[None])[0])(each, x)
+            return jnp.sum(self.on(features[None]).log_prob(batch.data))
+
+        return jax.grad(total)(jnp.broadcast_to(state.location, (x.shape[0], *state.location.shape)))
 
 
 @dataclass(frozen=True)

@@ -13,85 +13,20 @@ and 9. With rows alone it is an iterated hypernetwork, with gradients alone a le
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
-import equinox as eqx
-import jax.numpy as jnp
-import jax.random as jr
-from jax.lax import stop_gradient
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from amortppl.densities.gaussian import Gaussian
 from amortppl.errors import ModelError, nearest, quoted
-from amortppl.features import PriorScale, RowScaler, simulated_scales
-from amortppl.framed import Posterior
-from amortppl.gaussian.belief import Belief
-from amortppl.gaussian.learned_update import FAR, SIGNALS, LearnedUpdate, Rows, Shape, present
-from amortppl.gaussian.objectives import SCORES, check_objective
-from amortppl.method import Method, Target
-from amortppl.prior_units import Densities
-from amortppl.task import Batch, Task
-from amortppl.valley import Valley
+from amortppl.gaussian.iterative_guide import IterativeGuide, iterative_guide
+from amortppl.gaussian.learned_update import SIGNALS
+from amortppl.gaussian.objectives import check_objective
+from amortppl.task import Task
 
 POSTERIORS = ("full", "diagonal", "point")
 
 MANY = 40
 """Latents beyond which they are independent by default, and curvature is no default signal."""
-
-HELD_OUT = 16
-"""Rows of the predictive objective."""
-
-
-class IterativeGuide(Method):
-    """The built method. See `IterativeParametric` for its options."""
-
-    task: Task = eqx.field(static=True)
-    options: "IterativeParametric" = eqx.field(static=True)
-    scale: PriorScale
-    rows: RowScaler
-    update: LearnedUpdate
-    queries: int = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
-    regime: ClassVar[str] = "parametric"
-
-    def init(self) -> Belief:
-        """theta_0, the learned prior: no rows."""
-        return self.update.init()
-
-    def step(self, state: Belief, batch: Batch) -> Belief:
-        """The state after a mini-batch; one of more rows than the option says is taken as several."""
-        return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
-
-    def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
-        """A step in which now and then signals are absent, so that each is learned by itself too."""
-        return self.update(state, batch, self._seen(), present(self.options.signals or (), self.options.drop, key))
-
-    def readout(self, state: Belief) -> Posterior:
-        """The Gaussian."""
-        family = Gaussian(self.task.latents.size)
-        return Posterior(stop_gradient(self.scale), state.frame(), family, family.initial(), Valley.none())
-
-    def score(self, state: Belief, target: Target) -> Array:
-        """The objective, in nats."""
-        return SCORES[self.options.objective](state, self._log, target)
-
-    @property
-    def _log(self) -> Densities:
-        return Densities(self.task, stop_gradient(self.scale), False)
-
-    def _seen(self) -> Rows:
-        log, first = self._log, stop_gradient(self.init())
-        if not self.task.likelihood:
-            return Rows(self._tokens, None)
-        return Rows(
-            self._tokens,
-            lambda batch, _: lambda at: log.by_row(at, batch),
-            lambda at: log.prior(at) - first.log_prob(at),
-        )
-
-    def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
-        """Rows in units of simulated ones, and their arcsinh."""
-        curved = self.rows(batch.data)
-        return jnp.concatenate([jnp.clip(jnp.sinh(curved), -FAR, FAR), curved], -1)
 
 
 @dataclass(frozen=True)
@@ -166,17 +101,7 @@ class IterativeParametric:
         Raises:
             ModelError: the task has no latents, or see `resolved`.
         """
-        keys = jr.split(key)
-        scale, rows = simulated_scales(task, keys[0])
-        options = self.resolved(task)
-        sites = tuple(task.latents.unconstrained[n] for n in task.latents.names)
-        shape = Shape(
-            sites, 2 * rows.size, options.posterior or "", options.signals or (), options.closed_form,
-            options.history, options.most, (task.rows or (1, 1))[1],
-        )  # fmt: skip
-        update = LearnedUpdate(shape, keys[1], self.width, self.layers, self.heads)
-        queries = HELD_OUT if options.objective == "predictive" else 0
-        return IterativeGuide(task=task, options=options, scale=scale, rows=rows, update=update, queries=queries)
+        return iterative_guide(task, self.resolved(task), key)
 
 
 METHOD = IterativeParametric

@@ -39,6 +39,7 @@ def built(folder, task, **options):
     return eqx.filter_jit(ap.method("maml_in_context", start=folder, **options).build)(task, jr.key(5))
 
 
+@pytest.mark.slow
 def test_without_steps_it_is_the_guide_that_it_begins_with(folder):
     task = family(1.0)
     method = built(folder, task, updates=0)
@@ -49,6 +50,7 @@ def test_without_steps_it_is_the_guide_that_it_begins_with(folder):
     np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_adapts_to_a_family_of_other_slopes(folder):
     """Slopes about -1, never trained on: 20 steps on 24 rows gain over none, in the mean of 32 tasks."""
     task = family(-1.0)
@@ -69,10 +71,13 @@ def test_it_adapts_to_a_family_of_other_slopes(folder):
     assert gains.mean() > 4 * gains.std() / len(gains) ** 0.5
 
 
-def test_a_guide_that_it_cannot_begin_with_is_refused(folder, tmp_path):
+def test_a_folder_without_a_guide_is_refused(tmp_path):
     with pytest.raises(GuideError, match="start: expected the folder of a guide"):
-        built(str(tmp_path), family(1.0))
+        ap.method("maml_in_context", start=str(tmp_path)).build(family(1.0), jr.key(0))
 
+
+@pytest.mark.slow
+def test_a_guide_of_arguments_of_other_shapes_is_refused(folder):
     def plane(x, y=None):
         w = numpyro.sample("w", dist.Normal(0, 1).expand([2]).to_event(1))
         with numpyro.plate("row", x.shape[0]):

@@ -1,0 +1,99 @@
+"""The parametric method on the learned update: what `iterative_parametric` and `reverse_kl` build."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from amortppl.densities.gaussian import Gaussian
+from amortppl.features import PriorScale, RowScaler, simulated_scales
+from amortppl.framed import Posterior
+from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.learned_update import FAR, SIGNALS, LearnedUpdate, Rows, Shape, present
+from amortppl.gaussian.objectives import SCORES
+from amortppl.method import Method, Target
+from amortppl.prior_units import Densities
+from amortppl.task import Batch, Task
+from amortppl.valley import Valley
+
+HELD_OUT = 16
+"""Rows of the predictive objective."""
+
+
+class IterativeGuide(Method):
+    """The built method.
+
+    Attributes:
+        options: of the method, every default made definite: `signals`, `posterior`, `objective`, `closed_form`,
+            `history`, `most`, `drop`, `width`, `layers` and `heads`.
+        queries: held-out rows, where these make the score.
+    """
+
+    task: Task = eqx.field(static=True)
+    options: Any = eqx.field(static=True)
+    scale: PriorScale
+    rows: RowScaler
+    update: LearnedUpdate
+    queries: int = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
+    regime: ClassVar[str] = "parametric"
+
+    def init(self) -> Belief:
+        """theta_0, the learned prior: no rows."""
+        return self.update.init()
+
+    def step(self, state: Belief, batch: Batch) -> Belief:
+        """The state after a mini-batch; one of more rows than the option says is taken as several."""
+        return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
+
+    def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
+        """A step in which now and then signals are absent, so that each is learned by itself too."""
+        return self.update(state, batch, self._seen(), present(self.options.signals or (), self.options.drop, key))
+
+    def readout(self, state: Belief) -> Posterior:
+        """The Gaussian."""
+        family = Gaussian(self.task.latents.size)
+        return Posterior(stop_gradient(self.scale), state.frame(), family, family.initial(), Valley.none())
+
+    def score(self, state: Belief, target: Target) -> Array:
+        """The objective, in nats."""
+        return SCORES[self.options.objective](state, self._log, target)
+
+    @property
+    def _log(self) -> Densities:
+        return Densities(self.task, stop_gradient(self.scale), False)
+
+    def _seen(self) -> Rows:
+        log, first = self._log, stop_gradient(self.init())
+        if not self.task.likelihood:
+            return Rows(self._tokens, None)
+        return Rows(
+            self._tokens,
+            lambda batch, _: lambda at: log.by_row(at, batch),
+            lambda at: log.prior(at) - first.log_prob(at),
+        )
+
+    def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
+        """Rows in units of simulated ones, and their arcsinh."""
+        curved = self.rows(batch.data)
+        return jnp.concatenate([jnp.clip(jnp.sinh(curved), -FAR, FAR), curved], -1)
+
+
+def iterative_guide(task: Task, options: Any, key: PRNGKeyArray) -> IterativeGuide:
+    """Draws the weights for a task; units come from simulated rows.
+
+    Raises:
+        ModelError: the task has no latents.
+    """
+    keys = jr.split(key)
+    scale, rows = simulated_scales(task, keys[0])
+    sites = tuple(task.latents.unconstrained[n] for n in task.latents.names)
+    shape = Shape(
+        sites, 2 * rows.size, options.posterior, options.signals, options.closed_form, options.history,
+        options.most, (task.rows or (1, 1))[1],
+    )  # fmt: skip
+    update = LearnedUpdate(shape, keys[1], options.width, options.layers, options.heads)
+    queries = HELD_OUT if options.objective == "predictive" else 0
+    return IterativeGuide(task=task, options=options, scale=scale, rows=rows, update=update, queries=queries)
