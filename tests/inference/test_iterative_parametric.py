@@ -17,7 +17,7 @@ from amortppl.training.greedy import GreedyTrainer, next_rows, random_sizes
 from conjugate import line_model, line_posterior, mean_model
 
 TINY = {"width": 16, "layers": 2, "heads": 2, "most": 8}
-SHORT = {"steps": 500, "batch": 32, "rate": 5e-3, "progress": False}
+SHORT = {"steps": 800, "batch": 32, "rate": 5e-3, "progress": False}
 
 
 def line_task(rows=(4, 64), **options):

@@ -17,7 +17,8 @@ from amortppl.task import Batch
 from conjugate import TINY
 
 ORDERED = {"maml", "meta_sgd", "prompt_tuning", "learned_optimiser", "in_context", "svi", "laplace", "parametric"}
-ORDERED |= {"iterative_explicit", "iterative_implicit", "iterative_parametric", "maml_in_context", "synthetic_gradient"}
+ORDERED |= {"iterative_explicit", "iterative_implicit", "iterative_parametric", "maml_in_context", "reverse_kl"}
+ORDERED |= {"synthetic_gradient"}
 """Methods whose steps depend on the state, so that mini-batches are not exactly their union."""
 
 
