@@ -1,4 +1,4 @@
-"""Explicit regime: a learned update of a learned task latent z, and a learned decoder f(x, z) of observations.
+"""Explicit regime: a learned update of a learned task latent z, and a learned decoder f(x, z).
 
     z_0 learned,    z_i+1 = h(z_i, B_i),    p(y* | x*, z_K) = f(x*, z_K)
 
@@ -22,7 +22,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import quoted
 from amortppl.gaussian.belief import Belief
-from amortppl.gaussian.learned_update import SIGNALS, LearnedUpdate, Rows, Shape, present
+from amortppl.gaussian.learned_update import LearnedUpdate
+from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
@@ -65,11 +66,11 @@ class ExplicitPredictor(Headed):
         return self.update.init()
 
     def step(self, state: Belief, batch: Batch) -> Belief:
-        """The latent after a mini-batch; one of more rows than the option says is taken as several."""
+        """The latent after a mini-batch; one of more than `most` rows is taken as several."""
         return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
 
     def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
-        """A step in which now and then signals are absent, so that each is learned by itself too."""
+        """A step in which signals are absent now and then, so that each is learned alone too."""
         return self.update(state, batch, self._seen(), present(self.options.signals, self.options.drop, key))
 
     def latent(self, state: Belief) -> Belief:
@@ -99,7 +100,7 @@ class ExplicitPredictor(Headed):
         return lambda z: self.on(self.decoder(z, known, x)[None]).log_prob(batch.data)
 
     def _slopes(self, batch: Batch, state: Belief) -> Float[Array, "B Z"]:
-        """Gradients of the rows' log densities: one backward pass with a z of its own for each row."""
+        """Gradients of the rows' log densities: one backward pass with a z for each row."""
         known, x = self._known(state), self.reader.x(batch.data)
 
         def total(each: Float[Array, "B Z"]) -> Array:
@@ -115,11 +116,11 @@ class IterativeExplicit:
 
     Attributes:
         latent: numbers in z.
-        signals: what a step sees of a mini-batch: `data`, `gradient` and `curvature` of the decoder's log
-            likelihood at z.
+        signals: what a step sees of a mini-batch: `data`, `gradient` and `curvature` of the
+            decoder's log likelihood at z.
         history: how many of the last steps the update sees.
-        most: rows that a step looks at together, and the most that it is trained on; a longer mini-batch is taken
-            as several.
+        most: rows that a step looks at together, and the most that it is trained on; a longer
+            mini-batch is taken as several.
         drop: share of training steps that see data alone, or all but data (half each).
         width, layers, heads: of the transformer.
         hidden, head: widths of the decoder, and of the perceptron in its head (0: linear).

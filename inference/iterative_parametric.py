@@ -1,4 +1,4 @@
-"""Parametric regime: a learned update maps a posterior over the latents and a mini-batch to a better posterior.
+"""Parametric regime: a learned update of a posterior over the latents, one mini-batch at a time.
 
     theta_0 learned,    theta_i+1 = h(theta_i, B_i),    theta = (location, spread) in prior units
 
@@ -19,8 +19,8 @@ from jaxtyping import PRNGKeyArray
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.gaussian.iterative_guide import IterativeGuide, iterative_guide
-from amortppl.gaussian.learned_update import SIGNALS
 from amortppl.gaussian.objectives import check_objective
+from amortppl.gaussian.update_inputs import SIGNALS
 from amortppl.task import Task
 
 POSTERIORS = ("full", "diagonal", "point")
@@ -34,16 +34,17 @@ class IterativeParametric:
     """Options of the learned update.
 
     Attributes:
-        signals: what a step sees of a mini-batch: `data` (its rows), `gradient` and `curvature` (of its log
-            likelihood at the state). By default all, without curvature beyond `MANY` latents; data alone for a
-            task that says `likelihood=False`.
-        posterior: `full` (a Gaussian with correlations), `diagonal` (independent latents) or `point`. By default
-            `full`, and `diagonal` beyond `MANY` latents.
+        signals: what a step sees of a mini-batch: `data` (its rows), `gradient` and `curvature`
+            (of its log likelihood at the state). By default all, without curvature beyond `MANY`
+            latents; data alone for a task that says `likelihood=False`.
+        posterior: `full` (a Gaussian with correlations), `diagonal` (independent latents) or
+            `point`. By default `full`, and `diagonal` beyond `MANY` latents.
         objective: `forward_kl`, `reverse_kl` or `predictive` (`amortppl.gaussian.objectives`).
-        closed_form: whether a step begins with the mini-batch's Gaussian site, which the network corrects.
+        closed_form: whether a step begins with the mini-batch's Gaussian site, which the network
+            corrects.
         history: how many of the last steps the update sees.
-        most: rows that a step looks at together, and the most that it is trained on; a longer mini-batch is taken
-            as several.
+        most: rows that a step looks at together, and the most that it is trained on; a longer
+            mini-batch is taken as several.
         drop: share of training steps that see data alone, or all but data (half each).
         width, layers, heads: of the transformer.
     """
@@ -73,8 +74,8 @@ class IterativeParametric:
         """The options with every default made definite for a task.
 
         Raises:
-            ModelError: signals or an objective that need a likelihood the task does not offer, or a site without
-                correlations.
+            ModelError: signals or an objective that need a likelihood the task does not offer, or
+                a site without correlations.
             LookupError: no such objective.
         """
         check_objective(self.objective, task)

@@ -1,6 +1,7 @@
 """Parametric regime: an in-context posterior trained by the reverse Kullback-Leibler divergence.
 
-    min over phi   E_D KL(q_phi(theta | D) || p(theta | D)),    up to a constant E_q [log q(theta) - log p(theta, D)]
+    min over phi   E_D KL(q_phi(theta | D) || p(theta | D))
+                 = E_D E_q [log q(theta) - log p(theta, D)] + constant
 
 One pass of a transformer over all rows emits a Gaussian, as in amortized variational inference; its
 loss goes through the model's density, not through the latents that a task was simulated with.
@@ -22,8 +23,13 @@ from amortppl.task import Task
 
 @dataclass(frozen=True)
 class ReverseKL:
-    """Options: the most rows of one pass; whether latents are correlated (`full`) or independent (`diagonal`); and
-    the transformer's width, layers and heads."""
+    """Options of the in-context posterior.
+
+    Attributes:
+        most: rows of one pass, at most.
+        posterior: `full` or `diagonal`.
+        width, layers, heads: of the transformer.
+    """
 
     most: int = 128
     posterior: str = "full"

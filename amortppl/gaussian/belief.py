@@ -25,14 +25,16 @@ NARROWEST, WIDEST = -14.0, 2.0
 
 
 class Belief(NamedTuple):
-    """A point (spread (0,)), independent latents (log sds (P,)), or all (C, lower Cholesky factor of the precision).
+    """A point (spread (0,)), independent latents (log sds (P,)), or all (the precision's factor C).
 
     Attributes:
         location: m.
-        low: what the location lost by rounding (Kahan's compensation), so that a million small moves add up.
+        low: what the location lost by rounding (Kahan's compensation), so that a million small
+            moves add up.
         spread: by its number of axes and its length, which of the three it is.
         rows: how many rows were seen.
-        recent: what the last steps saw and did, latest first: for each latent and step, three numbers.
+        recent: what the last steps saw and did, latest first: for each latent and step, three
+            numbers.
     """
 
     location: Float[Array, " P"]
@@ -82,7 +84,7 @@ class Belief(NamedTuple):
         return sd[:, None] * bend * sd
 
     def move(self, z: Float[Array, " P"], log_shrink: Float[Array, " P"], below: Array | None) -> "Belief":
-        """The location moved by A z, sds divided by exp(`log_shrink`), with `below` the diagonal of T."""
+        """Location moved by A z, sds divided by exp(`log_shrink`), `below` under T's diagonal."""
         step = self.low + self.unwhiten(z)
         location = self.location + step
         virtual = location - self.location

@@ -1,4 +1,4 @@
-"""The parametric method on the learned update: what `iterative_parametric` and `reverse_kl` build."""
+"""The parametric method on the learned update: built by `iterative_parametric` and `reverse_kl`."""
 
 from typing import Any, ClassVar
 
@@ -12,8 +12,9 @@ from amortppl.densities.gaussian import Gaussian
 from amortppl.features import PriorScale, RowScaler, simulated_scales
 from amortppl.framed import Posterior
 from amortppl.gaussian.belief import Belief
-from amortppl.gaussian.learned_update import FAR, SIGNALS, LearnedUpdate, Rows, Shape, present
+from amortppl.gaussian.learned_update import FAR, LearnedUpdate
 from amortppl.gaussian.objectives import SCORES
+from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
 from amortppl.method import Method, Target
 from amortppl.prior_units import Densities
 from amortppl.task import Batch, Task
@@ -27,8 +28,8 @@ class IterativeGuide(Method):
     """The built method.
 
     Attributes:
-        options: of the method, every default made definite: `signals`, `posterior`, `objective`, `closed_form`,
-            `history`, `most`, `drop`, `width`, `layers` and `heads`.
+        options: of the method, every default made definite: `signals`, `posterior`, `objective`,
+            `closed_form`, `history`, `most`, `drop`, `width`, `layers` and `heads`.
         queries: held-out rows, where these make the score.
     """
 
@@ -45,11 +46,11 @@ class IterativeGuide(Method):
         return self.update.init()
 
     def step(self, state: Belief, batch: Batch) -> Belief:
-        """The state after a mini-batch; one of more rows than the option says is taken as several."""
+        """The state after a mini-batch; one of more than `most` rows is taken as several."""
         return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
 
     def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
-        """A step in which now and then signals are absent, so that each is learned by itself too."""
+        """A step in which signals are absent now and then, so that each is learned alone too."""
         return self.update(state, batch, self._seen(), present(self.options.signals or (), self.options.drop, key))
 
     def readout(self, state: Belief) -> Posterior:

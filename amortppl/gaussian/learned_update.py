@@ -1,9 +1,10 @@
-"""The learned update of a Gaussian: tokens of its latents and of a mini-batch's rows in, a move out.
+"""The learned update of a Gaussian: tokens of its latents and of rows in, a move out.
 
 For latents u in prior units with state N(m, S), S^1/2 = A, a mini-batch of B rows after n:
 
-    s = B / (n + B),    g = A' grad f(m),    W = -A' hess f(m) A,    f the mini-batch's log likelihood
-    z = sqrt(s) o_1,    diag T = exp(s o_2),    T_ij = s l_i'r_j,    m <- m + A z,  A <- A T'^-1
+    s = B / (n + B),    g = A' grad f(m),    W = -A' hess f(m) A,    f the mini-batch's log
+    likelihood z = sqrt(s) o_1,    diag T = exp(s o_2),    T_ij = s l_i'r_j,    m <- m + A z,  A <-
+    A T'^-1
 
 with o, l and r read out of the latents' tokens. Under a Gaussian likelihood the exact move is
 z = (I + W)^-1 g of size sqrt(s) and log T of size s, so that what the network says is of order one
@@ -12,9 +13,8 @@ at any depth. With `closed_form` the state first takes the mini-batch's Gaussian
 rows beyond those trained on, corrects what is not Gaussian in it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import ceil
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,12 +25,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amortppl.evidence import Site, absorb
 from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.update_inputs import Rows, Shape
 from amortppl.networks.latent_codes import LatentCodes
 from amortppl.networks.update_transformer import UpdateTransformer
-from amortppl.signals import LogDensity
 from amortppl.task import Batch
-
-SIGNALS = ("data", "gradient", "curvature")
 
 RANK = 8
 """Numbers of a token that make correlations with those of another."""
@@ -39,89 +37,14 @@ FAR = 10.0
 """Numbers beyond which tokens do not tell apart."""
 
 
-class Shape(NamedTuple):
-    """What an update is for.
-
-    Attributes:
-        sites: shape of each site of latents.
-        row: numbers in a row's token.
-        posterior: `full`, `diagonal` or `point`.
-        signals: what it sees, of `SIGNALS`.
-        closed_form: whether it begins with the mini-batch's Gaussian site.
-        history: how many of the last steps it remembers.
-        most: rows that it looks at together; a longer mini-batch is taken as several.
-        depth: rows beyond which it was not trained.
-    """
-
-    sites: tuple[tuple[int, ...], ...]
-    row: int
-    posterior: str
-    signals: tuple[str, ...]
-    closed_form: bool = False
-    history: int = 0
-    most: int = 32
-    depth: int = 512
-
-    @property
-    def state_numbers(self) -> int:
-        """Numbers in a latent's token."""
-        return 4 + len(SIGNALS) + self.signal_numbers + 3 * self.history
-
-    @property
-    def signal_numbers(self) -> int:
-        """Numbers of it that are signals of the mini-batch."""
-        slope, bend = "gradient" in self.signals, "curvature" in self.signals
-        return 5 if self.closed_form else 3 * slope + 2 * bend + (slope and bend)
-
-    @property
-    def pair_numbers(self) -> int:
-        """Numbers for each pair of latents."""
-        return (self.posterior == "full") + (3 if self.closed_form else "curvature" in self.signals)
-
-    @property
-    def edge_numbers(self) -> int:
-        """Numbers for each latent and row: the row's own gradient, where rows and gradients are seen."""
-        return int(not self.closed_form and "data" in self.signals and "gradient" in self.signals)
-
-
-class Rows(NamedTuple):
-    """How an update sees a mini-batch.
-
-    Attributes:
-        tokens: its rows as numbers (B, R).
-        likelihood: the log likelihood of each as a function of the latents, which may know the state.
-        correction: log prior less theta_0's log density, which a closed form takes with the first rows of all.
-        slopes: the gradient of each row's log likelihood at the state, where there is a cheaper way to all of them
-            than through `likelihood`.
-    """
-
-    tokens: Callable[[Batch], Float[Array, "B R"]]
-    likelihood: Callable[[Batch, Belief], Callable[[Array], Float[Array, " B"]]] | None
-    correction: LogDensity | None = None
-    slopes: Callable[[Batch, Belief], Float[Array, "B P"]] | None = None
-
-
-def present(signals: Sequence[str], drop: float, key: PRNGKeyArray) -> Bool[Array, " 3"]:
-    """Which signals a training step sees: all, or with probability `drop` data alone or all but data.
-
-    A network that always has both learns the easier of them, a gradient at the state, and leaves rows alone.
-    """
-    has = [s in signals for s in SIGNALS]
-    if not (has[0] and any(has[1:])):
-        return jnp.ones(len(SIGNALS), bool)
-    level = jr.uniform(key)
-    alone, without = level < drop / 2, level > 1.0 - drop / 2
-    return jnp.stack([~without, ~alone, ~alone])
-
-
 class LearnedUpdate(eqx.Module):
     """h(theta, B) with theta a `Belief`.
 
     Attributes:
         start: theta_0: location and log sd of each latent.
         pair: what the tokens of latents i and j say of T_ij: (h_i L)'(h_j R).
-        skip, gate: of each signal of a latent, how much of it goes straight into the answer, always and as the
-            token says.
+        skip, gate: of each signal of a latent, how much of it goes straight into the answer,
+            always and as the token says.
     """
 
     shape: Shape = eqx.field(static=True)
@@ -213,7 +136,7 @@ class LearnedUpdate(eqx.Module):
     def _signals(
         self, state: Belief, batch: Batch, rows: Rows, share: Array, present: Bool[Array, " 3"]
     ) -> tuple[Float[Array, "P F"], Float[Array, "P P C"] | None, Float[Array, "P B"] | None]:
-        """Gradient and curvature of the mini-batch at the state, in units of its sds: numbers of order one.
+        """Gradient and curvature of the mini-batch at the state, in units of its sds.
 
         Returns:
             What they say of each latent, of each pair of latents, and the gradient of each row.
@@ -240,7 +163,7 @@ class LearnedUpdate(eqx.Module):
         return stop_gradient((seen, jnp.stack(pairs, -1) if pairs else None, edges))
 
     def _derivatives(self, at: Belief, batch: Batch, rows: Rows) -> tuple[Array | None, Array | None]:
-        """Gradients of the rows (B, P), zero for those that are not there, and the mini-batch's -Hessian (P, P)."""
+        """Gradients of the rows (B, P), zero where masked, and the mini-batch's -Hessian."""
         signals = self.shape.signals
         if "gradient" not in signals and "curvature" not in signals:
             return None, None

@@ -67,7 +67,7 @@ def reverse_kl(belief: Belief, log: Densities, target: Target) -> Array:
 
 
 def predictive(belief: Belief, log: Densities, target: Target) -> Array:
-    """-log E_q p(y* | x*, u) by draws, the mean over held-out rows; of a point -log p(y* | x*, m)."""
+    """-log E_q p(y* | x*, u) by draws, the mean over held-out rows; a point is its own draw."""
     rows = next(iter(target.query.values())).shape[0]
     query = Batch(target.query, jnp.ones(rows, bool))
     noise = jnp.zeros((1, len(belief.location))) if belief.point else _noise(belief, target.latents)
@@ -77,7 +77,7 @@ def predictive(belief: Belief, log: Densities, target: Target) -> Array:
 
 
 def _noise(belief: Belief, latents: Float[Array, " P"]) -> Float[Array, "S P"]:
-    """Standard normals from a key made of the task's latents and the rows seen: fresh for each task and step."""
+    """Standard normals, fresh for each task and step: the key is made of latents and rows seen."""
     bits = jax.lax.bitcast_convert_type(jnp.sum(latents) + belief.rows + jnp.sum(belief.location), jnp.uint32)
     half = jr.normal(jr.fold_in(jr.key(7), bits), (DRAWS // 2, len(belief.location)))
     return jnp.concatenate([half, -half])

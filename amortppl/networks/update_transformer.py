@@ -1,4 +1,4 @@
-"""Update transformer: state tokens look at one another and at a mini-batch's rows, and say how to change.
+"""Update transformer: state tokens look at one another and at rows, and say how to change.
 
     h : (state tokens, rows of a mini-batch) -> one vector per state token
 
@@ -8,8 +8,9 @@ transformer architecture", arXiv 2002.04745) with root-mean-square norms; the ou
 so that an untrained update changes nothing.
 
 The loss for mini-batches of several sizes comes from one pass over the rows (Mittal et al. 2025,
-"Iterative Amortized Inference", arXiv 2510.11471, Eq. 9): `jax.vmap` over `states` and `mask` alone.
-With `rows_see=()` rows are encoded by themselves, and a further mask costs its state tokens alone.
+"Iterative Amortized Inference", arXiv 2510.11471, Eq. 9): `jax.vmap` over `states` and `mask`
+alone. With `rows_see=()` rows are encoded by themselves, and a further mask costs its state tokens
+alone.
 """
 
 import equinox as eqx
@@ -34,7 +35,7 @@ def normalize(tokens: Float[Array, "*N E"], gain: Float[Array, " E"]) -> Float[A
 
 
 def prefix_masks(mask: Bool[Array, " B"], sizes: Float[Array, " M"]) -> Bool[Array, "M B"]:
-    """Masks that keep the first `sizes` of the rows that a mask keeps, at least one where it keeps any.
+    """Masks that keep the first `sizes` of the rows that a mask keeps, at least one of any.
 
     Example:
         >>> prefix_masks(jnp.array([True, True, False]), jnp.array([1.0, 2.0])).tolist()
@@ -44,10 +45,10 @@ def prefix_masks(mask: Bool[Array, " B"], sizes: Float[Array, " M"]) -> Bool[Arr
 
 
 class Block(eqx.Module):
-    """Attention, messages along given pairs, and a perceptron, each added to the token it starts from.
+    """Attention, messages along given pairs, and a perceptron, each added to its token.
 
-    A message is linear in what it starts from, sum_j c_ij h_j, so that products with a matrix that is
-    known, such as a curvature, need not be learned.
+    A message is linear in what it starts from, sum_j c_ij h_j, so that products with a matrix that
+    is known, such as a curvature, need not be learned.
     """
 
     gains: Float[Array, "2 E"]
@@ -102,7 +103,7 @@ class Block(eqx.Module):
 
 
 class UpdateTransformer(eqx.Module):
-    """State tokens (S, F) and rows (B, R) of a mini-batch -> what each state token is to become, (S, O).
+    """State tokens (S, F) and rows (B, R) of a mini-batch -> an answer to each state token, (S, O).
 
     Example:
         >>> net = UpdateTransformer(states=3, rows=5, outputs=2, key=jax.random.key(0))
@@ -111,7 +112,8 @@ class UpdateTransformer(eqx.Module):
 
     Attributes:
         states_mix: whether state tokens look at one another: latents do, queries must not.
-        rows_see: what row tokens look at: `ROWS` (cost B^2), `STATES` (only where states mix), both or nothing.
+        rows_see: what row tokens look at: `ROWS` (cost B^2), `STATES` (only where states mix),
+            both or nothing.
     """
 
     embed_row: eqx.nn.MLP
@@ -142,7 +144,8 @@ class UpdateTransformer(eqx.Module):
         """Draws the weights.
 
         Args:
-            states, rows, outputs: numbers in a state token, in a row, and in the answer to a state token.
+            states, rows, outputs: numbers in a state token, in a row, and in the answer to a state
+                token.
             width, layers, heads: numbers in a token inside, blocks, heads of attention in each.
             pairs: numbers that are given for each pair of state tokens.
             edges: numbers that are given for each state token and row.
@@ -192,7 +195,8 @@ class UpdateTransformer(eqx.Module):
             mask: which rows are there; none need be.
             codes: added to the embedded state tokens, to say which is which.
             pairs: what state token i is to j, numbers of order one.
-            edges: what state token i is to row j, zero for rows that are not there; messages go both ways.
+            edges: what state token i is to row j, zero for rows that are not there; messages go
+                both ways.
         """
         state = jax.vmap(self.embed_state)(states) + (0.0 if codes is None else codes)
         row = jax.vmap(self.embed_row)(rows)

@@ -50,7 +50,7 @@ class TaskPool(NamedTuple):
 
 
 def next_rows(data: Batch, used: Array, size: Array, most: int) -> Batch:
-    """The next `size` rows of a task after `used`, at most those that are left, in `most` places."""
+    """The next `size` rows of a task after `used`, or those that are left, in `most` places."""
     rows = data.mask.shape[0]
     place = used + jnp.arange(most)
     kept = (place < jnp.sum(data.mask)) & (jnp.arange(most) < size)
@@ -108,7 +108,7 @@ class GreedyTrainer(Trainer):
     def _slope(
         self, weights: Array, carried: TaskPool, key: PRNGKeyArray, step: Array, held_out: Array, pool: Any
     ) -> tuple[Array, Array, Array, TaskPool]:
-        """One step of a slice's tasks: its loss, the finite share, the slope, and the pool after it."""
+        """One step of a slice's tasks: loss, finite share, slope, and the pool after it."""
         number, keys = step % SLICES, jr.split(key)
         one = jax.tree.map(lambda a: a[number], carried)
         (loss, (usable, after)), slope = jax.value_and_grad(self._greedy, has_aux=True)(weights, one, keys[0])
@@ -139,7 +139,7 @@ class GreedyTrainer(Trainer):
         return loss, (usable, pool._replace(states=states, used=used, usable=pool.usable & jnp.isfinite(scores)))
 
     def _refilled(self, pool: TaskPool, key: PRNGKeyArray) -> TaskPool:
-        """With fresh tasks in the place of those that are done or of no use, once enough of them are."""
+        """With fresh tasks in the place of those done or of no use, once enough of them are."""
         count = self.fresh[0].tasks
         gone = pool.done | ~pool.usable
         place = jnp.argsort(~gone)[:count]
