@@ -181,7 +181,9 @@ def log_q(method, task, steps, rows, seed=99):
 
 @pytest.mark.parametrize("model", [binary, counts, heavy])
 def test_what_is_learned_beyond_closed_form_sites(model, say):
-    """Sites of 4 rows that are not Gaussian: the trained network against the same sites without it, paired."""
+    """Sites of 4 rows that are not Gaussian: the trained network against the same sites without it, paired.
+
+    A correct program whose gains are zero fails by the first bound once in 100 runs."""
     task = ap.Task(model, {"x": dist.Normal(0, 1).expand([3])}, rows=(4, 128))
     spec = ap.method("iterative_parametric", closed_form=True, most=4)
     guide = trained(task, spec, 45)
@@ -193,7 +195,9 @@ def test_what_is_learned_beyond_closed_form_sites(model, say):
     gain = log_q(guide.method, task, 50, 4) - log_q(plain, task, 50, 4)
     cells = [f"K={k} {g.mean():.3f}+-{g.std() / len(g) ** 0.5:.3f}" for k in STEPS if k <= 50 for g in [gain[k - 1]]]
     say(f"{model.__name__}, {guide.record.steps} updates: nats gained over sites alone {', '.join(cells)}")
-    assert all(gain[k - 1].mean() > -gain[k - 1].std() / 32 for k in (1, 2, 5, 10, 20, 50))
+    errors = gain.std(1) / gain.shape[1] ** 0.5
+    assert all(gain[k - 1].mean() > -3 * errors[k - 1] for k in (1, 2, 5, 10, 20, 50))
+    assert gain[19].mean() > 3 * errors[19]
 
 
 def test_a_million_rows(say):

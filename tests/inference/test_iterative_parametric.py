@@ -198,6 +198,7 @@ def test_every_objective_is_least_at_the_truth(objective, posterior):
     assert np.mean(wrong - right) > (0.02 if objective == "predictive" else 0.1)
 
 
+@pytest.mark.slow
 def test_latents_of_any_number_and_data_alone():
     """60 latents are independent by default; a task that says it has no likelihood is learned from rows alone."""
     many = ap.Task(line_model, {"x": dist.Normal(0, 1).expand([60])}, rows=(4, 8))
@@ -212,6 +213,7 @@ def test_latents_of_any_number_and_data_alone():
         assert np.isfinite(state.location).all() and state.rows == 8
 
 
+@pytest.mark.slow
 def test_history_is_remembered():
     method = eqx.filter_jit(ap.method("iterative_parametric", history=2, **TINY).build)(line_task(), jr.key(0))
     state, batch = method.init(), Batch(line_task().simulate(jr.key(1), 8).data, jnp.ones(8, bool))
@@ -225,7 +227,7 @@ def test_history_is_remembered():
 def test_an_empty_mini_batch_changes_nothing(learned):
     state, _ = stepped(learned.method, *(jnp.asarray(a, jnp.float32) for a in next(datasets(8))), 8)
     data = {"x": jnp.ones((8, 2)), "y": jnp.ones(8)}
-    after = learned.method.step(state, Batch(data, jnp.zeros(8, bool)))
+    after = eqx.filter_jit(lambda m: m.step(state, Batch(data, jnp.zeros(8, bool))))(learned.method)
     assert all((a == b).all() for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True))
 
 
