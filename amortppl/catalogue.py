@@ -13,7 +13,7 @@ from typing import Any
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.method import Spec
-from amortppl.task import Task
+from amortppl.task.task import Task
 
 
 def names(kind: str) -> list[str]:

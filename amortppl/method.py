@@ -19,7 +19,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import GuideError
-from amortppl.task import Batch, Task
+from amortppl.task.batch import Batch
+from amortppl.task.task import Task
 
 State = Any
 """What a method carries from step to step: a PyTree of arrays. Its structure is fixed after the
@@ -158,3 +159,17 @@ def _begun(method: Method, minis: Batch) -> tuple[State, Batch]:
     """The state after the first mini-batch, and the others."""
     first, rest = (jax.tree.map(lambda a, part=part: a[part], minis) for part in (0, slice(1, None)))
     return method.step(method.init(), first), rest
+
+
+def refuse_parts(method: "Method") -> None:
+    """Refuses to add up a posterior from parts of tied rows.
+
+    Raises:
+        GuideError: the method infers latents, and the rows of its task are tied.
+    """
+    if method.task.tied and not method.predicts:
+        raise GuideError(
+            f"{method.task.name}: its rows are tied to one another, so the evidence of mini-batches does not add up; "
+            "infer all rows at once (and train with mini_batches=1), or train 'in_context' or 'neural_process' to "
+            "predict from mini-batches"
+        )

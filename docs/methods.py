@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from amortppl.compare import compare
+from amortppl.diagnostics.compare import compare
 
 MODELS = {
     "linear_regression": "linear\nregression",

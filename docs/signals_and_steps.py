@@ -21,7 +21,7 @@ from scipy.stats import multivariate_normal
 
 import amortppl as ap
 from amortppl.method import unroll
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from benchmarks.budget import trained

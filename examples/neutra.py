@@ -14,7 +14,7 @@ import numpy as np
 from numpyro.infer import MCMC, NUTS
 
 import amortppl as ap
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 ROWS = 400
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
-from amortppl.predictive.neural import NeuralProcess, neural_process
-from amortppl.task import Task
+from amortppl.predictive.neural_process import NeuralProcess, neural_process
+from amortppl.task.task import Task
 
 
 @dataclass(frozen=True)

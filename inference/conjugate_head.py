@@ -25,12 +25,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.errors import ModelError
 from amortppl.networks.least_squares import Moments, solve
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.classes import one_class
-from amortppl.predictive.features import features
+from amortppl.predictive.class_sums import one_class
 from amortppl.predictive.gaussian_classes import GaussianClasses, gaussian_classes
 from amortppl.predictive.predictor import Like, Predictor, like
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.predictive.row_features import features
+from amortppl.task.batch import Batch
+from amortppl.task.task import Task
 
 LENGTH = 8.0
 """Of an image's features to begin with, in sds of a row's."""

@@ -16,9 +16,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.networks.deep_set import DeepSet
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.network import Network, Networked, Weights
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.adapted_network import Network, Networked, Weights
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.batch import Batch
+from amortppl.task.task import Task
 
 
 class Sums(NamedTuple):

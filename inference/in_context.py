@@ -22,8 +22,9 @@ from amortppl.networks.least_squares import Moments, Solved, solve
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.batch import Batch
+from amortppl.task.task import Task
 
 State = tuple[tuple[Moments, ...], Float[Array, ""]]
 """For each layer its memories, heads first; and how many rows were seen."""

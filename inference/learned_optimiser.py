@@ -15,13 +15,14 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
-from amortppl.features import PriorScale
-from amortppl.framed import Posterior
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.posterior import Posterior
+from amortppl.gaussian.recursive import prior_scale
 from amortppl.method import Method, Target
-from amortppl.recursive import prior_scale
-from amortppl.signals import Frame
-from amortppl.task import Batch, Task
-from amortppl.valley import Valley
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale
+from amortppl.task.task import Task
 
 
 class Searching(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
-from amortppl.predictive.learned_start import GradientPredictor, gradient_predictor
-from amortppl.task import Task
+from amortppl.predictive.gradient_predictor import GradientPredictor, gradient_predictor
+from amortppl.task.task import Task
 
 
 @dataclass(frozen=True)

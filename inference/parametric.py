@@ -27,31 +27,28 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.densities import Density, density
 from amortppl.densities.gaussian import lower_triangular
 from amortppl.errors import quoted
-from amortppl.evidence import Gathered, Natural, Site, absorb, contraction, moved, seen_from, union
-from amortppl.features import PriorScale, RowScaler, simulated_scales
-from amortppl.framed import Posterior, Revisit, Start, State
-from amortppl.gamma import differentiates_log_gamma
+from amortppl.gaussian.accumulator import EvidenceSum, seen_from
+from amortppl.gaussian.cubature import averages, variational_frame, whitened_gradients
+from amortppl.gaussian.filtering import Natural, SiteUpdate, apply_site, contraction, site_update
+from amortppl.gaussian.frame import Frame, LogDensity, Precision
+from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.log_density import Densities
+from amortppl.gaussian.nested_laplace import nested
+from amortppl.gaussian.newton import curvature, gradient_and_curvature, newton_mode
+from amortppl.gaussian.plate_detection import in_plates, plates_of
+from amortppl.gaussian.plates import Plates
+from amortppl.gaussian.posterior import Posterior
+from amortppl.gaussian.row_chunks import TOGETHER, free, many, portions, thinned
+from amortppl.gaussian.state import Revisit, Start, State
+from amortppl.gaussian.third_order import Displaced
+from amortppl.gaussian.union import union
 from amortppl.method import Method, Target
-from amortppl.nested import nested
 from amortppl.networks import Encoder, encoder
 from amortppl.networks.mlp import mlp
-from amortppl.plates import Plates, in_plates, plates_of
-from amortppl.portions import TOGETHER, free, many, portions, thinned
-from amortppl.prior_units import Densities
-from amortppl.signals import (
-    Frame,
-    LogDensity,
-    Precision,
-    averages,
-    climb,
-    curvature,
-    settle,
-    slope_and_curvature,
-    whitened_gradients,
-)
-from amortppl.task import Batch, Task
-from amortppl.third_order import Displaced
-from amortppl.valley import Valley
+from amortppl.runtime.log_gamma import differentiates_log_gamma
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
+from amortppl.task.task import Task
 
 SIGNALS = ("data", "gradient", "curvature")
 
@@ -111,7 +108,7 @@ class ParametricGuide(Method):
 
     def revisit(self, state: State | Revisit, since: Start | State) -> Revisit:
         """A state that will meet again the rows it has seen after `since`, without counting them twice."""
-        return Revisit(self.closed(state), since, Gathered.none(self.task.latents.size))
+        return Revisit(self.closed(state), since, EvidenceSum.none(self.task.latents.size))
 
     def combine(self, states: Sequence[State | Revisit]) -> State:
         """The state of the union of disjoint rows; natural parameters add in float64, on the host."""
@@ -201,7 +198,7 @@ class ParametricGuide(Method):
         prior = averages(whitened_gradients(self._in(base.valley).prior, base.frame))
         kept = prior if isinstance(since, Start) else seen_from(base.frame, since.frame)
         shift, factor = again.blended(kept, share)
-        frame, low = moved(base.frame, base.low, shift, factor)
+        frame, low = apply_site(base.frame, base.low, shift, factor)
         left = contraction(begun.frame, base.frame) ** 3 * begun.left
         left = left + (1.0 - share) * (base.left - left) + again.left
         apart = base.displaced.again(base.frame, base.rows, share)
@@ -230,15 +227,15 @@ class ParametricGuide(Method):
 
     def _climbed(self, joint: LogDensity, start: Array, batch: Batch, steps: int, few: int = 0) -> Frame:
         """The mode."""
-        derivatives = self.plates.slope_and_curvature if self.plates else slope_and_curvature
-        return climb(joint, start, self._stand_in(batch), steps, few, derivatives=derivatives)
+        derivatives = self.plates.slope_and_curvature if self.plates else gradient_and_curvature
+        return newton_mode(joint, start, self._stand_in(batch), steps, few, derivatives=derivatives)
 
     def _settled(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Valley]:
         """From the mode to where the mass lies: latents in plates given the others, these by their marginal density."""
         valley = Valley.none()
         if self.plates:
             frame, valley = nested(joint, frame.location, self.plates)
-        return *settle(lambda at: joint(valley.bent(at)) + valley.log_slope(at), frame, sweeps), valley
+        return *variational_frame(lambda at: joint(valley.bent(at)) + valley.log_slope(at), frame, sweeps), valley
 
     def _starts(self, state: State) -> Float[Array, "S P"]:
         """The prior's centre, and the network's placement."""
@@ -255,11 +252,11 @@ class ParametricGuide(Method):
         old = stop_gradient(before.frame)
         information = self._information(batch, before.rows)
         likelihood = self._in(before.valley).likelihood(batch)
-        site = jax.tree.map(stop_gradient, absorb(likelihood, old, information))
-        frame, low = moved(old, before.low, site.shift, site.factor)
+        site = jax.tree.map(stop_gradient, site_update(likelihood, old, information))
+        frame, low = apply_site(old, before.low, site.shift, site.factor)
         earlier = contraction(old, frame) ** 3 * before.left
         left = earlier + site.left
-        frame, low = moved(frame, low, *self._adjustment(before, after, site, earlier))
+        frame, low = apply_site(frame, low, *self._adjustment(before, after, site, earlier))
         displaced = before.displaced
         if "curvature" in self.options.signals:
             displaced = displaced.after(frame.location - old.location + low - before.low, before.rows)
@@ -269,7 +266,7 @@ class ParametricGuide(Method):
         surprise = before.surprise + (site.surprise - before.surprise) / steps
         return after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced)
 
-    def _adjustment(self, before: State, after: State, site: Site, earlier: Array) -> tuple[Array, Array]:
+    def _adjustment(self, before: State, after: State, site: SiteUpdate, earlier: Array) -> tuple[Array, Array]:
         """The learned part of a later step: a shift and a factor in the frame that the site made.
 
         Sites take all evidence as Gaussian; what they miss is as large as the evidence is new and

@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
-from amortppl.predictive.reader import Reader, reader
+from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.transformer import Buffer, Transformer
-from amortppl.task import Batch, Task
+from amortppl.task.batch import Batch
+from amortppl.task.task import Task
 
 
 class PriorFittedPredictor(Headed):

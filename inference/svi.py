@@ -16,9 +16,9 @@ import optax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, PRNGKeyArray
 
-from amortppl.recursive import RecursiveGuide, prior_scale
-from amortppl.signals import Frame
-from amortppl.task import Task
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.recursive import RecursiveGuide, prior_scale
+from amortppl.task.task import Task
 
 NARROW = 0.1
 """Scale of the first Gaussian beside the prior's (as in NumPyro's and Pyro's automatic guides): gradients at draws as

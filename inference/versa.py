@@ -19,11 +19,12 @@ from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.classes import Classified, ClassSums, one_class
-from amortppl.predictive.features import ImageFeatures, RowFeatures, features
+from amortppl.predictive.class_sums import Classified, ClassSums, one_class
 from amortppl.predictive.predictor import Predictor, like
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.predictive.row_features import ImageFeatures, RowFeatures, features
+from amortppl.task.batch import Batch
+from amortppl.task.task import Task
 
 DRAWS = 10
 """Draws of the classifier's weights."""

@@ -12,12 +12,12 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl import trainer
-from amortppl.trust import familiarity
+from amortppl.training import trainer
+from amortppl.trust import misspecification
 from conjugate import SMALL, line_model, mean_model
 
-FAMILIAR = familiarity.SIMULATED, familiarity.NEAREST
-familiarity.SIMULATED, familiarity.NEAREST = 128, 64
+FAMILIAR = misspecification.SIMULATED, misspecification.NEAREST
+misspecification.SIMULATED, misspecification.NEAREST = 128, 64
 """Tasks simulated to know what is familiar: enough to run. What is about it asks for `as_many_as_users_have`."""
 
 TWO_PARTS, trainer.SHARES = trainer.SHARES, (1.0,)
@@ -90,10 +90,10 @@ def compilations():
 @pytest.fixture(scope="module")
 def as_many_as_users_have():
     """As many tasks simulated to know what is familiar as outside of tests."""
-    few = familiarity.SIMULATED, familiarity.NEAREST
-    familiarity.SIMULATED, familiarity.NEAREST = FAMILIAR
+    few = misspecification.SIMULATED, misspecification.NEAREST
+    misspecification.SIMULATED, misspecification.NEAREST = FAMILIAR
     yield
-    familiarity.SIMULATED, familiarity.NEAREST = few
+    misspecification.SIMULATED, misspecification.NEAREST = few
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 
 def mean_model(rows, y=None):

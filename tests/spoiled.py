@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from amortppl.guide import Guide
+from amortppl.guide.guide import Guide
 from amortppl.method import Method
-from amortppl.task import Task
+from amortppl.task.task import Task
 
 
 class Moved(eqx.Module):

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amortppl.checkpoint import load_run, pack, save_run, unpack, write
 from amortppl.errors import TrainingError
+from amortppl.runtime.files import pack, unpack, write
+from amortppl.training.checkpoint import load_run, save_run
 
 TREE = {"a": jnp.arange(6.0).reshape(2, 3), "b": [jnp.array(2), jnp.zeros((0, 4))]}
 

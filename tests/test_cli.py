@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from amortppl.cli import app
+from amortppl.cli.commands import app
 
 MODEL = '''
 import numpyro

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from amortppl.cli import app
-from amortppl.compare import compare
+from amortppl.cli.commands import app
+from amortppl.diagnostics.compare import compare
 from amortppl.errors import DataError
 
 FILE = """

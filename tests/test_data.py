@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import amortppl as ap
-from amortppl.data import read
+from amortppl.data.dataset import read
 from amortppl.errors import DataError
 
 

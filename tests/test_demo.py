@@ -5,7 +5,7 @@ import sys
 import pytest
 import xarray as xr
 
-from amortppl import demo
+from amortppl.cli import demo
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from numpyro.distributions import constraints
 
 import amortppl as ap
-from amortppl.compare import compare
+from amortppl.diagnostics.compare import compare
 from amortppl.errors import DataError, GuideError, ModelError
 from conjugate import TINY
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from amortppl.evidence import Gathered, Natural, absorb, contraction, moved, seen_from, union
-from amortppl.signals import Frame
+from amortppl.gaussian.accumulator import EvidenceSum, seen_from
+from amortppl.gaussian.filtering import Natural, apply_site, contraction, site_update
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.union import union
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.standard_normal((400, 3)), jnp.float32)
@@ -42,8 +44,8 @@ def prior():
 
 def added(start, rows):
     frame, low = start
-    site = absorb(lambda at: jnp.sum(gaussian_rows(at, rows)), frame)
-    return moved(frame, low, site.shift, site.factor)
+    site = site_update(lambda at: jnp.sum(gaussian_rows(at, rows)), frame)
+    return apply_site(frame, low, site.shift, site.factor)
 
 
 def test_gaussian_evidence_is_exact_in_any_parts(prior):
@@ -56,8 +58,8 @@ def test_gaussian_evidence_is_exact_in_any_parts(prior):
 
 
 def test_no_rows_change_nothing(prior):
-    site = absorb(lambda at: jnp.sum(0.0 * at), prior[0])
-    frame, _ = moved(*prior, site.shift, site.factor)
+    site = site_update(lambda at: jnp.sum(0.0 * at), prior[0])
+    frame, _ = apply_site(*prior, site.shift, site.factor)
     np.testing.assert_allclose(frame.location, 0.0, atol=1e-7)
     np.testing.assert_allclose(frame.factor, np.eye(3), atol=1e-6)
     assert float(site.share) == 0.0
@@ -68,8 +70,8 @@ def test_a_site_is_stationary_on_average(prior):
 
     The truth is the average over 200,000 draws: its error is below 0.01, tolerance five times that.
     """
-    site = jax.jit(lambda frame: absorb(logistic, frame, most=30, tolerance=1e-6))(prior[0])
-    frame, _ = moved(*prior, site.shift, site.factor)
+    site = jax.jit(lambda frame: site_update(logistic, frame, most=30, tolerance=1e-6))(prior[0])
+    frame, _ = apply_site(*prior, site.shift, site.factor)
     draws = frame.unwhiten(jax.random.normal(jax.random.key(0), (200_000, 3)))
     slopes = jax.jit(jax.vmap(jax.grad(lambda at: logistic(at) - 0.5 * at @ at)))(draws)
     whitened = np.linalg.solve(np.asarray(frame.factor), np.asarray(slopes).mean(0))
@@ -84,8 +86,8 @@ def test_by_scoring_a_site_ends_at_the_mode_however_far_it_is(prior):
     chance = lambda at: jax.nn.sigmoid(X @ at)  # noqa: E731
     information = lambda at: (X.T * (chance(at) * (1 - chance(at)))) @ X  # noqa: E731
     tilted = lambda at: logistic(at) - 20.0 * jnp.sum(at)  # noqa: E731
-    site = absorb(tilted, prior[0], information, most=30)
-    frame, _ = moved(*prior, site.shift, site.factor)
+    site = site_update(tilted, prior[0], information, most=30)
+    frame, _ = apply_site(*prior, site.shift, site.factor)
     precision = np.asarray(information(jnp.asarray(mode, jnp.float32)), np.float64) + np.eye(3)
     np.testing.assert_allclose(frame.location, mode, atol=1e-3)
     np.testing.assert_allclose(precision_of(frame), precision, rtol=1e-2, atol=0.1)
@@ -97,7 +99,7 @@ def test_a_location_keeps_what_rounding_loses():
     frame, tiny = Frame(jnp.ones(1), jnp.eye(1)), jnp.full(1, 1e-9)
 
     def step(state, _):
-        return moved(*state, tiny, jnp.eye(1)), None
+        return apply_site(*state, tiny, jnp.eye(1)), None
 
     (frame, low), _ = jax.lax.scan(step, (frame, jnp.zeros(1)), length=1_000_000)
     assert float(frame.location[0]) - 1.0 + float(low[0]) == pytest.approx(1e-3, rel=0.01)
@@ -115,16 +117,16 @@ def test_a_union_is_exact_for_gaussian_evidence(prior):
 def test_rows_met_again_count_once(prior):
     """From a wrong frame, all rows met again give the right one; a share of them something between."""
     frame, low = Frame(jnp.full(3, 0.2), 15.0 * jnp.eye(3)), jnp.zeros(3)
-    again = Gathered.none(3)
+    again = EvidenceSum.none(3)
     for start in range(0, 400, 100):
         rows = slice(start, start + 100)
         again = again.plus(lambda at, rows=rows: jnp.sum(gaussian_rows(at, rows)), frame, jnp.asarray(100.0))
     kept = seen_from(frame, prior[0])
-    after, _ = moved(frame, low, *again.blended(kept, jnp.asarray(1.0)))
+    after, _ = apply_site(frame, low, *again.blended(kept, jnp.asarray(1.0)))
     mean, precision = exact(slice(None))
     np.testing.assert_allclose(after.location, mean, atol=1e-4)
     np.testing.assert_allclose(precision_of(after), precision, rtol=1e-3, atol=1e-2)
-    still, _ = moved(frame, low, *Gathered.none(3).blended(kept, jnp.asarray(0.0)))
+    still, _ = apply_site(frame, low, *EvidenceSum.none(3).blended(kept, jnp.asarray(0.0)))
     np.testing.assert_allclose(still.location, frame.location, atol=1e-6)
 
 

@@ -5,10 +5,10 @@ import jax.random as jr
 import numpy as np
 
 from amortppl.densities.density import Density
-from amortppl.features import PriorScale
-from amortppl.framed import FAR, Posterior
-from amortppl.signals import Frame
-from amortppl.valley import Valley
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.posterior import FAR, Posterior
+from amortppl.task.scaling import PriorScale
 
 
 class Overflowing(Density):

@@ -7,8 +7,8 @@ import numpyro.distributions as dist
 import pytest
 from scipy import special
 
-from amortppl.gamma import ELEMENTARY, differentiates_log_gamma, digamma, log_gamma, trigamma
-from amortppl.rewriting import rewritten
+from amortppl.runtime.jaxpr_rewriting import rewritten
+from amortppl.runtime.log_gamma import ELEMENTARY, differentiates_log_gamma, digamma, log_gamma, trigamma
 
 POINTS = np.concatenate([np.geomspace(1e-6, 1e8, 300), -np.linspace(0.1, 6.3, 7)])
 

@@ -11,7 +11,7 @@ import pytest
 from numpyro.infer import MCMC, SVI, Predictive, Trace_ELBO
 
 from amortppl.errors import DataError, OutOfRangeWarning
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import line_model, line_posterior, mean_posterior
 
 DRAWS = 400
@@ -282,7 +282,7 @@ def test_nuts_starts_from_it(line_guide, line_data):
 
 def test_infer_is_traced_once_a_shape(mean_guide):
     """And its dear part, the states, once for any number of draws."""
-    from amortppl.compute import sampled, states
+    from amortppl.posterior.draws import sampled, states
 
     if not hasattr(states, "_cached"):
         pytest.skip("this version of equinox hides its cache")
@@ -297,17 +297,17 @@ def test_infer_is_traced_once_a_shape(mean_guide):
 @pytest.mark.parametrize("at_once", [0, 1, 5, 6, 7, 100])
 def test_mapping_in_turn_is_mapping_together(at_once):
     """12 is a multiple of some; an output may be empty."""
-    from amortppl.compute import mapped
+    from amortppl.runtime.batched_map import batched_map
 
-    values, empty = mapped(lambda a: (a[0] * a[1], a[0][:0]), (jnp.ones((12, 3)), jnp.arange(12.0)), at_once)
+    values, empty = batched_map(lambda a: (a[0] * a[1], a[0][:0]), (jnp.ones((12, 3)), jnp.arange(12.0)), at_once)
     np.testing.assert_array_equal(values, np.repeat(np.arange(12.0)[:, None], 3, 1))
     assert empty.shape == (12, 0)
 
 
 def test_batches_are_padded_with_a_valid_row(mean_guide):
-    from amortppl.compute import padded
-    from amortppl.data import read
+    from amortppl.data.dataset import read
+    from amortppl.posterior.padding import pad
 
-    batch = padded(mean_guide.task, read(mean_guide.task, {"y": np.arange(5.0)}))
+    batch = pad(mean_guide.task, read(mean_guide.task, {"y": np.arange(5.0)}))
     assert isinstance(batch, Batch) and batch.mask.tolist() == [True] * 5 + [False] * 3
     assert batch.data["y"].tolist() == [0, 1, 2, 3, 4, 0, 0, 0]

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from amortppl.latents import Latents, entries
+from amortppl.task.latents import Latents, entries
 
 LAYOUT = Latents({"b": (2, 2), "a": (3,), "c": ()}, {"b": (2, 2), "a": (2,), "c": ()})
 

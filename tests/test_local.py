@@ -14,7 +14,7 @@ from scipy.special import gammaln, logsumexp
 
 import amortppl as ap
 from amortppl.errors import DataError, ModelError
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import SMALL
 
 

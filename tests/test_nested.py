@@ -10,10 +10,10 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl.nested import nested
-from amortppl.plates import Plates
-from amortppl.signals import climb
-from amortppl.task import Batch
+from amortppl.gaussian.nested_laplace import nested
+from amortppl.gaussian.newton import newton_mode
+from amortppl.gaussian.plates import Plates
+from amortppl.task.batch import Batch
 
 GROUPS = 8
 PLATES = Plates((*range(GROUPS), -1))
@@ -45,7 +45,7 @@ def marginal(observed, noise):
 
 def found(noise, size=0.3, steps=40, plates=PLATES):
     joint, observed = effects(noise, size)
-    mode = climb(joint, jnp.zeros(GROUPS + 1), None, steps).location
+    mode = newton_mode(joint, jnp.zeros(GROUPS + 1), None, steps).location
     return mode, *jax.jit(lambda start: nested(joint, start, plates))(mode), observed
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import amortppl as ap
-from amortppl.once import Compiled, lightly, once
+from amortppl.runtime.compilation import Compiled, lightly, once
 
 
 @pytest.mark.parametrize("run", [once, lambda function, *given: lightly(function)(*given)])

@@ -9,7 +9,8 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl.plates import Plates, in_plates, plates_of
+from amortppl.gaussian.plate_detection import in_plates, plates_of
+from amortppl.gaussian.plates import Plates
 
 GROUPS = 5
 INPUTS = {n: dist.Categorical(logits=jnp.zeros(GROUPS)) for n in ("a", "b")}

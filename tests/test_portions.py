@@ -9,10 +9,10 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl.features import PriorScale
-from amortppl.portions import MOST, ROWS, many, portions, summed, thinned
-from amortppl.prior_units import Densities
-from amortppl.task import Batch
+from amortppl.gaussian.log_density import Densities
+from amortppl.gaussian.row_chunks import MOST, ROWS, many, portions, summed, thinned
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale
 
 
 def logit(x, y=None):

@@ -9,9 +9,9 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl.features import PriorScale
-from amortppl.prior_units import Densities
-from amortppl.task import Batch
+from amortppl.gaussian.log_density import Densities
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale
 
 
 def line(x, y=None):

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import amortppl as ap
-from amortppl import checkpoint, processes
+from amortppl.runtime import distributed
+from amortppl.training import checkpoint
 from conjugate import mean_model
 
 TASK = """
@@ -277,11 +278,11 @@ def test_trees_arrive_whole(pair):
 
 def test_one_process_needs_no_others():
     tree = {"a": jnp.arange(3), "b": (np.float64(1 / 3), np.zeros((0, 2)))}
-    stacked = processes.gathered(tree)
+    stacked = distributed.gathered(tree)
     assert jax.tree.map(np.shape, stacked) == {"a": (1, 3), "b": ((1,), (1, 0, 2))}
     assert stacked["b"][0].dtype == np.float64 and stacked["b"][0][0] == 1 / 3
-    assert processes.broadcast(tree) is tree
-    assert processes.leader() and processes.differing({"anything": 1}) == {}
-    assert processes.by_all(lambda: 3, OSError, "counting") == 3
+    assert distributed.broadcast(tree) is tree
+    assert distributed.leader() and distributed.differing({"anything": 1}) == {}
+    assert distributed.by_all(lambda: 3, OSError, "counting") == 3
     with pytest.raises(FileNotFoundError):
-        processes.by_all(Path("/nowhere/at/all").read_bytes, ValueError, "reading")
+        distributed.by_all(Path("/nowhere/at/all").read_bytes, ValueError, "reading")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortppl.local_draws import on_grid, resampled
-from amortppl.quadrature import around, integral, whitener
+from amortppl.guide.local_draws import on_grid, resampled
+from amortppl.task.quadrature import around, integral, whitener
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(1, 1e-5), (2, 1e-5), (3, 1e-4), (4, 0.06)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import amortppl as ap
-from amortppl.rewriting import rewritten
+from amortppl.runtime.jaxpr_rewriting import rewritten
 
 
 def primitives(f, *args):

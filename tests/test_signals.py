@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from jax.scipy.stats import norm
 
-from amortppl.signals import Frame, averages, cholesky_of, clamped, climb, outer_products, settle, whitened_gradients
+from amortppl.gaussian.cubature import averages, variational_frame, whitened_gradients
+from amortppl.gaussian.frame import Frame, cholesky_of, clipped_eigh
+from amortppl.gaussian.newton import newton_mode, outer_products
 
 MEAN = jnp.array([1.0, -2.0, 0.5])
 PRECISION = jnp.array([[4.0, 1.0, 0.0], [1.0, 2.0, -0.5], [0.0, -0.5, 1.0]])
@@ -39,14 +41,14 @@ def test_log_scale_is_the_change_of_variables(frame):
 
 
 def test_climb_finds_a_gaussian(frame):
-    found = jax.jit(lambda start: climb(gaussian, start, None, 8))(jnp.zeros(3))
+    found = jax.jit(lambda start: newton_mode(gaussian, start, None, 8))(jnp.zeros(3))
     np.testing.assert_allclose(found.location, MEAN, atol=1e-4)
     np.testing.assert_allclose(found.factor, frame.factor, atol=1e-4)
 
 
 def test_climb_survives_a_bad_start():
     """From far out on exp, where an undamped step overflows."""
-    found = climb(skewed, jnp.array([12.0]), None, 40)
+    found = newton_mode(skewed, jnp.array([12.0]), None, 40)
     np.testing.assert_allclose(found.location, jnp.log(3.0), atol=1e-2)
 
 
@@ -55,14 +57,14 @@ def test_climb_begins_with_few_rows_and_at_the_highest_start(frame):
     few_mean, starts = MEAN + 1.0, jnp.stack([jnp.zeros(3), 0.5 * MEAN])
     f = lambda u, few=False: gaussian(u - jnp.where(few, 1.0, 0.0))  # noqa: E731
     for order in (starts, starts[::-1]):
-        np.testing.assert_allclose(climb(f, order, None, 2, few=2).location, few_mean, atol=1e-3)
-    np.testing.assert_allclose(climb(f, starts, None, 3, few=1).location, MEAN, atol=1e-3)
+        np.testing.assert_allclose(newton_mode(f, order, None, 2, few=2).location, few_mean, atol=1e-3)
+    np.testing.assert_allclose(newton_mode(f, starts, None, 3, few=1).location, MEAN, atol=1e-3)
     higher = starts[jnp.argmax(jax.vmap(gaussian)(starts))]
-    np.testing.assert_array_equal(climb(f, starts, None, 1).location, higher)
+    np.testing.assert_array_equal(newton_mode(f, starts, None, 1).location, higher)
 
 
 def test_nothing_is_left_of_a_gaussian(frame):
-    settled, left = settle(gaussian, frame, 2)
+    settled, left = variational_frame(gaussian, frame, 2)
     np.testing.assert_allclose(left, 0.0, atol=1e-4)
     np.testing.assert_allclose(settled.location, frame.location, atol=1e-4)
     np.testing.assert_allclose(settled.factor, frame.factor, atol=1e-3)
@@ -70,7 +72,7 @@ def test_nothing_is_left_of_a_gaussian(frame):
 
 def test_settle_finds_a_gaussian_from_a_wrong_frame(frame):
     wrong = Frame(MEAN + 0.3, 1.3 * frame.factor)
-    settled, left = settle(gaussian, wrong, 6)
+    settled, left = variational_frame(gaussian, wrong, 6)
     np.testing.assert_allclose(left, 0.0, atol=1e-3)
     np.testing.assert_allclose(settled.factor, frame.factor, atol=1e-3)
 
@@ -78,7 +80,7 @@ def test_settle_finds_a_gaussian_from_a_wrong_frame(frame):
 def test_settle_on_a_skewed_density():
     """The stationary frame has E grad f = 0 and -E f'' = precision: for this f both integrals are
     closed, m = log 3 - v / 2 and 1 / v = 3. Cubature of the third degree is within 3% of it."""
-    settled, _ = settle(skewed, climb(skewed, jnp.zeros(1), None, 10), 10)
+    settled, _ = variational_frame(skewed, newton_mode(skewed, jnp.zeros(1), None, 10), 10)
     np.testing.assert_allclose(settled.location[0], np.log(3.0) - 1 / 6, atol=0.02)
     np.testing.assert_allclose(settled.factor[0, 0] ** 2, 3.0, rtol=0.03)
 
@@ -90,8 +92,8 @@ def test_settling_beats_the_mode():
     weight /= weight.sum()
     mean = weight @ grid
     sd = np.sqrt(weight @ (grid - mean) ** 2)
-    mode = climb(skewed, jnp.zeros(1), None, 10)
-    settled, _ = settle(skewed, mode, 3)
+    mode = newton_mode(skewed, jnp.zeros(1), None, 10)
+    settled, _ = variational_frame(skewed, mode, 3)
     assert abs(settled.location[0] - mean) < 0.1 * sd < abs(mode.location[0] - mean)
 
 
@@ -120,7 +122,7 @@ def test_cholesky_of_eigenvalues_that_span_decades(span):
 
 
 def test_clamped_eigenvalues():
-    values, _ = clamped(jnp.diag(jnp.array([-2.0, 1e-9, 9.0])), 0.1, 5.0)
+    values, _ = clipped_eigh(jnp.diag(jnp.array([-2.0, 1e-9, 9.0])), 0.1, 5.0)
     np.testing.assert_allclose(np.sort(values), [0.1, 2.0, 5.0], rtol=1e-6)
 
 

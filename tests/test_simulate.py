@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import amortppl as ap
-from amortppl.simulate import SHARES, Part, parts, simulate
+from amortppl.training.simulate import SHARES, Part, parts, simulate
 from conjugate import mean_model
 
 

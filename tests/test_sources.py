@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from amortppl.errors import ModelError
-from amortppl.sources import draw_rows, source
+from amortppl.task.inputs import draw_rows, source
 
 
 def rows(given, n=50, block=False):

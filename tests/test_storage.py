@@ -12,8 +12,9 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl import checkpoint, same_model, storage
 from amortppl.errors import GuideError
+from amortppl.guide import model_check, storage
+from amortppl.runtime import files
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +97,13 @@ def test_what_a_model_says_tells_its_bounds():
 
         return ap.Task(model, rows=(4, 8))
 
-    np.testing.assert_allclose(same_model.sayings(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5)
-    np.testing.assert_allclose(same_model.sayings(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5)
-    says = {n: v.tolist() for n, v in same_model.sayings(bounded(1)).items()}
+    np.testing.assert_allclose(model_check.sayings(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5)
+    np.testing.assert_allclose(model_check.sayings(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5)
+    says = {n: v.tolist() for n, v in model_check.sayings(bounded(1)).items()}
     about = {"name": "model", "fingerprint": bounded(1).fingerprint, "says": says}
-    same_model.refuse_another(Path("guide"), about, bounded(1))
+    model_check.refuse_another(Path("guide"), about, bounded(1))
     with pytest.raises(GuideError, match=r"another prior, other bounds.*rate \[0.268\d*, 0.5, .*train again"):
-        same_model.refuse_another(Path("guide"), about, bounded(2))
+        model_check.refuse_another(Path("guide"), about, bounded(2))
 
 
 @pytest.mark.parametrize("name", ["guide.json", "weights.safetensors", "certificate.json"])
@@ -229,7 +230,7 @@ def test_a_killed_write_leaves_the_old_guide(line_guide, mean_guide, tmp_path, m
         written.append(path)
         if len(written) > when:
             raise KeyboardInterrupt
-        checkpoint.write(path, content)
+        files.write(path, content)
 
     monkeypatch.setattr(storage, "write", die)
     with pytest.raises(KeyboardInterrupt):

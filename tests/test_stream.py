@@ -13,9 +13,9 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl import stream as engine
-from amortppl import third_order
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
+from amortppl.gaussian import third_order
+from amortppl.posterior import stream as engine
 from conjugate import SMALL, line_posterior
 from spoiled import far_out
 

@@ -14,7 +14,7 @@ from numpyro.infer.util import log_density
 
 import amortppl as ap
 from amortppl.errors import ModelError
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 
 def supports(x, y=None, k=None):

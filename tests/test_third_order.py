@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amortppl.signals import Frame
-from amortppl.third_order import ALIKE, GROWTH, Displaced
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.third_order import ALIKE, GROWTH, Displaced
 
 COUNT = 1_000_000
 """Rows of a mini-batch, so many that the mean of their third derivatives is taken as it is."""

@@ -11,8 +11,8 @@ from scipy import integrate, stats
 
 import amortppl as ap
 from amortppl.errors import DataError, GuideError, ModelError
-from amortppl.task import Batch
-from amortppl.tied import ahead, left_out
+from amortppl.posterior.new_rows import leave_one_out, new_rows
+from amortppl.task.batch import Batch
 from conjugate import SMALL
 
 
@@ -70,7 +70,7 @@ def conditional(x, y, place, scale):
 
 
 def test_each_row_given_the_others(task, data):
-    found = np.asarray(left_out(task, jnp.array([0.4]), data))
+    found = np.asarray(leave_one_out(task, jnp.array([0.4]), data))
     x, y = (np.asarray(data[n], np.float64) for n in "xy")
     truth = [stats.norm(*conditional(x, y, i, np.exp(0.4))).logpdf(y[i]) for i in range(len(x))]
     np.testing.assert_allclose(found, truth, atol=1e-4)
@@ -79,7 +79,7 @@ def test_each_row_given_the_others(task, data):
 def test_new_rows_given_those_the_mask_keeps(task, data):
     x, y = (np.asarray(data[n], np.float64) for n in "xy")
     known = Batch({n: jnp.asarray(v[:9]) for n, v in data.items()}, jnp.arange(9) < 6)
-    given = ahead(task, jnp.array([0.4]), known, {"x": jnp.asarray(data["x"][9:])})["y"]
+    given = new_rows(task, jnp.array([0.4]), known, {"x": jnp.asarray(data["x"][9:])})["y"]
     for place in range(3):
         kept = [*range(6), 9 + place]
         mean, sd = conditional(x[kept], y[kept], 6, np.exp(0.4))

@@ -16,12 +16,12 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl import checkpoint
 from amortppl.errors import TrainingError
 from amortppl.method import Target
-from amortppl.task import Batch
-from amortppl.train import _chunks
-from amortppl.trainer import CHUNK, Schedule, Trainer
+from amortppl.task.batch import Batch
+from amortppl.training import checkpoint
+from amortppl.training.loop import _chunks
+from amortppl.training.trainer import CHUNK, Schedule, Trainer
 from conjugate import SMALL, mean_model, mean_posterior
 
 DATA_ONLY = {"signals": ("data",), "width": 4, "hidden": 8, "density": "gaussian"}
@@ -75,7 +75,7 @@ class Killed(BaseException):
 
 def test_a_killed_run_resumes_to_the_same_weights(unbroken, tmp_path, monkeypatch):
     """Killed after the first chunk was kept, as by a lost machine."""
-    from amortppl.train import load_run  # the module itself hides behind the function of its name
+    from amortppl.training.loop import load_run  # the module itself hides behind the function of its name
 
     module = sys.modules[load_run.__module__.replace("checkpoint", "train")]
     made = []

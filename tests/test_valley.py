@@ -6,12 +6,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from amortppl.evidence import Natural
-from amortppl.framed import State
-from amortppl.signals import Frame
-from amortppl.third_order import Displaced
-from amortppl.valley import Valley
-from amortppl.valley_fit import fitted
+from amortppl.gaussian.filtering import Natural
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel_fit import fitted
+from amortppl.gaussian.state import State
+from amortppl.gaussian.third_order import Displaced
 
 PLATED = (True, False, True, False)
 

@@ -8,18 +8,17 @@ Schad, Betancourt and Vasishth 2021 (z-scores and contraction); Säilynoja et al
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from amortppl.diagnostics.simulated import Readings, readings
+from amortppl.diagnostics.sbc import Readings, readings
 from amortppl.diagnostics.uniformity import corrected, p_values
 
 if TYPE_CHECKING:
-    from amortppl.guide import Guide
+    from amortppl.guide.guide import Guide
 
 LATENTS, REGIONS, TOGETHER = 0.03, 0.01, 0.01
 """How often a calibrated guide fails for its latents, for its regions, and for all latents together: 5% in all."""
@@ -195,46 +194,10 @@ def calibrate(guide: "Guide", datasets: int = 200, draws: int = 400, seed: int =
         DataError: too few datasets or draws, `around` does not fit the task, or draws of most datasets are not
             finite.
     """
-    from amortppl.data import read
+    from amortppl.data.dataset import read
 
     observed = None if around is None else read(guide.task, around)
     found = readings(guide, datasets, draws, seed, observed)
     return Calibration(guide.task.name, guide.task.latents.labels(), found, draws, around is not None)
 
 
-def diagnose(
-    guide: "Guide",
-    datasets: int = 200,
-    draws: int = 400,
-    seed: int = 0,
-    *,
-    around: Any = None,
-    report: str | Path | None = None,
-) -> pd.DataFrame:
-    """Is the guide calibrated? A row a latent entry, on the unconstrained scale.
-
-    Args:
-        guide, datasets, draws, seed, around: as in `calibrate`.
-        report: an HTML file to write as well.
-
-    Returns:
-        Columns `sbc_p` (uniformity of ranks, corrected for how many latents), `coverage_50` and `coverage_90`,
-        `z_score` (root mean square of (mean - truth) / sd, 1 when calibrated), `contraction` (1 - posterior / prior
-        variance, the median), `ok`, `bias` (mean of (mean - truth) / sd), `recovery` (rank correlation of mean and
-        truth: a few datasets with draws far out would decide the usual one),
-        `log_density` (mean log density of the truth, Gaussian), `region` (where calibration is worst) and
-        `region_p` (there; corrected for latents and regions). Attributes: p-values of all latents together, how many
-        datasets were left out because draws are not finite (`lost`), and how many have a latent's sd above three of
-        its prior's (`wide`). A calibrated guide has a row that is not `ok` in at most 4% of runs, and fails together in
-        1%.
-
-    Raises:
-        DataError: as `calibrate`.
-        OSError: the report cannot be written.
-    """
-    found = calibrate(guide, datasets, draws, seed, around)
-    if report is not None:
-        from amortppl.diagnostics.calibration_report import write_calibration
-
-        write_calibration(found, report)
-    return found.table

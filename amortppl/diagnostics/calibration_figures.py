@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from amortppl.diagnostics.figures import DATA, FAINT, GUIDE, REFERENCE, SMALL, WIDE, _axes, _uri
 from amortppl.diagnostics.uniformity import difference
+from amortppl.report.figures import DATA, FAINT, GUIDE, REFERENCE, SMALL, WIDE, _axes, _uri
 
 BINS = 20
 

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from numpyro.distributions import biject_to, constraints
 
 from amortppl.errors import ModelError
-from amortppl.task import Task
+from amortppl.task.task import Task
 
 FINITE = 256
 """Most values of a support that is read as classes; a longer one is read as counts."""

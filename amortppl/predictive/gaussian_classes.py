@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from amortppl.predictive.classes import Classified, ClassSums
-from amortppl.predictive.features import ImageFeatures, RowFeatures
+from amortppl.predictive.class_sums import Classified, ClassSums
 from amortppl.predictive.predictor import Predictor, like
-from amortppl.predictive.reader import Reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader
+from amortppl.predictive.row_features import ImageFeatures, RowFeatures
+from amortppl.task.batch import Batch
+from amortppl.task.task import Task
 
 
 class GaussianClasses(Predictor):

@@ -15,13 +15,13 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from amortppl.compute import mapped
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.bars import Bars
-from amortppl.predictive.categories import Categories
+from amortppl.predictive.binned import Bars
+from amortppl.predictive.categorical import Categories
 from amortppl.predictive.components import Component
-from amortppl.predictive.counts import Counts
-from amortppl.predictive.reader import Reader
+from amortppl.predictive.negative_binomial import Counts
+from amortppl.predictive.preprocessing import Reader
+from amortppl.runtime.batched_map import batched_map
 
 Family = Bars | Categories | Counts
 
@@ -130,7 +130,7 @@ class Predictive(eqx.Module):
             drawn = self.head.sample(self.reader, self.features[member], first[member], noise)
             return self.reader.values(drawn, self.like)
 
-        return mapped(one, jr.split(key, draws), AT_ONCE // queries)
+        return batched_map(one, jr.split(key, draws), AT_ONCE // queries)
 
     def _each(self, data: dict[str, Array]) -> Float[Array, "S Q"]:
         standard = self.reader.standard(data)

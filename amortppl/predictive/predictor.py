@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.errors import GuideError
 from amortppl.method import Method, State, Target
 from amortppl.predictive.head import Head, Predictive
-from amortppl.predictive.reader import Reader
+from amortppl.predictive.preprocessing import Reader
 
 PRIOR = 0.1
 """Weight in the score of what is predicted before any row was seen."""

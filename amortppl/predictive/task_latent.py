@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.networks.least_squares import Moments, Solved, solve
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.reader import Reader
-from amortppl.task import Batch
+from amortppl.predictive.preprocessing import Reader
+from amortppl.task.batch import Batch
 
 FACTORS = 2
 

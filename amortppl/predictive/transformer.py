@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amortppl.networks.mlp import mlp
 from amortppl.networks.set_transformer import Attention
-from amortppl.predictive.reader import Reader
-from amortppl.task import Batch
+from amortppl.predictive.preprocessing import Reader
+from amortppl.task.batch import Batch
 
 
 class Buffer(NamedTuple):

@@ -34,7 +34,7 @@ def from_pyro(model: Callable[..., Any]) -> Callable[..., Any]:
     Warns:
         VersionWarning: torch, pyro or torchax outside the versions this was tested with.
     """
-    from amortppl.pyro.extra import require
+    from amortppl.pyro.requirements import require
 
     require()
     from amortppl.pyro.model import BridgedModel
@@ -44,12 +44,12 @@ def from_pyro(model: Callable[..., Any]) -> Callable[..., Any]:
 
 def accept(example: Any, **limits: Any) -> None:
     """Accepts a distribution that only torch has, after checking its sampler and density: see `foreign.accept`."""
-    from amortppl.pyro.extra import require
+    from amortppl.pyro.requirements import require
 
     require()
-    from amortppl.pyro import foreign
+    from amortppl.pyro import torch_distributions
 
-    foreign.accept(example, **limits)
+    torch_distributions.accept(example, **limits)
 
 
 def described(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def described(inputs: dict[str, Any]) -> dict[str, Any]:
         type(v).__module__.startswith(("torch", "pyro.")) for v in inputs.values()
     ):
         return inputs
-    from amortppl.pyro.extra import require
+    from amortppl.pyro.requirements import require
 
     require()
     from amortppl.pyro.inputs import to_numpyro_input

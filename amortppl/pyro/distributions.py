@@ -11,7 +11,7 @@ import pyro.distributions as dist
 import torch.distributions as torch_dist
 
 from amortppl.errors import ModelError, nearest
-from amortppl.pyro import foreign
+from amortppl.pyro import torch_distributions
 from amortppl.pyro.environment import to_jax
 from amortppl.pyro.supports import to_numpyro_support
 from amortppl.pyro.transforms import to_numpyro_transform
@@ -135,7 +135,7 @@ def _improper(d: Any) -> Any:
 
 def _nan_masked(d: Any) -> Any:
     """Normal whose log density is 0 where the value is NaN: NumPyro's mask needs the value, see `foreign`."""
-    return foreign.Torch(d)
+    return torch_distributions.Torch(d)
 
 
 def _zero_inflated(d: Any) -> Any:
@@ -209,8 +209,8 @@ def to_numpyro(d: Any) -> Any:
         return to_numpyro(d.base_dist).to_event(d.reinterpreted_batch_ndims)
     if kind in CONVERTERS:
         found = CONVERTERS[kind](d)
-    elif foreign.accepted(d):
-        found = foreign.Torch(d)
+    elif torch_distributions.accepted(d):
+        found = torch_distributions.Torch(d)
     else:
         raise unknown(kind)
     shape = tuple(d.batch_shape)

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array
 
-from amortppl.latents import entries
-from amortppl.task import Batch, Task
+from amortppl.task.batch import Batch
+from amortppl.task.latents import entries
+from amortppl.task.task import Task
 
 COLUMNS = 8
 """Columns of an argument that are looked at."""

@@ -8,7 +8,7 @@ from numpyro.infer import MCMC, NUTS
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.model_selection import cross_val_score
 
-from amortppl.task import Task
+from amortppl.task.task import Task
 
 
 def simulated(task: Task, datasets: int, rows: int, seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:

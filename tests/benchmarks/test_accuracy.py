@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import amortppl as ap
-from amortppl.compute import draw
-from amortppl.data import Dataset
+from amortppl.data.dataset import Dataset
+from amortppl.posterior.draws import draw
 from benchmarks.reference import nuts, scores, simulated
 
 REGRESSIONS = ["linear", "logistic", "poisson", "negative_binomial", "robust"]

@@ -12,7 +12,7 @@ import pytest
 
 import amortppl as ap
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from benchmarks.budget import trained
 
 CPU_SECONDS, EPISODES, QUERIES = 60, 1000, 25

@@ -12,8 +12,8 @@ from numpyro.infer import MCMC, NUTS
 from numpyro.infer.reparam import LocScaleReparam
 
 import amortppl as ap
-from amortppl.compute import draw
-from amortppl.data import Dataset
+from amortppl.data.dataset import Dataset
+from amortppl.posterior.draws import draw
 from benchmarks.reference import scores, simulated
 
 NAME, ROWS, DATASETS, DRAWS = "overdispersed_poisson", 100, 10, 2000

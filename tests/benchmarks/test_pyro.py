@@ -22,8 +22,8 @@ from scipy.stats import beta, ks_2samp, kstest
 
 import amortppl as ap
 import pyro
-from amortppl.compute import draw
-from amortppl.data import Dataset
+from amortppl.data.dataset import Dataset
+from amortppl.posterior.draws import draw
 from benchmarks.reference import nuts, scores, simulated
 from pyro import poutine
 from zoo import ZOO

@@ -10,12 +10,12 @@ from scipy.optimize import minimize
 
 import amortppl as ap
 from amortppl import catalogue
-from amortppl.compare import _held, _scored
-from amortppl.compute import stacked
-from amortppl.data import read
+from amortppl.data.dataset import read
+from amortppl.diagnostics.compare import _held, _scored
 from amortppl.method import final
-from amortppl.task import Batch
-from amortppl.tied import ahead
+from amortppl.posterior.new_rows import new_rows
+from amortppl.posterior.padding import stack
+from amortppl.task.batch import Batch
 from benchmarks.budget import trained
 from benchmarks.reference import simulated
 
@@ -62,7 +62,7 @@ def test_hyper_parameters_of_a_gaussian_process(cost, say):
     for rows in (10, 30, 60):
         pairs = [_cut(data, rows) for data in _datasets(task, rows)]
         sets = [known for known, _ in pairs]
-        batches = stacked(task, [read(task, known) for known in sets], list(range(len(sets))))
+        batches = stack(task, [read(task, known) for known in sets], list(range(len(sets))))
         heights(jnp.zeros(task.latents.size), sets[0])
         _hyper_parameters(guide.method, batches)
         guide.infer(sets, draws=50, predictive=False, log_likelihood=False)
@@ -188,4 +188,4 @@ def _cut(data, rows):
 def _gaussian(task, vector, known, query):
     """Log density of new rows given latents and known rows."""
     rows = Batch({n: jnp.asarray(v) for n, v in known.items()}, jnp.ones(len(known["y"]), bool))
-    return ahead(task, vector, rows, query)["y"].log_prob(query["y"])
+    return new_rows(task, vector, rows, query)["y"].log_prob(query["y"])

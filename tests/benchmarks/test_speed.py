@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 
 import amortppl as ap
-from amortppl.data import Dataset
+from amortppl.data.dataset import Dataset
 from benchmarks.reference import nuts, simulated
 
 NEW_PROCESS = """
@@ -31,10 +31,11 @@ def test_inference_beside_nuts(cost, say):
     guide = ap.train(ap.model("linear_regression"), steps=25, progress=False)
     latents, data = simulated(guide.task, 50, 100)
     split = [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)]
-    from amortppl.compute import padded, posteriors
     from amortppl.method import final
+    from amortppl.posterior.draws import posteriors
+    from amortppl.posterior.padding import pad
 
-    batches = jax.tree.map(lambda *a: jnp.stack(a), *(padded(guide.task, d) for d in split))
+    batches = jax.tree.map(lambda *a: jnp.stack(a), *(pad(guide.task, d) for d in split))
     keys = jr.split(jr.key(0), 50)
     draw = jax.jit(jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000)))
     jax.block_until_ready(draw(batches, keys))
@@ -84,7 +85,7 @@ def test_first_answer_in_a_new_process(tmp_path, say):
 
 def test_training_throughput(cost, say):
     """Simulated datasets a second, compiled, on whatever device JAX finds."""
-    from amortppl.trainer import CHUNK, Schedule, Trainer
+    from amortppl.training.trainer import CHUNK, Schedule, Trainer
 
     task = ap.model("linear_regression")
     for batch in (64, 512):

@@ -14,7 +14,7 @@ from numpyro.infer.calibration import vsbc_diagnostic
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
 from amortppl.diagnostics.uniformity import difference_band, inside
-from amortppl.trust.familiarity import FLAG
+from amortppl.trust.misspecification import FLAG
 from benchmarks.reference import mixed, nuts, simulated
 
 NAMES = [

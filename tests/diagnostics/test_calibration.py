@@ -7,7 +7,7 @@ from scipy import stats
 
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
-from amortppl.diagnostics.calibration_report import write_calibration
+from amortppl.diagnostics.calibration_page import write_calibration
 from amortppl.diagnostics.uniformity import corrected, difference_band, inside, p_values
 from amortppl.errors import DataError
 from spoiled import exact, far_out, spoiled
@@ -110,7 +110,7 @@ def test_posterior_calibration_around_one_dataset(good, line_data):
 def test_tree_is_readable_by_arviz(good, tmp_path):
     import arviz_plots
 
-    from amortppl.diagnostics.netcdf import read_tree, write_tree
+    from amortppl.report.netcdf import read_tree, write_tree
 
     tree = calibrate(good, 60).tree()
     arviz_plots.plot_ecdf_pit(tree, group="prior_sbc", sample_dims="simulation", backend="none")
@@ -150,7 +150,7 @@ def test_band_holds_all_of_the_curve_as_often_as_it_says():
 def test_report_and_command(good, mean_guide, tmp_path):
     from typer.testing import CliRunner
 
-    from amortppl.cli import app
+    from amortppl.cli.commands import app
 
     ap.diagnose(spoiled(good, spread=0.8), report=tmp_path / "bad.html")
     text = (tmp_path / "bad.html").read_text()

@@ -12,11 +12,11 @@ import pytest
 import xarray as xr
 
 from amortppl.diagnostics.calibration import Calibration
-from amortppl.diagnostics.calibration_report import write_calibration
-from amortppl.diagnostics.netcdf import read_tree, write_tree
-from amortppl.diagnostics.report import write_report
-from amortppl.diagnostics.simulated import Readings
-from amortppl.diagnostics.summary import number, summaries
+from amortppl.diagnostics.calibration_page import write_calibration
+from amortppl.diagnostics.sbc import Readings
+from amortppl.report.netcdf import read_tree, write_tree
+from amortppl.report.posterior_page import write_report
+from amortppl.report.summary import number, summaries
 
 SOURCE = 'def model(x, y=None):\n    w = numpyro.sample("w", dist.Normal(0, 1))  # a < b & c\n'
 

@@ -13,7 +13,7 @@ import amortppl as ap
 from amortppl import catalogue
 from amortppl.errors import ModelError
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import TINY
 
 ORDERED = {"maml", "meta_sgd", "prompt_tuning", "learned_optimiser", "in_context", "svi", "laplace", "parametric"}

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 import amortppl as ap
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 
 def line(x, y=None):

@@ -6,7 +6,7 @@ import numpy as np
 from amortppl.models.linear_regression import exact_posterior
 
 import amortppl as ap
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 
 def test_a_posterior_far_narrower_than_the_prior():

@@ -10,9 +10,10 @@ import pytest
 from numpyro.infer.util import log_density
 
 from amortppl import catalogue
-from amortppl.marginal import Marginal
 from amortppl.pyro import from_pyro, is_pyro
-from amortppl.task import Batch, Task
+from amortppl.task.batch import Batch
+from amortppl.task.enumeration import Marginal
+from amortppl.task.task import Task
 
 
 def test_there_are_models():

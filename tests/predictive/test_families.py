@@ -11,13 +11,13 @@ from scipy import stats
 
 import amortppl as ap
 from amortppl.errors import ModelError
-from amortppl.predictive.bars import Bars
-from amortppl.predictive.categories import Categories
+from amortppl.predictive.binned import Bars
+from amortppl.predictive.categorical import Categories
 from amortppl.predictive.components import components
-from amortppl.predictive.counts import Counts
 from amortppl.predictive.head import Head, Predictive
+from amortppl.predictive.negative_binomial import Counts
 from amortppl.predictive.predictor import like
-from amortppl.predictive.reader import reader
+from amortppl.predictive.preprocessing import reader
 
 
 def several(x, real=None, positive=None, share=None, count=None, label=None):

@@ -12,7 +12,7 @@ from scipy import stats
 import amortppl as ap
 from amortppl.errors import ModelError
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import assert_disjoint_rows_add_up
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import pytest
 
 from amortppl.errors import VersionWarning
-from amortppl.pyro import extra
+from amortppl.pyro import requirements
 
 WITHOUT = """
 import sys
@@ -63,16 +63,16 @@ def test_the_command_line_lists_pyro_models_without_the_extra():
     ("found", "outside"), [("2.8.1", True), ("2.9.0+cpu", False), ("2.12.1", False), ("2.13.0", True)]
 )
 def test_tested_versions(found, outside):
-    assert bool(extra._outside("torch", found)) == outside
+    assert bool(requirements._outside("torch", found)) == outside
 
 
 def test_one_warning_names_all_that_is_outside(monkeypatch):
     pytest.importorskip("torch", reason="the extra `pyro` is not installed")
-    monkeypatch.setattr(extra, "TESTED", {**extra.TESTED, "torch": ("1.0", "1.1"), "funsor": ("9", "10")})
-    extra.require.cache_clear()
+    monkeypatch.setattr(requirements, "TESTED", {**requirements.TESTED, "torch": ("1.0", "1.1"), "funsor": ("9", "10")})
+    requirements.require.cache_clear()
     with pytest.warns(VersionWarning) as caught:
-        extra.require()
-        extra.require()
+        requirements.require()
+        requirements.require()
     assert len(caught) == 1
     assert f"torch {version('torch')}" in str(caught[0].message)
     assert "funsor" in str(caught[0].message)

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import ks_2samp
 
 from amortppl.errors import ModelError
-from amortppl.pyro import accept, foreign
+from amortppl.pyro import accept, torch_distributions
 from amortppl.pyro.environment import to_jax
 
 EXAMPLES = {
@@ -39,13 +39,13 @@ EXAMPLES = {
 
 
 def test_all_are_here():
-    assert set(EXAMPLES) == foreign.CHECKED
+    assert set(EXAMPLES) == torch_distributions.CHECKED
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_density_and_sampler(name):
     """A right one fails with probability at most 1e-6 for each of its coordinates."""
-    foreign.check(EXAMPLES[name]())
+    torch_distributions.check(EXAMPLES[name]())
 
 
 class Shifted(dist.Normal):
@@ -64,16 +64,16 @@ class Broken(dist.Normal):
 
 
 def test_a_class_of_ones_own_is_accepted_after_the_check():
-    assert not foreign.accepted(Shifted(0.0, 1.0))
+    assert not torch_distributions.accepted(Shifted(0.0, 1.0))
     accept(Shifted(torch.tensor(0.0), torch.tensor(1.0)))
-    assert foreign.accepted(Shifted(0.0, 1.0))
-    foreign._ACCEPTED.discard(Shifted)
+    assert torch_distributions.accepted(Shifted(0.0, 1.0))
+    torch_distributions._ACCEPTED.discard(Shifted)
 
 
 def test_a_wrong_sampler_is_refused():
     with pytest.raises(ModelError, match="draws under JAX"):
         accept(Broken(torch.tensor(0.0), torch.tensor(1.0)))
-    assert not foreign.accepted(Broken(0.0, 1.0))
+    assert not torch_distributions.accepted(Broken(0.0, 1.0))
 
 
 RANDOM = {
@@ -109,7 +109,7 @@ def test_random_operations(name):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         theirs = RANDOM[name](4000).numpy()
-    with foreign.computing(jr.key(0)):
+    with torch_distributions.computing(jr.key(0)):
         ours = np.asarray(to_jax(RANDOM[name](4000)))
     assert ours.shape == theirs.shape
     assert len(np.unique(ours)) > 1
@@ -117,7 +117,7 @@ def test_random_operations(name):
 
 
 def test_permutations_are_of_all_numbers():
-    with foreign.computing(jr.key(0)):
+    with torch_distributions.computing(jr.key(0)):
         found = np.asarray(to_jax(torch.randperm(50)))
     np.testing.assert_array_equal(np.sort(found), np.arange(50))
     assert not np.array_equal(found, np.arange(50))

@@ -14,7 +14,7 @@ from pyro.infer import MCMC, SVI, Importance, Predictive, Trace_ELBO, TraceMeanF
 import amortppl as ap
 import pyro
 from amortppl.errors import DataError
-from amortppl.pyro.guide import _Draws
+from amortppl.guide.pyro_guide import _Draws
 from conjugate import SMALL
 
 Y = torch.linspace(-1.0, 2.0, 10)

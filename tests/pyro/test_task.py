@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 
 import amortppl as ap
 import pyro
-from amortppl.cli import app
+from amortppl.cli.commands import app
 from amortppl.errors import ModelError
 from amortppl.pyro import is_pyro
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import mean_model
 from pyro import poutine
 

@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from amortppl.trust.discrepancies import Moments, discrepancies, names
 
 ROWS, DRAWS, SETS = 100, 50, 30

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortppl.guide import Guide
-from amortppl.storage import load
-from amortppl.trust.familiarity import FLAG
+from amortppl.guide.guide import Guide
+from amortppl.guide.load import load
+from amortppl.trust.misspecification import FLAG
 from spoiled import exact
 
 QUIET = {"log_likelihood": False, "predictive": False, "draws": 100}

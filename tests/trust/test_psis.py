@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortppl.diagnostics.summary import verdict_of
+from amortppl.report.summary import verdict_of
 from amortppl.trust.psis import check, moves, verdict
 from spoiled import exact, far_out
 

@@ -4,8 +4,8 @@ import arviz as az
 import numpy as np
 import pytest
 
+from amortppl.diagnostics.sensitivity import sensitivity, with_prior
 from amortppl.errors import DataError
-from amortppl.trust.sensitivity import sensitivity, with_prior
 
 
 def test_prior_group_is_the_models_density(line_guide, line_data):

@@ -1,0 +1,73 @@
+"""States and posteriors that stand on a Gaussian frame."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float
+
+from amortppl.gaussian.accumulator import EvidenceSum
+from amortppl.gaussian.filtering import Natural
+from amortppl.gaussian.frame import Frame, lower_factor
+from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.third_order import Displaced
+
+
+class Start(NamedTuple):
+    """The state before any row: the prior."""
+
+
+class State(NamedTuple):
+    """The posterior so far, in prior units.
+
+    Attributes:
+        frame: the Gaussian frame of prior and all evidence seen.
+        low: what the frame's location lost by rounding.
+        prior: the prior's part in the frame.
+        rows: how many rows were seen.
+        context: mean of the encoded rows.
+        left: what is not Gaussian: whitened residual gradients at the centre, and ahead and
+            behind on each axis.
+        surprise: mean over mini-batches of how much they surprised the frame before them (1 as expected).
+        steps: how many mini-batches that is.
+        moved: how far the last further pass moved the location, in posterior sds (root mean square).
+        displaced: how far from the frame its evidence was expanded.
+        valley: of the coordinates that all these are in.
+    """
+
+    frame: Frame
+    low: Float[Array, " P"]
+    prior: Natural
+    rows: Array
+    context: Float[Array, " E"]
+    left: Float[Array, " R"]
+    surprise: Array
+    steps: Array
+    moved: Array
+    displaced: Displaced
+    valley: Valley
+
+    def seen_in(self, valley: Valley) -> "State":
+        """The state in other coordinates of the same latents: as the map between them is at its location."""
+        if not valley.plated:
+            return self
+        old, linear, precision = self.frame.location, *self.prior
+        new = valley.straight(self.valley.bent(old))
+        back = self.valley.slope_back(old) @ valley.slope(new)
+        forth = valley.slope_back(new) @ self.valley.slope(old)
+        precise = back.T @ precision @ back
+        return self._replace(
+            frame=Frame(new, lower_factor(self.frame.factor.T @ back)),
+            low=forth @ self.low,
+            prior=Natural(back.T @ (linear - precision @ old) + precise @ new, precise),
+            displaced=self.displaced.seen_by(forth),
+            valley=valley,
+        )
+
+
+class Revisit(NamedTuple):
+    """A further pass: the state after the last one, the state before these rows, and the evidence met again."""
+
+    base: State
+    since: Start | State
+    again: EvidenceSum
+
+

@@ -1,0 +1,366 @@
+"""A trained method bound to its task."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from amortppl.data.batches import Batches
+from amortppl.data.columns import Columns
+from amortppl.data.dataset import Dataset, read
+from amortppl.errors import DataError, OutOfRangeWarning
+from amortppl.method import Method, Spec, refuse_parts
+from amortppl.posterior import padding
+from amortppl.posterior.draws import draw, log_prob, readout, step
+from amortppl.posterior.state import BY_HAND, State, load_state
+from amortppl.task.batch import Batch
+from amortppl.training.ranges import Ranges
+from amortppl.trust import ladder, psis
+from amortppl.trust.checks import checked
+from amortppl.trust.misspecification import Familiarity
+
+if TYPE_CHECKING:
+    import xarray
+
+    from amortppl.training.record import Record
+
+POINTWISE = 20_000_000
+"""Draws times rows up to which pointwise log likelihoods and predictive draws are kept by default."""
+
+
+class Guide:
+    """Posteriors of any dataset of one task.
+
+    Attributes:
+        method: the trained method (an Equinox module with `init`, `step`, `readout`).
+        task: the task it was trained for.
+        spec: the options it was built with.
+        record: how it was trained.
+        ranges: what it was trained on.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        spec: Spec,
+        record: "Record",
+        seed: int,
+        ranges: Ranges | None = None,
+        familiarity: Familiarity | None = None,
+    ) -> None:
+        self.method, self.spec, self.record, self.seed = method, spec, record, seed
+        self.task = method.task
+        self.ranges = ranges or Ranges.simulated(self.task, seed)
+        self._familiarity = familiarity
+        self.__name__ = f"guide_{self.task.name}"
+
+    @cached_property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that tell its task's sites, method and weights from any other guide's."""
+        digest = sha256(json.dumps([self.task.fingerprint, asdict(self.spec), self.method.revision]).encode())
+        for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def familiarity(self) -> Familiarity:
+        """What simulated tasks look like to it: found once, when first needed, and kept in its certificate."""
+        self._familiarity = self._familiarity or Familiarity.simulated(self)
+        return self._familiarity
+
+    # The contract, by hand.
+
+    def init(self) -> State:
+        """The state before any row was seen."""
+        return State(self, self.method.init())
+
+    def step(self, state: State, batch: Any, columns: Columns | None = None) -> State:
+        """The state after one more mini-batch (a dict of arrays or a DataFrame).
+
+        Raises:
+            DataError: the rows do not fit the task.
+            GuideError: they are tied to rows that the state has seen.
+        """
+        dataset = read(self.task, batch, columns)
+        if state.rows:
+            refuse_parts(self.method)
+        value = step(self.method, state.value, padding.pad(self.task, dataset))
+        return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=BY_HAND)
+
+    def posterior(self, state: State) -> Any:
+        """The distribution over the latents' unconstrained vector at a state."""
+        return readout(self.method, state.value)
+
+    def stream(
+        self,
+        batches: Batches,
+        state: State | None = None,
+        *,
+        passes: int = 1,
+        every: int | None = None,
+        keep: str | Path | None = None,
+        progress: bool = True,
+    ) -> Iterator[State]:
+        """An anytime posterior: the state after each mini-batch, or whenever `every` more rows were seen.
+
+        Memory stays constant however long the source is. The last state yielded has seen all rows.
+
+        Args:
+            batches: from `amortppl.batches`.
+            state: what to go on from: yesterday's posterior, or a state that stopped in the middle
+                of the same source (then the pass goes on there, to the same result).
+            passes: how often to go through the source. A further pass averages gradient and
+                curvature of all rows over the posterior found before: nothing counts twice.
+            every: rows between two states; None for every mini-batch.
+            keep: a file that the state is written to every ten seconds and at the end.
+            progress: whether to report while it runs.
+
+        Raises:
+            DataError: the source has no rows, or rows that do not fit the task (which file, which row).
+            GuideError: the state stopped in the middle of another source, or `passes` are complete.
+        """
+        from amortppl.posterior.stream import stream
+
+        return stream(self, batches, state or self.init(), passes=passes, every=every, keep=keep, progress=progress)
+
+    def load_state(self, path: str | Path) -> State:
+        """Reads a state that `State.save` wrote.
+
+        Raises:
+            GuideError: no such file, cut short, or of another guide.
+        """
+        return load_state(self, path)
+
+    @cached_property
+    def blank(self) -> Batch:
+        """One row of zeros, for what needs the shapes of rows and not their values."""
+        data = {n: np.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
+        return Batch(data, np.ones(len(next(iter(data.values()))), bool))
+
+    # Inference.
+
+    def infer(
+        self,
+        data: Any,
+        draws: int = 1000,
+        seed: int = 0,
+        *,
+        columns: Columns | None = None,
+        log_likelihood: bool | None = None,
+        predictive: bool | None = None,
+        trust: str | None = None,
+        **streaming: Any,
+    ) -> "xarray.DataTree":
+        """Posterior of one dataset, of a list of datasets in batched calls, or of mini-batches.
+
+        Args:
+            data: a dict of arrays by argument, a DataFrame, or a list of these (then the result
+                has a leading dimension `task`); mini-batches from `amortppl.batches`, for data
+                larger than memory; or a state, for its posterior as it stands.
+            draws: S, independent draws for each dataset.
+            seed: of the draws.
+            columns: for DataFrames, the columns of each argument.
+            log_likelihood, predictive: whether to keep the log likelihood of each row and
+                predictive draws; by default when draws x rows <= 2e7.
+            trust: "ladder" to climb, for each dataset whose check fails, to the cheapest rung that passes
+                (`amortppl.trust.ladder`); its thresholds, `budget` and `keep` are further arguments.
+            streaming: for mini-batches, `passes`, `state`, `every` (keeps the trace of means and sds),
+                `keep` and `progress` as in `stream`, and `check`: whether to read all rows once more
+                for k-hat; by default when draws x rows <= 5e8.
+
+        Returns:
+            A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,
+            log_joint, log_evidence; mean_moved and sd_moved, the largest changes by weights of a mean, in sds, and of
+            the logarithm of a sd; distance from the simulated tasks, distance_p, fit_p), observed_data,
+            constant_data, and the two groups above. Warnings are in the attributes.
+
+        Raises:
+            DataError: the data do not fit the task.
+
+        Warns:
+            OutOfRangeWarning: rows or values beyond the range trained on.
+        """
+        from amortppl.guide.trees import posterior_tree
+
+        if self.method.predicts:
+            from amortppl.guide.predict import infer
+
+            return infer(self, data, draws, seed, columns, **streaming)
+        if isinstance(data, Batches | State):
+            from amortppl.guide.infer_stream import infer
+
+            if trust is not None:
+                raise DataError(f"trust: {trust!r} is for datasets in memory, not for mini-batches or a state")
+            return infer(self, data, draws, seed, **streaming)
+        climb = ladder.options(trust, streaming)
+        single = not isinstance(data, Sequence) or isinstance(data, str | bytes)
+        datasets = [read(self.task, d, columns) for d in ([data] if single else data)]
+        if not datasets:
+            raise DataError("data: expected at least one dataset, got an empty list")
+        notes = self.notes(datasets)
+        psis.import_beside()
+        drawn = draw(self.method, datasets, draws, seed)
+        check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
+        stats, said = checked(self, datasets, drawn, seed)
+        notes = [a + b for a, b in zip(notes, said, strict=True)]
+        if climb is not None:
+            drawn, check, more, said = ladder.climbed(self, datasets, drawn, check, seed, climb)
+            stats, notes = stats | more, [a + b for a, b in zip(notes, said, strict=True)]
+        moved = psis.moves(drawn.vectors, check)
+        stats |= {"mean_moved": moved.mean, "sd_moved": moved.sd}
+        if climb is None:
+            said = psis.misleading(check, moved, self.task.latents.labels())
+            notes = [a + b for a, b in zip(notes, said, strict=True)]
+        size = draws * sum(d.arrays[a].size for d in datasets for a in self.task.observed)
+        keep = [size <= POINTWISE if k is None else k for k in (log_likelihood, predictive)]
+        keep[0] = keep[0] and self.task.has_density
+        return posterior_tree(self, datasets, drawn, check, notes, keep, seed, single, stats)
+
+    def predict(
+        self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
+    ) -> "xarray.DataTree":
+        """Posterior predictive draws of the observations at new inputs, in every regime.
+
+        Args:
+            data: the dataset that is known; mini-batches; a state; or None, for the prior predictive.
+            at: inputs of the new rows: a dict of arrays or a DataFrame.
+            draws: S.
+            seed: of the draws.
+            columns: for DataFrames, the columns of each argument.
+
+        Returns:
+            A DataTree with ArviZ's groups `predictions` and `predictions_constant_data`.
+        """
+        from amortppl.guide.predict import predict
+
+        return predict(self, data, at, draws, seed, columns)
+
+    def log_predictive(
+        self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
+    ) -> np.ndarray:
+        """Log predictive density of each new row, shape (N_new,).
+
+        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D); where a method predicts by itself, its own.
+        """
+        from amortppl.guide.predict import log_predictive
+
+        return log_predictive(self, data, at, draws, seed, columns)
+
+    def log_prob(self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None) -> np.ndarray:
+        """Log density of latents under the guide's posterior of a dataset, in the latents' own space.
+
+        Args:
+            data: the dataset.
+            latents: values by site, each with the same leading shape (or none).
+        """
+        return log_prob(self.method, read(self.task, data, columns), latents)
+
+    def local(self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None) -> "xarray.DataTree":
+        """Draws of the latents of which every row has its own, one for each draw of the shared ones.
+
+        u_i ~ p(u_i | y_i, x_i, theta_s) for row i and draw s.
+
+        Args:
+            draws: what `infer` returned (or its `posterior`), or a dict of arrays by shared latent.
+            data: rows with their observations: all, some, or others than the draws were inferred from.
+            seed: of the draws.
+            columns: for DataFrames, the columns of each argument.
+
+        Returns:
+            A DataTree whose `posterior` holds the sites with one value per row, dims (chain, draw, row).
+
+        Raises:
+            DataError: the task has no such latents, the draws lack a shared one, or the data do not fit.
+        """
+        from amortppl.guide.local_draws import read_out
+
+        return read_out(self, draws, data, seed, columns)
+
+    def notes(self, datasets: Sequence[Dataset]) -> list[list[str]]:
+        """What to know of datasets outside the ranges trained on; of one each is warned of, of several at once."""
+        notes = [self.ranges.outside(d.arrays) for d in datasets]
+        outside = [i for i, n in enumerate(notes) if n]
+        said = notes[0]
+        if len(datasets) > 1 and outside:
+            first = f"dataset {outside[0]}: {'; '.join(notes[outside[0]])}"
+            said = [f"{len(outside)} of {len(datasets)} datasets are unlike those trained on. The first is {first}"]
+        for note in said:
+            warnings.warn(note, OutOfRangeWarning, stacklevel=3)
+        return notes
+
+    # Other guide code.
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Runs as a NumPyro guide of the model: takes the model's arguments, samples its latents.
+
+        The weights are the parameter `amortppl_weights`, so `SVI` fine-tunes them.
+
+        Raises:
+            DataError: an argument is missing, or the task has latents that every row has of its own.
+        """
+        from amortppl.guide.numpyro_guide import sample
+
+        sample(self, args, kwargs)
+
+    def start_nuts(
+        self, data: Any, chains: int = 4, seed: int = 0, *, columns: Columns | None = None, **options: Any
+    ) -> Any:
+        """A NUTS kernel and initial parameters that start from this dataset's posterior.
+
+        Args:
+            data: the dataset.
+            chains: how many chains; each starts at a draw from the guide.
+            seed: of the draws.
+            columns: for DataFrames, the columns of each argument.
+            options: further options of `numpyro.infer.NUTS`, whose `target_accept_prob` is 0.7 here;
+                `adapt_mass_matrix=True`, with a warm-up of some hundreds of steps, where k-hat says that the guide
+                misses the posterior.
+
+        Returns:
+            (kernel, init_params), for `MCMC(kernel, ...).run(key, ..., init_params=init_params)`.
+            The mass matrix is the guide's covariance and stays, so that a warm-up of 50 steps is enough.
+
+        Raises:
+            DataError: the data do not fit, or the task has latents that every row has of its own.
+        """
+        from amortppl.guide.numpyro_guide import start_nuts
+
+        return start_nuts(self, data, chains, seed, columns, options)
+
+    def to_pyro(self) -> Any:
+        """This guide for Pyro's SVI, Importance, Predictive and NUTS: see `amortppl.pyro.guide.PyroGuide`."""
+        from amortppl.pyro.requirements import require
+
+        require()
+        from amortppl.guide.pyro_guide import PyroGuide
+
+        return PyroGuide(self)
+
+    def training(self) -> dict[str, Any]:
+        """How it was trained, in a few numbers."""
+        kept = ("steps", "tasks", "seconds", "device", "unusable", "skipped")
+        losses = {"loss": self.record.losses, "held_out": self.record.held_out}
+        options = vars(getattr(self.method, "options", self.spec))  # as built: defaults made definite
+        options = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+        ranges = {"rows": self.ranges.rows}
+        return {
+            "method": type(self.spec).__name__,
+            "options": options,
+            **ranges,
+            **{k: getattr(self.record, k) for k in kept},
+            **losses,
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the guide to a folder: guide.json, weights.safetensors, certificate.json."""
+        from amortppl.guide.storage import save
+
+        return save(self, path)

@@ -1,0 +1,136 @@
+"""The posterior of a state as a DataTree: draws, the trace of a stream, and on request its check."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array
+
+from amortppl.data.batches import Batches
+from amortppl.data.dataset import Dataset
+from amortppl.errors import DataError
+from amortppl.method import Method
+from amortppl.posterior.draws import constrained
+from amortppl.posterior.state import State
+from amortppl.posterior.stream import stream
+from amortppl.posterior.stream_likelihood import Likelihood
+from amortppl.runtime.compilation import unoptimized
+from amortppl.trust import psis
+
+if TYPE_CHECKING:
+    import xarray
+
+    from amortppl.guide.guide import Guide
+
+TRACED = 1000
+"""Draws for a posterior mean and sd along the way: the mean's error is 3% of an sd."""
+
+CHECKED = 500_000_000
+"""Draws times rows up to which k-hat is computed without being asked for."""
+
+MOVED = 0.3
+"""Sds by which a further pass may move the mean without a note."""
+
+SURPRISING = 1.5
+"""Mean surprise of mini-batches above which a note says so; about 1 when the rows are as the model expects."""
+
+
+def infer(
+    guide: "Guide",
+    data: Batches | State,
+    draws: int,
+    seed: int,
+    *,
+    passes: int = 1,
+    state: State | None = None,
+    every: int | None = None,
+    keep: str | Path | None = None,
+    check: bool | None = None,
+    progress: bool = False,
+) -> "xarray.DataTree":
+    """Posterior of a stream of mini-batches, or of a state; see `Guide.infer`."""
+    from amortppl.guide.trees import state_tree
+
+    if draws < 1:
+        raise DataError(f"draws: expected at least 1, got {draws}")
+    if isinstance(data, State):
+        return state_tree(guide, data, *_drawn(guide, data, draws, seed), notes=_notes(data), seed=seed)
+    final = begin = state or guide.init()
+    trace = list(begin.trace)
+    options = {"passes": passes, "every": every or np.iinfo(np.int64).max, "keep": keep, "progress": progress}
+
+    def begun(value: Any) -> None:
+        _sampled.ahead(guide.method, value, jr.key(seed), draws)
+
+    for final in stream(guide, data, begin, **options, begun=begun):
+        if every is not None:
+            trace.append({"rows": final.rows, **moments(guide, final)})
+    drawn = _drawn(guide, final, draws, seed)
+    small = data.rows is not None and draws * data.rows <= CHECKED
+    checked = _checked(guide, data, *drawn) if (small if check is None else check) and state is None else None
+    moved = None if checked is None else psis.moves([drawn[0]], checked)
+    if checked is None or moved is None:
+        more = [_unchecked(guide, state)]
+    else:
+        [more] = psis.misleading(checked, moved, guide.task.latents.labels())
+    return state_tree(
+        guide, final, *drawn, check=checked, moved=moved, trace=trace, notes=_notes(final) + more, seed=seed
+    )
+
+
+def _drawn(guide: "Guide", state: State, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unconstrained draws (S, P) and their log densities (S,)."""
+    vectors, log_guide = _sampled(guide.method, state.value, jr.key(seed), draws)
+    return np.asarray(vectors), np.asarray(log_guide)
+
+
+@unoptimized
+def _sampled(method: Method, value: Any, key: Array, draws: int) -> tuple[Array, Array]:
+    return method.readout(value).sample(key, draws)
+
+
+def _checked(guide: "Guide", batches: Batches, vectors: np.ndarray, log_guide: np.ndarray) -> psis.Check | None:
+    """PSIS of the draws against the log joint, up to a constant: reads the source once more."""
+    if not guide.task.has_density:
+        return None
+    prior = np.asarray(jax.jit(jax.vmap(lambda v: guide.task.log_prior(v)))(jnp.asarray(vectors)))
+    joint = Likelihood(guide, jnp.asarray(vectors)).over(batches) + prior
+    return psis.check(joint[None], log_guide[None])
+
+
+def _unchecked(guide: "Guide", state: State | None) -> str:
+    if not guide.task.has_density:
+        return "k-hat not computed: the model has no likelihood to check the guide against"
+    if state is not None:
+        return "k-hat not computed: rows seen before this source would have to be read again"
+    return "k-hat not computed: it reads all rows once more; ask for it with check=True (--check)"
+
+
+def _notes(state: State) -> list[str]:
+    """What the mini-batches said of themselves on the way."""
+    notes, value = list(state.outside), state.guide.method.closed(state.value)
+    surprise, moved = (float(getattr(value, n, np.nan)) for n in ("surprise", "moved"))
+    if state.steps >= 4 and surprise > SURPRISING:
+        notes.append(
+            f"mini-batches surprised the posterior {surprise:.3g} times as much as the model expects: the rows "
+            "are in an order that matters (shuffle them), or the model does not fit"
+        )
+    if moved > MOVED:
+        notes.append(
+            f"the last pass moved the posterior by {moved:.2g} sds: an earlier one had gone astray; ask for more "
+            f"passes, or shuffle the rows"
+        )
+    return notes
+
+
+def moments(guide: "Guide", state: State) -> dict[str, Any]:
+    """Posterior mean and sd of every latent at a state, as nested lists (JSON can hold them)."""
+    values = constrained(guide.method, _drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {}))
+    said = {n: v for n, v in values.items() if n in guide.task.latents.names}
+    return {
+        "mean": {n: v.mean(0).tolist() for n, v in said.items()},
+        "sd": {n: v.std(0).tolist() for n, v in said.items()},
+    }
