@@ -8,7 +8,7 @@ Schad, Betancourt and Vasishth 2021 (z-scores and contraction); Säilynoja et al
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,7 @@ import xarray as xr
 
 from amortppl.diagnostics.sbc import Readings, readings
 from amortppl.diagnostics.uniformity import corrected, p_values
-
-if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
+from amortppl.training.trained import TrainedMethod
 
 LATENTS, REGIONS, TOGETHER = 0.03, 0.01, 0.01
 """How often a calibrated guide fails for its latents, for its regions, and for all latents together: 5% in all."""
@@ -178,7 +176,7 @@ class Calibration:
         return xr.DataTree.from_dict(sets)
 
 
-def calibrate(guide: "Guide", datasets: int = 200, draws: int = 400, seed: int = 0, around: Any = None) -> Calibration:
+def calibrate(guide: TrainedMethod, datasets: int = 200, draws: int = 400, seed: int = 0, around: Any = None) -> Calibration:
     """Simulates datasets from the guide's task and says whether its posteriors are calibrated.
 
     Args:

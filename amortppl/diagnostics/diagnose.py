@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 
 from amortppl.diagnostics.calibration import calibrate
+from amortppl.training.trained import TrainedMethod
 
 
 def diagnose(
-    guide: "Guide",
+    guide: TrainedMethod,
     datasets: int = 200,
     draws: int = 400,
     seed: int = 0,

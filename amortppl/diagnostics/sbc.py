@@ -17,10 +17,10 @@ from amortppl.runtime.compilation import lightly, once, unoptimized
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
 from amortppl.training.simulate import WHOLE, parts, simulate
+from amortppl.training.trained import TrainedMethod
 
 if TYPE_CHECKING:
     from amortppl.data.dataset import Dataset
-    from amortppl.guide.guide import Guide
 
 WORK = 2_000_000
 """Datasets times draws times rows evaluated at once: bounds the memory."""
@@ -65,7 +65,7 @@ class Readings(NamedTuple):
     lost: np.ndarray
 
 
-def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Dataset | None" = None) -> Readings:
+def readings(guide: TrainedMethod, datasets: int, draws: int, seed: int, around: "Dataset | None" = None) -> Readings:
     """Simulates datasets as training did, or around an observed one, and reads the guide's posterior of each.
 
     Raises:
@@ -98,13 +98,13 @@ def readings(guide: "Guide", datasets: int, draws: int, seed: int, around: "Data
     return Readings(*values, lost=rows[usable & ~sound])
 
 
-def _fresh(guide: "Guide", key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
+def _fresh(guide: TrainedMethod, key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
     simulated = lightly(simulate) if datasets * (guide.task.rows or (1, 1))[1] > LONG else unoptimized(simulate)
     made = simulated(guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
     return made.batches[0], made.target.latents, np.asarray(made.usable)
 
 
-def _around(guide: "Guide", key: Array, datasets: int, observed: "Dataset") -> tuple[Batch, Array, np.ndarray]:
+def _around(guide: TrainedMethod, key: Array, datasets: int, observed: "Dataset") -> tuple[Batch, Array, np.ndarray]:
     """The observed rows, and below them as many again predicted by a draw from their posterior."""
     task = guide.task
     if task.block or task.rows[0] == task.rows[1]:

@@ -4,7 +4,6 @@ Kallioinen, Paananen, Bürkner and Vehtari 2024, "Detecting and diagnosing prior
 power-scaling", Statistics and Computing 34, as ArviZ computes it.
 """
 
-from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -16,12 +15,10 @@ from jaxtyping import Array
 
 from amortppl.errors import DataError
 from amortppl.method import Method
-
-if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
+from amortppl.training.trained import TrainedMethod
 
 
-def sensitivity(guide: "Guide", post: xr.DataTree) -> pd.DataFrame:
+def sensitivity(guide: TrainedMethod, post: xr.DataTree) -> pd.DataFrame:
     """Sensitivity of each latent to the power of prior and likelihood; above 0.05 is much.
 
     Args:
@@ -45,7 +42,7 @@ def sensitivity(guide: "Guide", post: xr.DataTree) -> pd.DataFrame:
     return psense_summary(with_prior(guide, post), var_names=guide.task.latents.names)
 
 
-def with_prior(guide: "Guide", post: xr.DataTree) -> xr.DataTree:
+def with_prior(guide: TrainedMethod, post: xr.DataTree) -> xr.DataTree:
     """The tree with a group `log_prior`: the log prior density of the latents, in their own space, at each draw."""
     posterior = post["posterior"].dataset
     sites = {n: jnp.asarray(posterior[n].values.reshape(-1, *s)) for n, s in guide.task.latents.shapes.items()}

@@ -3,12 +3,13 @@
 from typing import Any
 
 from amortppl.data.dataset import Dataset
+from amortppl.training.trained import TrainedMethod
 
 
 class AxisNames:
     """Names of axes and labels along them, from plates, the task's `dims` and `coords`, and columns."""
 
-    def __init__(self, guide: "Guide", dataset: Dataset) -> None:
+    def __init__(self, guide: TrainedMethod, dataset: Dataset) -> None:
         self.task = guide.task
         plates = {
             p

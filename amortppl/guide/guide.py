@@ -1,42 +1,37 @@
 """A trained method bound to its task."""
 
-import json
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cached_property
-from hashlib import sha256
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-import equinox as eqx
-import jax
 import numpy as np
 
 from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
-from amortppl.data.dataset import Dataset, read
-from amortppl.errors import DataError, OutOfRangeWarning
+from amortppl.data.dataset import read
+from amortppl.errors import DataError
+from amortppl.guide import local_draws, numpyro_guide, storage
+from amortppl.guide import predict as prediction
+from amortppl.guide.infer import infer
+from amortppl.guide.infer_stream import infer_stream
+from amortppl.guide.options import Keywords, Streaming, ladder_of, streaming_of
+from amortppl.guide.predict import infer_latent
 from amortppl.method import Method, Spec, refuse_parts
 from amortppl.posterior import padding
-from amortppl.posterior.draws import draw, log_prob, readout, step
+from amortppl.posterior.draws import log_prob, step
 from amortppl.posterior.state import BY_HAND, State, load_state
-from amortppl.task.batch import Batch
+from amortppl.posterior.stream import stream
 from amortppl.training.ranges import Ranges
-from amortppl.trust import ladder, psis
-from amortppl.trust.checks import checked
+from amortppl.training.record import Record
+from amortppl.training.trained import TrainedMethod
+from amortppl.trust.attempt import Ladder
 from amortppl.trust.misspecification import Familiarity
 
 if TYPE_CHECKING:
     import xarray
 
-    from amortppl.training.record import Record
-
-POINTWISE = 20_000_000
-"""Draws times rows up to which pointwise log likelihoods and predictive draws are kept by default."""
-
-
-class Guide:
+class Guide(TrainedMethod):
     """Posteriors of any dataset of one task.
 
     Attributes:
@@ -51,24 +46,14 @@ class Guide:
         self,
         method: Method,
         spec: Spec,
-        record: "Record",
+        record: Record,
         seed: int,
         ranges: Ranges | None = None,
         familiarity: Familiarity | None = None,
     ) -> None:
-        self.method, self.spec, self.record, self.seed = method, spec, record, seed
-        self.task = method.task
-        self.ranges = ranges or Ranges.simulated(self.task, seed)
+        super().__init__(method, spec, record, seed, ranges)
         self._familiarity = familiarity
         self.__name__ = f"guide_{self.task.name}"
-
-    @cached_property
-    def hash(self) -> str:
-        """Sixteen hexadecimal digits that tell its task's sites, method and weights from any other guide's."""
-        digest = sha256(json.dumps([self.task.fingerprint, asdict(self.spec), self.method.revision]).encode())
-        for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
-            digest.update(np.asarray(leaf).tobytes())
-        return digest.hexdigest()[:16]
 
     @property
     def familiarity(self) -> Familiarity:
@@ -97,7 +82,7 @@ class Guide:
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
-        return readout(self.method, state.value)
+        return state.posterior
 
     def stream(
         self,
@@ -127,8 +112,6 @@ class Guide:
             DataError: the source has no rows, or rows that do not fit the task (which file, which row).
             GuideError: the state stopped in the middle of another source, or `passes` are complete.
         """
-        from amortppl.posterior.stream import stream
-
         return stream(self, batches, state or self.init(), passes=passes, every=every, keep=keep, progress=progress)
 
     def load_state(self, path: str | Path) -> State:
@@ -138,12 +121,6 @@ class Guide:
             GuideError: no such file, cut short, or of another guide.
         """
         return load_state(self, path)
-
-    @cached_property
-    def blank(self) -> Batch:
-        """One row of zeros, for what needs the shapes of rows and not their values."""
-        data = {n: np.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
-        return Batch(data, np.ones(len(next(iter(data.values()))), bool))
 
     # Inference.
 
@@ -156,8 +133,9 @@ class Guide:
         columns: Columns | None = None,
         log_likelihood: bool | None = None,
         predictive: bool | None = None,
-        trust: str | None = None,
-        **streaming: Any,
+        trust: str | Ladder | None = None,
+        streaming: Streaming | None = None,
+        **given: Unpack[Keywords],
     ) -> "xarray.DataTree":
         """Posterior of one dataset, of a list of datasets in batched calls, or of mini-batches.
 
@@ -170,11 +148,10 @@ class Guide:
             columns: for DataFrames, the columns of each argument.
             log_likelihood, predictive: whether to keep the log likelihood of each row and
                 predictive draws; by default when draws x rows <= 2e7.
-            trust: "ladder" to climb, for each dataset whose check fails, to the cheapest rung that passes
-                (`amortppl.trust.ladder`); its thresholds, `budget` and `keep` are further arguments.
-            streaming: for mini-batches, `passes`, `state`, `every` (keeps the trace of means and sds),
-                `keep` and `progress` as in `stream`, and `check`: whether to read all rows once more
-                for k-hat; by default when draws x rows <= 5e8.
+            trust: "ladder", or an `ap.Ladder` with its thresholds, to climb, for each dataset whose
+                check fails, to the cheapest rung that passes.
+            streaming: for mini-batches, how to go through them.
+            given: fields of `Ladder` or `Streaming`, as keywords.
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,
@@ -188,41 +165,18 @@ class Guide:
         Warns:
             OutOfRangeWarning: rows or values beyond the range trained on.
         """
-        from amortppl.guide.trees import posterior_tree
-
         if self.method.predicts:
-            from amortppl.guide.predict import infer
-
-            return infer(self, data, draws, seed, columns, **streaming)
+            return infer_latent(self, data, draws, seed, columns, **given)
         if isinstance(data, Batches | State):
-            from amortppl.guide.infer_stream import infer
-
             if trust is not None:
-                raise DataError(f"trust: {trust!r} is for datasets in memory, not for mini-batches or a state")
-            return infer(self, data, draws, seed, **streaming)
-        climb = ladder.options(trust, streaming)
-        single = not isinstance(data, Sequence) or isinstance(data, str | bytes)
-        datasets = [read(self.task, d, columns) for d in ([data] if single else data)]
-        if not datasets:
-            raise DataError("data: expected at least one dataset, got an empty list")
-        notes = self.notes(datasets)
-        psis.import_beside()
-        drawn = draw(self.method, datasets, draws, seed)
-        check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
-        stats, said = checked(self, datasets, drawn, seed)
-        notes = [a + b for a, b in zip(notes, said, strict=True)]
-        if climb is not None:
-            drawn, check, more, said = ladder.climbed(self, datasets, drawn, check, seed, climb)
-            stats, notes = stats | more, [a + b for a, b in zip(notes, said, strict=True)]
-        moved = psis.moves(drawn.vectors, check)
-        stats |= {"mean_moved": moved.mean, "sd_moved": moved.sd}
-        if climb is None:
-            said = psis.misleading(check, moved, self.task.latents.labels())
-            notes = [a + b for a, b in zip(notes, said, strict=True)]
-        size = draws * sum(d.arrays[a].size for d in datasets for a in self.task.observed)
-        keep = [size <= POINTWISE if k is None else k for k in (log_likelihood, predictive)]
-        keep[0] = keep[0] and self.task.has_density
-        return posterior_tree(self, datasets, drawn, check, notes, keep, seed, single, stats)
+                what = "is for datasets in memory, not for mini-batches or a state"
+                raise DataError(f"trust: {trust!r} {what}")
+            return infer_stream(self, data, draws, seed, streaming_of(streaming, given))
+        if streaming is not None:
+            raise DataError("streaming: for mini-batches; pass ap.batches(data) as the data")
+        climb = ladder_of(trust, given)
+        keep = (log_likelihood, predictive)
+        return infer(self, self.familiarity, data, draws, seed, columns, keep, climb)
 
     def predict(
         self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
@@ -239,9 +193,7 @@ class Guide:
         Returns:
             A DataTree with ArviZ's groups `predictions` and `predictions_constant_data`.
         """
-        from amortppl.guide.predict import predict
-
-        return predict(self, data, at, draws, seed, columns)
+        return prediction.predict(self, data, at, draws, seed, columns)
 
     def log_predictive(
         self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
@@ -250,9 +202,7 @@ class Guide:
 
         log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D); where a method predicts by itself, its own.
         """
-        from amortppl.guide.predict import log_predictive
-
-        return log_predictive(self, data, at, draws, seed, columns)
+        return prediction.log_predictive(self, data, at, draws, seed, columns)
 
     def log_prob(self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None) -> np.ndarray:
         """Log density of latents under the guide's posterior of a dataset, in the latents' own space.
@@ -280,21 +230,7 @@ class Guide:
         Raises:
             DataError: the task has no such latents, the draws lack a shared one, or the data do not fit.
         """
-        from amortppl.guide.local_draws import read_out
-
-        return read_out(self, draws, data, seed, columns)
-
-    def notes(self, datasets: Sequence[Dataset]) -> list[list[str]]:
-        """What to know of datasets outside the ranges trained on; of one each is warned of, of several at once."""
-        notes = [self.ranges.outside(d.arrays) for d in datasets]
-        outside = [i for i, n in enumerate(notes) if n]
-        said = notes[0]
-        if len(datasets) > 1 and outside:
-            first = f"dataset {outside[0]}: {'; '.join(notes[outside[0]])}"
-            said = [f"{len(outside)} of {len(datasets)} datasets are unlike those trained on. The first is {first}"]
-        for note in said:
-            warnings.warn(note, OutOfRangeWarning, stacklevel=3)
-        return notes
+        return local_draws.read_out(self, draws, data, seed, columns)
 
     # Other guide code.
 
@@ -306,9 +242,7 @@ class Guide:
         Raises:
             DataError: an argument is missing, or the task has latents that every row has of its own.
         """
-        from amortppl.guide.numpyro_guide import sample
-
-        sample(self, args, kwargs)
+        numpyro_guide.sample(self, args, kwargs)
 
     def start_nuts(
         self, data: Any, chains: int = 4, seed: int = 0, *, columns: Columns | None = None, **options: Any
@@ -331,9 +265,7 @@ class Guide:
         Raises:
             DataError: the data do not fit, or the task has latents that every row has of its own.
         """
-        from amortppl.guide.numpyro_guide import start_nuts
-
-        return start_nuts(self, data, chains, seed, columns, options)
+        return numpyro_guide.start_nuts(self, data, chains, seed, columns, options)
 
     def to_pyro(self) -> Any:
         """This guide for Pyro's SVI, Importance, Predictive and NUTS: see `amortppl.pyro.guide.PyroGuide`."""
@@ -344,23 +276,6 @@ class Guide:
 
         return PyroGuide(self)
 
-    def training(self) -> dict[str, Any]:
-        """How it was trained, in a few numbers."""
-        kept = ("steps", "tasks", "seconds", "device", "unusable", "skipped")
-        losses = {"loss": self.record.losses, "held_out": self.record.held_out}
-        options = vars(getattr(self.method, "options", self.spec))  # as built: defaults made definite
-        options = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
-        ranges = {"rows": self.ranges.rows}
-        return {
-            "method": type(self.spec).__name__,
-            "options": options,
-            **ranges,
-            **{k: getattr(self.record, k) for k in kept},
-            **losses,
-        }
-
     def save(self, path: str | Path) -> Path:
         """Writes the guide to a folder: guide.json, weights.safetensors, certificate.json."""
-        from amortppl.guide.storage import save
-
-        return save(self, path)
+        return storage.save(self, self.familiarity, path)

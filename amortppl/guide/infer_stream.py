@@ -1,6 +1,5 @@
 """The posterior of a state as a DataTree: draws, the trace of a stream, and on request its check."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,18 +11,20 @@ from jaxtyping import Array
 from amortppl.data.batches import Batches
 from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError
+from amortppl.guide.options import Streaming
+from amortppl.guide.trees import state_tree
 from amortppl.method import Method
 from amortppl.posterior.draws import constrained
 from amortppl.posterior.state import State
 from amortppl.posterior.stream import stream
 from amortppl.posterior.stream_likelihood import Likelihood
 from amortppl.runtime.compilation import unoptimized
+from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 
 if TYPE_CHECKING:
     import xarray
 
-    from amortppl.guide.guide import Guide
 
 TRACED = 1000
 """Draws for a posterior mean and sd along the way: the mean's error is 3% of an sd."""
@@ -38,50 +39,53 @@ SURPRISING = 1.5
 """Mean surprise of mini-batches above which a note says so; about 1 when the rows are as the model expects."""
 
 
-def infer(
-    guide: "Guide",
-    data: Batches | State,
-    draws: int,
-    seed: int,
-    *,
-    passes: int = 1,
-    state: State | None = None,
-    every: int | None = None,
-    keep: str | Path | None = None,
-    check: bool | None = None,
-    progress: bool = False,
+def infer_stream(
+    guide: TrainedMethod, data: Batches | State, draws: int, seed: int, options: Streaming
 ) -> "xarray.DataTree":
     """Posterior of a stream of mini-batches, or of a state; see `Guide.infer`."""
-    from amortppl.guide.trees import state_tree
-
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
     if isinstance(data, State):
-        return state_tree(guide, data, *_drawn(guide, data, draws, seed), notes=_notes(data), seed=seed)
-    final = begin = state or guide.init()
-    trace = list(begin.trace)
-    options = {"passes": passes, "every": every or np.iinfo(np.int64).max, "keep": keep, "progress": progress}
-
-    def begun(value: Any) -> None:
-        _sampled.ahead(guide.method, value, jr.key(seed), draws)
-
-    for final in stream(guide, data, begin, **options, begun=begun):
-        if every is not None:
-            trace.append({"rows": final.rows, **moments(guide, final)})
+        drawn = _drawn(guide, data, draws, seed)
+        return state_tree(guide, data, *drawn, notes=_notes(data), seed=seed)
+    final, trace = _last_state(guide, data, draws, seed, options)
     drawn = _drawn(guide, final, draws, seed)
     small = data.rows is not None and draws * data.rows <= CHECKED
-    checked = _checked(guide, data, *drawn) if (small if check is None else check) and state is None else None
+    wanted = small if options.check is None else options.check
+    checked = _checked(guide, data, *drawn) if wanted and options.state is None else None
     moved = None if checked is None else psis.moves([drawn[0]], checked)
     if checked is None or moved is None:
-        more = [_unchecked(guide, state)]
+        more = [_unchecked(guide, options.state)]
     else:
         [more] = psis.misleading(checked, moved, guide.task.latents.labels())
+    notes = _notes(final) + more
     return state_tree(
-        guide, final, *drawn, check=checked, moved=moved, trace=trace, notes=_notes(final) + more, seed=seed
+        guide, final, *drawn, check=checked, moved=moved, trace=trace, notes=notes, seed=seed
     )
 
 
-def _drawn(guide: "Guide", state: State, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _last_state(
+    guide: TrainedMethod, data: Batches, draws: int, seed: int, options: Streaming
+) -> tuple[State, list[dict[str, Any]]]:
+    """The state after all mini-batches, and the trace of means and sds that was asked for."""
+    state = options.state or State(guide, guide.method.init())
+    trace = list(state.trace)
+    every = options.every or np.iinfo(np.int64).max
+    way = {"passes": options.passes, "every": every, "keep": options.keep}
+
+    def compile_readout(value: Any) -> None:
+        _sampled.ahead(guide.method, value, jr.key(seed), draws)
+
+    states = stream(
+        guide, data, state, **way, progress=options.progress, begun=compile_readout
+    )
+    for state in states:
+        if options.every is not None:
+            trace.append({"rows": state.rows, **moments(guide, state)})
+    return state, trace
+
+
+def _drawn(guide: TrainedMethod, state: State, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Unconstrained draws (S, P) and their log densities (S,)."""
     vectors, log_guide = _sampled(guide.method, state.value, jr.key(seed), draws)
     return np.asarray(vectors), np.asarray(log_guide)
@@ -92,7 +96,7 @@ def _sampled(method: Method, value: Any, key: Array, draws: int) -> tuple[Array,
     return method.readout(value).sample(key, draws)
 
 
-def _checked(guide: "Guide", batches: Batches, vectors: np.ndarray, log_guide: np.ndarray) -> psis.Check | None:
+def _checked(guide: TrainedMethod, batches: Batches, vectors: np.ndarray, log_guide: np.ndarray) -> psis.Check | None:
     """PSIS of the draws against the log joint, up to a constant: reads the source once more."""
     if not guide.task.has_density:
         return None
@@ -101,7 +105,7 @@ def _checked(guide: "Guide", batches: Batches, vectors: np.ndarray, log_guide: n
     return psis.check(joint[None], log_guide[None])
 
 
-def _unchecked(guide: "Guide", state: State | None) -> str:
+def _unchecked(guide: TrainedMethod, state: State | None) -> str:
     if not guide.task.has_density:
         return "k-hat not computed: the model has no likelihood to check the guide against"
     if state is not None:
@@ -126,7 +130,7 @@ def _notes(state: State) -> list[str]:
     return notes
 
 
-def moments(guide: "Guide", state: State) -> dict[str, Any]:
+def moments(guide: TrainedMethod, state: State) -> dict[str, Any]:
     """Posterior mean and sd of every latent at a state, as nested lists (JSON can hold them)."""
     values = constrained(guide.method, _drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {}))
     said = {n: v for n, v in values.items() if n in guide.task.latents.names}

@@ -10,7 +10,7 @@ import jax.random as jr
 from amortppl.errors import GuideError, ModelError
 from amortppl.guide.model_check import refuse_another
 from amortppl.guide.model_source import found_method, found_task
-from amortppl.guide.storage import FORMAT, STORED_ROWS, _json, _refuse_revision
+from amortppl.guide.storage import FORMAT, STORED_ROWS, read_json, refuse_revision
 from amortppl.runtime.files import unpack
 from amortppl.task.task import Task
 from amortppl.training.ranges import Ranges
@@ -32,7 +32,7 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
     from amortppl.training.record import Record
 
     path = Path(path)
-    about, certificate = (_json(path, n) for n in ("guide.json", "certificate.json"))
+    about, certificate = (read_json(path, n) for n in ("guide.json", "certificate.json"))
     if about.get("format", 0) > FORMAT:
         raise GuideError(
             f"{path}: written by amortppl {about.get('amortppl')} in a newer format ({about['format']} > "
@@ -43,7 +43,7 @@ def load(path: str | Path, task: Task | None = None) -> "Guide":
         found = task or found_task(path, about)
         refuse_another(path, about["task"], found)
         built = eqx.filter_eval_shape(spec.build, found, jr.key(0))
-        _refuse_revision(path, about, built)
+        refuse_revision(path, about, built)
         dynamic, static = eqx.partition(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
         rows = {n: jax.ShapeDtypeStruct((STORED_ROWS, *s[1:]), d) for n, (s, d) in about["inputs"].items()}
         arrays, _ = unpack(path / "weights.safetensors", {"method": dynamic, "inputs": rows})

@@ -17,15 +17,16 @@ from jaxtyping import Array, Float
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError, quoted
+from amortppl.guide.trees import local_tree
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.task.quadrature import FINE, Around, Rows, heights, product_rule
 from amortppl.task.task import Task
+from amortppl.training.trained import TrainedMethod
 
 if TYPE_CHECKING:
     import xarray
 
-    from amortppl.guide.guide import Guide
 
 GRID, REACH = 193, 9.0
 """Points of a grid, and how many sds it reaches to either side. Drawing evenly within a cell adds 0.0007 sd^2."""
@@ -44,10 +45,8 @@ class Shared(NamedTuple):
     coords: dict[str, list[Any]]
 
 
-def read_out(guide: "Guide", draws: Any, data: Any, seed: int, columns: Columns | None) -> "xarray.DataTree":
+def read_out(guide: TrainedMethod, draws: Any, data: Any, seed: int, columns: Columns | None) -> "xarray.DataTree":
     """The body of `Guide.local`."""
-    from amortppl.guide.trees import local_tree
-
     task = guide.task
     if not (task.local and task.has_density):
         lacks = "density of the observations" if task.local else "latent with one value per row"
@@ -97,7 +96,7 @@ def _unconstrained(task: Task, values: dict[str, Array], data: dict[str, Array])
     return jax.vmap(lambda sites: task.unconstrain(sites, data))(values)
 
 
-def _part(guide: "Guide", vectors: Array, dataset: Dataset, start: int, size: int, seed: int) -> dict[str, np.ndarray]:
+def _part(guide: TrainedMethod, vectors: Array, dataset: Dataset, start: int, size: int, seed: int) -> dict[str, np.ndarray]:
     """Draws for the rows from `start` on, at most `size` of them."""
     rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
     batch = pad(guide.task, rows)

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -21,12 +21,10 @@ from amortppl.method import final
 from amortppl.posterior.draws import draw
 from amortppl.task.batch import Batch
 from amortppl.task.task import Task
-
-if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
+from amortppl.training.trained import TrainedMethod
 
 
-def sample(guide: "Guide", args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+def sample(guide: TrainedMethod, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Samples the model's latents as a NumPyro guide does; see `Guide.__call__`."""
     task = guide.task
     refuse_local(task, "guide")
@@ -52,7 +50,7 @@ def sample(guide: "Guide", args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 
 def start_nuts(
-    guide: "Guide", data: Any, chains: int, seed: int, columns: Columns | None, options: Mapping[str, Any]
+    guide: TrainedMethod, data: Any, chains: int, seed: int, columns: Columns | None, options: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Array]]:
     """A NUTS kernel and initial parameters; see `Guide.start_nuts`."""
     from numpyro.infer import NUTS

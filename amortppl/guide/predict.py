@@ -14,23 +14,24 @@ from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError, GuideError
+from amortppl.guide.trees import latent_tree, prediction_tree
 from amortppl.method import Method, final
 from amortppl.posterior import padding, predictions
+from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State
+from amortppl.posterior.stream import stream
 from amortppl.task.task import Task
+from amortppl.training.trained import TrainedMethod
 
 if TYPE_CHECKING:
     import xarray
 
-    from amortppl.guide.guide import Guide
 
 
 def predict(
-    guide: "Guide", data: Any, at: Any, draws: int, seed: int, columns: Columns | None, **streaming: Any
+    guide: TrainedMethod, data: Any, at: Any, draws: int, seed: int, columns: Columns | None, **streaming: Any
 ) -> "xarray.DataTree":
     """Predictive draws at new inputs; see `Guide.predict`."""
-    from amortppl.guide.trees import prediction_tree
-
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
     new = _inputs(guide.task, at, columns)
@@ -50,7 +51,7 @@ def predict(
     return prediction_tree(guide, new, values, notes, seed)
 
 
-def log_predictive(guide: "Guide", data: Any, at: Any, draws: int, seed: int, columns: Columns | None) -> np.ndarray:
+def log_predictive(guide: TrainedMethod, data: Any, at: Any, draws: int, seed: int, columns: Columns | None) -> np.ndarray:
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
     new = read(guide.task, at, columns)
     if guide.method.predicts:
@@ -73,16 +74,14 @@ def _inputs(task: Task, at: Any, columns: Columns | None) -> Dataset:
     return read(task, at, columns, observed=False)
 
 
-def infer(
-    guide: "Guide", data: Any, draws: int, seed: int, columns: Columns | None, **streaming: Any
+def infer_latent(
+    guide: TrainedMethod, data: Any, draws: int, seed: int, columns: Columns | None, **streaming: Any
 ) -> "xarray.DataTree":
     """Draws of the task latent `z` of an explicit method.
 
     Raises:
         GuideError: the method has no latent to infer.
     """
-    from amortppl.guide.trees import latent_tree
-
     if not hasattr(guide.method, "latent"):
         raise GuideError(
             f"infer: {type(guide.spec).__name__} is of the {guide.method.regime} regime and keeps no posterior over "
@@ -96,13 +95,13 @@ def infer(
     return latent_tree(guide, np.stack(z), notes, seed, single=many is not data)
 
 
-def _known(guide: "Guide", data: Any, columns: Columns | None, **streaming: Any) -> tuple[Any, list[str]]:
+def _known(guide: TrainedMethod, data: Any, columns: Columns | None, **streaming: Any) -> tuple[Any, list[str]]:
     """The method's state given what is known, and notes on it."""
     if isinstance(data, State):
         return data.value, []
     if isinstance(data, Batches):
         options = {"every": np.iinfo(np.int64).max, "progress": False} | streaming
-        *_, last = guide.stream(data, **options)
+        *_, last = stream(guide, data, State(guide, guide.method.init()), **options)
         return last.value, []
     if streaming:
         raise DataError(f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the data")
@@ -113,7 +112,7 @@ def _known(guide: "Guide", data: Any, columns: Columns | None, **streaming: Any)
 
 
 def _vectors(
-    guide: "Guide", data: Any, columns: Columns | None, draws: int, seed: int
+    guide: TrainedMethod, data: Any, columns: Columns | None, draws: int, seed: int
 ) -> tuple[Array | np.ndarray, list[str]]:
     """Draws (S, P) of the latents' unconstrained vector given what is known, and notes on it."""
     if isinstance(data, State | Batches):
@@ -123,7 +122,7 @@ def _vectors(
         rows = (guide.task.rows or (1, 1))[0]
         return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(jr.split(jr.key(seed), draws)), []
     dataset = read(guide.task, data, columns)
-    return draws.draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
+    return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 
 
 def _tied(task: Task, data: Any, columns: Columns | None) -> Dataset | None:

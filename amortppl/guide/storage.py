@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax.random as jr
@@ -16,9 +16,8 @@ from amortppl.errors import GuideError
 from amortppl.guide.model_check import sayings
 from amortppl.guide.model_source import file_of, written
 from amortppl.runtime.files import pack, write
-
-if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
+from amortppl.training.trained import TrainedMethod
+from amortppl.trust.misspecification import Familiarity
 
 FORMAT = 1
 """Raised when older readers could not understand a folder."""
@@ -27,7 +26,7 @@ STORED_ROWS = 2048
 """Rows of each input kept, so that a task can simulate again where its inputs are not importable."""
 
 
-def save(guide: "Guide", path: str | Path) -> Path:
+def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Path:
     """Writes a guide's folder under a temporary name, then moves it into place.
 
     Raises:
@@ -44,7 +43,7 @@ def save(guide: "Guide", path: str | Path) -> Path:
         arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
         write(temporary / "weights.safetensors", pack(arrays, {}))
         write(temporary / "guide.json", json.dumps(_about(guide), indent=1).encode())
-        write(temporary / "certificate.json", json.dumps(_certificate(guide), indent=1).encode())
+        write(temporary / "certificate.json", json.dumps(_certificate(guide, familiarity), indent=1).encode())
         _replace(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -67,7 +66,7 @@ def _replace(temporary: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _about(guide: "Guide") -> dict[str, Any]:
+def _about(guide: TrainedMethod) -> dict[str, Any]:
     kind = type(guide.spec)
     return {
         "format": FORMAT,
@@ -101,17 +100,17 @@ def _about(guide: "Guide") -> dict[str, Any]:
     }
 
 
-def _certificate(guide: "Guide") -> dict[str, Any]:
+def _certificate(guide: TrainedMethod, familiarity: Familiarity) -> dict[str, Any]:
     return {
         "ranges": guide.ranges.json(),
-        "familiarity": guide.familiarity.json(),
+        "familiarity": familiarity.json(),
         "training": asdict(guide.record),
     }
 
 
 
 
-def _refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
+def refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
     was, now = about["method"].get("revision", 0), method.revision
     if was != now:
         raise GuideError(
@@ -121,7 +120,7 @@ def _refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
         )
 
 
-def _json(path: Path, name: str) -> dict[str, Any]:
+def read_json(path: Path, name: str) -> dict[str, Any]:
     if not path.is_dir():
         raise GuideError(f"{path}: expected a guide's folder, found {'a file' if path.exists() else 'nothing'}")
     try:

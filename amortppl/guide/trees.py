@@ -16,18 +16,18 @@ from amortppl.data.dataset import Dataset
 from amortppl.guide.axis_names import AxisNames
 from amortppl.posterior import predictions
 from amortppl.posterior.draws import Drawn, constrained
+from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import RUNGS
 from amortppl.trust.psis import Check, Moved
 
 if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
     from amortppl.posterior.state import State
 
 Variable = tuple[list[str], np.ndarray]
 
 
 def posterior_tree(
-    guide: "Guide",
+    guide: TrainedMethod,
     datasets: Sequence[Dataset],
     drawn: Drawn,
     check: Check,
@@ -81,7 +81,7 @@ def posterior_tree(
 
 
 def state_tree(
-    guide: "Guide",
+    guide: TrainedMethod,
     state: "State",
     vectors: np.ndarray,
     log_guide: np.ndarray,
@@ -121,7 +121,7 @@ def state_tree(
 
 
 def prediction_tree(
-    guide: "Guide", new: Dataset, values: Mapping[str, np.ndarray], notes: list[str], seed: int
+    guide: TrainedMethod, new: Dataset, values: Mapping[str, np.ndarray], notes: list[str], seed: int
 ) -> xr.DataTree:
     """Predictive draws at new inputs: `predictions` and `predictions_constant_data`."""
     names = AxisNames(guide, new)
@@ -133,7 +133,7 @@ def prediction_tree(
 
 
 def local_tree(
-    guide: "Guide", dataset: Dataset, values: Mapping[str, np.ndarray], coords: Mapping[str, Sequence[Any]], seed: int
+    guide: TrainedMethod, dataset: Dataset, values: Mapping[str, np.ndarray], coords: Mapping[str, Sequence[Any]], seed: int
 ) -> xr.DataTree:
     """Draws of local latents (chain, draw, row, ...) and the rows they belong to."""
     names = AxisNames(guide, dataset)
@@ -188,7 +188,7 @@ def _padded(values: list[np.ndarray], axis: int) -> np.ndarray:
     return np.stack([np.concatenate([v, f], axis) for v, f in zip(values, filler, strict=True)])
 
 
-def _log_likelihood(guide: "Guide", rows: list[np.ndarray], names: AxisNames, single: bool) -> dict[str, Variable]:
+def _log_likelihood(guide: TrainedMethod, rows: list[np.ndarray], names: AxisNames, single: bool) -> dict[str, Variable]:
     """Pointwise log likelihood, under the observation's name when there is one, else `joint`."""
     observed = list(guide.task.observed)
     name = observed[0] if len(observed) == 1 else "joint"
@@ -202,7 +202,7 @@ def _versions() -> dict[str, str]:
     return {p: version(p) for p in ("amortppl", "jax", "numpyro", "arviz")} | {"python": platform.python_version()}
 
 
-def _attributes(guide: "Guide", seed: int, notes: list[str]) -> dict[str, Any]:
+def _attributes(guide: TrainedMethod, seed: int, notes: list[str]) -> dict[str, Any]:
     return {
         "inference_library": "amortppl",
         "inference_library_version": _versions()["amortppl"],
@@ -239,7 +239,7 @@ def _tree(
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **sets})
 
 
-def latent_tree(guide: "Guide", z: np.ndarray, notes: list[str], seed: int, single: bool) -> xr.DataTree:
+def latent_tree(guide: TrainedMethod, z: np.ndarray, notes: list[str], seed: int, single: bool) -> xr.DataTree:
     """Draws (T, S, Z) of the learned task latent, named `z`; there is no joint density to check them against."""
     lead = ["chain", "draw"] if single else ["task", "chain", "draw"]
     values = z[:, None][0] if single else z[:, None]

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
 from amortppl.errors import GuideError
 from amortppl.method import refuse_parts
+from amortppl.posterior.draws import readout
 from amortppl.runtime.files import pack, unpack, write
-
-if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
+from amortppl.training.trained import TrainedMethod
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class State:
         outside: what of the rows streamed lies outside the ranges that the guide was trained on.
     """
 
-    guide: "Guide"
+    guide: TrainedMethod
     value: Any
     rows: int = 0
     steps: int = 0
@@ -65,7 +64,7 @@ class State:
     @property
     def posterior(self) -> Any:
         """The distribution over the latents' unconstrained vector."""
-        return self.guide.posterior(self)
+        return readout(self.guide.method, self.value)
 
     def save(self, path: str | Path) -> Path:
         """Writes it to a file under a temporary name, then moves it into place.
@@ -85,7 +84,7 @@ def _parts(value: Any) -> list[Any]:
     return [] if value is None else [value, *(_parts(value.since) if hasattr(value, "since") else [])]
 
 
-def load_state(guide: "Guide", path: str | Path) -> State:
+def load_state(guide: TrainedMethod, path: str | Path) -> State:
     """Reads a state back.
 
     Raises:
@@ -110,7 +109,7 @@ def load_state(guide: "Guide", path: str | Path) -> State:
     return State(guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, *said)
 
 
-def _like(guide: "Guide", kinds: list[str]) -> Any:
+def _like(guide: TrainedMethod, kinds: list[str]) -> Any:
     """Arrays of the shapes that a value of these types has."""
     if not kinds:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import gcd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,9 +18,7 @@ from amortppl.posterior.state import Place, State
 from amortppl.runtime.compilation import Compiled, unoptimized
 from amortppl.runtime.progress import Progress
 from amortppl.task.batch import Batch
-
-if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
+from amortppl.training.trained import TrainedMethod
 
 ROWS = 65_536
 """Rows in a block, about: large enough that calls cost little, small enough to be a trifle in memory."""
@@ -39,7 +37,7 @@ SAVED = 10.0
 
 
 def stream(
-    guide: "Guide",
+    guide: TrainedMethod,
     batches: Batches,
     state: State,
     *,
@@ -103,7 +101,7 @@ def _begun(state: State, batches: Batches, passes: int) -> State:
 
 
 def _moments(
-    guide: "Guide",
+    guide: TrainedMethod,
     batches: Batches,
     state: State,
     passes: int,
@@ -127,7 +125,7 @@ def _moments(
         yield state, done
 
 
-def _outside(guide: "Guide", block: Block) -> tuple[str, ...]:
+def _outside(guide: TrainedMethod, block: Block) -> tuple[str, ...]:
     """What of a block's first rows lies outside the ranges trained on, with a warning."""
     looked = min(LOOKED, _rows(block))
     found = guide.ranges.values_outside({n: v[:looked] for n, v in block.arrays.items()})
@@ -151,7 +149,7 @@ def _rows(block: Block) -> int:
 
 
 def _through(
-    guide: "Guide", state: State, block: Block, size: int, every: int | None, begun: Callable[[Any], object]
+    guide: TrainedMethod, state: State, block: Block, size: int, every: int | None, begun: Callable[[Any], object]
 ) -> Iterator[tuple[State, bool]]:
     """The states on the way through a block that are asked for, and the one after it."""
     minis, rows = _laid_out(block, size, state.place.block // size), _rows(block)

@@ -11,6 +11,7 @@ from amortppl.method import Method
 from amortppl.posterior.stream import _laid_out
 from amortppl.runtime import batched_map
 from amortppl.task.batch import Batch
+from amortppl.training.trained import TrainedMethod
 
 
 class Likelihood:
@@ -20,7 +21,7 @@ class Likelihood:
     at the first draw, and mini-batches are added up in float64.
     """
 
-    def __init__(self, guide: "Guide", vectors: Array) -> None:
+    def __init__(self, guide: TrainedMethod, vectors: Array) -> None:
         self.guide, self.vectors = guide, vectors
 
     def over(self, batches: Batches) -> np.ndarray:

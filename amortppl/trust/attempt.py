@@ -1,18 +1,23 @@
 """One rung's answer for one dataset, judged, and the ladder's options."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError, quoted
+from amortppl.posterior.draws import Drawn
+from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 
 RUNGS = ("amortized", "refined", "psis", "svi", "nuts")
 
 
-TOGETHER = 8
+DATASETS_PER_CALL = 8
 """Datasets that climb a rung in one compiled call: between two calls the clock is looked at."""
 
 
@@ -78,3 +83,33 @@ def raw(draws: tuple[np.ndarray, np.ndarray, np.ndarray], ladder: Ladder, found:
         failed = f"reweighting moves a mean by {shift:.2f} sd" if shift > ladder.shift else failed
         failed = failed or (f"reweighting changes a sd by {scale:.0%}" if scale > ladder.scale else "")
     return Attempt(vectors, log_guide, log_joint, weights, khat, size, np.nan, failed)
+
+
+class Climb:
+    """One climb: what each dataset has so far."""
+
+    def __init__(
+        self, guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn, check: psis.Check, seed: int, ladder: Ladder
+    ) -> None:
+        self.guide, self.datasets, self.seed, self.ladder = guide, datasets, seed, ladder
+        self.begin, count = time.monotonic(), len(datasets)
+        self.draws = np.asarray(drawn.vectors).shape[1]
+        triples = zip(drawn.vectors, drawn.log_guide, drawn.log_joint, strict=True)
+        self.best = [raw(t, ladder, psis.Check(*(a[[i]] for a in check))) for i, t in enumerate(triples)]
+        self.last, self.source = list(self.best), ["amortized"] * count
+        self.why = np.full((count, len(RUNGS)), "", dtype=object)
+        self.seconds = np.full((count, len(RUNGS)), np.nan)
+        self.why[:, 0], self.seconds[:, 0] = [a.failed for a in self.best], 0.0
+        self.done = np.array([not a.failed for a in self.best])
+        self.late = np.zeros(count, bool)
+
+    def take(self, place: int, rung: str, answer: Attempt) -> None:
+        """Keeps an answer that passed, or is better than what there was."""
+        if not np.isfinite(answer.vectors).all():
+            self.why[place, RUNGS.index(rung)] = answer.failed or "draws are not finite"
+            return
+        self.last[place] = answer
+        better = np.isnan(answer.khat) or not answer.khat >= self.best[place].khat
+        if not answer.failed or better or rung == "nuts":
+            self.best[place], self.source[place] = answer, rung
+            self.done[place] = not answer.failed

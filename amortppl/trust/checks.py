@@ -1,7 +1,7 @@
 """The checks of one answer: is the dataset familiar, does the model fit it, how probable is it?"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -10,11 +10,9 @@ import numpy as np
 from amortppl.data.dataset import Dataset
 from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import group_by_shape, stack
+from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
-from amortppl.trust.misspecification import DRAWS, discrepancies_of
-
-if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
+from amortppl.trust.misspecification import DRAWS, Familiarity, discrepancies_of
 
 
 class Answer(NamedTuple):
@@ -24,9 +22,8 @@ class Answer(NamedTuple):
     notes: list[list[str]]
 
 
-def checked(guide: "Guide", datasets: Sequence[Dataset], drawn: Drawn, seed: int) -> Answer:
+def check_answers(guide: TrainedMethod, known: Familiarity, datasets: Sequence[Dataset], drawn: Drawn, seed: int) -> Answer:
     """Distance and fit with their p-values, and the log evidence with its Monte-Carlo error."""
-    known = guide.familiarity
     moments = Moments(*(jnp.asarray(m, jnp.float32) for m in known.moments))
     fits: dict[int, np.ndarray] = {}
     for places in group_by_shape(guide.task, datasets).values():

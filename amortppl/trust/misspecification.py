@@ -8,7 +8,7 @@ p <= a with probability a for a dataset of the model, whatever the guide is wort
 """
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,10 +23,8 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import once
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import WHOLE, parts, simulate
+from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments, discrepancies, flat, names
-
-if TYPE_CHECKING:
-    from amortppl.guide.guide import Guide
 
 SIMULATED, NEAREST = 1024, 256
 """Tasks simulated; half of them place and scale, and of the other half a dataset is ranked among those
@@ -76,7 +74,7 @@ class Familiarity:
     fits: list[list[float]]
 
     @classmethod
-    def simulated(cls, guide: "Guide") -> "Familiarity":
+    def simulated(cls, guide: TrainedMethod) -> "Familiarity":
         """Of a guide, from tasks simulated with its own seed."""
         task, key = guide.task, jr.fold_in(jr.key(guide.seed), 11)
         made = once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
@@ -95,7 +93,7 @@ class Familiarity:
             for n, v in asdict(self).items()
         }
 
-    def judge(self, guide: "Guide", features: np.ndarray, fits: np.ndarray, rows: np.ndarray) -> Familiar:
+    def judge(self, guide: TrainedMethod, features: np.ndarray, fits: np.ndarray, rows: np.ndarray) -> Familiar:
         """Both p-values of T datasets from their features (T, F), discrepancies (T, J) and rows (T,)."""
         distance = self.distance(features)
         scaled = np.abs((fits - np.asarray(self.level)) / np.asarray(self.spread))
@@ -161,7 +159,7 @@ def _rank(known: np.ndarray, value: float) -> float:
     return (1 + np.sum(known >= value)) / (1 + len(known))
 
 
-def _words(guide: "Guide", distance_p: float, fit_p: float, fits: np.ndarray, known: np.ndarray) -> list[str]:
+def _words(guide: TrainedMethod, distance_p: float, fit_p: float, fits: np.ndarray, known: np.ndarray) -> list[str]:
     said = []
     if distance_p < FLAG:
         said.append(f"the dataset is unlike those the guide was trained on (p = {distance_p:.2g})")
@@ -172,7 +170,7 @@ def _words(guide: "Guide", distance_p: float, fit_p: float, fits: np.ndarray, kn
     return said
 
 
-def _moments(guide: "Guide", batches: Batch) -> Moments:
+def _moments(guide: TrainedMethod, batches: Batch) -> Moments:
     if guide.task.block or not guide.task.inputs:
         return Moments(np.zeros(0), np.ones(0))
     columns = jax.vmap(lambda d: flat(guide.task, d, list(guide.task.inputs)))(batches.data)

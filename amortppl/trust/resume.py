@@ -2,24 +2,21 @@
 
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from amortppl.errors import DataError
 from amortppl.runtime.files import pack, unpack, write
-from amortppl.trust.attempt import Attempt
-
-if TYPE_CHECKING:
-    from amortppl.trust.ladder import _Climb
+from amortppl.trust.attempt import Attempt, Climb
 
 ARRAYS = ("vectors", "log_guide", "log_joint", "log_weights")
 
 
-class Kept:
+class SavedClimb:
     """The file of one climb."""
 
-    def __init__(self, run: "_Climb") -> None:
+    def __init__(self, run: Climb) -> None:
         self.run, self.path = run, Path(run.ladder.keep or "")
         self.written = -1
 

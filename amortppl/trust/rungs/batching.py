@@ -12,19 +12,19 @@ from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.task.batch import Batch
 from amortppl.task.task import Task
-from amortppl.trust.attempt import TOGETHER
+from amortppl.trust.attempt import DATASETS_PER_CALL, Climb
 
 Draws = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def batch_together(run: "_Climb", places: list[int], rung: int) -> tuple[Batch, Array]:
+def batch_together(run: Climb, places: list[int], rung: int) -> tuple[Batch, Array]:
     batches = [pad(run.guide.task, run.datasets[i]) for i in places]
     keys = jax.vmap(lambda i: jr.fold_in(jr.fold_in(jr.key(run.seed), 100 + rung), i))(jnp.array(fill(places)))
     return jax.tree.map(lambda *a: np.stack(a), *fill(batches)), keys
 
 
 def fill(items: list[Any]) -> list[Any]:
-    return items if len(items) == 1 else items + [items[0]] * (TOGETHER - len(items))
+    return items if len(items) == 1 else items + [items[0]] * (DATASETS_PER_CALL - len(items))
 
 
 def pad_arrays(arrays: list[np.ndarray]) -> Array:

@@ -11,14 +11,14 @@ from amortppl.method import Method
 from amortppl.runtime.batched_map import batched_map
 from amortppl.task.batch import Batch
 from amortppl.trust import psis
-from amortppl.trust.attempt import Attempt
+from amortppl.trust.attempt import Attempt, Climb
 from amortppl.trust.rungs.batching import Draws, batch_together, fold_keys, pad_arrays, split_results
 
 POOL, ROUNDS, FREEDOM = 4, 5, 5.0
 """Importance draws for each draw wanted, rounds of adaptation, and degrees of freedom of the proposal."""
 
 
-def resample(run: "_Climb", places: list[int]) -> list[Attempt]:
+def resample(run: Climb, places: list[int]) -> list[Attempt]:
     """Adaptive importance sampling: Student proposals with the moments of the weighted draws, round by round.
 
     Cappé, Guillin, Marin and Robert 2004 (population Monte Carlo); Paananen, Piironen, Bürkner and Vehtari 2021,
@@ -43,7 +43,7 @@ def resample(run: "_Climb", places: list[int]) -> list[Attempt]:
     return [a for a in answers if a is not None]
 
 
-def _resample(run: "_Climb", draws: Draws, seed: int) -> Attempt:
+def _resample(run: Climb, draws: Draws, seed: int) -> Attempt:
     """S of a larger number of importance draws, with probabilities as their smoothed weights (systematic)."""
     vectors, log_guide, log_joint = (np.asarray(a, np.float64) for a in draws)
     found = psis.check(log_joint[None], log_guide[None])

@@ -1,6 +1,6 @@
-"""The rungs above the first: each takes a climb and the places of some datasets of one shape, and answers for each."""
+"""The rung of NUTS, started from the best draws so far."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,31 +10,25 @@ from jaxtyping import Array
 
 from amortppl.task.batch import Batch
 from amortppl.task.task import Task
-from amortppl.trust.attempt import Attempt
+from amortppl.trust.attempt import Attempt, Climb
 from amortppl.trust.rungs.batching import batch_together, pad_arrays, split_results
-from amortppl.trust.rungs.importance import probabilities, resample, weighted_moments
-from amortppl.trust.rungs.refinement import refine
-from amortppl.trust.rungs.svi import fit_svi
-
-if TYPE_CHECKING:
-    from amortppl.trust.ladder import _Climb
-
+from amortppl.trust.rungs.importance import probabilities, weighted_moments
 
 CHAINS, WARMUP, LONG = 4, 100, 600
 """Chains of NUTS, and its warm-up with the mass matrix it was given; then once more, adapting it."""
 
 
-def sampled(run: "_Climb", places: list[int]) -> list[Attempt]:
+def run_nuts(run: Climb, places: list[int]) -> list[Attempt]:
     """NUTS from the best draws, their covariance as mass matrix; with a longer warm-up where chains disagree."""
-    answers = _sampled(run, places, WARMUP, False)
+    answers = _sample_chains(run, places, WARMUP, False)
     again = [i for i, a in enumerate(answers) if a.failed]
     if again:
-        for i, answer in zip(again, _sampled(run, [places[i] for i in again], LONG, True), strict=True):
+        for i, answer in zip(again, _sample_chains(run, [places[i] for i in again], LONG, True), strict=True):
             answers[i] = answer
     return answers
 
 
-def _sampled(run: "_Climb", places: list[int], warmup: int, adapt: bool) -> list[Attempt]:
+def _sample_chains(run: Climb, places: list[int], warmup: int, adapt: bool) -> list[Attempt]:
     batch, keys = batch_together(run, places, 5 if adapt else 4)
     starts, covariances = [], []
     for place in places:
@@ -45,10 +39,10 @@ def _sampled(run: "_Climb", places: list[int], warmup: int, adapt: bool) -> list
     length = -(-run.draws // CHAINS)
     given = (pad_arrays(starts), pad_arrays(covariances))
     found = _nuts(run.guide.method.task, batch, keys, *given, warmup, max(length, 250), adapt)
-    return [_converged(run, *each) for each in split_results(found, places)]
+    return [_judge_chains(run, *each) for each in split_results(found, places)]
 
 
-def _converged(run: "_Climb", chains: np.ndarray, heights: np.ndarray) -> Attempt:
+def _judge_chains(run: Climb, chains: np.ndarray, heights: np.ndarray) -> Attempt:
     """R-hat and effective sample size of chains (C, L, P); evenly thinned to the draws wanted."""
     from arviz_stats.base import array_stats
 
@@ -65,7 +59,7 @@ def _converged(run: "_Climb", chains: np.ndarray, heights: np.ndarray) -> Attemp
     return Attempt(vectors, nothing, heights.reshape(-1)[kept], level, np.nan, size, rhat, failed)
 
 
-# Compiled calls, always of one dataset or of `TOGETHER`.
+# Compiled calls, always of one dataset or of `DATASETS_PER_CALL`.
 
 
 @eqx.filter_jit
@@ -94,7 +88,3 @@ def _nuts(
         return jax.vmap(chain)(jr.split(key, CHAINS), start)
 
     return jax.vmap(one)(batches, keys, starts, covariances)
-
-
-CLIMB = {"refined": refine, "psis": resample, "svi": fit_svi, "nuts": sampled}
-"""What each rung does."""

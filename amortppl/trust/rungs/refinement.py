@@ -6,11 +6,11 @@ from jaxtyping import Array
 
 from amortppl.method import Method
 from amortppl.task.batch import Batch
-from amortppl.trust.attempt import Attempt, raw
+from amortppl.trust.attempt import Attempt, Climb, raw
 from amortppl.trust.rungs.batching import Draws, batch_together, score_draws, split_results
 
 
-def refine(run: "_Climb", places: list[int]) -> list[Attempt]:
+def refine(run: Climb, places: list[int]) -> list[Attempt]:
     """More steps of the method's own refinement."""
     batch, keys = batch_together(run, places, 1)
     found = _refine(run.guide.method, batch, keys, run.draws)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from amortppl.method import Method, final
 from amortppl.task.batch import Batch
-from amortppl.trust.attempt import Attempt
+from amortppl.trust.attempt import Attempt, Climb
 from amortppl.trust.rungs.batching import Draws, batch_together, score_draws, split_results
 from amortppl.trust.rungs.importance import POOL, _resample
 
@@ -19,7 +19,7 @@ STEPS, PARTICLES, RATE = 150, 32, 0.02
 """Updates of SVI, draws for each, and the rate of Adam."""
 
 
-def fit_svi(run: "_Climb", places: list[int]) -> list[Attempt]:
+def fit_svi(run: Climb, places: list[int]) -> list[Attempt]:
     """A few steps of stochastic variational inference on the guide's readout, then importance resampling."""
     batch, keys = batch_together(run, places, 3)
     found = _fit_svi(run.guide.method, batch, keys, POOL * run.draws)
