@@ -13,6 +13,7 @@ from typing import Any
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.method import Spec
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.task import Task
 
 
@@ -93,7 +94,7 @@ def method(where: str, **options: Any) -> Spec:
     return found.METHOD(**options)
 
 
-def model(where: str, **changes: Any) -> Task:
+def model(where: str, **changes: Any) -> AbstractTask:
     """A task: by a model's name (`"linear_regression"`) or by a path to its file, either with `:name`.
 
     A model file holds a function `model` (or one of the given name) and a dict `TASK` of what
@@ -110,12 +111,12 @@ def model(where: str, **changes: Any) -> Task:
     main = "episodes" if has_episodes(found) else "model"
     target = getattr(found, name or main, None)
     if target is None and not name:
-        tasks = [v for v in vars(found).values() if isinstance(v, Task)]
+        tasks = [v for v in vars(found).values() if isinstance(v, AbstractTask)]
         target = tasks[0] if len(tasks) == 1 else None
     if target is None:
         public = [n for n, v in vars(found).items() if callable(v) and getattr(v, "__module__", None) == found.__name__]
         raise LookupError(f"{path} has no {name or 'model'!r} (it defines {quoted(public)}); say {path}:NAME")
-    if isinstance(target, Task):
+    if isinstance(target, AbstractTask):
         return target
     if not callable(target):
         raise ModelError(f"{where}: expected a model function or a Task, got {type(target).__name__}")

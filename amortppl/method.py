@@ -19,8 +19,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import GuideError
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 State = Any
 """What a method carries from step to step: a PyTree of arrays. Its structure is fixed after the
@@ -46,7 +46,7 @@ class Method(eqx.Module):
             refused instead of answering unchecked.
     """
 
-    task: eqx.AbstractVar[Task]
+    task: eqx.AbstractVar[AbstractTask]
     regime: ClassVar[str]
     queries: ClassVar[int] = 0
     predicts: ClassVar[bool] = False
@@ -100,11 +100,11 @@ class Method(eqx.Module):
 class Spec(Protocol):
     """A configured method, not yet built: a frozen dataclass of options that JSON can hold."""
 
-    def schedule(self, task: Task) -> dict[str, Any]:
-        """Fields of `amortppl.trainer.Schedule` that suit it; what `ap.train` is given wins."""
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
+        """Fields of `amortppl.training.trainer.Schedule` that suit it; what `ap.train` is given wins."""
         ...
 
-    def build(self, task: Task, key: PRNGKeyArray) -> Method:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> Method:
         """The method for a task, its weights drawn with the key."""
         ...
 

@@ -30,8 +30,8 @@ from amortppl.predictive.gaussian_classes import GaussianClasses, gaussian_class
 from amortppl.predictive.predictor import Like, Predictor, like
 from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.row_features import features
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 LENGTH = 8.0
 """Of an image's features to begin with, in sds of a row's."""
@@ -91,7 +91,7 @@ class ConjugatePredictor(Predictor):
         log_noise, noise_logits: the grid of s, and the log prior of each.
     """
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     reader: Reader
     bend: eqx.nn.MLP
     centre: Float[Array, "F C"]
@@ -165,11 +165,11 @@ class ConjugateHead:
     scales: int = 32
     image: tuple[int, int] | None = None
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because states add up."""
         return {"steps": 2000, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> ConjugatePredictor | GaussianClasses:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ConjugatePredictor | GaussianClasses:
         """Draws the weights for a task.
 
         Raises:

@@ -23,8 +23,8 @@ from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
 from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 State = tuple[tuple[Moments, ...], Float[Array, ""]]
 """For each layer its memories, heads first; and how many rows were seen."""
@@ -83,7 +83,7 @@ class Layer(eqx.Module):
 class InContextPredictor(Headed):
     """The built method. See `InContext` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "InContext" = eqx.field(static=True)
     reader: Reader
     x_line: eqx.nn.Linear
@@ -157,11 +157,11 @@ class InContext:
     values: int = 8
     hidden: int = 64
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults: half of the tasks in two mini-batches, so that K is free later."""
         return {"steps": 3000, "batch": 32, "mini_batches": 2, "uneven": True}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> InContextPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> InContextPredictor:
         """Draws the weights for a task; units come from simulated rows."""
         keys = jr.split(key, 6)
         read, width = reader(task, keys[0]), self.width

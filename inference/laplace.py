@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from amortppl.gaussian.frame import Frame
 from amortppl.gaussian.newton import newton_mode
 from amortppl.gaussian.recursive import RecursiveGuide, prior_scale
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 
 class LaplaceGuide(RecursiveGuide):
@@ -30,11 +30,11 @@ class Laplace:
 
     newton: int = 20
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Nothing is trained."""
         return {"steps": 0}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> LaplaceGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> LaplaceGuide:
         """Prior units for a task."""
         return LaplaceGuide(task=task, options=self, scale=prior_scale(task, key, "laplace"))
 

@@ -20,9 +20,9 @@ from amortppl.gaussian.funnel import Valley
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.recursive import prior_scale
 from amortppl.method import Method, Target
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
-from amortppl.task.task import Task
 
 
 class Searching(NamedTuple):
@@ -37,7 +37,7 @@ class Searching(NamedTuple):
 class OptimiserGuide(Method):
     """The built method. See `LearnedOptimiser` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "LearnedOptimiser" = eqx.field(static=True)
     scale: PriorScale
     cell: eqx.nn.GRUCell
@@ -88,11 +88,11 @@ class LearnedOptimiser:
     updates: int = 12
     memory: int = 20
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 2000, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> OptimiserGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> OptimiserGuide:
         """Draws the weights for a task."""
         keys = jr.split(key, 3)
         out = eqx.nn.Linear(self.memory, 2, key=keys[2])

@@ -2,7 +2,7 @@
 
 A step lets the model do what it can, and the network learns what is left. From the log joint it
 finds a Gaussian frame (Newton to the mode, then Gaussian variational sweeps by derivatives at
-cubature points; latents in plates are placed given the others, `amortppl.nested`); what is not
+cubature points; latents in plates are placed given the others, `amortppl.gaussian.nested_laplace`); what is not
 Gaussian shows in the whitened residual gradients, and with the encoded rows they index a flow on
 the whitened latents, trained by forward KL over simulated tasks.
 
@@ -46,9 +46,9 @@ from amortppl.method import Method, Target
 from amortppl.networks import Encoder, encoder
 from amortppl.networks.mlp import mlp
 from amortppl.runtime.log_gamma import differentiates_log_gamma
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
-from amortppl.task.task import Task
 
 SIGNALS = ("data", "gradient", "curvature")
 
@@ -68,7 +68,7 @@ MORE = 5
 class ParametricGuide(Method):
     """The built method. See `Parametric` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "Parametric" = eqx.field(static=True)
     scale: PriorScale
     rows: RowScaler
@@ -359,25 +359,25 @@ def _left_size(size: int) -> int:
     return size + 2 * size * size
 
 
-def _fitting(task: Task, signals: tuple[str, ...]) -> str:
+def _fitting(task: AbstractTask, signals: tuple[str, ...]) -> str:
     """The density that was measured best for such a task."""
     if signals == ("data",):
         return "diagonal" if task.latents.size > MANY else "spline_flow"
     return "triangular" if task.block or _grouped(task) else "mixture"
 
 
-def _grouped(task: Task) -> bool:
+def _grouped(task: AbstractTask) -> bool:
     """Whether latents lie in a plate, as the effects of groups do."""
     return bool(in_plates(task).any())
 
 
-def _plates(task: Task, signals: tuple[str, ...]) -> Plates | None:
+def _plates(task: AbstractTask, signals: tuple[str, ...]) -> Plates | None:
     """Which latents are placed given the others; None where all would be, or none."""
     plated = in_plates(task)
     return plates_of(task) if "curvature" in signals and plated.any() and not plated.all() else None
 
 
-def _gammas(task: Task) -> bool:
+def _gammas(task: AbstractTask) -> bool:
     """Whether derivatives of the likelihood have digamma functions, as those of many counts have."""
     if not task.has_density:
         return False
@@ -427,12 +427,12 @@ class Parametric:
         if self.signals is not None:
             object.__setattr__(self, "signals", tuple(s for s in SIGNALS if s in self.signals))
 
-    def resolved(self, task: Task) -> "Parametric":
+    def resolved(self, task: AbstractTask) -> "Parametric":
         """The options with every default made definite for a task."""
         signals = self.signals or (SIGNALS if task.likelihood else ("data",))
         return replace(self, signals=signals, density=self.density or _fitting(task, signals))
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults. A flow that learns all from data needs many updates, and gains more by their number
         than by their size (two moons, two seeds each: C2ST 0.548 after 20,000 of 64, 0.557 after 6,000 of 128); a
         block, which is one row, can afford many, and the effects of groups gain by them (partial_pooling_pyro, held-out
@@ -442,7 +442,7 @@ class Parametric:
             return {"steps": 20_000, "batch": 64}
         return {"steps": 3000, "batch": 128} if task.block or _grouped(task) else {"steps": 600, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> ParametricGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ParametricGuide:
         """Draws the weights for a task; scalings come from simulated rows.
 
         Raises:

@@ -15,14 +15,14 @@ from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
 from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.transformer import Buffer, Transformer
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 
 class PriorFittedPredictor(Headed):
     """The built method. See `PriorFitted` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
     reader: Reader
     transformer: Transformer
@@ -52,11 +52,11 @@ class PriorFitted:
     hidden: int = 64
     capacity: int = 512
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 4000, "batch": 32, "rate": 1e-3}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> PriorFittedPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> PriorFittedPredictor:
         """Draws the weights for a task."""
         keys = jr.split(key, 3)
         read = reader(task, keys[0])

@@ -20,8 +20,8 @@ from amortppl.predictive.head import Head, Predictive
 from amortppl.predictive.predictor import Predictor, like
 from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.transformer import Buffer, Transformer
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 
 class Prompted(NamedTuple):
@@ -34,7 +34,7 @@ class Prompted(NamedTuple):
 class PromptPredictor(Predictor):
     """The built method. See `PromptTuning` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "PromptTuning" = eqx.field(static=True)
     reader: Reader
     transformer: Transformer
@@ -102,11 +102,11 @@ class PromptTuning:
     hidden: int = 32
     capacity: int = 64
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 3000, "batch": 32, "rate": 1e-3}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> PromptPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> PromptPredictor:
         """Draws the weights for a task."""
         keys = jr.split(key, 4)
         read, shape = reader(task, keys[0]), (self.prompt, self.width)

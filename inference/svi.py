@@ -18,7 +18,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.gaussian.frame import Frame
 from amortppl.gaussian.recursive import RecursiveGuide, prior_scale
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 NARROW = 0.1
 """Scale of the first Gaussian beside the prior's (as in NumPyro's and Pyro's automatic guides): gradients at draws as
@@ -65,11 +65,11 @@ class SVI:
     draws: int = 4
     mean_field: bool = False
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Nothing is trained."""
         return {"steps": 0}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> SVIGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> SVIGuide:
         """Prior units for a task."""
         return SVIGuide(task=task, options=self, scale=prior_scale(task, key, "svi"))
 

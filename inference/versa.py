@@ -23,8 +23,8 @@ from amortppl.predictive.class_sums import Classified, ClassSums, one_class
 from amortppl.predictive.predictor import Predictor, like
 from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.row_features import ImageFeatures, RowFeatures, features
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 DRAWS = 10
 """Draws of the classifier's weights."""
@@ -39,7 +39,7 @@ HIDDEN = 16
 class VersaPredictor(Predictor):
     """The built method. See `Versa` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     reader: Reader
     feature: RowFeatures | ImageFeatures
     amortize: eqx.nn.MLP
@@ -85,11 +85,11 @@ class Versa:
     hidden: int = 64
     image: tuple[int, int] | None = None
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because sums add up."""
         return {"steps": 4000, "batch": 32}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> VersaPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> VersaPredictor:
         """Draws the weights for a task.
 
         Raises:

@@ -82,7 +82,7 @@ def test_import_is_light():
 def test_a_task_imports_no_more_than_it_needs_and_hides_no_public_name():
     code = f"""
 import sys, numpyro, numpyro.distributions as dist
-import amortppl.train, amortppl.method, amortppl.catalogue, amortppl as ap
+import amortppl.guide.train, amortppl.method, amortppl.catalogue, amortppl as ap
 def model(rows, y=None):
     mu = numpyro.sample("mu", dist.Normal(0, 1))
     with numpyro.plate("obs", rows): numpyro.sample("y", dist.Normal(mu, 1), obs=y)

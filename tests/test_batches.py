@@ -107,7 +107,7 @@ def order(blocks):
 def small_chunks():
     """Chunks of CSV files shorter than these files."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amortppl.streams.delimited.CHUNK", 8)
+        patch.setattr("amortppl.data.sources.csv_files.CHUNK", 8)
         yield
 
 
@@ -156,7 +156,7 @@ def test_a_shuffled_order_is_a_permutation_that_a_seed_repeats(task, arrays, sou
 @each_kind
 @pytest.mark.parametrize("skip", [6, 18])
 def test_a_shuffled_stream_goes_on_where_it_was(task, sources, kind, skip, monkeypatch):
-    monkeypatch.setattr(import_module("amortppl.batches"), "WINDOW", 5)
+    monkeypatch.setattr(import_module("amortppl.data.batches"), "WINDOW", 5)
     whole = order(blocks(task, sources[kind](), shuffle=1))
     assert order(blocks(task, sources[kind](), shuffle=1, skip=skip)) == whole[skip:]
 
@@ -222,7 +222,7 @@ def endless(made):
 
 @pytest.mark.parametrize("shuffle", [None, 1])
 def test_only_a_few_blocks_are_read_ahead_and_kept(task, monkeypatch, shuffle):
-    monkeypatch.setattr(import_module("amortppl.batches"), "WINDOW", 2 * PER_BLOCK)
+    monkeypatch.setattr(import_module("amortppl.data.batches"), "WINDOW", 2 * PER_BLOCK)
     made, blocks = [], []
     stream = ap.batches(endless(made), SIZE, shuffle=shuffle).blocks(task, PER_BLOCK)
     for taken in range(1, 30):

@@ -278,7 +278,7 @@ def test_a_killed_run_is_continued(home, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         hours = itertools.count(step=3600)
-        patch.setattr(sys.modules["amortppl.train"], "time", SimpleNamespace(monotonic=lambda: float(next(hours))))
+        patch.setattr(sys.modules["amortppl.training.loop"], "time", SimpleNamespace(monotonic=lambda: float(next(hours))))
         patch.setattr("amortppl.progress.Training.look", stop)
         stopped = call("train", model, "--out", out, *length)
     assert stopped.exit_code == 130 and "--resume continues the run" in stopped.stderr

@@ -67,7 +67,7 @@ out["own"] = [len(a.devices()) for a in jax.tree.leaves(guide.method) if isinsta
 out["resumed"] = weights(quick(resume=f"{{folder}}/half"))
 out["one only"] = said(lambda: quick(resume=f"{{folder}}/{{['half', 'absent'][rank]}}"))
 out["seeds"] = said(lambda: quick(seed=rank))
-loop = sys.modules["amortppl.train"]  # the module itself hides behind the function of its name
+loop = sys.modules["amortppl.training.loop"]  # the module itself hides behind the function of its name
 trainer = loop.Trainer(ap.Task(mean_model, rows=(4, 16)), spec, loop.Schedule(steps=50, batch=16), 0)
 reading = lambda path: said(lambda: loop._resumed(f"{{folder}}/{{path}}", trainer.start(), loop._identity(trainer)))
 out |= {{"none": reading("absent"), "two files": reading(["half", "many.0"][rank])}}
@@ -149,7 +149,7 @@ def cache(request):
 def alone(folder, parts_as_users_have):
     """One process and one device; killed half-way on another day."""
     guide = train()
-    module = sys.modules["amortppl.train"]  # the module itself hides behind the function of its name
+    module = sys.modules["amortppl.training.loop"]  # the module itself hides behind the function of its name
 
     def keep_and_die(_, *run):
         checkpoint.save_run(folder / "half", *run)

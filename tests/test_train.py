@@ -157,7 +157,7 @@ def test_minutes_end_by_the_clock():
 def test_minutes_are_counted_in_whole_chunks(monkeypatch):
     """A clock on which every chunk takes a second: six chunks in a tenth of a minute."""
     now = [100.0]
-    monkeypatch.setattr(sys.modules["amortppl.train"], "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(sys.modules["amortppl.training.loop"], "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     fractions = []
     for _, along in _chunks(Schedule(minutes=0.1), 0, begin=100.0):
         fractions.append(float(along[0]))

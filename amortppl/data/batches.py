@@ -13,7 +13,7 @@ from amortppl.data.columns import Columns
 from amortppl.data.prefetch import ahead
 from amortppl.data.sources.choose import choose
 from amortppl.errors import DataError
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 WINDOW = 32
 """Mini-batches among which the rows of a stream are shuffled, at least."""
@@ -55,7 +55,7 @@ class Batches:
         """
         return ahead(lambda: map(self._plain, cut(self._pieces(None, 0), self.size)))
 
-    def blocks(self, task: Task, per_block: int = 16, skip: int = 0) -> Iterator[Block]:
+    def blocks(self, task: AbstractTask, per_block: int = 16, skip: int = 0) -> Iterator[Block]:
         """Blocks of `per_block` mini-batches (the last may be shorter), checked against a task.
 
         Reading, conversion and checks run up to two blocks ahead in a background thread.

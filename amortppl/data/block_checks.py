@@ -8,7 +8,7 @@ from amortppl.data.checks import Where, check_finite, in_support, numbers, simul
 from amortppl.data.chunks import Piece
 from amortppl.data.columns import Columns, expect_arguments, expect_columns, pick_columns
 from amortppl.errors import DataError
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 
 class Checked:
@@ -16,11 +16,11 @@ class Checked:
 
     Args:
         task: says which arguments there are, of what shape, type and support.
-        columns: the column or columns of each argument, as in `amortppl.data.read`.
+        columns: the column or columns of each argument, as in `amortppl.data.dataset.read`.
         rows: rows in a block; the check of supports is compiled for this number.
     """
 
-    def __init__(self, task: Task, columns: Columns, rows: int) -> None:
+    def __init__(self, task: AbstractTask, columns: Columns, rows: int) -> None:
         self.task, self.columns, self.rows = task, columns, rows
 
     def picks(self, names: list[str], table: bool) -> dict[str, list[str]]:
@@ -87,7 +87,7 @@ def _store(target: np.ndarray, values: np.ndarray, name: str, labels: list[str] 
 
 
 def plain(piece: Piece, columns: Columns) -> Mapping[str, np.ndarray]:
-    """Columns by the names that `amortppl.data.read` looks for: for an argument x of a table `x` or `x_0, x_1, ...`."""
+    """Columns by the names that `amortppl.data.dataset.read` looks for: for an argument x of a table `x` or `x_0, x_1, ...`."""
     lists = {n: [c] if isinstance(c, str) else list(c) for n, c in columns.items()}
     for name, picked in lists.items():
         expect_columns(name, picked, list(piece.columns))

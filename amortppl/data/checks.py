@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.errors import DataError
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 
 class Where(NamedTuple):
@@ -81,7 +81,7 @@ def column_of(labels: list[str] | None, at: tuple[int, ...]) -> str:
     return f" (column {labels[at[1] if len(labels) > 1 else 0]!r})" if labels else ""
 
 
-def simulated_type(task: Task, name: str) -> np.dtype:
+def simulated_type(task: AbstractTask, name: str) -> np.dtype:
     """The type that the model simulates for an argument; float32 for booleans."""
     dtype = np.dtype(task.rows_like[name].dtype)
     return np.dtype(np.float32) if dtype.kind == "b" else dtype
@@ -106,7 +106,7 @@ UNBOUNDED = ("Real", "RealVector")
 """Supports that hold every finite number."""
 
 
-def in_support(task: Task, arrays: Mapping[str, np.ndarray], size: int, where: Where = HERE) -> None:
+def in_support(task: AbstractTask, arrays: Mapping[str, np.ndarray], size: int, where: Where = HERE) -> None:
     """Refuses observations outside the support of the site that they feed.
 
     Args:
@@ -127,11 +127,11 @@ def in_support(task: Task, arrays: Mapping[str, np.ndarray], size: int, where: W
 
 
 @partial(jax.jit, static_argnums=0)
-def _supported(task: Task, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def _supported(task: AbstractTask, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return task.supported(arrays)
 
 
-def _outside(task: Task, name: str, array: np.ndarray, inside: np.ndarray, where: Where) -> None:
+def _outside(task: AbstractTask, name: str, array: np.ndarray, inside: np.ndarray, where: Where) -> None:
     bad = np.argwhere(~inside)
     site, at = task.sites[task.observed[name]], tuple(int(i) for i in bad[0])
     values = array[at] if inside.ndim == array.ndim else array[at[0]]

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amortppl.errors import DataError, nearest, quoted
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 Columns = Mapping[str, str | list[str]]
 
 
-def expect_arguments(task: Task, data: Iterable[str], wanted: list[str]) -> None:
+def expect_arguments(task: AbstractTask, data: Iterable[str], wanted: list[str]) -> None:
     """Refuses names that are not arguments of the task, and wanted arguments without a name.
 
     Raises:
@@ -29,7 +29,7 @@ def expect_arguments(task: Task, data: Iterable[str], wanted: list[str]) -> None
         )
 
 
-def pick_columns(task: Task, names: list[Any], columns: Columns, wanted: list[str]) -> dict[str, list[str]]:
+def pick_columns(task: AbstractTask, names: list[Any], columns: Columns, wanted: list[str]) -> dict[str, list[str]]:
     """The columns of each wanted argument, of a table with columns `names`.
 
     Raises:
@@ -64,7 +64,7 @@ def expect_columns(name: str, picked: list[str], names: list[Any]) -> None:
             )
 
 
-def depth(task: Task, name: str) -> int:
+def depth(task: AbstractTask, name: str) -> int:
     """Axes of an argument beside that of the rows."""
     return len(task.rows_like[name].shape) - (0 if task.block else 1)
 

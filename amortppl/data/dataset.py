@@ -9,7 +9,7 @@ import pandas as pd
 from amortppl.data.checks import check_finite, in_support, numbers, simulated_type, whole_numbers
 from amortppl.data.columns import Columns, depth, expect_arguments, pick_columns
 from amortppl.errors import DataError
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 
 class Dataset(NamedTuple):
@@ -28,7 +28,7 @@ class Dataset(NamedTuple):
 
 
 
-def read(task: Task, data: Any, columns: Columns | None = None, *, observed: bool = True) -> Dataset:
+def read(task: AbstractTask, data: Any, columns: Columns | None = None, *, observed: bool = True) -> Dataset:
     """Checks one dataset against its task.
 
     Args:
@@ -62,7 +62,7 @@ def read(task: Task, data: Any, columns: Columns | None = None, *, observed: boo
     return Dataset(arrays, labels)
 
 
-def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: Task) -> dict[str, Any]:
+def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: AbstractTask) -> dict[str, Any]:
     expect_arguments(task, data, wanted)
     return {n: data[n] for n in wanted}
 
@@ -70,7 +70,7 @@ def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: Task) -> dic
 
 
 def _from_frame(
-    task: Task, frame: pd.DataFrame, columns: Columns, wanted: list[str]
+    task: AbstractTask, frame: pd.DataFrame, columns: Columns, wanted: list[str]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     labels = pick_columns(task, list(frame.columns), columns, wanted)
     scalar = 1 if task.block else 0
@@ -94,7 +94,7 @@ def _from_frame(
 
 
 
-def _shaped(task: Task, name: str, values: np.ndarray) -> np.ndarray:
+def _shaped(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
     expected = task.rows_like[name].shape[1:]
     if values.shape[1:] != expected and values.shape[1:] == (*expected, 1):
         values = values[..., 0]
@@ -123,7 +123,7 @@ def _equal_rows(arrays: Mapping[str, np.ndarray]) -> None:
         raise DataError(f"data: all arguments should have the same number of rows, got {rows}")
 
 
-def _typed(task: Task, name: str, values: np.ndarray) -> np.ndarray:
+def _typed(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
     """The type the model simulates; whole numbers where it simulates whole numbers."""
     dtype = simulated_type(task, name)
     if np.issubdtype(dtype, np.integer) and values.dtype.kind == "f":

@@ -26,7 +26,7 @@ from amortppl.guide.train import train
 from amortppl.posterior import predictions
 from amortppl.predictive.components import classified
 from amortppl.runtime import batched_map
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 QUERIES, DRAWS = 32, 500
 
@@ -104,19 +104,19 @@ def compare(
     return pd.DataFrame(table)
 
 
-def _sizes(task: Task) -> list[int]:
+def _sizes(task: AbstractTask) -> list[int]:
     """Smallest, middle (by the logarithm) and largest number of context rows."""
     return sorted({round(r) for r in np.geomspace(*task.rows, 3)})
 
 
-def _trained(task: Task, spec: Any, minutes: float, seed: int) -> tuple[Guide, float]:
+def _trained(task: AbstractTask, spec: Any, minutes: float, seed: int) -> tuple[Guide, float]:
     began = time.process_time()
     length = {} if spec.schedule(task).get("steps") == 0 else {"minutes": minutes}
     guide = train(task, spec, seed=seed, progress=False, **length)
     return guide, time.process_time() - began
 
 
-def _held(task: Task, file: ModuleType, rows: int, seed: int, number: int) -> Held:
+def _held(task: AbstractTask, file: ModuleType, rows: int, seed: int, number: int) -> Held:
     draw = task.simulate(jr.fold_in(jr.key(seed + 10_000), number), rows + QUERIES)
     data = {n: np.asarray(v) for n, v in draw.data.items()}
     context, query = {n: v[:rows] for n, v in data.items()}, {n: v[rows:] for n, v in data.items()}
@@ -130,7 +130,7 @@ def _held(task: Task, file: ModuleType, rows: int, seed: int, number: int) -> He
 
 
 def _exact(
-    task: Task, posterior: Callable[..., dict], context: dict[str, Any], query: dict[str, Any], number: int
+    task: AbstractTask, posterior: Callable[..., dict], context: dict[str, Any], query: dict[str, Any], number: int
 ) -> np.ndarray:
     """log 1/S sum_s p(y* | x*, theta_s) under exact draws; S = 4000 leaves about 0.001 nats."""
     draws = {n: jnp.asarray(v, jnp.float32) for n, v in posterior(context, jr.key(number), 4000).items()}

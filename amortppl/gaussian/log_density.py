@@ -16,9 +16,9 @@ from amortppl.gaussian.newton import outer_products
 from amortppl.gaussian.row_chunks import many, summed
 from amortppl.runtime.jaxpr_rewriting import rewritten
 from amortppl.runtime.log_gamma import ELEMENTARY
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
-from amortppl.task.task import Task
 
 SIMULATED = 256
 """The fewest simulated rows that an information is the mean of: its relative error is about sqrt(2 / 256), 9%."""
@@ -30,17 +30,17 @@ class Densities(NamedTuple):
     Attributes:
         task: the task.
         scale: what a prior unit is, not to be differentiated.
-        gammas: whether a density has `lgamma`, whose derivatives are dear (`amortppl.gamma`).
+        gammas: whether a density has `lgamma`, whose derivatives are dear (`amortppl.runtime.log_gamma`).
         valley: of the coordinates in which latents are given, and of which the prior is a density.
     """
 
-    task: Task
+    task: AbstractTask
     scale: PriorScale
     gammas: bool
     valley: Valley | None = None
 
     def joint(self, batch: Batch) -> LogDensity:
-        """Log prior and log likelihood of the rows; of many (`amortppl.portions.many`) portion by portion, and with
+        """Log prior and log likelihood of the rows; of many (`amortppl.gaussian.row_chunks.many`) portion by portion, and with
         a further argument `few` of the first portion alone."""
 
         def part(at: Array, portion: Batch, first: Array | bool = True) -> Array:
@@ -102,6 +102,6 @@ class Densities(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _log_densities(task: Task, gammas: bool, vector: Array, data: dict[str, Array]) -> tuple[Array, Array]:
+def _log_densities(task: AbstractTask, gammas: bool, vector: Array, data: dict[str, Array]) -> tuple[Array, Array]:
     """The model is run, and differentiated, once for all that look at rows of the same shape."""
     return rewritten(task.log_densities, ELEMENTARY if gammas else {})(vector, data)

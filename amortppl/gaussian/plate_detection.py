@@ -10,18 +10,18 @@ from jaxtyping import Array, Bool
 
 from amortppl.gaussian.plates import Plates
 from amortppl.runtime.compilation import unoptimized
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 FAINT = 1e-4
 """What a gradient may change by, relative to its size, where nothing of what it depends on was changed."""
 
 
-def in_plates(task: Task) -> Bool[np.ndarray, " P"]:
+def in_plates(task: AbstractTask) -> Bool[np.ndarray, " P"]:
     """Which latents lie in plates, as the effects of groups do."""
     return np.array([bool(task.sites[n].plates) for n, size in _sizes(task) for _ in range(size)], bool)
 
 
-def plates_of(task: Task) -> Plates:
+def plates_of(task: AbstractTask) -> Plates:
     """The latents in plates and their parts: by the index in a plate common to all, where they are independent so."""
     plated = in_plates(task)
     names = [set(task.sites[n].plates.values()) for n, _ in _sizes(task) if task.sites[n].plates]
@@ -32,18 +32,18 @@ def plates_of(task: Task) -> Plates:
     return Plates(tuple(0 if p else -1 for p in plated))
 
 
-def _sizes(task: Task) -> list[tuple[str, int]]:
+def _sizes(task: AbstractTask) -> list[tuple[str, int]]:
     return [(n, prod(task.latents.unconstrained[n])) for n in task.latents.names]
 
 
-def _index(task: Task, name: str, plate: str) -> np.ndarray:
+def _index(task: AbstractTask, name: str, plate: str) -> np.ndarray:
     """For each entry of a site its index in a plate, -1 for a site outside all."""
     shape, plates = task.latents.unconstrained[name], task.sites[name].plates
     axis = next((a for a, p in plates.items() if p == plate), None)
     return np.full(prod(shape), -1) if axis is None else np.indices(shape)[axis].ravel()
 
 
-def _independent(task: Task, part: np.ndarray) -> bool:
+def _independent(task: AbstractTask, part: np.ndarray) -> bool:
     """Whether the gradient by each part of d changes with no other part, at simulated data.
 
     For each binary digit of the part's number, the parts that have it are changed, and then the others: any two parts

@@ -19,9 +19,9 @@ from amortppl.gaussian.funnel import Valley
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.state import Start
 from amortppl.method import Method, Target
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale, simulated_scales
-from amortppl.task.task import Task
 
 
 class Believed(NamedTuple):
@@ -34,7 +34,7 @@ class Believed(NamedTuple):
 class RecursiveGuide(Method):
     """A Gaussian fitted to (last posterior) x (likelihood of a mini-batch). Nothing is trained."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: Any = eqx.field(static=True)
     scale: PriorScale
     regime: ClassVar[str] = "parametric"
@@ -77,7 +77,7 @@ class RecursiveGuide(Method):
         return Believed(Frame(jnp.zeros(size), jnp.eye(size)), jnp.zeros(()))
 
 
-def prior_scale(task: Task, key: PRNGKeyArray, name: str) -> PriorScale:
+def prior_scale(task: AbstractTask, key: PRNGKeyArray, name: str) -> PriorScale:
     """Prior units of a task that has a likelihood and latents.
 
     Raises:

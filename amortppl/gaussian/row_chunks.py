@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 ROWS, MOST = 64, 8
 """Rows of a portion, at least, and portions of a batch, at most."""
@@ -30,7 +30,7 @@ class Portions(NamedTuple):
     count: Int[Array, ""]
 
 
-def free(task: Task) -> bool:
+def free(task: AbstractTask) -> bool:
     """Whether rows can be cut and are worth it: they are independent, and the model runs on any number of them.
 
     A GPU takes all rows at once.
@@ -38,7 +38,7 @@ def free(task: Task) -> bool:
     return task.row_free and not task.tied and jax.default_backend() == "cpu"
 
 
-def many(task: Task, batch: Batch) -> bool:
+def many(task: AbstractTask, batch: Batch) -> bool:
     """Whether a batch is cut: its rows can be, and are more than two portions."""
     return free(task) and batch.mask.shape[0] > 2 * ROWS
 

@@ -268,7 +268,7 @@ class Guide(TrainedMethod):
         return numpyro_guide.start_nuts(self, data, chains, seed, columns, options)
 
     def to_pyro(self) -> Any:
-        """This guide for Pyro's SVI, Importance, Predictive and NUTS: see `amortppl.pyro.guide.PyroGuide`."""
+        """This guide for Pyro's SVI, Importance, Predictive and NUTS: see `amortppl.guide.pyro_guide.PyroGuide`."""
         from amortppl.pyro.requirements import require
 
         require()

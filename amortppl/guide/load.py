@@ -12,12 +12,12 @@ from amortppl.guide.model_check import refuse_another
 from amortppl.guide.model_source import found_method, found_task
 from amortppl.guide.storage import FORMAT, STORED_ROWS, read_json, refuse_revision
 from amortppl.runtime.files import unpack
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 from amortppl.training.ranges import Ranges
 from amortppl.trust.misspecification import Familiarity
 
 
-def load(path: str | Path, task: Task | None = None) -> "Guide":
+def load(path: str | Path, task: AbstractTask | None = None) -> "Guide":
     """Reads a guide back.
 
     Args:

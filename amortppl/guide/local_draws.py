@@ -20,8 +20,8 @@ from amortppl.errors import DataError, quoted
 from amortppl.guide.trees import local_tree
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.quadrature import FINE, Around, Rows, heights, product_rule
-from amortppl.task.task import Task
 from amortppl.training.trained import TrainedMethod
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read_out(guide: TrainedMethod, draws: Any, data: Any, seed: int, columns: Co
     return local_tree(guide, dataset, values, shared.coords, seed)
 
 
-def _shared(task: Task, draws: Any) -> Shared:
+def _shared(task: AbstractTask, draws: Any) -> Shared:
     """The shared latents from a DataTree or Dataset of `infer`, or from a dict of arrays (S, ...) or (C, S, ...)."""
     group = draws.get("posterior", draws)
     missing = [n for n in task.latents.names if n not in group]
@@ -92,7 +92,7 @@ def _lead(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnums=0)
-def _unconstrained(task: Task, values: dict[str, Array], data: dict[str, Array]) -> Array:
+def _unconstrained(task: AbstractTask, values: dict[str, Array], data: dict[str, Array]) -> Array:
     return jax.vmap(lambda sites: task.unconstrain(sites, data))(values)
 
 
@@ -107,11 +107,11 @@ def _part(guide: TrainedMethod, vectors: Array, dataset: Dataset, start: int, si
 
 
 @partial(jax.jit, static_argnums=(0, 4))
-def _drawn(task: Task, vectors: Array, data: dict[str, Array], keys: Array, at_once: int) -> dict[str, Array]:
+def _drawn(task: AbstractTask, vectors: Array, data: dict[str, Array], keys: Array, at_once: int) -> dict[str, Array]:
     return batched_map(lambda a: draw(task, a[0], data, a[1]), (vectors, keys), at_once)
 
 
-def draw(task: Task, vector: Float[Array, " P"], data: dict[str, Array], key: Array) -> dict[str, Array]:
+def draw(task: AbstractTask, vector: Float[Array, " P"], data: dict[str, Array], key: Array) -> dict[str, Array]:
     """One draw of every row's local latents given the shared ones, in the model's own space, by site."""
 
     def rows(local: Array) -> Array:

@@ -10,10 +10,10 @@ import numpy as np
 
 from amortppl.errors import GuideError
 from amortppl.runtime.compilation import once
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 
-def sayings(task: Task) -> dict[str, np.ndarray]:
+def sayings(task: AbstractTask) -> dict[str, np.ndarray]:
     """What a model says where its latents' unconstrained vector is -1, 0 and 1 throughout: three numbers each of its
     log prior, of the log likelihood of rows of ones, and of every latent's mean entry. None without latents.
 
@@ -23,7 +23,7 @@ def sayings(task: Task) -> dict[str, np.ndarray]:
     return {n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in found.items()}
 
 
-def _at_three_points(task: Task) -> dict[str, jax.Array]:
+def _at_three_points(task: AbstractTask) -> dict[str, jax.Array]:
     ones = {n: jnp.ones(s.shape, s.dtype) for n, s in task.rows_like.items()}
 
     def at(vector: jax.Array) -> dict[str, jax.Array]:
@@ -36,7 +36,7 @@ def _at_three_points(task: Task) -> dict[str, jax.Array]:
     return jax.vmap(at)(jnp.array([-1.0, 0.0, 1.0])[:, None] * jnp.ones(task.latents.size))
 
 
-def refuse_another(path: Path, about: Mapping[str, Any], task: Task) -> None:
+def refuse_another(path: Path, about: Mapping[str, Any], task: AbstractTask) -> None:
     """Refuses a model that has other sites, or says other, than the one a guide was trained for.
 
     Args:

@@ -14,10 +14,11 @@ from amortppl import catalogue
 from amortppl.errors import GuideError
 from amortppl.method import Spec
 from amortppl.runtime.files import unpack
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.task import Task
 
 
-def written(task: Task) -> dict[str, str]:
+def written(task: AbstractTask) -> dict[str, str]:
     """Module, name and file of a task's model, as `guide.json` holds them."""
     model = inspect.unwrap(task.model)
     name = getattr(model, "__qualname__", "")
@@ -49,7 +50,7 @@ def found_method(path: Path, about: dict[str, Any]) -> Spec:
         raise GuideError(f"{path}: its method's options are not those of {where} here ({error})") from error
 
 
-def found_task(path: Path, about: dict[str, Any]) -> Task:
+def found_task(path: Path, about: dict[str, Any]) -> AbstractTask:
     """The task by the place its model was written in; inputs from the stored rows where need be.
 
     Raises:
@@ -63,7 +64,7 @@ def found_task(path: Path, about: dict[str, Any]) -> Task:
             f"{path}: its model {where['model']!r} was written in {where['file'] or where['module']} and is not "
             "found there; pass the task: load(path, task=...)"
         )
-    if isinstance(target, Task):
+    if isinstance(target, AbstractTask):
         return target
     rows = tuple(where["rows"]) if where["rows"] else None
     settings = getattr(module, "TASK", None)
@@ -87,9 +88,9 @@ def found_task(path: Path, about: dict[str, Any]) -> Task:
     )
 
 
-def _row_shapes(of: Task | dict[str, Any]) -> dict[str, list[int]]:
+def _row_shapes(of: AbstractTask | dict[str, Any]) -> dict[str, list[int]]:
     """Shapes of one row of every input: those of the file's own task may have been replaced."""
-    if isinstance(of, Task):
+    if isinstance(of, AbstractTask):
         return {n: list(of.rows_like[n].shape[1:]) for n in of.inputs}
     return {n: list(shape[1:]) for n, (shape, _) in of["inputs"].items()}
 

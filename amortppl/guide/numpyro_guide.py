@@ -19,8 +19,8 @@ from amortppl.data.dataset import read
 from amortppl.errors import DataError
 from amortppl.method import final
 from amortppl.posterior.draws import draw
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 from amortppl.training.trained import TrainedMethod
 
 
@@ -66,7 +66,7 @@ def start_nuts(
     return kernel, jax.tree.map(lambda a: a[0], starts) if chains == 1 else starts
 
 
-def refuse_local(task: Task, what: str) -> None:
+def refuse_local(task: AbstractTask, what: str) -> None:
     """The guide knows no density of latents that every row has of its own.
 
     Raises:

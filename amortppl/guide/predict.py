@@ -20,7 +20,7 @@ from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State
 from amortppl.posterior.stream import stream
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 from amortppl.training.trained import TrainedMethod
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def log_predictive(guide: TrainedMethod, data: Any, at: Any, draws: int, seed: i
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
 
 
-def _inputs(task: Task, at: Any, columns: Columns | None) -> Dataset:
+def _inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:
     """New rows' inputs; a number of rows where the model has none."""
     if not task.inputs and isinstance(at, int):
         return Dataset({task.count or "row": np.zeros((at, 0))}, {})
@@ -125,7 +125,7 @@ def _vectors(
     return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 
 
-def _tied(task: Task, data: Any, columns: Columns | None) -> Dataset | None:
+def _tied(task: AbstractTask, data: Any, columns: Columns | None) -> Dataset | None:
     """Known rows that new ones are tied to; None where new rows need the latents alone.
 
     Raises:

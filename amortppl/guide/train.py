@@ -9,13 +9,13 @@ from amortppl import catalogue
 from amortppl.errors import TrainingError
 from amortppl.method import Spec
 from amortppl.runtime import distributed
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 from amortppl.training.loop import _run
 from amortppl.training.trainer import Schedule, Trainer
 
 
 def train(
-    task: Task,
+    task: AbstractTask,
     method: str | Spec = "parametric",
     *,
     steps: int | None = None,

@@ -14,8 +14,8 @@ from amortppl.posterior.draws import WORK
 from amortppl.posterior.new_rows import leave_one_out, new_rows
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 
 def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
@@ -38,13 +38,13 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
 
-def pointwise_ahead(task: Task, vectors: Any, known: Dataset, new: Dataset) -> np.ndarray:
+def pointwise_ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset) -> np.ndarray:
     """Log density of each new row at each draw, (S, N_new), given known rows to which it is tied."""
     given, query, size = _ahead(task, vectors, known, new)
     return np.asarray(_pointwise_ahead(task, jnp.asarray(vectors), given, query, size))[:, : new.rows]
 
 
-def predict_ahead(task: Task, vectors: Any, known: Dataset, new: Dataset, seed: int) -> dict[str, np.ndarray]:
+def predict_ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset, seed: int) -> dict[str, np.ndarray]:
     """Predictive draws of new rows together, (S, N_new) by argument, given known rows to which they are tied."""
     given, query, size = _ahead(task, vectors, known, new)
     keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
@@ -52,7 +52,7 @@ def predict_ahead(task: Task, vectors: Any, known: Dataset, new: Dataset, seed: 
     return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
 
 
-def _ahead(task: Task, vectors: Any, known: Dataset, new: Dataset) -> tuple[Batch, dict[str, Array], int]:
+def _ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset) -> tuple[Batch, dict[str, Array], int]:
     """Known rows, new rows, and how many draws to take at once. Without inputs rows have a place, so none is padded."""
     given = pad(task, known) if task.inputs else Batch(dict(known.arrays), np.ones(known.rows, bool))
     query = pad(task, new).data if task.inputs else new.arrays
@@ -73,12 +73,12 @@ def _predict(
 
 
 @eqx.filter_jit
-def _leave_one_out(task: Task, vectors: Array, data: dict[str, Array], size: int) -> Array:
+def _leave_one_out(task: AbstractTask, vectors: Array, data: dict[str, Array], size: int) -> Array:
     return batched_map(lambda v: leave_one_out(task, v, data), vectors, size)
 
 
 @eqx.filter_jit
-def _pointwise_ahead(task: Task, vectors: Array, known: Batch, query: dict[str, Array], size: int) -> Array:
+def _pointwise_ahead(task: AbstractTask, vectors: Array, known: Batch, query: dict[str, Array], size: int) -> Array:
     def one(vector: Array) -> Array:
         return sum(g.log_prob(query[a]) for a, g in new_rows(task, vector, known, query).items())
 
@@ -87,7 +87,7 @@ def _pointwise_ahead(task: Task, vectors: Array, known: Batch, query: dict[str, 
 
 @eqx.filter_jit
 def _predict_ahead(
-    task: Task, vectors: Array, keys: Array, known: Batch, query: dict[str, Array], size: int
+    task: AbstractTask, vectors: Array, keys: Array, known: Batch, query: dict[str, Array], size: int
 ) -> dict[str, Array]:
     def one(at: tuple[Array, Array]) -> dict[str, Array]:
         given = new_rows(task, at[0], known, query)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from numpyro.distributions import biject_to, constraints
 
 from amortppl.errors import ModelError
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 FINITE = 256
 """Most values of a support that is read as classes; a longer one is read as counts."""
@@ -56,7 +56,7 @@ class Component:
         return biject_to(supports[self.kind])
 
 
-def components(task: Task) -> tuple[Component, ...]:
+def components(task: AbstractTask) -> tuple[Component, ...]:
     """The components of all observations of a row.
 
     Raises:
@@ -74,7 +74,7 @@ def components(task: Task) -> tuple[Component, ...]:
     return tuple(found)
 
 
-def supports(task: Task) -> dict[str, constraints.Constraint]:
+def supports(task: AbstractTask) -> dict[str, constraints.Constraint]:
     """The support of every observation, by argument: given with episodes, else said by one run of the model."""
     if task.supports is not None:
         return dict(task.supports)
@@ -84,12 +84,12 @@ def supports(task: Task) -> dict[str, constraints.Constraint]:
         return {a: trace[s]["fn"].support for a, s in task.observed.items()}
 
 
-def classified(task: Task) -> set[str]:
+def classified(task: AbstractTask) -> set[str]:
     """The observations that are classes: whole numbers with both ends known."""
     return {n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"}
 
 
-def _kind(task: Task, argument: str, support: constraints.Constraint) -> tuple:
+def _kind(task: AbstractTask, argument: str, support: constraints.Constraint) -> tuple:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     low, high = (_end(getattr(support, n, None)) for n in ("lower_bound", "upper_bound"))

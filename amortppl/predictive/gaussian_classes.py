@@ -20,8 +20,8 @@ from amortppl.predictive.class_sums import Classified, ClassSums
 from amortppl.predictive.predictor import Predictor, like
 from amortppl.predictive.preprocessing import Reader
 from amortppl.predictive.row_features import ImageFeatures, RowFeatures
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 
 class GaussianClasses(Predictor):
@@ -34,7 +34,7 @@ class GaussianClasses(Predictor):
         log_concentration: log a.
     """
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     reader: Reader
     feature: RowFeatures | ImageFeatures
     centre: Float[Array, " E"]
@@ -66,7 +66,7 @@ class GaussianClasses(Predictor):
         return Classified(self.reader, (height + often)[None], like(self.task.rows_like))
 
 
-def gaussian_classes(task: Task, reader: Reader, feature: RowFeatures | ImageFeatures) -> GaussianClasses:
+def gaussian_classes(task: AbstractTask, reader: Reader, feature: RowFeatures | ImageFeatures) -> GaussianClasses:
     """The predictor on features of a task's rows: a prior of unit precision, a concentration of one."""
     none = jnp.zeros(feature.size)
     return GaussianClasses(

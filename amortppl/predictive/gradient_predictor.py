@@ -10,8 +10,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.predictive.adapted_network import Network, Networked, Weights
 from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 
 class GradientPredictor(Networked):
@@ -21,7 +21,7 @@ class GradientPredictor(Networked):
         log_rate: one number, or one for every weight.
     """
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     updates: int = eqx.field(static=True)
     reader: Reader
     network: Network
@@ -51,7 +51,7 @@ class GradientPredictor(Networked):
 
 
 def gradient_predictor(
-    task: Task,
+    task: AbstractTask,
     width: int,
     updates: int,
     rate: float,

@@ -14,8 +14,8 @@ from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
 from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.task_latent import Factors, TaskLatent
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 LEARNING, READING = 16, 64
 """Draws of z in a training score, and in a prediction."""
@@ -28,7 +28,7 @@ class NeuralProcess(Headed):
     a conditional one sees z's mean and sds and predicts each query by itself.
     """
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     stochastic: bool = eqx.field(static=True)
     reader: Reader
     factors: Factors
@@ -88,7 +88,7 @@ class NeuralProcess(Headed):
         return jax.vmap(one)(z)
 
 
-def neural_process(task: Task, size: int, hidden: int, head: int, stochastic: bool, key: PRNGKeyArray) -> NeuralProcess:
+def neural_process(task: AbstractTask, size: int, hidden: int, head: int, stochastic: bool, key: PRNGKeyArray) -> NeuralProcess:
     """A neural process with a task latent of a size, its weights drawn with the key."""
     keys = jr.split(key, 5)
     read = reader(task, keys[0])

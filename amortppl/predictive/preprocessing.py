@@ -7,8 +7,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.predictive.components import Component, column, components
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.scaling import SIMULATED_ROWS, central, flat_rows
-from amortppl.task.task import Task
 
 FAR = 8.0
 """Units beyond which a number is read by its logarithm alone."""
@@ -120,7 +120,7 @@ class Reader(eqx.Module):
         return jax.lax.stop_gradient(self.y_scale[place])
 
 
-def reader(task: Task, key: PRNGKeyArray) -> Reader:
+def reader(task: AbstractTask, key: PRNGKeyArray) -> Reader:
     """A reader for a task, its units those of `SIMULATED_ROWS` simulated tasks.
 
     Raises:

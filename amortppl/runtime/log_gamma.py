@@ -88,4 +88,4 @@ def _has(jaxpr: Jaxpr | ClosedJaxpr, primitive: str) -> bool:
 
 
 ELEMENTARY = {jax.lax.lgamma_p: log_gamma}
-"""For `amortppl.rewriting`: float32 `lgamma` without its dear derivatives."""
+"""For `amortppl.runtime.jaxpr_rewriting`: float32 `lgamma` without its dear derivatives."""

@@ -19,11 +19,11 @@ from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.runtime.compilation import once
-from amortppl.task.abstract import row_range
+from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
+from amortppl.task.density import ConditionalDensity
 from amortppl.task.latents import Latents
 from amortppl.task.program import Program
-from amortppl.task.task import Task
 from amortppl.task.tracing import Site
 
 Episodes = Callable[[PRNGKeyArray, int], Mapping[str, Any]]
@@ -32,7 +32,7 @@ LOOKED_AT = 32
 """Episodes drawn once, to see that their values are finite and within the supports."""
 
 
-class EpisodeTask(Task):
+class EpisodeTask(AbstractTask):
     """What `Task.from_episodes` makes; used as any other task."""
 
     def __init__(
@@ -67,6 +67,9 @@ class EpisodeTask(Task):
         self.program = Program(lambda **_: self.model(), self.name, {}, {}, (), block=False)
         self.latents, self.likelihood, self.has_density = Latents({}, {}), False, False
         self.row_axes = dict.fromkeys(self.observed, 0)
+        self.density = ConditionalDensity(
+            self.program, self.latents, self.observed, self.tied, self.row_axes
+        )
         self.rows_like = self._shapes()
         self.sites = {n: _site(n, self.rows_like[n], support) for n, support in self.supports.items()}
         self._look()

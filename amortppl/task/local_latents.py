@@ -3,13 +3,13 @@
     log p(y_i | x_i, theta) = log int p(y_i | x_i, theta, u_i) p(u_i | theta) du_i
 
 u_i holds the L unconstrained numbers of row i. What is left is a model of the latents theta that all rows share,
-so that whatever learns from rows learns from these. Integrals are those of `amortppl.quadrature`.
+so that whatever learns from rows learns from these. Integrals are those of `amortppl.task.quadrature`.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,9 @@ from jaxtyping import Array, Float
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.compilation import once
+from amortppl.task.density import ConditionalDensity
 from amortppl.task.quadrature import NODES, Around, around, integral
 from amortppl.task.tracing import Site, row_axis
-
-if TYPE_CHECKING:
-    from amortppl.task.task import Task
 
 Sites = Mapping[str, Site]
 
@@ -38,8 +36,8 @@ class Local:
             unconstrained value and (of all shown) in its value.
     """
 
-    def __init__(self, task: "Task", names: list[str], first: Sites, second: Sites, rows: int) -> None:
-        self.task, self.rows = task, rows
+    def __init__(self, density: ConditionalDensity, names: list[str], first: Sites, second: Sites, rows: int) -> None:
+        self.density, self.rows = density, rows
         self.sites = {n: first[n] for n in names}
         found = {s: {n: grown(first[n], second[n], s, rows) for n in names} for s in ("density_shape", "unconstrained")}
         self.density_axes, self.unconstrained_axes = found["density_shape"], found["unconstrained"]
@@ -51,7 +49,7 @@ class Local:
         tied = [n for n in names if None in (self.density_axes[n], self.unconstrained_axes[n], axes[n])]
         if tied:
             raise self.error(tied, "its prior ties the rows to one another")
-        if names and not task.latents.names:
+        if names and not density.latents.names:
             raise self.error(names, "no other latent is left that the rows share")
         self._joint = jax.jit(self._at)
 
@@ -84,7 +82,7 @@ class Local:
         return self._joint(vector, dict(data), local)
 
     def _at(self, vector: Array, data: dict[str, Array], local: Array) -> tuple[Array, Array]:
-        return self.task.conditional_densities(vector, data, self.unflatten(local))
+        return self.density.joint(vector, data, self.unflatten(local), self.density_axes)
 
     def around(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> Around:
         """The modes of p(u_i | y_i, x_i, theta) and their curvature; no derivative passes through."""
@@ -101,13 +99,19 @@ class Local:
     def error(self, names: list[str], reason: str) -> ModelError:
         """The latents `names` cannot be integrated out row by row."""
         return ModelError(
-            f"{self.task.name}: the latent {quoted(names)} has one value per row, so its size changes with the data. "
+            f"{self.density.program.name}: the latent {quoted(names)} has one value per row, so its size changes with the data. "
             f"The engine integrates such latents out row by row, but {reason}. Integrate it out in the model, or fix "
             "the data's size with rows=None (one block)"
         )
 
-    def check(self) -> list[str]:
+    def check(
+        self, deterministic: Mapping[str, Site], fixed: Sequence[str], has_density: bool
+    ) -> list[str]:
         """Probes what the local latents of one row change.
+
+        Args:
+            deterministic, fixed: deterministic sites, and sites that are always observed.
+            has_density: whether the observed sites have a log density.
 
         Returns:
             The deterministic sites without an axis of rows that they change.
@@ -118,45 +122,56 @@ class Local:
         Warns:
             UserWarning: a row has more local numbers than a product rule can serve.
         """
-        changed = once(jax.vmap(self._changed), jr.split(jr.key(0), 2))
+        probe = (deterministic, fixed, has_density)
+        changed = once(jax.vmap(lambda key: self._changed(key, *probe)), jr.split(jr.key(0), 2))
         found = {n for n, c in changed.items() if bool(jnp.any(c))}
         names = list(self.sites)
         if "rows" in found:
             raise self.error(names, "here the value of one row changes the density of other rows")
         if "prior" in found:
-            raise self.error(names, f"here the prior of {quoted(self.task.latents.names)} depends on it")
-        if found & set(self.task.fixed):
-            factors = quoted(found & set(self.task.fixed))
+            raise self.error(names, f"here the prior of {quoted(self.density.latents.names)} depends on it")
+        if found & set(fixed):
+            factors = quoted(found & set(fixed))
             raise self.error(names, f"here it changes the site {factors} (a factor), which simulations do not follow")
         if self.size > max(NODES):
             warnings.warn(
-                f"{self.task.name}: {self.size} local latents in a row ({quoted(self.sites)}) are integrated out by "
+                f"{self.density.program.name}: {self.size} local latents in a row ({quoted(self.sites)}) are integrated out by "
                 "Laplace's approximation, corrected axis by axis; up to three would be by product quadrature",
                 stacklevel=3,
             )
-        return [n for n in self.task.deterministic if n in found]
+        return [n for n in deterministic if n in found]
 
-    def _changed(self, key: Array) -> dict[str, Array]:
+    def _changed(
+        self, key: Array, *probe: Any
+    ) -> dict[str, Array]:
         """Whether each quantity changes with the local latents of (in the rows' densities: another) row."""
-        vector, local = jr.normal(key, (self.task.latents.size,)), jr.normal(key, (self.rows, self.size))
+        vector, local = jr.normal(key, (self.density.latents.size,)), jr.normal(key, (self.rows, self.size))
         data = self._feasible(key)
-        slopes = jax.jacfwd(lambda u: self._probed(vector, data, u))(local)
+        slopes = jax.jacfwd(lambda u: self._probed(vector, data, u, *probe))(local)
         if "rows" in slopes:
             slopes["rows"] = slopes["rows"] * (1 - jnp.eye(self.rows))[:, :, None]
         return {n: jnp.any(jnp.nan_to_num(s) != 0) for n, s in slopes.items()}
 
     def _feasible(self, key: Array) -> dict[str, Array]:
         """Inputs, and observations in their support; under jit no sampler of theirs is compiled."""
-        inputs = self.task.input_rows(key, self.rows)
-        trace = self.task.program.trace(key, inputs, self.rows)
-        sites = {a: trace[s] for a, s in self.task.observed.items()}
+        inputs = self.density.program.input_rows(key, self.rows)
+        trace = self.density.program.trace(key, inputs, self.rows)
+        sites = {a: trace[s] for a, s in self.density.observed.items()}
         return inputs | {a: s["fn"].support.feasible_like(s["value"]) for a, s in sites.items()}
 
-    def _probed(self, vector: Array, data: dict[str, Array], local: Array) -> dict[str, Array]:
-        trace = self.task.placed(vector, data, self.unflatten(local))
-        values = {n: jnp.asarray(trace[n]["value"], jnp.float32) for n in self.task.deterministic}
-        values |= {n: jnp.sum(trace[n]["fn"].log_prob(trace[n]["value"])) for n in self.task.fixed}
-        if self.task.has_density:
+    def _probed(
+        self,
+        vector: Array,
+        data: dict[str, Array],
+        local: Array,
+        deterministic: Mapping[str, Site],
+        fixed: Sequence[str],
+        has_density: bool,
+    ) -> dict[str, Array]:
+        trace = self.density.placed(vector, data, self.unflatten(local))
+        values = {n: jnp.asarray(trace[n]["value"], jnp.float32) for n in deterministic}
+        values |= {n: jnp.sum(trace[n]["fn"].log_prob(trace[n]["value"])) for n in fixed}
+        if has_density:
             values["prior"], values["rows"] = self.joint(vector, data, local)
         return values
 

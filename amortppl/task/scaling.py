@@ -9,7 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import ModelError
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 
 SIMULATED_ROWS = 4096
 
@@ -55,7 +55,7 @@ class PriorScale(eqx.Module):
         return self.centre + self.scale * standard
 
 
-def simulated_scales(task: Task, key: PRNGKeyArray) -> tuple[PriorScale, RowScaler]:
+def simulated_scales(task: AbstractTask, key: PRNGKeyArray) -> tuple[PriorScale, RowScaler]:
     """Both scalings, from `SIMULATED_ROWS` tasks of a few rows each.
 
     Raises:

@@ -9,8 +9,8 @@ import jax.random as jr
 import numpy as np
 
 from amortppl.runtime.compilation import once
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.latents import entries
-from amortppl.task.task import Task
 
 SIMULATED = 2048
 
@@ -29,7 +29,7 @@ class Ranges:
     high: dict[str, list[float]]
 
     @classmethod
-    def simulated(cls, task: Task, seed: int) -> "Ranges":
+    def simulated(cls, task: AbstractTask, seed: int) -> "Ranges":
         """The ranges of rows simulated from the task."""
         rows = (
             1

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from amortppl.method import Target
 from amortppl.runtime.batched_map import batched_map
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 
 SHARES = (5 / 8, 3 / 8)
 """Parts of a batch, from small tasks to large. Each part is padded to its own largest size, so
@@ -47,7 +47,7 @@ class Episodes(eqx.Module):
     usable: Bool[Array, " T"]
 
 
-def parts(task: Task, tasks: int, steps: int, shares: tuple[float, ...] = SHARES) -> list[Part]:
+def parts(task: AbstractTask, tasks: int, steps: int, shares: tuple[float, ...] = SHARES) -> list[Part]:
     """How a batch of tasks is laid out; rows are padded to a multiple of `steps` mini-batches."""
     if task.block:
         return [Part(tasks, 1, 0.0, 1.0)]
@@ -64,7 +64,7 @@ def parts(task: Task, tasks: int, steps: int, shares: tuple[float, ...] = SHARES
 
 
 def simulate(
-    task: Task, key: PRNGKeyArray, layout: list[Part], queries: int, own: Array | slice = slice(None), shares: int = 1
+    task: AbstractTask, key: PRNGKeyArray, layout: list[Part], queries: int, own: Array | slice = slice(None), shares: int = 1
 ) -> Episodes:
     """Fresh tasks: N log-uniform on the task's range (stratified, in rising order), rows x, latents, observations.
 
@@ -88,7 +88,7 @@ def simulate(
     return _usable(Episodes(batches, Target(draws.latents, query), jnp.ones(start, bool)))
 
 
-def _sizes(task: Task, levels: Array, part: Part) -> Array:
+def _sizes(task: AbstractTask, levels: Array, part: Part) -> Array:
     """Sizes of a part at levels within it, in rising order: log-uniform over all parts together."""
     if task.block:
         return jnp.ones(part.tasks, int)

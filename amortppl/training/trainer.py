@@ -17,7 +17,7 @@ from amortppl.method import Method, Spec, parted, refuse_parts, split, unroll
 from amortppl.runtime import distributed
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import once
-from amortppl.task.task import Task
+from amortppl.task.abstract import AbstractTask
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
 
 CHUNK = 25
@@ -70,7 +70,7 @@ class Learner(NamedTuple):
 class Trainer:
     """One training run: a method built for a task, compiled once."""
 
-    def __init__(self, task: Task, spec: Spec, schedule: Schedule, seed: int) -> None:
+    def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.devices = jax.devices()
         self.mesh = distributed.mesh(TASKS)

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array
 
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.latents import entries
-from amortppl.task.task import Task
 
 COLUMNS = 8
 """Columns of an argument that are looked at."""
@@ -35,13 +35,13 @@ class Moments(NamedTuple):
     sd: Array
 
 
-def columns(task: Task, names: list[str]) -> list[str]:
+def columns(task: AbstractTask, names: list[str]) -> list[str]:
     """Labels of the columns looked at."""
     kept = (entries(n, () if task.block else task.rows_like[n].shape[1:])[:COLUMNS] for n in names)
     return [label for labels in kept for label in labels]
 
 
-def names(task: Task) -> list[str]:
+def names(task: AbstractTask) -> list[str]:
     """What each discrepancy is about, in words."""
     inputs = [] if task.block else columns(task, task.inputs)
     said = [*(FIT if task.has_density else ())]
@@ -51,14 +51,14 @@ def names(task: Task) -> list[str]:
     return said + [f"{label}: {kind} of the input" for label in inputs for kind in ("mean", "spread")]
 
 
-def flat(task: Task, data: dict[str, Array], arguments: list[str]) -> Array:
+def flat(task: AbstractTask, data: dict[str, Array], arguments: list[str]) -> Array:
     """Columns side by side, (N, C); the entries of a block are its rows."""
     parts = [data[n].reshape(-1, 1) if task.block else data[n].reshape(len(data[n]), -1) for n in arguments]
     parts = [p[:, :COLUMNS].astype(jnp.float32) for p in parts]
     return jnp.concatenate(parts, 1) if parts else jnp.zeros((0, 0))
 
 
-def discrepancies(task: Task, vectors: Array, batch: Batch, key: Array, moments: Moments) -> Array:
+def discrepancies(task: AbstractTask, vectors: Array, batch: Batch, key: Array, moments: Moments) -> Array:
     """z for each of `names(task)`, shape (J,); 0 where it has no value."""
     predicted = jax.vmap(lambda k, v: _predicted(task, k, v, batch))(jr.split(key, len(vectors)), vectors)
     found = [_fit(task, vectors, batch, predicted)] if task.has_density else []
@@ -69,7 +69,7 @@ def discrepancies(task: Task, vectors: Array, batch: Batch, key: Array, moments:
     return jnp.clip(jnp.nan_to_num(jnp.concatenate(found), nan=0.0), -1e4, 1e4)
 
 
-def _predicted(task: Task, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
+def _predicted(task: AbstractTask, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
     inputs = {n: batch.data[n] for n in task.inputs}
     return task.predict(key, vector, inputs, batch.mask.shape[0])
 
@@ -87,7 +87,7 @@ def _pooled(data: Array, predicted: Array) -> tuple[Array, Array]:
     return jnp.mean(pool, 0), jnp.std(pool, 0) + 1e-6
 
 
-def _fit(task: Task, vectors: Array, batch: Batch, predicted: dict[str, Array]) -> Array:
+def _fit(task: AbstractTask, vectors: Array, batch: Batch, predicted: dict[str, Array]) -> Array:
     def rows(vector: Array, data: dict[str, Array]) -> Array:
         kept, height = batch.mask, task.log_densities(vector, data)[1]
         count = jnp.sum(kept)
@@ -103,7 +103,7 @@ def _fit(task: Task, vectors: Array, batch: Batch, predicted: dict[str, Array]) 
     return _against(seen, expected)
 
 
-def _residuals(task: Task, name: str, batch: Batch, predicted: Array) -> Array:
+def _residuals(task: AbstractTask, name: str, batch: Batch, predicted: Array) -> Array:
     """Of one observation: moments of its residuals, and their trend along each input."""
     seen = flat(task, batch.data, [name])
     drawn = jax.vmap(lambda y: flat(task, {name: y}, [name]))(predicted)
@@ -129,7 +129,7 @@ def _residuals(task: Task, name: str, batch: Batch, predicted: Array) -> Array:
     return _against(found[0], found[1:])
 
 
-def _inputs(task: Task, batch: Batch, moments: Moments) -> Array:
+def _inputs(task: AbstractTask, batch: Batch, moments: Moments) -> Array:
     """How far mean and spread of each input lie from those of simulated rows, in standard errors."""
     values = (flat(task, batch.data, list(task.inputs)) - moments.mean) / moments.sd
     kept, count = batch.mask[:, None], jnp.sum(batch.mask)

@@ -10,8 +10,8 @@ from jaxtyping import Array
 
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 from amortppl.trust.attempt import DATASETS_PER_CALL, Climb
 
 Draws = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -40,6 +40,6 @@ def split_results(results: Any, places: list[int]) -> list[Any]:
     return [tuple(a[i] for a in arrays) for i in range(len(places))]
 
 
-def score_draws(task: Task, posterior: Any, batch: Batch, key: Array, draws: int) -> Draws:
+def score_draws(task: AbstractTask, posterior: Any, batch: Batch, key: Array, draws: int) -> Draws:
     vectors, log_guide = posterior.sample(key, draws)
     return vectors, log_guide, batched_map(lambda v: task.log_joint(v, batch), vectors, 256)

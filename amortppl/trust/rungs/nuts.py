@@ -8,8 +8,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.task import Task
 from amortppl.trust.attempt import Attempt, Climb
 from amortppl.trust.rungs.batching import batch_together, pad_arrays, split_results
 from amortppl.trust.rungs.importance import probabilities, weighted_moments
@@ -64,7 +64,7 @@ def _judge_chains(run: Climb, chains: np.ndarray, heights: np.ndarray) -> Attemp
 
 @eqx.filter_jit
 def _nuts(
-    task: Task, batches: Batch, keys: Array, starts: Array, covariances: Array, warmup: int, length: int, adapt: bool
+    task: AbstractTask, batches: Batch, keys: Array, starts: Array, covariances: Array, warmup: int, length: int, adapt: bool
 ) -> tuple[Array, Array]:
     """Chains (T, C, L, P) and the log joint along them (T, C, L)."""
     from numpyro.infer import NUTS
