@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from amortppl.catalogue import method, model
     from amortppl.data.batches import Batches, batches
     from amortppl.diagnostics.diagnose import diagnose
-    from amortppl.errors import DataError, GuideError, ModelError, OutOfRangeWarning, TrainingError, VersionWarning
+    from amortppl.errors import (
+        DataError,
+        GuideError,
+        ModelError,
+        OutOfRangeWarning,
+        TrainingError,
+        VersionWarning,
+    )
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
     from amortppl.guide.train import train

@@ -69,7 +69,9 @@ def _extra_named(where: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("pyro", "torch"):
             raise
-        raise ImportError(f"{where} is a Pyro model and needs the extra: pip install 'amortppl[pyro]'") from error
+        raise ImportError(
+            f"{where} is a Pyro model and needs the extra: pip install 'amortppl[pyro]'"
+        ) from error
 
 
 def describe(found: ModuleType) -> str:
@@ -114,14 +116,24 @@ def model(where: str, **changes: Any) -> AbstractTask:
         tasks = [v for v in vars(found).values() if isinstance(v, AbstractTask)]
         target = tasks[0] if len(tasks) == 1 else None
     if target is None:
-        public = [n for n, v in vars(found).items() if callable(v) and getattr(v, "__module__", None) == found.__name__]
-        raise LookupError(f"{path} has no {name or 'model'!r} (it defines {quoted(public)}); say {path}:NAME")
+        public = [
+            n
+            for n, v in vars(found).items()
+            if callable(v) and getattr(v, "__module__", None) == found.__name__
+        ]
+        raise LookupError(
+            f"{path} has no {name or 'model'!r} (it defines {quoted(public)}); say {path}:NAME"
+        )
     if isinstance(target, AbstractTask):
         return target
     if not callable(target):
-        raise ModelError(f"{where}: expected a model function or a Task, got {type(target).__name__}")
+        raise ModelError(
+            f"{where}: expected a model function or a Task, got {type(target).__name__}"
+        )
     settings = {"name": name or Path(path).stem, **getattr(found, "TASK", {}), **changes}
-    return Task.from_episodes(target, **settings) if has_episodes(found) else Task(target, **settings)
+    return (
+        Task.from_episodes(target, **settings) if has_episodes(found) else Task(target, **settings)
+    )
 
 
 def parted(where: str) -> tuple[str, str]:

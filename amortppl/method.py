@@ -90,11 +90,15 @@ class Method(eqx.Module):
 
     def revisit(self, state: State, since: State) -> State:
         """A state that meets again the rows seen after `since`, without counting them twice."""
-        raise GuideError(f"{type(self).__name__}: this method sees every row once; ask for passes=1")
+        raise GuideError(
+            f"{type(self).__name__}: this method sees every row once; ask for passes=1"
+        )
 
     def combine(self, states: Sequence[State]) -> State:
         """The state of the union of disjoint rows."""
-        raise GuideError(f"{type(self).__name__}: the states of this method do not combine; infer all rows with one")
+        raise GuideError(
+            f"{type(self).__name__}: the states of this method do not combine; infer all rows with one"
+        )
 
 
 class Spec(Protocol):
@@ -121,8 +125,13 @@ def parted(batch: Batch, steps: int) -> Batch:
     are log-uniform. The cuts are drawn with a key made from the data, the same whenever they come again.
     """
     count = jnp.sum(batch.mask)
-    bits = [jax.lax.bitcast_convert_type(a.astype(jnp.float32), jnp.uint32) for a in jax.tree.leaves(batch.data)]
-    key = jr.fold_in(jr.key(0), sum(jnp.sum(b) for b in bits))  # of whole numbers, the same in any order
+    bits = [
+        jax.lax.bitcast_convert_type(a.astype(jnp.float32), jnp.uint32)
+        for a in jax.tree.leaves(batch.data)
+    ]
+    key = jr.fold_in(
+        jr.key(0), sum(jnp.sum(b) for b in bits)
+    )  # of whole numbers, the same in any order
     level = jnp.sort(jr.uniform(key, (steps - 1,)))
     cuts = jnp.ceil(jnp.maximum(count, 1) ** level).astype(int)
     cuts = jnp.where(jr.bernoulli(jr.fold_in(key, 1)), count, cuts)
@@ -152,12 +161,18 @@ def unroll(method: Method, minis: Batch) -> State:
 def final(method: Method, batch: Batch, steps: int = 1) -> State:
     """The state after K equal steps over a dataset; for K = 1 one step over all rows."""
     first, rest = _begun(method, split(batch, steps))
-    return first if steps == 1 else jax.lax.scan(lambda s, b: (method.step(s, b), None), first, rest)[0]
+    return (
+        first
+        if steps == 1
+        else jax.lax.scan(lambda s, b: (method.step(s, b), None), first, rest)[0]
+    )
 
 
 def _begun(method: Method, minis: Batch) -> tuple[State, Batch]:
     """The state after the first mini-batch, and the others."""
-    first, rest = (jax.tree.map(lambda a, part=part: a[part], minis) for part in (0, slice(1, None)))
+    first, rest = (
+        jax.tree.map(lambda a, part=part: a[part], minis) for part in (0, slice(1, None))
+    )
     return method.step(method.init(), first), rest
 
 

@@ -74,8 +74,19 @@ def picture(table, path=HERE / "methods.png"):
     axis.set_facecolor("0.93")
     for (row, column), gap in np.ndenumerate(found):
         dark = not np.isnan(gap) and colours(max(gap, 0.003)) > 0.65
-        axis.text(column, row, said(gap), ha="center", va="center", fontsize=9, color="white" if dark else "black")
-    below = [f"{MODELS[m]}\nbelow {'exact' if known else 'best'}" for m, known in zip(models, exact, strict=True)]
+        axis.text(
+            column,
+            row,
+            said(gap),
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if dark else "black",
+        )
+    below = [
+        f"{MODELS[m]}\nbelow {'exact' if known else 'best'}"
+        for m, known in zip(models, exact, strict=True)
+    ]
     axis.set_xticks(range(len(models)), below, fontsize=8)
     axis.set_yticks(range(len(METHODS)), METHODS.values())
     axis.tick_params(length=0)
@@ -92,7 +103,11 @@ def main(minutes=2.0):
         if model not in set(table.model):
             print(model, flush=True)
             found = compare(
-                model, list(METHODS), minutes=minutes, datasets=DATASETS, say=lambda t: print(" ", t, flush=True)
+                model,
+                list(METHODS),
+                minutes=minutes,
+                datasets=DATASETS,
+                say=lambda t: print(" ", t, flush=True),
             )
             table = pd.concat([table, found.assign(model=model, minutes=minutes)])
             table.to_csv(path, index=False, float_format="%.5g")

@@ -47,7 +47,9 @@ def inferred(method, data, masks, truth, keys):
     """Log density of the true latents, and draws, after the mini-batches that the masks (K, N) say."""
 
     def one(rows, truth, key):
-        minis = Batch({n: jnp.broadcast_to(v, (len(masks), *v.shape)) for n, v in rows.items()}, masks)
+        minis = Batch(
+            {n: jnp.broadcast_to(v, (len(masks), *v.shape)) for n, v in rows.items()}, masks
+        )
         states = unroll(method, minis)
         posterior = method.readout(jax.tree.map(lambda a: a[-1], states))
         return posterior.log_prob(truth), posterior.sample(key, DRAWS)[0]
@@ -58,7 +60,9 @@ def inferred(method, data, masks, truth, keys):
 def scored(guide, latents, data, steps, most, reference):
     """Log density of the true latents, summarised, and median error of the mean in reference sds."""
     rows = next(iter(data.values())).shape[1]
-    masks = np.arange(rows) * steps // rows == np.arange(most)[:, None]  # most - steps of them are empty
+    masks = (
+        np.arange(rows) * steps // rows == np.arange(most)[:, None]
+    )  # most - steps of them are empty
     keys = jr.split(jr.key(0), len(latents))
     density, vectors = inferred(guide.method, data, jnp.asarray(masks), jnp.asarray(latents), keys)
     density, vectors = np.asarray(density, np.float64), np.asarray(vectors, np.float64)
@@ -80,13 +84,17 @@ def table(seconds):
         latents, data = simulated(task, DATASETS, 512)
         reference = nuts(task, latents, data, DRAWS)
         normal = [
-            multivariate_normal(d.mean(0), np.cov(d.T)).logpdf(u) for d, u in zip(reference, latents, strict=True)
+            multivariate_normal(d.mean(0), np.cov(d.T)).logpdf(u)
+            for d, u in zip(reference, latents, strict=True)
         ]
         yield [model, NUTS, "", 512, "", *summary(np.array(normal)), 0.0]
         far, long = simulated(task, DATASETS, FAR, seed=1)
         for signals in SIGNALS:
             guide = guide_of(task, signals, seconds)
-            for rows, truth, sets, true in ((512, latents, data, reference), (FAR, far, long, None)):
+            for rows, truth, sets, true in (
+                (512, latents, data, reference),
+                (FAR, far, long, None),
+            ):
                 for steps in STEPS if rows == 512 else (1, STEPS[-1]):
                     found = scored(guide, truth, sets, steps, STEPS[-1], true)
                     line = [model, " + ".join(signals), guide.record.steps, rows, steps, *found]
@@ -102,18 +110,29 @@ def figure(lines):
         own = [r for r in lines if r[0] == model and r[3] == 512]
         for signals, marker in zip(SIGNALS, "os^D", strict=True):
             some = [r for r in own if r[1] == " + ".join(signals)]
-            steps, short, off = [r[4] for r in some], [own[0][5] - r[5] for r in some], [r[8] for r in some]
+            steps, short, off = (
+                [r[4] for r in some],
+                [own[0][5] - r[5] for r in some],
+                [r[8] for r in some],
+            )
             for panel, values in zip(pair, (short, off), strict=True):
                 panel.plot(steps, values, marker=marker, label=some[0][1])
         pair[0].set_title(model.replace("_", " "))
         pair[1].set_xlabel("steps over 512 rows")
     panels[0, 0].set_xscale("log", base=2)
     panels[0, 0].set_xticks(STEPS, [str(s) for s in STEPS])
-    for panel, label in zip(panels[:, 0], ("nats below NUTS", "error of the mean, posterior sds"), strict=True):
+    for panel, label in zip(
+        panels[:, 0], ("nats below NUTS", "error of the mean, posterior sds"), strict=True
+    ):
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter("{x:g}")
         panel.set_ylabel(label)
-    picture.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    picture.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+    )
     picture.savefig(HERE / "signals_and_steps.png", dpi=110)
 
 

@@ -61,8 +61,12 @@ class ScaleMixture(eqx.Module):
 
         def one(key: PRNGKeyArray) -> dict[str, Array]:
             pick = jr.categorical(jr.fold_in(key, 0), self.log_weights, 0)
-            mean, sd = (jnp.take_along_axis(a, pick[None, None], 0)[0] for a in (self.mean, self.sd))
-            return self.reader.values(mean + sd * jr.normal(jr.fold_in(key, 1), mean.shape), self.like)
+            mean, sd = (
+                jnp.take_along_axis(a, pick[None, None], 0)[0] for a in (self.mean, self.sd)
+            )
+            return self.reader.values(
+                mean + sd * jr.normal(jr.fold_in(key, 1), mean.shape), self.like
+            )
 
         return jax.vmap(one)(jr.split(key, draws))
 
@@ -73,12 +77,18 @@ class Weights(NamedTuple):
     mean: Float[Array, "F C"]
     factor: Float[Array, "F F"]
 
-    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, draws: int
+    ) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
         """Draws of all weights, flat, and their log densities."""
         noise = jr.normal(key, (draws, *self.mean.shape))
-        away = jax.vmap(lambda e: jax.scipy.linalg.solve_triangular(self.factor, e, lower=True, trans=1))(noise)
+        away = jax.vmap(
+            lambda e: jax.scipy.linalg.solve_triangular(self.factor, e, lower=True, trans=1)
+        )(noise)
         log_scale = self.mean.shape[1] * jnp.sum(jnp.log(jnp.diag(self.factor)))
-        return (self.mean + away).reshape(draws, -1), log_scale + jnp.sum(norm.logpdf(noise), (1, 2))
+        return (self.mean + away).reshape(draws, -1), log_scale + jnp.sum(
+            norm.logpdf(noise), (1, 2)
+        )
 
 
 class ConjugatePredictor(Predictor):
@@ -126,7 +136,9 @@ class ConjugatePredictor(Predictor):
         shift, leverage = jax.vmap(lambda fit: fit.read(phi))(fits)
         variance = jnp.exp(2 * self.log_noise)[:, None] + leverage
         sd = jnp.broadcast_to(jnp.sqrt(variance)[:, :, None], shift.shape)
-        return ScaleMixture(self.reader, log_weights, phi @ self.centre + shift, sd, like(self.task.rows_like))
+        return ScaleMixture(
+            self.reader, log_weights, phi @ self.centre + shift, sd, like(self.task.rows_like)
+        )
 
     def _features(self, data: dict[str, Array]) -> Float[Array, "N F"]:
         line = self.reader.linear(data)
@@ -139,7 +151,9 @@ class ConjugatePredictor(Predictor):
 
         def one(log_noise: Array, logits: Array) -> tuple[Any, Array]:
             share = jnp.exp(-2 * log_noise)
-            seen = Moments(share * state.keys, share * state.cross, share * state.square, state.rows)
+            seen = Moments(
+                share * state.keys, share * state.cross, share * state.square, state.rows
+            )
             fit = solve(seen, precision)
             misfit = fit.spread * jnp.maximum(state.rows, 1.0)
             shrink = jnp.sum(jnp.log(jnp.diag(fit.factor))) - 0.5 * jnp.sum(jnp.log(precision))
@@ -181,7 +195,9 @@ class ConjugateHead:
             phi = features(read, self.features, self.hidden, self.image, keys[1], LENGTH)
             return gaussian_classes(task, read, phi)
         if self.image is not None:
-            raise ModelError(f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it out")
+            raise ModelError(
+                f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it out"
+            )
         if wrong := [c.argument for c in read.parts if c.discrete]:
             raise ModelError(
                 f"conjugate_head: {wrong[0]!r} of {task.name} is discrete, and the head needs continuous "

@@ -45,7 +45,9 @@ class HyperPredictor(Networked):
 
     def step(self, state: Sums, batch: Batch) -> Sums:
         """Rows encoded and added."""
-        seen = jnp.concatenate([self.reader.x(batch.data), self.reader.y(self.reader.standard(batch.data))], -1)
+        seen = jnp.concatenate(
+            [self.reader.x(batch.data), self.reader.y(self.reader.standard(batch.data))], -1
+        )
         return Sums(state.encoded + self.encode(seen, batch.mask), state.rows + jnp.sum(batch.mask))
 
     def combine(self, states: Any) -> Sums:

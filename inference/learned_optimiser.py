@@ -57,12 +57,16 @@ class OptimiserGuide(Method):
 
         def joint(at: Float[Array, " P"]) -> Array:
             vector, share = scale.restore(at), rows / jnp.maximum(count, 1.0)
-            return (self.task.log_prior(vector) + share * self.task.log_likelihood(vector, batch)) / (1.0 + rows)
+            return (
+                self.task.log_prior(vector) + share * self.task.log_likelihood(vector, batch)
+            ) / (1.0 + rows)
 
         def update(now: Searching, _: None) -> tuple[Searching, None]:
             slope = jnp.nan_to_num(stop_gradient(jax.grad(joint)(stop_gradient(now.location))))
             size = jnp.full_like(slope, jnp.log1p(rows) / 3.0)
-            seen = jnp.stack([jnp.arcsinh(slope), jnp.arcsinh(30 * slope), now.location, now.log_sd, size], -1)
+            seen = jnp.stack(
+                [jnp.arcsinh(slope), jnp.arcsinh(30 * slope), now.location, now.log_sd, size], -1
+            )
             memory = jax.vmap(self.cell)(seen, now.memory)
             move, narrow = jax.vmap(self.out)(memory).T
             return Searching(now.location + move, now.log_sd + narrow, memory, rows), None
@@ -74,7 +78,9 @@ class OptimiserGuide(Method):
         """A Gaussian with independent latents."""
         density = Gaussian(self.task.latents.size)
         frame = Frame(state.location, jnp.diag(jnp.exp(-jnp.clip(state.log_sd, -9.0, 3.0))))
-        return Posterior(stop_gradient(self.scale), frame, density, density.initial(), Valley.none())
+        return Posterior(
+            stop_gradient(self.scale), frame, density, density.initial(), Valley.none()
+        )
 
     def score(self, state: Searching, target: Target) -> Array:
         """-log q(theta | D) in nats."""

@@ -96,7 +96,9 @@ class ParametricGuide(Method):
         if isinstance(state, Revisit):
             rows = jnp.sum(batch.mask)
             return state._replace(
-                again=state.again.plus(self._in(state.base.valley).likelihood(batch), state.base.frame, rows)
+                again=state.again.plus(
+                    self._in(state.base.valley).likelihood(batch), state.base.frame, rows
+                )
             )
         known = self._prior() if isinstance(state, Start) else state
         after = self._counted(known, batch)
@@ -104,7 +106,9 @@ class ParametricGuide(Method):
             return after
         if isinstance(state, Start):
             return self._found(after, batch)
-        return jax.lax.cond(jnp.any(batch.mask), lambda: self._refined(known, after, batch), lambda: known)
+        return jax.lax.cond(
+            jnp.any(batch.mask), lambda: self._refined(known, after, batch), lambda: known
+        )
 
     def revisit(self, state: State | Revisit, since: Start | State) -> Revisit:
         """A state that will meet again the rows it has seen after `since`, without counting them twice."""
@@ -121,7 +125,10 @@ class ParametricGuide(Method):
         left = sum(contraction(s.frame, frame) ** 3 * s.left for s in states)
         steps = sum(s.steps for s in states)
         surprise = sum(s.steps * s.surprise for s in states) / jnp.maximum(steps, 1.0)
-        apart = [s.displaced.after(frame.location - s.frame.location + low - s.low, s.rows) for s in states]
+        apart = [
+            s.displaced.after(frame.location - s.frame.location + low - s.low, s.rows)
+            for s in states
+        ]
         return State(
             frame, low, prior, rows, context, left, surprise, steps,
             moved=jnp.max(jnp.stack([s.moved for s in states])),
@@ -176,7 +183,9 @@ class ParametricGuide(Method):
         count = jnp.sum(batch.mask)
         rows = state.rows + count
         if "data" in self.options.signals:
-            context = state.context + count * (self._encoded(batch) - state.context) / jnp.maximum(rows, 1.0)
+            context = state.context + count * (self._encoded(batch) - state.context) / jnp.maximum(
+                rows, 1.0
+            )
             state = state._replace(context=context)
         return state._replace(rows=rows)
 
@@ -207,7 +216,10 @@ class ParametricGuide(Method):
         after = base._replace(frame=frame, low=low, left=left, moved=length, displaced=apart)
         if not isinstance(since, Start):
             return after
-        mixed = [(1.0 - share) * a + share * b for a, b in zip(base.prior, _natural(*prior, base.frame), strict=True)]
+        mixed = [
+            (1.0 - share) * a + share * b
+            for a, b in zip(base.prior, _natural(*prior, base.frame), strict=True)
+        ]
         return after._replace(prior=Natural(*mixed))
 
     # The first mini-batch: a search.
@@ -223,9 +235,13 @@ class ParametricGuide(Method):
         prior = _natural(*averages(whitened_gradients(of_prior, frame)), frame)
         frame, prior, left, valley = jax.tree.map(stop_gradient, (frame, prior, left, valley))
         displaced = Displaced.at(frame, state.rows)
-        return state._replace(frame=frame, prior=prior, left=left, displaced=displaced, valley=valley)
+        return state._replace(
+            frame=frame, prior=prior, left=left, displaced=displaced, valley=valley
+        )
 
-    def _climbed(self, joint: LogDensity, start: Array, batch: Batch, steps: int, few: int = 0) -> Frame:
+    def _climbed(
+        self, joint: LogDensity, start: Array, batch: Batch, steps: int, few: int = 0
+    ) -> Frame:
         """The mode."""
         derivatives = self.plates.slope_and_curvature if self.plates else gradient_and_curvature
         return newton_mode(joint, start, self._stand_in(batch), steps, few, derivatives=derivatives)
@@ -235,12 +251,16 @@ class ParametricGuide(Method):
         valley = Valley.none()
         if self.plates:
             frame, valley = nested(joint, frame.location, self.plates)
-        return *variational_frame(lambda at: joint(valley.bent(at)) + valley.log_slope(at), frame, sweeps), valley
+        return *variational_frame(
+            lambda at: joint(valley.bent(at)) + valley.log_slope(at), frame, sweeps
+        ), valley
 
     def _starts(self, state: State) -> Float[Array, "S P"]:
         """The prior's centre, and the network's placement."""
         centre = state.frame.location
-        return jnp.stack([centre] if self.place is None else [centre, stop_gradient(self._placed(state))])
+        return jnp.stack(
+            [centre] if self.place is None else [centre, stop_gradient(self._placed(state))]
+        )
 
     def _placed(self, state: State) -> Float[Array, " P"]:
         assert self.place is not None  # a method of data alone has no first placement
@@ -259,14 +279,22 @@ class ParametricGuide(Method):
         frame, low = apply_site(frame, low, *self._adjustment(before, after, site, earlier))
         displaced = before.displaced
         if "curvature" in self.options.signals:
-            displaced = displaced.after(frame.location - old.location + low - before.low, before.rows)
+            displaced = displaced.after(
+                frame.location - old.location + low - before.low, before.rows
+            )
             count = after.rows - before.rows
-            frame, low, displaced = displaced.corrected(likelihood, frame, low, after.rows, count, site.gains)
+            frame, low, displaced = displaced.corrected(
+                likelihood, frame, low, after.rows, count, site.gains
+            )
         steps = before.steps + 1.0
         surprise = before.surprise + (site.surprise - before.surprise) / steps
-        return after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced)
+        return after._replace(
+            frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced
+        )
 
-    def _adjustment(self, before: State, after: State, site: SiteUpdate, earlier: Array) -> tuple[Array, Array]:
+    def _adjustment(
+        self, before: State, after: State, site: SiteUpdate, earlier: Array
+    ) -> tuple[Array, Array]:
         """The learned part of a later step: a shift and a factor in the frame that the site made.
 
         Sites take all evidence as Gaussian; what they miss is as large as the evidence is new and
@@ -275,7 +303,9 @@ class ParametricGuide(Method):
         size = site.shift.shape[0]
         lower = np.tril_indices(size)
         count = after.rows - before.rows
-        batch = (after.rows * after.context - before.rows * before.context) / jnp.maximum(count, 1.0)
+        batch = (after.rows * after.context - before.rows * before.context) / jnp.maximum(
+            count, 1.0
+        )
         parts = [
             self.encode.read(batch), self._log_rows(before.rows)[None], self._log_rows(count)[None],
             jnp.clip(site.shift, -5, 5), jnp.arcsinh(jnp.concatenate([site.factor[lower], earlier, site.left])),
@@ -318,7 +348,9 @@ class ParametricGuide(Method):
         share = jnp.sum(portions(batch.mask).used[0]) / jnp.maximum(jnp.sum(batch.mask), 1)
 
         def known(at: Array, few: Array | bool = False) -> Array:
-            return curvature(partial(self._log.prior, batch=batch), at) + jnp.where(few, share, 1.0) * information(at)
+            return curvature(partial(self._log.prior, batch=batch), at) + jnp.where(
+                few, share, 1.0
+            ) * information(at)
 
         return known
 
@@ -440,7 +472,11 @@ class Parametric:
         0.3 after 3000 while they were placed by the joint mode)."""
         if self.resolved(task).signals == ("data",):
             return {"steps": 20_000, "batch": 64}
-        return {"steps": 3000, "batch": 128} if task.block or _grouped(task) else {"steps": 600, "batch": 64}
+        return (
+            {"steps": 3000, "batch": 128}
+            if task.block or _grouped(task)
+            else {"steps": 600, "batch": 64}
+        )
 
     def build(self, task: AbstractTask, key: PRNGKeyArray) -> ParametricGuide:
         """Draws the weights for a task; scalings come from simulated rows.

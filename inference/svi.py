@@ -48,7 +48,9 @@ class SVIGuide(RecursiveGuide):
             change, moments = optimiser.update(slope, moments)
             return (optax.apply_updates(fitted, change), moments), None
 
-        begun = NARROW * jnp.linalg.cholesky(jax.scipy.linalg.cho_solve((start.factor, True), jnp.eye(size)))
+        begun = NARROW * jnp.linalg.cholesky(
+            jax.scipy.linalg.cho_solve((start.factor, True), jnp.eye(size))
+        )
         first = (start.location, jnp.tril(begun, -1) + jnp.diag(jnp.log(jnp.diag(begun))))
         keys = jr.split(jr.key(0), options.iterations)
         (mean, below), _ = jax.lax.scan(update, (first, optimiser.init(first)), keys)[0]

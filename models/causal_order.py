@@ -24,7 +24,9 @@ def model(n, table=None):
     noise = numpyro.sample("noise", dist.LogNormal(-0.5, 0.5).expand([NODES]).to_event(1))
     order = jnp.argsort(scores)
     inward = jnp.tril(effects[order][:, order], -1) * 1.5 / NODES**0.5
-    spread = solve_triangular(jnp.eye(NODES) - inward, jnp.diag(noise[order]), lower=True, unit_diagonal=True)
+    spread = solve_triangular(
+        jnp.eye(NODES) - inward, jnp.diag(noise[order]), lower=True, unit_diagonal=True
+    )
     back = jnp.argsort(order)
     with numpyro.plate("row", n):
         covariance = (spread @ spread.T)[back][:, back] + 1e-5 * jnp.eye(NODES)

@@ -44,9 +44,14 @@ def drawn(key, rows, classes):
         rows: images in the episode, five times those of a class at most.
         classes: images by class, (C, images of a class, 64).
     """
-    kept, shots = jr.choice(jr.fold_in(key, 0), len(classes), (WAYS,), replace=False), -(-rows // WAYS)
+    kept, shots = (
+        jr.choice(jr.fold_in(key, 0), len(classes), (WAYS,), replace=False),
+        -(-rows // WAYS),
+    )
     if shots > classes.shape[1]:
-        raise ValueError(f"an episode of {rows} rows needs {shots} images of a class; there are {classes.shape[1]}")
+        raise ValueError(
+            f"an episode of {rows} rows needs {shots} images of a class; there are {classes.shape[1]}"
+        )
     keys = jr.split(jr.fold_in(key, 1), (2, max(WAYS, shots)))
     order = jax.vmap(lambda k: jr.permutation(k, WAYS))(keys[0, :shots]).ravel()[:rows]
     picked = jax.vmap(lambda k: jr.permutation(k, classes.shape[1])[:shots])(keys[1, :WAYS])

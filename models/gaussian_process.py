@@ -37,7 +37,9 @@ def kernel(x, lengthscale, amplitude, noise):
 
 def model(x, y=None):
     """x (N, 8) in, y (N,) out."""
-    lengthscale = numpyro.sample("lengthscale", dist.LogNormal(0.0, 0.7).expand([DIMENSIONS]).to_event(1))
+    lengthscale = numpyro.sample(
+        "lengthscale", dist.LogNormal(0.0, 0.7).expand([DIMENSIONS]).to_event(1)
+    )
     amplitude = numpyro.sample("amplitude", dist.LogNormal(0.0, 0.5))
     noise = numpyro.sample("noise", dist.LogNormal(-1.5, 0.5))
     factor = jax.lax.linalg.cholesky(kernel(x, lengthscale, amplitude, noise))

@@ -29,7 +29,9 @@ def model(rows, y=None):
     stay = pyro.sample("stay", dist.Beta(6.0, 2.0).expand([2]).to_event(1))
     level = pyro.sample("level", dist.Normal(torch.tensor([-1.0, 1.0]), 0.5).to_event(1))
     sigma = pyro.sample("sigma", dist.LogNormal(-0.5, 0.3))
-    to_one = torch.stack([1 - stay[0], stay[1]])  # probability of state 1 after state 0, after state 1
+    to_one = torch.stack(
+        [1 - stay[0], stay[1]]
+    )  # probability of state 1 after state 0, after state 1
     seen = []
     with pyro.plate("row", rows):
         chance = torch.tensor(0.5)

@@ -25,7 +25,9 @@ def model(n, y=None):
     gaps = numpyro.sample("gaps", dist.Dirichlet(jnp.ones(COMPONENTS + 1)))
     heights = numpyro.sample("heights", dist.Normal(0, 2).expand([COMPONENTS]).to_event(1))
     level = jnp.clip(jnp.cumsum(gaps)[:-1], 1e-6, 1 - 1e-6)  # in float32 a sum can be 1
-    centres = numpyro.deterministic("centres", jnp.stack([dist.Normal(0, 2).icdf(level), heights], -1))
+    centres = numpyro.deterministic(
+        "centres", jnp.stack([dist.Normal(0, 2).icdf(level), heights], -1)
+    )
     spreads = numpyro.sample("spreads", dist.LogNormal(-0.7, 0.4).expand([COMPONENTS]).to_event(1))
     points = dist.Independent(dist.Normal(centres, spreads[:, None]), 1)
     with numpyro.plate("point", n):

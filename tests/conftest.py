@@ -4,7 +4,9 @@ import gc
 import os
 from pathlib import Path
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several test processes may share one GPU
+os.environ.setdefault(
+    "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+)  # several test processes may share one GPU
 
 import jax
 import numpy as np
@@ -31,7 +33,9 @@ allows 65,530, and the compiler crashes at the next one."""
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: one of those that together take half of all time; run by `-m slow`")
+    config.addinivalue_line(
+        "markers", "slow: one of those that together take half of all time; run by `-m slow`"
+    )
     # The guides of the tests are tiny: the tests that are about this warning ask for it. Not said in
     # pyproject.toml, where it would import amortppl before jaxtyping's hook.
     config.addinivalue_line("filterwarnings", "ignore::amortppl.errors.OutOfRangeWarning")
@@ -40,13 +44,17 @@ def pytest_configure(config):
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if getattr(config, "cache", None) is not None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("jax"))  # of processes that tests start
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
+            config.cache.mkdir("jax")
+        )  # of processes that tests start
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def pytest_ignore_collect(collection_path, config):
     """Benchmarks run only when they are named on the command line."""
-    named = [Path(config.invocation_params.dir, str(a).split("::")[0]).resolve() for a in config.args]
+    named = [
+        Path(config.invocation_params.dir, str(a).split("::")[0]).resolve() for a in config.args
+    ]
     asked = any(n == BENCHMARKS or BENCHMARKS in n.parents for n in named)
     if collection_path == BENCHMARKS and not asked:
         return True
@@ -121,7 +129,9 @@ def line_task():
     """A vector latent, one input of two covariates, rows 4 to 32."""
     dims = {"w": ["covariate"], "x": ["covariate"]}
     inputs = {"x": dist.Normal(0, 1).expand([2])}
-    return ap.Task(line_model, inputs, rows=(4, 32), dims=dims, coords={"covariate": ["age", "dose"]})
+    return ap.Task(
+        line_model, inputs, rows=(4, 32), dims=dims, coords={"covariate": ["age", "dose"]}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,9 @@ def arrays():
 @pytest.fixture(scope="module")
 def frame(arrays):
     """k numbers the rows, so that an order can be read off it."""
-    return pd.DataFrame({"k": arrays["k"], "x_0": arrays["x"][:, 0], "other": "words", "x_1": arrays["x"][:, 1]})
+    return pd.DataFrame(
+        {"k": arrays["k"], "x_0": arrays["x"][:, 0], "other": "words", "x_1": arrays["x"][:, 1]}
+    )
 
 
 def parts(table):
@@ -63,7 +65,11 @@ def sources(frame, arrays, tmp_path_factory):
         part.to_csv(root / f"csv/part-{i}.csv", index=False)
     frame.to_csv(root / "one.tsv", sep="\t", index=False)
     frame.to_csv(root / "one.csv.gz", index=False)
-    pq.write_table(pa.table({"k": arrays["k"], "x": list(arrays["x"])}), root / "lists.parquet", row_group_size=7)
+    pq.write_table(
+        pa.table({"k": arrays["k"], "x": list(arrays["x"])}),
+        root / "lists.parquet",
+        row_group_size=7,
+    )
     dicts = [{"x": p[["x_0", "x_1"]].to_numpy(), "k": p["k"].to_list()} for p in parts(frame)]
     return {
         "dict": lambda: arrays,
@@ -91,7 +97,9 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def blocks(task, source, skip=0, **options):
-    return list(ap.batches(source, SIZE, **{"shuffle": None, **options}).blocks(task, PER_BLOCK, skip))
+    return list(
+        ap.batches(source, SIZE, **{"shuffle": None, **options}).blocks(task, PER_BLOCK, skip)
+    )
 
 
 def stacked(blocks):
@@ -163,7 +171,9 @@ def test_a_shuffled_stream_goes_on_where_it_was(task, sources, kind, skip, monke
 
 def test_shuffled_shares_are_disjoint(task, sources):
     found = [
-        k for i in range(3) for k in order(blocks(task, sources["Parquet, one row group"](), shuffle=1, shard=(i, 3)))
+        k
+        for i in range(3)
+        for k in order(blocks(task, sources["Parquet, one row group"](), shuffle=1, shard=(i, 3)))
     ]
     assert sorted(found) == list(range(ROWS)) != found
 
@@ -179,13 +189,22 @@ def test_plain_mini_batches(sources, kind, arrays):
 @pytest.mark.parametrize("kind", ["DataFrame", "Parquet", "TSV", "list of DataFrames"])
 def test_columns_of_arguments(task, arrays, sources, kind):
     columns = {"x": ["x_1", "x_0"], "k": "k"}
-    np.testing.assert_array_equal(stacked(blocks(task, sources[kind](), columns=columns))["x"], arrays["x"][:, ::-1])
+    np.testing.assert_array_equal(
+        stacked(blocks(task, sources[kind](), columns=columns))["x"], arrays["x"][:, ::-1]
+    )
     plain = next(iter(ap.batches(sources[kind](), 5, columns=columns, shuffle=None)))
     np.testing.assert_allclose(plain[["x_0", "x_1"]], arrays["x"][:5, ::-1], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows"), [("dict", ROWS), ("Parquet", ROWS), ("folder", ROWS), ("TSV", None), ("list of DataFrames", None)]
+    ("kind", "rows"),
+    [
+        ("dict", ROWS),
+        ("Parquet", ROWS),
+        ("folder", ROWS),
+        ("TSV", None),
+        ("list of DataFrames", None),
+    ],
 )
 def test_rows_are_known_where_they_need_not_be_read(sources, kind, rows):
     assert ap.batches(sources[kind]()).rows == rows
@@ -273,7 +292,9 @@ print("done")
 
 def test_supports_are_compiled_once(task, arrays, sources):
     traced = []
-    counted = ap.Task(lambda x, k=None: traced.append(0) or model(x, k), {"x": dist.Normal(0, 1).expand([2])})
+    counted = ap.Task(
+        lambda x, k=None: traced.append(0) or model(x, k), {"x": dist.Normal(0, 1).expand([2])}
+    )
     blocks(counted, sources["dict"]())
     before = len(traced)
     blocks(counted, sources["Parquet"](), skip=6)
@@ -300,11 +321,23 @@ def at(frame, column, row, value):
             lambda f: at(f, "x_1", 17, np.nan),
             ["'x' (column 'x_1') holds nan at row 1 of row group 4 of", "rows.parquet"],
         ),
-        (lambda f: at(f, "x_0", 30, -np.inf), ["'x' (column 'x_0') holds -inf at row 2 of row group 7"]),
+        (
+            lambda f: at(f, "x_0", 30, -np.inf),
+            ["'x' (column 'x_0') holds -inf at row 2 of row group 7"],
+        ),
         (lambda f: at(f, "x_0", 30, 1e300), ["'x_0'", "row 2 of row group 7"]),
-        (lambda f: at(f, "k", 9, np.nan), ["'k'", "nan at row 1 of row group 2", "missing, or infinite"]),
-        (lambda f: at(f, "k", 9, 1.5), ["'k' (column 'k') should hold whole numbers, got 1.5 at row 1 of row group 2"]),
-        (lambda f: at(f, "k", 9, 1e12), ["should hold numbers that 32 bits can hold", "row 1 of row group 2"]),
+        (
+            lambda f: at(f, "k", 9, np.nan),
+            ["'k'", "nan at row 1 of row group 2", "missing, or infinite"],
+        ),
+        (
+            lambda f: at(f, "k", 9, 1.5),
+            ["'k' (column 'k') should hold whole numbers, got 1.5 at row 1 of row group 2"],
+        ),
+        (
+            lambda f: at(f, "k", 9, 1e12),
+            ["should hold numbers that 32 bits can hold", "row 1 of row group 2"],
+        ),
         (
             lambda f: at(f, "k", 36, -1),
             ["'k' holds -1 at row 0 of row group 9", "'k' ~ Poisson", "1 such rows of this"],
@@ -313,7 +346,10 @@ def at(frame, column, row, value):
         (lambda f: f.rename(columns={"k": "K"}), ["no column 'k'", "did you mean 'K'?"]),
         (lambda f: f.drop(columns="x_1"), ["'x' should have shape (N, 2), got (N)", "'x_0'"]),
         (lambda f: f.assign(k="many"), ["column 'k' of", "should hold numbers", "'many'"]),
-        (lambda f: f.assign(k=pd.Timestamp("2026-01-01")), ["column 'k' of", "should hold numbers, got datetime64"]),
+        (
+            lambda f: f.assign(k=pd.Timestamp("2026-01-01")),
+            ["column 'k' of", "should hold numbers, got datetime64"],
+        ),
         (lambda f: f.iloc[:0], ["no rows"]),
     ],
 )
@@ -328,7 +364,11 @@ def test_bad_rows_of_a_file_are_named(task, frame, tmp_path, change, words, shuf
 def test_places_in_other_sources(task, frame, tmp_path):
     wrong = at(frame, "x_1", 17, np.nan)
     wrong.to_csv(tmp_path / "rows.csv", index=False)
-    places = {"row 17 of": tmp_path / "rows.csv", "row 16 of table 2;": parts(wrong), "at row 17;": wrong}
+    places = {
+        "row 17 of": tmp_path / "rows.csv",
+        "row 16 of table 2;": parts(wrong),
+        "at row 17;": wrong,
+    }
     for place, source in places.items():
         for shuffle in (None, 1):
             with pytest.raises(DataError, match=place):
@@ -339,8 +379,14 @@ def test_places_in_other_sources(task, frame, tmp_path):
     ("change", "words"),
     [
         (lambda f: f.drop(columns="k"), ["change half-way", "no 'k'"]),
-        (lambda f: f.rename(columns={"x_1": "X_1"}), ["change half-way", "no 'x_1'", "did you mean 'X_1'?"]),
-        (lambda f: f.assign(k="many"), ["'k' changes its type half-way", "int32 before, 'many' at row 0 of"]),
+        (
+            lambda f: f.rename(columns={"x_1": "X_1"}),
+            ["change half-way", "no 'x_1'", "did you mean 'X_1'?"],
+        ),
+        (
+            lambda f: f.assign(k="many"),
+            ["'k' changes its type half-way", "int32 before, 'many' at row 0 of"],
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["parquet", "csv", "iterable"])
@@ -379,7 +425,10 @@ def test_bad_tables_of_an_iterable_are_named(task, second, words):
     ("source", "words"),
     [
         ({"x": np.zeros((3, 2))}, ["the argument 'k' of model is missing"]),
-        ({"x": np.zeros((3, 2)), "K": np.zeros(3)}, ["'K' is not an argument", "did you mean 'k'?"]),
+        (
+            {"x": np.zeros((3, 2)), "K": np.zeros(3)},
+            ["'K' is not an argument", "did you mean 'k'?"],
+        ),
         ({"x": np.zeros((3, 4)), "k": np.zeros(3)}, ["'x' should have shape (N, 2), got (N, 4)"]),
         ({"x": np.zeros((3, 2)), "k": np.zeros(4)}, ["same number of rows"]),
         ({"x": np.zeros((3, 2)), "k": 1.0}, ["same number of rows", "'k': None"]),
@@ -401,7 +450,12 @@ def test_bad_sources_are_named(task, source, words):
 def test_bad_files_are_named(task, frame, tmp_path):
     whole = tmp_path / "whole.parquet"
     frame.to_parquet(whole, row_group_size=5)
-    files = {"short.parquet": whole.read_bytes()[:-20], "empty.parquet": b"", "middle.parquet": None, "a.csv": b""}
+    files = {
+        "short.parquet": whole.read_bytes()[:-20],
+        "empty.parquet": b"",
+        "middle.parquet": None,
+        "a.csv": b"",
+    }
     middle = bytearray(whole.read_bytes())
     middle[4:400] = bytes(396)
     for name, content in (files | {"middle.parquet": bytes(middle)}).items():
@@ -412,7 +466,9 @@ def test_bad_files_are_named(task, frame, tmp_path):
 
 def test_lists_of_unequal_lengths(task, tmp_path):
     pq.write_table(pa.table({"k": [1, 2], "x": [[1.0, 2.0], [3.0]]}), tmp_path / "rows.parquet")
-    with pytest.raises(DataError, match=r"lists of column 'x' of .*rows.parquet should all have one length"):
+    with pytest.raises(
+        DataError, match=r"lists of column 'x' of .*rows.parquet should all have one length"
+    ):
         blocks(task, tmp_path / "rows.parquet")
 
 
@@ -457,7 +513,9 @@ def test_columns_of_a_dict(task, arrays):
 def test_columns_of_no_argument(task, frame):
     with pytest.raises(DataError, match="'y' is not an argument"):
         ap.batches(frame, columns={"y": "k"}).blocks(task)
-    with pytest.raises(DataError, match=r"no column 'X_1' for the argument 'x'.*; did you mean 'x_1'"):
+    with pytest.raises(
+        DataError, match=r"no column 'X_1' for the argument 'x'.*; did you mean 'x_1'"
+    ):
         next(iter(ap.batches(frame, columns={"x": "X_1"})))
 
 
@@ -470,7 +528,9 @@ def test_an_iterator_is_used_once(task, sources):
 
 def test_a_block_is_not_streamed():
     def pair(y=None):
-        numpyro.sample("y", dist.Normal(numpyro.sample("m", dist.Normal(0, 1)), 1).expand([2]), obs=y)
+        numpyro.sample(
+            "y", dist.Normal(numpyro.sample("m", dist.Normal(0, 1)), 1).expand([2]), obs=y
+        )
 
     with pytest.raises(DataError, match="pair are one block of fixed size"):
         ap.batches({"y": np.zeros(2)}).blocks(ap.Task(pair, rows=None))

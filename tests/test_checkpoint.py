@@ -34,7 +34,9 @@ def test_round_trip(tmp_path):
     assert tree["b"][0].dtype == TREE["b"][0].dtype and tree["b"][1].shape == (0, 4)
 
 
-@pytest.mark.parametrize("like", [{"a": TREE["a"]}, {**TREE, "c": TREE["a"]}, {**TREE, "a": jnp.zeros((3, 2))}])
+@pytest.mark.parametrize(
+    "like", [{"a": TREE["a"]}, {**TREE, "c": TREE["a"]}, {**TREE, "a": jnp.zeros((3, 2))}]
+)
 def test_another_structure_is_refused(tmp_path, like):
     write(tmp_path / "file", pack(TREE, {}))
     with pytest.raises(ValueError, match="another structure"):

@@ -37,9 +37,19 @@ def test_an_exact_method_has_no_gap_and_one_that_cannot_serve_says_why(file):
     """Laplace is exact here, its predictive a mean of 500 draws: the gap's error is below 0.01 a dataset."""
     table = compare(file, ["laplace", "versa"], datasets=4)
     own = table[table.method == "laplace"]
-    assert set(zip(own["rows"], own["steps"], strict=True)) == {(4, 1), (8, 1), (16, 1), (16, 4), (16, 16)}
+    assert set(zip(own["rows"], own["steps"], strict=True)) == {
+        (4, 1),
+        (8, 1),
+        (16, 1),
+        (16, 4),
+        (16, 16),
+    }
     np.testing.assert_allclose(own["gap"], 0, atol=0.02)
-    assert (own["lpd_se"] > 0).all() and own["rmse"].between(0.7, 1.4).all() and (own["pit"] < 0.3).all()
+    assert (
+        (own["lpd_se"] > 0).all()
+        and own["rmse"].between(0.7, 1.4).all()
+        and (own["pit"] < 0.3).all()
+    )
     assert own["accuracy"].isna().all()  # not classes
     assert "it classifies" in table[table.method == "versa"]["error"].item()
 
@@ -47,9 +57,14 @@ def test_an_exact_method_has_no_gap_and_one_that_cannot_serve_says_why(file):
 @pytest.mark.slow
 def test_command_line_writes_table_and_figure(file, tmp_path):
     out = tmp_path / "scores.csv"
-    result = CliRunner().invoke(app, ["compare", file, "--methods", "laplace", "--datasets", "2", "--out", str(out)])
+    result = CliRunner().invoke(
+        app, ["compare", file, "--methods", "laplace", "--datasets", "2", "--out", str(out)]
+    )
     assert result.exit_code == 0, result.output
-    assert out.read_text().startswith("method,cpu_s,rows,steps,lpd") and out.with_suffix(".png").stat().st_size > 1000
+    assert (
+        out.read_text().startswith("method,cpu_s,rows,steps,lpd")
+        and out.with_suffix(".png").stat().st_size > 1000
+    )
 
 
 def test_nothing_to_compare_is_refused(file):

@@ -40,7 +40,9 @@ def test_good_data_are_read(task):
     assert {n: v.dtype.kind for n, v in dataset.arrays.items()} == {"x": "f", "k": "i", "b": "i"}
 
 
-@pytest.mark.parametrize("kind", [list, pd.Series, lambda v: np.asarray(v, float), lambda v: np.asarray(v, bool)])
+@pytest.mark.parametrize(
+    "kind", [list, pd.Series, lambda v: np.asarray(v, float), lambda v: np.asarray(v, bool)]
+)
 def test_kinds_of_arrays(task, kind):
     assert read(task, good(b=kind([0, 1, 1, 0]))).arrays["b"].tolist() == [0, 1, 1, 0]
 
@@ -68,10 +70,16 @@ def test_inputs_alone(task):
         (good(k=None), ["'k'", "is missing"]),
         ({**good(b=None), "B": [1, 0, 0, 1]}, ["'B' is not an argument", "did you mean 'b'?"]),
         ({**good(), "weights": [1, 1, 1, 1]}, ["'weights' is not an argument", "'x', 'k', 'b'"]),
-        (good(x=bad(np.ones((4, 2)), (2, 1), np.nan)), ["'x'", "nan at row 2", "position [1]", "1 of 8"]),
+        (
+            good(x=bad(np.ones((4, 2)), (2, 1), np.nan)),
+            ["'x'", "nan at row 2", "position [1]", "1 of 8"],
+        ),
         (good(x=bad(np.ones((4, 2)), (3, 0), np.inf)), ["'x'", "inf at row 3"]),
         (good(k=[1, None, 2, 3]), ["'k'", "row 1"]),
-        (good(x=np.ones((4, 3))), ["'x' should have shape (N, 2)", "got (4, 3)", "trained for 2 columns"]),
+        (
+            good(x=np.ones((4, 3))),
+            ["'x' should have shape (N, 2)", "got (4, 3)", "trained for 2 columns"],
+        ),
         (good(x=np.ones((2, 4))), ["'x'", "transposed"]),
         (good(x=1.0), ["'x' should have shape"]),
         (good(x=np.ones((0, 2)), k=[], b=[]), ["no rows"]),

@@ -41,7 +41,10 @@ THREE = {"y": constraints.integer_interval(0, 2)}
 def three_classes(key, rows):
     """x (rows, 3), y (rows,): each three rows hold each of three classes."""
     kept, label = jr.choice(key, 12, (3,), replace=False), jnp.arange(rows) % 3
-    return {"x": jnp.asarray(POINTS)[kept[label], jr.randint(jr.fold_in(key, 1), (rows,), 0, 40)], "y": label}
+    return {
+        "x": jnp.asarray(POINTS)[kept[label], jr.randint(jr.fold_in(key, 1), (rows,), 0, 40)],
+        "y": label,
+    }
 
 
 def lines(key, rows):
@@ -71,9 +74,15 @@ def test_it_is_a_task_without_latents(task):
     assert task.arguments == ["x", "y"] and task.latents.size == 0 and not task.likelihood
     draw = jax.jit(jax.vmap(lambda k: task.simulate(k, 5)))(jr.split(jr.key(0), 2))
     assert draw.latents.shape == (2, 0) and draw.data["x"].shape == (2, 5, 3)
-    assert task.fingerprint != ap.Task.from_episodes(lines, ["x"], {"y": constraints.real}, rows=(3, 12)).fingerprint
+    assert (
+        task.fingerprint
+        != ap.Task.from_episodes(lines, ["x"], {"y": constraints.real}, rows=(3, 12)).fingerprint
+    )
     more = {"y": constraints.integer_interval(0, 3)}
-    assert task.fingerprint != ap.Task.from_episodes(three_classes, ["x"], more, rows=(3, 12)).fingerprint
+    assert (
+        task.fingerprint
+        != ap.Task.from_episodes(three_classes, ["x"], more, rows=(3, 12)).fingerprint
+    )
 
 
 def test_guide_predicts_the_classes(task, guide):
@@ -88,7 +97,8 @@ def test_guide_predicts_the_classes(task, guide):
 def test_wrong_data_are_refused(task, guide):
     known, new = halves(task)
     with pytest.raises(
-        DataError, match=r"'y' holds 7 at row 2, outside the support \(IntegerInterval\(.*upper_bound=2"
+        DataError,
+        match=r"'y' holds 7 at row 2, outside the support \(IntegerInterval\(.*upper_bound=2",
     ):
         guide.log_predictive({**known, "y": np.where(np.arange(9) == 2, 7, known["y"])}, new)
 
@@ -97,11 +107,17 @@ def test_saved_and_loaded_with_its_task(task, guide, tmp_path):
     known, new = halves(task)
     path = guide.save(tmp_path / "guide")
     again = ap.load(path, task=task)
-    np.testing.assert_array_equal(again.log_predictive(known, new), guide.log_predictive(known, new))
-    with pytest.raises(GuideError, match=r"episodes of data, drawn by 'three_classes'.*pass the task"):
+    np.testing.assert_array_equal(
+        again.log_predictive(known, new), guide.log_predictive(known, new)
+    )
+    with pytest.raises(
+        GuideError, match=r"episodes of data, drawn by 'three_classes'.*pass the task"
+    ):
         ap.load(path)
     with pytest.raises(GuideError, match="other sites"):
-        ap.load(path, task=ap.Task.from_episodes(lines, ["x"], {"y": constraints.real}, rows=(3, 12)))
+        ap.load(
+            path, task=ap.Task.from_episodes(lines, ["x"], {"y": constraints.real}, rows=(3, 12))
+        )
 
 
 def test_a_file_of_episodes(tmp_path):
@@ -117,7 +133,9 @@ METHOD = partial(method, "conjugate_head", features=4, hidden=8)
     table = compare(str(file), [str(method)], minutes=0.01, datasets=2)
     assert set(zip(table["rows"], table["steps"], strict=True)) == {(3, 1)}
     assert np.isfinite(table["lpd"]).all()
-    assert table["accuracy"].between(0, 1).all() and table["rmse"].between(0, 2).all()  # classes 0, 1 and 2
+    assert (
+        table["accuracy"].between(0, 1).all() and table["rmse"].between(0, 2).all()
+    )  # classes 0, 1 and 2
     task = ap.model(f"{file}:held_out")
     assert task.name == "held_out" and task.rows == (3, 3)
     guide = ap.train(task, ap.method(str(method)), steps=1, batch=8, progress=False)
@@ -126,7 +144,9 @@ METHOD = partial(method, "conjugate_head", features=4, hidden=8)
 
 @pytest.mark.parametrize("name", ["parametric", "laplace", "learned_optimiser"])
 def test_methods_of_a_posterior_name_those_that_serve(task, name):
-    with pytest.raises(ModelError, match=r"no latents to infer.*'in_context'.*'versa' and 'conjugate_head'"):
+    with pytest.raises(
+        ModelError, match=r"no latents to infer.*'in_context'.*'versa' and 'conjugate_head'"
+    ):
         ap.train(task, name, steps=1, progress=False)
 
 
@@ -158,7 +178,9 @@ def test_every_method_that_predicts_serves_it(task, name, kind, tmp_path):
     found = guide.log_predictive(known, new)
     assert np.isfinite(found).all()
     assert np.isfinite(guide.predict(known, {"x": new["x"]}, draws=5)["predictions"]["y"]).all()
-    np.testing.assert_allclose(ap.load(guide.save(tmp_path / "g"), task=task).log_predictive(known, new), found, 1e-5)
+    np.testing.assert_allclose(
+        ap.load(guide.save(tmp_path / "g"), task=task).log_predictive(known, new), found, 1e-5
+    )
 
 
 def made(**changes):
@@ -166,7 +188,11 @@ def made(**changes):
 
     def episodes(key, rows):
         found = three_classes(key, rows)
-        found |= {n: change(found[n] if n in found else found["y"]) for n, change in changes.items() if change}
+        found |= {
+            n: change(found[n] if n in found else found["y"])
+            for n, change in changes.items()
+            if change
+        }
         return {n: v for n, v in found.items() if changes.get(n, True) is not None}
 
     return episodes
@@ -182,7 +208,10 @@ def made(**changes):
         (made(z=lambda y: y), "'z' unknown; name it in `inputs`"),
         (made(x=lambda x: x[:2]), r"expected 'x' with 3 rows first, got shape \(2, 3\)"),
         (made(x=lambda x: x[:, : len(x) % 2 + 1]), "a row of 'x' has shape"),
-        (made(x=lambda x: x if x[0, 0] > 0 else -x), "a value that JAX does not know when it compiles"),
+        (
+            made(x=lambda x: x if x[0, 0] > 0 else -x),
+            "a value that JAX does not know when it compiles",
+        ),
         (made(x=lambda x: x / 0), "expected finite numbers in 'x'"),
         (made(y=lambda y: y + 1), "'y' = 3, outside the support.*are classes counted from 0"),
     ],
@@ -197,7 +226,10 @@ def test_wrong_episodes_are_refused(episodes, says):
     [
         ({"inputs": "x"}, "inputs: expected the names of the inputs"),
         ({"observed": ["y"]}, "observed: expected the support of every observation"),
-        ({"observed": {"y": 3}}, r"observed\['y'\]: expected a support from numpyro.distributions.constraints"),
+        (
+            {"observed": {"y": 3}},
+            r"observed\['y'\]: expected a support from numpyro.distributions.constraints",
+        ),
         ({"inputs": ["x", "y"]}, "'y' is in `inputs` and in `observed`"),
         ({"rows": None}, "rows: expected .smallest, largest."),
         ({"rows": (12, 3)}, "1 <= smallest <= largest"),
@@ -205,4 +237,6 @@ def test_wrong_episodes_are_refused(episodes, says):
 )
 def test_wrong_descriptions_are_refused(changes, says):
     with pytest.raises(ModelError, match=says):
-        ap.Task.from_episodes(three_classes, **{"inputs": ["x"], "observed": THREE, "rows": (3, 12), **changes})
+        ap.Task.from_episodes(
+            three_classes, **{"inputs": ["x"], "observed": THREE, "rows": (3, 12), **changes}
+        )

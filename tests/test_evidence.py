@@ -120,7 +120,9 @@ def test_rows_met_again_count_once(prior):
     again = EvidenceSum.none(3)
     for start in range(0, 400, 100):
         rows = slice(start, start + 100)
-        again = again.plus(lambda at, rows=rows: jnp.sum(gaussian_rows(at, rows)), frame, jnp.asarray(100.0))
+        again = again.plus(
+            lambda at, rows=rows: jnp.sum(gaussian_rows(at, rows)), frame, jnp.asarray(100.0)
+        )
     kept = seen_from(frame, prior[0])
     after, _ = apply_site(frame, low, *again.blended(kept, jnp.asarray(1.0)))
     mean, precision = exact(slice(None))

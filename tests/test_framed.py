@@ -28,7 +28,9 @@ class Overflowing(Density):
 def test_draws_of_a_flow_that_overflows_are_finite():
     scale = PriorScale(jnp.zeros(2), jnp.ones(2))
     frame = Frame(jnp.array([1.0, 2.0]), 2.0 * jnp.eye(2))
-    draws, _ = Posterior(scale, frame, Overflowing(), jnp.zeros(0), Valley.none()).sample(jr.key(0), 3)
+    draws, _ = Posterior(scale, frame, Overflowing(), jnp.zeros(0), Valley.none()).sample(
+        jr.key(0), 3
+    )
     np.testing.assert_allclose(draws[0], [1.25, 1.0])
     np.testing.assert_allclose(draws[1], [FAR / 2 + 1, -FAR / 2 + 2])
     assert np.isnan(draws[2]).any()

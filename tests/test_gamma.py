@@ -8,7 +8,13 @@ import pytest
 from scipy import special
 
 from amortppl.runtime.jaxpr_rewriting import rewritten
-from amortppl.runtime.log_gamma import ELEMENTARY, differentiates_log_gamma, digamma, log_gamma, trigamma
+from amortppl.runtime.log_gamma import (
+    ELEMENTARY,
+    differentiates_log_gamma,
+    digamma,
+    log_gamma,
+    trigamma,
+)
 
 POINTS = np.concatenate([np.geomspace(1e-6, 1e8, 300), -np.linspace(0.1, 6.3, 7)])
 
@@ -38,25 +44,35 @@ def test_it_takes_the_place_of_lgamma_and_of_nothing_else():
         return {"log_prob": dist.NegativeBinomial2(mean, size).log_prob(y), "mean": mean}
 
     g = rewritten(f, ELEMENTARY)
-    assert "lgamma" in str(jax.make_jaxpr(f)(3.0, 2.0)) and "lgamma" not in str(jax.make_jaxpr(g)(3.0, 2.0))
-    bends = [jax.jit(jax.hessian(lambda p, mean, h=h: h(mean, p)["log_prob"].sum())) for h in (g, f)]
+    assert "lgamma" in str(jax.make_jaxpr(f)(3.0, 2.0)) and "lgamma" not in str(
+        jax.make_jaxpr(g)(3.0, 2.0)
+    )
+    bends = [
+        jax.jit(jax.hessian(lambda p, mean, h=h: h(mean, p)["log_prob"].sum())) for h in (g, f)
+    ]
     for mean in (0.1, 40.0):
-        np.testing.assert_allclose(g(mean, 2.0)["log_prob"], f(mean, 2.0)["log_prob"], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            g(mean, 2.0)["log_prob"], f(mean, 2.0)["log_prob"], rtol=1e-5, atol=1e-5
+        )
         bend, exact = (b(2.0, mean) for b in bends)
         np.testing.assert_allclose(bend, exact, rtol=1e-4)
-    inside = jax.jit(jax.vmap(lambda m: rewritten(lambda p: f(m, p)["log_prob"].sum(), ELEMENTARY)(2.0)))(
-        jnp.array([1.0, 3.0])
-    )
+    inside = jax.jit(
+        jax.vmap(lambda m: rewritten(lambda p: f(m, p)["log_prob"].sum(), ELEMENTARY)(2.0))
+    )(jnp.array([1.0, 3.0]))
     np.testing.assert_allclose(inside[1], f(3.0, 2.0)["log_prob"].sum(), rtol=1e-5)
 
 
 def test_counts_without_a_latent_in_lgamma_are_left_alone():
     y = jnp.arange(5)
-    assert differentiates_log_gamma(lambda size: dist.NegativeBinomial2(2.0, size).log_prob(y).sum(), 2.0)
+    assert differentiates_log_gamma(
+        lambda size: dist.NegativeBinomial2(2.0, size).log_prob(y).sum(), 2.0
+    )
     assert not differentiates_log_gamma(lambda rate: dist.Poisson(rate).log_prob(y).sum(), 2.0)
 
 
 def test_float64_keeps_jaxs():
     with jax.enable_x64(True):
-        text = str(jax.make_jaxpr(rewritten(jax.scipy.special.gammaln, ELEMENTARY))(jnp.float64(2.0)))
+        text = str(
+            jax.make_jaxpr(rewritten(jax.scipy.special.gammaln, ELEMENTARY))(jnp.float64(2.0))
+        )
     assert "lgamma" in text

@@ -72,10 +72,22 @@ def test_schema(post):
     assert dict(post.posterior.sizes) == {"chain": 1, "draw": DRAWS, "covariate": 2}
     assert list(post.posterior["covariate"].values) == ["age", "dose"]
     assert set(post.posterior) == {"w", "w_sum"}
-    np.testing.assert_allclose(post.posterior["w"].sum("covariate"), post.posterior["w_sum"], atol=1e-5)
-    assert post.log_likelihood["y"].dims == post.posterior_predictive["y"].dims == ("chain", "draw", "obs")
-    assert post.observed_data["y"].dims == ("obs",) and post.constant_data["x"].dims == ("obs", "covariate")
-    assert int(post.sample_stats["rows"]) == 20 and str(post.sample_stats["source"].values) == "amortized"
+    np.testing.assert_allclose(
+        post.posterior["w"].sum("covariate"), post.posterior["w_sum"], atol=1e-5
+    )
+    assert (
+        post.log_likelihood["y"].dims
+        == post.posterior_predictive["y"].dims
+        == ("chain", "draw", "obs")
+    )
+    assert post.observed_data["y"].dims == ("obs",) and post.constant_data["x"].dims == (
+        "obs",
+        "covariate",
+    )
+    assert (
+        int(post.sample_stats["rows"]) == 20
+        and str(post.sample_stats["source"].values) == "amortized"
+    )
 
 
 def test_attributes(post):
@@ -95,7 +107,9 @@ def test_log_likelihood_is_the_models(post, line_data):
 def test_log_joint_is_prior_plus_likelihood(post):
     prior = (-0.5 * post.posterior["w"] ** 2 - 0.5 * np.log(2 * np.pi)).sum("covariate")
     joint = prior + post.log_likelihood["y"].sum("obs")
-    np.testing.assert_allclose(post.sample_stats["log_joint"].values, joint.values, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        post.sample_stats["log_joint"].values, joint.values, rtol=1e-4, atol=1e-3
+    )
 
 
 def test_arviz_reads_it(post, tmp_path):
@@ -118,8 +132,12 @@ def test_groups_can_be_left_out(line_guide, line_data):
 
 
 def test_same_seed_same_draws(line_guide, line_data, post):
-    np.testing.assert_array_equal(line_guide.infer(line_data, draws=DRAWS).posterior["w"], post.posterior["w"])
-    assert not np.allclose(line_guide.infer(line_data, draws=DRAWS, seed=1).posterior["w"], post.posterior["w"])
+    np.testing.assert_array_equal(
+        line_guide.infer(line_data, draws=DRAWS).posterior["w"], post.posterior["w"]
+    )
+    assert not np.allclose(
+        line_guide.infer(line_data, draws=DRAWS, seed=1).posterior["w"], post.posterior["w"]
+    )
 
 
 def test_order_of_rows_does_not_matter(line_guide, line_data, post):
@@ -138,7 +156,10 @@ def test_many_datasets_are_each_as_alone(mean_guide):
     assert dict(posts.posterior.sizes) == {"task": 4, "chain": 1, "draw": DRAWS}
     assert posts.sample_stats["khat"].dims == ("task",)
     np.testing.assert_array_equal(posts.sample_stats["rows"], [5, 20, 7, 20])
-    assert posts.observed_data["y"].shape == (4, 20) and int(np.isnan(posts.observed_data["y"]).sum()) == 28
+    assert (
+        posts.observed_data["y"].shape == (4, 20)
+        and int(np.isnan(posts.observed_data["y"]).sum()) == 28
+    )
     for i, each in enumerate(data):
         alone = mean_guide.log_prob(each, {"mu": posts.posterior["mu"].values[i, 0]})
         np.testing.assert_allclose(alone, posts.sample_stats["log_guide"].values[i, 0], atol=1e-3)
@@ -152,7 +173,9 @@ def test_summary_of_many(mean_guide):
 
 
 def test_frames_are_read(line_guide, line_data, post):
-    frame = pd.DataFrame({"age": line_data["x"][:, 0], "dose": line_data["x"][:, 1], "y": line_data["y"]})
+    frame = pd.DataFrame(
+        {"age": line_data["x"][:, 0], "dose": line_data["x"][:, 1], "y": line_data["y"]}
+    )
     found = line_guide.infer(frame, draws=DRAWS, columns={"x": ["age", "dose"]})
     np.testing.assert_allclose(found.posterior["w"], post.posterior["w"], atol=1e-5)
 
@@ -207,7 +230,9 @@ def test_predictions(line_guide, line_data):
     assert found.predictions["y"].shape == (1, 4000, 3)
     np.testing.assert_array_equal(found.predictions_constant_data["x"], at["x"].astype(np.float32))
     mean, covariance = line_posterior(**line_data)
-    np.testing.assert_allclose(found.predictions["y"].mean(("chain", "draw")), at["x"] @ mean, atol=0.2)
+    np.testing.assert_allclose(
+        found.predictions["y"].mean(("chain", "draw")), at["x"] @ mean, atol=0.2
+    )
     spread = np.sqrt(1 + np.einsum("ij,jk,ik->i", at["x"], covariance, at["x"]))
     np.testing.assert_allclose(found.predictions["y"].std(("chain", "draw")), spread, rtol=0.1)
 
@@ -217,7 +242,9 @@ def test_log_predictive(line_guide, line_data):
     mean, covariance = line_posterior(**line_data)
     variance = 1 + np.einsum("ij,jk,ik->i", at["x"], covariance, at["x"])
     exact = -0.5 * (at["y"] - at["x"] @ mean) ** 2 / variance - 0.5 * np.log(2 * np.pi * variance)
-    np.testing.assert_allclose(line_guide.log_predictive(line_data, at, draws=2000), exact, atol=0.05)
+    np.testing.assert_allclose(
+        line_guide.log_predictive(line_data, at, draws=2000), exact, atol=0.05
+    )
 
 
 # The contract, and other guide code.
@@ -237,7 +264,9 @@ def test_two_steps_add_up(line_guide, line_data):
         state = line_guide.step(state, batch)
     whole = line_guide.step(line_guide.init(), line_data)
     np.testing.assert_allclose(state.value.frame.location, whole.value.frame.location, atol=1e-2)
-    np.testing.assert_allclose(state.value.frame.factor, whole.value.frame.factor, rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(
+        state.value.frame.factor, whole.value.frame.factor, rtol=1e-2, atol=1e-2
+    )
     assert state.rows == 20 and float(state.value.rows) == 20
 
 
@@ -248,10 +277,13 @@ def test_svi_fine_tunes_it(line_guide, line_data):
     result = svi.run(jr.key(0), 20, x, y, progress_bar=False)
     covariance = np.eye(20) + line_data["x"] @ line_data["x"].T
     evidence = -0.5 * (
-        line_data["y"] @ np.linalg.solve(covariance, line_data["y"]) + np.linalg.slogdet(2 * np.pi * covariance)[1]
+        line_data["y"] @ np.linalg.solve(covariance, line_data["y"])
+        + np.linalg.slogdet(2 * np.pi * covariance)[1]
     )
     assert np.all(np.isfinite(np.asarray(result.losses)))
-    assert abs(float(jnp.mean(result.losses)) + evidence) < 0.3, "the ELBO of a nearly exact guide is the evidence"
+    assert abs(float(jnp.mean(result.losses)) + evidence) < 0.3, (
+        "the ELBO of a nearly exact guide is the evidence"
+    )
 
 
 def test_predictive_runs_it(line_guide, line_data):
@@ -270,14 +302,23 @@ def test_nuts_starts_from_it(line_guide, line_data):
     """Two chains of 400 draws after 50 warm-up steps; ESS is at least 200, so 0.35 sd is 5 of its errors."""
     kernel, init = line_guide.start_nuts(line_data, chains=2)
     assert init["w"].shape == (2, 2)
-    mcmc = MCMC(kernel, num_warmup=50, num_samples=400, num_chains=2, chain_method="vectorized", progress_bar=False)
+    mcmc = MCMC(
+        kernel,
+        num_warmup=50,
+        num_samples=400,
+        num_chains=2,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
     mcmc.run(jr.key(0), *(jnp.asarray(line_data[n], jnp.float32) for n in "xy"), init_params=init)
     mean, covariance = line_posterior(**line_data)
     sd = np.sqrt(np.diag(covariance))
     assert np.all(np.abs(mcmc.get_samples()["w"].mean(0) - mean) < 0.35 * sd)
     kept = mcmc.last_state.adapt_state.inverse_mass_matrix[("w",)]
     drawn = line_guide.infer(line_data, draws=1000).posterior["w"].values[0]
-    np.testing.assert_allclose(kept, np.broadcast_to(np.cov(drawn.T), (2, 2, 2)), rtol=1e-3)  # warm-up leaves it
+    np.testing.assert_allclose(
+        kept, np.broadcast_to(np.cov(drawn.T), (2, 2, 2)), rtol=1e-3
+    )  # warm-up leaves it
 
 
 def test_infer_is_traced_once_a_shape(mean_guide):
@@ -299,7 +340,9 @@ def test_mapping_in_turn_is_mapping_together(at_once):
     """12 is a multiple of some; an output may be empty."""
     from amortppl.runtime.batched_map import batched_map
 
-    values, empty = batched_map(lambda a: (a[0] * a[1], a[0][:0]), (jnp.ones((12, 3)), jnp.arange(12.0)), at_once)
+    values, empty = batched_map(
+        lambda a: (a[0] * a[1], a[0][:0]), (jnp.ones((12, 3)), jnp.arange(12.0)), at_once
+    )
     np.testing.assert_array_equal(values, np.repeat(np.arange(12.0)[:, None], 3, 1))
     assert empty.shape == (12, 0)
 

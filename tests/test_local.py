@@ -80,7 +80,11 @@ def simulated(task, seed=0, rows=ROWS):
     """Data, latents' vector, and shared latents by name (float64)."""
     draw = task.simulate(jr.key(seed), rows)
     values = task.constrain(draw.latents, draw.data)
-    return {n: np.asarray(v) for n, v in draw.data.items()}, draw.latents, {n: np.float64(v) for n, v in values.items()}
+    return (
+        {n: np.asarray(v) for n, v in draw.data.items()},
+        draw.latents,
+        {n: np.float64(v) for n, v in values.items()},
+    )
 
 
 def rows_of(task, vector, data):
@@ -100,14 +104,20 @@ def test_a_normal_effect_has_a_closed_form(effects_task):
 
 def test_the_prior_is_that_of_the_shared_latents(effects_task):
     _, vector, theta = simulated(effects_task)
-    prior = stats.norm.logpdf(theta["slope"]) + stats.halfnorm.logpdf(theta["spread"]) + np.log(theta["spread"])
+    prior = (
+        stats.norm.logpdf(theta["slope"])
+        + stats.halfnorm.logpdf(theta["spread"])
+        + np.log(theta["spread"])
+    )
     np.testing.assert_allclose(effects_task.log_prior(vector), prior, rtol=1e-5)
 
 
 def test_reparameterised_models_have_the_same_integral(effects_task):
     task = ap.Task(reparameterised, X, rows=(8, 64))
     data, vector, _ = simulated(effects_task)
-    np.testing.assert_allclose(rows_of(task, vector, data), rows_of(effects_task, vector, data), atol=1e-5)
+    np.testing.assert_allclose(
+        rows_of(task, vector, data), rows_of(effects_task, vector, data), atol=1e-5
+    )
     assert set(task.local.shown) == {"effect", "effect_decentered"}
 
 
@@ -119,7 +129,12 @@ def counts_task():
 def lognormal_counts(y, level, spread):
     """Poisson-lognormal log probabilities by a trapezoid of 200,001 points."""
     grid = np.linspace(level - 14 * spread, max(level, np.log(y.max() + 1)) + 14 * spread, 200_001)
-    density = y[:, None] * grid - np.exp(grid) - gammaln(y + 1)[:, None] + stats.norm.logpdf(grid, level, spread)
+    density = (
+        y[:, None] * grid
+        - np.exp(grid)
+        - gammaln(y + 1)[:, None]
+        + stats.norm.logpdf(grid, level, spread)
+    )
     return logsumexp(density, axis=1) + np.log(grid[1] - grid[0])
 
 
@@ -150,7 +165,9 @@ def test_the_curvature_is_that_of_the_closed_form(effects_task):
     data, vector, _ = simulated(effects_task)
 
     def exact(v):
-        return jnp.sum(dist.Normal(v[0] * data["x"], jnp.sqrt(jnp.exp(2 * v[1]) + 0.25)).log_prob(data["y"]))
+        return jnp.sum(
+            dist.Normal(v[0] * data["x"], jnp.sqrt(jnp.exp(2 * v[1]) + 0.25)).log_prob(data["y"])
+        )
 
     hessian = jax.jit(jax.hessian(lambda v: effects_task.log_densities(v, data)[1].sum()))(vector)
     np.testing.assert_allclose(hessian, jax.hessian(exact)(vector), rtol=1e-3, atol=1e-3)
@@ -163,14 +180,18 @@ def test_jit_vmap_and_masks(effects_task):
     one = jax.grad(effects_task.log_joint)(draws.latents[2], jax.tree.map(lambda a: a[2], batch))
     np.testing.assert_allclose(slopes[2], one, rtol=1e-4, atol=1e-4)
     few = Batch({n: v[2, :5] for n, v in draws.data.items()}, jnp.ones(5, bool))
-    np.testing.assert_allclose(jax.grad(effects_task.log_joint)(draws.latents[2], few), one, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.grad(effects_task.log_joint)(draws.latents[2], few), one, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("spread", [1e-4, 1e-2, 30.0])
 def test_extreme_spreads_leave_values_and_gradients_finite(counts_task, spread):
     y = np.array([0, 1, 3, 100, 10_000, 0, 2, 7])
     vector = jnp.array([1.0, np.log(spread)], jnp.float32)
-    value, slope = jax.jit(jax.value_and_grad(lambda v: counts_task.log_densities(v, {"y": y})[1].sum()))(vector)
+    value, slope = jax.jit(
+        jax.value_and_grad(lambda v: counts_task.log_densities(v, {"y": y})[1].sum())
+    )(vector)
     assert np.isfinite(value) and np.isfinite(slope).all()
 
 
@@ -182,7 +203,10 @@ def test_a_missing_covariate_has_a_closed_form():
     centre = theta["weight"] * np.where(missing, theta["centre"], data["x"])
     spread = np.where(missing, np.hypot(theta["weight"], 0.3), 0.3)
     np.testing.assert_allclose(
-        rows_of(task, vector, data), stats.norm.logpdf(data["y"], centre, spread), rtol=1e-5, atol=1e-5
+        rows_of(task, vector, data),
+        stats.norm.logpdf(data["y"], centre, spread),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -319,7 +343,9 @@ def test_rows_that_are_tied_are_refused(model, words):
 
 @pytest.fixture(scope="module")
 def effects_guide(effects_task):
-    return ap.train(effects_task, ap.method("parametric", **SMALL), steps=25, batch=16, progress=False)
+    return ap.train(
+        effects_task, ap.method("parametric", **SMALL), steps=25, batch=16, progress=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +401,9 @@ def test_infer_checks_itself_and_predicts_with_fresh_effects(effects_guide, effe
     slope, spread = (post["posterior"][n].values[0, :, None] for n in ("slope", "spread"))
     exact = stats.norm.logpdf(effects_data["y"], slope * effects_data["x"], np.hypot(spread, 0.5))
     np.testing.assert_allclose(post["log_likelihood"]["y"].values[0], exact, atol=2e-4)
-    drawn = effects_guide.predict(effects_data, at={"x": np.zeros(50)}, draws=400)["predictions"]["y"].values
+    drawn = effects_guide.predict(effects_data, at={"x": np.zeros(50)}, draws=400)["predictions"][
+        "y"
+    ].values
     expected = np.mean(spread**2) + 0.25
     assert abs(drawn.var() / expected - 1) < 5 * (2 / 400) ** 0.5
 

@@ -49,7 +49,9 @@ def found(noise, size=0.3, steps=40, plates=PLATES):
     return mode, *jax.jit(lambda start: nested(joint, start, plates))(mode), observed
 
 
-@pytest.mark.parametrize(("noise", "size"), [(0.005, 0.3), (0.05, 0.3), (0.05, 100.0), (0.1, 100.0)])
+@pytest.mark.parametrize(
+    ("noise", "size"), [(0.005, 0.3), (0.05, 0.3), (0.05, 100.0), (0.1, 100.0)]
+)
 def test_scale_of_effects_is_placed_by_its_marginal(noise, size):
     """The joint mode misses it by more than an sd: the volume around it falls as tau^-8, unseen. Far from the prior
     (5 sds, the last cases) twelve steps do not find that mode either."""
@@ -57,7 +59,9 @@ def test_scale_of_effects_is_placed_by_its_marginal(noise, size):
     mode, laplace, mean, sd = marginal(observed, noise)
     assert abs(joint_mode[-1] - mean) > sd
     assert abs(frame.location[-1] - mode) < 0.1 * sd
-    np.testing.assert_allclose(1 / frame.factor[-1, -1], laplace, rtol=0.05)  # its factor is its marginal's
+    np.testing.assert_allclose(
+        1 / frame.factor[-1, -1], laplace, rtol=0.05
+    )  # its factor is its marginal's
 
 
 def test_effects_follow_the_scale():
@@ -73,7 +77,9 @@ def test_dependent_effects_cost_more_and_end_there_too():
     """Effects of which nothing is known have as many products as there are of them, and the same frame."""
     together = Plates((0,) * GROUPS + (-1,))
     assert (len(PLATES.together), len(together.together)) == (1, GROUPS)
-    for a, b in zip(*(jax.tree.leaves(found(0.05, plates=p)[1:3]) for p in (PLATES, together)), strict=True):
+    for a, b in zip(
+        *(jax.tree.leaves(found(0.05, plates=p)[1:3]) for p in (PLATES, together)), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
 
@@ -84,7 +90,9 @@ def test_valley_follows_the_curve_and_the_width_of_the_effects(noise, sds):
     _, frame, valley, observed = found(noise)
     tau = np.exp(float(frame.location[-1]) + sds / float(frame.factor[-1, -1]))
     mode, width = observed * tau / (tau**2 + noise**2), (1 + (tau / noise) ** 2) ** -0.5
-    straight = frame.unwhiten(jnp.zeros(GROUPS + 1).at[-1].set(sds))  # each d at its location given log tau
+    straight = frame.unwhiten(
+        jnp.zeros(GROUPS + 1).at[-1].set(sds)
+    )  # each d at its location given log tau
     np.testing.assert_allclose(valley.bent(straight)[:-1], mode, atol=0.01 * width)
     wide = np.diag(valley.slope(straight))[:-1] / np.diag(frame.factor)[:-1]
     np.testing.assert_allclose(wide, width, rtol=0.01)
@@ -144,11 +152,15 @@ def groups(group, y=None):
 
 @pytest.fixture(scope="module")
 def method():
-    task = ap.Task(groups, {"group": dist.Categorical(logits=jnp.zeros(GROUPS))}, rows=(ROWS // 2, ROWS))
+    task = ap.Task(
+        groups, {"group": dist.Categorical(logits=jnp.zeros(GROUPS))}, rows=(ROWS // 2, ROWS)
+    )
     return ap.method("parametric", width=4, hidden=8).build(task, jr.key(0))
 
 
-@pytest.mark.parametrize(("way", "most"), [("at once", 0.4), ("two mini-batches", 0.7), ("combined", 1.0)])
+@pytest.mark.parametrize(
+    ("way", "most"), [("at once", 0.4), ("two mini-batches", 0.7), ("combined", 1.0)]
+)
 def test_scale_of_effects_from_rows_in_parts(method, way, most):
     """Of an untrained guide, its frame alone is within so many sds; a frame at the joint mode is 4.2 to 4.6 sds off.
 
@@ -160,7 +172,8 @@ def test_scale_of_effects_from_rows_in_parts(method, way, most):
     data = {"group": jnp.asarray(group), "y": jnp.asarray(y, jnp.float32)}
     half = ROWS // 2
     halves = [
-        Batch({n: v[part] for n, v in data.items()}, jnp.ones(half, bool)) for part in (slice(half), slice(half, ROWS))
+        Batch({n: v[part] for n, v in data.items()}, jnp.ones(half, bool))
+        for part in (slice(half), slice(half, ROWS))
     ]
     step = eqx.filter_jit(method.step)
     if way == "at once":

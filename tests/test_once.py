@@ -37,7 +37,9 @@ def test_errors_are_those_of_the_function():
         once(lambda a: a / (1 // 0), jnp.ones(2))
 
 
-def test_ahead_of_a_call_a_program_is_traced_and_compiled_and_says_what_it_will_return(compilations):
+def test_ahead_of_a_call_a_program_is_traced_and_compiled_and_says_what_it_will_return(
+    compilations,
+):
     traced = []
 
     def doubled(tree, name):
@@ -63,7 +65,11 @@ def test_a_program_that_could_not_be_compiled_ahead_is_compiled_at_the_call(monk
         def compile(self):
             raise MemoryError
 
-        lowered, out_info, postprocess = property(lambda self: self), (), staticmethod(lambda found: found)
+        lowered, out_info, postprocess = (
+            property(lambda self: self),
+            (),
+            staticmethod(lambda found: found),
+        )
 
     monkeypatch.setitem(program.__dict__, "jitted", Failed())
     program.ahead(np.zeros(3, np.float32))

@@ -66,7 +66,11 @@ def task_of(model):
         (simple, [*range(GROUPS), -1, *range(GROUPS)], 2),  # effect, scale, slope
         (pairs, [0] * GROUPS + [-1], GROUPS),
         (crossed, [0] * 2 * GROUPS + [-1], 2 * GROUPS),
-        (within, [0, 1] * (GROUPS + 1) + [-1], GROUPS + 1),  # class_effect (class, school), school_effect, sigma
+        (
+            within,
+            [0, 1] * (GROUPS + 1) + [-1],
+            GROUPS + 1,
+        ),  # class_effect (class, school), school_effect, sigma
     ],
 )
 def test_parts_of_latents_in_plates(model, parts, sets):

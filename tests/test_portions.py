@@ -31,7 +31,9 @@ def data(task):
     return task.simulate(jr.key(0), 400).data
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 400), (0, 63), (0, 65), (37, 259), (399, 400), (0, 0)])
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 400), (0, 63), (0, 65), (37, 259), (399, 400), (0, 0)]
+)
 def test_portions_hold_each_row_kept_once(first, last):
     """Wherever in the batch they lie: a mini-batch is masked out of a longer dataset. Each is spread over all."""
     rows = jnp.arange(400)
@@ -65,10 +67,15 @@ def test_a_sum_and_its_derivatives_are_those_of_all_rows(task, data, kept):
     """In float32: sums in another order differ by a few roundings."""
     batch = Batch(data, jnp.arange(400) < kept)
     assert many(task, batch)
-    log, at = Densities(task, PriorScale(jnp.array([0.1, 0.2]), jnp.array([0.5, 2.0])), False), jnp.array([0.4, -1.0])
+    log, at = (
+        Densities(task, PriorScale(jnp.array([0.1, 0.2]), jnp.array([0.5, 2.0])), False),
+        jnp.array([0.4, -1.0]),
+    )
     whole = lambda at: task.log_joint(log.scale.restore(at), batch)  # noqa: E731
     for look in (lambda f: f(at), lambda f: jax.grad(f)(at), lambda f: jax.hessian(f)(at)):
-        np.testing.assert_allclose(jax.jit(look, static_argnums=0)(log.joint(batch)), look(whole), rtol=2e-5, atol=2e-4)
+        np.testing.assert_allclose(
+            jax.jit(look, static_argnums=0)(log.joint(batch)), look(whole), rtol=2e-5, atol=2e-4
+        )
 
 
 def test_few_rows_are_the_first_portion_with_the_prior(task, data):
@@ -77,18 +84,23 @@ def test_few_rows_are_the_first_portion_with_the_prior(task, data):
     first = Batch({n: v[cut.place[0]] for n, v in data.items()}, cut.used[0])
     joint = Densities(task, PriorScale(jnp.zeros(2), jnp.ones(2)), False).joint(batch)
     np.testing.assert_allclose(joint(at, True), task.log_joint(at, first), rtol=1e-5)
-    np.testing.assert_allclose(jax.grad(joint)(at, True), jax.grad(task.log_joint)(at, first), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.grad(joint)(at, True), jax.grad(task.log_joint)(at, first), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_datasets_of_many_sizes_go_through_their_portions_together(task, data):
     """Mapped over masks: each dataset's sum ends with its own rows."""
     masks = jnp.arange(400) < jnp.array([4, 64, 65, 400])[:, None]
     ones = summed(
-        lambda at, rows, first: at[0] * jnp.sum(jnp.where(rows.mask, 1.0, 0.0)) + first, Batch(data, masks[0])
+        lambda at, rows, first: at[0] * jnp.sum(jnp.where(rows.mask, 1.0, 0.0)) + first,
+        Batch(data, masks[0]),
     )
     assert ones(jnp.ones(1)) == 5.0
     count = lambda m: summed(lambda at, rows, _: at[0] * jnp.sum(rows.mask), Batch(data, m))  # noqa: E731
-    np.testing.assert_array_equal(jax.vmap(lambda m: count(m)(jnp.ones(1)))(masks), [4, 64, 65, 400])
+    np.testing.assert_array_equal(
+        jax.vmap(lambda m: count(m)(jnp.ones(1)))(masks), [4, 64, 65, 400]
+    )
     slopes = jax.vmap(lambda m: jax.grad(count(m))(jnp.ones(1))[0])(masks)
     np.testing.assert_array_equal(slopes, [4, 64, 65, 400])
 

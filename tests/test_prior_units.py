@@ -32,7 +32,9 @@ def test_information_by_simulation_is_that_of_the_rows_kept(rows):
     data = task.simulate(jr.key(0), 1 if rows is None else 32).data
     mask = jnp.ones(1, bool) if rows is None else (jnp.arange(32) >= 5) & (jnp.arange(32) < 17)
     densities = Densities(task, PriorScale(jnp.zeros(2), jnp.ones(2)), False)
-    information = jax.jit(lambda key: densities.information(Batch(data, mask), key)(jnp.array([3.0, -3.0])))
+    information = jax.jit(
+        lambda key: densities.information(Batch(data, mask), key)(jnp.array([3.0, -3.0]))
+    )
     found = np.asarray(jax.vmap(information)(jr.split(jr.key(1), 1000)), np.float64).mean(0)
     x = np.asarray(data["x"][0] if rows is None else data["x"][mask], np.float64)
     inverse = np.linalg.inv(np.linalg.cholesky(x.T @ x / 0.25))

@@ -96,7 +96,9 @@ def launch(scripts, cache):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }  # fmt: skip
     heard = [Path(folder, f"{i}.said") for i, (_, folder, *_) in enumerate(scripts)]
-    commands = [[sys.executable, "-c", code, str(Path(__file__).parent), *rest] for code, *rest in scripts]
+    commands = [
+        [sys.executable, "-c", code, str(Path(__file__).parent), *rest] for code, *rest in scripts
+    ]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("w")) for path in heard]
         running = [
@@ -106,8 +108,14 @@ def launch(scripts, cache):
         codes = finished(running)
     texts = [path.read_text() for path in heard]
     if codes != [0] * len(codes):
-        told = [f"--- process {i}, exit code {codes[i]}:\n{text[-3000:]}" for i, text in enumerate(texts)]
-        pytest.fail("\n".join(["processes failed (exit code None: killed after waiting)", *told]), pytrace=False)
+        told = [
+            f"--- process {i}, exit code {codes[i]}:\n{text[-3000:]}"
+            for i, text in enumerate(texts)
+        ]
+        pytest.fail(
+            "\n".join(["processes failed (exit code None: killed after waiting)", *told]),
+            pytrace=False,
+        )
     return texts
 
 
@@ -131,7 +139,9 @@ class Killed(BaseException):
 
 def train(**given):
     spec = ap.method("parametric", signals=("data",), width=4, hidden=8, density="gaussian")
-    return ap.train(ap.Task(mean_model, rows=(4, 16)), spec, steps=50, batch=16, progress=False, **given)
+    return ap.train(
+        ap.Task(mean_model, rows=(4, 16)), spec, steps=50, batch=16, progress=False, **given
+    )
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +159,9 @@ def cache(request):
 def alone(folder, parts_as_users_have):
     """One process and one device; killed half-way on another day."""
     guide = train()
-    module = sys.modules["amortppl.training.loop"]  # the module itself hides behind the function of its name
+    module = sys.modules[
+        "amortppl.training.loop"
+    ]  # the module itself hides behind the function of its name
 
     def keep_and_die(_, *run):
         checkpoint.save_run(folder / "half", *run)
@@ -273,7 +285,9 @@ def test_trees_arrive_whole(pair):
         assert found["broadcast"] == {
             "wide": ["float64", 1 / 3], "rows": [["int64", 2**40]], "none": ["bool", []], "many": ["int32", [0, 0, 0]],
         }  # fmt: skip
-        assert "those of [1] differ" in found["unlike"] and f"float64[{2 + rank}]" in found["unlike"]
+        assert (
+            "those of [1] differ" in found["unlike"] and f"float64[{2 + rank}]" in found["unlike"]
+        )
 
 
 def test_one_process_needs_no_others():

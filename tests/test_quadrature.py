@@ -19,7 +19,11 @@ def test_integrals_that_are_not_gaussian(size, tolerance):
 
     def rows(u):
         seen = u @ direction
-        return -jax.nn.softplus(-slope * seen) - jnp.sum(u * u, -1) / 2 - size / 2 * jnp.log(2 * jnp.pi)
+        return (
+            -jax.nn.softplus(-slope * seen)
+            - jnp.sum(u * u, -1) / 2
+            - size / 2 * jnp.log(2 * jnp.pi)
+        )
 
     start = jnp.zeros((3, size))
     found = jax.jit(lambda: integral(rows, around(rows, start)))()

@@ -52,10 +52,18 @@ def test_rules_of_custom_derivatives_stay_apart():
 
 
 def test_numbers_that_only_look_equal_stay_apart():
-    f = rewritten(lambda x: (jnp.copysign(x, 0.0), jnp.copysign(x, -0.0), jnp.add(x, 1), jnp.add(x, 1.0)))
+    f = rewritten(
+        lambda x: (jnp.copysign(x, 0.0), jnp.copysign(x, -0.0), jnp.add(x, 1), jnp.add(x, 1.0))
+    )
     assert [float(v) for v in f(jnp.float32(2.0))] == [2.0, -2.0, 3.0, 3.0]
-    kinds = rewritten(lambda x: (x.astype("int32").astype(float), x.astype("float16").astype(float), x))
-    assert [float(v) for v in kinds(jnp.float32(2.3))] == [2.0, float(jnp.float16(2.3)), float(np.float32(2.3))]
+    kinds = rewritten(
+        lambda x: (x.astype("int32").astype(float), x.astype("float16").astype(float), x)
+    )
+    assert [float(v) for v in kinds(jnp.float32(2.3))] == [
+        2.0,
+        float(jnp.float16(2.3)),
+        float(np.float32(2.3)),
+    ]
 
 
 def test_effects_are_never_merged():
@@ -87,5 +95,8 @@ def test_results_keep_their_structure_and_loops_their_bodies():
 def test_densities_of_models_are_the_same(name):
     task = ap.model(name)
     draw = jax.jit(task.simulate, static_argnums=1)(jax.random.key(0), 8)
-    exact, found = (jax.jit(f)(draw.latents, draw.data) for f in (task.log_densities, rewritten(task.log_densities)))
+    exact, found = (
+        jax.jit(f)(draw.latents, draw.data)
+        for f in (task.log_densities, rewritten(task.log_densities))
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-6), exact, found)

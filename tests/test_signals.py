@@ -37,7 +37,9 @@ def test_whitening_inverts(frame):
 def test_log_scale_is_the_change_of_variables(frame):
     u = jnp.array([0.3, 0.1, -1.0])
     direct = gaussian(u) + 0.5 * jnp.linalg.slogdet(PRECISION)[1] - 1.5 * jnp.log(2 * jnp.pi)
-    np.testing.assert_allclose(norm.logpdf(frame.whiten(u)).sum() + frame.log_scale(), direct, rtol=1e-5)
+    np.testing.assert_allclose(
+        norm.logpdf(frame.whiten(u)).sum() + frame.log_scale(), direct, rtol=1e-5
+    )
 
 
 def test_climb_finds_a_gaussian(frame):
@@ -57,7 +59,9 @@ def test_climb_begins_with_few_rows_and_at_the_highest_start(frame):
     few_mean, starts = MEAN + 1.0, jnp.stack([jnp.zeros(3), 0.5 * MEAN])
     f = lambda u, few=False: gaussian(u - jnp.where(few, 1.0, 0.0))  # noqa: E731
     for order in (starts, starts[::-1]):
-        np.testing.assert_allclose(newton_mode(f, order, None, 2, few=2).location, few_mean, atol=1e-3)
+        np.testing.assert_allclose(
+            newton_mode(f, order, None, 2, few=2).location, few_mean, atol=1e-3
+        )
     np.testing.assert_allclose(newton_mode(f, starts, None, 3, few=1).location, MEAN, atol=1e-3)
     higher = starts[jnp.argmax(jax.vmap(gaussian)(starts))]
     np.testing.assert_array_equal(newton_mode(f, starts, None, 1).location, higher)
@@ -113,12 +117,18 @@ def test_cholesky_of_eigenvalues_that_span_decades(span):
     vectors = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
     exact = np.linalg.qr(np.sqrt(values)[:, None] * vectors.T)[1].T
     exact = exact * np.sign(np.diag(exact))
-    found = np.asarray(cholesky_of(jnp.asarray(values, jnp.float32), jnp.asarray(vectors, jnp.float32)))
+    found = np.asarray(
+        cholesky_of(jnp.asarray(values, jnp.float32), jnp.asarray(vectors, jnp.float32))
+    )
     assert np.isfinite(found).all() and np.all(np.diag(found) > 0)
     np.testing.assert_array_equal(found, np.tril(found))
-    np.testing.assert_allclose(found @ found.T / span, (vectors * values) @ vectors.T / span, atol=1e-6)
+    np.testing.assert_allclose(
+        found @ found.T / span, (vectors * values) @ vectors.T / span, atol=1e-6
+    )
     np.testing.assert_allclose(found[:, 0] / exact[0, 0], exact[:, 0] / exact[0, 0], atol=1e-5)
-    np.testing.assert_allclose(np.log(np.diag(found)).sum(), np.log(values).sum() / 2, atol=0.01 * np.log(span))
+    np.testing.assert_allclose(
+        np.log(np.diag(found)).sum(), np.log(values).sum() / 2, atol=0.01 * np.log(span)
+    )
 
 
 def test_clamped_eigenvalues():

@@ -33,7 +33,9 @@ def test_sizes_are_log_uniform_over_all_parts(episodes):
     assert sizes.min() >= 4 and sizes.max() <= 400
     at = np.arange(4, 401)
     share = np.mean(sizes[:, None] <= at, 0)
-    assert np.max(np.abs(share - np.log((at + 1) / 4) / np.log(401 / 4))) < stats.kstwo.isf(1e-4, 800)
+    assert np.max(np.abs(share - np.log((at + 1) / 4) / np.log(401 / 4))) < stats.kstwo.isf(
+        1e-4, 800
+    )
 
 
 def test_parts_hold_small_tasks_and_large(task, episodes):

@@ -37,13 +37,19 @@ def test_whole_numbers_stay_whole():
 
 def test_tables_of_equal_length_stay_joined():
     drawn = draw_rows(
-        {"a": source("a", np.arange(9), False), "b": source("b", 10 * np.arange(9), False)}, jr.key(1), 40
+        {"a": source("a", np.arange(9), False), "b": source("b", 10 * np.arange(9), False)},
+        jr.key(1),
+        40,
     )
     np.testing.assert_array_equal(10 * drawn["a"], drawn["b"])
 
 
 def test_distributions_are_independent():
-    drawn = draw_rows({"a": source("a", dist.Normal(), False), "b": source("b", dist.Normal(), False)}, jr.key(1), 40)
+    drawn = draw_rows(
+        {"a": source("a", dist.Normal(), False), "b": source("b", dist.Normal(), False)},
+        jr.key(1),
+        40,
+    )
     assert not np.allclose(drawn["a"], drawn["b"])
 
 

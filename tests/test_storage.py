@@ -34,7 +34,9 @@ def edit(path, name, **changes):
 
 def test_round_trip_is_exact(line_guide, line_data, saved):
     loaded = ap.load(saved)
-    for a, b in zip(jax.tree.leaves(line_guide.method), jax.tree.leaves(loaded.method), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(line_guide.method), jax.tree.leaves(loaded.method), strict=True
+    ):
         if isinstance(a, jax.Array):
             np.testing.assert_array_equal(a, b)
     before, after = (g.infer(line_data, draws=50) for g in (line_guide, loaded))
@@ -45,7 +47,11 @@ def test_round_trip_is_exact(line_guide, line_data, saved):
 
 
 def test_the_folder(saved):
-    assert sorted(p.name for p in saved.iterdir()) == ["certificate.json", "guide.json", "weights.safetensors"]
+    assert sorted(p.name for p in saved.iterdir()) == [
+        "certificate.json",
+        "guide.json",
+        "weights.safetensors",
+    ]
     about = json.loads((saved / "guide.json").read_text())
     assert about["task"]["model"] == "line_model" and about["format"] == storage.FORMAT
     assert not list(saved.parent.glob(".line*")), "temporary folders are gone"
@@ -97,12 +103,18 @@ def test_what_a_model_says_tells_its_bounds():
 
         return ap.Task(model, rows=(4, 8))
 
-    np.testing.assert_allclose(model_check.sayings(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5)
-    np.testing.assert_allclose(model_check.sayings(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5)
+    np.testing.assert_allclose(
+        model_check.sayings(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5
+    )
+    np.testing.assert_allclose(
+        model_check.sayings(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5
+    )
     says = {n: v.tolist() for n, v in model_check.sayings(bounded(1)).items()}
     about = {"name": "model", "fingerprint": bounded(1).fingerprint, "says": says}
     model_check.refuse_another(Path("guide"), about, bounded(1))
-    with pytest.raises(GuideError, match=r"another prior, other bounds.*rate \[0.268\d*, 0.5, .*train again"):
+    with pytest.raises(
+        GuideError, match=r"another prior, other bounds.*rate \[0.268\d*, 0.5, .*train again"
+    ):
         model_check.refuse_another(Path("guide"), about, bounded(2))
 
 
@@ -149,7 +161,9 @@ def test_another_revision_of_the_method_is_refused(copy, line_guide, monkeypatch
     monkeypatch.setattr(type(line_guide.method), "revision", was + 1)
     with pytest.raises(GuideError, match=rf"revision {was} of the method .* here at {was + 1}"):
         ap.load(copy)
-    again = ap.Guide(line_guide.method, line_guide.spec, line_guide.record, line_guide.seed, line_guide.ranges)
+    again = ap.Guide(
+        line_guide.method, line_guide.spec, line_guide.record, line_guide.seed, line_guide.ranges
+    )
     assert again.hash != before
 
 
@@ -188,7 +202,10 @@ def test_loading_runs_no_code_of_the_folder(copy, part):
     edit(
         copy,
         "guide.json",
-        **{part: about[part] | {"module": "amortppl_user_payload", "file": str(copy / "payload.py")}},
+        **{
+            part: about[part]
+            | {"module": "amortppl_user_payload", "file": str(copy / "payload.py")}
+        },
     )
     with pytest.raises(GuideError, match="own folder"):
         ap.load(copy)

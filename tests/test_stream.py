@@ -61,7 +61,9 @@ def frame(state):
     readout = state.posterior
     inverse = np.linalg.inv(np.asarray(readout.frame.factor, np.float64))
     scale = np.diag(np.asarray(readout.scale.scale))
-    return np.asarray(readout.scale.restore(readout.frame.location)), scale @ inverse.T @ inverse @ scale
+    return np.asarray(
+        readout.scale.restore(readout.frame.location)
+    ), scale @ inverse.T @ inverse @ scale
 
 
 def last(guide, data, size=512, **options):
@@ -136,7 +138,11 @@ def test_a_step_is_compiled_once_for_every_size(line_guide, rows, compilations):
     jax.clear_caches()
     for cut in (20_000, 13_001, 9_000):
         line_guide.infer(ap.batches({n: v[:cut] for n, v in rows.items()}, 512), draws=10)
-    assert [compilations.count(f"jit({n})") for n in ("_first_step", "_advance", "_sampled")] == [1, 1, 1]
+    assert [compilations.count(f"jit({n})") for n in ("_first_step", "_advance", "_sampled")] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_sorted_rows_hardly_matter(logit_guide, votes):
@@ -154,7 +160,9 @@ def test_sorted_rows_in_their_order_are_noticed(logit_guide, votes):
     assert any("an order that matters" in note for note in said)
     said = json.loads(logit_guide.infer(arranged, draws=10, passes=2).attrs["warnings"])
     assert any("moved the posterior" in note for note in said)
-    calm = json.loads(logit_guide.infer(ap.batches(votes, 512), draws=10, passes=2).attrs["warnings"])
+    calm = json.loads(
+        logit_guide.infer(ap.batches(votes, 512), draws=10, passes=2).attrs["warnings"]
+    )
     assert not any("order" in note or "moved" in note for note in calm)
 
 
@@ -164,7 +172,10 @@ def test_values_outside_the_range_are_told_once_and_kept(logit_guide, votes, tmp
     with pytest.warns(OutOfRangeWarning, match=r"from row \d+ on, x spans"):
         *_, state = logit_guide.stream(source, progress=False)
     assert logit_guide.load_state(state.save(tmp_path / "state")).outside == state.outside != ()
-    assert any("outside the range" in note for note in json.loads(logit_guide.infer(state).attrs["warnings"]))
+    assert any(
+        "outside the range" in note
+        for note in json.loads(logit_guide.infer(state).attrs["warnings"])
+    )
     assert last(logit_guide, votes).outside == ()
 
 
@@ -174,14 +185,18 @@ def test_a_second_pass_counts_nothing_twice(logit_guide, votes):
     assert two.rows == one.rows == 20_000
     np.testing.assert_allclose(frame(two)[1], covariance, rtol=0.02, atol=1e-7)
     assert np.all(apart(two, (mean, covariance)) < 0.03)
-    for state in itertools.islice(logit_guide.stream(ap.batches(votes, 512), passes=2, progress=False), 41, None, 5):
+    for state in itertools.islice(
+        logit_guide.stream(ap.batches(votes, 512), passes=2, progress=False), 41, None, 5
+    ):
         np.testing.assert_allclose(frame(state)[1], covariance, rtol=0.05, atol=1e-7)
 
 
 @pytest.mark.parametrize(("passes", "broken"), [(1, 3), (2, 3), (2, 6)])
 def test_a_killed_stream_goes_on_to_the_same_bits(logit_guide, votes, tmp_path, passes, broken):
     whole = last(logit_guide, votes, passes=passes)
-    states = logit_guide.stream(ap.batches(votes, 512), passes=passes, progress=False, keep=tmp_path / "state")
+    states = logit_guide.stream(
+        ap.batches(votes, 512), passes=passes, progress=False, keep=tmp_path / "state"
+    )
     for _ in range(8 * broken + 3):
         next(states)
     states.close()
@@ -198,7 +213,9 @@ def test_tomorrows_rows_update_yesterdays_posterior(line_guide, rows, tmp_path):
     today = last(line_guide, days[1], state=line_guide.load_state(tmp_path / "state"), passes=2)
     assert yesterday.rows == 10_000 and today.rows == 20_000
     assert np.all(apart(today, line_posterior(rows["x"], rows["y"])) < 0.02)
-    np.testing.assert_allclose(frame(today)[1], line_posterior(rows["x"], rows["y"])[1], rtol=0.01, atol=1e-7)
+    np.testing.assert_allclose(
+        frame(today)[1], line_posterior(rows["x"], rows["y"])[1], rtol=0.01, atol=1e-7
+    )
 
 
 def test_shards_combine_into_their_union(logit_guide, votes):
@@ -230,7 +247,9 @@ def test_moments_come_every_so_many_rows(line_guide, rows):
 def test_a_stream_is_checked_on_request(line_guide, rows):
     few = {n: v[:3000] for n, v in rows.items()}
     tree = line_guide.infer(ap.batches(few, 512), draws=500)
-    assert float(tree["sample_stats"]["khat"]) < 0.7 and float(tree["sample_stats"]["sd_moved"]) < 0.5
+    assert (
+        float(tree["sample_stats"]["khat"]) < 0.7 and float(tree["sample_stats"]["sd_moved"]) < 0.5
+    )
     tree = line_guide.infer(ap.batches(few, 512), draws=500, check=False)
     assert np.isnan(float(tree["sample_stats"]["khat"]))
     assert any("check=True" in note for note in json.loads(tree.attrs["warnings"]))
@@ -247,12 +266,16 @@ def test_draws_far_out_of_a_stream_mislead(line_guide, rows):
 def test_a_wrong_posterior_fails_the_check(line_guide, rows):
     """A frame moved by three sds: importance weights of draws from it have no finite variance."""
     few = {n: v[:3000] for n, v in rows.items()}
-    tree = line_guide.infer(ap.batches({"x": few["x"], "y": few["y"] + 0.2 * few["x"][:, 0]}, 512), draws=500)
+    tree = line_guide.infer(
+        ap.batches({"x": few["x"], "y": few["y"] + 0.2 * few["x"][:, 0]}, 512), draws=500
+    )
     drawn = np.asarray(tree["posterior"]["w"].values[0], np.float32)
     from amortppl.trust import psis
 
     relative = engine.Likelihood(line_guide, drawn).over(ap.batches(few, 512))
-    assert psis.check(relative[None], np.asarray(tree["sample_stats"]["log_guide"].values))[0][0] > 0.7
+    assert (
+        psis.check(relative[None], np.asarray(tree["sample_stats"]["log_guide"].values))[0][0] > 0.7
+    )
 
 
 def test_a_state_has_a_posterior_as_it_stands(line_guide, line_data):
@@ -284,7 +307,9 @@ def test_bad_states_are_named(line_guide, mean_guide, line_data, tmp_path):
 
 
 def test_a_stopped_state_wants_its_own_source(logit_guide, votes):
-    half = list(itertools.islice(logit_guide.stream(ap.batches(votes, 512), progress=False), 16))[-1]
+    half = list(itertools.islice(logit_guide.stream(ap.batches(votes, 512), progress=False), 16))[
+        -1
+    ]
     with pytest.raises(GuideError, match="finish that source first"):
         last(logit_guide, {n: v[:5000] for n, v in votes.items()}, state=half)
     with pytest.raises(GuideError, match="whole mini-batches"):

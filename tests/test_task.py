@@ -24,7 +24,9 @@ def supports(x, y=None, k=None):
     scale = numpyro.sample("scale", dist.HalfNormal(1).expand([2]).to_event(1))
     low = numpyro.sample("low", dist.Uniform(-2, -1))
     between = numpyro.sample("between", dist.Uniform(low, 1))
-    cut = numpyro.sample("cut", dist.TransformedDistribution(dist.Normal(0, 1).expand([3]).to_event(1), ordered()))
+    cut = numpyro.sample(
+        "cut", dist.TransformedDistribution(dist.Normal(0, 1).expand([3]).to_event(1), ordered())
+    )
     matrix = numpyro.sample("matrix", dist.Normal(0, 1).expand([2, 2]))
     with numpyro.plate("groups", 2):
         group = numpyro.sample("group", dist.Gamma(2, 2))
@@ -64,7 +66,9 @@ def drawn(task):
 def test_sites_are_found(task):
     assert task.arguments == ["x", "y", "k"]
     assert task.observed == {"y": "y", "k": "k"}
-    assert task.latents.names == sorted(["simplex", "corr", "scale", "low", "between", "cut", "matrix", "group"])
+    assert task.latents.names == sorted(
+        ["simplex", "corr", "scale", "low", "between", "cut", "matrix", "group"]
+    )
     assert task.latents.unconstrained["simplex"] == (2,)
     assert task.latents.unconstrained["corr"] == (3,)
     assert task.latents.size == 2 + 3 + 2 + 1 + 1 + 3 + 4 + 2
@@ -87,9 +91,9 @@ def test_prior_and_rows_add_up_to_the_joint(task, drawn):
     np.testing.assert_allclose(prior + rows.sum(), task.log_joint(drawn.latents, batch), rtol=1e-5)
     np.testing.assert_allclose(task.log_prior(drawn.latents), prior, rtol=1e-6)
     values = task.constrain(drawn.latents, drawn.data)
-    direct = dist.Normal(0, values["scale"][0]).log_prob(0.0) + dist.Poisson(values["scale"][1]).log_prob(
-        drawn.data["k"][0]
-    )
+    direct = dist.Normal(0, values["scale"][0]).log_prob(0.0) + dist.Poisson(
+        values["scale"][1]
+    ).log_prob(drawn.data["k"][0])
     at_zero = dict(drawn.data, x=jnp.zeros(6), y=jnp.zeros(6))
     np.testing.assert_allclose(task.log_densities(drawn.latents, at_zero)[1][0], direct, rtol=1e-5)
 
@@ -122,12 +126,16 @@ def test_jacobians_are_determinants(task, drawn, name):
     entry = task.latents.unflatten(start)[name]
     matrix = jax.jacobian(constrained)(entry).reshape(entry.size, entry.size)
     np.testing.assert_allclose(
-        task.sites_at(start, drawn.data)[1][name], jnp.linalg.slogdet(matrix)[1], rtol=1e-4, atol=1e-5
+        task.sites_at(start, drawn.data)[1][name],
+        jnp.linalg.slogdet(matrix)[1],
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "free"), [("simplex", lambda v: v[:-1]), ("corr", lambda v: v[jnp.tril_indices(3, -1)])]
+    ("name", "free"),
+    [("simplex", lambda v: v[:-1]), ("corr", lambda v: v[jnp.tril_indices(3, -1)])],
 )
 def test_jacobians_of_constrained_matrices_are_determinants(task, drawn, name, free):
     """The free entries of a simplex and of a correlation matrix's Cholesky factor."""
@@ -145,13 +153,17 @@ def task_support(name):
 
 def test_unconstrain_inverts_constrain(task, drawn):
     values = task.constrain(drawn.latents, drawn.data)
-    np.testing.assert_allclose(task.unconstrain(values, drawn.data), drawn.latents, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(
+        task.unconstrain(values, drawn.data), drawn.latents, rtol=2e-3, atol=2e-3
+    )
 
 
 def test_masked_rows_do_not_count(task, drawn):
     pad = {n: jnp.concatenate([v, jnp.repeat(v[:1], 4, 0)]) for n, v in drawn.data.items()}
     unpadded = task.log_joint(drawn.latents, Batch(drawn.data, jnp.ones(6, bool)))
-    np.testing.assert_allclose(task.log_joint(drawn.latents, Batch(pad, jnp.arange(10) < 6)), unpadded, rtol=1e-5)
+    np.testing.assert_allclose(
+        task.log_joint(drawn.latents, Batch(pad, jnp.arange(10) < 6)), unpadded, rtol=1e-5
+    )
 
 
 def test_jit_vmap_and_grad(task):
@@ -168,7 +180,9 @@ def test_permuting_rows_changes_nothing(task, drawn):
     turned = {n: v[::-1] for n, v in drawn.data.items()}
     ones = jnp.ones(6, bool)
     same = task.log_likelihood(drawn.latents, Batch(turned, ones))
-    np.testing.assert_allclose(same, task.log_likelihood(drawn.latents, Batch(drawn.data, ones)), rtol=1e-5)
+    np.testing.assert_allclose(
+        same, task.log_likelihood(drawn.latents, Batch(drawn.data, ones)), rtol=1e-5
+    )
 
 
 def test_rows_by_a_count():
@@ -182,7 +196,9 @@ def test_rows_by_a_count():
 
 def test_simulated_moments():
     """var(y) = 2^2 + 1. 4000 draws: a correct program fails the 5-sd bound once in 10^6 seeds."""
-    draws = jax.vmap(lambda k: ap.Task(mean, rows=1).simulate(k, 1).data["y"][0])(jr.split(jr.key(0), 4000))
+    draws = jax.vmap(lambda k: ap.Task(mean, rows=1).simulate(k, 1).data["y"][0])(
+        jr.split(jr.key(0), 4000)
+    )
     assert abs(np.var(draws) - 5) < 5 * 5 * (2 / 4000) ** 0.5
 
 
@@ -195,7 +211,9 @@ def test_constants_and_differently_named_argument():
     task = ap.Task(model, {"x": dist.Normal(0, 1)}, constants={"power": 3})
     assert task.observed == {"target": "response"} and task.arguments == ["x", "target"]
     draw = task.simulate(jr.key(0), 4)
-    expected = dist.Normal(draw.latents[0] * draw.data["x"] ** 3 + 1.0, 1).log_prob(draw.data["target"])
+    expected = dist.Normal(draw.latents[0] * draw.data["x"] ** 3 + 1.0, 1).log_prob(
+        draw.data["target"]
+    )
     np.testing.assert_allclose(task.log_densities(draw.latents, draw.data)[1], expected, rtol=1e-5)
 
 
@@ -209,9 +227,14 @@ def test_observations_by_the_sites_name():
     draw = task.simulate(jr.key(0), 4)
     assert set(draw.data) == {"x", "y"} and task.latents.names == ["w"]
     expected, _ = log_density(
-        handlers.condition(model, {"y": draw.data["y"]}), (draw.data["x"],), {}, {"w": draw.latents[0]}
+        handlers.condition(model, {"y": draw.data["y"]}),
+        (draw.data["x"],),
+        {},
+        {"w": draw.latents[0]},
     )
-    np.testing.assert_allclose(task.log_joint(draw.latents, Batch(draw.data, jnp.ones(4, bool))), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        task.log_joint(draw.latents, Batch(draw.data, jnp.ones(4, bool))), expected, rtol=1e-5
+    )
 
 
 def test_a_block_is_one_row():

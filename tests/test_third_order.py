@@ -112,7 +112,12 @@ def test_a_mini_batch_unlike_the_others_says_nothing_of_them(one):
     held = jnp.array([1.0, 1.0, one]) * 10 / 190
     for unlike in (False, True):
         found, _, after = displaced.corrected(
-            row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0), held if unlike else gains(200, 10)
+            row,
+            frame,
+            jnp.zeros(3),
+            jnp.asarray(200.0),
+            jnp.asarray(10.0),
+            held if unlike else gains(200, 10),
         )
         assert (float(after.rows) == 100.0) == unlike != bool(np.any(found.factor != frame.factor))
 
@@ -124,7 +129,12 @@ def test_whatever_a_mini_batch_holds_the_frame_stays_sound(spoiled):
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(10.0))
     found, _, _ = jax.jit(
         lambda s: displaced.corrected(
-            lambda u: s * jnp.sum(u**3), frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(10.0), gains(200, 10)
+            lambda u: s * jnp.sum(u**3),
+            frame,
+            jnp.zeros(3),
+            jnp.asarray(200.0),
+            jnp.asarray(10.0),
+            gains(200, 10),
         )
     )(spoiled)
     moved = np.asarray(frame.factor).T @ (np.asarray(found.location) - np.asarray(frame.location))

@@ -47,13 +47,20 @@ def data(task):
 
 
 def test_it_is_found(task):
-    assert task.tied == {"y"} and task.latents.names == ["scale"] and task.has_density and task.likelihood
+    assert (
+        task.tied == {"y"}
+        and task.latents.names == ["scale"]
+        and task.has_density
+        and task.likelihood
+    )
 
 
 def test_rows_add_up_to_the_joint_density_and_padding_changes_nothing(task, data):
     """Against SciPy's density in float64."""
     own = {n: v[:7] for n, v in data.items()}
-    truth = stats.multivariate_normal(0.3 * own["x"], covariance(own["x"], np.exp(0.4))).logpdf(own["y"])
+    truth = stats.multivariate_normal(0.3 * own["x"], covariance(own["x"], np.exp(0.4))).logpdf(
+        own["y"]
+    )
     padded = {n: jnp.asarray(np.concatenate([v, np.repeat(v[:1], 5)])) for n, v in own.items()}
     vector = jnp.array([0.4])
     assert abs(float(task.log_likelihood(vector, Batch(padded, jnp.arange(12) < 7))) - truth) < 1e-4
@@ -111,7 +118,9 @@ def exact(data, new):
 def test_predictive_density_is_the_exact_one(guide, data):
     """What is left is the guide's own error and that of 2000 draws."""
     known, new = {n: v[:8] for n, v in data.items()}, {n: v[8:] for n, v in data.items()}
-    np.testing.assert_allclose(guide.log_predictive(known, new, draws=2000), exact(known, new), atol=0.03)
+    np.testing.assert_allclose(
+        guide.log_predictive(known, new, draws=2000), exact(known, new), atol=0.03
+    )
 
 
 def moments_at_zero(data):
@@ -136,7 +145,9 @@ def moments_at_zero(data):
 def test_predictive_draws_follow_the_rows_known(guide):
     """One new row a call; mean within 4 and sd within 5 standard errors of the draws: false alarms 1 in 10,000."""
     known = {"x": np.linspace(-1, 1, 9, dtype=np.float32), "y": np.full(9, 2.0, np.float32)}
-    drawn = guide.predict(known, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"]["y"].values.ravel()
+    drawn = guide.predict(known, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"][
+        "y"
+    ].values.ravel()
     mean, sd = moments_at_zero(known)
     assert abs(drawn.mean() - mean) < 4 * sd / np.sqrt(2000)
     assert abs(drawn.std() / sd - 1) < 5 / np.sqrt(2 * 2000)
@@ -148,7 +159,9 @@ def test_without_rows_draws_are_the_priors(guide):
     Mean within 4 standard errors, variance within 5 (of 20,000 simulated samples one was further off in variance):
     false alarms 1 in 10,000.
     """
-    drawn = guide.predict(None, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"]["y"].values.ravel()
+    drawn = guide.predict(None, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"][
+        "y"
+    ].values.ravel()
     variance = np.exp(0.5) + 0.2
     assert abs(drawn.mean()) < 4 * np.sqrt(variance / 2000)
     assert abs(drawn.var() - variance) < 5 * np.sqrt(20.9 / 2000)
@@ -205,7 +218,9 @@ def test_rows_of_which_only_some_are_tied_are_refused():
 def test_a_mask_on_tied_rows_is_refused():
     def masked(x, y=None):
         scale = numpyro.sample("scale", dist.LogNormal(0.0, 0.5))
-        numpyro.sample("y", dist.MultivariateNormal(x, covariance(x, scale, jnp)).mask(jnp.array(True)), obs=y)
+        numpyro.sample(
+            "y", dist.MultivariateNormal(x, covariance(x, scale, jnp)).mask(jnp.array(True)), obs=y
+        )
 
     with pytest.raises(ModelError, match=r"the rows of 'y' are tied.*a mask cannot"):
         ap.Task(masked, {"x": dist.Uniform(-2, 2)}, rows=(4, 16))

@@ -65,7 +65,11 @@ def test_another_seed_other_weights(unbroken):
 @pytest.mark.parametrize("steps", [1, 25, 60])
 def test_any_number_of_steps_is_made_exactly(steps):
     record = quick(steps=steps).record
-    assert record.steps == steps and record.tasks == 8 * steps and record.skipped == record.unusable == 0
+    assert (
+        record.steps == steps
+        and record.tasks == 8 * steps
+        and record.skipped == record.unusable == 0
+    )
     assert len(record.losses) == len(record.held_out) == -(-steps // CHUNK)
 
 
@@ -75,7 +79,9 @@ class Killed(BaseException):
 
 def test_a_killed_run_resumes_to_the_same_weights(unbroken, tmp_path, monkeypatch):
     """Killed after the first chunk was kept, as by a lost machine."""
-    from amortppl.training.loop import load_run  # the module itself hides behind the function of its name
+    from amortppl.training.loop import (
+        load_run,  # the module itself hides behind the function of its name
+    )
 
     module = sys.modules[load_run.__module__.replace("checkpoint", "train")]
     made = []
@@ -118,7 +124,10 @@ def test_resume_refuses_another_run(tmp_path):
 
 def test_traced_once():
     trainer = Trainer(
-        ap.Task(mean_model, rows=8), ap.method("parametric", **DATA_ONLY), Schedule(steps=100, batch=8), 0
+        ap.Task(mean_model, rows=8),
+        ap.method("parametric", **DATA_ONLY),
+        Schedule(steps=100, batch=8),
+        0,
     )
     learner = trainer.start()
     for steps, fractions in _chunks(trainer.schedule, 0, time.monotonic()):
@@ -133,7 +142,11 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_datasets(parts_as_users_have):
     assert [(p.tasks, p.rows) for p in trainer.layout] == [(10, 15), (6, 32)]
     episodes = trainer._episodes(jax.random.key(1), jnp.array(False), None)
     method, found = trainer.method(trainer.weights), []
-    datasets = [Batch(*each) for b in episodes.batches for each in zip(unstacked(b.data), b.mask, strict=True)]
+    datasets = [
+        Batch(*each)
+        for b in episodes.batches
+        for each in zip(unstacked(b.data), b.mask, strict=True)
+    ]
     for data, latents in zip(datasets, episodes.target.latents, strict=True):
         rows = int(data.mask.sum())
         assert data.mask[:rows].all()
@@ -157,7 +170,11 @@ def test_minutes_end_by_the_clock():
 def test_minutes_are_counted_in_whole_chunks(monkeypatch):
     """A clock on which every chunk takes a second: six chunks in a tenth of a minute."""
     now = [100.0]
-    monkeypatch.setattr(sys.modules["amortppl.training.loop"], "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(
+        sys.modules["amortppl.training.loop"],
+        "time",
+        types.SimpleNamespace(monotonic=lambda: now[0]),
+    )
     fractions = []
     for _, along in _chunks(Schedule(minutes=0.1), 0, begin=100.0):
         fractions.append(float(along[0]))
@@ -186,12 +203,19 @@ def test_a_pool_keeps_each_task_with_its_own_rows():
         with numpyro.plate("obs", rows):
             numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
 
-    trainer = Trainer(ap.Task(model, rows=(4, 32)), ap.method("parametric"), Schedule(simulations=200, batch=16), 0)
+    trainer = Trainer(
+        ap.Task(model, rows=(4, 32)),
+        ap.method("parametric"),
+        Schedule(simulations=200, batch=16),
+        0,
+    )
     picked = trainer._episodes(jax.random.key(1), jnp.array(False), trainer.pool)
     (batch,) = picked.batches
     means = np.sum(np.asarray(batch.data["y"]) * batch.mask, 1) / np.sum(batch.mask, 1)
     assert len(set(np.sum(batch.mask, 1).tolist())) > 3
-    np.testing.assert_allclose(means, picked.target.latents[:, 0], atol=2.5)  # 5 sd: a false alarm below 1e-5
+    np.testing.assert_allclose(
+        means, picked.target.latents[:, 0], atol=2.5
+    )  # 5 sd: a false alarm below 1e-5
 
 
 def test_no_likelihood_is_needed_by_data_alone():
@@ -207,7 +231,11 @@ def test_no_likelihood_is_needed_by_data_alone():
             numpyro.sample("y", Simulator(mu, 1), obs=y)
 
     record = ap.train(
-        ap.Task(model, rows=8), ap.method("parametric", **DATA_ONLY), steps=25, batch=8, progress=False
+        ap.Task(model, rows=8),
+        ap.method("parametric", **DATA_ONLY),
+        steps=25,
+        batch=8,
+        progress=False,
     ).record
     assert np.isfinite(record.losses).all()
 
@@ -216,7 +244,9 @@ def test_no_likelihood_is_needed_by_data_alone():
 def test_mini_batches_are_unrolled():
     """Four steps of two rows each, as good at the end as one of eight: the model is conjugate."""
     task = ap.Task(mean_model, rows=8)
-    guide = ap.train(task, ap.method("parametric", **SMALL), steps=25, batch=8, mini_batches=4, progress=False)
+    guide = ap.train(
+        task, ap.method("parametric", **SMALL), steps=25, batch=8, mini_batches=4, progress=False
+    )
     y = np.random.default_rng(0).normal(1, 1, 8)
     state = guide.init()
     for i in range(4):
@@ -239,7 +269,11 @@ def overflowing(scale):
 def test_overflowing_simulations_are_counted():
     """exp overflows above 88: about 4% of N(0, 50^2)."""
     guide = ap.train(
-        ap.Task(overflowing(50), rows=8), ap.method("parametric", **DATA_ONLY), steps=25, batch=64, progress=False
+        ap.Task(overflowing(50), rows=8),
+        ap.method("parametric", **DATA_ONLY),
+        steps=25,
+        batch=64,
+        progress=False,
     )
     assert 0 < guide.record.unusable < 0.12 * guide.record.tasks
     assert all(np.isfinite(w).all() for w in weights(guide))
@@ -251,11 +285,22 @@ def test_persistent_overflow_stops_and_names_the_latent():
     def model(rows, y=None):
         slope = numpyro.sample("slope", dist.Normal(0, 1))
         with numpyro.plate("obs", rows):
-            numpyro.sample("y", dist.Normal(jnp.sqrt(-1.0 - slope**2), 1, validate_args=False), obs=y)
+            numpyro.sample(
+                "y", dist.Normal(jnp.sqrt(-1.0 - slope**2), 1, validate_args=False), obs=y
+            )
 
     with pytest.raises(TrainingError) as caught:
-        ap.train(ap.Task(model, rows=8), ap.method("parametric", **DATA_ONLY), steps=100, batch=8, progress=False)
-    assert all(word in str(caught.value) for word in ("'y' is not finite in 256 of 256", "slope", "after 50 steps"))
+        ap.train(
+            ap.Task(model, rows=8),
+            ap.method("parametric", **DATA_ONLY),
+            steps=100,
+            batch=8,
+            progress=False,
+        )
+    assert all(
+        word in str(caught.value)
+        for word in ("'y' is not finite in 256 of 256", "slope", "after 50 steps")
+    )
 
 
 def test_progress_says_where_it_is(capsys):

@@ -19,7 +19,11 @@ PLATED = (True, False, True, False)
 def valley_of(seed):
     keys = jr.split(jr.key(seed), 8)
     bend, axes = jr.normal(keys[0], (2, 2, 2)), jnp.eye(2) + 0.3 * jr.normal(keys[1], (2, 2))
-    mode, moves, rates = jr.normal(keys[2], (2,)), jr.normal(keys[3], (2, 2)), 0.5 * jr.normal(keys[4], (2, 2))
+    mode, moves, rates = (
+        jr.normal(keys[2], (2,)),
+        jr.normal(keys[3], (2, 2)),
+        0.5 * jr.normal(keys[4], (2, 2)),
+    )
     share = jr.uniform(keys[5], (2,))
     apart = jnp.array([True, False]), jr.normal(keys[7], (2, 3))
     bend = 0.3 * (bend + jnp.swapaxes(bend, 1, 2))
@@ -36,7 +40,9 @@ def test_there_and_back():
 def test_slopes():
     valley, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
     slopes = jax.vmap(valley.slope)(at)
-    np.testing.assert_allclose(jax.vmap(valley.slope_back)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5)
+    np.testing.assert_allclose(
+        jax.vmap(valley.slope_back)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5
+    )
     exact = jax.vmap(jax.jacrev(valley.bent))(at)
     np.testing.assert_allclose(slopes, exact, atol=1e-5)
     np.testing.assert_allclose(valley.log_slope(at), jnp.linalg.slogdet(exact)[1], atol=1e-5)
@@ -83,7 +89,9 @@ def test_effects_of_a_normal_regression(effects_of, rounding, noise):
         (mode, width), away = effects(at), axes @ (at - centre)
         line = jnp.append(modes[0] + moves[0] @ away, at)
         np.testing.assert_allclose(found.bent(line)[:3], mode, atol=rounding * np.exp(width).min())
-        np.testing.assert_allclose(jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3)
+        np.testing.assert_allclose(
+            jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
+        )
 
 
 @pytest.mark.parametrize("share", [1e-6, 0.3, 1.0])
@@ -92,7 +100,9 @@ def test_far_out_a_mode_is_between_the_two(share):
     one, none = jnp.ones(1), jnp.zeros((1, 1))
     apart = jnp.array([True]), jnp.array([[2.0, 0.0]])
     mode, moves = one * (2 * share - 1), none + 2 * share * (1 - share)
-    valley = Valley(none[0], jnp.eye(1), mode, moves, none[None], one * share, none + 1, *apart, (True, False))
+    valley = Valley(
+        none[0], jnp.eye(1), mode, moves, none[None], one * share, none + 1, *apart, (True, False)
+    )
     t = jnp.linspace(-30.0, 30.0, 61)
     d = valley.bent(jnp.stack([mode + t * moves[0], t], -1))[:, 0]
     weight = 1 / (1 + np.exp(-np.clip(t, -20, 20)) * (1 - share) / share)
@@ -115,12 +125,24 @@ def test_effects_without_data_stay_where_they_are():
 def state():
     rng, zero = np.random.default_rng(0), jnp.zeros(())
     square = lambda: jnp.asarray(rng.standard_normal((4, 4)), jnp.float32)  # noqa: E731
-    frame = Frame(jnp.asarray(rng.standard_normal(4), jnp.float32), jnp.tril(square()) + 3 * jnp.eye(4))
+    frame = Frame(
+        jnp.asarray(rng.standard_normal(4), jnp.float32), jnp.tril(square()) + 3 * jnp.eye(4)
+    )
     prior = square()
     displaced = Displaced(square()[0], prior + prior.T, zero)
     low, left = jnp.zeros(4), jnp.zeros(36)
     return State(
-        frame, low, Natural(square()[0], prior @ prior.T), zero, low, left, zero, zero, zero, displaced, valley_of(2)
+        frame,
+        low,
+        Natural(square()[0], prior @ prior.T),
+        zero,
+        low,
+        left,
+        zero,
+        zero,
+        zero,
+        displaced,
+        valley_of(2),
     )
 
 
@@ -138,11 +160,18 @@ def test_a_state_seen_in_other_coordinates(state):
     np.testing.assert_allclose(other.valley.bent(other.frame.location), at, atol=1e-5)
     near = at + 1e-2 * jr.normal(jr.key(0), (20, 4))
     of = jax.vmap(log_densities, (None, 0))
-    before, after = of(state, near) - log_densities(state, at), of(other, near) - log_densities(other, at)
-    moved = jnp.abs(of(state._replace(valley=other.valley), near) - log_densities(state, at) - before)
+    before, after = (
+        of(state, near) - log_densities(state, at),
+        of(other, near) - log_densities(other, at),
+    )
+    moved = jnp.abs(
+        of(state._replace(valley=other.valley), near) - log_densities(state, at) - before
+    )
     assert np.all(jnp.abs(after - before).mean(0) < 0.1 * moved.mean(0))
     np.testing.assert_allclose(
-        jax.jacobian(log_densities, 1)(other, at), jax.jacobian(log_densities, 1)(state, at), atol=2e-3
+        jax.jacobian(log_densities, 1)(other, at),
+        jax.jacobian(log_densities, 1)(state, at),
+        atol=2e-3,
     )
     back = other.seen_in(state.valley)
     for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(state), strict=True):

@@ -5,7 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from amortppl.cli.inputs import expect_free, expect_writable, open_stream, parse_columns, read_table, read_task
+from amortppl.cli.inputs import (
+    expect_free,
+    expect_writable,
+    open_stream,
+    parse_columns,
+    read_table,
+    read_task,
+)
 from amortppl.cli.messages import plain_errors, tell_written
 from amortppl.errors import DataError, TrainingError
 
@@ -19,7 +26,10 @@ app = typer.Typer(
 GuidePath = Annotated[Path, typer.Argument(help="A guide's folder.")]
 DataPath = Annotated[Path, typer.Argument(help="The dataset, CSV or Parquet.")]
 ColumnsOption = Annotated[
-    list[str], typer.Option(help="Columns of an argument, as x=age,bmi; once for each argument.", default_factory=list)
+    list[str],
+    typer.Option(
+        help="Columns of an argument, as x=age,bmi; once for each argument.", default_factory=list
+    ),
 ]
 Draws = Annotated[int, typer.Option(min=1, help="Independent draws.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
@@ -42,11 +52,17 @@ def methods() -> None:
 def train(
     model: Annotated[str, typer.Argument(help="A model's name, or path/to/file.py[:name].")],
     out: Annotated[Path, typer.Option(help="Folder for the guide.")],
-    method: Annotated[str, typer.Option(help="A method's name, or a path to a file.")] = "parametric",
+    method: Annotated[
+        str, typer.Option(help="A method's name, or a path to a file.")
+    ] = "parametric",
     steps: Annotated[int | None, typer.Option(min=1, help="Updates to make.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.0, help="Instead, minutes to train for.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Instead, minutes to train for.")
+    ] = None,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was cut short.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that was cut short.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a guide across datasets simulated from a model.
@@ -57,16 +73,24 @@ def train(
     with plain_errors():
         expect_free(out)
         if kept.exists() and not resume:
-            raise TrainingError(f"{kept} keeps an unfinished run: continue it with --resume, or delete that file")
+            raise TrainingError(
+                f"{kept} keeps an unfinished run: continue it with --resume, or delete that file"
+            )
         task = read_task(model)
         from amortppl.guide.train import train as run
 
-        length: dict[str, Any] = {"steps": steps, "minutes": minutes, "seed": seed, "progress": not quiet}
+        length: dict[str, Any] = {
+            "steps": steps,
+            "minutes": minutes,
+            "seed": seed,
+            "progress": not quiet,
+        }
         try:
             guide = run(task, method, checkpoint=kept, resume=kept if resume else None, **length)
         except KeyboardInterrupt:
             typer.echo(
-                f"Stopped. {'--resume continues the run' if kept.exists() else 'Nothing was kept yet'}.", err=True
+                f"Stopped. {'--resume continues the run' if kept.exists() else 'Nothing was kept yet'}.",
+                err=True,
             )
             raise typer.Exit(130) from None
         with tell_written(out):
@@ -81,7 +105,12 @@ def train(
 @app.command()
 def infer(
     guide: GuidePath,
-    data: Annotated[str, typer.Argument(help="The dataset: CSV or Parquet, a folder of Parquet files, or a pattern.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="The dataset: CSV or Parquet, a folder of Parquet files, or a pattern."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="NetCDF file for the posterior.")],
     columns: ColumnsOption,
     draws: Draws = 1000,
@@ -90,26 +119,44 @@ def infer(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Rows in a mini-batch; reads at constant memory.")
     ] = None,
-    passes: Annotated[int, typer.Option(min=1, help="How often to go through the mini-batches.")] = 1,
-    state: Annotated[Path | None, typer.Option(help="File that keeps the state: continued if it is there.")] = None,
+    passes: Annotated[
+        int, typer.Option(min=1, help="How often to go through the mini-batches.")
+    ] = 1,
+    state: Annotated[
+        Path | None, typer.Option(help="File that keeps the state: continued if it is there.")
+    ] = None,
     every: Annotated[
         int | None, typer.Option(min=1, help="Keep means and sds each time so many rows were seen.")
     ] = None,
-    in_order: Annotated[bool, typer.Option("--in-order", help="Take rows as they come instead of shuffled.")] = False,
-    check: Annotated[bool | None, typer.Option(help="Whether to read all mini-batches again for k-hat.")] = None,
-    trust: Annotated[str | None, typer.Option(help="'ladder': climb to the cheapest answer that passes.")] = None,
-    budget: Annotated[float | None, typer.Option(min=0.0, help="Seconds that the ladder may take.")] = None,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Take rows as they come instead of shuffled.")
+    ] = False,
+    check: Annotated[
+        bool | None, typer.Option(help="Whether to read all mini-batches again for k-hat.")
+    ] = None,
+    trust: Annotated[
+        str | None, typer.Option(help="'ladder': climb to the cheapest answer that passes.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0.0, help="Seconds that the ladder may take.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Posterior of a dataset, with its check; of mini-batches when --batch-size, --state or --every is given."""
-    streamed = batch_size is not None or state is not None or every is not None or not Path(data).is_file()
+    streamed = (
+        batch_size is not None or state is not None or every is not None or not Path(data).is_file()
+    )
     with plain_errors():
         named = parse_columns(columns)
         for place in filter(None, (out, report, state)):
             expect_writable(place)
         if not streamed and (passes > 1 or in_order or check is not None):
-            raise DataError("--passes, --in-order and --check are for mini-batches: give --batch-size as well")
-        source = open_stream(data, batch_size, named, in_order) if streamed else read_table(Path(data))
+            raise DataError(
+                "--passes, --in-order and --check are for mini-batches: give --batch-size as well"
+            )
+        source = (
+            open_stream(data, batch_size, named, in_order) if streamed else read_table(Path(data))
+        )
         from amortppl.guide.load import load
         from amortppl.report.netcdf import write_tree
         from amortppl.report.summary import statistic, verdict_of
@@ -118,9 +165,17 @@ def infer(
         options: dict[str, Any] = {"trust": trust} | ({} if budget is None else {"budget": budget})
         if streamed:
             if trust is not None:
-                raise DataError("--trust is for a dataset that is looked at as a whole; leave out --batch-size")
+                raise DataError(
+                    "--trust is for a dataset that is looked at as a whole; leave out --batch-size"
+                )
             begun = trained.load_state(state) if state is not None and state.exists() else None
-            options = {"passes": passes, "every": every, "keep": state, "check": check, "progress": not quiet}
+            options = {
+                "passes": passes,
+                "every": every,
+                "keep": state,
+                "check": check,
+                "progress": not quiet,
+            }
             options["state"] = begun
         tree = trained.infer(source, draws=draws, seed=seed, columns=named, **options)
         with tell_written(out):
@@ -132,7 +187,11 @@ def infer(
         rows = f"{int(tree['sample_stats']['rows']):,} rows; " if streamed else ""
         said = f"k-hat {khat:.2f}: {verdict_of(tree)}" if khat == khat else "k-hat not computed"
         if trust is not None:
-            passed = "passed its check" if statistic(tree, "reliable") else "NOT RELIABLE: no rung passed"
+            passed = (
+                "passed its check"
+                if statistic(tree, "reliable")
+                else "NOT RELIABLE: no rung passed"
+            )
             said = f"{statistic(tree, 'source')}: {passed}"
         typer.echo(rows + said)
         typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
@@ -142,7 +201,12 @@ def infer(
 def predict(
     guide: GuidePath,
     data: DataPath,
-    at: Annotated[str, typer.Option(help="The new inputs, CSV or Parquet; a number of rows for a model without any.")],
+    at: Annotated[
+        str,
+        typer.Option(
+            help="The new inputs, CSV or Parquet; a number of rows for a model without any."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="NetCDF file for the predictions.")],
     columns: ColumnsOption,
     draws: Draws = 1000,
@@ -152,7 +216,10 @@ def predict(
     with plain_errors():
         named = parse_columns(columns)
         expect_writable(out)
-        frame, new = read_table(data), int(at) if at.isdigit() and not Path(at).exists() else read_table(Path(at))
+        frame, new = (
+            read_table(data),
+            int(at) if at.isdigit() and not Path(at).exists() else read_table(Path(at)),
+        )
         from amortppl.guide.load import load
         from amortppl.report.netcdf import write_tree
 
@@ -165,7 +232,9 @@ def predict(
 @app.command()
 def report(
     posterior: Annotated[Path, typer.Argument(help="A posterior that `infer` wrote.")],
-    out: Annotated[Path | None, typer.Option(help="HTML file; by default beside the posterior.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; by default beside the posterior.")
+    ] = None,
 ) -> None:
     """Report of a posterior, as one HTML page."""
     place = out or posterior.with_suffix(".html")
@@ -209,7 +278,9 @@ def diagnose(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("demo"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates to make, instead of about a minute.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Updates to make, instead of about a minute.")
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.0, help="Minutes to train for.")] = 1.0,
     quiet: Quiet = False,
 ) -> None:
@@ -227,7 +298,9 @@ def compare(
     methods: Annotated[str, typer.Option(help="Methods, separated by commas.")],
     minutes: Annotated[float, typer.Option(min=0.0, help="Minutes to train each for.")] = 2.0,
     datasets: Annotated[int, typer.Option(min=2, help="Held-out datasets of each size.")] = 30,
-    out: Annotated[Path, typer.Option(help="CSV file; a figure is put beside it.")] = Path("compare.csv"),
+    out: Annotated[Path, typer.Option(help="CSV file; a figure is put beside it.")] = Path(
+        "compare.csv"
+    ),
     seed: Seed = 0,
 ) -> None:
     """Train several methods for equal time and score them on the same held-out datasets."""

@@ -62,7 +62,13 @@ def task(frame: "pd.DataFrame", columns: dict[str, list[str] | str]) -> ap.Task:
     """The family of datasets to train for: patients resampled, outcomes simulated from the prior."""
     covariates = list(columns["x"])
     dims = {"x": ["covariate"], "slope": ["covariate"]}
-    return ap.Task(diabetes_regression, {"x": frame[covariates]}, SIZES, dims=dims, coords={"covariate": covariates})
+    return ap.Task(
+        diabetes_regression,
+        {"x": frame[covariates]},
+        SIZES,
+        dims=dims,
+        coords={"covariate": covariates},
+    )
 
 
 def run(
@@ -95,24 +101,41 @@ def run(
     out, console = Path(out), Console(quiet=quiet)
     out.mkdir(parents=True, exist_ok=True)
     frame, columns = load_data()
-    console.print(f"Diabetes data: {len(frame)} patients, {len(columns['x'])} covariates, standardised.")
-    console.print("[bold]1. Training[/bold] a guide on datasets simulated from the model; no real outcome is seen.")
+    console.print(
+        f"Diabetes data: {len(frame)} patients, {len(columns['x'])} covariates, standardised."
+    )
+    console.print(
+        "[bold]1. Training[/bold] a guide on datasets simulated from the model; no real outcome is seen."
+    )
     length: dict[str, Any] = {"steps": steps} if steps is not None else {"minutes": minutes}
     guide = ap.train(task(frame, columns), seed=seed, progress=not quiet, **length)
     console.print("[bold]2. Inference[/bold] from the real data by the guide.")
     guide.infer(frame, draws=4 * samples, columns=columns)
     tree, fast = _timed(lambda: guide.infer(frame, draws=4 * samples, seed=seed, columns=columns))
     console.print("[bold]3. NUTS[/bold] on the same data, four chains.")
-    reference, slow = _timed(lambda: _nuts(guide, frame, columns, tree["posterior"].dataset, warmup, samples, seed))
+    reference, slow = _timed(
+        lambda: _nuts(guide, frame, columns, tree["posterior"].dataset, warmup, samples, seed)
+    )
     reference.attrs |= {"method": "NUTS", "seconds": slow, "guide_seconds": fast}
     tree["reference_posterior"] = xr.DataTree(reference)
-    posterior, report = write_tree(tree, out / "posterior.nc"), write_report(tree, out / "report.html")
+    posterior, report = (
+        write_tree(tree, out / "posterior.nc"),
+        write_report(tree, out / "report.html"),
+    )
     khat, learned, difference = statistic(tree, "khat"), guide.record.seconds, _show(console, tree)
-    console.print(f"guide: {1000 * fast:.0f} ms, after {learned:.0f} s of training that serve every further dataset")
+    console.print(
+        f"guide: {1000 * fast:.0f} ms, after {learned:.0f} s of training that serve every further dataset"
+    )
     console.print(f"NUTS:  {slow:.1f} s, for this dataset alone")
     console.print(f"k-hat: {khat:.2f}, {verdict_of(tree)}")
     console.print(f"\nposterior: {posterior}\nreport:    {report}", soft_wrap=True, highlight=False)
-    return {"training": learned, "infer": fast, "nuts": slow, "khat": khat, "difference": difference}
+    return {
+        "training": learned,
+        "infer": fast,
+        "nuts": slow,
+        "khat": khat,
+        "difference": difference,
+    }
 
 
 def _timed(work: Any) -> tuple[Any, float]:
@@ -134,9 +157,16 @@ def _nuts(
 
     kernel = NUTS(guide.task.model)
     mcmc = MCMC(
-        kernel, num_warmup=warmup, num_samples=samples, num_chains=4, chain_method="vectorized", progress_bar=False
+        kernel,
+        num_warmup=warmup,
+        num_samples=samples,
+        num_chains=4,
+        chain_method="vectorized",
+        progress_bar=False,
     )
-    mcmc.run(jr.key(seed), *(jnp.asarray(frame[columns[n]].to_numpy(), jnp.float32) for n in ("x", "y")))
+    mcmc.run(
+        jr.key(seed), *(jnp.asarray(frame[columns[n]].to_numpy(), jnp.float32) for n in ("x", "y"))
+    )
     draws = mcmc.get_samples(group_by_chain=True)
     labels = {n: c for n, c in like.coords.items() if n not in ("chain", "draw")}
     return xr.Dataset({n: (like[n].dims, np.asarray(draws[n])) for n in like}, coords=labels)
@@ -146,12 +176,16 @@ def _show(console: Console, tree: xr.DataTree) -> float:
     """Prints the two posteriors beside each other; returns the largest difference of means in sds."""
     guide, nuts = (summaries(tree[g].dataset) for g in ("posterior", "reference_posterior"))
     table = Table(
-        "latent", *(f"{who}\n{what}" for what in ("mean", "sd") for who in ("guide", "NUTS")), "difference\nin sds"
+        "latent",
+        *(f"{who}\n{what}" for what in ("mean", "sd") for who in ("guide", "NUTS")),
+        "difference\nin sds",
     )
     for column in table.columns[1:]:
         column.justify = "right"
     off = [(g.mean - n.mean) / n.sd for g, n in zip(guide, nuts, strict=True)]
     for g, n, d in zip(guide, nuts, off, strict=True):
-        table.add_row(g.label.replace("[", r"\["), *(f"{v:.3f}" for v in (g.mean, n.mean, g.sd, n.sd, d)))
+        table.add_row(
+            g.label.replace("[", r"\["), *(f"{v:.3f}" for v in (g.mean, n.mean, g.sd, n.sd, d))
+        )
     console.print(table)
     return float(np.max(np.abs(off)))

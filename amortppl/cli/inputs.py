@@ -32,7 +32,9 @@ def parse_columns(given: list[str]) -> dict[str, str | list[str]]:
         argument, equals, names = text.partition("=")
         picked = [n.strip() for n in names.split(",") if n.strip()]
         if not equals or not argument.strip() or not picked:
-            raise DataError(f"--columns: expected ARGUMENT=COLUMN,COLUMN like x=age,bmi, got {text!r}")
+            raise DataError(
+                f"--columns: expected ARGUMENT=COLUMN,COLUMN like x=age,bmi, got {text!r}"
+            )
         named[argument.strip()] = picked
     return named
 
@@ -42,15 +44,21 @@ def read_table(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     if not path.is_file():
-        raise DataError(f"{path}: expected a CSV or Parquet file, found {'a folder' if path.is_dir() else 'nothing'}")
+        raise DataError(
+            f"{path}: expected a CSV or Parquet file, found {'a folder' if path.is_dir() else 'nothing'}"
+        )
     parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
         return (
-            pd.read_parquet(path) if parquet else pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+            pd.read_parquet(path)
+            if parquet
+            else pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
         )
     except (ValueError, OSError) as error:
         kind = "Parquet" if parquet else "CSV"
-        raise DataError(f"{path}: cannot be read as {kind} ({' '.join(str(error).split())})") from error
+        raise DataError(
+            f"{path}: cannot be read as {kind} ({' '.join(str(error).split())})"
+        ) from error
 
 
 def open_stream(data: str, size: int | None, columns: dict[str, Any], in_order: bool) -> Any:
@@ -77,7 +85,11 @@ def expect_writable(path: Path) -> None:
 
 def expect_free(path: Path) -> None:
     """Finds out now whether a guide can be saved at a path: a new folder, an empty one, or an older guide's."""
-    if path.exists() and not (path / "guide.json").exists() and (path.is_file() or any(path.iterdir())):
+    if (
+        path.exists()
+        and not (path / "guide.json").exists()
+        and (path.is_file() or any(path.iterdir()))
+    ):
         raise GuideError(f"{path} exists and is not a guide; name another folder")
     expect_writable(path / "guide.json")
     expect_writable(path.with_name(f"{path.name}.checkpoint"))

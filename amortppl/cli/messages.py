@@ -15,13 +15,26 @@ from amortppl.errors import DataError, GuideError, ModelError, TrainingError
 def plain_errors() -> Iterator[None]:
     """Errors a user can mend as one message and exit status 1; warnings as a line each."""
     with warnings.catch_warnings():
-        for quiet in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning):
+        for quiet in (
+            DeprecationWarning,
+            PendingDeprecationWarning,
+            FutureWarning,
+            ResourceWarning,
+        ):
             warnings.simplefilter("ignore", quiet)
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = warn
         try:
             yield
-        except (ModelError, DataError, TrainingError, GuideError, LookupError, OSError, ImportError) as error:
+        except (
+            ModelError,
+            DataError,
+            TrainingError,
+            GuideError,
+            LookupError,
+            OSError,
+            ImportError,
+        ) as error:
             typer.secho(f"Error: {message(error)}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from error
 

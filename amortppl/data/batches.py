@@ -44,8 +44,16 @@ class Batches:
         name: what it is called in messages and in a state that stops half-way.
     """
 
-    def __init__(self, source: Source, size: int, columns: Columns, shuffle: int | None, name: str) -> None:
-        self.source, self.size, self.columns, self.shuffle, self.name = source, size, columns, shuffle, name
+    def __init__(
+        self, source: Source, size: int, columns: Columns, shuffle: int | None, name: str
+    ) -> None:
+        self.source, self.size, self.columns, self.shuffle, self.name = (
+            source,
+            size,
+            columns,
+            shuffle,
+            name,
+        )
         self.rows = source.rows
 
     def __iter__(self) -> Iterator[Any]:
@@ -75,7 +83,9 @@ class Batches:
                 f"batches: the data of {task.name} are one block of fixed size; give them to infer as a whole"
             )
         if per_block < 1 or skip < 0 or skip % rows:
-            raise DataError(f"batches: skip should be a multiple of per_block * size = {rows} rows, got {skip}")
+            raise DataError(
+                f"batches: skip should be a multiple of per_block * size = {rows} rows, got {skip}"
+            )
         if self.rows is not None and skip > self.rows:
             raise DataError(
                 f"batches: {skip} rows are to be skipped, but there are {self.rows}; is it the same source?"
@@ -104,7 +114,9 @@ class Batches:
         before = skip // window * window if mixed else skip
         pieces = steady(self.source.pieces(wanted, before, self.shuffle))
         if mixed:
-            pieces = dropped(shuffled(pieces, window, self.shuffle, before // window), skip - before)
+            pieces = dropped(
+                shuffled(pieces, window, self.shuffle, before // window), skip - before
+            )
         rows = skip
         for piece in pieces:
             rows += piece.rows
@@ -155,11 +167,19 @@ def batches(
         raise DataError(f"batches: size should be a whole number of rows from 1 on, got {size!r}")
     index, count = shard
     if not 0 <= index < count:
-        raise DataError(f"batches: shard should be (index, count) with 0 <= index < count, got {shard}")
+        raise DataError(
+            f"batches: shard should be (index, count) with 0 <= index < count, got {shard}"
+        )
     chosen = choose(source, int(size), (index, count))
     if shuffle == "auto":
         shuffle = None if chosen.names is None else 0
-    return Batches(chosen, int(size), dict(columns or {}), shuffle, _name(source, chosen.rows, shuffle, (index, count)))
+    return Batches(
+        chosen,
+        int(size),
+        dict(columns or {}),
+        shuffle,
+        _name(source, chosen.rows, shuffle, (index, count)),
+    )
 
 
 def _name(source: Any, rows: int | None, shuffle: int | None, shard: tuple[int, int]) -> str:

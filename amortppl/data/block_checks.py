@@ -4,7 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from amortppl.data.checks import Where, check_finite, in_support, numbers, simulated_type, whole_numbers
+from amortppl.data.checks import (
+    Where,
+    check_finite,
+    in_support,
+    numbers,
+    simulated_type,
+    whole_numbers,
+)
 from amortppl.data.chunks import Piece
 from amortppl.data.columns import Columns, expect_arguments, expect_columns, pick_columns
 from amortppl.errors import DataError
@@ -70,14 +77,18 @@ class Checked:
 def _wrong_shape(
     name: str, picked: list[str], like: tuple[int, ...], values: list[np.ndarray], block: Piece
 ) -> DataError:
-    came = ", ".join(map(str, ("N", len(values)) if len(values) > 1 else ("N", *values[0].shape[1:])))
+    came = ", ".join(
+        map(str, ("N", len(values)) if len(values) > 1 else ("N", *values[0].shape[1:]))
+    )
     return DataError(
         f"data: {name!r} should have shape ({', '.join(map(str, ('N', *like)))}), got ({came}) from "
         f"{', '.join(map(repr, picked))} of {block.unit}"
     )
 
 
-def _store(target: np.ndarray, values: np.ndarray, name: str, labels: list[str] | None, where: Where) -> None:
+def _store(
+    target: np.ndarray, values: np.ndarray, name: str, labels: list[str] | None, where: Where
+) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         target[...] = values
     if target.dtype.kind in "iu" and values.dtype != target.dtype and values.dtype.kind != "b":
@@ -102,4 +113,8 @@ def plain(piece: Piece, columns: Columns) -> Mapping[str, np.ndarray]:
 def _numbered(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Columns of an argument: `x`, or `x_0, x_1, ...`."""
     vectors = [w for v in values for w in (v.reshape(len(v), -1).T if v.ndim > 1 else [v])]
-    return {name: vectors[0]} if len(vectors) == 1 else {f"{name}_{i}": v for i, v in enumerate(vectors)}
+    return (
+        {name: vectors[0]}
+        if len(vectors) == 1
+        else {f"{name}_{i}": v for i, v in enumerate(vectors)}
+    )

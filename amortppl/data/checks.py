@@ -35,7 +35,9 @@ def numbers(name: str, values: Any, labels: list[str] | None, where: str = "") -
     """
     if isinstance(values, pd.DataFrame):
         for column in values:
-            if not pd.api.types.is_numeric_dtype(values[column]) and not pd.api.types.is_bool_dtype(values[column]):
+            if not pd.api.types.is_numeric_dtype(values[column]) and not pd.api.types.is_bool_dtype(
+                values[column]
+            ):
                 raise _wrong_type(f"column {column!r}{where}", values[column])
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
@@ -44,7 +46,9 @@ def numbers(name: str, values: Any, labels: list[str] | None, where: str = "") -
                 raise TypeError("dates")
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise _wrong_type(f"column {labels[0]!r}{where}" if labels else f"{name!r}{where}", values) from error
+            raise _wrong_type(
+                f"column {labels[0]!r}{where}" if labels else f"{name!r}{where}", values
+            ) from error
     return array
 
 
@@ -58,7 +62,9 @@ def _wrong_type(what: str, values: Any) -> DataError:
     )
 
 
-def check_finite(name: str, values: np.ndarray, labels: list[str] | None, where: Where = HERE) -> None:
+def check_finite(
+    name: str, values: np.ndarray, labels: list[str] | None, where: Where = HERE
+) -> None:
     """Refuses NaN and infinite values.
 
     Raises:
@@ -87,7 +93,9 @@ def simulated_type(task: AbstractTask, name: str) -> np.dtype:
     return np.dtype(np.float32) if dtype.kind == "b" else dtype
 
 
-def whole_numbers(name: str, values: np.ndarray, fine: np.ndarray, labels: list[str] | None, where: Where = HERE) -> None:
+def whole_numbers(
+    name: str, values: np.ndarray, fine: np.ndarray, labels: list[str] | None, where: Where = HERE
+) -> None:
     """Refuses values that are not whole numbers of the type that the model simulates, those where `fine` is False.
 
     Raises:
@@ -106,7 +114,9 @@ UNBOUNDED = ("Real", "RealVector")
 """Supports that hold every finite number."""
 
 
-def in_support(task: AbstractTask, arrays: Mapping[str, np.ndarray], size: int, where: Where = HERE) -> None:
+def in_support(
+    task: AbstractTask, arrays: Mapping[str, np.ndarray], size: int, where: Where = HERE
+) -> None:
     """Refuses observations outside the support of the site that they feed.
 
     Args:
@@ -119,7 +129,9 @@ def in_support(task: AbstractTask, arrays: Mapping[str, np.ndarray], size: int, 
         return
     rows = len(next(iter(arrays.values())))
     if size > rows:
-        arrays = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in arrays.items()}
+        arrays = {
+            n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in arrays.items()
+        }
     for name, inside in _supported(task, arrays).items():
         inside = np.asarray(inside)[:rows]
         if not inside.all():
@@ -131,7 +143,9 @@ def _supported(task: AbstractTask, arrays: dict[str, jax.Array]) -> dict[str, ja
     return task.supported(arrays)
 
 
-def _outside(task: AbstractTask, name: str, array: np.ndarray, inside: np.ndarray, where: Where) -> None:
+def _outside(
+    task: AbstractTask, name: str, array: np.ndarray, inside: np.ndarray, where: Where
+) -> None:
     bad = np.argwhere(~inside)
     site, at = task.sites[task.observed[name]], tuple(int(i) for i in bad[0])
     values = array[at] if inside.ndim == array.ndim else array[at[0]]

@@ -44,7 +44,9 @@ class Piece:
     def reordered(self, order: np.ndarray) -> "Piece":
         """The rows in another order."""
         columns, place = {n: v.take(order, axis=0) for n, v in self.columns.items()}, self.placed()
-        return replace(self, columns=columns, rows=len(order), origin=lambda i: place(int(order[i])), first=0)
+        return replace(
+            self, columns=columns, rows=len(order), origin=lambda i: place(int(order[i])), first=0
+        )
 
     def placed(self) -> Callable[[int], str]:
         """`place` without hold of the values."""
@@ -155,7 +157,9 @@ def expect_same(unit: str, before: Iterable[str], names: list[str]) -> None:
 def _same_arguments(piece: Piece, like: dict[str, np.ndarray]) -> None:
     new = [n for n in piece.columns if n not in like]
     if new and not piece.table:
-        raise DataError(f"data: the arguments change half-way: {piece.unit} has {quoted(new)}, not there before")
+        raise DataError(
+            f"data: the arguments change half-way: {piece.unit} has {quoted(new)}, not there before"
+        )
 
 
 def _same_kind(piece: Piece, name: str, values: np.ndarray, like: dict[str, np.ndarray]) -> None:

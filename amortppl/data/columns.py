@@ -29,7 +29,9 @@ def expect_arguments(task: AbstractTask, data: Iterable[str], wanted: list[str])
         )
 
 
-def pick_columns(task: AbstractTask, names: list[Any], columns: Columns, wanted: list[str]) -> dict[str, list[str]]:
+def pick_columns(
+    task: AbstractTask, names: list[Any], columns: Columns, wanted: list[str]
+) -> dict[str, list[str]]:
     """The columns of each wanted argument, of a table with columns `names`.
 
     Raises:
@@ -73,5 +75,7 @@ def match_columns(name: str, names: list[Any], depth: int) -> list[str]:
     """Columns of an argument by name: `x` itself, or `x_0, x_1, ...` in order of their number."""
     if name in names:
         return [name]
-    numbered = [str(c) for c in names if str(c).startswith(f"{name}_") and str(c)[len(name) + 1 :].isdigit()]
+    numbered = [
+        str(c) for c in names if str(c).startswith(f"{name}_") and str(c)[len(name) + 1 :].isdigit()
+    ]
     return sorted(numbered, key=lambda c: int(c[len(name) + 1 :])) if numbered and depth else [name]

@@ -24,11 +24,9 @@ class Dataset(NamedTuple):
         return len(next(iter(self.arrays.values())))
 
 
-
-
-
-
-def read(task: AbstractTask, data: Any, columns: Columns | None = None, *, observed: bool = True) -> Dataset:
+def read(
+    task: AbstractTask, data: Any, columns: Columns | None = None, *, observed: bool = True
+) -> Dataset:
     """Checks one dataset against its task.
 
     Args:
@@ -47,7 +45,9 @@ def read(task: AbstractTask, data: Any, columns: Columns | None = None, *, obser
     elif isinstance(data, Mapping):
         arrays, labels = _from_mapping(data, wanted, task), {}
     else:
-        raise DataError(f"data: expected a dict of arrays by argument or a DataFrame, got {type(data).__name__}")
+        raise DataError(
+            f"data: expected a dict of arrays by argument or a DataFrame, got {type(data).__name__}"
+        )
     arrays = {n: numbers(n, arrays[n], labels.get(n)) for n in wanted}
     for name, values in arrays.items():
         check_finite(name, values, labels.get(name))
@@ -67,8 +67,6 @@ def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: AbstractTask
     return {n: data[n] for n in wanted}
 
 
-
-
 def _from_frame(
     task: AbstractTask, frame: pd.DataFrame, columns: Columns, wanted: list[str]
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -78,28 +76,14 @@ def _from_frame(
     return {n: frame[c[0]] if flat[n] else frame[c] for n, c in labels.items()}, labels
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 def _shaped(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
     expected = task.rows_like[name].shape[1:]
     if values.shape[1:] != expected and values.shape[1:] == (*expected, 1):
         values = values[..., 0]
     if values.ndim == 0 or values.shape[1:] != expected:
-        want, came = (expected, values.shape[1:]) if task.block else (("N", *expected), values.shape)
+        want, came = (
+            (expected, values.shape[1:]) if task.block else (("N", *expected), values.shape)
+        )
         raise DataError(
             f"data: {name!r} should have shape ({', '.join(map(str, want))}), got "
             f"({', '.join(map(str, came))}){_shape_hint(expected, values)}"
@@ -129,15 +113,3 @@ def _typed(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
     if np.issubdtype(dtype, np.integer) and values.dtype.kind == "f":
         whole_numbers(name, values, values == np.round(values), None)
     return values.astype(dtype)
-
-
-
-
-
-
-
-
-
-
-
-

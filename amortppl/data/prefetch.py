@@ -55,7 +55,9 @@ def _work(make: Callable[[], Iterator[Any]], queue: Queue[Any], stopped: Event) 
 
 def _join(thread: Thread, queue: Queue[Any]) -> None:
     """Waits for the thread, making room for what it still has in hand."""
-    while thread.is_alive() and not sys.is_finalizing():  # when Python ends, its daemon threads stand still
+    while (
+        thread.is_alive() and not sys.is_finalizing()
+    ):  # when Python ends, its daemon threads stand still
         try:
             queue.get(timeout=0.02)
         except Empty:

@@ -43,4 +43,9 @@ class Diagonal(Density):
 
     def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Float[Array, " P"], ...]:
         shift, scale, skew, tail = jnp.split(coefficients, 4)
-        return shift, 3.0 * jnp.tanh(scale / 3.0), 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail))
+        return (
+            shift,
+            3.0 * jnp.tanh(scale / 3.0),
+            1.5 * jnp.tanh(skew),
+            jnp.exp(0.7 * jnp.tanh(tail)),
+        )

@@ -32,8 +32,13 @@ class Mixture(Density):
         self.size, self.components, self.part = size, components, Gaussian(size)
         self.coefficients = components * (1 + self.part.coefficients)
 
-    def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Float[Array, " M"], Float[Array, "M C"]]:
-        weights, rest = coefficients[: self.components], coefficients[self.components :].reshape(self.components, -1)
+    def _parts(
+        self, coefficients: Float[Array, " K"]
+    ) -> tuple[Float[Array, " M"], Float[Array, "M C"]]:
+        weights, rest = (
+            coefficients[: self.components],
+            coefficients[self.components :].reshape(self.components, -1),
+        )
         return jax.nn.log_softmax(weights), rest
 
     def initial(self) -> Float[Array, " K"]:
@@ -66,7 +71,9 @@ class Mixture(Density):
         return z.T, logsumexp(level - 0.5 * jnp.sum(apart**2, 1), axis=0)
 
 
-def _stacked(matrices: Float[Array, "M P P"], columns: Float[Array, "P S"]) -> Float[Array, "M P S"]:
+def _stacked(
+    matrices: Float[Array, "M P P"], columns: Float[Array, "P S"]
+) -> Float[Array, "M P S"]:
     """Every matrix times all columns, as one product."""
     count, size, _ = matrices.shape
     return (matrices.reshape(count * size, size) @ columns).reshape(count, size, -1)

@@ -45,7 +45,9 @@ class SplineFlow(Density):
             # flowjax's own random permutation cannot be made inside jit
             return Chain([_layer(key, spline, size, context), Flip((size,))])
 
-        with jax.ensure_compile_time_eval():  # flowjax keeps the spline's initial values in a closure
+        with (
+            jax.ensure_compile_time_eval()
+        ):  # flowjax keeps the spline's initial values in a closure
             stacked = eqx.filter_vmap(layer)(jr.split(key, layers))
         self.flow = Transformed(StandardNormal((size,)), Invert(Scan(stacked)))
 
@@ -61,8 +63,16 @@ class SplineFlow(Density):
         return z, jnp.reshape(log_prob, (draws,))
 
 
-def _layer(key: PRNGKeyArray, spline: RationalQuadraticSpline, size: int, context: int) -> AbstractBijection:
-    shared = {"transformer": spline, "dim": size, "cond_dim": context, "nn_width": 64, "nn_depth": 2}
+def _layer(
+    key: PRNGKeyArray, spline: RationalQuadraticSpline, size: int, context: int
+) -> AbstractBijection:
+    shared = {
+        "transformer": spline,
+        "dim": size,
+        "cond_dim": context,
+        "nn_width": 64,
+        "nn_depth": 2,
+    }
     if size <= FEW:
         return MaskedAutoregressive(key, **shared)
     return Coupling(key, untransformed_dim=size // 2, **shared)

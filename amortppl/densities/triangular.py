@@ -41,7 +41,9 @@ class Triangular(Density):
     def _layers(self, coefficients: Float[Array, " K"]) -> Float[Array, "L C"]:
         """Those of each map, that of the data's side first; the others' a and b are zero."""
         first, rest = jnp.split(coefficients, [_middle(self.size) + 2 * self.size])
-        others = jnp.pad(rest.reshape(self.layers - 1, _middle(self.size)), ((0, 0), (0, 2 * self.size)))
+        others = jnp.pad(
+            rest.reshape(self.layers - 1, _middle(self.size)), ((0, 0), (0, 2 * self.size))
+        )
         return jnp.concatenate([first[None], others])
 
     def log_prob(self, z: Float[Array, " P"], coefficients: Float[Array, " K"]) -> Array:
@@ -73,14 +75,17 @@ def _parts(coefficients: Float[Array, " C"], size: int) -> tuple[Array, ...]:
     """Shift, T, a, b, S and Q."""
     below = size * (size - 1) // 2
     whole, scale, bend, skew, tail = jnp.split(
-        coefficients, [_middle(size) - 2 * below, _middle(size) - below, _middle(size), _middle(size) + size]
+        coefficients,
+        [_middle(size) - 2 * below, _middle(size) - below, _middle(size), _middle(size) + size],
     )
     shift, factor = affine(whole, size)
     scale, bend = (lower_triangular(a, size, -1) for a in (scale, bend))
     return shift, factor, 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail)), scale, bend
 
 
-def _normal(z: Float[Array, " P"], coefficients: Float[Array, " C"]) -> tuple[Float[Array, " P"], Array]:
+def _normal(
+    z: Float[Array, " P"], coefficients: Float[Array, " C"]
+) -> tuple[Float[Array, " P"], Array]:
     """f(z) and log |det df/dz|, in one pass over the coordinates at once."""
     shift, factor, skew, tail, scale, bend = _parts(coefficients, z.shape[0])
     log_scale = _bounded(scale @ _bounded(z))
@@ -89,14 +94,18 @@ def _normal(z: Float[Array, " P"], coefficients: Float[Array, " C"]) -> tuple[Fl
     return u, jnp.sum(log_slope + log_scale + jnp.log(jnp.diag(factor)))
 
 
-def _drawn(u: Float[Array, "P S"], coefficients: Float[Array, " C"]) -> tuple[Float[Array, "P S"], Float[Array, " S"]]:
+def _drawn(
+    u: Float[Array, "P S"], coefficients: Float[Array, " C"]
+) -> tuple[Float[Array, "P S"], Float[Array, " S"]]:
     """z with f(z) = u, coordinate after coordinate, and log |det df/dz|."""
     size = u.shape[0]
     shift, factor, skew, tail, scale, bend = _parts(coefficients, size)
     v = jnp.sinh((jnp.arcsinh(u) + skew[:, None]) / tail[:, None])
     past = jnp.tril(factor, -1)
 
-    def place(carry: tuple[Array, Array, Array], j: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+    def place(
+        carry: tuple[Array, Array, Array], j: Array
+    ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
         off, squashed, bent = carry
         log_scale = _bounded(scale[j] @ squashed)
         line = v[j] * jnp.exp(-log_scale) + bend[j] @ bent - past[j] @ off

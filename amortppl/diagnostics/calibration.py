@@ -64,11 +64,16 @@ class Calibration:
         By the mean and not by the truth: given the data all is calibrated, given the truth nothing is.
         """
         found, shape = self.readings, self.readings.truth.shape
-        level = np.argsort(np.argsort(found.rows, kind="stable"), kind="stable") * 3 // len(found.rows)
+        level = (
+            np.argsort(np.argsort(found.rows, kind="stable"), kind="stable") * 3 // len(found.rows)
+        )
         kinds = {}
         if np.ptp(found.rows) > 0:
             names = ("small", "middle", "large")
-            kinds = {f"rows_{n}": np.broadcast_to((level == i)[:, None], shape) for i, n in enumerate(names)}
+            kinds = {
+                f"rows_{n}": np.broadcast_to((level == i)[:, None], shape)
+                for i, n in enumerate(names)
+            }
         away = np.abs(found.mean - np.median(found.mean, 0))
         tail = away > np.quantile(away, 2 / 3, axis=0)
         return {**kinds, "prior_centre": ~tail, "prior_tail": tail}
@@ -77,9 +82,14 @@ class Calibration:
     def region_p(self) -> pd.DataFrame:
         """p-values by latent and region, corrected for how many there are of both."""
         pit = self.readings.pit
-        raw = [[p_values(pit[inside[:, j], j][:, None])[0] for j in range(pit.shape[1])] for inside in self._regions()]
+        raw = [
+            [p_values(pit[inside[:, j], j][:, None])[0] for j in range(pit.shape[1])]
+            for inside in self._regions()
+        ]
         return pd.DataFrame(
-            corrected(np.array(raw).T), index=pd.Index(self.labels, name="latent"), columns=list(self.regions)
+            corrected(np.array(raw).T),
+            index=pd.Index(self.labels, name="latent"),
+            columns=list(self.regions),
         )
 
     def _regions(self) -> list[np.ndarray]:
@@ -125,11 +135,16 @@ class Calibration:
 
         found, rows = self.readings, []
         for j, prior in enumerate(np.var(found.truth, 0, ddof=1)):
-            truth, mean, sd, pit = (a[inside[:, j], j] for a in (found.truth, found.mean, found.sd, found.pit))
+            truth, mean, sd, pit = (
+                a[inside[:, j], j] for a in (found.truth, found.mean, found.sd, found.pit)
+            )
             z = (mean - truth) / sd
             rows.append(
                 {
-                    **{f"coverage_{100 * s:.0f}": np.mean(np.abs(pit - 0.5) < s / 2) for s in SHARES},
+                    **{
+                        f"coverage_{100 * s:.0f}": np.mean(np.abs(pit - 0.5) < s / 2)
+                        for s in SHARES
+                    },
                     "z_score": np.sqrt(np.mean(z**2)),
                     "contraction": 1 - np.median(sd**2) / prior,
                     "bias": np.mean(z),
@@ -161,14 +176,21 @@ class Calibration:
     def tree(self) -> xr.DataTree:
         """As a DataTree: `prior_sbc` (transforms by latent, as `arviz_plots.plot_ecdf_pit` reads them), `readings`
         (truth, means, sds and rows), `table` and `regions`, `by_region` by latent and region."""
-        found, coords = self.readings, {"simulation": np.arange(len(self.readings.rows)), "latent": self.labels}
+        found, coords = (
+            self.readings,
+            {"simulation": np.arange(len(self.readings.rows)), "latent": self.labels},
+        )
         by_latent = ("simulation", "latent")
-        dims = {n: by_latent if getattr(found, n).ndim == 2 else ("simulation",) for n in found._fields}
+        dims = {
+            n: by_latent if getattr(found, n).ndim == 2 else ("simulation",) for n in found._fields
+        }
         dims["lost"] = ("lost_simulation",)
         sets = {
             "/": xr.Dataset(attrs={**self.about, "ok": int(self.ok)}),
             "/prior_sbc": xr.Dataset({"pit": (by_latent, found.pit)}, coords),
-            "/readings": xr.Dataset({n: (dims[n], getattr(found, n)) for n in found._fields if n != "pit"}, coords),
+            "/readings": xr.Dataset(
+                {n: (dims[n], getattr(found, n)) for n in found._fields if n != "pit"}, coords
+            ),
             "/regions": self.by_region.to_xarray(),
             "/table": self.table.assign(region=self.table["region"].astype(object)).to_xarray(),
         }
@@ -176,7 +198,9 @@ class Calibration:
         return xr.DataTree.from_dict(sets)
 
 
-def calibrate(guide: TrainedMethod, datasets: int = 200, draws: int = 400, seed: int = 0, around: Any = None) -> Calibration:
+def calibrate(
+    guide: TrainedMethod, datasets: int = 200, draws: int = 400, seed: int = 0, around: Any = None
+) -> Calibration:
     """Simulates datasets from the guide's task and says whether its posteriors are calibrated.
 
     Args:
@@ -196,6 +220,6 @@ def calibrate(guide: TrainedMethod, datasets: int = 200, draws: int = 400, seed:
 
     observed = None if around is None else read(guide.task, around)
     found = readings(guide, datasets, draws, seed, observed)
-    return Calibration(guide.task.name, guide.task.latents.labels(), found, draws, around is not None)
-
-
+    return Calibration(
+        guide.task.name, guide.task.latents.labels(), found, draws, around is not None
+    )

@@ -49,7 +49,9 @@ def coverage(pits: np.ndarray, together: np.ndarray) -> str:
     """Share of truths inside central intervals against their probability, each latent and all together."""
     figure, axes = _axes(WIDE, "probability of the interval", "share of truths inside")
     level = np.linspace(0, 1, 101)
-    axes.plot([0, 1], [0, 1], color=DATA, linewidth=1, linestyle=(0, (4, 2)), label="as it should be")
+    axes.plot(
+        [0, 1], [0, 1], color=DATA, linewidth=1, linestyle=(0, (4, 2)), label="as it should be"
+    )
     for i, pit in enumerate(pits.T):
         inside = np.searchsorted(np.sort(2 * np.abs(pit - 0.5)), level) / len(pit)
         axes.plot(level, inside, **FAINT, label="_latent" if i else "each latent")
@@ -64,8 +66,20 @@ def recovery(truth: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
     figure, axes = _axes(SMALL)
     low, high = _limits(truth)
     axes.set_ylim(max(low, np.min(mean - sd)), min(high, np.max(mean + sd)))
-    axes.axline((truth.mean(), truth.mean()), slope=1, color=DATA, linewidth=1, linestyle=(0, (4, 2)))
-    axes.errorbar(truth, mean, sd, fmt="o", color=GUIDE, ecolor="#8aa9cf", markersize=2, linewidth=0.5, alpha=0.7)
+    axes.axline(
+        (truth.mean(), truth.mean()), slope=1, color=DATA, linewidth=1, linestyle=(0, (4, 2))
+    )
+    axes.errorbar(
+        truth,
+        mean,
+        sd,
+        fmt="o",
+        color=GUIDE,
+        ecolor="#8aa9cf",
+        markersize=2,
+        linewidth=0.5,
+        alpha=0.7,
+    )
     return _uri(figure)
 
 

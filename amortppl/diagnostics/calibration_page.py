@@ -35,7 +35,14 @@ def write_calibration(found: Calibration, path: str | Path) -> Path:
         OSError: the place cannot be written.
     """
     around = " around one dataset" if found.around else ""
-    parts = [_verdict(found), _overview(found), _table(found), _ranks(found), _coverage(found), _recovery(found)]
+    parts = [
+        _verdict(found),
+        _overview(found),
+        _table(found),
+        _ranks(found),
+        _coverage(found),
+        _recovery(found),
+    ]
     title = f"Calibration of the guide for {found.name}{around}"
     write(path, page.document(title, [*parts, _regions(found)]).encode())
     return Path(path)
@@ -45,11 +52,17 @@ def _verdict(found: Calibration) -> str:
     table, faults = found.table, []
     for label, row in table[~table["ok"]].iterrows():
         faults.append(f"{label}: {_fault(row)}")
-    faults += [f"All latents together: {TESTS[n]}, p = {p:.2g}" for n, p in found.together.items() if p < TOGETHER]
+    faults += [
+        f"All latents together: {TESTS[n]}, p = {p:.2g}"
+        for n, p in found.together.items()
+        if p < TOGETHER
+    ]
     count, lost = len(found.readings.rows), found.readings.lost
     if len(lost):
         rows = f"{lost.min():.0f} to {lost.max():.0f}" if np.ptp(lost) else f"{lost[0]:.0f}"
-        faults.append(f"Draws are not finite: {len(lost)} of {count + len(lost)} datasets, of {rows} rows, left out")
+        faults.append(
+            f"Draws are not finite: {len(lost)} of {count + len(lost)} datasets, of {rows} rows, left out"
+        )
     if not faults:
         said = "At most 5 of 100 calibrated guides would have failed this check; it does not see faults that are "
         said += f"too small for {count} datasets."
@@ -69,8 +82,9 @@ def _verdict(found: Calibration) -> str:
 def _fault(row) -> str:
     """What is wrong with one latent, in words."""
     if row["sbc_p"] >= LATENTS:
-        return f"wrong where {row['region'].replace('_', ' are ').replace('prior are', 'means lie in the prior')}, " + (
-            f"p = {row['region_p']:.2g}"
+        return (
+            f"wrong where {row['region'].replace('_', ' are ').replace('prior are', 'means lie in the prior')}, "
+            + (f"p = {row['region_p']:.2g}")
         )
     said = []
     if row["z_score"] > 1.1:
@@ -78,7 +92,9 @@ def _fault(row) -> str:
     elif row["z_score"] < 0.9:
         said.append(f"intervals too wide (errors are {row['z_score']:.2f} of the sds told)")
     if abs(row["bias"]) > 0.15:
-        said.append(f"means too {'high' if row['bias'] > 0 else 'low'} by {abs(row['bias']):.2f} sd")
+        said.append(
+            f"means too {'high' if row['bias'] > 0 else 'low'} by {abs(row['bias']):.2f} sd"
+        )
     return f"{' and '.join(said) or 'ranks are not uniform'}, p = {row['sbc_p']:.2g}"
 
 
@@ -89,13 +105,26 @@ def _overview(found: Calibration) -> str:
         ("simulated datasets", str(about["datasets"])),
         ("draws for each", str(about["draws"])),
         ("rows", f"{rows.min():.0f} to {rows.max():.0f}"),
-        ("log density of the truth", f"{number(about['log_density'], error)} ± {number(error, error)}"),
+        (
+            "log density of the truth",
+            f"{number(about['log_density'], error)} ± {number(error, error)}",
+        ),
     ]
     return page.facts(facts + [(f"p, {n}", f"{p:.2g}") for n, p in found.together.items()])
 
 
 def _table(found: Calibration) -> str:
-    head = ["latent", "verdict", "p", "50% covers", "90% covers", "z-score", "bias", "contraction", "recovery"]
+    head = [
+        "latent",
+        "verdict",
+        "p",
+        "50% covers",
+        "90% covers",
+        "z-score",
+        "bias",
+        "contraction",
+        "recovery",
+    ]
     names = ["sbc_p", "coverage_50", "coverage_90", "z_score", "bias", "contraction", "recovery"]
     rows = [
         [
@@ -112,7 +141,9 @@ def _table(found: Calibration) -> str:
         "rank correlation of mean and truth."
     )
     return page.section(
-        "Latents", page.table("Calibration of each latent", head, rows, words=[1]), page.paragraph(said)
+        "Latents",
+        page.table("Calibration of each latent", head, rows, words=[1]),
+        page.paragraph(said),
     )
 
 
@@ -125,7 +156,11 @@ def _ranks(found: Calibration) -> str:
     for i in _worst(found):
         label, pit = found.labels[i], found.readings.pit[:, i]
         said = f"p = {found.table['sbc_p'].iloc[i]:.2g} of uniformity."
-        figures.append(page.figure(draw.ranks(pit), f"Histogram of ranks of {label}: {said}", f"{label}: ranks"))
+        figures.append(
+            page.figure(
+                draw.ranks(pit), f"Histogram of ranks of {label}: {said}", f"{label}: ranks"
+            )
+        )
         alt = f"Distribution function of ranks of {label} minus uniform, in its band: {said}"
         figures.append(page.figure(draw.ecdf(pit, band), alt, f"{label}: difference"))
     more = left_out(len(found.labels), PLOTS, "latents", "without figures")
@@ -133,10 +168,14 @@ def _ranks(found: Calibration) -> str:
 
 
 def _coverage(found: Calibration) -> str:
-    shares = ", ".join(f"{1 - np.mean(found.readings.density < 1 - s):.0%} at {s:.0%}" for s in (0.5, 0.9))
+    shares = ", ".join(
+        f"{1 - np.mean(found.readings.density < 1 - s):.0%} at {s:.0%}" for s in (0.5, 0.9)
+    )
     alt = f"Coverage of central intervals by latent, and of regions of highest density, which hold {shares}."
     below = "Above the dashed line posteriors are too wide, below it too narrow."
-    figure = page.figure(draw.coverage(found.readings.pit, found.readings.density), alt, below, wide=True)
+    figure = page.figure(
+        draw.coverage(found.readings.pit, found.readings.density), alt, below, wide=True
+    )
     return page.section("Expected coverage", figure)
 
 
@@ -162,7 +201,8 @@ def _where(which: np.ndarray, where: str) -> str:
 
 def _regions(found: Calibration) -> str:
     rows = [
-        [label, *(f"{p:.2g}" for p in row)] for label, row in zip(found.labels, found.region_p.to_numpy(), strict=True)
+        [label, *(f"{p:.2g}" for p in row)]
+        for label, row in zip(found.labels, found.region_p.to_numpy(), strict=True)
     ]
     head = ["latent", *(n.replace("_", ": ") for n in found.region_p.columns)]
     each = found.by_region.loc[[found.labels[i] for i in _worst(found)]]
@@ -171,13 +211,29 @@ def _regions(found: Calibration) -> str:
         + [f"{value:.2f}" for value in row.values()]
         for (label, region), row in zip(each.index, each.to_dict("records"), strict=True)
     ]
-    columns = "latent", "region", "datasets", "p", "50% covers", "90% covers", "z-score", "contraction", "bias"
-    whole = page.table("Numbers by region", [*columns, "recovery", "log density"], numbers, words=[1])
+    columns = (
+        "latent",
+        "region",
+        "datasets",
+        "p",
+        "50% covers",
+        "90% covers",
+        "z-score",
+        "contraction",
+        "bias",
+    )
+    whole = page.table(
+        "Numbers by region", [*columns, "recovery", "log density"], numbers, words=[1]
+    )
     more = left_out(len(found.labels), PLOTS, "latents", "not in it")
     said = (
         f"p-values of uniform ranks within regions, corrected for all in this table; below {REGIONS} the guide is "
         "wrong there. Centre and tail are where the posterior mean lies, not the truth: given the truth no posterior "
         "is calibrated."
     )
-    folded = page.foldable("numbers-by-region", "All numbers by region", whole, page.paragraph(more))
-    return page.section("Regions", page.table("Calibration by region", head, rows), page.paragraph(said), folded)
+    folded = page.foldable(
+        "numbers-by-region", "All numbers by region", whole, page.paragraph(more)
+    )
+    return page.section(
+        "Regions", page.table("Calibration by region", head, rows), page.paragraph(said), folded
+    )

@@ -75,14 +75,20 @@ def compare(
         LookupError: no such model or method.
     """
     if not methods or datasets < 2:
-        raise DataError(f"compare: expected at least one method and two datasets, got {len(methods)} and {datasets}")
+        raise DataError(
+            f"compare: expected at least one method and two datasets, got {len(methods)} and {datasets}"
+        )
     task, file = catalogue.model(model), catalogue.module("models", catalogue.parted(model)[0])
     specs = {name: catalogue.method(name) for name in methods}
     if task.block:
-        raise ModelError(f"compare: the data of {task.name} are one block, which has no rows to hold out")
+        raise ModelError(
+            f"compare: the data of {task.name} are one block, which has no rows to hold out"
+        )
     apart = catalogue.has_episodes(file) and hasattr(file, "held_out")
     fresh = catalogue.model(f"{catalogue.parted(model)[0]}:held_out") if apart else task
-    held = {rows: [_held(fresh, file, rows, seed, i) for i in range(datasets)] for rows in _sizes(task)}
+    held = {
+        rows: [_held(fresh, file, rows, seed, i) for i in range(datasets)] for rows in _sizes(task)
+    }
     table = []
     for name, spec in specs.items():
         try:
@@ -125,22 +131,34 @@ def _held(task: AbstractTask, file: ModuleType, rows: int, seed: int, number: in
         return Held(context, query, _exact(task, posterior, context, query, number))
     if task.tied and not task.latents.size:
         known, new = Dataset(context, {}), Dataset(query, {})
-        return Held(context, query, predictions.pointwise_ahead(task, np.zeros((1, 0), np.float32), known, new)[0])
+        return Held(
+            context,
+            query,
+            predictions.pointwise_ahead(task, np.zeros((1, 0), np.float32), known, new)[0],
+        )
     return Held(context, query, None)
 
 
 def _exact(
-    task: AbstractTask, posterior: Callable[..., dict], context: dict[str, Any], query: dict[str, Any], number: int
+    task: AbstractTask,
+    posterior: Callable[..., dict],
+    context: dict[str, Any],
+    query: dict[str, Any],
+    number: int,
 ) -> np.ndarray:
     """log 1/S sum_s p(y* | x*, theta_s) under exact draws; S = 4000 leaves about 0.001 nats."""
-    draws = {n: jnp.asarray(v, jnp.float32) for n, v in posterior(context, jr.key(number), 4000).items()}
+    draws = {
+        n: jnp.asarray(v, jnp.float32) for n, v in posterior(context, jr.key(number), 4000).items()
+    }
 
     @jax.jit
     def rows(draws: dict[str, Any], query: dict[str, Any]) -> Any:
         def one(sites: dict[str, Any]) -> Any:
             return task.log_densities(task.unconstrain(sites, query), query)[1]
 
-        return jax.scipy.special.logsumexp(batched_map.batched_map(one, draws, 256), 0) - jnp.log(4000.0)
+        return jax.scipy.special.logsumexp(batched_map.batched_map(one, draws, 256), 0) - jnp.log(
+            4000.0
+        )
 
     return np.asarray(rows(draws, {n: jnp.asarray(v) for n, v in query.items()}))
 
@@ -149,7 +167,9 @@ def _scored(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[s
     """Means over datasets, and their standard errors."""
     classes = classified(guide.task)
     found = [_one(guide, h, rows, steps, classes) for h in held]
-    lpd, square, right, gap = (np.array([f[k] for f in found], np.float64) for k in ("lpd", "square", "right", "gap"))
+    lpd, square, right, gap = (
+        np.array([f[k] for f in found], np.float64) for k in ("lpd", "square", "right", "gap")
+    )
     pit = np.sort(np.concatenate([f["pit"] for f in found]))
     error = np.sqrt(len(held))
     return {
@@ -183,7 +203,13 @@ def _one(guide: Guide, held: Held, rows: int, steps: int, classes: set[str]) -> 
         pit.append((below + rng.uniform(size=below.shape) * equal).ravel())
     gap = np.nan if held.exact is None else np.mean(held.exact - lpd)
     hit = np.mean(right) if right else np.nan
-    return {"lpd": np.mean(lpd), "square": np.mean(square), "right": hit, "pit": np.concatenate(pit), "gap": gap}
+    return {
+        "lpd": np.mean(lpd),
+        "square": np.mean(square),
+        "right": hit,
+        "pit": np.concatenate(pit),
+        "gap": gap,
+    }
 
 
 def figure(table: pd.DataFrame, path: str | Path) -> Path:
@@ -197,9 +223,16 @@ def figure(table: pd.DataFrame, path: str | Path) -> Path:
     drawn, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
     for name, own in scored.groupby("method", sort=False):
         most = own["rows"].max()
-        for axis, part, at in ((axes[0], own[own.steps == 1], "rows"), (axes[1], own[own.rows == most], "steps")):
-            axis.errorbar(part[at], part["lpd"], 2 * part["lpd_se"], marker="o", capsize=2, label=name)
-    axes[0].set(xscale="log", xlabel="rows of context", ylabel="log predictive density, nats a query")
+        for axis, part, at in (
+            (axes[0], own[own.steps == 1], "rows"),
+            (axes[1], own[own.rows == most], "steps"),
+        ):
+            axis.errorbar(
+                part[at], part["lpd"], 2 * part["lpd_se"], marker="o", capsize=2, label=name
+            )
+    axes[0].set(
+        xscale="log", xlabel="rows of context", ylabel="log predictive density, nats a query"
+    )
     axes[1].set(xscale="log", xlabel="steps (mini-batches)")
     if len(scored):
         axes[0].legend(fontsize="small")

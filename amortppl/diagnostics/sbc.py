@@ -65,7 +65,9 @@ class Readings(NamedTuple):
     lost: np.ndarray
 
 
-def readings(guide: TrainedMethod, datasets: int, draws: int, seed: int, around: "Dataset | None" = None) -> Readings:
+def readings(
+    guide: TrainedMethod, datasets: int, draws: int, seed: int, around: "Dataset | None" = None
+) -> Readings:
     """Simulates datasets as training did, or around an observed one, and reads the guide's posterior of each.
 
     Raises:
@@ -73,13 +75,21 @@ def readings(guide: TrainedMethod, datasets: int, draws: int, seed: int, around:
             simulations, or of the guide's answers, are not finite.
     """
     if datasets < FEWEST:
-        raise DataError(f"datasets: expected at least {FEWEST} for anything to be seen, got {datasets}")
+        raise DataError(
+            f"datasets: expected at least {FEWEST} for anything to be seen, got {datasets}"
+        )
     if draws < FEWEST:
-        raise DataError(f"draws: expected at least {FEWEST}, since ranks are among the draws; got {draws}")
+        raise DataError(
+            f"draws: expected at least {FEWEST}, since ranks are among the draws; got {draws}"
+        )
     random = np.random.default_rng(seed)
-    numbers = random.integers(2**32, size=(datasets + 1, 2), dtype=np.uint32)  # jr.split would be compiled
+    numbers = random.integers(
+        2**32, size=(datasets + 1, 2), dtype=np.uint32
+    )  # jr.split would be compiled
     key, keys = (jr.wrap_key_data(n, impl="threefry2x32") for n in (numbers[0], numbers[1:]))
-    batches, truth, usable = _fresh(guide, key, datasets) if around is None else _around(guide, key, datasets, around)
+    batches, truth, usable = (
+        _fresh(guide, key, datasets) if around is None else _around(guide, key, datasets, around)
+    )
     if np.mean(usable) < 0.5:
         raise DataError(
             f"diagnose: {np.sum(~usable)} of {len(usable)} simulated datasets are not finite; a narrower prior, or a "
@@ -99,12 +109,18 @@ def readings(guide: TrainedMethod, datasets: int, draws: int, seed: int, around:
 
 
 def _fresh(guide: TrainedMethod, key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
-    simulated = lightly(simulate) if datasets * (guide.task.rows or (1, 1))[1] > LONG else unoptimized(simulate)
+    simulated = (
+        lightly(simulate)
+        if datasets * (guide.task.rows or (1, 1))[1] > LONG
+        else unoptimized(simulate)
+    )
     made = simulated(guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
     return made.batches[0], made.target.latents, np.asarray(made.usable)
 
 
-def _around(guide: TrainedMethod, key: Array, datasets: int, observed: "Dataset") -> tuple[Batch, Array, np.ndarray]:
+def _around(
+    guide: TrainedMethod, key: Array, datasets: int, observed: "Dataset"
+) -> tuple[Batch, Array, np.ndarray]:
     """The observed rows, and below them as many again predicted by a draw from their posterior."""
     task = guide.task
     if task.block or task.rows[0] == task.rows[1]:
@@ -112,22 +128,33 @@ def _around(guide: TrainedMethod, key: Array, datasets: int, observed: "Dataset"
             f"around: expected a task whose datasets may have more rows, got {task.name} with one fixed size; "
             "posterior simulation-based calibration adds predicted rows to the observed ones"
         )
-    vectors = jnp.asarray(draw(guide.method, [observed], datasets, int(jr.randint(key, (), 0, 2**31 - 1))).vectors[0])
+    vectors = jnp.asarray(
+        draw(guide.method, [observed], datasets, int(jr.randint(key, (), 0, 2**31 - 1))).vectors[0]
+    )
     keys, rows = jr.split(key, datasets), observed.rows
     data = {n: jnp.asarray(v) for n, v in observed.arrays.items()}
 
     def extended(key: Array, vector: Array) -> dict[str, Array]:
         predicted = task.predict(key, vector, {n: data[n] for n in task.inputs}, rows)
-        return {n: jnp.concatenate([v, predicted.get(n, v).astype(v.dtype)]) for n, v in data.items()}
+        return {
+            n: jnp.concatenate([v, predicted.get(n, v).astype(v.dtype)]) for n, v in data.items()
+        }
 
     both = once(jax.vmap(extended), keys, vectors)
-    usable = np.all([np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()], 0)
+    usable = np.all(
+        [np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()], 0
+    )
     return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, usable
 
 
 @lightly
 def _read(
-    method: Method, batches: Batch, truth: Float[Array, "T P"], ties: Float[Array, "T Q"], keys: Array, draws: int
+    method: Method,
+    batches: Batch,
+    truth: Float[Array, "T P"],
+    ties: Float[Array, "T Q"],
+    keys: Array,
+    draws: int,
 ) -> tuple:
     """Fields of `Readings` from `mean` on."""
     reference, scale = jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
@@ -137,7 +164,14 @@ def _read(
 
 
 def _one(
-    method: Method, batch: Batch, truth: Array, reference: Array, ties: Array, key: Array, scale: Array, draws: int
+    method: Method,
+    batch: Batch,
+    truth: Array,
+    reference: Array,
+    ties: Array,
+    key: Array,
+    scale: Array,
+    draws: int,
 ) -> tuple:
     posterior = method.readout(final(method, batch))
     vectors, log_guide = posterior.sample(key, draws)
@@ -154,7 +188,9 @@ def _one(
     return jnp.mean(vectors, 0), jnp.std(vectors, 0, ddof=1), level, density, joint, tarp, at
 
 
-def _below(draws: Float[Array, "S *P"], value: Float[Array, "*P"], tie: Float[Array, "*P"]) -> Float[Array, "*P"]:
+def _below(
+    draws: Float[Array, "S *P"], value: Float[Array, "*P"], tie: Float[Array, "*P"]
+) -> Float[Array, "*P"]:
     """(rank + U) / (S + 1): uniform on (0, 1) when the value is one more draw; U breaks ties evenly."""
     rank = jnp.sum(jnp.where(draws < value, 1.0, jnp.where(draws == value, tie, 0.0)), 0)
     return (rank + tie) / (draws.shape[0] + 1.0)

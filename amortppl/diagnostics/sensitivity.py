@@ -4,7 +4,6 @@ Kallioinen, Paananen, Bürkner and Vehtari 2024, "Detecting and diagnosing prior
 power-scaling", Statistics and Computing 34, as ArviZ computes it.
 """
 
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -38,16 +37,25 @@ def sensitivity(guide: TrainedMethod, post: xr.DataTree) -> pd.DataFrame:
             "sensitivity: expected the posterior of one dataset, got several along 'task'; infer them singly"
         )
     if "log_likelihood" not in post.children:
-        raise DataError("sensitivity: expected a group 'log_likelihood', got none; infer with log_likelihood=True")
+        raise DataError(
+            "sensitivity: expected a group 'log_likelihood', got none; infer with log_likelihood=True"
+        )
     return psense_summary(with_prior(guide, post), var_names=guide.task.latents.names)
 
 
 def with_prior(guide: TrainedMethod, post: xr.DataTree) -> xr.DataTree:
     """The tree with a group `log_prior`: the log prior density of the latents, in their own space, at each draw."""
     posterior = post["posterior"].dataset
-    sites = {n: jnp.asarray(posterior[n].values.reshape(-1, *s)) for n, s in guide.task.latents.shapes.items()}
-    values = np.asarray(_log_prior(guide.method, sites, guide.blank.data)).reshape(posterior.sizes["chain"], -1)
-    prior = xr.Dataset({"prior": (("chain", "draw"), values)}, {c: posterior[c] for c in ("chain", "draw")})
+    sites = {
+        n: jnp.asarray(posterior[n].values.reshape(-1, *s))
+        for n, s in guide.task.latents.shapes.items()
+    }
+    values = np.asarray(_log_prior(guide.method, sites, guide.blank.data)).reshape(
+        posterior.sizes["chain"], -1
+    )
+    prior = xr.Dataset(
+        {"prior": (("chain", "draw"), values)}, {c: posterior[c] for c in ("chain", "draw")}
+    )
     sets = {f"/{n}": g.dataset for n, g in post.children.items()}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=post.attrs), **sets, "/log_prior": prior})
 

@@ -24,7 +24,9 @@ def p_values(pit: np.ndarray) -> np.ndarray:
     count, z = len(pit), stats.norm.ppf(pit)
     whole = np.asarray(array_stats.uniformity_test(pit, axis=0)[0])
     centre = 2 * stats.norm.sf(np.abs(z.sum(0)) / np.sqrt(count))
-    spread = 2 * np.minimum(stats.chi2.cdf((z**2).sum(0), count), stats.chi2.sf((z**2).sum(0), count))
+    spread = 2 * np.minimum(
+        stats.chi2.cdf((z**2).sum(0), count), stats.chi2.sf((z**2).sum(0), count)
+    )
     return np.minimum(1.0, 3 * np.minimum(whole, np.minimum(centre, spread)))
 
 
@@ -38,7 +40,9 @@ def corrected(p: np.ndarray) -> np.ndarray:
     return found.reshape(p.shape)
 
 
-def difference_band(count: int, probability: float = BAND) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def difference_band(
+    count: int, probability: float = BAND
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points, and the ends of the simultaneous band of ECDF minus uniform for `count` values.
 
     Säilynoja, Bürkner and Vehtari 2022, "Graphical test for discrete uniformity and its applications in

@@ -31,19 +31,23 @@ class EvidenceSum(NamedTuple):
     rows: Float[Array, ""]
 
     @classmethod
-    def none(cls, size: int) -> "Gathered":
+    def none(cls, size: int) -> "EvidenceSum":
         """Nothing yet."""
         zero = jnp.zeros(size)
-        return cls(zero, zero, jnp.zeros((size, size)), jnp.zeros(size + 2 * size * size), jnp.zeros(()))
+        return cls(
+            zero, zero, jnp.zeros((size, size)), jnp.zeros(size + 2 * size * size), jnp.zeros(())
+        )
 
-    def plus(self, f: LogDensity, frame: Frame, rows: Array) -> "Gathered":
+    def plus(self, f: LogDensity, frame: Frame, rows: Array) -> "EvidenceSum":
         """With a mini-batch's log likelihood f, averaged over the frame."""
         whitened = whitened_gradients(f, frame, 1e6)
         slope, bend = averages(whitened)
         step = slope + self.rest
         total = self.slope + step
         left = self.left + _remainder(*whitened, slope, bend)
-        return EvidenceSum(total, step - (total - self.slope), self.bend + bend, left, self.rows + rows)
+        return EvidenceSum(
+            total, step - (total - self.slope), self.bend + bend, left, self.rows + rows
+        )
 
     def blended(self, kept: tuple[Array, Array], share: Array) -> tuple[Array, Array]:
         """The site (shift, factor) that turns the frame into one of evidence that stays, old and new.

@@ -15,7 +15,9 @@ Gaussian moments along each axis up to the fifth (Julier and Uhlmann 1997)."""
 def cubature_points(frame: Frame) -> Float[Array, "K P"]:
     """The 1 + 2P points of a frame: its centre, and those ahead and behind along each axis."""
     size = frame.location.shape[0]
-    return frame.unwhiten(jnp.concatenate([jnp.zeros((1, size)), REACH * jnp.eye(size), -REACH * jnp.eye(size)]))
+    return frame.unwhiten(
+        jnp.concatenate([jnp.zeros((1, size)), REACH * jnp.eye(size), -REACH * jnp.eye(size)])
+    )
 
 
 def whitened_gradients(
@@ -29,7 +31,9 @@ def whitened_gradients(
     return whitened[0], whitened[1 : size + 1], whitened[size + 1 :]
 
 
-def averages(whitened: tuple[Array, Array, Array]) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
+def averages(
+    whitened: tuple[Array, Array, Array],
+) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
     """E grad f and -E hess f over a frame, from whitened gradients at its cubature points (Stein)."""
     centre, ahead, behind = whitened
     slope = centre + jnp.sum(ahead + behind - 2.0 * centre, 0) / (2.0 * REACH**2)

@@ -26,7 +26,6 @@ MOST, TOLERANCE = 8, 0.005
 """Sweeps per mini-batch: the first few need several, late ones, whose share is small, need one."""
 
 
-
 class Natural(NamedTuple):
     """A Gaussian factor's natural parameters: linear term h and precision B, exp(h'u - u'Bu/2)."""
 
@@ -93,7 +92,14 @@ def site_update(
         surprise = jnp.mean((vectors.T @ g) ** 2 / (spread * (1.0 + spread)))
         first = jnp.where(count == 0, surprise, first)
         change = jnp.linalg.norm(step) * jnp.max(jnp.abs(values))
-        return shift + step, cholesky_of(1.0 + values, vectors), (values, left), first, count + 1, change
+        return (
+            shift + step,
+            cholesky_of(1.0 + values, vectors),
+            (values, left),
+            first,
+            count + 1,
+            change,
+        )
 
     def unsettled(state: tuple) -> Array:
         return (state[4] < most) & (state[5] > tolerance)
@@ -104,7 +110,9 @@ def site_update(
     return SiteUpdate(shift, factor, values, surprise, left)
 
 
-def _look(f: LogDensity, frame: Frame, information: Precision | None) -> tuple[Array, Array, Float[Array, " R"]]:
+def _look(
+    f: LogDensity, frame: Frame, information: Precision | None
+) -> tuple[Array, Array, Float[Array, " R"]]:
     """Whitened gradient, curvature and remainder: averages over a frame, or those at its location."""
     if information is None:
         whitened = whitened_gradients(f, frame, 1e6)
@@ -113,16 +121,26 @@ def _look(f: LogDensity, frame: Frame, information: Precision | None) -> tuple[A
     slope = solve_triangular(frame.factor, jax.grad(f)(frame.location), lower=True)
     half = solve_triangular(frame.factor, information(frame.location), lower=True)
     size = slope.shape[0]
-    return slope, solve_triangular(frame.factor, half.T, lower=True), jnp.zeros(size + 2 * size * size)
+    return (
+        slope,
+        solve_triangular(frame.factor, half.T, lower=True),
+        jnp.zeros(size + 2 * size * size),
+    )
 
 
-def _remainder(centre: Array, ahead: Array, behind: Array, slope: Array, bend: Array) -> Float[Array, " R"]:
+def _remainder(
+    centre: Array, ahead: Array, behind: Array, slope: Array, bend: Array
+) -> Float[Array, " R"]:
     """What is left of whitened gradients at the cubature points when the Gaussian site is taken away."""
     away = REACH * bend
-    return jnp.concatenate([centre - slope, jnp.ravel(ahead - slope + away), jnp.ravel(behind - slope - away)])
+    return jnp.concatenate(
+        [centre - slope, jnp.ravel(ahead - slope + away), jnp.ravel(behind - slope - away)]
+    )
 
 
-def apply_site(frame: Frame, low: Float[Array, " P"], shift: Array, factor: Array) -> tuple[Frame, Float[Array, " P"]]:
+def apply_site(
+    frame: Frame, low: Float[Array, " P"], shift: Array, factor: Array
+) -> tuple[Frame, Float[Array, " P"]]:
     """The frame after a site, and what its location lost by rounding (two-sum, Knuth)."""
     after = frame.factor @ factor
     step = low + solve_triangular(frame.factor, shift, lower=True, trans=1)
@@ -135,9 +153,3 @@ def apply_site(frame: Frame, low: Float[Array, " P"], shift: Array, factor: Arra
 def contraction(old: Frame, new: Frame) -> Float[Array, ""]:
     """Ratio of posterior sds, new to old: the geometric mean over all directions."""
     return jnp.exp((old.log_scale() - new.log_scale()) / old.location.shape[0])
-
-
-
-
-
-

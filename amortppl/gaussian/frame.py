@@ -48,12 +48,6 @@ class Frame(NamedTuple):
         return jnp.sum(jnp.log(jnp.abs(jnp.diag(self.factor))))
 
 
-
-
-
-
-
-
 def clipped_eigh(matrix: Float[Array, "P P"], low: float, high: float) -> tuple[Array, Array]:
     """Eigenvalues, in absolute value and clipped to [low, high], and eigenvectors of a symmetric matrix."""
     values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
@@ -77,19 +71,3 @@ def lower_factor(rows: Float[Array, "R P"]) -> Float[Array, "P P"]:
     """Lower Cholesky factor of R'R, without forming it."""
     upper = jnp.linalg.qr(rows, mode="r")
     return (upper * jnp.sign(jnp.diag(upper))[:, None]).T
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

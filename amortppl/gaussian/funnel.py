@@ -60,7 +60,9 @@ class Valley(eqx.Module):
         inner, outer = sum(plated), len(plated) - sum(plated)
         g, d, both = jnp.zeros(outer), jnp.zeros(inner), jnp.zeros((inner, outer))
         apart = jnp.zeros(inner, bool), jnp.zeros((inner, 1 + outer))
-        return cls(g, jnp.zeros((outer, outer)), d, both, both[..., None] * g, d, both, *apart, plated)
+        return cls(
+            g, jnp.zeros((outer, outer)), d, both, both[..., None] * g, d, both, *apart, plated
+        )
 
     def bent(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
         """v -> u."""
@@ -80,7 +82,11 @@ class Valley(eqx.Module):
 
     def log_slope(self, at: Float[Array, "*S P"]) -> Float[Array, "*S"]:
         """log |det du / dv|, of u or of v: it is one of g."""
-        return jnp.sum(self._of(parted(at, self.plated)[0])[2], -1) if self.plated else jnp.zeros(at.shape[:-1])
+        return (
+            jnp.sum(self._of(parted(at, self.plated)[0])[2], -1)
+            if self.plated
+            else jnp.zeros(at.shape[:-1])
+        )
 
     def slope(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
         """du / dv, at v."""
@@ -94,8 +100,13 @@ class Valley(eqx.Module):
         """m(0) + m'(0) t, m(t) and l(t)."""
         t = (g - self.centre) @ self.axes.T
         width, root, varying = parts(t, self.share, self.rates)
-        line, bend = self.mode + t @ self.moves.T, 0.5 * jnp.einsum("lgh,...g,...h->...l", self.bend, t, t)
-        first = jnp.exp(root) * (self.mode + t @ linear(self.mode, self.moves, self.share, self.rates).T + bend)
+        line, bend = (
+            self.mode + t @ self.moves.T,
+            0.5 * jnp.einsum("lgh,...g,...h->...l", self.bend, t, t),
+        )
+        first = jnp.exp(root) * (
+            self.mode + t @ linear(self.mode, self.moves, self.share, self.rates).T + bend
+        )
         apart = self.apart[:, 0] + t @ self.apart[:, 1:].T
         rise = self.share * (1.0 - self.share) * (t @ self.rates.T) * self.apart[:, 0]
         second = line + (varying - self.share) * apart - rise + bend
@@ -108,11 +119,18 @@ def parts(
     """l(t), log(e^{r t / 2} / p(t)) and w(t)."""
     exponent = jnp.clip(t @ rates.T, -4.0 * WIDEST, 4.0 * WIDEST)
     log_p = jnp.logaddexp(jnp.log1p(-share), jnp.log(share) + exponent)
-    return jnp.clip(-0.5 * log_p, -WIDEST, WIDEST), 0.5 * exponent - log_p, share * jnp.exp(exponent - log_p)
+    return (
+        jnp.clip(-0.5 * log_p, -WIDEST, WIDEST),
+        0.5 * exponent - log_p,
+        share * jnp.exp(exponent - log_p),
+    )
 
 
 def linear(
-    mode: Float[Array, " L"], moves: Float[Array, "L G"], share: Float[Array, " L"], rates: Float[Array, "L G"]
+    mode: Float[Array, " L"],
+    moves: Float[Array, "L G"],
+    share: Float[Array, " L"],
+    rates: Float[Array, "L G"],
 ) -> Float[Array, "L G"]:
     """n of the first form."""
     return moves - (mode * (0.5 - share))[:, None] * rates

@@ -49,11 +49,17 @@ def fitted(
     ahead, behind = jnp.split(jnp.nan_to_num(jnp.where(between[:, None], missed, curved)), 2)
     bend = jnp.moveaxis(ahead - behind, 0, 2) / (2.0 * REACH)
     bend = (bend + jnp.swapaxes(bend, 1, 2)) / 2
-    return Valley(centre, axes, modes[0], moves[0], bend, share, rates, between, jnp.nan_to_num(apart), plated)
+    return Valley(
+        centre, axes, modes[0], moves[0], bend, share, rates, between, jnp.nan_to_num(apart), plated
+    )
 
 
 def _first(
-    at: Float[Array, "K G"], modes: tuple[Array, Array], moves: tuple[Array, Array], share: Array, rates: Array
+    at: Float[Array, "K G"],
+    modes: tuple[Array, Array],
+    moves: tuple[Array, Array],
+    share: Array,
+    rates: Array,
 ) -> tuple[Float[Array, "K L G"], Float[Array, "K L G"]]:
     """Of the first form: what it leaves of the slopes at points where K is zero, and n + K t by them."""
     _, root, varying = parts(at, share, rates)
@@ -70,11 +76,18 @@ def _second(
     varying, size = parts(at, share, rates)[2], at.shape[1]
     rise = (varying * (1.0 - varying))[..., None] * rates
     of_first = rise - (share * (1.0 - share))[:, None] * rates
-    of_more = rise[..., None] * at[:, None, None] + (varying - share)[..., None, None] * jnp.eye(size)
-    by, slopes = jnp.concatenate([of_first[..., None], of_more], -1), moves[1] - moves[0]  # (K, L, G, H)
+    of_more = rise[..., None] * at[:, None, None] + (varying - share)[..., None, None] * jnp.eye(
+        size
+    )
+    by, slopes = (
+        jnp.concatenate([of_first[..., None], of_more], -1),
+        moves[1] - moves[0],
+    )  # (K, L, G, H)
     square, known = jnp.einsum("klgh,klgi->lhi", by, by), jnp.einsum("klgh,klg->lh", by, slopes)
     ridge = RIDGE * jnp.trace(square, axis1=1, axis2=2) / (1 + size) + 1e-9
-    apart = jnp.linalg.solve(square + ridge[:, None, None] * jnp.eye(1 + size), known[..., None])[..., 0]
+    apart = jnp.linalg.solve(square + ridge[:, None, None] * jnp.eye(1 + size), known[..., None])[
+        ..., 0
+    ]
     return slopes - jnp.einsum("klgh,lh->klg", by, apart), apart
 
 

@@ -70,7 +70,9 @@ class Densities(NamedTuple):
         if self.task.row_free:
             place = jnp.arange(max(size, SIMULATED))
             used = place < len(place) // jnp.maximum(count, 1) * count
-            place = jnp.flatnonzero(batch.mask, size=size, fill_value=0)[place % jnp.maximum(count, 1)]
+            place = jnp.flatnonzero(batch.mask, size=size, fill_value=0)[
+                place % jnp.maximum(count, 1)
+            ]
             keys = key[None]
         else:
             place, used = jnp.arange(size), batch.mask
@@ -102,6 +104,8 @@ class Densities(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _log_densities(task: AbstractTask, gammas: bool, vector: Array, data: dict[str, Array]) -> tuple[Array, Array]:
+def _log_densities(
+    task: AbstractTask, gammas: bool, vector: Array, data: dict[str, Array]
+) -> tuple[Array, Array]:
     """The model is run, and differentiated, once for all that look at rows of the same shape."""
     return rewritten(task.log_densities, ELEMENTARY if gammas else {})(vector, data)

@@ -21,7 +21,14 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.cubature import REACH
-from amortppl.gaussian.frame import Frame, LogDensity, cholesky_of, clip_norm, clipped_eigh, lower_factor
+from amortppl.gaussian.frame import (
+    Frame,
+    LogDensity,
+    cholesky_of,
+    clip_norm,
+    clipped_eigh,
+    lower_factor,
+)
 from amortppl.gaussian.funnel import Valley
 from amortppl.gaussian.funnel_fit import fitted
 from amortppl.gaussian.newton import FLOOR
@@ -82,7 +89,9 @@ def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Fr
     """
     best, heights, modes, moves, logs = _highest(partial(_place, f, plates), *plates.parted(start))
     ahead, behind = jnp.split(heights, 2)
-    seen = jnp.maximum(best.values, FLAT) * jnp.maximum((2.0 * best.height - ahead - behind) / REACH**2, FLOOR)
+    seen = jnp.maximum(best.values, FLAT) * jnp.maximum(
+        (2.0 * best.height - ahead - behind) / REACH**2, FLOOR
+    )
     values = jnp.maximum(jnp.where(best.rounding > EXACT * best.values, seen, best.values), FLAT)
     roots = jnp.sqrt(jnp.maximum(best.values, FLAT))
     axes, units = (best.vectors * roots).T, best.vectors / roots
@@ -101,9 +110,13 @@ def _place(f: LogDensity, plates: Plates, g: Array, d: Array, longest: Array) ->
     slope, bend, across, own = (jnp.nan_to_num(a) for a in (slope, *bends))
     values, vectors = clipped_eigh(own, FLOOR, jnp.inf)
     factor = cholesky_of(values, vectors)
-    step, moves = (vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[:, None], -across.T))
+    step, moves = (
+        vectors @ ((vectors.T @ a) / values[:, None]) for a in (slope[:, None], -across.T)
+    )
     d = d + clip_norm(step[:, 0], longest)
-    beside = REACH * solve_triangular(factor, plates.together.T, lower=True, trans=1).T  # of independent parts at once
+    beside = (
+        REACH * solve_triangular(factor, plates.together.T, lower=True, trans=1).T
+    )  # of independent parts at once
     heights, slopes = jax.vmap(lambda d: jax.value_and_grad(f)(joined(d)))(
         jnp.concatenate([d[None], d + beside, d - beside])
     )
@@ -117,7 +130,9 @@ def _place(f: LogDensity, plates: Plates, g: Array, d: Array, longest: Array) ->
     return Place(g, d, height, step, factor, moves, values, vectors, rounding)
 
 
-def _highest(place: Callable[..., Place], g: Array, d: Array) -> tuple[Place, Array, Array, Array, Array]:
+def _highest(
+    place: Callable[..., Place], g: Array, d: Array
+) -> tuple[Place, Array, Array, Array, Array]:
     """Climbs from a place; then looks around the highest seen, at the cubature points of g's marginal there.
 
     All in one loop: what it holds is dear to compile.
@@ -127,29 +142,48 @@ def _highest(place: Callable[..., Place], g: Array, d: Array) -> tuple[Place, Ar
         log diagonal of `factor`, (2G, L).
     """
 
-    def look(state: tuple[Place, Array, Array, Array], at: tuple[Array, Array]) -> tuple[tuple, tuple[Array, ...]]:
+    def look(
+        state: tuple[Place, Array, Array, Array], at: tuple[Array, Array]
+    ) -> tuple[tuple, tuple[Array, ...]]:
         """At one more place: the next step is longer after one that led up, shorter after one that led down."""
         (best, ahead, length, last), (number, axis) = state, at
         afar, around = (number > 0) & (number < 3), number >= STEPS
-        beside = jnp.where(afar, 0.0, jnp.where(around & (number % 2 == 1), last, best.d + best.moves @ ahead))
+        beside = jnp.where(
+            afar, 0.0, jnp.where(around & (number % 2 == 1), last, best.d + best.moves @ ahead)
+        )
         seen = place(best.g + ahead, beside, jnp.where((length < 1.0) & ~around, SHORT, jnp.inf))
         rounding = 8 * jnp.finfo(seen.height.dtype).eps * jnp.abs(best.height)
         higher, lower = seen.height > best.height + rounding, seen.height < best.height - rounding
         kept = lower | around  # but not where it is as high: there, d is nearer its mode
         best = jax.tree.map(lambda new, old: jnp.where(kept, old, new), seen, best)
-        length = jnp.where(lower, 0.3 * jnp.minimum(length, 1.0), jnp.where(higher, 2.0, 1.0) * length)
+        length = jnp.where(
+            lower, 0.3 * jnp.minimum(length, 1.0), jnp.where(higher, 2.0, 1.0) * length
+        )
         length = jnp.where(number < 3, 1.0, jnp.minimum(length, LONGEST))
         step = jnp.clip(jnp.minimum(length, 1.0) * best.step, -length, length)
         step = jnp.where(number == 0, jnp.clip(best.g, -LIKELY, LIKELY) - best.g, step)
         step = jnp.where(number == 1, -best.g, jnp.where(number == STEPS - 2, 0.0, step))
-        step = jnp.where(number < STEPS - 1, step, best.vectors @ (axis / jnp.sqrt(jnp.maximum(best.values, FLAT))))
-        return (best, step, length, seen.d), (seen.height, seen.d, seen.moves, jnp.log(jnp.diag(seen.factor)))
+        step = jnp.where(
+            number < STEPS - 1,
+            step,
+            best.vectors @ (axis / jnp.sqrt(jnp.maximum(best.values, FLAT))),
+        )
+        return (best, step, length, seen.d), (
+            seen.height,
+            seen.d,
+            seen.moves,
+            jnp.log(jnp.diag(seen.factor)),
+        )
 
     begin = jax.tree.map(jnp.zeros_like, jax.eval_shape(place, g, d, jnp.ones(())))
     begin = begin._replace(g=g, d=d, height=jnp.finfo(g.dtype).min)
     reach = REACH * jnp.eye(len(g))
-    around = jnp.repeat(jnp.concatenate([reach, -reach]), 2, 0)  # at each twice: a mode, then its derivatives there
-    axes = jnp.concatenate([jnp.zeros((STEPS - 1, len(g))), around, reach[:1]])  # of the step after each look
+    around = jnp.repeat(
+        jnp.concatenate([reach, -reach]), 2, 0
+    )  # at each twice: a mode, then its derivatives there
+    axes = jnp.concatenate(
+        [jnp.zeros((STEPS - 1, len(g))), around, reach[:1]]
+    )  # of the step after each look
     start = begin, jnp.zeros_like(g), jnp.ones(()), d
     (best, *_), seen = jax.lax.scan(look, start, (jnp.arange(len(axes)), axes))
     return best, *(a[STEPS + 1 :: 2] for a in seen)

@@ -14,7 +14,9 @@ def curvature(f: LogDensity, at: Float[Array, " P"]) -> Float[Array, "P P"]:
     return -jax.hessian(f)(at)
 
 
-def gradient_and_curvature(f: Callable[..., Array], at: Float[Array, " P"], *among: Array) -> tuple[Array, Array]:
+def gradient_and_curvature(
+    f: Callable[..., Array], at: Float[Array, " P"], *among: Array
+) -> tuple[Array, Array]:
     """Gradient and -Hessian of a log density."""
 
     def slope_of(at: Array) -> tuple[Array, Array]:
@@ -25,7 +27,9 @@ def gradient_and_curvature(f: Callable[..., Array], at: Float[Array, " P"], *amo
     return slope, -hessian
 
 
-def outer_products(rows: Callable[[Array], Float[Array, " N"]], at: Float[Array, " P"]) -> Float[Array, "P P"]:
+def outer_products(
+    rows: Callable[[Array], Float[Array, " N"]], at: Float[Array, " P"]
+) -> Float[Array, "P P"]:
     """Sum over rows of their scores' outer products, s_i s_i' with s_i the gradient of row i's log density.
 
     Its expectation under the rows' own distribution is their Fisher information.
@@ -71,7 +75,9 @@ def newton_mode(
         The frame of the highest point reached and the curvature there.
     """
     sizes = jnp.array([0.0, *STEP_SIZES])[:, None]
-    whole = jnp.where(sizes[:, 0] == 1.0, 8 * jnp.finfo(start.dtype).eps, 0.0)  # wins where heights differ by rounding
+    whole = jnp.where(
+        sizes[:, 0] == 1.0, 8 * jnp.finfo(start.dtype).eps, 0.0
+    )  # wins where heights differ by rounding
 
     def look(at: Array, *among: Array) -> tuple[Array, Array]:
         if stand_in is None:
@@ -83,7 +89,9 @@ def newton_mode(
         among = (step < few,) if few else ()
         heights = jax.vmap(lambda at: f(at, *among))(points)
         heights = jnp.nan_to_num(heights, nan=-jnp.inf, posinf=-jnp.inf)
-        best = jnp.argmax(heights + whole * jnp.where(jnp.isfinite(heights[0]), jnp.abs(heights[0]), 0.0))
+        best = jnp.argmax(
+            heights + whole * jnp.where(jnp.isfinite(heights[0]), jnp.abs(heights[0]), 0.0)
+        )
         at = points[best]
         length = jnp.where((best > 0) | (step == 0) | (step == few), 1.0, 0.01 * length)
         slope, bend = look(at, *among)

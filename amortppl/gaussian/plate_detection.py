@@ -18,7 +18,9 @@ FAINT = 1e-4
 
 def in_plates(task: AbstractTask) -> Bool[np.ndarray, " P"]:
     """Which latents lie in plates, as the effects of groups do."""
-    return np.array([bool(task.sites[n].plates) for n, size in _sizes(task) for _ in range(size)], bool)
+    return np.array(
+        [bool(task.sites[n].plates) for n, size in _sizes(task) for _ in range(size)], bool
+    )
 
 
 def plates_of(task: AbstractTask) -> Plates:
@@ -57,12 +59,18 @@ def _independent(task: AbstractTask, part: np.ndarray) -> bool:
         """Of the gradient when some latents are redrawn."""
         draw = task.simulate(jr.fold_in(key, 0), (task.rows or (1, 1))[1])
         other = task.simulate(jr.fold_in(key, 1), (task.rows or (1, 1))[0]).latents
-        slope = jax.grad(lambda at: sum(map(jnp.sum, task.log_densities(at, draw.data)), jnp.zeros(())))
+        slope = jax.grad(
+            lambda at: sum(map(jnp.sum, task.log_densities(at, draw.data)), jnp.zeros(()))
+        )
         before = slope(draw.latents)
         return slope(jnp.where(moved, other, draw.latents)) - before, before
 
     with jax.ensure_compile_time_eval():  # while the method's weights are drawn, which is traced
         several = unoptimized(jax.vmap(change))
-        changes, slopes = (np.asarray(a) for a in several(jr.split(jr.key(0), len(moved)), jnp.asarray(moved)))
+        changes, slopes = (
+            np.asarray(a) for a in several(jr.split(jr.key(0), len(moved)), jnp.asarray(moved))
+        )
     known = np.isfinite(changes) & np.isfinite(slopes)
-    return bool(np.all((np.abs(changes) <= FAINT * np.abs(slopes))[still & known]) and np.any(known & still))
+    return bool(
+        np.all((np.abs(changes) <= FAINT * np.abs(slopes))[still & known]) and np.any(known & still)
+    )

@@ -78,10 +78,16 @@ class Plates:
         slope, found = jax.vmap(product, out_axes=(None, 0))(jnp.asarray(along))
         by_g, by_d = self.parted(-found)
         own = by_d[:1] if sets == 1 else by_d[np.argmax(self.together, 0)]
-        return self.parted(slope), (by_g[sets:], by_d[sets:], jnp.where(part == part[:, None], own, 0.0))
+        return self.parted(slope), (
+            by_g[sets:],
+            by_d[sets:],
+            jnp.where(part == part[:, None], own, 0.0),
+        )
 
 
-def parted(at: Float[Array, "*S P"], plated: tuple[bool, ...]) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
+def parted(
+    at: Float[Array, "*S P"], plated: tuple[bool, ...]
+) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
     """What is not in plates, and what is.
 
     By slices, here and in `joined`: gathers and scatters by the places of each would be dearer to compile.
@@ -96,7 +102,9 @@ def parted(at: Float[Array, "*S P"], plated: tuple[bool, ...]) -> tuple[Float[Ar
     return g, d
 
 
-def joined(g: Float[Array, "*S G"], d: Float[Array, "*S L"], plated: tuple[bool, ...]) -> Float[Array, "*S P"]:
+def joined(
+    g: Float[Array, "*S G"], d: Float[Array, "*S L"], plated: tuple[bool, ...]
+) -> Float[Array, "*S P"]:
     """The whole from what is not in plates and what is."""
     pieces, start = [], [0, 0]
     for inside, run in groupby(plated):
@@ -104,13 +112,3 @@ def joined(g: Float[Array, "*S G"], d: Float[Array, "*S L"], plated: tuple[bool,
         pieces.append((g, d)[inside][..., start[inside] : end])
         start[inside] = end
     return jnp.concatenate(pieces, -1)
-
-
-
-
-
-
-
-
-
-

@@ -26,13 +26,21 @@ class Posterior(eqx.Module):
     def log_prob(self, vector: Float[Array, " P"]) -> Array:
         """Log density of one unconstrained vector."""
         straight = self.valley.straight(self.scale.standardize(vector))
-        return self.density.log_prob(self.frame.whiten(straight), self.coefficients) + self._log_scale(straight)
+        return self.density.log_prob(
+            self.frame.whiten(straight), self.coefficients
+        ) + self._log_scale(straight)
 
-    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, draws: int
+    ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Independent draws (S, P) and their log densities (S,)."""
         z, log_prob = self.density.sample(key, self.coefficients, draws)
         straight = self.frame.unwhiten(jnp.clip(z, -FAR, FAR))
         return self.scale.restore(self.valley.bent(straight)), log_prob + self._log_scale(straight)
 
     def _log_scale(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S"]:
-        return self.frame.log_scale() - jnp.sum(jnp.log(self.scale.scale)) - self.valley.log_slope(straight)
+        return (
+            self.frame.log_scale()
+            - jnp.sum(jnp.log(self.scale.scale))
+            - self.valley.log_slope(straight)
+        )

@@ -55,16 +55,28 @@ class RecursiveGuide(Method):
         def joint(at: Float[Array, " P"]) -> Array:
             vector = scale.restore(at)
             if begun:
-                return self.task.log_likelihood(vector, batch) - 0.5 * jnp.sum(last.frame.whiten(at) ** 2)
+                return self.task.log_likelihood(vector, batch) - 0.5 * jnp.sum(
+                    last.frame.whiten(at) ** 2
+                )
             return self.task.log_joint(vector, batch)
 
-        after = Believed(stop_gradient(self.fit(joint, last.frame)), last.rows + jnp.sum(batch.mask))
-        return jax.tree.map(lambda a, b: jnp.where(jnp.any(batch.mask) | ~jnp.array(begun), a, b), after, last)
+        after = Believed(
+            stop_gradient(self.fit(joint, last.frame)), last.rows + jnp.sum(batch.mask)
+        )
+        return jax.tree.map(
+            lambda a, b: jnp.where(jnp.any(batch.mask) | ~jnp.array(begun), a, b), after, last
+        )
 
     def readout(self, state: Start | Believed) -> Posterior:
         """The Gaussian."""
         density = Gaussian(self.task.latents.size)
-        return Posterior(stop_gradient(self.scale), self._last(state).frame, density, density.initial(), Valley.none())
+        return Posterior(
+            stop_gradient(self.scale),
+            self._last(state).frame,
+            density,
+            density.initial(),
+            Valley.none(),
+        )
 
     def score(self, state: Start | Believed, target: Target) -> Array:
         """-log q(theta | D) in nats."""

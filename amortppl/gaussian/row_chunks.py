@@ -69,13 +69,17 @@ def _span(mask: Bool[Array, " B"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
     return first, jnp.maximum(jnp.max(jnp.where(mask, place + 1, 0)) - first, 0)
 
 
-def _nth(mask: Bool[Array, " B"], first: Array, length: Array, nth: Int[Array, "*K"]) -> tuple[Array, Array]:
+def _nth(
+    mask: Bool[Array, " B"], first: Array, length: Array, nth: Int[Array, "*K"]
+) -> tuple[Array, Array]:
     """The place of the n-th row of a span, and whether the mask keeps it."""
     place = jnp.minimum(first + nth, mask.shape[0] - 1)
     return place, (nth < length) & mask[place]
 
 
-def summed(part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Batch) -> Callable[..., Array]:
+def summed(
+    part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Batch
+) -> Callable[..., Array]:
     """f(u, few) = sum_i part(u, portion i, i = 0), or of the first portion alone where `few` (False by default).
 
     To be differentiated twice like any function.
@@ -90,7 +94,9 @@ def summed(part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Bat
         def portion(i: Array) -> Any:
             return look(Batch({n: v[cut.place[i]] for n, v in data.items()}, cut.used[i]), i == 0)
 
-        none = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(portion, cut.count))
+        none = jax.tree.map(
+            lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(portion, cut.count)
+        )
         more = lambda i, total: jax.tree.map(jnp.add, total, portion(i))  # noqa: E731
         return jax.lax.fori_loop(0, jnp.where(few, 1, cut.count), more, none)
 

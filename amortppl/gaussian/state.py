@@ -69,5 +69,3 @@ class Revisit(NamedTuple):
     base: State
     since: Start | State
     again: EvidenceSum
-
-

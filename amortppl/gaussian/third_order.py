@@ -65,7 +65,9 @@ class Displaced(NamedTuple):
         """With the frame of so many rows moved by a step."""
         cross = jnp.outer(self.first, step)
         return Displaced(
-            self.first - rows * step, self.squares - cross - cross.T + rows * jnp.outer(step, step), self.rows
+            self.first - rows * step,
+            self.squares - cross - cross.T + rows * jnp.outer(step, step),
+            self.rows,
         )
 
     def again(self, frame: Frame, rows: Array, share: Array) -> "Displaced":
@@ -82,7 +84,13 @@ class Displaced(NamedTuple):
         return (rows >= GROWTH * self.rows) & jnp.all((share > 1 / ALIKE) & (share < ALIKE))
 
     def corrected(
-        self, f: LogDensity, frame: Frame, low: Float[Array, " P"], rows: Array, count: Array, gains: Float[Array, " P"]
+        self,
+        f: LogDensity,
+        frame: Frame,
+        low: Float[Array, " P"],
+        rows: Array,
+        count: Array,
+        gains: Float[Array, " P"],
     ) -> tuple[Frame, Float[Array, " P"], "Displaced"]:
         """A frame, and what its location lost by rounding, moved by what the sites miss there, when that is due.
 

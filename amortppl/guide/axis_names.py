@@ -38,7 +38,8 @@ class AxisNames:
         plates = site.plates if site else {}
         shift = 1 if lead and task.block else 0
         axes = [
-            given[i] if i < len(given) else plates.get(axis - shift, f"{name}_dim_{i}") for i, axis in enumerate(rest)
+            given[i] if i < len(given) else plates.get(axis - shift, f"{name}_dim_{i}")
+            for i, axis in enumerate(rest)
         ]
         return ([] if task.block or not lead else [self.row]) + axes
 
@@ -48,4 +49,6 @@ class AxisNames:
         rest = [axis for axis in range(len(site.shape)) if axis != row]
         given = self.task.dims.get(name, [])
         named = {a: given[i] if i < len(given) else f"{name}_dim_{i}" for i, a in enumerate(rest)}
-        return [self.row if a == row else site.plates.get(a, named[a]) for a in range(len(site.shape))]
+        return [
+            self.row if a == row else site.plates.get(a, named[a]) for a in range(len(site.shape))
+        ]

@@ -31,6 +31,7 @@ from amortppl.trust.misspecification import Familiarity
 if TYPE_CHECKING:
     import xarray
 
+
 class Guide(TrainedMethod):
     """Posteriors of any dataset of one task.
 
@@ -78,7 +79,9 @@ class Guide(TrainedMethod):
         if state.rows:
             refuse_parts(self.method)
         value = step(self.method, state.value, padding.pad(self.task, dataset))
-        return replace(state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=BY_HAND)
+        return replace(
+            state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=BY_HAND
+        )
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
@@ -112,7 +115,15 @@ class Guide(TrainedMethod):
             DataError: the source has no rows, or rows that do not fit the task (which file, which row).
             GuideError: the state stopped in the middle of another source, or `passes` are complete.
         """
-        return stream(self, batches, state or self.init(), passes=passes, every=every, keep=keep, progress=progress)
+        return stream(
+            self,
+            batches,
+            state or self.init(),
+            passes=passes,
+            every=every,
+            keep=keep,
+            progress=progress,
+        )
 
     def load_state(self, path: str | Path) -> State:
         """Reads a state that `State.save` wrote.
@@ -179,7 +190,13 @@ class Guide(TrainedMethod):
         return infer(self, self.familiarity, data, draws, seed, columns, keep, climb)
 
     def predict(
-        self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
+        self,
+        data: Any,
+        at: Any,
+        draws: int = 1000,
+        seed: int = 0,
+        *,
+        columns: Columns | None = None,
     ) -> "xarray.DataTree":
         """Posterior predictive draws of the observations at new inputs, in every regime.
 
@@ -196,7 +213,13 @@ class Guide(TrainedMethod):
         return prediction.predict(self, data, at, draws, seed, columns)
 
     def log_predictive(
-        self, data: Any, at: Any, draws: int = 1000, seed: int = 0, *, columns: Columns | None = None
+        self,
+        data: Any,
+        at: Any,
+        draws: int = 1000,
+        seed: int = 0,
+        *,
+        columns: Columns | None = None,
     ) -> np.ndarray:
         """Log predictive density of each new row, shape (N_new,).
 
@@ -204,7 +227,9 @@ class Guide(TrainedMethod):
         """
         return prediction.log_predictive(self, data, at, draws, seed, columns)
 
-    def log_prob(self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None) -> np.ndarray:
+    def log_prob(
+        self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None
+    ) -> np.ndarray:
         """Log density of latents under the guide's posterior of a dataset, in the latents' own space.
 
         Args:
@@ -213,7 +238,9 @@ class Guide(TrainedMethod):
         """
         return log_prob(self.method, read(self.task, data, columns), latents)
 
-    def local(self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None) -> "xarray.DataTree":
+    def local(
+        self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None
+    ) -> "xarray.DataTree":
         """Draws of the latents of which every row has its own, one for each draw of the shared ones.
 
         u_i ~ p(u_i | y_i, x_i, theta_s) for row i and draw s.
@@ -245,7 +272,13 @@ class Guide(TrainedMethod):
         numpyro_guide.sample(self, args, kwargs)
 
     def start_nuts(
-        self, data: Any, chains: int = 4, seed: int = 0, *, columns: Columns | None = None, **options: Any
+        self,
+        data: Any,
+        chains: int = 4,
+        seed: int = 0,
+        *,
+        columns: Columns | None = None,
+        **options: Any,
     ) -> Any:
         """A NUTS kernel and initial parameters that start from this dataset's posterior.
 

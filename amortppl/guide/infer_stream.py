@@ -76,16 +76,16 @@ def _last_state(
     def compile_readout(value: Any) -> None:
         _sampled.ahead(guide.method, value, jr.key(seed), draws)
 
-    states = stream(
-        guide, data, state, **way, progress=options.progress, begun=compile_readout
-    )
+    states = stream(guide, data, state, **way, progress=options.progress, begun=compile_readout)
     for state in states:
         if options.every is not None:
             trace.append({"rows": state.rows, **moments(guide, state)})
     return state, trace
 
 
-def _drawn(guide: TrainedMethod, state: State, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(
+    guide: TrainedMethod, state: State, draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Unconstrained draws (S, P) and their log densities (S,)."""
     vectors, log_guide = _sampled(guide.method, state.value, jr.key(seed), draws)
     return np.asarray(vectors), np.asarray(log_guide)
@@ -96,7 +96,9 @@ def _sampled(method: Method, value: Any, key: Array, draws: int) -> tuple[Array,
     return method.readout(value).sample(key, draws)
 
 
-def _checked(guide: TrainedMethod, batches: Batches, vectors: np.ndarray, log_guide: np.ndarray) -> psis.Check | None:
+def _checked(
+    guide: TrainedMethod, batches: Batches, vectors: np.ndarray, log_guide: np.ndarray
+) -> psis.Check | None:
     """PSIS of the draws against the log joint, up to a constant: reads the source once more."""
     if not guide.task.has_density:
         return None
@@ -132,7 +134,9 @@ def _notes(state: State) -> list[str]:
 
 def moments(guide: TrainedMethod, state: State) -> dict[str, Any]:
     """Posterior mean and sd of every latent at a state, as nested lists (JSON can hold them)."""
-    values = constrained(guide.method, _drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {}))
+    values = constrained(
+        guide.method, _drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {})
+    )
     said = {n: v for n, v in values.items() if n in guide.task.latents.names}
     return {
         "mean": {n: v.mean(0).tolist() for n, v in said.items()},

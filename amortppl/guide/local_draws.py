@@ -45,20 +45,28 @@ class Shared(NamedTuple):
     coords: dict[str, list[Any]]
 
 
-def read_out(guide: TrainedMethod, draws: Any, data: Any, seed: int, columns: Columns | None) -> "xarray.DataTree":
+def read_out(
+    guide: TrainedMethod, draws: Any, data: Any, seed: int, columns: Columns | None
+) -> "xarray.DataTree":
     """The body of `Guide.local`."""
     task = guide.task
     if not (task.local and task.has_density):
         lacks = "density of the observations" if task.local else "latent with one value per row"
-        raise DataError(f"local: {task.name} has no {lacks}, so there is nothing to draw row by row")
+        raise DataError(
+            f"local: {task.name} has no {lacks}, so there is nothing to draw row by row"
+        )
     dataset, shared = read(task, data, columns), _shared(task, draws)
     lead = next(iter(shared.sites.values())).shape[:2]
     flat = {n: v.reshape(-1, *v.shape[2:]) for n, v in shared.sites.items()}
     size = ROWS if guide.task.row_free else dataset.rows
     one = {n: v[:1] for n, v in dataset.arrays.items()} if guide.task.row_free else dataset.arrays
     vectors = _unconstrained(task, flat, one)
-    parts = [_part(guide, vectors, dataset, start, size, seed) for start in range(0, dataset.rows, size)]
-    values = {n: np.concatenate([p[n] for p in parts], axis + 1) for n, axis in task.local.axes.items()}
+    parts = [
+        _part(guide, vectors, dataset, start, size, seed) for start in range(0, dataset.rows, size)
+    ]
+    values = {
+        n: np.concatenate([p[n] for p in parts], axis + 1) for n, axis in task.local.axes.items()
+    }
     values = {n: v.reshape(*lead, *v.shape[1:]) for n, v in values.items()}
     return local_tree(guide, dataset, values, shared.coords, seed)
 
@@ -73,9 +81,13 @@ def _shared(task: AbstractTask, draws: Any) -> Shared:
         )
     found = {n: group[n] for n in task.latents.names}
     if not hasattr(group, "data_vars"):
-        return Shared({n: _lead(n, np.asarray(v), task.latents.shapes[n]) for n, v in found.items()}, {})
+        return Shared(
+            {n: _lead(n, np.asarray(v), task.latents.shapes[n]) for n, v in found.items()}, {}
+        )
     if any("task" in v.dims for v in found.values()):
-        raise DataError("local: these are draws of several datasets; pick the one of these rows, as by .isel(task=0)")
+        raise DataError(
+            "local: these are draws of several datasets; pick the one of these rows, as by .isel(task=0)"
+        )
     arrays = {n: v.transpose("chain", "draw", ...).values for n, v in found.items()}
     coords = {n: group[n].values.tolist() for n in ("chain", "draw") if n in group.coords}
     return Shared({n: _lead(n, v, task.latents.shapes[n]) for n, v in arrays.items()}, coords)
@@ -96,7 +108,9 @@ def _unconstrained(task: AbstractTask, values: dict[str, Array], data: dict[str,
     return jax.vmap(lambda sites: task.unconstrain(sites, data))(values)
 
 
-def _part(guide: TrainedMethod, vectors: Array, dataset: Dataset, start: int, size: int, seed: int) -> dict[str, np.ndarray]:
+def _part(
+    guide: TrainedMethod, vectors: Array, dataset: Dataset, start: int, size: int, seed: int
+) -> dict[str, np.ndarray]:
     """Draws for the rows from `start` on, at most `size` of them."""
     rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
     batch = pad(guide.task, rows)
@@ -107,11 +121,15 @@ def _part(guide: TrainedMethod, vectors: Array, dataset: Dataset, start: int, si
 
 
 @partial(jax.jit, static_argnums=(0, 4))
-def _drawn(task: AbstractTask, vectors: Array, data: dict[str, Array], keys: Array, at_once: int) -> dict[str, Array]:
+def _drawn(
+    task: AbstractTask, vectors: Array, data: dict[str, Array], keys: Array, at_once: int
+) -> dict[str, Array]:
     return batched_map(lambda a: draw(task, a[0], data, a[1]), (vectors, keys), at_once)
 
 
-def draw(task: AbstractTask, vector: Float[Array, " P"], data: dict[str, Array], key: Array) -> dict[str, Array]:
+def draw(
+    task: AbstractTask, vector: Float[Array, " P"], data: dict[str, Array], key: Array
+) -> dict[str, Array]:
     """One draw of every row's local latents given the shared ones, in the model's own space, by site."""
 
     def rows(local: Array) -> Array:

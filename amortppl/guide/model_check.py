@@ -20,7 +20,9 @@ def sayings(task: AbstractTask) -> dict[str, np.ndarray]:
     Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or noise differ.
     """
     found = once(_at_three_points, task) if task.latents.size else {}
-    return {n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in found.items()}
+    return {
+        n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in found.items()
+    }
 
 
 def _at_three_points(task: AbstractTask) -> dict[str, jax.Array]:
@@ -56,7 +58,9 @@ def refuse_another(path: Path, about: Mapping[str, Any], task: AbstractTask) -> 
     was, now = about.get("says", {}), sayings(task)
     other = [n for n, v in was.items() if not np.allclose(v, now[n], rtol=1e-3, atol=1e-3)]
     if other:
-        each = "; ".join(f"{n} {was[n]} then, {np.round(now[n], 4).tolist()} now" for n in other[:3])
+        each = "; ".join(
+            f"{n} {was[n]} then, {np.round(now[n], 4).tolist()} now" for n in other[:3]
+        )
         raise GuideError(
             f"{path}: trained for the model {about['name']!r} with another prior, other bounds or another likelihood "
             f"({each}; where the latents' unconstrained vector is -1, 0 and 1). The model has changed since, or it is "

@@ -40,14 +40,22 @@ def found_method(path: Path, about: dict[str, Any]) -> Spec:
         GuideError: it is not there, or lacks an option.
     """
     where = about["module"]
-    module = _from_file(path, about["file"]) if where.startswith("amortppl_user_") else _by_name(path, where)
+    module = (
+        _from_file(path, about["file"])
+        if where.startswith("amortppl_user_")
+        else _by_name(path, where)
+    )
     if module is None:
-        raise GuideError(f"{path}: its method was written in {about['file'] or where} and is not found there")
+        raise GuideError(
+            f"{path}: its method was written in {about['file'] or where} and is not found there"
+        )
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in about["options"].items()}
     try:
         return module.METHOD(**options)
     except TypeError as error:
-        raise GuideError(f"{path}: its method's options are not those of {where} here ({error})") from error
+        raise GuideError(
+            f"{path}: its method's options are not those of {where} here ({error})"
+        ) from error
 
 
 def found_task(path: Path, about: dict[str, Any]) -> AbstractTask:
@@ -84,7 +92,13 @@ def found_task(path: Path, about: dict[str, Any]) -> AbstractTask:
     inputs = {n: stored[f"['inputs']['{n}']"] for n in about["inputs"]}
     inputs = {n: v[0] for n, v in inputs.items()} if rows is None else inputs
     return Task(
-        target, inputs, rows, observed=about["observed"], dims=about["dims"], coords=about["coords"], name=where["name"]
+        target,
+        inputs,
+        rows,
+        observed=about["observed"],
+        dims=about["dims"],
+        coords=about["coords"],
+        name=where["name"],
     )
 
 

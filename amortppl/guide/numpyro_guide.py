@@ -32,7 +32,9 @@ def sample(guide: TrainedMethod, args: tuple[Any, ...], kwargs: Mapping[str, Any
     data = {n: jnp.asarray(bound[n]) for n in task.arguments if bound.get(n) is not None}
     missing = [n for n in task.arguments if n not in data]
     if missing:
-        raise DataError(f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the data")
+        raise DataError(
+            f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the data"
+        )
     data = {n: v[None] if task.block else v for n, v in data.items()}
     learned, rest = eqx.partition(guide.method, eqx.is_inexact_array)
     flat, restore = ravel_pytree(learned)
@@ -44,20 +46,31 @@ def sample(guide: TrainedMethod, args: tuple[Any, ...], kwargs: Mapping[str, Any
     )
     sites, jacobians = task.sites_at(vector, data)
     for name, value in sites.items():
-        batch = task.sites[name].density_shape  # as in the model, where plates may make some axes independent
+        batch = task.sites[
+            name
+        ].density_shape  # as in the model, where plates may make some axes independent
         density = jnp.broadcast_to(-jacobians[name] / math.prod(batch), batch)
-        numpyro.sample(name, dist.Delta(value, log_density=density, event_dim=jnp.ndim(value) - len(batch)))
+        numpyro.sample(
+            name, dist.Delta(value, log_density=density, event_dim=jnp.ndim(value) - len(batch))
+        )
 
 
 def start_nuts(
-    guide: TrainedMethod, data: Any, chains: int, seed: int, columns: Columns | None, options: Mapping[str, Any]
+    guide: TrainedMethod,
+    data: Any,
+    chains: int,
+    seed: int,
+    columns: Columns | None,
+    options: Mapping[str, Any],
 ) -> tuple[Any, dict[str, Array]]:
     """A NUTS kernel and initial parameters; see `Guide.start_nuts`."""
     from numpyro.infer import NUTS
 
     task = guide.task
     refuse_local(task, "start_nuts")
-    vectors = jnp.asarray(draw(guide.method, [read(task, data, columns)], max(1000, chains), seed).vectors[0])
+    vectors = jnp.asarray(
+        draw(guide.method, [read(task, data, columns)], max(1000, chains), seed).vectors[0]
+    )
     starts = jax.vmap(task.latents.unflatten)(vectors[:chains])
     covariance = jnp.cov(vectors, rowvar=False).reshape(task.latents.size, -1)
     # A short warm-up would put a few draws' covariance in the mass matrix's place, and finds steps too short for 0.8.

@@ -71,9 +71,13 @@ def ladder_of(trust: str | Ladder | None, given: Mapping[str, Any]) -> Ladder | 
     if trust is None and given:
         name = next(iter(given))
         batches = "is for mini-batches; pass ap.batches(data) as the data"
-        raise DataError(f"infer: {name!r} {'needs trust=' + repr('ladder') if name in names else batches}")
+        raise DataError(
+            f"infer: {name!r} {'needs trust=' + repr('ladder') if name in names else batches}"
+        )
     if unknown:
-        raise DataError(f"infer: {unknown[0]!r} is no option of the ladder{nearest(unknown[0], names)}")
+        raise DataError(
+            f"infer: {unknown[0]!r} is no option of the ladder{nearest(unknown[0], names)}"
+        )
     return None if trust is None else Ladder(**given)
 
 
@@ -89,5 +93,7 @@ def streaming_of(streaming: Streaming | None, given: Mapping[str, Any]) -> Strea
         hint = nearest(unknown[0], names)
         raise DataError(f"infer: {unknown[0]!r} is no option for mini-batches{hint}")
     if streaming is not None and given:
-        raise DataError(f"infer: {next(iter(given))!r} belongs into the Streaming that streaming= is")
+        raise DataError(
+            f"infer: {next(iter(given))!r} belongs into the Streaming that streaming= is"
+        )
     return streaming or Streaming(**given)

@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     import xarray
 
 
-
 def predict(
-    guide: TrainedMethod, data: Any, at: Any, draws: int, seed: int, columns: Columns | None, **streaming: Any
+    guide: TrainedMethod,
+    data: Any,
+    at: Any,
+    draws: int,
+    seed: int,
+    columns: Columns | None,
+    **streaming: Any,
 ) -> "xarray.DataTree":
     """Predictive draws at new inputs; see `Guide.predict`."""
     if draws < 1:
@@ -51,12 +56,16 @@ def predict(
     return prediction_tree(guide, new, values, notes, seed)
 
 
-def log_predictive(guide: TrainedMethod, data: Any, at: Any, draws: int, seed: int, columns: Columns | None) -> np.ndarray:
+def log_predictive(
+    guide: TrainedMethod, data: Any, at: Any, draws: int, seed: int, columns: Columns | None
+) -> np.ndarray:
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
     new = read(guide.task, at, columns)
     if guide.method.predicts:
         state, _ = _known(guide, data, columns)
-        return np.asarray(_density(guide.method, state, padding.pad(guide.task, new).data))[: new.rows]
+        return np.asarray(_density(guide.method, state, padding.pad(guide.task, new).data))[
+            : new.rows
+        ]
     vectors, _ = _vectors(guide, data, columns, draws, seed)
     known = _tied(guide.task, data, columns)
     rows = (
@@ -75,7 +84,12 @@ def _inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:
 
 
 def infer_latent(
-    guide: TrainedMethod, data: Any, draws: int, seed: int, columns: Columns | None, **streaming: Any
+    guide: TrainedMethod,
+    data: Any,
+    draws: int,
+    seed: int,
+    columns: Columns | None,
+    **streaming: Any,
 ) -> "xarray.DataTree":
     """Draws of the task latent `z` of an explicit method.
 
@@ -90,12 +104,19 @@ def infer_latent(
     many = data if isinstance(data, list | tuple) else [data]
     known = [_known(guide, d, columns, **streaming) for d in many]
     keys = jr.split(jr.key(seed), len(known))
-    z = [np.asarray(_latents(guide.method, s, k, draws)) for (s, _), k in zip(known, keys, strict=True)]
-    notes = [f"task {i}: {n}" if len(known) > 1 else n for i, (_, said) in enumerate(known) for n in said]
+    z = [
+        np.asarray(_latents(guide.method, s, k, draws))
+        for (s, _), k in zip(known, keys, strict=True)
+    ]
+    notes = [
+        f"task {i}: {n}" if len(known) > 1 else n for i, (_, said) in enumerate(known) for n in said
+    ]
     return latent_tree(guide, np.stack(z), notes, seed, single=many is not data)
 
 
-def _known(guide: TrainedMethod, data: Any, columns: Columns | None, **streaming: Any) -> tuple[Any, list[str]]:
+def _known(
+    guide: TrainedMethod, data: Any, columns: Columns | None, **streaming: Any
+) -> tuple[Any, list[str]]:
     """The method's state given what is known, and notes on it."""
     if isinstance(data, State):
         return data.value, []
@@ -104,7 +125,9 @@ def _known(guide: TrainedMethod, data: Any, columns: Columns | None, **streaming
         *_, last = stream(guide, data, State(guide, guide.method.init()), **options)
         return last.value, []
     if streaming:
-        raise DataError(f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the data")
+        raise DataError(
+            f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the data"
+        )
     if empty(data):
         return guide.method.init(), []
     dataset = read(guide.task, data, columns)
@@ -120,7 +143,9 @@ def _vectors(
         return _drawn(guide.method, state, jr.key(seed), draws), notes
     if empty(data):
         rows = (guide.task.rows or (1, 1))[0]
-        return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(jr.split(jr.key(seed), draws)), []
+        return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(
+            jr.split(jr.key(seed), draws)
+        ), []
     dataset = read(guide.task, data, columns)
     return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 
@@ -145,16 +170,24 @@ def empty(data: Any) -> bool:
     """Whether a dataset is of zero rows: nothing is known but the prior."""
     if data is None or (isinstance(data, pd.DataFrame) and data.empty):
         return True
-    return isinstance(data, Mapping) and bool(data) and all(np.shape(v)[:1] == (0,) for v in data.values())
+    return (
+        isinstance(data, Mapping)
+        and bool(data)
+        and all(np.shape(v)[:1] == (0,) for v in data.values())
+    )
 
 
 _state = eqx.filter_jit(lambda method, batch: final(method, batch))
 _density = eqx.filter_jit(lambda method, state, data: method.predictive(state, data).log_prob(data))
-_drawn = eqx.filter_jit(lambda method, state, key, draws: method.readout(state).sample(key, draws)[0])
+_drawn = eqx.filter_jit(
+    lambda method, state, key, draws: method.readout(state).sample(key, draws)[0]
+)
 
 
 @eqx.filter_jit
-def _sampled(method: Method, state: Any, query: dict[str, Array], key: Array, draws: int) -> dict[str, Array]:
+def _sampled(
+    method: Method, state: Any, query: dict[str, Array], key: Array, draws: int
+) -> dict[str, Array]:
     return method.predictive(state, query).sample(key, draws)
 
 

@@ -47,7 +47,9 @@ class Places(NamedTuple):
         """S draws of a site -> the plates' axes, then the site's own shape, of which the first `batch` are plates'."""
         gap = max(0, len(self.shape) - batch)
         if any(size > 1 for size in self.shape[gap:]):
-            raise DataError(f"guide: a plate around it, of shape {self.shape}, lies where the model has its own plates")
+            raise DataError(
+                f"guide: a plate around it, of shape {self.shape}, lies where the model has its own plates"
+            )
         return draws.reshape(self.shape[:gap] + own)
 
 
@@ -69,12 +71,18 @@ class PyroGuide:
         self.signature = inspect.signature(self.task.model)
         learned, rest = eqx.partition(guide.method, eqx.is_inexact_array)
         self.initial, restore = ravel_pytree(learned)
-        self.nesting = max(len(s.density_shape) for s in self.task.sites.values() if s.kind == "sample")
+        self.nesting = max(
+            len(s.density_shape) for s in self.task.sites.values() if s.kind == "sample"
+        )
 
-        def draw(weights: jax.Array, key: jax.Array, data: Any, draws: int) -> tuple[Any, jax.Array]:
+        def draw(
+            weights: jax.Array, key: jax.Array, data: Any, draws: int
+        ) -> tuple[Any, jax.Array]:
             return _drawn(eqx.combine(restore(weights), rest), key, data, draws)
 
-        def slope(weights: jax.Array, key: jax.Array, data: Any, draws: int, upstream: Any) -> jax.Array:
+        def slope(
+            weights: jax.Array, key: jax.Array, data: Any, draws: int, upstream: Any
+        ) -> jax.Array:
             return jax.vjp(lambda w: draw(w, key, data, draws), weights)[1](upstream)[0]
 
         self.draw, self.slope = jax.jit(draw, static_argnums=3), jax.jit(slope, static_argnums=3)
@@ -120,7 +128,9 @@ class PyroGuide:
         bound = self.signature.bind(*args, **kwargs).arguments
         missing = [n for n in self.task.arguments if bound.get(n) is None]
         if missing:
-            raise DataError(f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the data")
+            raise DataError(
+                f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the data"
+            )
         given = {n: bound[n] for n in self.task.arguments}
         tensors = [v for v in given.values() if isinstance(v, torch.Tensor)]
         floats = [v for v in tensors if v.is_floating_point()]
@@ -134,7 +144,9 @@ class PyroGuide:
         about = self.task.sites[name]
         batch = len(about.density_shape)
         value = places.spread(value, about.shape, batch)
-        plates = [pyro.plate(p, about.shape[a], dim=a - batch) for a, p in sorted(about.plates.items())]
+        plates = [
+            pyro.plate(p, about.shape[a], dim=a - batch) for a, p in sorted(about.plates.items())
+        ]
         with _entered(plates):
             return pyro.sample(name, dist.Delta(value, event_dim=len(about.shape) - batch))
 
@@ -151,7 +163,9 @@ class _Draws(torch.autograd.Function):
     """Draws of all latents and their log density, differentiable in the weights."""
 
     @staticmethod
-    def forward(ctx: Any, guide: PyroGuide, key: Any, data: Any, draws: int, weights: torch.Tensor) -> Any:
+    def forward(
+        ctx: Any, guide: PyroGuide, key: Any, data: Any, draws: int, weights: torch.Tensor
+    ) -> Any:
         ctx.call = guide, key, data, draws
         ctx.save_for_backward(weights)
         values, density = guide.draw(_to_jax(weights), key, data, draws)
@@ -180,7 +194,11 @@ def _drawn(method: Any, key: jax.Array, data: Any, draws: int) -> tuple[Any, jax
 
 def _around() -> Places:
     """The plates that the call stands in."""
-    plates = [(h, h.dim) for h in runtime._PYRO_STACK if isinstance(h, IndepMessenger) and h.dim is not None]
+    plates = [
+        (h, h.dim)
+        for h in runtime._PYRO_STACK
+        if isinstance(h, IndepMessenger) and h.dim is not None
+    ]
     shape = [1] * max((-dim for _, dim in plates), default=0)
     for plate, dim in plates:
         shape[dim] = int(getattr(plate, "subsample_size", plate.size))

@@ -23,13 +23,19 @@ class GuideMassMatrix(BlockMassMatrix):
         super().__init__()
         self.covariance = covariance
 
-    def configure(self, mass_matrix_shape: Any, adapt_mass_matrix: bool = True, options: Any = {}) -> None:  # noqa: B006
+    def configure(
+        self, mass_matrix_shape: Any, adapt_mass_matrix: bool = True, options: Any = {}
+    ) -> None:  # noqa: B006
         """Sets up the adaptation as Pyro does, then the given matrix."""
         super().configure(mass_matrix_shape, adapt_mass_matrix, options)
-        self.inverse_mass_matrix = {sites: self.covariance.to(**options) for sites in mass_matrix_shape}
+        self.inverse_mass_matrix = {
+            sites: self.covariance.to(**options) for sites in mass_matrix_shape
+        }
 
 
-def started(guide: Any, data: Any, chains: int, seed: int, model: Any, options: Any) -> tuple[Any, dict]:
+def started(
+    guide: Any, data: Any, chains: int, seed: int, model: Any, options: Any
+) -> tuple[Any, dict]:
     """A kernel and initial parameters, unconstrained as Pyro has them; with a leading axis of several chains."""
     model = model or _pyro_model(guide.task.model)
     draws = max(DRAWS, chains)
@@ -39,7 +45,10 @@ def started(guide: Any, data: Any, chains: int, seed: int, model: Any, options: 
         with pyro.plate("amortppl_draws", draws, dim=-1 - guide.nesting), _store_kept():
             values = guide(**data)
     named = sorted(values)
-    free = {n: biject_to(supports[n]).inv(values[n]).reshape(draws, *_inner(guide, n, supports[n])) for n in named}
+    free = {
+        n: biject_to(supports[n]).inv(values[n]).reshape(draws, *_inner(guide, n, supports[n]))
+        for n in named
+    }
     flat = np.concatenate([free[n].reshape(draws, -1).cpu().numpy() for n in named], 1)
     covariance = torch.from_numpy(np.atleast_2d(np.cov(flat, rowvar=False)))
     kernel = NUTS(model, full_mass=True, **{"adapt_mass_matrix": False, **options})
@@ -52,7 +61,9 @@ def _pyro_model(model: Any) -> Any:
     while hasattr(model, "model"):
         model = model.model
     if not hasattr(model, "pyro"):
-        raise DataError("start_nuts: the guide was trained on a NumPyro model; pass its Pyro twin as `model`")
+        raise DataError(
+            "start_nuts: the guide was trained on a NumPyro model; pass its Pyro twin as `model`"
+        )
     return model.pyro
 
 

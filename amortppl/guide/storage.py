@@ -34,16 +34,25 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not (path / "guide.json").exists() and (path.is_file() or any(path.iterdir())):
+    if (
+        path.exists()
+        and not (path / "guide.json").exists()
+        and (path.is_file() or any(path.iterdir()))
+    ):
         raise GuideError(f"save: {path} exists and is not a guide; name another folder")
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}")  # not mkdtemp, whose folders only their owner may read
+    temporary = path.with_name(
+        f".{path.name}.{token_hex(4)}"
+    )  # not mkdtemp, whose folders only their owner may read
     temporary.mkdir()
     try:
         rows = guide.task.input_rows(jr.key(guide.seed), STORED_ROWS)
         arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
         write(temporary / "weights.safetensors", pack(arrays, {}))
         write(temporary / "guide.json", json.dumps(_about(guide), indent=1).encode())
-        write(temporary / "certificate.json", json.dumps(_certificate(guide, familiarity), indent=1).encode())
+        write(
+            temporary / "certificate.json",
+            json.dumps(_certificate(guide, familiarity), indent=1).encode(),
+        )
         _replace(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -85,15 +94,20 @@ def _about(guide: TrainedMethod) -> dict[str, Any]:
             "rows": guide.task.rows,
             "episodes": guide.task.supports is not None,
             "fingerprint": guide.task.fingerprint,
-            "says": {n: [float(f"{v:.6g}") for v in values] for n, values in sayings(guide.task).items()},
+            "says": {
+                n: [float(f"{v:.6g}") for v in values] for n, values in sayings(guide.task).items()
+            },
         },
         "dims": guide.task.dims,
         "coords": {
-            k: [v if isinstance(v, int | float | str) else str(v) for v in c] for k, c in guide.task.coords.items()
+            k: [v if isinstance(v, int | float | str) else str(v) for v in c]
+            for k, c in guide.task.coords.items()
         },
         "observed": guide.task.by_name,
         "inputs": {
-            n: [list(s.shape), str(s.dtype)] for n, s in guide.task.rows_like.items() if n in guide.task.sources
+            n: [list(s.shape), str(s.dtype)]
+            for n, s in guide.task.rows_like.items()
+            if n in guide.task.sources
         },
         "seed": guide.seed,
         "hash": guide.hash,
@@ -108,8 +122,6 @@ def _certificate(guide: TrainedMethod, familiarity: Familiarity) -> dict[str, An
     }
 
 
-
-
 def refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
     was, now = about["method"].get("revision", 0), method.revision
     if was != now:
@@ -122,7 +134,9 @@ def refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
     if not path.is_dir():
-        raise GuideError(f"{path}: expected a guide's folder, found {'a file' if path.exists() else 'nothing'}")
+        raise GuideError(
+            f"{path}: expected a guide's folder, found {'a file' if path.exists() else 'nothing'}"
+        )
     try:
         found = json.loads((path / name).read_text())
     except FileNotFoundError as error:
@@ -130,7 +144,11 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
             f"{path}: {name} is missing; a guide is a folder of guide.json, weights.safetensors and certificate.json"
         ) from error
     except json.JSONDecodeError as error:
-        raise GuideError(f"{path}/{name}: cut short or damaged ({error}); copy or train it again") from error
+        raise GuideError(
+            f"{path}/{name}: cut short or damaged ({error}); copy or train it again"
+        ) from error
     if not isinstance(found, dict):
-        raise GuideError(f"{path}/{name}: expected a JSON object, found {type(found).__name__}; copy or train it again")
+        raise GuideError(
+            f"{path}/{name}: expected a JSON object, found {type(found).__name__}; copy or train it again"
+        )
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from amortppl import catalogue
 from amortppl.errors import TrainingError
+from amortppl.guide.guide import Guide
 from amortppl.method import Spec
 from amortppl.runtime import distributed
 from amortppl.task.abstract import AbstractTask
@@ -25,7 +26,7 @@ def train(
     resume: str | Path | None = None,
     progress: bool = True,
     **schedule: Any,
-) -> "Guide":
+) -> Guide:
     """Trains an amortized guide across tasks simulated from the model.
 
     Minimises the mean score of the method's readouts; for the parametric regime the forward
@@ -51,8 +52,6 @@ def train(
         TrainingError: losses stay non-finite, or the checkpoint is of another run.
         LookupError: no method of that name.
     """
-    from amortppl.guide.guide import Guide
-
     spec = catalogue.method(method) if isinstance(method, str) else method
     given = {"steps": steps, "minutes": minutes, **schedule}
     if steps is not None and minutes is not None:

@@ -59,12 +59,17 @@ def posterior_tree(
     groups["sample_stats"] |= {n: _stat(v, single) for n, v in (stats or {}).items()}
     names.coords["rung"] = list(RUNGS)
     if keep[0]:
-        rows = [predictions.pointwise(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
+        rows = [
+            predictions.pointwise(guide.method, v, d)
+            for v, d in zip(drawn.vectors, datasets, strict=True)
+        ]
         groups["log_likelihood"] = _log_likelihood(guide, rows, names, single)
     if keep[1]:
         pairs = enumerate(zip(drawn.vectors, datasets, strict=True))
         values = [predictions.predict(guide.method, v, d, seed + i) for i, (v, d) in pairs]
-        groups["posterior_predictive"] = {n: _draws([v[n] for v in values], names.of(n), *lead) for n in values[0]}
+        groups["posterior_predictive"] = {
+            n: _draws([v[n] for v in values], names.of(n), *lead) for n in values[0]
+        }
     groups["observed_data"] = {
         a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.observed
     }
@@ -75,7 +80,9 @@ def posterior_tree(
     said += (
         []
         if all(keep)
-        else ["log likelihoods or predictive draws left out (draws x rows above the limit, or on request)"]
+        else [
+            "log likelihoods or predictive draws left out (draws x rows above the limit, or on request)"
+        ]
     )
     return _tree(groups, names.coords, _attributes(guide, seed, said))
 
@@ -104,12 +111,21 @@ def state_tree(
     }
     if check is not None:
         stats["importance_sample_size"] = ([], check.sample_size[0])
-        stats |= {} if moved is None else {"mean_moved": ([], moved.mean[0]), "sd_moved": ([], moved.sd[0])}
+        stats |= (
+            {}
+            if moved is None
+            else {"mean_moved": ([], moved.mean[0]), "sd_moved": ([], moved.sd[0])}
+        )
         stats["log_weight"] = _draws([check.log_weights[0]], [], *lead)
-    if np.isfinite(surprise := float(getattr(guide.method.closed(state.value), "surprise", np.nan))):
+    if np.isfinite(
+        surprise := float(getattr(guide.method.closed(state.value), "surprise", np.nan))
+    ):
         stats["surprise"] = ([], np.float64(surprise))
     values = constrained(guide.method, vectors, blank)
-    groups = {"posterior": {n: _draws([v], names.of(n), *lead) for n, v in values.items()}, "sample_stats": stats}
+    groups = {
+        "posterior": {n: _draws([v], names.of(n), *lead) for n, v in values.items()},
+        "sample_stats": stats,
+    }
     if trace:
         names.coords["seen"] = [int(t["rows"]) for t in trace]
         groups["trace"] = {
@@ -121,30 +137,44 @@ def state_tree(
 
 
 def prediction_tree(
-    guide: TrainedMethod, new: Dataset, values: Mapping[str, np.ndarray], notes: list[str], seed: int
+    guide: TrainedMethod,
+    new: Dataset,
+    values: Mapping[str, np.ndarray],
+    notes: list[str],
+    seed: int,
 ) -> xr.DataTree:
     """Predictive draws at new inputs: `predictions` and `predictions_constant_data`."""
     names = AxisNames(guide, new)
     groups = {
-        "predictions": {n: _draws([v], names.of(n), ["chain", "draw"], True) for n, v in values.items()},
-        "predictions_constant_data": {a: _fixed([new.arrays[a]], names.of(a), True) for a in guide.task.inputs},
+        "predictions": {
+            n: _draws([v], names.of(n), ["chain", "draw"], True) for n, v in values.items()
+        },
+        "predictions_constant_data": {
+            a: _fixed([new.arrays[a]], names.of(a), True) for a in guide.task.inputs
+        },
     }
     return _tree(groups, names.coords, _attributes(guide, seed, notes))
 
 
 def local_tree(
-    guide: TrainedMethod, dataset: Dataset, values: Mapping[str, np.ndarray], coords: Mapping[str, Sequence[Any]], seed: int
+    guide: TrainedMethod,
+    dataset: Dataset,
+    values: Mapping[str, np.ndarray],
+    coords: Mapping[str, Sequence[Any]],
+    seed: int,
 ) -> xr.DataTree:
     """Draws of local latents (chain, draw, row, ...) and the rows they belong to."""
     names = AxisNames(guide, dataset)
     groups = {
         "posterior": {n: (["chain", "draw", *names.of_local(n)], v) for n, v in values.items()},
-        "observed_data": {a: _fixed([dataset.arrays[a]], names.of(a), True) for a in guide.task.observed},
-        "constant_data": {a: _fixed([dataset.arrays[a]], names.of(a), True) for a in guide.task.inputs},
+        "observed_data": {
+            a: _fixed([dataset.arrays[a]], names.of(a), True) for a in guide.task.observed
+        },
+        "constant_data": {
+            a: _fixed([dataset.arrays[a]], names.of(a), True) for a in guide.task.inputs
+        },
     }
     return _tree(groups, {**names.coords, **coords}, _attributes(guide, seed, []))
-
-
 
 
 def _tasks(values: np.ndarray, single: bool) -> Variable:
@@ -182,13 +212,17 @@ def _padded(values: list[np.ndarray], axis: int) -> np.ndarray:
         return np.stack(values)
     most = max(v.shape[axis] for v in values)
     filler = [
-        np.moveaxis(np.full((most - v.shape[axis], *np.moveaxis(v, axis, 0).shape[1:]), np.nan), 0, axis)
+        np.moveaxis(
+            np.full((most - v.shape[axis], *np.moveaxis(v, axis, 0).shape[1:]), np.nan), 0, axis
+        )
         for v in values
     ]
     return np.stack([np.concatenate([v, f], axis) for v, f in zip(values, filler, strict=True)])
 
 
-def _log_likelihood(guide: TrainedMethod, rows: list[np.ndarray], names: AxisNames, single: bool) -> dict[str, Variable]:
+def _log_likelihood(
+    guide: TrainedMethod, rows: list[np.ndarray], names: AxisNames, single: bool
+) -> dict[str, Variable]:
     """Pointwise log likelihood, under the observation's name when there is one, else `joint`."""
     observed = list(guide.task.observed)
     name = observed[0] if len(observed) == 1 else "joint"
@@ -199,7 +233,9 @@ def _log_likelihood(guide: TrainedMethod, rows: list[np.ndarray], names: AxisNam
 @cache
 def _versions() -> dict[str, str]:
     """Reading the metadata of a package takes 2 ms, as long as predicting for a few rows."""
-    return {p: version(p) for p in ("amortppl", "jax", "numpyro", "arviz")} | {"python": platform.python_version()}
+    return {p: version(p) for p in ("amortppl", "jax", "numpyro", "arviz")} | {
+        "python": platform.python_version()
+    }
 
 
 def _attributes(guide: TrainedMethod, seed: int, notes: list[str]) -> dict[str, Any]:
@@ -219,14 +255,20 @@ def _attributes(guide: TrainedMethod, seed: int, notes: list[str]) -> dict[str, 
 
 
 def _tree(
-    groups: Mapping[str, dict[str, Variable]], coords: Mapping[str, Sequence[Any]], about: dict[str, Any]
+    groups: Mapping[str, dict[str, Variable]],
+    coords: Mapping[str, Sequence[Any]],
+    about: dict[str, Any],
 ) -> xr.DataTree:
     brief = {k: about[k] for k in ("inference_library", "inference_library_version", "created_at")}
     sets = {}
     for group, variables in groups.items():
         if not variables:
             continue
-        used = {axis: size for axes, v in variables.values() for axis, size in zip(axes, np.shape(v), strict=True)}
+        used = {
+            axis: size
+            for axes, v in variables.values()
+            for axis, size in zip(axes, np.shape(v), strict=True)
+        }
         labels = {a: list(coords[a]) for a in used if a in coords and len(coords[a]) == used[a]}
         wrong = [a for a in used if a in coords and len(coords[a]) != used[a]]
         if wrong:
@@ -235,11 +277,15 @@ def _tree(
                 stacklevel=4,
             )
         labels |= {a: np.arange(n) for a, n in used.items() if a not in labels}
-        sets[f"/{group}"] = xr.Dataset({n: (axes, v) for n, (axes, v) in variables.items()}, coords=labels, attrs=brief)
+        sets[f"/{group}"] = xr.Dataset(
+            {n: (axes, v) for n, (axes, v) in variables.items()}, coords=labels, attrs=brief
+        )
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **sets})
 
 
-def latent_tree(guide: TrainedMethod, z: np.ndarray, notes: list[str], seed: int, single: bool) -> xr.DataTree:
+def latent_tree(
+    guide: TrainedMethod, z: np.ndarray, notes: list[str], seed: int, single: bool
+) -> xr.DataTree:
     """Draws (T, S, Z) of the learned task latent, named `z`; there is no joint density to check them against."""
     lead = ["chain", "draw"] if single else ["task", "chain", "draw"]
     values = z[:, None][0] if single else z[:, None]

@@ -21,5 +21,7 @@ def encoder(name: str, features: int, size: int, key: PRNGKeyArray) -> Encoder:
         LookupError: no encoder of that name.
     """
     if name not in ENCODERS:
-        raise LookupError(f"encoder: {name!r} is none of {quoted(ENCODERS)}{nearest(name, ENCODERS)}")
+        raise LookupError(
+            f"encoder: {name!r} is none of {quoted(ENCODERS)}{nearest(name, ENCODERS)}"
+        )
     return ENCODERS[name](features, size, key)

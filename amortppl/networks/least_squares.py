@@ -26,12 +26,18 @@ class Moments(NamedTuple):
     @classmethod
     def none(cls, keys: int, values: int) -> "Moments":
         """Before any row."""
-        return cls(jnp.zeros((keys, keys)), jnp.zeros((keys, values)), jnp.zeros(values), jnp.zeros(()))
+        return cls(
+            jnp.zeros((keys, keys)), jnp.zeros((keys, values)), jnp.zeros(values), jnp.zeros(())
+        )
 
-    def plus(self, keys: Float[Array, "N D"], values: Float[Array, "N V"], mask: Bool[Array, " N"]) -> "Moments":
+    def plus(
+        self, keys: Float[Array, "N D"], values: Float[Array, "N V"], mask: Bool[Array, " N"]
+    ) -> "Moments":
         """With further rows, those that the mask keeps."""
         keys, values = (jnp.where(mask[:, None], a, 0.0) for a in (keys, values))
-        added = Moments(keys.T @ keys, keys.T @ values, jnp.sum(values**2, 0), jnp.sum(mask).astype(jnp.float32))
+        added = Moments(
+            keys.T @ keys, keys.T @ values, jnp.sum(values**2, 0), jnp.sum(mask).astype(jnp.float32)
+        )
         return jax.tree.map(jnp.add, self, added)
 
 
@@ -48,7 +54,9 @@ class Solved(NamedTuple):
         return queries @ self.weights, jnp.sum(half**2, 0)
 
 
-def solve(moments: Moments, ridge: Float[Array, " D"], prior: Float[Array, "D V"] | float = 0.0) -> Solved:
+def solve(
+    moments: Moments, ridge: Float[Array, " D"], prior: Float[Array, "D V"] | float = 0.0
+) -> Solved:
     """Fits values to keys, the weights drawn to `prior` with precision `ridge`."""
     gram = moments.keys + jnp.diag(ridge)
     factor = jnp.linalg.cholesky(gram + 1e-6 * jnp.trace(gram) / len(ridge) * jnp.eye(len(ridge)))

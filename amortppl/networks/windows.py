@@ -35,11 +35,17 @@ class Windows(eqx.Module):
     log_scale: Float[Array, " C"]
     log_length: Float[Array, ""]
 
-    def __init__(self, shape: tuple[int, int], channels: int, key: PRNGKeyArray, length: float | None = None) -> None:
+    def __init__(
+        self, shape: tuple[int, int], channels: int, key: PRNGKeyArray, length: float | None = None
+    ) -> None:
         """Draws the maps; the features' length is `length` to begin with, or the square root of how many there are."""
         self.shape = shape
         maps = jr.normal(key, (SIDE**2, channels)) / SIDE
-        self.maps, self.bias, self.log_scale = maps - jnp.mean(maps, 0), jnp.zeros(channels), jnp.zeros(channels)
+        self.maps, self.bias, self.log_scale = (
+            maps - jnp.mean(maps, 0),
+            jnp.zeros(channels),
+            jnp.zeros(channels),
+        )
         self.log_length = 0.5 * jnp.log(self.size) if length is None else jnp.log(length)
 
     @property

@@ -31,14 +31,6 @@ class Drawn(NamedTuple):
     features: Array
 
 
-
-
-
-
-
-
-
-
 def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> Drawn:
     """Draws for each dataset; datasets padded to equal shapes share one batched call.
 
@@ -55,16 +47,6 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
         drawn = [np.asarray(a) for a in drawn]
         found |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
     return Drawn(*(np.stack([found[i][k] for i in range(len(datasets))]) for k in range(4)))
-
-
-
-
-
-
-
-
-
-
 
 
 def constrained(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -102,7 +84,9 @@ def states(method: Method, batches: Batch) -> Any:
 
 
 @eqx.filter_jit
-def sampled(method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
+def sampled(
+    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
+) -> Drawn:
     """Draws from the states of a batch of datasets."""
 
     def one(state: Any, batch: Batch, key: Array) -> Drawn:
@@ -113,16 +97,6 @@ def sampled(method: Method, values: Any, batches: Batch, keys: Array, draws: int
         return Drawn(vectors, log_guide, joint, method.impression(state))
 
     return jax.vmap(one)(values, batches, keys)
-
-
-
-
-
-
-
-
-
-
 
 
 @eqx.filter_jit
@@ -136,6 +110,8 @@ def _log_prob(method: Method, batch: Batch, values: dict[str, Array]) -> Array:
 
     def one(sites: dict[str, Array]) -> Array:
         vector = method.task.unconstrain(sites, batch.data)
-        return posterior.log_prob(vector) - sum(method.task.sites_at(vector, batch.data)[1].values())
+        return posterior.log_prob(vector) - sum(
+            method.task.sites_at(vector, batch.data)[1].values()
+        )
 
     return jax.vmap(one)(values)

@@ -9,10 +9,13 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 from amortppl.task.joint_gaussian import _gaussian
 
 
-def leave_one_out(task: AbstractTask, vector: Float[Array, " P"], data: Mapping[str, Array]) -> Float[Array, " N"]:
+def leave_one_out(
+    task: AbstractTask, vector: Float[Array, " P"], data: Mapping[str, Array]
+) -> Float[Array, " N"]:
     """log p(y_i | y_-i, theta): with P = K^-1, mean y_i - (P (y - mu))_i / P_ii and variance 1 / P_ii.
 
     Burkner, Gabry and Vehtari 2021, "Efficient leave-one-out cross-validation for Bayesian
@@ -46,7 +49,9 @@ class NewRows(NamedTuple):
         return self.mean + self.factor @ jr.normal(key, self.mean.shape)
 
 
-def new_rows(task: AbstractTask, vector: Float[Array, " P"], known: "Batch", query: Mapping[str, Array]) -> dict[str, NewRows]:
+def new_rows(
+    task: AbstractTask, vector: Float[Array, " P"], known: Batch, query: Mapping[str, Array]
+) -> dict[str, NewRows]:
     """The observations of Q new rows by argument, given theta and the rows that the mask of `known` keeps.
 
     mean = mu* + K*D K_DD^-1 (y - mu),    covariance = K** - K*D K_DD^-1 K_D*
@@ -66,5 +71,7 @@ def new_rows(task: AbstractTask, vector: Float[Array, " P"], known: "Batch", que
         half = solve_triangular(factor, across.T, lower=True)
         off = jnp.where(keep, known.data[argument] - fn.loc[:rows], 0.0)
         mean = fn.loc[rows:] + half.T @ solve_triangular(factor, off, lower=True)
-        found[argument] = NewRows(mean, jnp.linalg.cholesky(covariance[rows:, rows:] - half.T @ half))
+        found[argument] = NewRows(
+            mean, jnp.linalg.cholesky(covariance[rows:, rows:] - half.T @ half)
+        )
     return found

@@ -14,7 +14,9 @@ def pad(task: AbstractTask, dataset: Dataset) -> Batch:
     """A dataset padded to the next power of two, so that few shapes are ever compiled."""
     rows = dataset.rows
     size = max(8, 1 << (rows - 1).bit_length()) if task.row_free else rows
-    pad = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()}
+    pad = {
+        n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()
+    }
     return Batch(pad, np.arange(size) < rows)
 
 

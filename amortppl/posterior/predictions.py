@@ -22,7 +22,9 @@ def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
     """Log likelihood of each row at each draw, (S, N); of rows tied to one another, given all the others."""
     if method.task.tied:
         size = WORK // dataset.rows**2
-        return np.asarray(_leave_one_out(method.task, jnp.asarray(vectors), dict(dataset.arrays), size))
+        return np.asarray(
+            _leave_one_out(method.task, jnp.asarray(vectors), dict(dataset.arrays), size)
+        )
     batch = pad(method.task, dataset)
     size = WORK // batch.mask.shape[0]
     return np.asarray(_pointwise(method, vectors, batch.data, size))[:, : dataset.rows]
@@ -41,10 +43,14 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
 def pointwise_ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset) -> np.ndarray:
     """Log density of each new row at each draw, (S, N_new), given known rows to which it is tied."""
     given, query, size = _ahead(task, vectors, known, new)
-    return np.asarray(_pointwise_ahead(task, jnp.asarray(vectors), given, query, size))[:, : new.rows]
+    return np.asarray(_pointwise_ahead(task, jnp.asarray(vectors), given, query, size))[
+        :, : new.rows
+    ]
 
 
-def predict_ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset, seed: int) -> dict[str, np.ndarray]:
+def predict_ahead(
+    task: AbstractTask, vectors: Any, known: Dataset, new: Dataset, seed: int
+) -> dict[str, np.ndarray]:
     """Predictive draws of new rows together, (S, N_new) by argument, given known rows to which they are tied."""
     given, query, size = _ahead(task, vectors, known, new)
     keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
@@ -52,9 +58,13 @@ def predict_ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset
     return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
 
 
-def _ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset) -> tuple[Batch, dict[str, Array], int]:
+def _ahead(
+    task: AbstractTask, vectors: Any, known: Dataset, new: Dataset
+) -> tuple[Batch, dict[str, Array], int]:
     """Known rows, new rows, and how many draws to take at once. Without inputs rows have a place, so none is padded."""
-    given = pad(task, known) if task.inputs else Batch(dict(known.arrays), np.ones(known.rows, bool))
+    given = (
+        pad(task, known) if task.inputs else Batch(dict(known.arrays), np.ones(known.rows, bool))
+    )
     query = pad(task, new).data if task.inputs else new.arrays
     whole = given.mask.shape[0] + len(next(iter(query.values())))
     return given, query, WORK // whole**2
@@ -69,7 +79,9 @@ def _pointwise(method: Method, vectors: Array, data: dict[str, Array], size: int
 def _predict(
     method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int
 ) -> dict[str, Array]:
-    return batched_map(lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), size)
+    return batched_map(
+        lambda a: method.task.predict(a[1], a[0], inputs, rows), (jnp.asarray(vectors), keys), size
+    )
 
 
 @eqx.filter_jit
@@ -78,7 +90,9 @@ def _leave_one_out(task: AbstractTask, vectors: Array, data: dict[str, Array], s
 
 
 @eqx.filter_jit
-def _pointwise_ahead(task: AbstractTask, vectors: Array, known: Batch, query: dict[str, Array], size: int) -> Array:
+def _pointwise_ahead(
+    task: AbstractTask, vectors: Array, known: Batch, query: dict[str, Array], size: int
+) -> Array:
     def one(vector: Array) -> Array:
         return sum(g.log_prob(query[a]) for a, g in new_rows(task, vector, known, query).items())
 
@@ -87,7 +101,12 @@ def _pointwise_ahead(task: AbstractTask, vectors: Array, known: Batch, query: di
 
 @eqx.filter_jit
 def _predict_ahead(
-    task: AbstractTask, vectors: Array, keys: Array, known: Batch, query: dict[str, Array], size: int
+    task: AbstractTask,
+    vectors: Array,
+    keys: Array,
+    known: Batch,
+    query: dict[str, Array],
+    size: int,
 ) -> dict[str, Array]:
     def one(at: tuple[Array, Array]) -> dict[str, Array]:
         given = new_rows(task, at[0], known, query)

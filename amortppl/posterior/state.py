@@ -74,14 +74,27 @@ class State:
         """
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
-        about = {"guide": self.guide.hash, "rows": self.rows, "steps": self.steps, "place": vars(self.place)}
-        write(path, pack(arrays, {**about, "kinds": kinds, "trace": list(self.trace), "outside": list(self.outside)}))
+        about = {
+            "guide": self.guide.hash,
+            "rows": self.rows,
+            "steps": self.steps,
+            "place": vars(self.place),
+        }
+        write(
+            path,
+            pack(
+                arrays,
+                {**about, "kinds": kinds, "trace": list(self.trace), "outside": list(self.outside)},
+            ),
+        )
         return Path(path)
 
 
 def _parts(value: Any) -> list[Any]:
     """A value and, where it is a further pass, what that began with: their types tell its structure."""
-    return [] if value is None else [value, *(_parts(value.since) if hasattr(value, "since") else [])]
+    return (
+        [] if value is None else [value, *(_parts(value.since) if hasattr(value, "since") else [])]
+    )
 
 
 def load_state(guide: TrainedMethod, path: str | Path) -> State:
@@ -92,7 +105,9 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
     """
     path = Path(path)
     if not path.is_file():
-        raise GuideError(f"{path}: expected a state's file, found {'a folder' if path.exists() else 'nothing'}")
+        raise GuideError(
+            f"{path}: expected a state's file, found {'a folder' if path.exists() else 'nothing'}"
+        )
     try:
         _, about = unpack(path, None)
         if about.get("guide") != guide.hash:
@@ -103,10 +118,14 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         like = {n: _like(guide, kinds) for n, kinds in about["kinds"].items()}
         arrays, _ = unpack(path, like)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise GuideError(f"{path}: not a complete state ({error}); was it cut short? Start a new one") from error
+        raise GuideError(
+            f"{path}: not a complete state ({error}); was it cut short? Start a new one"
+        ) from error
     place = Place(**about["place"])
     said = (tuple(about[n]) for n in ("trace", "outside"))
-    return State(guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, *said)
+    return State(
+        guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, *said
+    )
 
 
 def _like(guide: TrainedMethod, kinds: list[str]) -> Any:
@@ -157,7 +176,9 @@ def combine(states: Sequence[State]) -> State:
     refuse_parts(guide.method)
     value = guide.method.combine([s.value for s in seen])
     outside = next((s.outside for s in seen if s.outside), ())
-    return State(guide, value, sum(s.rows for s in seen), sum(s.steps for s in seen), outside=outside)
+    return State(
+        guide, value, sum(s.rows for s in seen), sum(s.steps for s in seen), outside=outside
+    )
 
 
 def gathered(state: State) -> list[State]:
@@ -170,6 +191,8 @@ def gathered(state: State) -> list[State]:
     held = {"value": state.value, "rows": state.rows, "steps": state.steps}
     many = distributed.gathered(held)
     return [
-        replace(state, value=each["value"], rows=int(each["rows"]), steps=int(each["steps"]), trace=())
+        replace(
+            state, value=each["value"], rows=int(each["rows"]), steps=int(each["steps"]), trace=()
+        )
         for each in (jax.tree.map(lambda a, i=i: a[i], many) for i in range(jax.process_count()))
     ]

@@ -66,7 +66,9 @@ def stream(
                 state = moment
                 done = state.place.passes * (batches.rows or 0) + state.place.rows
                 report.update(done, f"{state.rows:,} rows in {state.steps:,} mini-batches")
-                kept = state if state.place.done or not state.place.rows % state.place.block else kept
+                kept = (
+                    state if state.place.done or not state.place.rows % state.place.block else kept
+                )
                 if keep is not None and kept is state and time.monotonic() - saved > SAVED:
                     state.save(keep)
                     saved = time.monotonic()
@@ -96,7 +98,9 @@ def _begun(state: State, batches: Batches, passes: int) -> State:
             f"of {batches.size}; go on with the size it was begun with"
         )
     if passes <= place.passes:
-        raise GuideError(f"passes: pass {place.passes + 1} over {place.source} is under way, got passes={passes}")
+        raise GuideError(
+            f"passes: pass {place.passes + 1} over {place.source} is under way, got passes={passes}"
+        )
     return replace(state, place=replace(place, block=gcd(place.block, place.rows) or place.block))
 
 
@@ -114,13 +118,19 @@ def _moments(
             state = replace(state, value=guide.method.revisit(state.value, state.since))
         blocks = batches.blocks(guide.task, state.place.block // batches.size, state.place.rows)
         for block, last in _marked(blocks):
-            state = state if state.outside or number else replace(state, outside=_outside(guide, block))
+            state = (
+                state if state.outside or number else replace(state, outside=_outside(guide, block))
+            )
             for after, wanted in _through(guide, state, block, batches.size, every, begun):
                 ends = last and after.place.rows == block.start + _rows(block)
                 yield after, wanted and not (ends and number == passes - 1)
             state = after
         done = number == passes - 1
-        place = replace(state.place, done=True) if done else replace(state.place, passes=number + 1, rows=0)
+        place = (
+            replace(state.place, done=True)
+            if done
+            else replace(state.place, passes=number + 1, rows=0)
+        )
         state = replace(state, place=place)
         yield state, done
 
@@ -149,7 +159,12 @@ def _rows(block: Block) -> int:
 
 
 def _through(
-    guide: TrainedMethod, state: State, block: Block, size: int, every: int | None, begun: Callable[[Any], object]
+    guide: TrainedMethod,
+    state: State,
+    block: Block,
+    size: int,
+    every: int | None,
+    begun: Callable[[Any], object],
 ) -> Iterator[tuple[State, bool]]:
     """The states on the way through a block that are asked for, and the one after it."""
     minis, rows = _laid_out(block, size, state.place.block // size), _rows(block)
@@ -184,7 +199,9 @@ def _laid_out(block: Block, size: int, steps: int) -> Batch:
 
     def shaped(array: np.ndarray) -> np.ndarray:
         if rows < full:
-            array = np.concatenate([array, np.broadcast_to(array[:1], (full - rows, *array.shape[1:]))])
+            array = np.concatenate(
+                [array, np.broadcast_to(array[:1], (full - rows, *array.shape[1:]))]
+            )
         return array.reshape(steps, size, *array.shape[1:])
 
     mask = (np.arange(full) < rows).reshape(steps, size)
@@ -206,7 +223,3 @@ def _advance(method: Method, value: Any, minis: Batch, along: bool) -> tuple[Any
         return after, after if along else None
 
     return jax.lax.scan(advance, value, minis)
-
-
-
-

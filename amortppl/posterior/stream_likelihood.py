@@ -37,5 +37,7 @@ class Likelihood:
 
 @eqx.filter_jit
 def relative(method: Method, vectors: Array, batch: Batch) -> Array:
-    rows = batched_map.batched_map(lambda v: method.task.log_densities(v, batch.data)[1], vectors, 16)
+    rows = batched_map.batched_map(
+        lambda v: method.task.log_densities(v, batch.data)[1], vectors, 16
+    )
     return jnp.sum(jnp.where(batch.mask, rows - rows[0], 0.0), 1)

@@ -28,7 +28,12 @@ class Network(eqx.Module):
     head: Head
 
     def __init__(
-        self, reader: Reader, width: int, depth: int, key: PRNGKeyArray, image: tuple[int, int] | None = None
+        self,
+        reader: Reader,
+        width: int,
+        depth: int,
+        key: PRNGKeyArray,
+        image: tuple[int, int] | None = None,
     ) -> None:
         first, second = jr.split(key)
         if image is None:

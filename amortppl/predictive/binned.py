@@ -32,7 +32,9 @@ class Bars:
         u = (value - shift) * jnp.exp(-log_scale)
         height = jnp.interp(norm.cdf(u), jnp.linspace(0.0, 1.0, BINS + 1), _heights(coefficients))
         near = jax.nn.log_sigmoid(-tail) + norm.logpdf(u) + jnp.log(height)
-        return jnp.logaddexp(near, jax.nn.log_sigmoid(tail) + norm.logpdf(u, scale=WIDE)) - log_scale
+        return (
+            jnp.logaddexp(near, jax.nn.log_sigmoid(tail) + norm.logpdf(u, scale=WIDE)) - log_scale
+        )
 
     def sample(self, key: PRNGKeyArray, coefficients: Float[Array, " K"]) -> Array:
         """One draw: a node by its weight, then a place on its triangle."""

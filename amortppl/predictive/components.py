@@ -86,7 +86,9 @@ def supports(task: AbstractTask) -> dict[str, constraints.Constraint]:
 
 def classified(task: AbstractTask) -> set[str]:
     """The observations that are classes: whole numbers with both ends known."""
-    return {n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"}
+    return {
+        n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"
+    }
 
 
 def _kind(task: AbstractTask, argument: str, support: constraints.Constraint) -> tuple:
@@ -105,7 +107,11 @@ def _kind(task: AbstractTask, argument: str, support: constraints.Constraint) ->
             f"{task.name}: no predictive family for {argument!r}, whose support is {support}; 'parametric' serves it"
         )
     return (
-        ("between", low, high) if None not in (low, high) else ("below", 0.0, high) if low is None else ("above", low)
+        ("between", low, high)
+        if None not in (low, high)
+        else ("below", 0.0, high)
+        if low is None
+        else ("above", low)
     )
 
 

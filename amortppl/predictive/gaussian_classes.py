@@ -66,9 +66,16 @@ class GaussianClasses(Predictor):
         return Classified(self.reader, (height + often)[None], like(self.task.rows_like))
 
 
-def gaussian_classes(task: AbstractTask, reader: Reader, feature: RowFeatures | ImageFeatures) -> GaussianClasses:
+def gaussian_classes(
+    task: AbstractTask, reader: Reader, feature: RowFeatures | ImageFeatures
+) -> GaussianClasses:
     """The predictor on features of a task's rows: a prior of unit precision, a concentration of one."""
     none = jnp.zeros(feature.size)
     return GaussianClasses(
-        task=task, reader=reader, feature=feature, centre=none, log_precision=none, log_concentration=jnp.zeros(())
+        task=task,
+        reader=reader,
+        feature=feature,
+        centre=none,
+        log_precision=none,
+        log_concentration=jnp.zeros(()),
     )

@@ -45,10 +45,14 @@ class Factor(eqx.Module):
     def __init__(self, inputs: int, kind: Family, hidden: int, key: PRNGKeyArray) -> None:
         first, second = jr.split(key)
         line = eqx.nn.Linear(inputs, kind.coefficients, key=first)
-        line = eqx.tree_at(lambda n: (n.weight, n.bias), line, (jnp.zeros_like(line.weight), kind.initial()))
+        line = eqx.tree_at(
+            lambda n: (n.weight, n.bias), line, (jnp.zeros_like(line.weight), kind.initial())
+        )
         self.straight = line
         start = jnp.zeros(kind.coefficients)
-        self.bent = mlp(inputs, kind.coefficients, hidden, 2, second, start=start) if hidden else None
+        self.bent = (
+            mlp(inputs, kind.coefficients, hidden, 2, second, start=start) if hidden else None
+        )
 
     def __call__(self, features: Float[Array, " E"]) -> Float[Array, " K"]:
         """Features of one query -> coefficients."""
@@ -65,10 +69,13 @@ class Head(eqx.Module):
         keys = jr.split(key, len(reader.parts))
         before = [sum(reader.sizes[:i]) for i in range(len(reader.parts))]
         self.factors = [
-            Factor(size + n, family(c), hidden, k) for n, c, k in zip(before, reader.parts, keys, strict=True)
+            Factor(size + n, family(c), hidden, k)
+            for n, c, k in zip(before, reader.parts, keys, strict=True)
         ]
 
-    def log_prob(self, reader: Reader, features: Float[Array, "Q E"], standard: Float[Array, "Q C"]) -> Array:
+    def log_prob(
+        self, reader: Reader, features: Float[Array, "Q E"], standard: Float[Array, "Q C"]
+    ) -> Array:
         """Log density (Q,) of the components in the reader's units."""
         total, seen = jnp.zeros(features.shape[0]), features
         for i, factor in enumerate(self.factors):
@@ -82,13 +89,19 @@ class Head(eqx.Module):
         return jax.vmap(self.factors[0])(features)
 
     def sample(
-        self, reader: Reader, features: Float[Array, "Q E"], first: Float[Array, "Q K"], key: PRNGKeyArray
+        self,
+        reader: Reader,
+        features: Float[Array, "Q E"],
+        first: Float[Array, "Q K"],
+        key: PRNGKeyArray,
     ) -> Float[Array, "Q C"]:
         """One draw of every query, in the reader's units."""
         drawn, seen = [], features
         for i, factor in enumerate(self.factors):
             keys = jr.split(jr.fold_in(key, i), features.shape[0])
-            drawn.append(jax.vmap(_bound(reader, i)[1])(keys, jax.vmap(factor)(seen) if i else first))
+            drawn.append(
+                jax.vmap(_bound(reader, i)[1])(keys, jax.vmap(factor)(seen) if i else first)
+            )
             seen = jnp.concatenate([seen, reader.one(i, drawn[-1])], -1)
         return jnp.stack(drawn, -1)
 
@@ -116,7 +129,9 @@ class Predictive(eqx.Module):
 
     def log_joint(self, data: dict[str, Array]) -> Array:
         """Log density of the observations of all queries together, which share one member of the mixture."""
-        return logsumexp(jnp.sum(self._each(data), -1)) - self._members + jnp.sum(self._slopes(data))
+        return (
+            logsumexp(jnp.sum(self._each(data), -1)) - self._members + jnp.sum(self._slopes(data))
+        )
 
     def sample(self, key: PRNGKeyArray, draws: int) -> dict[str, Array]:
         """Draws of the observations by argument, each (draws, Q, ...)."""

@@ -69,7 +69,9 @@ class NeuralProcess(Headed):
         features = self._decoded(state, query, jr.normal(key, (LEARNING, self.factors.size)))
         return -self.on(features).log_joint(query) / features.shape[1]
 
-    def _decoded(self, state: Moments, query: dict[str, Array], noise: Float[Array, "S Z"]) -> Float[Array, "S Q E"]:
+    def _decoded(
+        self, state: Moments, query: dict[str, Array], noise: Float[Array, "S Z"]
+    ) -> Float[Array, "S Q E"]:
         posterior, x = self.latent(state), self.reader.x(query)
         along = jax.vmap(self.along)(x)
         log_rows = jnp.log1p(jnp.minimum(state.rows, 2 * self.task.rows[1])) / 3.0
@@ -80,7 +82,9 @@ class NeuralProcess(Headed):
         z = posterior.mean + posterior.unwhiten(noise)
 
         def one(z: Array) -> Array:
-            fixed = jnp.broadcast_to(jnp.concatenate([z, known]), (x.shape[0], z.shape[0] + known.shape[0]))
+            fixed = jnp.broadcast_to(
+                jnp.concatenate([z, known]), (x.shape[0], z.shape[0] + known.shape[0])
+            )
             fitted = along * z
             seen = jnp.concatenate([x, fitted, fixed], -1)
             return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, fixed], -1)
@@ -88,7 +92,9 @@ class NeuralProcess(Headed):
         return jax.vmap(one)(z)
 
 
-def neural_process(task: AbstractTask, size: int, hidden: int, head: int, stochastic: bool, key: PRNGKeyArray) -> NeuralProcess:
+def neural_process(
+    task: AbstractTask, size: int, hidden: int, head: int, stochastic: bool, key: PRNGKeyArray
+) -> NeuralProcess:
     """A neural process with a task latent of a size, its weights drawn with the key."""
     keys = jr.split(key, 5)
     read = reader(task, keys[0])

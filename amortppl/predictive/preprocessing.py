@@ -76,7 +76,9 @@ class Reader(eqx.Module):
                 slopes.append(jnp.zeros_like(y))
             else:
                 on_line = c.transform.inv(y)
-                slopes.append(-c.transform.log_abs_det_jacobian(on_line, y) - jnp.log(self._scale(i)))
+                slopes.append(
+                    -c.transform.log_abs_det_jacobian(on_line, y) - jnp.log(self._scale(i))
+                )
         return jnp.stack(slopes, -1)
 
     def y(self, standard: Float[Array, "N C"]) -> Float[Array, "N Y"]:
@@ -96,7 +98,9 @@ class Reader(eqx.Module):
         """A typical count of a component."""
         return jnp.maximum(jnp.expm1(self._centre(place)), 0.5)
 
-    def values(self, standard: Float[Array, "N C"], like: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:
+    def values(
+        self, standard: Float[Array, "N C"], like: dict[str, jax.ShapeDtypeStruct]
+    ) -> dict[str, Array]:
         """Back from `standard` to arrays by argument."""
         found: dict[str, list[Array]] = {}
         for i, c in enumerate(self.parts):

@@ -44,7 +44,9 @@ class TaskLatent(NamedTuple):
         """Standard normals -> deviations from the mean."""
         return solve_triangular(self.fit.factor, noise.T, lower=True, trans=1).T
 
-    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, draws: int
+    ) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
         """Draws and their log densities."""
         noise = jr.normal(key, (draws, self.mean.shape[0]))
         log_scale = jnp.sum(jnp.log(jnp.diag(self.fit.factor)))

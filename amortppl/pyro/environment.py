@@ -54,12 +54,16 @@ class Bridge(Environment):
     def get_and_rotate_prng_key(self, generator: Any = None) -> jax.Array:
         """A fresh key of the run, for torch's random functions."""
         if generator is not None:
-            raise ModelError("a torch.Generator in the model: leave it out, random numbers come from NumPyro's key")
+            raise ModelError(
+                "a torch.Generator in the model: leave it out, random numbers come from NumPyro's key"
+            )
         return self.run.key()
 
     def dispatch(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """One torch operation."""
-        if func is torch._C._set_grad_enabled:  # by torch.no_grad; torch.autograd.Function says nothing
+        if (
+            func is torch._C._set_grad_enabled
+        ):  # by torch.no_grad; torch.autograd.Function says nothing
             self.run.gradients = args[0]
         args, kwargs = self._arguments(args, kwargs or {})
         leaves = tree_leaves((args, kwargs))
@@ -75,7 +79,9 @@ class Bridge(Environment):
         except TypeError as error:
             if isinstance(error, jax.errors.JAXTypeError):
                 raise
-            raise operations.failed(func, error) from error  # Python would try the other operand's method instead
+            raise operations.failed(
+                func, error
+            ) from error  # Python would try the other operand's method instead
         return self._traced_back(result, frozenset().union(*(sources(v) for v in wrapped)))
 
     def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -183,7 +189,12 @@ def to_torch(value: Any, name: str | None = None) -> Any:
 def _refuse_writes_outside(func: Any, args: Any, wrapped: list[Any]) -> None:
     """Torch's own tensors cannot take values of JAX: what was written would be lost."""
     writes = isinstance(func, torch._ops.OpOverload) and func._schema.is_mutable
-    if writes and wrapped and isinstance(args[0], torch.Tensor) and not isinstance(args[0], WRAPPED):
+    if (
+        writes
+        and wrapped
+        and isinstance(args[0], torch.Tensor)
+        and not isinstance(args[0], WRAPPED)
+    ):
         raise ModelError(
             "the model writes into a tensor that was made outside of it: make the tensor inside the model, "
             "or write into a .clone()"

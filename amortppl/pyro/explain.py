@@ -23,8 +23,21 @@ NEEDS_A_VALUE = (
     jax.errors.TracerIntegerConversionError,
     jax.errors.UnexpectedTracerError,
 )
-_LIBRARIES = ("amortppl", "torch", "torchax", "pyro", "jax", "numpyro", "funsor", "multipledispatch", "opt_einsum")
-_ROOTS = {n: os.path.join(os.path.dirname(importlib.import_module(n).__file__ or ""), "") for n in _LIBRARIES}
+_LIBRARIES = (
+    "amortppl",
+    "torch",
+    "torchax",
+    "pyro",
+    "jax",
+    "numpyro",
+    "funsor",
+    "multipledispatch",
+    "opt_einsum",
+)
+_ROOTS = {
+    n: os.path.join(os.path.dirname(importlib.import_module(n).__file__ or ""), "")
+    for n in _LIBRARIES
+}
 """Folders of the packages whose lines are not the user's."""
 
 INSTEAD = (
@@ -38,14 +51,20 @@ def explained(error: Exception, run: Run) -> Exception:
     if isinstance(error, ModelError):
         return _placed(str(error), error, run)
     if isinstance(error, NEEDS_A_VALUE):
-        return _placed(f"the model's Python needs the value of {_culprits(error, run)}. {INSTEAD}", error, run)
+        return _placed(
+            f"the model's Python needs the value of {_culprits(error, run)}. {INSTEAD}", error, run
+        )
     if isinstance(error, OperatorNotFound):
         return _placed(str(operations.refuse(str(error).split()[3])), error, run)
     if isinstance(error, Warning):
         return error
     inside = traceback.extract_tb(error.__traceback__)[-1].filename
     if inside.startswith((_ROOTS["torchax"], _ROOTS["jax"])):
-        return _placed(f"torch code that cannot run on JAX arrays ({type(error).__name__}: {error})", error, run)
+        return _placed(
+            f"torch code that cannot run on JAX arrays ({type(error).__name__}: {error})",
+            error,
+            run,
+        )
     return error
 
 
@@ -67,7 +86,9 @@ def _line(where: TracebackType | None) -> str:
 
 
 def _of_library(filename: str) -> bool:
-    own = filename.startswith(_ROOTS["amortppl"]) and not filename.startswith(_ROOTS["amortppl"] + "models")
+    own = filename.startswith(_ROOTS["amortppl"]) and not filename.startswith(
+        _ROOTS["amortppl"] + "models"
+    )
     others = any(filename.startswith(root) for name, root in _ROOTS.items() if name != "amortppl")
     standard = filename.startswith(sysconfig.get_path("stdlib")) and "site-packages" not in filename
     return filename.startswith("<") or own or others or standard
@@ -78,7 +99,11 @@ def _culprits(error: Exception, run: Run) -> str:
     found: frozenset[str] = frozenset()
     where = error.__traceback__
     while where is not None:
-        tensors = _tensors(where.tb_frame.f_locals) if _in_torch(where.tb_frame.f_code.co_filename) else []
+        tensors = (
+            _tensors(where.tb_frame.f_locals)
+            if _in_torch(where.tb_frame.f_code.co_filename)
+            else []
+        )
         found = frozenset().union(*(sources(v) for v in tensors)) if tensors else found
         where = where.tb_next
     if found:

@@ -24,7 +24,9 @@ def alone(process: Callable[[Any], None]) -> Iterator[None]:
     """Inside, Pyro's sample and param statements end in `process(message)` instead of torch's samplers."""
     stacks = _emptied(runtime._PYRO_STACK), _emptied(runtime._DIM_ALLOCATOR._stack)
     with _LOCK, _unvalidated(), warnings.catch_warnings(), stacks[0], stacks[1]:
-        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")  # torch's whole numbers
+        warnings.filterwarnings(
+            "ignore", "Explicitly requested dtype int64"
+        )  # torch's whole numbers
         usual, thread = runtime.default_process_message, threading.get_ident()
 
         def mine_or_usual(message: Any) -> None:

@@ -58,7 +58,11 @@ def _sample(run: Run, message: Any) -> None:
 
 
 def _described(fn: Any) -> str:
-    return f"the class {fn.__name__} without arguments" if isinstance(fn, type) else f"{type(fn).__name__} {fn!r:.60}"
+    return (
+        f"the class {fn.__name__} without arguments"
+        if isinstance(fn, type)
+        else f"{type(fn).__name__} {fn!r:.60}"
+    )
 
 
 def _drawn(message: Any, fn: Any) -> Any:
@@ -96,10 +100,14 @@ def _around(run: Run, message: Any) -> Iterator[None]:
     with ExitStack() as stack:
         frames = [f for f in message["cond_indep_stack"] if f.vectorized]
         for frame in sorted(frames, key=lambda f: f.dim):
-            plate = run.plates.get(frame.name) or numpyro.plate(frame.name, int(frame.size), dim=frame.dim)
+            plate = run.plates.get(frame.name) or numpyro.plate(
+                frame.name, int(frame.size), dim=frame.dim
+            )
             plate.dim = frame.dim
             stack.enter_context(plate)
-            scale = scale * plate.subsample_size / plate.size  # which NumPyro's plate multiplies again
+            scale = (
+                scale * plate.subsample_size / plate.size
+            )  # which NumPyro's plate multiplies again
         scale = to_jax(scale)
         if not (isinstance(scale, int | float) and abs(scale - 1) < 1e-9):
             stack.enter_context(handlers.scale(scale=scale))
@@ -117,7 +125,9 @@ def _plate(run: Run, message: Any) -> None:
         plate = numpyro.plate(name, size, subsample_size=len(chosen), dim=-1)
         plate._indices = chosen
     else:
-        plate = numpyro.plate(name, size, subsample_size=few if few and few < size else None, dim=-1)
+        plate = numpyro.plate(
+            name, size, subsample_size=few if few and few < size else None, dim=-1
+        )
     plate.dim = None
     run.plates[name] = plate
     if given is None and plate.subsample_size == plate.size:
@@ -136,10 +146,14 @@ def _param(run: Run, message: Any) -> None:
                 f"pyro.param('{name}'): expected an initial value, got none, and the store has no '{name}'"
             )
         initial = pyro.get_param_store()[name].detach()
-    options = {} if support is dist.constraints.real else {"constraint": to_numpyro_support(support)}
+    options = (
+        {} if support is dist.constraints.real else {"constraint": to_numpyro_support(support)}
+    )
     found = to_torch(numpyro.param(name, _initial(initial), **options), name)
     message["value"] = found
-    if isinstance(initial, torch.nn.Parameter):  # the module that owns it computes with the parameter's value
+    if isinstance(
+        initial, torch.nn.Parameter
+    ):  # the module that owns it computes with the parameter's value
         run.lifted[id(initial)] = found
         run.weights.append(initial)
 

@@ -46,7 +46,9 @@ ALPHA = 1e-6
 def accepted(d: Any) -> bool:
     """Whether a distribution's class was checked."""
     kind = type(d)
-    return kind in _ACCEPTED or (kind.__name__ in CHECKED and getattr(dist, kind.__name__, None) is kind)
+    return kind in _ACCEPTED or (
+        kind.__name__ in CHECKED and getattr(dist, kind.__name__, None) is kind
+    )
 
 
 def accept(example: Any, draws: int = 4000, seed: int = 0) -> None:
@@ -84,9 +86,14 @@ def check(example: Any, draws: int = 4000, seed: int = 0) -> None:
     if not gap < 1e-4:
         raise ModelError(f"{name}: its log density under JAX differs from torch's by {gap:.2g}")
     ours = np.asarray(bridged.sample(jr.key(seed), (draws,))).reshape(draws, -1)
-    worst = min(ks_2samp(a, b).pvalue for a, b in zip(ours.T, theirs.numpy().reshape(draws, -1).T, strict=True))
+    worst = min(
+        ks_2samp(a, b).pvalue
+        for a, b in zip(ours.T, theirs.numpy().reshape(draws, -1).T, strict=True)
+    )
     if not worst > ALPHA:
-        raise ModelError(f"{name}: its draws under JAX are not from torch's law (p-value {worst:.1g})")
+        raise ModelError(
+            f"{name}: its draws under JAX are not from torch's law (p-value {worst:.1g})"
+        )
 
 
 @contextmanager
@@ -96,7 +103,9 @@ def computing(key: jax.Array | None = None) -> Iterator[None]:
     kept = environment.run
 
     def refuse(message: Any) -> None:
-        raise ModelError(f"site '{message['name']}' inside a distribution: expected no Pyro statement there")
+        raise ModelError(
+            f"site '{message['name']}' inside a distribution: expected no Pyro statement there"
+        )
 
     with alone(refuse):
         environment.run = Run(_key=key)

@@ -41,7 +41,9 @@ def growth(seen: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
 
     figure, axes = _axes(SMALL, "rows")
     axes.fill_between(seen, mean - 2 * sd, mean + 2 * sd, color=GUIDE, alpha=0.25, linewidth=0)
-    axes.plot(seen, mean, color=GUIDE, linewidth=1.8, marker="o" if len(seen) < 3 else None, markersize=3)
+    axes.plot(
+        seen, mean, color=GUIDE, linewidth=1.8, marker="o" if len(seen) < 3 else None, markersize=3
+    )
     axes.set_xscale("log")
     ends = [seen[0], seen[-1]] if len(seen) > 1 else [seen[0]]
     axes.set_xticks(ends, [EngFormatter(places=0, sep="")(end) for end in ends])
@@ -52,9 +54,20 @@ def growth(seen: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
 def losses(training: Sequence[float], held_out: Sequence[float], steps: int) -> str:
     """Losses over the updates; the first, steep tenth may leave the frame."""
     figure, axes = _axes(WIDE, "updates", "loss")
-    for values, color, label in ((training, SOFT, "training tasks"), (held_out, DATA, "held-out tasks")):
-        axes.plot(steps * np.arange(1, len(values) + 1) / len(values), values, color=color, linewidth=1.4, label=label)
-    tail = [v for values in (training, held_out) for v in values[len(values) // 10 :] if np.isfinite(v)]
+    for values, color, label in (
+        (training, SOFT, "training tasks"),
+        (held_out, DATA, "held-out tasks"),
+    ):
+        axes.plot(
+            steps * np.arange(1, len(values) + 1) / len(values),
+            values,
+            color=color,
+            linewidth=1.4,
+            label=label,
+        )
+    tail = [
+        v for values in (training, held_out) for v in values[len(values) // 10 :] if np.isfinite(v)
+    ]
     if tail and np.ptp(tail) > 0:
         axes.set_ylim(min(tail) - 0.05 * np.ptp(tail), max(tail) + 0.05 * np.ptp(tail))
     axes.legend(frameon=False, fontsize=10)
@@ -75,7 +88,12 @@ def predictive_density(observed: np.ndarray, predicted: np.ndarray, name: str) -
         kept = values[(values >= frame[0]) & (values <= frame[1])]
         if len(np.unique(kept)) > 2:
             grid, height = _kde(kept, 160)
-            axes.plot(grid, height * len(kept) / len(values), **FAINT, label="_predicted" if i else "predicted")
+            axes.plot(
+                grid,
+                height * len(kept) / len(values),
+                **FAINT,
+                label="_predicted" if i else "predicted",
+            )
     grid, height = _kde(observed)
     axes.plot(grid, height, color=DATA, linewidth=2, label="data")
     axes.set_xlim(*frame)
@@ -89,7 +107,13 @@ def predictive_steps(observed: np.ndarray, predicted: np.ndarray, name: str) -> 
     figure, axes = _axes(WIDE, name, "share of rows at or below")
     heights = np.arange(1, len(observed) + 1) / len(observed)
     for i, values in enumerate(_some(predicted)):
-        axes.step(np.sort(values), heights, where="post", **FAINT, label="_predicted" if i else "predicted")
+        axes.step(
+            np.sort(values),
+            heights,
+            where="post",
+            **FAINT,
+            label="_predicted" if i else "predicted",
+        )
     axes.step(np.sort(observed), heights, where="post", color=DATA, linewidth=2, label="data")
     width = max(float(np.ptp(observed)), 1.0)
     axes.set_xlim(float(observed.min()) - width / 4, float(observed.max()) + width / 4)
@@ -106,9 +130,13 @@ def predictive_bars(observed: np.ndarray, predicted: np.ndarray, name: str) -> s
     values = np.arange(observed.min(), max(observed.max(), np.quantile(predicted, 0.995)) + 1)
     counts = np.stack([(predicted == v).sum(1) for v in values])
     low, middle, high = np.quantile(counts, [TAILS[0], 0.5, TAILS[1]], axis=1)
-    axes.bar(values, [(observed == v).sum() for v in values], width=0.75, color="#d8dee8", label="data")
+    axes.bar(
+        values, [(observed == v).sum() for v in values], width=0.75, color="#d8dee8", label="data"
+    )
     bars = [middle - low, high - middle]
-    axes.errorbar(values, middle, bars, fmt="o", color=GUIDE, markersize=4, linewidth=1.6, label="predicted")
+    axes.errorbar(
+        values, middle, bars, fmt="o", color=GUIDE, markersize=4, linewidth=1.6, label="predicted"
+    )
     axes.set_yscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0)), np.square))
     axes.set_ylim(0, 1.15 * max(high.max(), 1))
     axes.locator_params(axis="x", integer=True, nbins=10)

@@ -32,4 +32,6 @@ def read_tree(path: str | Path) -> xr.DataTree:
             with xr.open_datatree(path, engine="h5netcdf") as tree:
                 return tree.load()
     except (OSError, ValueError, KeyError) as error:
-        raise OSError(f"{path}: not a NetCDF file that can be read ({error}); was the copy cut short?") from error
+        raise OSError(
+            f"{path}: not a NetCDF file that can be read ({error}); was the copy cut short?"
+        ) from error

@@ -87,7 +87,11 @@ def paragraph(text: str) -> str:
 
 def box(level: str, headline: str, lines: Sequence[str] = ()) -> str:
     """A coloured box (`good`, `care` or `bad`) that says the same in words."""
-    said = [f"<p>{escape(s)}</p>" for s in lines] if len(lines) == 1 else [f"<li>{escape(s)}</li>" for s in lines]
+    said = (
+        [f"<p>{escape(s)}</p>" for s in lines]
+        if len(lines) == 1
+        else [f"<li>{escape(s)}</li>" for s in lines]
+    )
     listed = f"<ul>{''.join(said)}</ul>" if len(said) > 1 else "".join(said)
     return f'<div class="verdict {level}"><strong>{escape(headline)}</strong>{listed}</div>'
 
@@ -104,7 +108,9 @@ def _fact(value: str) -> str:
     return f"<dd{kind}>{escape(value)}</dd>"
 
 
-def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = ()) -> str:
+def table(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = ()
+) -> str:
     """A table that scrolls inside its own box; the first column names the row.
 
     Args:
@@ -117,11 +123,16 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], words:
         return ""
     style = [' class="words"' if i in words else "" for i in range(len(head))]
     top = "".join(f'<th scope="col"{s}>{escape(h)}</th>' for h, s in zip(head, style, strict=True))
-    cells = ["".join(f"<td{s}>{escape(c)}</td>" for c, s in zip(row[1:], style[1:], strict=True)) for row in rows]
+    cells = [
+        "".join(f"<td{s}>{escape(c)}</td>" for c, s in zip(row[1:], style[1:], strict=True))
+        for row in rows
+    ]
     named = zip(rows, cells, strict=True)
     body = "\n".join(f'<tr><th scope="row">{escape(row[0])}</th>{rest}</tr>' for row, rest in named)
     caption = f"<caption>{escape(title)}</caption>"
-    return _scroll(title, f"<table>{caption}<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table>")
+    return _scroll(
+        title, f"<table>{caption}<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    )
 
 
 def source(title: str, text: str) -> str:
@@ -147,7 +158,9 @@ def plots(figures: Sequence[str]) -> str:
 
 def pairs(figures: Sequence[str]) -> str:
     """Small figures of which each two in turn stay beside each other."""
-    both = [f'<div class="pair">{"".join(figures[i : i + 2])}</div>' for i in range(0, len(figures), 2)]
+    both = [
+        f'<div class="pair">{"".join(figures[i : i + 2])}</div>' for i in range(0, len(figures), 2)
+    ]
     return '<div class="plots pairs">' + "\n".join(both) + "</div>" if both else ""
 
 
@@ -194,13 +207,21 @@ def sortable(
     """
     style = [' class="words"' if i in words else "" for i in range(len(head))]
     top = "".join(
-        f'<th scope="col"{s}><button type="button">{escape(h)}</button></th>' for h, s in zip(head, style, strict=True)
+        f'<th scope="col"{s}><button type="button">{escape(h)}</button></th>'
+        for h, s in zip(head, style, strict=True)
     )
     body = []
     for row, sorts, target in zip(rows, keys, opens, strict=True):
         marks = ["" if k is None else f' data-value="{k:.6g}"' for k in sorts]
-        link = f'<a href="#{target}" data-opens="{target}">{escape(row[0])}</a>' if target else escape(row[0])
-        cells = "".join(f"<td{s}{m}>{escape(c)}</td>" for c, s, m in zip(row[1:], style[1:], marks[1:], strict=True))
+        link = (
+            f'<a href="#{target}" data-opens="{target}">{escape(row[0])}</a>'
+            if target
+            else escape(row[0])
+        )
+        cells = "".join(
+            f"<td{s}{m}>{escape(c)}</td>"
+            for c, s, m in zip(row[1:], style[1:], marks[1:], strict=True)
+        )
         body.append(f'<tr><th scope="row"{marks[0]}>{link}</th>{cells}</tr>')
     caption = f"<caption>{escape(title)}</caption>"
     lines = "\n".join(body)

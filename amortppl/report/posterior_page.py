@@ -9,7 +9,15 @@ from amortppl.report import page
 from amortppl.report.many_datasets import OPENED, datasets, folded, verdicts
 from amortppl.report.predictive_checks import predictive_check
 from amortppl.report.provenance import data, model, provenance, training
-from amortppl.report.sections import LEVELS, ROWS, comparison, overview, posteriors, trust, verdict_box
+from amortppl.report.sections import (
+    LEVELS,
+    ROWS,
+    comparison,
+    overview,
+    posteriors,
+    trust,
+    verdict_box,
+)
 from amortppl.report.stream_section import grown
 from amortppl.report.summary import left_out, summaries, told
 from amortppl.runtime.files import write
@@ -47,7 +55,11 @@ def write_report(tree: xr.DataTree, path: str | Path) -> Path:
 def _one(tree: xr.DataTree) -> list[str]:
     """The sections of one dataset."""
     latents = summaries(tree["posterior"].dataset)
-    reference = summaries(tree["reference_posterior"].dataset) if "reference_posterior" in tree.children else []
+    reference = (
+        summaries(tree["reference_posterior"].dataset)
+        if "reference_posterior" in tree.children
+        else []
+    )
     return [
         verdict_box(tree),
         overview(tree),
@@ -73,7 +85,11 @@ def _several(tree: xr.DataTree) -> list[str]:
     more = [f"{len(notes) - NOTES} further warnings left out"] if len(notes) > NOTES else []
     left = page.paragraph(left_out(len(khats), ROWS, "datasets"))
     return [
-        page.box(level, f"{len(khats)} datasets: " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)),
+        page.box(
+            level,
+            f"{len(khats)} datasets: "
+            + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n),
+        ),
         page.box("care", "Warnings", notes[:NOTES] + more) if notes else "",
         page.section("All datasets", datasets(tree, order[:ROWS], said), left),
         page.section("Plots by dataset", *folded(tree, order[:OPENED], _pick)),
@@ -85,5 +101,9 @@ def _several(tree: xr.DataTree) -> list[str]:
 def _pick(tree: xr.DataTree, task: int) -> xr.DataTree:
     """The tree of one dataset among several; the warnings were told with the list of all."""
     sets = {n: g.dataset for n, g in tree.children.items()}
-    picked = {f"/{n}": d.isel(task=task, drop=True) if "task" in d.dims else d for n, d in sets.items()}
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs={**tree.attrs, "warnings": "[]"}), **picked})
+    picked = {
+        f"/{n}": d.isel(task=task, drop=True) if "task" in d.dims else d for n, d in sets.items()
+    }
+    return xr.DataTree.from_dict(
+        {"/": xr.Dataset(attrs={**tree.attrs, "warnings": "[]"}), **picked}
+    )

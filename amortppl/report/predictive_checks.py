@@ -33,7 +33,9 @@ def predictive_check(tree: xr.DataTree) -> list[str]:
     parts = [page.paragraph(SAID)]
     for name in observed.data_vars:
         if name in predicted:
-            parts += _check(str(name), np.asarray(observed[name], float).ravel(), _draws(predicted[name]))
+            parts += _check(
+                str(name), np.asarray(observed[name], float).ravel(), _draws(predicted[name])
+            )
     return parts if len(parts) > 1 else []
 
 
@@ -53,17 +55,32 @@ def _check(name: str, observed: np.ndarray, predicted: np.ndarray) -> list[str]:
     draw, kind = _kind(observed, predicted)
     rows = _statistics(observed, predicted)
     outside = [s[0] for s in rows if s[1] == "outside"]
-    said = f"Outside the predicted {SHARE} interval: {', '.join(outside)}." if outside else "All statistics lie inside."
+    said = (
+        f"Outside the predicted {SHARE} interval: {', '.join(outside)}."
+        if outside
+        else "All statistics lie inside."
+    )
     alt = f"{kind} of {name} in the data and as predicted. {said}"
-    shown = "medians and intervals for predictions" if draw is figures.predictive_bars else "over predicted datasets"
+    shown = (
+        "medians and intervals for predictions"
+        if draw is figures.predictive_bars
+        else "over predicted datasets"
+    )
     head = ["statistic", "data are", "data", f"predicted {SHARE} from", "to"]
     return [
-        page.figure(draw(observed, predicted, name), alt, f"{kind} of {name}: the data, {shown}. {said}", wide=True),
+        page.figure(
+            draw(observed, predicted, name),
+            alt,
+            f"{kind} of {name}: the data, {shown}. {said}",
+            wide=True,
+        ),
         page.table(f"Statistics of {name}, data and prediction", head, rows, words=[1]),
     ]
 
 
-def _kind(observed: np.ndarray, predicted: np.ndarray) -> tuple[Callable[[np.ndarray, np.ndarray, str], str], str]:
+def _kind(
+    observed: np.ndarray, predicted: np.ndarray
+) -> tuple[Callable[[np.ndarray, np.ndarray, str], str], str]:
     whole = np.all(observed == np.round(observed)) and np.all(predicted == np.round(predicted))
     if whole and np.ptp(np.append(observed, np.quantile(predicted, 0.995))) <= BARS:
         return figures.predictive_bars, "Counts"

@@ -16,10 +16,17 @@ COLUMNS = 100
 def data(tree: xr.DataTree) -> str:
     """Each column of the data: its role, size and summary."""
     rows = [
-        [label, role, str(len(kept)), *(number(f(kept), float(np.std(kept)) or None) for f in MOMENTS.values())]
+        [
+            label,
+            role,
+            str(len(kept)),
+            *(number(f(kept), float(np.std(kept)) or None) for f in MOMENTS.values()),
+        ]
         for label, role, kept in _columns(tree)
     ]
-    table = page.table("The data by column", ["column", "role", "values", *MOMENTS], rows[:COLUMNS], words=[1])
+    table = page.table(
+        "The data by column", ["column", "role", "values", *MOMENTS], rows[:COLUMNS], words=[1]
+    )
     return page.section("The data", table, page.paragraph(left_out(len(rows), COLUMNS, "columns")))
 
 
@@ -37,7 +44,9 @@ def _columns(tree: xr.DataTree) -> Iterator[tuple[str, str, np.ndarray]]:
 
 def model(tree: xr.DataTree) -> str:
     """The model as it was written."""
-    return page.section("The model", page.source("The model", str(tree.attrs.get("model_source", ""))))
+    return page.section(
+        "The model", page.source("The model", str(tree.attrs.get("model_source", "")))
+    )
 
 
 def training(about: dict[str, Any]) -> str:
@@ -53,7 +62,9 @@ def training(about: dict[str, Any]) -> str:
         ("datasets unusable", str(about.get("unusable", ""))),
         ("updates skipped", str(about.get("skipped", ""))),
     ]
-    options = "; ".join(f"{name} {_words(value)}" for name, value in about.get("options", {}).items())
+    options = "; ".join(
+        f"{name} {_words(value)}" for name, value in about.get("options", {}).items()
+    )
     said = page.paragraph(f"Options: {options}." if options else "")
     return page.section("How the guide was trained", page.facts(facts), said, _losses(about))
 
@@ -69,7 +80,9 @@ def _losses(about: dict[str, Any]) -> str:
     span = f"from {number(held_out[0])} to {number(held_out[-1])}"
     alt = f"Loss over {about['steps']} updates; on held-out tasks it goes {span}."
     caption = "Lower is better; the level has no meaning of its own. Held-out tasks are never learned from."
-    return page.figure(figures.losses(losses, held_out, int(about["steps"])), alt, caption, wide=True)
+    return page.figure(
+        figures.losses(losses, held_out, int(about["steps"])), alt, caption, wide=True
+    )
 
 
 def provenance(tree: xr.DataTree) -> str:
@@ -79,5 +92,6 @@ def provenance(tree: xr.DataTree) -> str:
     versions = [(name, str(v)) for name, v in told(tree, "versions", {}).items()]
     marks = [("seed", "seed"), ("guide", "guide_hash"), ("task", "task_fingerprint")]
     return page.section(
-        "Versions and seed", page.facts([own, *versions, *((n, str(about.get(key, ""))) for n, key in marks)])
+        "Versions and seed",
+        page.facts([own, *versions, *((n, str(about.get(key, ""))) for n, key in marks)]),
     )

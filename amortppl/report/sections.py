@@ -27,7 +27,11 @@ EXPLAINED = (
 def verdict_box(tree: xr.DataTree) -> str:
     """The verdict on one posterior in plain words, and the warnings."""
     made, notes = statistic(tree, "source", "amortized"), told(tree, "warnings", [])
-    said = "not checked: there is no k-hat here" if statistic(tree, "khat", None) is None else verdict_of(tree)
+    said = (
+        "not checked: there is no k-hat here"
+        if statistic(tree, "khat", None) is None
+        else verdict_of(tree)
+    )
     khat = statistic(tree, "khat")
     level = next(colour for kind, colour in LEVELS.items() if said.startswith(kind))
     headline = said[0].upper() + said[1:] + (f" (k-hat {khat:.2f})" if not np.isnan(khat) else "")
@@ -35,7 +39,11 @@ def verdict_box(tree: xr.DataTree) -> str:
         level, headline = "bad", "Not reliable: no rung of the ladder passed its check"
     elif made == "nuts" and not np.isfinite(khat):
         level, headline = "good", "Draws by NUTS, started from the guide"
-    hint = ["There are warnings: read them before you use this posterior."] if notes and level == "good" else []
+    hint = (
+        ["There are warnings: read them before you use this posterior."]
+        if notes and level == "good"
+        else []
+    )
     return page.box(level, headline, hint) + (page.box("care", "Warnings", notes) if notes else "")
 
 
@@ -57,14 +65,20 @@ def overview(tree: xr.DataTree) -> str:
 
 def posteriors(latents: list[Summary], reference: list[Summary]) -> str:
     """Moments and interval of each latent, and its marginal density."""
-    rows = [[s.label, *(number(v, s.sd) for v in (s.mean, s.sd, s.low, s.high))] for s in latents[:ROWS]]
+    rows = [
+        [s.label, *(number(v, s.sd) for v in (s.mean, s.sd, s.low, s.high))] for s in latents[:ROWS]
+    ]
     others = {r.label: r for r in reference}
     lines = f"Marginal densities; the shade holds {SHARE} of the probability." + (
         " Dashed: the reference." if reference else ""
     )
     return page.section(
         "Posterior",
-        page.table("Posterior of each latent", ["latent", "mean", "sd", f"{SHARE} from", f"{SHARE} to"], rows),
+        page.table(
+            "Posterior of each latent",
+            ["latent", "mean", "sd", f"{SHARE} from", f"{SHARE} to"],
+            rows,
+        ),
         page.paragraph(left_out(len(latents), ROWS, "latents")),
         page.paragraph(lines),
         page.plots([_density(s, others.get(s.label)) for s in latents[:PLOTS]]),
@@ -77,7 +91,9 @@ def _density(latent: Summary, other: Summary | None) -> str:
     alt = f"Posterior density of {latent.label}: mean {mean}, sd {sd}, {SHARE} between {low} and {high}."
     if other:
         alt += f" Reference, dashed: mean {number(other.mean, other.sd)}, sd {number(other.sd, other.sd)}."
-    return page.figure(figures.density(latent.draws, other.draws if other else None), alt, latent.label)
+    return page.figure(
+        figures.density(latent.draws, other.draws if other else None), alt, latent.label
+    )
 
 
 def comparison(tree: xr.DataTree, latents: list[Summary], reference: list[Summary]) -> str:
@@ -93,7 +109,11 @@ def comparison(tree: xr.DataTree, latents: list[Summary], reference: list[Summar
     said += f"{min(ratio):.2f} to {max(ratio):.2f} times those of {name}."
     if "seconds" in about:
         said += f" {name} took {number(about['seconds'])} s"
-        said += f"; the guide, once trained, {number(about['guide_seconds'])} s." if "guide_seconds" in about else "."
+        said += (
+            f"; the guide, once trained, {number(about['guide_seconds'])} s."
+            if "guide_seconds" in about
+            else "."
+        )
     rows = [
         [
             g.label,
@@ -106,16 +126,31 @@ def comparison(tree: xr.DataTree, latents: list[Summary], reference: list[Summar
         ]
         for (g, r), d, q in zip(pairs, off, ratio, strict=True)
     ]
-    head = ["latent", "mean, guide", f"mean, {name}", "difference in sds", "sd, guide", f"sd, {name}", "ratio of sds"]
+    head = [
+        "latent",
+        "mean, guide",
+        f"mean, {name}",
+        "difference in sds",
+        "sd, guide",
+        f"sd, {name}",
+        "ratio of sds",
+    ]
     table = page.table(f"Guide and {name}", head, rows[:ROWS])
     return page.section(
-        f"Compared with {name}", page.paragraph(said), table, page.paragraph(left_out(len(pairs), ROWS, "latents"))
+        f"Compared with {name}",
+        page.paragraph(said),
+        table,
+        page.paragraph(left_out(len(pairs), ROWS, "latents")),
     )
 
 
 def trust(tree: xr.DataTree, latents: list[Summary]) -> str:
     """What importance weights say of the guide, and what k-hat is."""
-    khat, size, draws = statistic(tree, "khat"), statistic(tree, "importance_sample_size"), len(latents[0].draws)
+    khat, size, draws = (
+        statistic(tree, "khat"),
+        statistic(tree, "importance_sample_size"),
+        len(latents[0].draws),
+    )
     if not np.isfinite(khat):
         return ""
     said = f"k-hat is {khat:.2f}."
@@ -123,7 +158,13 @@ def trust(tree: xr.DataTree, latents: list[Summary]) -> str:
         said += f" The {draws} draws are worth {size:.0f} after importance weighting ({100 * size / draws:.0f}%)."
     if "log_weight" in tree["sample_stats"]:
         weights = np.exp(np.asarray(tree["sample_stats"]["log_weight"], float).ravel())
-        moved = [(abs(weights @ s.draws / weights.sum() - s.mean) / s.sd, s.label) for s in latents if s.sd > 0]
+        moved = [
+            (abs(weights @ s.draws / weights.sum() - s.mean) / s.sd, s.label)
+            for s in latents
+            if s.sd > 0
+        ]
         most, label = max(moved, default=(0.0, "none"))
         said += f" Reweighting moves no mean by more than {most:.2f} standard deviations (most: {label})."
-    return page.section("Can the guide be trusted here?", page.paragraph(said), page.paragraph(EXPLAINED))
+    return page.section(
+        "Can the guide be trusted here?", page.paragraph(said), page.paragraph(EXPLAINED)
+    )

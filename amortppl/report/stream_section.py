@@ -20,7 +20,10 @@ def grown(tree: xr.DataTree) -> str:
         dict(labelled(trace[[n for n in trace.data_vars if str(n).endswith(kind)]], {"seen"}))
         for kind in ("_mean", "_sd")
     )
-    pairs = [(label.replace("_mean", "", 1), m, s) for (label, m), s in zip(means.items(), sds.values(), strict=True)]
+    pairs = [
+        (label.replace("_mean", "", 1), m, s)
+        for (label, m), s in zip(means.items(), sds.values(), strict=True)
+    ]
     shown = [_plot(label, seen, m, s) for label, m, s in pairs[:PLOTS]]
     return page.section(
         "How it grew with the rows",

@@ -46,7 +46,9 @@ def summaries(posterior: xr.Dataset) -> list[Summary]:
         posterior: variables with dimensions (chain, draw, ...).
     """
     order = sorted(posterior.data_vars, key=lambda n: posterior[n].size > 50 * _draws(posterior))
-    return [_summary(label, values) for label, values in labelled(posterior[order], {"chain", "draw"})]
+    return [
+        _summary(label, values) for label, values in labelled(posterior[order], {"chain", "draw"})
+    ]
 
 
 def _draws(posterior: xr.Dataset) -> int:
@@ -56,7 +58,9 @@ def _draws(posterior: xr.Dataset) -> int:
 def _summary(label: str, values: np.ndarray) -> Summary:
     draws = np.asarray(values, np.float64).ravel()
     low, high = np.quantile(draws, TAILS)
-    return Summary(label, float(draws.mean()), float(draws.std(ddof=1)), float(low), float(high), draws)
+    return Summary(
+        label, float(draws.mean()), float(draws.std(ddof=1)), float(low), float(high), draws
+    )
 
 
 def number(value: Any, scale: float | None = None) -> str:

@@ -20,4 +20,6 @@ def batched_map(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
     if size == total:
         return jax.vmap(function)(many)
     parts = jax.tree.map(lambda a: a.reshape(total // size, size, *a.shape[1:]), many)
-    return jax.tree.map(lambda a: a.reshape(total, *a.shape[2:]), jax.lax.map(jax.vmap(function), parts))
+    return jax.tree.map(
+        lambda a: a.reshape(total, *a.shape[2:]), jax.lax.map(jax.vmap(function), parts)
+    )

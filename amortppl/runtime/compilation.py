@@ -36,11 +36,15 @@ class Compiled:
     @cached_property
     def jitted(self) -> Any:
         """Made at the first use, when the backend is known."""
-        return eqx.filter_jit(self.function, compiler_options=self.options if jax.default_backend() == "cpu" else {})
+        return eqx.filter_jit(
+            self.function, compiler_options=self.options if jax.default_backend() == "cpu" else {}
+        )
 
     def __call__(self, *arguments: Any) -> Any:
         while self._begun:
-            wait([self._begun.pop()])  # should it have failed, then so does what follows, and says why
+            wait(
+                [self._begun.pop()]
+            )  # should it have failed, then so does what follows, and says why
         with _uncollected():
             return self.jitted(*arguments)
 
@@ -59,7 +63,9 @@ class Compiled:
         self._begun.append(pool.submit(lowered.compile))
         pool.shutdown(wait=False)
         found = lowered.postprocess(lowered.lowered.out_info)
-        return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype) if hasattr(a, "shape") else a, found)
+        return jax.tree.map(
+            lambda a: np.zeros(a.shape, a.dtype) if hasattr(a, "shape") else a, found
+        )
 
 
 @contextmanager

@@ -58,10 +58,16 @@ def differing(values: Mapping[str, Any]) -> dict[str, list[int]]:
     if jax.process_count() == 1:
         return {}
     texts = [json.dumps(value, sort_keys=True).encode() for value in values.values()]
-    digests = np.frombuffer(b"".join(sha256(text).digest() for text in texts), np.uint8).reshape(len(texts), -1)
+    digests = np.frombuffer(b"".join(sha256(text).digest() for text in texts), np.uint8).reshape(
+        len(texts), -1
+    )
     rows = multihost_utils.process_allgather(digests)
     unlike = np.any(rows != rows[0], -1)
-    return {name: np.flatnonzero(column).tolist() for name, column in zip(values, unlike.T, strict=True) if any(column)}
+    return {
+        name: np.flatnonzero(column).tolist()
+        for name, column in zip(values, unlike.T, strict=True)
+        if any(column)
+    }
 
 
 def by_all(action: Callable[[], Any], kind: type[Exception], what: str) -> Any:
@@ -113,7 +119,11 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
     """Puts arrays that every process holds alike on every device of the mesh (None: leaves them)."""
-    return tree if mesh is None else multihost_utils.host_local_array_to_global_array(tree, mesh, PartitionSpec())
+    return (
+        tree
+        if mesh is None
+        else multihost_utils.host_local_array_to_global_array(tree, mesh, PartitionSpec())
+    )
 
 
 def here(tree: Any, mesh: Mesh | None) -> Any:
@@ -123,7 +133,9 @@ def here(tree: Any, mesh: Mesh | None) -> Any:
 
 def _alike(tree: Any) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    said = [f"{jax.tree_util.keystr(path) or 'value'} {a.dtype}{list(a.shape)}" for path, a in leaves]
+    said = [
+        f"{jax.tree_util.keystr(path) or 'value'} {a.dtype}{list(a.shape)}" for path, a in leaves
+    ]
     if wrong := differing({"arrays": said}):
         raise ValueError(
             f"processes: expected trees of the same arrays in all, but those of {wrong['arrays']} differ from process "
@@ -138,5 +150,8 @@ def _bytes(tree: Any) -> np.ndarray:
 def _restored(content: np.ndarray, like: Any) -> Any:
     leaves, structure = jax.tree.flatten(like)
     parts = np.split(content, np.cumsum([a.nbytes for a in leaves])[:-1])
-    made = [np.frombuffer(p.tobytes(), a.dtype).reshape(a.shape).copy() for p, a in zip(parts, leaves, strict=False)]
+    made = [
+        np.frombuffer(p.tobytes(), a.dtype).reshape(a.shape).copy()
+        for p, a in zip(parts, leaves, strict=False)
+    ]
     return jax.tree.unflatten(structure, made)

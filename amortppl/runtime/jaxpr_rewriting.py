@@ -88,6 +88,8 @@ class _Evaluation:
         if primitive.name in ("jit", "pjit"):
             return self.of(params["jaxpr"].jaxpr, params["jaxpr"].consts, inputs)
         bound = primitive.get_bind_params(params)
-        functions, rest = bound if isinstance(bound, tuple) else ((), bound)  # a pair before JAX 0.11
+        functions, rest = (
+            bound if isinstance(bound, tuple) else ((), bound)
+        )  # a pair before JAX 0.11
         found = primitive.bind(*functions, *inputs, **rest)
         return found if primitive.multiple_results else [found]

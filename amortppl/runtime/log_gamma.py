@@ -32,7 +32,9 @@ def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     series = inverse * (1 / 12 - inverse**2 * (1 / 360 - inverse**2 / 1260))
     stirling = (far - 0.5) * jnp.log(far) - far + 0.5 * jnp.log(2 * jnp.pi) + series
     rising = pairs[0] * pairs[1] * pairs[2] * pairs[3]
-    return jnp.where(x > -SHIFT, stirling - jnp.where(small, jnp.log(jnp.abs(rising)), 0.0), jnp.nan)
+    return jnp.where(
+        x > -SHIFT, stirling - jnp.where(small, jnp.log(jnp.abs(rising)), 0.0), jnp.nan
+    )
 
 
 @jax.custom_jvp
@@ -55,7 +57,9 @@ def trigamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     series = inverse + 0.5 * square + inverse * square * (1 / 6 - square * (1 / 30 - square / 42))
     parts = [1.0 / p for p in pairs]
     return jnp.where(
-        x > -SHIFT, series + jnp.where(small, sum(slope**2 * p * p - 2.0 * p for p in parts), 0.0), jnp.nan
+        x > -SHIFT,
+        series + jnp.where(small, sum(slope**2 * p * p - 2.0 * p for p in parts), 0.0),
+        jnp.nan,
     )
 
 
@@ -69,7 +73,12 @@ def _shifted(x: Array) -> tuple[Array, Array, Array, list[Array]]:
     small = x < SHIFT
     near = jnp.where(small, x, 1.0)
     first = near * (near + 7)
-    return small, 2 * near + 7, jnp.where(small, x + SHIFT, x), [first, first + 6, first + 10, first + 12]
+    return (
+        small,
+        2 * near + 7,
+        jnp.where(small, x + SHIFT, x),
+        [first, first + 6, first + 10, first + 12],
+    )
 
 
 def differentiates_log_gamma(f: Callable[..., Array], *args: Any) -> bool:
@@ -82,7 +91,9 @@ def _has(jaxpr: Jaxpr | ClosedJaxpr, primitive: str) -> bool:
     for equation in jaxpr.eqns:
         params = equation.params.values()
         inner = (p for value in params for p in (value if isinstance(value, tuple) else (value,)))
-        if equation.primitive.name == primitive or any(_has(p, primitive) for p in inner if hasattr(p, "eqns")):
+        if equation.primitive.name == primitive or any(
+            _has(p, primitive) for p in inner if hasattr(p, "eqns")
+        ):
             return True
     return False
 

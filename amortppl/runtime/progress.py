@@ -6,7 +6,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
@@ -44,9 +50,13 @@ class Progress:
     def update(self, done: float, said: str) -> None:
         """Shows how much is done; in plain lines a tenth at a time, or each doubling of what has no known end."""
         if self.live:
-            self.bar.update(self.row, completed=done if self.total is None else min(done, self.total), said=said)
+            self.bar.update(
+                self.row, completed=done if self.total is None else min(done, self.total), said=said
+            )
         elif self.shown and self._due(done):
-            print(f"  {self.unit} {done:,.0f}{self._share(done)}  {said}", file=sys.stderr, flush=True)
+            print(
+                f"  {self.unit} {done:,.0f}{self._share(done)}  {said}", file=sys.stderr, flush=True
+            )
 
     def _due(self, done: float) -> bool:
         tenth = int(done).bit_length() if self.total is None else int(10 * done / self.total)
@@ -61,9 +71,10 @@ class Progress:
         return f"  {100 * done / self.total:3.0f}%  {max(left, 0):.0f} s left"
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self.live:
             self.bar.stop()
-
-

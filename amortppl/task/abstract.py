@@ -35,7 +35,7 @@ class AbstractTask(ABC):
         observed: the site that each observation feeds.
         sites: latents, then observed sites.
         latents: those that all rows share.
-        local: those of which every row has its own; false or None where there are none.
+        local: those of which every row has its own; false where there are none.
         tied: observed sites whose rows have a joint Gaussian distribution.
         row_axes: the axis of the rows in the log density of each observed site.
         fixed: sites that are observed even when simulating.
@@ -61,7 +61,7 @@ class AbstractTask(ABC):
     observed: dict[str, str]
     sites: dict[str, Site]
     latents: Latents
-    local: Local | None
+    local: Local
     tied: set[str]
     row_axes: dict[str, int]
     fixed: list[str]
@@ -130,7 +130,9 @@ class AbstractTask(ABC):
         """
         return self.density.placed(vector, data, local)
 
-    def log_densities(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> tuple[Array, Float[Array, " N"]]:
+    def log_densities(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array]
+    ) -> tuple[Array, Float[Array, " N"]]:
         """(log prior in unconstrained space, log likelihood of each row).
 
             log p(theta(u)) + log |d theta / d u|,    log p(y_i | x_i, theta(u)),  i = 1..N
@@ -146,7 +148,9 @@ class AbstractTask(ABC):
     def log_prior(self, vector: Float[Array, " P"]) -> Array:
         """Log prior density of the unconstrained vector. The model runs on inputs drawn from the task's own."""
         rows = (self.rows or (1, 1))[0]
-        trace = self.program.placed(jr.key(0), self.latents.unflatten(vector), self.input_rows(jr.key(0), rows), rows)
+        trace = self.program.placed(
+            jr.key(0), self.latents.unflatten(vector), self.input_rows(jr.key(0), rows), rows
+        )
         return self.density.prior(trace, vector)
 
     def log_likelihood(self, vector: Float[Array, " P"], batch: Batch) -> Array:
@@ -168,15 +172,25 @@ class AbstractTask(ABC):
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Latents by name, and each one's log |d theta / d u| summed over its entries."""
         trace, sites = self.placed(vector, data), self.latents.unflatten(vector)
-        return {n: trace[n]["value"] for n in sites}, {n: jnp.sum(log_jacobian(trace[n], u)) for n, u in sites.items()}
+        return {n: trace[n]["value"] for n in sites}, {
+            n: jnp.sum(log_jacobian(trace[n], u)) for n, u in sites.items()
+        }
 
-    def unconstrain(self, values: Mapping[str, Array], data: Mapping[str, Array]) -> Float[Array, " P"]:
+    def unconstrain(
+        self, values: Mapping[str, Array], data: Mapping[str, Array]
+    ) -> Float[Array, " P"]:
         """Latents by name -> unconstrained vector, each through its own support."""
-        return self.density.vector(self.program.trace(jr.key(0), data, place=lambda site: values.get(site["name"])))
+        return self.density.vector(
+            self.program.trace(jr.key(0), data, place=lambda site: values.get(site["name"]))
+        )
 
-    def predict(self, key: PRNGKeyArray, vector: Float[Array, " P"], inputs: Mapping[str, Array], rows: int) -> dict:
+    def predict(
+        self, key: PRNGKeyArray, vector: Float[Array, " P"], inputs: Mapping[str, Array], rows: int
+    ) -> dict:
         """Draws the observations of `rows` rows of inputs given the latents."""
-        return self.density.observations(self.program.placed(key, self.latents.unflatten(vector), inputs, rows))
+        return self.density.observations(
+            self.program.placed(key, self.latents.unflatten(vector), inputs, rows)
+        )
 
 
 def row_range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:

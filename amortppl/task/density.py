@@ -79,7 +79,9 @@ class ConditionalDensity:
     def prior(self, trace: Mapping[str, dict], vector: Float[Array, " P"]) -> Array:
         """Log prior density of the unconstrained vector, from a run with these latents."""
         sites = self.latents.unflatten(vector).items()
-        each = (jnp.sum(log_density(trace[n])) + jnp.sum(log_jacobian(trace[n], u)) for n, u in sites)
+        each = (
+            jnp.sum(log_density(trace[n])) + jnp.sum(log_jacobian(trace[n], u)) for n, u in sites
+        )
         return sum(each, jnp.zeros(()))
 
     def _by_row(self, name: str, site: dict) -> Float[Array, " N"]:

@@ -85,7 +85,11 @@ class Marginal:
         if not parts.hidden:
             self.model(**given, **{self.argument: value})
             return
-        with handlers.trace() as trace, handlers.block(hide=list(parts.covered)), _Keys(parts.covered):
+        with (
+            handlers.trace() as trace,
+            handlers.block(hide=list(parts.covered)),
+            _Keys(parts.covered),
+        ):
             self.model(**given)
         latents = {n: s["value"] for n, s in trace.items() if s["type"] in ("sample", "param")}
         numpyro.sample(self.argument, Observation(self, given, latents, parts), obs=value)
@@ -94,7 +98,11 @@ class Marginal:
         """What the model's sites are, by running it without and with an observation."""
         free, returned = self._run(given)
         candidates = [("returned", returned)] if isinstance(returned, jax.Array) else []
-        candidates += [(n, s["value"]) for n, s in free.items() if s["type"] == "sample" and not s["is_observed"]]
+        candidates += [
+            (n, s["value"])
+            for n, s in free.items()
+            if s["type"] == "sample" and not s["is_observed"]
+        ]
         for how, value in candidates:
             fed = self._fed_by(given, value, free)
             if fed and (how == "returned" or fed == [how]):
@@ -127,10 +135,16 @@ class Marginal:
         free, returned = self._run(given, key, latents)
         return returned if parts.observation == "returned" else free[parts.observation]["value"]
 
-    def _run(self, given: Values, key: Any = None, latents: Values | None = None) -> tuple[Any, Any]:
+    def _run(
+        self, given: Values, key: Any = None, latents: Values | None = None
+    ) -> tuple[Any, Any]:
         """The trace and the returned value of the model on its own."""
         seeded = handlers.seed(self.model, jr.key(0) if key is None else key)
-        with handlers.block(), handlers.trace() as trace, handlers.substitute(data=dict(latents or {})):
+        with (
+            handlers.block(),
+            handlers.trace() as trace,
+            handlers.substitute(data=dict(latents or {})),
+        ):
             returned = seeded(**given)
         return trace, returned
 
@@ -139,7 +153,11 @@ class Marginal:
             seen, _ = self._run({**given, self.argument: value})
         except Exception:  # a value of another shape than the argument's
             return []
-        return [n for n, s in seen.items() if s["type"] == "sample" and s["is_observed"] and not free[n]["is_observed"]]
+        return [
+            n
+            for n, s in seen.items()
+            if s["type"] == "sample" and s["is_observed"] and not free[n]["is_observed"]
+        ]
 
 
 class Observation(dist.Distribution):
@@ -147,7 +165,9 @@ class Observation(dist.Distribution):
 
     def __init__(self, marginal: Marginal, given: Values, latents: Values, parts: Parts) -> None:
         self.marginal, self.given, self.latents, self.parts = marginal, given, latents, parts
-        shape = jax.eval_shape(lambda k: marginal.simulate(k, given, latents, parts), jr.key(0)).shape
+        shape = jax.eval_shape(
+            lambda k: marginal.simulate(k, given, latents, parts), jr.key(0)
+        ).shape
         axes = 0 if parts.rows is None else 1
         super().__init__(shape[:axes], shape[axes:], validate_args=False)
 
@@ -169,11 +189,17 @@ class Observation(dist.Distribution):
 
     def log_prob(self, value: Any) -> Any:
         """log sum_z p(z, y | theta): a number for each row, or one when no plate encloses z and y."""
-        return _summed(self.marginal, {**self.given, self.marginal.argument: value}, self.latents, self.parts)
+        return _summed(
+            self.marginal, {**self.given, self.marginal.argument: value}, self.latents, self.parts
+        )
 
 
 def _enumerated(site: Any) -> bool:
-    return site["type"] == "sample" and not site["is_observed"] and site["infer"].get("enumerate") == "parallel"
+    return (
+        site["type"] == "sample"
+        and not site["is_observed"]
+        and site["infer"].get("enumerate") == "parallel"
+    )
 
 
 def _parts(free: Any, fed: list[str], how: str) -> Parts:
@@ -185,7 +211,15 @@ def _parts(free: Any, fed: list[str], how: str) -> Parts:
     shared = [n for n in frames[0] if all(n in f for f in frames)]
     rows = min(shared, key=lambda n: frames[0][n]) if len(shared) == 1 else None
     deepest = [f.dim for s in free.values() for f in s.get("cond_indep_stack", ())]
-    return Parts(tuple(hidden), tuple(fed), tuple(after), rows, -min(deepest, default=0), how, _support(free[fed[0]]))
+    return Parts(
+        tuple(hidden),
+        tuple(fed),
+        tuple(after),
+        rows,
+        -min(deepest, default=0),
+        how,
+        _support(free[fed[0]]),
+    )
 
 
 def _support(site: Any) -> Any:
@@ -233,7 +267,9 @@ def _exactly() -> Any:
 
     exact = funsor.interpretations.DispatchedInterpretation("exact")
 
-    @exact.register(funsor.cnf.Contraction, ops.LogaddexpOp, ops.AddOp, frozenset, funsor.Tensor, funsor.Tensor)
+    @exact.register(
+        funsor.cnf.Contraction, ops.LogaddexpOp, ops.AddOp, frozenset, funsor.Tensor, funsor.Tensor
+    )
     def _(red_op: Any, bin_op: Any, states: Any, one: Any, other: Any) -> Any:
         wider = {*one.inputs, *other.inputs} not in ({*one.inputs}, {*other.inputs})
         if wider and prod(v.output.size for v in states) > FEW:
@@ -248,7 +284,9 @@ def _factor(site: Any) -> Any:
     import funsor
 
     density, named = log_density(site), site["infer"]["dim_to_name"]
-    return funsor.to_funsor(density if named else jnp.reshape(density, ()), output=funsor.Real, dim_to_name=named)
+    return funsor.to_funsor(
+        density if named else jnp.reshape(density, ()), output=funsor.Real, dim_to_name=named
+    )
 
 
 def _refuse_dependent(samples: Any, parts: Parts) -> None:

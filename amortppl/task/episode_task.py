@@ -23,6 +23,7 @@ from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.latents import Latents
+from amortppl.task.local_latents import Local
 from amortppl.task.program import Program
 from amortppl.task.tracing import Site
 
@@ -47,31 +48,42 @@ class EpisodeTask(AbstractTask):
         name: str | None = None,
     ) -> None:
         if not callable(episodes):
-            raise ModelError(f"episodes: expected a callable (key, rows) -> dict of arrays, got {_kind(episodes)}")
+            raise ModelError(
+                f"episodes: expected a callable (key, rows) -> dict of arrays, got {_kind(episodes)}"
+            )
         self.name = name or getattr(episodes, "__name__", type(episodes).__name__)
         if rows is None:
             raise ModelError(
                 f"{self.name}: rows: expected (smallest, largest) rows of context, or one number, got None; a block "
                 "has no rows to predict from others"
             )
-        self.episodes, self.model, self.rows = episodes, _no_model(episodes, self.name), row_range(rows)
+        self.episodes, self.model, self.rows = (
+            episodes,
+            _no_model(episodes, self.name),
+            row_range(rows),
+        )
         self.inputs, self.supports = _inputs(self.name, inputs), _supports(self.name, observed)
         if twice := [n for n in self.inputs if n in self.supports]:
-            raise ModelError(f"{self.name}: {quoted(twice)} is in `inputs` and in `observed`; name it in one of them")
+            raise ModelError(
+                f"{self.name}: {quoted(twice)} is in `inputs` and in `observed`; name it in one of them"
+            )
         self.observed = {n: n for n in self.supports}
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         self.sources, self.constants, self.deterministic = {}, {}, {}
         self.by_name, self.fixed, self.candidates, self.tied = [], [], list(self.observed), set()
-        self.count = self.local = None
+        self.count = None
         self.program = Program(lambda **_: self.model(), self.name, {}, {}, (), block=False)
         self.latents, self.likelihood, self.has_density = Latents({}, {}), False, False
         self.row_axes = dict.fromkeys(self.observed, 0)
         self.density = ConditionalDensity(
             self.program, self.latents, self.observed, self.tied, self.row_axes
         )
+        self.local = Local(self.density, [], {}, {}, 1)
         self.rows_like = self._shapes()
-        self.sites = {n: _site(n, self.rows_like[n], support) for n, support in self.supports.items()}
+        self.sites = {
+            n: _site(n, self.rows_like[n], support) for n, support in self.supports.items()
+        }
         self._look()
 
     @property
@@ -102,7 +114,9 @@ class EpisodeTask(AbstractTask):
     def _traced(self, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
         call = f"{self.name}: episodes(key, {rows})"
         try:
-            made = jax.eval_shape(jax.vmap(lambda key: self.episodes(key, rows)), jr.split(jr.key(0)))
+            made = jax.eval_shape(
+                jax.vmap(lambda key: self.episodes(key, rows)), jr.split(jr.key(0))
+            )
         except jax.errors.JAXTypeError as error:
             raise ModelError(
                 f"{call} needs a value that JAX does not know when it compiles: {str(error).splitlines()[0]}. Draw "
@@ -115,7 +129,11 @@ class EpisodeTask(AbstractTask):
         missing = [n for n in self.arguments if n not in made]
         if missing or len(made) > len(self.arguments):
             other = [n for n in made if n not in self.arguments]
-            hint = nearest(missing[0], other) if missing else "; name it in `inputs` or in `observed`, or leave it out"
+            hint = (
+                nearest(missing[0], other)
+                if missing
+                else "; name it in `inputs` or in `observed`, or leave it out"
+            )
             raise ModelError(
                 f"{call}: expected a dict of {quoted(self.arguments)}, got one of {quoted(made)}: {quoted(missing)} "
                 f"missing, {quoted(other)} unknown{hint}"
@@ -156,7 +174,9 @@ def _no_model(episodes: Episodes, name: str) -> Callable[..., Any]:
 
     @wraps(episodes)
     def model(*args: Any, **kwargs: Any) -> None:
-        raise ModelError(f"{name}: its episodes come from data; there is no model to run, and no density of latents")
+        raise ModelError(
+            f"{name}: its episodes come from data; there is no model to run, and no density of latents"
+        )
 
     return model
 
@@ -164,7 +184,9 @@ def _no_model(episodes: Episodes, name: str) -> Callable[..., Any]:
 def _inputs(task: str, inputs: Iterable[str]) -> list[str]:
     names = [] if isinstance(inputs, str | Mapping) else list(inputs)
     if not names or not all(isinstance(n, str) for n in names):
-        raise ModelError(f'{task}: inputs: expected the names of the inputs, as in ["x"], got {inputs!r}')
+        raise ModelError(
+            f'{task}: inputs: expected the names of the inputs, as in ["x"], got {inputs!r}'
+        )
     return names
 
 
@@ -188,7 +210,9 @@ def _site(name: str, like: jax.ShapeDtypeStruct, support: Constraint) -> Site:
     """What a model's trace would tell of the observation; its shape that of one row."""
     said = repr(support) if hasattr(support, "upper_bound") else type(support).__name__.strip("_")
     discrete, row = bool(support.is_discrete), like.shape[1:]
-    return Site(name, "sample", "episodes", said, discrete, False, row, str(like.dtype), row, (), {})
+    return Site(
+        name, "sample", "episodes", said, discrete, False, row, str(like.dtype), row, (), {}
+    )
 
 
 def _kind(thing: Any) -> str:

@@ -59,7 +59,9 @@ def source(argument: str, given: Any, block: bool) -> Source:
 def draw_rows(sources: Mapping[str, Source], key: PRNGKeyArray, n: int) -> dict[str, Array]:
     """n rows of every input; joined tables share one key, so equal lengths pick equal rows."""
     keys = {name: jr.fold_in(key, place) for place, name in enumerate(sorted(sources), start=1)}
-    return {name: each.rows(key if each.joined else keys[name], n) for name, each in sources.items()}
+    return {
+        name: each.rows(key if each.joined else keys[name], n) for name, each in sources.items()
+    }
 
 
 def _table(argument: str, given: Any) -> np.ndarray:
@@ -80,5 +82,7 @@ def _table(argument: str, given: Any) -> np.ndarray:
 def _called(argument: str, given: Callable[..., Any], key: PRNGKeyArray, n: int) -> Array:
     rows = jnp.asarray(given(key, n))
     if rows.ndim == 0 or rows.shape[0] != n:
-        raise ModelError(f"inputs[{argument!r}](key, {n}): expected an array of {n} rows, got shape {rows.shape}")
+        raise ModelError(
+            f"inputs[{argument!r}](key, {n}): expected an array of {n} rows, got shape {rows.shape}"
+        )
     return rows

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
-from numpyro.distributions import ExpandedDistribution, Independent, MaskedDistribution, MultivariateNormal
+from numpyro.distributions import (
+    ExpandedDistribution,
+    Independent,
+    MaskedDistribution,
+    MultivariateNormal,
+)
 
 from amortppl.errors import ModelError
 from amortppl.task.tracing import Site
@@ -53,13 +58,3 @@ def _gaussian(site: dict) -> MultivariateNormal:
             "take rows out of it; take the mask away, and leave rows that are not to count out of the data"
         )
     return fn
-
-
-
-
-
-
-
-
-
-

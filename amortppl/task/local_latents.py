@@ -36,17 +36,24 @@ class Local:
             unconstrained value and (of all shown) in its value.
     """
 
-    def __init__(self, density: ConditionalDensity, names: list[str], first: Sites, second: Sites, rows: int) -> None:
+    def __init__(
+        self, density: ConditionalDensity, names: list[str], first: Sites, second: Sites, rows: int
+    ) -> None:
         self.density, self.rows = density, rows
         self.sites = {n: first[n] for n in names}
-        found = {s: {n: grown(first[n], second[n], s, rows) for n in names} for s in ("density_shape", "unconstrained")}
+        found = {
+            s: {n: grown(first[n], second[n], s, rows) for n in names}
+            for s in ("density_shape", "unconstrained")
+        }
         self.density_axes, self.unconstrained_axes = found["density_shape"], found["unconstrained"]
         steady = {n: s for n, s in first.items() if s.kind == "deterministic" and n in second}
         others = {n: s for n, s in steady.items() if s.shape != second[n].shape}
         axes = {n: grown(s, second[n], "shape", rows) for n, s in (self.sites | others).items()}
         self.axes = {n: a for n, a in axes.items() if a is not None}
         self.shown = {n: first[n] for n in self.axes}
-        tied = [n for n in names if None in (self.density_axes[n], self.unconstrained_axes[n], axes[n])]
+        tied = [
+            n for n in names if None in (self.density_axes[n], self.unconstrained_axes[n], axes[n])
+        ]
         if tied:
             raise self.error(tied, "its prior ties the rows to one another")
         if names and not density.latents.names:
@@ -77,7 +84,9 @@ class Local:
             start = stop
         return sites
 
-    def joint(self, vector: Float[Array, " P"], data: Mapping[str, Array], local: Array) -> tuple[Array, Array]:
+    def joint(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array], local: Array
+    ) -> tuple[Array, Array]:
         """(log prior of theta, log p(y_i, u_i | x_i, theta) in unconstrained space), at u of shape (N, L)."""
         return self._joint(vector, dict(data), local)
 
@@ -88,9 +97,13 @@ class Local:
         """The modes of p(u_i | y_i, x_i, theta) and their curvature; no derivative passes through."""
         vector, data = stop_gradient((vector, dict(data)))
         rows = next(iter(data.values())).shape[0]
-        return around(lambda u: self.joint(vector, data, u)[1], jnp.zeros((rows, self.size), vector.dtype))
+        return around(
+            lambda u: self.joint(vector, data, u)[1], jnp.zeros((rows, self.size), vector.dtype)
+        )
 
-    def log_densities(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> tuple[Array, Float[Array, " N"]]:
+    def log_densities(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array]
+    ) -> tuple[Array, Float[Array, " N"]]:
         """(log prior of theta, log likelihood of each row with its local latents integrated out)."""
         near = self.around(vector, data)
         rows = integral(lambda u: self.joint(vector, data, u)[1], near)
@@ -129,10 +142,15 @@ class Local:
         if "rows" in found:
             raise self.error(names, "here the value of one row changes the density of other rows")
         if "prior" in found:
-            raise self.error(names, f"here the prior of {quoted(self.density.latents.names)} depends on it")
+            raise self.error(
+                names, f"here the prior of {quoted(self.density.latents.names)} depends on it"
+            )
         if found & set(fixed):
             factors = quoted(found & set(fixed))
-            raise self.error(names, f"here it changes the site {factors} (a factor), which simulations do not follow")
+            raise self.error(
+                names,
+                f"here it changes the site {factors} (a factor), which simulations do not follow",
+            )
         if self.size > max(NODES):
             warnings.warn(
                 f"{self.density.program.name}: {self.size} local latents in a row ({quoted(self.sites)}) are integrated out by "
@@ -141,11 +159,12 @@ class Local:
             )
         return [n for n in deterministic if n in found]
 
-    def _changed(
-        self, key: Array, *probe: Any
-    ) -> dict[str, Array]:
+    def _changed(self, key: Array, *probe: Any) -> dict[str, Array]:
         """Whether each quantity changes with the local latents of (in the rows' densities: another) row."""
-        vector, local = jr.normal(key, (self.density.latents.size,)), jr.normal(key, (self.rows, self.size))
+        vector, local = (
+            jr.normal(key, (self.density.latents.size,)),
+            jr.normal(key, (self.rows, self.size)),
+        )
         data = self._feasible(key)
         slopes = jax.jacfwd(lambda u: self._probed(vector, data, u, *probe))(local)
         if "rows" in slopes:
@@ -185,7 +204,11 @@ def one_per_row(latent: Sites, first: Sites, second: Sites, row_plates: set[str]
 def grown(site: Site, other: Site, shape: str, rows: int) -> int | None:
     """The axis of the rows in one of a site's shapes; None when it has none, or one of another size."""
     here, there = getattr(site, shape), getattr(other, shape)
-    axis = row_axis(site, other, shape) if here != there else next((i for i, n in enumerate(here) if n == rows), None)
+    axis = (
+        row_axis(site, other, shape)
+        if here != there
+        else next((i for i, n in enumerate(here) if n == rows), None)
+    )
     fits = axis is not None and here[axis] == rows and _without(here, axis) == _without(there, axis)
     return axis if fits else None
 

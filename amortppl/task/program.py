@@ -36,7 +36,9 @@ class Program:
         self.model, self.name, self.constants, self.block = model, name, dict(constants), block
         parameters = inspect.signature(model).parameters
         if any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters.values()):
-            raise ModelError(f"{name}: arguments must have names; *args and positional-only arguments cannot be fed")
+            raise ModelError(
+                f"{name}: arguments must have names; *args and positional-only arguments cannot be fed"
+            )
         named = {n: p for n, p in parameters.items() if p.kind != p.VAR_KEYWORD}
         for given in (*inputs, *constants):
             if given not in named:
@@ -67,11 +69,15 @@ class Program:
     def sites(self, rows: int) -> dict[str, Site]:
         """The sites of a simulation in order, from a run on abstract values."""
         try:
-            return abstract_sites(self.model, lambda key: self.kwargs(self.input_rows(key, rows), rows))
+            return abstract_sites(
+                self.model, lambda key: self.kwargs(self.input_rows(key, rows), rows)
+            )
         except ModelError:
             raise
         except Exception as error:
-            given = f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"
+            given = (
+                f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"
+            )
             raise ModelError(
                 f"{self.name}: the model fails when it simulates {rows} rows with {quoted(self.candidates)} "
                 f"absent{given if self.count else ''}: {type(error).__name__}: {error}"
@@ -93,7 +99,11 @@ class Program:
             return handlers.trace(handlers.seed(model, key)).get_trace(**self.kwargs(data, rows))
 
     def placed(
-        self, key: PRNGKeyArray, values: Mapping[str, Array], data: Mapping[str, Array], rows: int | None = None
+        self,
+        key: PRNGKeyArray,
+        values: Mapping[str, Array],
+        data: Mapping[str, Array],
+        rows: int | None = None,
     ) -> dict[str, dict]:
         """The sites of one run with latents placed by their unconstrained values."""
 

@@ -75,7 +75,10 @@ def around(rows: Rows, start: Float[Array, "N L"]) -> Around:
         at = search.at + search.length[:, None] * move
         height, slope, bend = _look(rows, at)
         up = height >= search.height - 1e-6 * jnp.abs(search.height)
-        kept = (_where(up, new, old) for new, old in zip((at, height, slope, bend), search[:4], strict=True))
+        kept = (
+            _where(up, new, old)
+            for new, old in zip((at, height, slope, bend), search[:4], strict=True)
+        )
         return Search(*kept, jnp.where(up, 1.0, search.length / 4), search.step + 1)
 
     begin = Search(start, *_look(rows, start), jnp.ones_like(start[:, 0]), jnp.zeros((), int))
@@ -96,7 +99,9 @@ def _look(rows: Rows, at: Array) -> tuple[Array, Array, Array]:
     def along(axis: Array) -> tuple[Array, Array, Array]:
         return jax.jvp(gradient, (at,), (jnp.broadcast_to(axis, at.shape),), has_aux=True)
 
-    slope, hessian, height = jax.vmap(along, out_axes=(None, -1, None))(jnp.eye(at.shape[1], dtype=at.dtype))
+    slope, hessian, height = jax.vmap(along, out_axes=(None, -1, None))(
+        jnp.eye(at.shape[1], dtype=at.dtype)
+    )
     finite = jnp.isfinite(height)
     clean = (jnp.nan_to_num(v, posinf=0.0, neginf=0.0) for v in (slope, -hessian))
     return jnp.where(finite, height, -jnp.inf), *clean
@@ -144,11 +149,15 @@ def _along_axes(rows: Rows, near: Around) -> Float[Array, " N"]:
     return laplace + sum(axes) - size * centre
 
 
-def _sum(rows: Rows, near: Around, points: np.ndarray, log_weights: np.ndarray) -> Float[Array, " N"]:
+def _sum(
+    rows: Rows, near: Around, points: np.ndarray, log_weights: np.ndarray
+) -> Float[Array, " N"]:
     return logsumexp(heights(rows, near, points) + log_weights[:, None], 0)
 
 
-def heights(rows: Rows, near: Around, points: Float[Array, "K *N L"] | np.ndarray) -> Float[Array, "K N"]:
+def heights(
+    rows: Rows, near: Around, points: Float[Array, "K *N L"] | np.ndarray
+) -> Float[Array, "K N"]:
     """Log densities at K nodes z, the same for all rows or each row's own; -inf where they are not a number."""
     found = jax.vmap(lambda z: rows(near.at(z)))(jnp.asarray(points, near.mode.dtype))
     return jnp.where(jnp.isnan(found), -jnp.inf, found)

@@ -37,7 +37,9 @@ class RowScaler(eqx.Module):
 
 def flat_rows(names: tuple[str, ...], data: Mapping[str, Array]) -> Float[Array, "N F"]:
     """All arguments of a row side by side."""
-    return jnp.concatenate([data[n].reshape(data[n].shape[0], -1).astype(jnp.float32) for n in names], -1)
+    return jnp.concatenate(
+        [data[n].reshape(data[n].shape[0], -1).astype(jnp.float32) for n in names], -1
+    )
 
 
 class PriorScale(eqx.Module):
@@ -87,6 +89,7 @@ def central(values: Float[Array, "S F"]) -> tuple[Array, Array, Array, Array]:
     ordered = jnp.sort(jnp.where(finite, values, jnp.inf), 0)
     count = jnp.maximum(jnp.sum(finite, 0), 1)
     low, median, high = (
-        jnp.take_along_axis(ordered, (count * q).astype(int)[None], 0)[0] for q in (0.1587, 0.5, 0.8413)
+        jnp.take_along_axis(ordered, (count * q).astype(int)[None], 0)[0]
+        for q in (0.1587, 0.5, 0.8413)
     )
     return low, median, high, jnp.sqrt(jnp.nanvar(jnp.where(finite, values, jnp.nan), 0))

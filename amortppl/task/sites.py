@@ -39,14 +39,22 @@ class Reading:
 
     def __init__(self, program: Program, rows: tuple[int, int] | None) -> None:
         low, high = rows or (1, 1)
-        self.program, self.name, self.rows = program, program.name, PROBE_ROWS if low != high else (low, low)
+        self.program, self.name, self.rows = (
+            program,
+            program.name,
+            PROBE_ROWS if low != high else (low, low),
+        )
         first, second = (program.sites(n) for n in self.rows)
         if any(s.enumerated for s in first.values()) and len(program.candidates) == 1:
             program.model = Marginal(program.model, program.candidates[0])
-            program.model.verify(program.kwargs(program.input_rows(jr.key(0), self.rows[0]), self.rows[0]))
+            program.model.verify(
+                program.kwargs(program.input_rows(jr.key(0), self.rows[0]), self.rows[0])
+            )
             first, second = (program.sites(n) for n in self.rows)
         self.first, self.second = first, second
-        self.observed = {n: n for n in program.by_name} | {a: self._fed_by(a) for a in program.candidates}
+        self.observed = {n: n for n in program.by_name} | {
+            a: self._fed_by(a) for a in program.candidates
+        }
         targets = set(self.observed.values())
         samples = {n: s for n, s in first.items() if s.kind == "sample"}
         for name in program.by_name:
@@ -55,17 +63,33 @@ class Reading:
                     f"{self.name}: observed {name!r} is not a site (it has {quoted(samples)}){nearest(name, samples)}"
                 )
         latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
-        self.tied = {n for n in targets if not program.block and all(map(is_tied, (first[n], second[n]), self.rows))}
+        self.tied = {
+            n
+            for n in targets
+            if not program.block and all(map(is_tied, (first[n], second[n]), self.rows))
+        }
         self._refuse(samples, latent, targets)
         self.sites = latent | {n: s for n, s in samples.items() if n in targets}
         self.row_axes = {n: self._row_axis(n) for n in targets}
-        plates = set() if program.block else {first[n].plates.get(axis, "") for n, axis in self.row_axes.items()}
+        plates = (
+            set()
+            if program.block
+            else {first[n].plates.get(axis, "") for n, axis in self.row_axes.items()}
+        )
         self.local = one_per_row(latent, first, second, plates - {""})
         shared = {n: s for n, s in latent.items() if n not in self.local}
-        self.latents = Latents({n: s.shape for n, s in shared.items()}, {n: s.unconstrained for n, s in shared.items()})
+        self.latents = Latents(
+            {n: s.shape for n, s in shared.items()}, {n: s.unconstrained for n, s in shared.items()}
+        )
         self.fixed = [n for n, s in samples.items() if s.observed and n not in targets]
-        steady = {n: s for n, s in first.items() if s.kind == "deterministic" and s.shape == second[n].shape}
-        if low == high and not program.block:  # where the number of rows is fixed, nothing can be seen to grow
+        steady = {
+            n: s
+            for n, s in first.items()
+            if s.kind == "deterministic" and s.shape == second[n].shape
+        }
+        if (
+            low == high and not program.block
+        ):  # where the number of rows is fixed, nothing can be seen to grow
             steady = {n: s for n, s in steady.items() if s.shape[:1] != (low,)}
         self.deterministic = steady
 
@@ -80,7 +104,9 @@ class Reading:
             def run(key: Array, value: Array, fed: list[str] = fed) -> None:
                 kwargs = program.kwargs(program.input_rows(key, rows), rows) | {argument: value}
                 trace = handlers.trace(handlers.seed(program.model, key)).get_trace(**kwargs)
-                seen = {n: s for n, s in trace.items() if s["type"] == "sample" and s["is_observed"]}
+                seen = {
+                    n: s for n, s in trace.items() if s["type"] == "sample" and s["is_observed"]
+                }
                 changed.extend(n for n in seen if n in sites and not sites[n].observed)
                 fed.extend(n for n, s in seen.items() if s["value"] is value)
 

@@ -64,7 +64,11 @@ class Task(AbstractTask):
         likelihood: bool = True,
         name: str | None = None,
     ) -> None:
-        self.name = name or getattr(model, "__name__", None) or getattr(model, "__wrapped__", model).__class__.__name__
+        self.name = (
+            name
+            or getattr(model, "__name__", None)
+            or getattr(model, "__wrapped__", model).__class__.__name__
+        )
         self.rows = row_range(rows)
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
@@ -140,7 +144,10 @@ class Task(AbstractTask):
         """For each observation, which of its values lie in the support of the site it feeds."""
         trace = self.placed(jnp.zeros(self.latents.size), data)
         inside = {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
-        whole = {a: jnp.broadcast_to(v, data[a].shape) if self.tied else jnp.asarray(v) for a, v in inside.items()}
+        whole = {
+            a: jnp.broadcast_to(v, data[a].shape) if self.tied else jnp.asarray(v)
+            for a, v in inside.items()
+        }
         return {a: v[None] if self.block else v for a, v in whole.items()}
 
     def _has_density(self) -> bool:

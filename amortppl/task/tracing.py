@@ -50,7 +50,9 @@ class Site:
     enumerated: bool = False
 
 
-def abstract_sites(model: Callable[..., Any], arguments: Callable[[jax.Array], dict[str, Any]]) -> dict[str, Site]:
+def abstract_sites(
+    model: Callable[..., Any], arguments: Callable[[jax.Array], dict[str, Any]]
+) -> dict[str, Site]:
     """Runs `model(**arguments(key))` on abstract values and lists its sites in order.
 
     Raises:
@@ -80,7 +82,19 @@ def _site(name: str, site: dict) -> Site:
     value, plates = site["value"], {}
     if site["type"] == "deterministic":
         shape = jnp.shape(value)
-        return Site(name, "deterministic", "", "", False, False, shape, str(jnp.result_type(value)), (), (), {})
+        return Site(
+            name,
+            "deterministic",
+            "",
+            "",
+            False,
+            False,
+            shape,
+            str(jnp.result_type(value)),
+            (),
+            (),
+            {},
+        )
     fn = site["fn"]
     discrete = bool(getattr(fn.support, "is_discrete", False))
     batch = len(jnp.shape(value)) - fn.event_dim
@@ -98,7 +112,9 @@ def _site(name: str, site: dict) -> Site:
         shape=jnp.shape(value),
         dtype=str(jnp.result_type(value)),
         density_shape=jnp.broadcast_shapes(fn.batch_shape, jnp.shape(value)[:batch]),
-        unconstrained=tuple(biject_to(fn.support).inverse_shape(jnp.shape(value))) if continuous else (),
+        unconstrained=tuple(biject_to(fn.support).inverse_shape(jnp.shape(value)))
+        if continuous
+        else (),
         plates=plates,
         enumerated=discrete and site["infer"].get("enumerate") == "parallel",
     )
@@ -122,7 +138,9 @@ def _culprits(model: Callable[..., Any], arguments: Callable[[jax.Array], dict[s
         trace = handlers.trace(handlers.seed(model, jr.key(1))).get_trace(**kwargs)
     except Exception:
         return ""
-    latents = {n: s["value"] for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
+    latents = {
+        n: s["value"] for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]
+    }
 
     def needed(name: str, value: Any, run: Callable[[Any], Any]) -> bool:
         try:
@@ -154,7 +172,11 @@ def row_axis(site: Site, other: Site, shape: str = "density_shape") -> int | Non
         site, other: the same site of runs with different numbers of rows.
         shape: which shape to compare.
     """
-    axes = [i for i, (a, b) in enumerate(zip(getattr(site, shape), getattr(other, shape), strict=False)) if a != b]
+    axes = [
+        i
+        for i, (a, b) in enumerate(zip(getattr(site, shape), getattr(other, shape), strict=False))
+        if a != b
+    ]
     return axes[0] if axes else None
 
 

@@ -7,7 +7,9 @@ from amortppl.errors import TrainingError
 from amortppl.runtime.files import pack, unpack, write
 
 
-def save_run(path: str | Path, learner: Any, identity: dict[str, Any], record: dict[str, Any]) -> None:
+def save_run(
+    path: str | Path, learner: Any, identity: dict[str, Any], record: dict[str, Any]
+) -> None:
     """Keeps a training run."""
     write(path, pack(learner, {"identity": identity, "record": record}))
 

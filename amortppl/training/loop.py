@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     pass
 
 
-
-
 def _run(
     trainer: Trainer, begin: float, keep: str | Path | None, resume: str | Path | None, shown: bool
 ) -> tuple[Learner, Record]:
@@ -56,9 +54,13 @@ def _run(
     return learner, record
 
 
-def _resumed(path: str | Path, like: Learner, identity: dict[str, Any]) -> tuple[Learner, dict[str, Any]]:
+def _resumed(
+    path: str | Path, like: Learner, identity: dict[str, Any]
+) -> tuple[Learner, dict[str, Any]]:
     """The run in a checkpoint, once every process has read the same one."""
-    run = distributed.by_all(lambda: load_run(path, like, identity), TrainingError, f"resume: reading {path}")
+    run = distributed.by_all(
+        lambda: load_run(path, like, identity), TrainingError, f"resume: reading {path}"
+    )
     if wrong := distributed.differing({"record": run[1]}):
         raise TrainingError(
             f"resume: the processes {wrong['record']} read another checkpoint at {path} than process 0 did, perhaps an "
@@ -94,7 +96,9 @@ def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array
             fractions = (done + np.arange(CHUNK)) / total
         else:
             # By the clock of process 0, so that all processes stop at the same update.
-            spent, pace = distributed.broadcast(((time.monotonic() - begin) / (60 * schedule.minutes), pace))
+            spent, pace = distributed.broadcast(
+                ((time.monotonic() - begin) / (60 * schedule.minutes), pace)
+            )
             if spent + pace / 2 >= 1.0:
                 return
             fractions = np.minimum(spent + pace * np.arange(CHUNK) / CHUNK, 1.0)
@@ -107,7 +111,9 @@ def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array
 
 def _take(record: Record, seen: dict[str, Array], trainer: Trainer) -> bool:
     """Adds a chunk to the record; True when most of its tasks or updates were lost."""
-    loss, usable, good, active = (np.asarray(seen[k], np.float64) for k in ("loss", "usable", "good", "active"))
+    loss, usable, good, active = (
+        np.asarray(seen[k], np.float64) for k in ("loss", "usable", "good", "active")
+    )
     made, tasks = active > 0, sum(p.tasks for p in trainer.layout)
     kept = made & (good > 0)
     record.steps += int(made.sum())
@@ -124,7 +130,11 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     plan = asdict(trainer.schedule)
     return {
         "task": trainer.task.fingerprint,
-        "method": [type(trainer.spec).__name__, trainer.static.revision, *map(str, vars(trainer.spec).items())],
+        "method": [
+            type(trainer.spec).__name__,
+            trainer.static.revision,
+            *map(str, vars(trainer.spec).items()),
+        ],
         "schedule": {k: plan[k] for k in sorted(plan)},
         "seed": trainer.seed,
     }
@@ -144,8 +154,12 @@ def _complaint(trainer: Trainer, record: Record) -> str:
     for name, values in draws.data.items():
         bad = ~np.isfinite(np.asarray(values, np.float64)).reshape(256, -1).all(1)
         if bad.any():
-            first = {task.latents.labels()[i]: float(latents[bad][0, i]) for i in range(latents.shape[1])}
-            said.append(f"simulated {name!r} is not finite in {bad.sum()} of 256 tasks, first with latents {first}")
+            first = {
+                task.latents.labels()[i]: float(latents[bad][0, i]) for i in range(latents.shape[1])
+            }
+            said.append(
+                f"simulated {name!r} is not finite in {bad.sum()} of 256 tasks, first with latents {first}"
+            )
     if not said:
         said = [
             f"latents span {dict(zip(task.latents.labels(), np.ptp(latents, 0).tolist(), strict=True))}, all finite"

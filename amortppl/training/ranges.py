@@ -38,8 +38,12 @@ class Ranges:
             if task.rows[0] == task.rows[1]
             else max(task.rows[0], min(16, task.rows[1]))
         )
-        draws = once(jax.vmap(lambda k: task.simulate(k, rows).data), jr.split(jr.key(seed), SIMULATED))
-        flat = {n: np.asarray(v, np.float64).reshape(SIMULATED * rows, -1) for n, v in draws.items()}
+        draws = once(
+            jax.vmap(lambda k: task.simulate(k, rows).data), jr.split(jr.key(seed), SIMULATED)
+        )
+        flat = {
+            n: np.asarray(v, np.float64).reshape(SIMULATED * rows, -1) for n, v in draws.items()
+        }
         flat = {n: np.where(np.isfinite(v), v, np.nan) for n, v in flat.items()}
         low = {n: np.nanmin(v, 0).tolist() for n, v in flat.items()}
         high = {n: np.nanmax(v, 0).tolist() for n, v in flat.items()}
@@ -55,8 +59,14 @@ class Ranges:
         rows = len(next(iter(arrays.values())))
         said = []
         if not self.rows[0] <= rows <= self.rows[1]:
-            more = "; pass ap.batches(data) to take them in mini-batches" if rows > self.rows[1] > 1 else ""
-            said.append(f"{rows} rows: the guide was trained for {self.rows[0]} to {self.rows[1]}{more}")
+            more = (
+                "; pass ap.batches(data) to take them in mini-batches"
+                if rows > self.rows[1] > 1
+                else ""
+            )
+            said.append(
+                f"{rows} rows: the guide was trained for {self.rows[0]} to {self.rows[1]}{more}"
+            )
         return said + self.values_outside(arrays)
 
     def values_outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:

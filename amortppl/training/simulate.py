@@ -47,7 +47,9 @@ class Episodes(eqx.Module):
     usable: Bool[Array, " T"]
 
 
-def parts(task: AbstractTask, tasks: int, steps: int, shares: tuple[float, ...] = SHARES) -> list[Part]:
+def parts(
+    task: AbstractTask, tasks: int, steps: int, shares: tuple[float, ...] = SHARES
+) -> list[Part]:
     """How a batch of tasks is laid out; rows are padded to a multiple of `steps` mini-batches."""
     if task.block:
         return [Part(tasks, 1, 0.0, 1.0)]
@@ -58,13 +60,20 @@ def parts(task: AbstractTask, tasks: int, steps: int, shares: tuple[float, ...] 
     for share in shares:
         stop = min(start + share, 1.0)
         largest = high if stop == 1.0 else ceil(low * ((high + 1) / low) ** stop)
-        layout.append(Part(int(tasks * share), steps * ceil(min(largest, high) / steps), start, stop))
+        layout.append(
+            Part(int(tasks * share), steps * ceil(min(largest, high) / steps), start, stop)
+        )
         start = stop
     return layout
 
 
 def simulate(
-    task: AbstractTask, key: PRNGKeyArray, layout: list[Part], queries: int, own: Array | slice = slice(None), shares: int = 1
+    task: AbstractTask,
+    key: PRNGKeyArray,
+    layout: list[Part],
+    queries: int,
+    own: Array | slice = slice(None),
+    shares: int = 1,
 ) -> Episodes:
     """Fresh tasks: N log-uniform on the task's range (stratified, in rising order), rows x, latents, observations.
 
@@ -94,7 +103,9 @@ def _sizes(task: AbstractTask, levels: Array, part: Part) -> Array:
         return jnp.ones(part.tasks, int)
     low, high = task.rows
     level = part.low + (part.high - part.low) * levels
-    return jnp.clip(jnp.floor(low * ((high + 1) / low) ** level), low, min(high, part.rows)).astype(int)
+    return jnp.clip(jnp.floor(low * ((high + 1) / low) ** level), low, min(high, part.rows)).astype(
+        int
+    )
 
 
 def _usable(episodes: Episodes) -> Episodes:

@@ -95,7 +95,11 @@ class Trainer:
         """The learner before the first update, on this process's own device."""
         copies = [jnp.array(self.weights) for _ in range(3)]
         return Learner(
-            copies[0], self.optimiser.init(self.weights), copies[1], copies[2], jnp.asarray(np.inf, jnp.float32)
+            copies[0],
+            self.optimiser.init(self.weights),
+            copies[1],
+            copies[2],
+            jnp.asarray(np.inf, jnp.float32),
         )
 
     def everywhere(self, tree: Any) -> Any:
@@ -119,7 +123,9 @@ class Trainer:
         )
         return make(keys[0], share[0]), make(keys[1], share[1])
 
-    def _episodes(self, key: PRNGKeyArray, held_out: Array, pool: tuple[Episodes, Episodes] | None) -> Episodes:
+    def _episodes(
+        self, key: PRNGKeyArray, held_out: Array, pool: tuple[Episodes, Episodes] | None
+    ) -> Episodes:
         """The tasks of an update; where several devices work together, this device's share of them."""
         own = slice(None) if self.mesh is None else _own(self.layout, len(self.devices))
         if pool is None:
@@ -127,7 +133,9 @@ class Trainer:
         learn, test = pool
         place = jnp.sort(jr.randint(key, (self.layout[0].tasks,), 0, learn.usable.shape[0]))[own]
         fixed = (jnp.arange(self.layout[0].tasks) % test.usable.shape[0])[own]
-        return jax.tree.map(lambda a, b: jnp.where(_like(held_out, a[place]), b[fixed], a[place]), learn, test)
+        return jax.tree.map(
+            lambda a, b: jnp.where(_like(held_out, a[place]), b[fixed], a[place]), learn, test
+        )
 
     def _loss(self, weights: Array, episodes: Episodes) -> tuple[Array, Array]:
         """Mean score over tasks and readouts, each bounded by the ceiling; and the finite share.
@@ -137,7 +145,10 @@ class Trainer:
         method, steps = self.method(weights), self.schedule.mini_batches
         cut = parted if self.schedule.uneven else split
         at_once = method.together or self.schedule.batch
-        states = [batched_map(lambda b: unroll(method, cut(b, steps)), batch, at_once) for batch in episodes.batches]
+        states = [
+            batched_map(lambda b: unroll(method, cut(b, steps)), batch, at_once)
+            for batch in episodes.batches
+        ]
         states = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
         scores = jax.vmap(jax.vmap(method.score, in_axes=(0, None)))(states, episodes.target)
         counted = episodes.usable[:, None] & jnp.isfinite(scores)
@@ -145,7 +156,9 @@ class Trainer:
         total = jnp.sum(counted) if self.mesh is None else jax.lax.psum(jnp.sum(counted), TASKS)
         return jnp.sum(bounded) / jnp.maximum(total, 1), jnp.mean(counted)
 
-    def _slope(self, weights: Array, key: PRNGKeyArray, held_out: Array, pool: Any) -> tuple[Array, Array, Array]:
+    def _slope(
+        self, weights: Array, key: PRNGKeyArray, held_out: Array, pool: Any
+    ) -> tuple[Array, Array, Array]:
         """Loss of an update's tasks, the finite share of its scores, and its slope.
 
         Each device simulates and scores its own share; a count and these sums are all that travels.
@@ -158,13 +171,21 @@ class Trainer:
 
         def together(*given: Any) -> tuple[Array, Array, Array]:
             loss, usable, slope, tasks = own(*given)
-            slope = jnp.where(jnp.any(tasks), slope, 0.0)  # a share without a usable task adds nothing
-            return jax.lax.psum(loss, TASKS), jax.lax.pmean(usable, TASKS), jax.lax.psum(slope, TASKS)
+            slope = jnp.where(
+                jnp.any(tasks), slope, 0.0
+            )  # a share without a usable task adds nothing
+            return (
+                jax.lax.psum(loss, TASKS),
+                jax.lax.pmean(usable, TASKS),
+                jax.lax.psum(slope, TASKS),
+            )
 
         if self.mesh is None:
             return own(weights, key, held_out, pool)[:3]
         whole = PartitionSpec()
-        mapped = jax.shard_map(together, mesh=self.mesh, in_specs=whole, out_specs=whole, check_vma=False)
+        mapped = jax.shard_map(
+            together, mesh=self.mesh, in_specs=whole, out_specs=whole, check_vma=False
+        )
         return mapped(weights, key, held_out, pool)
 
     def keys(self, steps: Array) -> PRNGKeyArray:
@@ -183,11 +204,22 @@ class Trainer:
             active = ~held_out & (step < (self.schedule.steps or jnp.inf))
             weights = _choose(held_out, learner.average, learner.weights)
             loss, usable, slope = jax.lax.cond(
-                active | held_out, self._slope, lambda w, *_: (jnp.nan, jnp.nan, w), weights, key, held_out, pool
+                active | held_out,
+                self._slope,
+                lambda w, *_: (jnp.nan, jnp.nan, w),
+                weights,
+                key,
+                held_out,
+                pool,
             )  # a run may end before its last chunk does
             good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(slope)) & (usable > 0.0)
             change, optimiser = self.optimiser.update(slope, learner.optimiser)
-            rate = self.schedule.rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction)) * jnp.minimum(1.0, (step + 1) / 20)
+            rate = (
+                self.schedule.rate
+                * 0.5
+                * (1.0 + jnp.cos(jnp.pi * fraction))
+                * jnp.minimum(1.0, (step + 1) / 20)
+            )
             moved = learner.weights - rate * change
             decay = jnp.minimum(self.schedule.average, (step + 1) / (step + 10))
             average = decay * learner.average + (1 - decay) * moved
@@ -200,7 +232,9 @@ class Trainer:
 
         held_out = jnp.arange(CHUNK + 1) == CHUNK
         return jax.lax.scan(
-            update, learner, (jnp.append(steps, steps[-1]), keys, jnp.append(progress, progress[-1]), held_out)
+            update,
+            learner,
+            (jnp.append(steps, steps[-1]), keys, jnp.append(progress, progress[-1]), held_out),
         )
 
 
@@ -208,7 +242,9 @@ def _own(layout: list[Part], devices: int) -> Array:
     """Places of this device's tasks among all: an equal share of every part, small tasks and large."""
     first = np.cumsum([0, *(p.tasks for p in layout)])[:-1]
     device = jax.lax.axis_index(TASKS)
-    return jnp.concatenate([a + device + jnp.arange(0, p.tasks, devices) for a, p in zip(first, layout, strict=True)])
+    return jnp.concatenate(
+        [a + device + jnp.arange(0, p.tasks, devices) for a, p in zip(first, layout, strict=True)]
+    )
 
 
 def _choose(condition: Array, yes: Any, no: Any) -> Any:

@@ -68,7 +68,11 @@ class Attempt(NamedTuple):
     failed: str
 
 
-def raw(draws: tuple[np.ndarray, np.ndarray, np.ndarray], ladder: Ladder, found: psis.Check | None = None) -> Attempt:
+def raw(
+    draws: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ladder: Ladder,
+    found: psis.Check | None = None,
+) -> Attempt:
     """Draws (S, P) with log q and log joint (S,), to be used as they are: reweighting must not move them.
 
     Args:
@@ -81,7 +85,9 @@ def raw(draws: tuple[np.ndarray, np.ndarray, np.ndarray], ladder: Ladder, found:
     if not failed:
         shift, scale = (float(np.abs(a).max()) for a in psis.moved(vectors, weights))
         failed = f"reweighting moves a mean by {shift:.2f} sd" if shift > ladder.shift else failed
-        failed = failed or (f"reweighting changes a sd by {scale:.0%}" if scale > ladder.scale else "")
+        failed = failed or (
+            f"reweighting changes a sd by {scale:.0%}" if scale > ladder.scale else ""
+        )
     return Attempt(vectors, log_guide, log_joint, weights, khat, size, np.nan, failed)
 
 
@@ -89,13 +95,21 @@ class Climb:
     """One climb: what each dataset has so far."""
 
     def __init__(
-        self, guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn, check: psis.Check, seed: int, ladder: Ladder
+        self,
+        guide: TrainedMethod,
+        datasets: Sequence[Dataset],
+        drawn: Drawn,
+        check: psis.Check,
+        seed: int,
+        ladder: Ladder,
     ) -> None:
         self.guide, self.datasets, self.seed, self.ladder = guide, datasets, seed, ladder
         self.begin, count = time.monotonic(), len(datasets)
         self.draws = np.asarray(drawn.vectors).shape[1]
         triples = zip(drawn.vectors, drawn.log_guide, drawn.log_joint, strict=True)
-        self.best = [raw(t, ladder, psis.Check(*(a[[i]] for a in check))) for i, t in enumerate(triples)]
+        self.best = [
+            raw(t, ladder, psis.Check(*(a[[i]] for a in check))) for i, t in enumerate(triples)
+        ]
         self.last, self.source = list(self.best), ["amortized"] * count
         self.why = np.full((count, len(RUNGS)), "", dtype=object)
         self.seconds = np.full((count, len(RUNGS)), np.nan)

@@ -22,7 +22,9 @@ class Answer(NamedTuple):
     notes: list[list[str]]
 
 
-def check_answers(guide: TrainedMethod, known: Familiarity, datasets: Sequence[Dataset], drawn: Drawn, seed: int) -> Answer:
+def check_answers(
+    guide: TrainedMethod, known: Familiarity, datasets: Sequence[Dataset], drawn: Drawn, seed: int
+) -> Answer:
     """Distance and fit with their p-values, and the log evidence with its Monte-Carlo error."""
     moments = Moments(*(jnp.asarray(m, jnp.float32) for m in known.moments))
     fits: dict[int, np.ndarray] = {}
@@ -30,7 +32,9 @@ def check_answers(guide: TrainedMethod, known: Familiarity, datasets: Sequence[D
         batch = stack(guide.task, datasets, places)
         keys = jr.split(jr.fold_in(jr.key(seed), 13), len(places))
         vectors = jnp.asarray(np.stack([drawn.vectors[i][:DRAWS] for i in places]))
-        found = np.asarray(discrepancies_of(guide.method, batch, vectors, keys, moments), np.float64)
+        found = np.asarray(
+            discrepancies_of(guide.method, batch, vectors, keys, moments), np.float64
+        )
         fits |= dict(zip(places, found, strict=True))
     features = np.nan_to_num(np.asarray(drawn.features, np.float64))
     rows = np.array([d.rows for d in datasets], float)

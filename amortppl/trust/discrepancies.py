@@ -24,7 +24,11 @@ from amortppl.task.latents import entries
 COLUMNS = 8
 """Columns of an argument that are looked at."""
 
-FIT = ("log likelihood of the rows", "log likelihood of the worst row", "spread of the rows' log likelihoods")
+FIT = (
+    "log likelihood of the rows",
+    "log likelihood of the worst row",
+    "spread of the rows' log likelihoods",
+)
 RESIDUAL = ("level", "spread", "largest residual", "heaviness of the tails")
 
 
@@ -48,19 +52,28 @@ def names(task: AbstractTask) -> list[str]:
     for label in columns(task, list(task.observed)):
         said += [f"{label}: {kind}" for kind in RESIDUAL]
         said += [f"{label}: trend along {other}" for other in inputs]
-    return said + [f"{label}: {kind} of the input" for label in inputs for kind in ("mean", "spread")]
+    return said + [
+        f"{label}: {kind} of the input" for label in inputs for kind in ("mean", "spread")
+    ]
 
 
 def flat(task: AbstractTask, data: dict[str, Array], arguments: list[str]) -> Array:
     """Columns side by side, (N, C); the entries of a block are its rows."""
-    parts = [data[n].reshape(-1, 1) if task.block else data[n].reshape(len(data[n]), -1) for n in arguments]
+    parts = [
+        data[n].reshape(-1, 1) if task.block else data[n].reshape(len(data[n]), -1)
+        for n in arguments
+    ]
     parts = [p[:, :COLUMNS].astype(jnp.float32) for p in parts]
     return jnp.concatenate(parts, 1) if parts else jnp.zeros((0, 0))
 
 
-def discrepancies(task: AbstractTask, vectors: Array, batch: Batch, key: Array, moments: Moments) -> Array:
+def discrepancies(
+    task: AbstractTask, vectors: Array, batch: Batch, key: Array, moments: Moments
+) -> Array:
     """z for each of `names(task)`, shape (J,); 0 where it has no value."""
-    predicted = jax.vmap(lambda k, v: _predicted(task, k, v, batch))(jr.split(key, len(vectors)), vectors)
+    predicted = jax.vmap(lambda k, v: _predicted(task, k, v, batch))(
+        jr.split(key, len(vectors)), vectors
+    )
     found = [_fit(task, vectors, batch, predicted)] if task.has_density else []
     for name in task.observed:
         found.append(_residuals(task, name, batch, predicted[name]))
@@ -96,7 +109,9 @@ def _fit(task: AbstractTask, vectors: Array, batch: Batch, predicted: dict[str, 
         return jnp.stack([mean, jnp.min(jnp.where(kept, height, jnp.inf)), jnp.log(spread + 1e-6)])
 
     def both(vector: Array, drawn: dict[str, Array]) -> Array:
-        pairs = {n: jnp.stack([batch.data[n], v.astype(batch.data[n].dtype)]) for n, v in drawn.items()}
+        pairs = {
+            n: jnp.stack([batch.data[n], v.astype(batch.data[n].dtype)]) for n, v in drawn.items()
+        }
         return jax.vmap(lambda pair: rows(vector, batch.data | pair))(pairs)
 
     seen, expected = jnp.moveaxis(jax.vmap(both)(vectors, predicted), 1, 0)

@@ -73,7 +73,12 @@ def _try(run: Climb, rung: str, places: list[int]) -> None:
 
 
 def climb(
-    guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn, check: psis.Check, seed: int, ladder: Ladder
+    guide: TrainedMethod,
+    datasets: Sequence[Dataset],
+    drawn: Drawn,
+    check: psis.Check,
+    seed: int,
+    ladder: Ladder,
 ) -> LadderResult:
     """For each dataset the answer of the cheapest rung that passes; see `Ladder`.
 
@@ -87,9 +92,13 @@ def climb(
     else:
         run.why[:, 0] = "the model has no likelihood: nothing can be checked, and no rung tried"
     answers = run.best
-    stacked = [np.stack([getattr(a, n) for a in answers]) for n in ("vectors", "log_guide", "log_joint")]
+    stacked = [
+        np.stack([getattr(a, n) for a in answers]) for n in ("vectors", "log_guide", "log_joint")
+    ]
     weights = np.stack([a.log_weights for a in answers])
-    after = psis.Check(np.array([a.khat for a in answers]), weights, np.array([a.ess for a in answers]))
+    after = psis.Check(
+        np.array([a.khat for a in answers]), weights, np.array([a.ess for a in answers])
+    )
     stats = {
         "source": np.array(run.source),
         "reliable": run.done,
@@ -98,12 +107,16 @@ def climb(
         "rung_failed": run.why.astype(str),
     }
     notes = [_notes(run, i) for i in range(len(datasets))]
-    return LadderResult(drawn._replace(**dict(zip(drawn._fields[:3], stacked, strict=True))), after, stats, notes)
+    return LadderResult(
+        drawn._replace(**dict(zip(drawn._fields[:3], stacked, strict=True))), after, stats, notes
+    )
 
 
 def _notes(run: Climb, place: int) -> list[str]:
     if run.done[place]:
         return []
     reasons = [f"{rung}: {why}" for rung, why in zip(RUNGS, run.why[place], strict=True) if why]
-    ended = f"the budget of {run.ladder.budget:g} s was spent" if run.late[place] else "no rung passed"
+    ended = (
+        f"the budget of {run.ladder.budget:g} s was spent" if run.late[place] else "no rung passed"
+    )
     return [f"NOT RELIABLE, {ended}; {'; '.join(reasons)}"]

@@ -93,7 +93,9 @@ class Familiarity:
             for n, v in asdict(self).items()
         }
 
-    def judge(self, guide: TrainedMethod, features: np.ndarray, fits: np.ndarray, rows: np.ndarray) -> Familiar:
+    def judge(
+        self, guide: TrainedMethod, features: np.ndarray, fits: np.ndarray, rows: np.ndarray
+    ) -> Familiar:
         """Both p-values of T datasets from their features (T, F), discrepancies (T, J) and rows (T,)."""
         distance = self.distance(features)
         scaled = np.abs((fits - np.asarray(self.level)) / np.asarray(self.spread))
@@ -127,7 +129,9 @@ def _distances(away: np.ndarray, directions: np.ndarray, rest: float) -> np.ndar
     return np.sqrt((np.sum(along**2, 1) + np.sum(left**2, 1) / rest**2) / away.shape[1])
 
 
-def _fitted(moments: Moments, features: np.ndarray, fits: np.ndarray, rows: np.ndarray) -> Familiarity:
+def _fitted(
+    moments: Moments, features: np.ndarray, fits: np.ndarray, rows: np.ndarray
+) -> Familiarity:
     learn, rank = np.arange(len(rows)) % 2 == 0, np.arange(len(rows)) % 2 == 1
     features = np.nan_to_num(features)
     centre, scale = features[learn].mean(0), features[learn].std(0)
@@ -135,11 +139,18 @@ def _fitted(moments: Moments, features: np.ndarray, fits: np.ndarray, rows: np.n
     away = np.clip((features - centre) / scale, -1e3, 1e3)
     directions, rest = _principal(away[learn])
     level = np.median(fits[learn], 0)
-    spread = np.maximum(np.quantile(np.abs(fits[learn] - level), 0.68, axis=0), 1e-3) if fits.size else level
+    spread = (
+        np.maximum(np.quantile(np.abs(fits[learn] - level), 0.68, axis=0), 1e-3)
+        if fits.size
+        else level
+    )
     scaled = np.abs((fits[rank] - level) / spread)
     found = (np.stack(moments), centre, scale, directions, rest, rows[rank])
     return Familiarity(
-        *(np.asarray(a).tolist() for a in (*found, _distances(away[rank], directions, rest), level, spread, scaled))
+        *(
+            np.asarray(a).tolist()
+            for a in (*found, _distances(away[rank], directions, rest), level, spread, scaled)
+        )
     )
 
 
@@ -159,14 +170,18 @@ def _rank(known: np.ndarray, value: float) -> float:
     return (1 + np.sum(known >= value)) / (1 + len(known))
 
 
-def _words(guide: TrainedMethod, distance_p: float, fit_p: float, fits: np.ndarray, known: np.ndarray) -> list[str]:
+def _words(
+    guide: TrainedMethod, distance_p: float, fit_p: float, fits: np.ndarray, known: np.ndarray
+) -> list[str]:
     said = []
     if distance_p < FLAG:
         said.append(f"the dataset is unlike those the guide was trained on (p = {distance_p:.2g})")
     if fit_p < FLAG:
         order = [i for i in np.argsort(-fits)[:3] if _rank(known[:, i], fits[i]) < FLAG]
         what = ", ".join(names(guide.task)[i] for i in order)
-        said.append(f"the model would not make such data (p = {fit_p:.2g}); what does not fit: {what}")
+        said.append(
+            f"the model would not make such data (p = {fit_p:.2g}); what does not fit: {what}"
+        )
     return said
 
 
@@ -186,16 +201,26 @@ def _seen(method: Method, batches: Batch, key: Array, moments: Moments) -> tuple
     def one(batch: Batch, key: Array) -> tuple[Array, Array]:
         state = final(method, batch)
         readout = method.readout(state)
-        if isinstance(readout, At):  # no posterior over the model's latents, so nothing to replicate data from
+        if isinstance(
+            readout, At
+        ):  # no posterior over the model's latents, so nothing to replicate data from
             return method.impression(state), jnp.zeros(0)
         vectors = readout.sample(key, DRAWS)[0]
-        return method.impression(state), discrepancies(method.task, vectors, batch, jr.fold_in(key, 1), moments)
+        return method.impression(state), discrepancies(
+            method.task, vectors, batch, jr.fold_in(key, 1), moments
+        )
 
     tasks, rows = batches.mask.shape
-    return batched_map(lambda a: one(*a), (batches, jr.split(jr.fold_in(key, 0), tasks)), WORK // (DRAWS * rows))
+    return batched_map(
+        lambda a: one(*a), (batches, jr.split(jr.fold_in(key, 0), tasks)), WORK // (DRAWS * rows)
+    )
 
 
 @eqx.filter_jit
-def discrepancies_of(method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments) -> Array:
+def discrepancies_of(
+    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
+) -> Array:
     """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P)."""
-    return jax.vmap(lambda b, v, k: discrepancies(method.task, v, b, k, moments))(batches, vectors, keys)
+    return jax.vmap(lambda b, v, k: discrepancies(method.task, v, b, k, moments))(
+        batches, vectors, keys
+    )

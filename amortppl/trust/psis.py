@@ -68,7 +68,9 @@ class Moved(NamedTuple):
 
 def moves(vectors: Sequence[np.ndarray], found: Check) -> Moved:
     """What weights change of the moments of draws (T, S, P)."""
-    each = [moved(np.asarray(v, np.float64), w) for v, w in zip(vectors, found.log_weights, strict=True)]
+    each = [
+        moved(np.asarray(v, np.float64), w) for v, w in zip(vectors, found.log_weights, strict=True)
+    ]
     known = ~np.isnan(found.khat)
     shift, scale = (np.where(known, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
     return Moved(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
@@ -115,10 +117,16 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
         return ratios, 0.0
     try:
         with np.errstate(over="ignore"):
-            weights, khat = array_stats.psislw(-ratios)  # ArviZ takes log likelihoods and negates them
-    except ValueError:  # all weights of the tail are the same: rounding, or the few draws that have any
+            weights, khat = array_stats.psislw(
+                -ratios
+            )  # ArviZ takes log likelihoods and negates them
+    except (
+        ValueError
+    ):  # all weights of the tail are the same: rounding, or the few draws that have any
         return ratios, 0.0 if np.std(ratios) < NOISE else np.inf
-    if np.isnan(khat):  # no Pareto tail is so heavy: nearly all draws lie at the floor, and weights would be NaN
+    if np.isnan(
+        khat
+    ):  # no Pareto tail is so heavy: nearly all draws lie at the floor, and weights would be NaN
         return ratios, np.inf
     if np.std(ratios) < NOISE:
         khat = min(float(khat), 0.0)

@@ -71,6 +71,10 @@ class SavedClimb:
         run, digest = self.run, sha256()
         for dataset in run.datasets:
             for name, values in sorted(dataset.arrays.items()):
-                digest.update(name.encode() + str(values.shape).encode() + np.ascontiguousarray(values).tobytes())
+                digest.update(
+                    name.encode()
+                    + str(values.shape).encode()
+                    + np.ascontiguousarray(values).tobytes()
+                )
         thresholds = [str(v) for n, v in vars(run.ladder).items() if n not in ("budget", "keep")]
         return [run.guide.hash, digest.hexdigest(), str(run.draws), str(run.seed), *thresholds]

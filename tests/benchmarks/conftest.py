@@ -13,7 +13,11 @@ import pytest
 @pytest.fixture(autouse=True)
 def as_a_user(as_many_as_users_have, parts_as_users_have, drop_many_programs, monkeypatch):
     """Undoes the short-cuts of the ordinary tests, here and in processes that benchmarks start."""
-    for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_COMPILATION_CACHE_DIR", "PYTHONDONTWRITEBYTECODE"):
+    for name in (
+        "JAX_DISABLE_MOST_OPTIMIZATIONS",
+        "JAX_COMPILATION_CACHE_DIR",
+        "PYTHONDONTWRITEBYTECODE",
+    ):
         monkeypatch.delenv(name, raising=False)
     jax.config.update("jax_disable_most_optimizations", False)
     jax.config.update("jax_compilation_cache_dir", None)

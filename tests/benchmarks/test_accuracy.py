@@ -39,7 +39,9 @@ def compare(guide, rows, datasets, cost, say):
         reference = nuts(guide.task, latents, data, DRAWS)
     found = scores(drawn, reference)
     row = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
-    say(f"{guide.task.name}, {rows} rows, {datasets} datasets: {row} (reference NUTS {spent.cpu:.0f} CPU s)")
+    say(
+        f"{guide.task.name}, {rows} rows, {datasets} datasets: {row} (reference NUTS {spent.cpu:.0f} CPU s)"
+    )
     return found
 
 
@@ -62,7 +64,9 @@ def test_smallest_and_largest(name, rows, cost, say):
     assert 0.95 <= found["ratio"] <= 1.05
 
 
-@pytest.mark.parametrize(("name", "rows", "datasets"), [("gaussian_mixture", 1000, 20), ("eight_schools", 1, 50)])
+@pytest.mark.parametrize(
+    ("name", "rows", "datasets"), [("gaussian_mixture", 1000, 20), ("eight_schools", 1, 50)]
+)
 def test_mixture_and_eight_schools(name, rows, datasets, cost, say):
     found = compare(guide_of(name, cost, say), rows, datasets, cost, say)
     assert found["z"] <= 0.1
@@ -71,7 +75,13 @@ def test_mixture_and_eight_schools(name, rows, datasets, cost, say):
 
 
 @pytest.mark.parametrize(
-    "name", [*(f"{r}_regression" for r in REGRESSIONS), "gaussian_mixture", "eight_schools", "gaussian_mean"]
+    "name",
+    [
+        *(f"{r}_regression" for r in REGRESSIONS),
+        "gaussian_mixture",
+        "eight_schools",
+        "gaussian_mean",
+    ],
 )
 def test_khat_in_range(name, cost, say):
     """k-hat < 0.7 on at least 95% of 200 datasets with sizes as in training."""

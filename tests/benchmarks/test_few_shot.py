@@ -30,7 +30,9 @@ METHODS = {
 def episodes(name, shots, seed):
     """Contexts (T, 5 shots, ...) and queries (T, QUERIES, ...)."""
     task, rows = ap.model(name), 5 * shots
-    drawn = jax.jit(jax.vmap(lambda k: task.simulate(k, rows + QUERIES).data))(jr.split(jr.key(seed), EPISODES))
+    drawn = jax.jit(jax.vmap(lambda k: task.simulate(k, rows + QUERIES).data))(
+        jr.split(jr.key(seed), EPISODES)
+    )
     return {n: v[:, :rows] for n, v in drawn.items()}, {n: v[:, rows:] for n, v in drawn.items()}
 
 
@@ -40,7 +42,9 @@ def log_probabilities(method, context, query):
 
     def one(known, new):
         at = method.predictive(final(method, Batch(known, jnp.ones(len(known["y"]), bool))), new)
-        return jnp.stack([at.log_prob(new | {"y": jnp.full_like(new["y"], c)}) for c in range(5)], -1)
+        return jnp.stack(
+            [at.log_prob(new | {"y": jnp.full_like(new["y"], c)}) for c in range(5)], -1
+        )
 
     return jax.lax.map(lambda a: one(*a), (context, query), batch_size=50)
 
@@ -56,7 +60,9 @@ def nearest_centroid(shots):
     context, query = episodes("digits", shots, 1)
     known, sharpness = squares(context, query), jnp.geomspace(0.01, 10, 61)
     scores = [mean_log(jax.nn.log_softmax(-t * known), query["y"]).mean() for t in sharpness]
-    return jax.nn.log_softmax(-sharpness[int(np.argmax(scores))] * squares(*episodes("digits:held_out", shots, 2)))
+    return jax.nn.log_softmax(
+        -sharpness[int(np.argmax(scores))] * squares(*episodes("digits:held_out", shots, 2))
+    )
 
 
 def mean_log(log_p, y):
@@ -97,4 +103,8 @@ def test_accuracy_on_digits_not_trained_on(scores, cost):
         for better in ("versa", "conjugate_head"):
             for worse in ("maml", "nearest centroid"):
                 ahead = found[better, shots] - found[worse, shots]
-                assert ahead.mean() > 1.96 * ahead.std(ddof=1) / EPISODES**0.5, (better, worse, shots)
+                assert ahead.mean() > 1.96 * ahead.std(ddof=1) / EPISODES**0.5, (
+                    better,
+                    worse,
+                    shots,
+                )

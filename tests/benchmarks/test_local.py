@@ -24,11 +24,18 @@ def nuts_with_effects(task, data, draws=DRAWS):
     model = handlers.reparam(task.model, config={"effect": LocScaleReparam(0)})
 
     def run(key, arrays):
-        sampler = MCMC(NUTS(model, target_accept_prob=0.9), num_warmup=1000, num_samples=draws, progress_bar=False)
+        sampler = MCMC(
+            NUTS(model, target_accept_prob=0.9),
+            num_warmup=1000,
+            num_samples=draws,
+            progress_bar=False,
+        )
         sampler.run(key, **arrays)
         return sampler.get_samples()
 
-    return jax.jit(jax.vmap(run))(jr.split(jr.key(5), DATASETS), {n: jnp.asarray(v) for n, v in data.items()})
+    return jax.jit(jax.vmap(run))(
+        jr.split(jr.key(5), DATASETS), {n: jnp.asarray(v) for n, v in data.items()}
+    )
 
 
 def test_shared_and_local_posteriors(cost, say):
@@ -43,15 +50,27 @@ def test_shared_and_local_posteriors(cost, say):
         reference = nuts_with_effects(task, data)
     names = task.latents.names
     first = {n: v[0] for n, v in data.items()}
-    vectors = jax.vmap(jax.vmap(lambda s: task.unconstrain(s, first)))({n: reference[n] for n in names})
+    vectors = jax.vmap(jax.vmap(lambda s: task.unconstrain(s, first)))(
+        {n: reference[n] for n in names}
+    )
     found = scores(drawn, np.asarray(vectors))
     row = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
-    say(f"shared, {ROWS} rows, {DATASETS} datasets: {row} (NUTS with effects {spent.cpu:.0f} CPU s)")
+    say(
+        f"shared, {ROWS} rows, {DATASETS} datasets: {row} (NUTS with effects {spent.cpu:.0f} CPU s)"
+    )
     assert found["z"] <= 0.1 and 0.95 <= found["ratio"] <= 1.05
     with cost() as spent:
-        given = [local_scores(guide, {n: v[i] for n, v in data.items()}, reference, i, None) for i in range(DATASETS)]
-    say(f"local given NUTS's shared draws: {told(given)}; {DATASETS} x {DRAWS} draws {spent.cpu:.1f} CPU s")
-    own = [local_scores(guide, {n: v[i] for n, v in data.items()}, reference, i, DRAWS) for i in range(DATASETS)]
+        given = [
+            local_scores(guide, {n: v[i] for n, v in data.items()}, reference, i, None)
+            for i in range(DATASETS)
+        ]
+    say(
+        f"local given NUTS's shared draws: {told(given)}; {DATASETS} x {DRAWS} draws {spent.cpu:.1f} CPU s"
+    )
+    own = [
+        local_scores(guide, {n: v[i] for n, v in data.items()}, reference, i, DRAWS)
+        for i in range(DATASETS)
+    ]
     say(f"local given the guide's: {told(own)}")
     assert np.max(given, 0)[0] <= 0.08 and abs(np.mean(given, 0)[1] - 1) <= 0.02
     assert np.median(own, 0)[0] <= 0.1 and abs(np.median(own, 0)[1] - 1) <= 0.03
@@ -61,7 +80,10 @@ def local_scores(guide, data, reference, place, draws):
     """Rms error of the effects' means in sds, and median ratio of sds, given shared draws of NUTS or the guide's."""
     shared = {n: np.asarray(reference[n][place]) for n in guide.task.latents.names}
     post = guide.infer(data, draws=draws, predictive=False) if draws else shared
-    effects, exact = guide.local(post, data)["posterior"]["effect"].values[0], np.asarray(reference["effect"][place])
+    effects, exact = (
+        guide.local(post, data)["posterior"]["effect"].values[0],
+        np.asarray(reference["effect"][place]),
+    )
     error = (effects.mean(0) - exact.mean(0)) / exact.std(0)
     return np.sqrt(np.mean(error**2)), np.median(effects.std(0) / exact.std(0))
 

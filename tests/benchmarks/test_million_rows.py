@@ -65,7 +65,10 @@ def truth(task, data, start, chunk=50_000, mean=False):
     With `mean` the posterior mean to the next order, mode + V grad tr(V f'') / 2: the two are 0.007 sd apart.
     """
     with jax.enable_x64(True):
-        wide = {n: jnp.asarray(v, jnp.float64 if v.dtype.kind == "f" else v.dtype) for n, v in data.items()}
+        wide = {
+            n: jnp.asarray(v, jnp.float64 if v.dtype.kind == "f" else v.dtype)
+            for n, v in data.items()
+        }
         rows = len(next(iter(wide.values())))
         size = next(s for s in range(min(chunk, rows), 0, -1) if rows % s == 0)
         parts = {n: v.reshape(-1, size, *v.shape[1:]) for n, v in wide.items()}
@@ -102,7 +105,9 @@ def frame(state):
     readout = state.posterior
     inverse = np.linalg.inv(np.asarray(readout.frame.factor, np.float64))
     scale = np.diag(np.asarray(readout.scale.scale, np.float64))
-    return np.asarray(readout.scale.restore(readout.frame.location), np.float64), scale @ inverse.T @ inverse @ scale
+    return np.asarray(
+        readout.scale.restore(readout.frame.location), np.float64
+    ), scale @ inverse.T @ inverse @ scale
 
 
 def compared(found, true):
@@ -140,7 +145,9 @@ def svi(data, seconds, say):
     x, y = (jnp.asarray(data[n].reshape(-1, size, *data[n].shape[1:])) for n in "xy")
 
     def started(total):
-        run = SVI(scaled, AutoMultivariateNormal(scaled, init_scale=0.1), decayed(total), Trace_ELBO())
+        run = SVI(
+            scaled, AutoMultivariateNormal(scaled, init_scale=0.1), decayed(total), Trace_ELBO()
+        )
 
         @jax.jit
         def some(state, start):
@@ -163,7 +170,9 @@ def svi(data, seconds, say):
         state = some(state, 1000 * call)
     jax.block_until_ready(state)
     gaussian = run.guide.get_posterior(run.get_params(state))
-    say(f"NumPyro SVI beside it: {1000 * calls} steps of {size} rows in {time.process_time() - begin:.1f} CPU s")
+    say(
+        f"NumPyro SVI beside it: {1000 * calls} steps of {size} rows in {time.process_time() - begin:.1f} CPU s"
+    )
     return np.asarray(gaussian.mean, np.float64), np.asarray(gaussian.covariance_matrix, np.float64)
 
 
@@ -194,9 +203,13 @@ def test_anchor(cost, say):
                 f"{off[0]:.3f}, {times:.1f} times the guide's; sd ratio {off[1]:.2f} to {off[2]:.2f}"
             )
     z, low, high = np.mean(scores, 0)
-    say(f"anchor, 5 x {ROWS:,} rows: frame z {z:.4f}, sd ratio {low:.4f} to {high:.4f}, {np.mean(spent_cpu):.2f} CPU s")
+    say(
+        f"anchor, 5 x {ROWS:,} rows: frame z {z:.4f}, sd ratio {low:.4f} to {high:.4f}, {np.mean(spent_cpu):.2f} CPU s"
+    )
     z, low, high = np.mean(draws, 0)
-    say(f"anchor, 100,000 draws (their own error 0.003): z {z:.4f}, sd ratio {low:.4f} to {high:.4f}")
+    say(
+        f"anchor, 100,000 draws (their own error 0.003): z {z:.4f}, sd ratio {low:.4f} to {high:.4f}"
+    )
     assert z <= 0.03 and low >= 0.99 and high <= 1.01
     assert np.mean(spent_cpu) <= 0.4
     assert far >= 10 * near
@@ -292,11 +305,15 @@ def test_ten_million_rows_of_parquet(cost, say, tmp_path):
     for seed in range(10):
         rng = np.random.default_rng(seed)
         x = rng.standard_normal((ROWS, 10)).astype(np.float32)
-        y = (rng.random(ROWS) < 1 / (1 + np.exp(-(0.3 + x @ np.linspace(-1, 1, 10))))).astype(np.int32)
+        y = (rng.random(ROWS) < 1 / (1 + np.exp(-(0.3 + x @ np.linspace(-1, 1, 10))))).astype(
+            np.int32
+        )
         parts.append((x, y))
         import pyarrow as pa
 
-        table = pa.Table.from_pandas(pd.DataFrame({**{f"x_{i}": x[:, i] for i in range(10)}, "y": y}))
+        table = pa.Table.from_pandas(
+            pd.DataFrame({**{f"x_{i}": x[:, i] for i in range(10)}, "y": y})
+        )
         writer = writer or pq.ParquetWriter(tmp_path / "rows.parquet", table.schema)
         writer.write_table(table)
     writer.close()
@@ -327,5 +344,7 @@ def test_cold_start(cost, say, tmp_path):
         [sys.executable, "-c", COLD, str(tmp_path / "guide"), str(tmp_path / "rows.npz")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    say(f"a million rows from a cold start, import and compilation included: {float(out.stdout):.1f} s (target 6)")
+    say(
+        f"a million rows from a cold start, import and compilation included: {float(out.stdout):.1f} s (target 6)"
+    )
     assert float(out.stdout) <= 6

@@ -61,7 +61,11 @@ def prior_of_pyro(member, draws):
     with pyro.validation_enabled(False), torch.no_grad():
         for _ in range(draws):
             for name, site in poutine.trace(member.model).get_trace(*member.args).nodes.items():
-                if site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample":
+                if (
+                    site["type"] == "sample"
+                    and not site["is_observed"]
+                    and type(site["fn"]).__name__ != "_Subsample"
+                ):
                     found.setdefault(name, []).append(site["value"].detach().reshape(-1).numpy())
     return {n: np.stack(v) for n, v in found.items()}
 
@@ -72,7 +76,11 @@ def prior_of_bridge(member, draws):
 
     def one(key):
         trace = handlers.trace(handlers.seed(model, key)).get_trace(*member.args)
-        return {n: jnp.ravel(s["value"]) for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
+        return {
+            n: jnp.ravel(s["value"])
+            for n, s in trace.items()
+            if s["type"] == "sample" and not s["is_observed"]
+        }
 
     return {n: np.asarray(v) for n, v in jax.jit(jax.vmap(one))(jr.split(jr.key(0), draws)).items()}
 
@@ -83,8 +91,15 @@ def test_prior_draws_are_equal_in_distribution(say):
     for name, member in ZOO.items():
         theirs, ours = prior_of_pyro(member, DRAWS), prior_of_bridge(member, DRAWS)
         assert set(theirs) == set(ours), name
-        pairs = [(n, i) for n in theirs if n != WRONG_IN_TORCH.get(name) for i in range(theirs[n].shape[1])]
-        values = [ks_2samp(theirs[n][:, i].round(5), ours[n][:, i].round(5)).pvalue for n, i in pairs]
+        pairs = [
+            (n, i)
+            for n in theirs
+            if n != WRONG_IN_TORCH.get(name)
+            for i in range(theirs[n].shape[1])
+        ]
+        values = [
+            ks_2samp(theirs[n][:, i].round(5), ours[n][:, i].round(5)).pvalue for n, i in pairs
+        ]
         tests += len(values)
         smallest[name] = min(values, default=1.0)
     worst = min(smallest, key=smallest.get)
@@ -112,7 +127,10 @@ def test_lkj_has_its_exact_law_where_torch_has_not(say):
     pyro.set_rng_seed(0)
     theirs = dist.LKJCholesky(3, 1.5).sample((size,)).numpy()
     exact = beta(2.0, 2.0)
-    found = [[kstest((r + 1) / 2, exact.cdf).pvalue for r in correlations(drawn)] for drawn in (ours, theirs)]
+    found = [
+        [kstest((r + 1) / 2, exact.cdf).pvalue for r in correlations(drawn)]
+        for drawn in (ours, theirs)
+    ]
     say(f"LKJ: smallest p bridged {min(found[0]):.2g}, torch {min(found[1]):.2g}")
     assert min(found[0]) > 1e-4 / 3
     assert min(found[1]) < 1e-4 / 3
@@ -196,7 +214,11 @@ def test_gradient_of_a_batch(name, say):
     def by_pyro():
         for i in range(256):
             at = {n: torch.from_numpy(np.array(v[i])).requires_grad_() for n, v in batch.items()}
-            total = poutine.trace(poutine.condition(in_pyro, at)).get_trace(x_torch, y_torch).log_prob_sum()
+            total = (
+                poutine.trace(poutine.condition(in_pyro, at))
+                .get_trace(x_torch, y_torch)
+                .log_prob_sum()
+            )
             torch.autograd.grad(total, list(at.values()))
 
     def in_one_plate():
@@ -204,7 +226,11 @@ def test_gradient_of_a_batch(name, say):
         shapes = {"w": (256, 1, 5), "z": (256, 5)}
         at = {n: v.reshape(shapes.get(n, (256, 1))).requires_grad_() for n, v in at.items()}
         with pyro.plate("points", 256, dim=-2):
-            total = poutine.trace(poutine.condition(in_pyro, at)).get_trace(x_torch, y_torch).log_prob_sum()
+            total = (
+                poutine.trace(poutine.condition(in_pyro, at))
+                .get_trace(x_torch, y_torch)
+                .log_prob_sum()
+            )
         torch.autograd.grad(total, list(at.values()))
 
     begin = time.perf_counter()
@@ -241,7 +267,9 @@ def test_prior_predictive(name, say):
             in_pyro(x_torch)
 
     predictive = pyro.infer.Predictive(in_pyro, num_samples=10_000, parallel=True)
-    in_turn = 20 * interleaved(1, lambda: pyro.infer.Predictive(in_pyro, num_samples=500)(x_torch))[0]
+    in_turn = (
+        20 * interleaved(1, lambda: pyro.infer.Predictive(in_pyro, num_samples=500)(x_torch))[0]
+    )
     in_batch, in_plate = interleaved(30, lambda: predictive(x_torch), by_pyro)
     bridged, native = interleaved(50, compiled(ap.from_pyro(in_pyro)), compiled(in_numpyro))
     say(
@@ -264,7 +292,9 @@ def classes():
     """1000 rows of `logistic`."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(1000, 5)).astype(np.float32)
-    return x, (rng.uniform(size=1000) < 1 / (1 + np.exp(-x @ np.linspace(-1, 1, 5)))).astype(np.float32)
+    return x, (rng.uniform(size=1000) < 1 / (1 + np.exp(-x @ np.linspace(-1, 1, 5)))).astype(
+        np.float32
+    )
 
 
 def groups():
@@ -276,7 +306,8 @@ def groups():
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "rows", "steps"), [("logistic", logistic, classes, 500), ("pooled", pooled, groups, 1000)]
+    ("name", "model", "rows", "steps"),
+    [("logistic", logistic, classes, 500), ("pooled", pooled, groups, 1000)],
 )
 def test_nuts(name, model, rows, steps, cost, say):
     """So many steps of warm-up and draws: wall clock with compilation, and the smallest effective sample size.
@@ -292,11 +323,18 @@ def test_nuts(name, model, rows, steps, cost, say):
         drawn = {n: np.asarray(v) for n, v in ours.get_samples().items()}
     pyro.set_rng_seed(0)
     with cost() as in_pyro:
-        theirs = pyro.infer.MCMC(pyro.infer.NUTS(model), num_samples=steps, warmup_steps=steps, disable_progbar=True)
+        theirs = pyro.infer.MCMC(
+            pyro.infer.NUTS(model), num_samples=steps, warmup_steps=steps, disable_progbar=True
+        )
         theirs.run(*(torch.from_numpy(a) for a in given))
         beside = {n: v.numpy() for n, v in theirs.get_samples().items()}
-    sizes = [np.concatenate([np.ravel(effective_sample_size(d[n][None])) for n in beside]) for d in (drawn, beside)]
-    off = np.concatenate([np.ravel((drawn[n].mean(0) - beside[n].mean(0)) / drawn[n].std(0)) for n in beside])
+    sizes = [
+        np.concatenate([np.ravel(effective_sample_size(d[n][None])) for n in beside])
+        for d in (drawn, beside)
+    ]
+    off = np.concatenate(
+        [np.ravel((drawn[n].mean(0) - beside[n].mean(0)) / drawn[n].std(0)) for n in beside]
+    )
     errors = np.abs(off) / np.sqrt(1 / sizes[0] + 1 / sizes[1])
     say(
         f"NUTS, {name}: bridged {bridged.wall:.1f} s wall ({bridged.cpu:.1f} CPU s), Pyro {in_pyro.wall:.1f} "
@@ -314,7 +352,9 @@ def test_end_to_end_as_its_twin(cost, say):
     with cost() as spent:
         guide = ap.train(ap.model("linear_regression_pyro"), seed=0, progress=False)
     latents, data = simulated(guide.task, 50, 100)
-    drawn = draw(guide.method, [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)], 2000, 0).vectors
+    drawn = draw(
+        guide.method, [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)], 2000, 0
+    ).vectors
     found = scores(np.asarray(drawn), nuts(guide.task, latents, data, 2000))
     say(
         f"linear_regression_pyro: trained in {spent.cpu:.0f} CPU s; "
@@ -340,7 +380,9 @@ def test_evidence_in_pyro(say):
     pyro.set_rng_seed(0)
 
     def importance():
-        weights = torch.tensor(pyro.infer.Importance(conjugate, guide, num_samples=2000).run(20, y).log_weights)
+        weights = torch.tensor(
+            pyro.infer.Importance(conjugate, guide, num_samples=2000).run(20, y).log_weights
+        )
         return float(torch.logsumexp(weights, 0)) - np.log(2000)
 
     first = importance()

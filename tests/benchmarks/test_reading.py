@@ -43,7 +43,10 @@ print(json.dumps([rows, time.perf_counter() - wall, time.process_time() - cpu, m
 @pytest.fixture(scope="module", params=["float32", "float64", "float64, one row group"])
 def path(request, tmp_path_factory):
     """Ten covariates and an outcome of 0 and 1, as pyarrow writes them by default."""
-    path, rng = tmp_path_factory.mktemp("rows") / f"{request.param}.parquet", np.random.default_rng(0)
+    path, rng = (
+        tmp_path_factory.mktemp("rows") / f"{request.param}.parquet",
+        np.random.default_rng(0),
+    )
     kind = np.dtype(request.param.split(",")[0])
     types = {f"x_{i}": pa.from_numpy_dtype(kind) for i in range(COVARIATES)}
     schema = pa.schema(types | {"y": pa.int32() if kind == np.float32 else pa.float64()})
@@ -68,7 +71,9 @@ def test_blocks_beside_the_file_alone(path, say):
     for what, shuffle in [("alone", None), ("blocks", None), ("blocks", 0)]:
         rows, wall, cpu, memory = run(path, what, shuffle)
         name = what + ("" if shuffle is None else ", shuffled")
-        speed = f"{rows / wall / 1e6:.1f} million rows a second, {rows / cpu / 1e6:.1f} a CPU second"
+        speed = (
+            f"{rows / wall / 1e6:.1f} million rows a second, {rows / cpu / 1e6:.1f} a CPU second"
+        )
         say(f"{path.stem}, {name}: {speed}, {memory:.0f} MB above idle")
         assert rows == ROWS
         if what == "blocks" and shuffle is None:

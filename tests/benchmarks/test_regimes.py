@@ -43,8 +43,12 @@ def test_gap_to_the_exact_predictive(model, sizes, method, seconds, most, say):
     guide = trained(task, method, seconds)
     found = {}
     for rows in sizes:
-        found[rows] = _scored(guide, [_held(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1)
-    lines = ", ".join(f"{rows} rows {f['gap']:.4f} +- {f['gap_se']:.4f}" for rows, f in found.items())
+        found[rows] = _scored(
+            guide, [_held(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1
+        )
+    lines = ", ".join(
+        f"{rows} rows {f['gap']:.4f} +- {f['gap_se']:.4f}" for rows, f in found.items()
+    )
     say(f"{model}, {method}, {seconds} CPU s, {guide.record.steps} updates: gap {lines}")
     assert max(f["gap"] for f in found.values()) <= most
 
@@ -72,7 +76,9 @@ def test_hyper_parameters_of_a_gaussian_process(cost, say):
             jax.block_until_ready(_hyper_parameters(guide.method, batches))
         with cost() as checked:
             guide.infer(sets, draws=50, predictive=False, log_likelihood=False)
-        theirs = [np.mean(ahead_of(point, *pair)) for point, pair in zip(points, pairs, strict=True)]
+        theirs = [
+            np.mean(ahead_of(point, *pair)) for point, pair in zip(points, pairs, strict=True)
+        ]
         ours = [guide.log_predictive(known, query, draws=50).mean() for known, query in pairs]
         apart = np.subtract(theirs, ours)
         worse[rows] = np.median(apart)
@@ -100,21 +106,31 @@ def _type_two(task, heights, known, number):
         return float(np.nan_to_num(value, nan=1e10)), np.nan_to_num(np.asarray(slope, np.float64))
 
     keys = jr.split(jr.key(number), 2)
-    starts = [np.zeros(task.latents.size), *(np.asarray(task.simulate(k, 5).latents, np.float64) for k in keys)]
-    searches = [minimize(height, s, jac=True, method="L-BFGS-B", bounds=[(-7, 7)] * len(s)) for s in starts]
+    starts = [
+        np.zeros(task.latents.size),
+        *(np.asarray(task.simulate(k, 5).latents, np.float64) for k in keys),
+    ]
+    searches = [
+        minimize(height, s, jac=True, method="L-BFGS-B", bounds=[(-7, 7)] * len(s)) for s in starts
+    ]
     return jnp.asarray(min(searches, key=lambda s: s.fun).x, jnp.float32)
 
 
 def test_more_context_than_trained_on(say):
     """Trained with at most 256 rows, asked with 4096 in 16 steps: how much of the possible gain over 256 it takes."""
-    task, file = ap.model("linear_regression", rows=(8, 256)), catalogue.module("models", "linear_regression")
+    task, file = (
+        ap.model("linear_regression", rows=(8, 256)),
+        catalogue.module("models", "linear_regression"),
+    )
     guide = trained(task, "in_context", 240)
     held = [_held(task, file, 4096, 0, i) for i in range(DATASETS)]
     whole = _scored(guide, held, 4096, 16)
     short = [h._replace(context={n: v[:256] for n, v in h.context.items()}) for h in held]
     one = _scored(guide, short, 256, 1)
     gain = (whole["lpd"] - one["lpd"]) / one["gap"]
-    say(f"gap {one['gap']:.4f} of 256 rows, {whole['gap']:.4f} of 4096 in 16 steps: {100 * gain:.0f}% of the gain")
+    say(
+        f"gap {one['gap']:.4f} of 256 rows, {whole['gap']:.4f} of 4096 in 16 steps: {100 * gain:.0f}% of the gain"
+    )
     assert gain >= 0.6
 
 
@@ -129,7 +145,9 @@ def test_sinusoid(say):
             drawn = guide.predict(known, {"x": query["x"]}, draws=200)["predictions"]["y"].values[0]
             errors.append(np.mean((drawn.mean(0) - query["y"]) ** 2))
         found[method] = np.mean(errors)
-        say(f"{method}: mean squared error {found[method]:.3f} +- {np.std(errors) / len(errors) ** 0.5:.3f}")
+        say(
+            f"{method}: mean squared error {found[method]:.3f} +- {np.std(errors) / len(errors) ** 0.5:.3f}"
+        )
     assert min(v for n, v in found.items() if n != "maml") < found["maml"]
 
 
@@ -139,9 +157,13 @@ def test_topological_order(say):
     method = ap.method("parametric", encoder="second_moments", density="diagonal", hidden=256)
     guide = trained(task, method, 180)
     latents, data = simulated(task, 400, 200)
-    truth = np.stack([np.asarray(task.latents.unflatten(jnp.asarray(v))["scores"]) for v in latents])
+    truth = np.stack(
+        [np.asarray(task.latents.unflatten(jnp.asarray(v))["scores"]) for v in latents]
+    )
     tables = data["table"]
-    tree = guide.infer([{"table": t} for t in tables], draws=200, predictive=False, log_likelihood=False)
+    tree = guide.infer(
+        [{"table": t} for t in tables], draws=200, predictive=False, log_likelihood=False
+    )
     ours = tree["posterior"]["scores"].values[:, 0].mean(1)
     explained = np.stack([1 - 1 / np.diag(np.linalg.inv(np.corrcoef(t.T))) for t in tables])
     guesses = {
@@ -153,7 +175,9 @@ def test_topological_order(say):
     found = {n: _ordered(g, truth) for n, g in guesses.items()}
     say(", ".join(f"{n} {s.mean():.3f} +- {s.std() / len(s) ** 0.5:.3f}" for n, s in found.items()))
     ahead = found["guide"] - found["variance"]
-    say(f"guide above variance, table by table: {ahead.mean():.3f} +- {ahead.std() / len(ahead) ** 0.5:.3f}")
+    say(
+        f"guide above variance, table by table: {ahead.mean():.3f} +- {ahead.std() / len(ahead) ** 0.5:.3f}"
+    )
     assert found["guide"].mean() > max(found["variance"].mean(), found["R^2"].mean())
 
 

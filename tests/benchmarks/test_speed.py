@@ -37,7 +37,9 @@ def test_inference_beside_nuts(cost, say):
 
     batches = jax.tree.map(lambda *a: jnp.stack(a), *(pad(guide.task, d) for d in split))
     keys = jr.split(jr.key(0), 50)
-    draw = jax.jit(jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000)))
+    draw = jax.jit(
+        jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000))
+    )
     jax.block_until_ready(draw(batches, keys))
     jax.block_until_ready(posteriors(guide.method, batches, keys, 1000, 1000))
     with cost() as ours:
@@ -61,7 +63,11 @@ def run(program, **environment):
     """The numbers that a program prints in a new process, which finds Python's bytecode as users' do."""
     kept = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**kept, **environment}
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**kept, **environment},
     )
     return [float(v) for v in done.stdout.split()]
 
@@ -70,11 +76,16 @@ def test_first_answer_in_a_new_process(tmp_path, say):
     """Import, load, compile and infer; the same with JAX's cache of compiled programs; and the imports alone."""
     guide = ap.train(ap.model("linear_regression"), steps=25, progress=False)
     program = NEW_PROCESS.format(path=str(guide.save(tmp_path / "guide")))
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     run(program, **cache)
     imported, answered = np.median([run(program) for _ in range(3)], 0)
     cached = np.median([run(program, **cache) for _ in range(3)], 0)[1]
-    jax_alone = run("import time; s = time.perf_counter(); import jax, numpyro; print(time.perf_counter() - s)")[0]
+    jax_alone = run(
+        "import time; s = time.perf_counter(); import jax, numpyro; print(time.perf_counter() - s)"
+    )[0]
     say(
         f"import amortppl {imported:.2f} s; first infer {answered:.1f} s, {cached:.1f} s with JAX's cache of compiled "
         f"programs, of which import jax, numpyro {jax_alone:.1f} s"

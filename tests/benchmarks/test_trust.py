@@ -48,7 +48,9 @@ def test_calibration_of_shipped_guides(name, cost, say):
         found.table
     out = outside(found)
     total = len(found.labels)
-    say(f"{name}: {total - len(out)}/{total} in the band, ok {found.ok}, {found.together}, {spent.cpu:.1f} CPU s")
+    say(
+        f"{name}: {total - len(out)}/{total} in the band, ok {found.ok}, {found.together}, {spent.cpu:.1f} CPU s"
+    )
     say(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
     if out:
         again = outside(calibrate(guide, 4000, 400, seed=1))
@@ -74,7 +76,9 @@ def test_calibration_beside_refitting(cost, say):
             jr.PRNGKey(0), task.model, guide, numpyro.optim.Adam(0.01), Trace_ELBO(), x,
             observed_sites=["y"], num_simulations=20, num_samples=400,
         )  # fmt: skip
-    say(f"linear_regression: NumPyro's variational SBC, 20 datasets of 100 rows: {spent.cpu:.1f} CPU s")
+    say(
+        f"linear_regression: NumPyro's variational SBC, 20 datasets of 100 rows: {spent.cpu:.1f} CPU s"
+    )
 
 
 def contaminated(data, kind, rng):
@@ -93,7 +97,11 @@ def contaminated(data, kind, rng):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("linear_regression", "outliers"), ("linear_regression", "shifted x"), ("poisson_regression", "overdispersed")],
+    [
+        ("linear_regression", "outliers"),
+        ("linear_regression", "shifted x"),
+        ("poisson_regression", "overdispersed"),
+    ],
 )
 def test_contamination_is_flagged(name, kind, say):
     guide, rng = guide_of(name), np.random.default_rng(0)
@@ -103,7 +111,9 @@ def test_contamination_is_flagged(name, kind, say):
     for datasets in (clean, [contaminated(d, kind, rng) for d in clean]):
         stats = guide.infer(datasets, draws=200, **QUIET).sample_stats
         shares.append(float(((stats["distance_p"] < FLAG) | (stats["fit_p"] < FLAG)).mean()))
-    say(f"{name}, {kind}: {shares[1]:.1%} flagged at {shares[0]:.1%} false alarms (200 datasets of 200 rows)")
+    say(
+        f"{name}, {kind}: {shares[1]:.1%} flagged at {shares[0]:.1%} false alarms (200 datasets of 200 rows)"
+    )
     assert shares[1] >= 0.9 and shares[0] <= 0.05
 
 
@@ -144,22 +154,33 @@ def test_ladder_against_nuts(cost, say):
     source, reliable = post.sample_stats["source"].values, post.sample_stats["reliable"].values
     first = np.isin(source[PARTS["in range"]], ["amortized", "refined"]).mean()
     say(f"ladder: error of the mean at most {z.max():.3f} sd, 95% below {np.quantile(z, 0.95):.3f}")
-    say(f"  of the sd at most {off.max():.3f}, 95% below {np.quantile(off, 0.95):.3f}; {sum(~sound)} left out")
+    say(
+        f"  of the sd at most {off.max():.3f}, 95% below {np.quantile(off, 0.95):.3f}; {sum(~sound)} left out"
+    )
     for part, places in PARTS.items():
         say(f"  {part}: {dict(zip(*np.unique(source[places], return_counts=True), strict=True))}")
     say(f"  reliable {reliable.mean():.0%}; in range {first:.0%} by the first two rungs")
-    say(f"  1000 draws {climb.cpu:.1f} CPU s compiled; NUTS {usual.cpu:.0f}, {long.cpu:.0f} for the reference")
+    say(
+        f"  1000 draws {climb.cpu:.1f} CPU s compiled; NUTS {usual.cpu:.0f}, {long.cpu:.0f} for the reference"
+    )
     assert reliable.all() and first >= 0.7 and climb.cpu <= long.cpu / 20
     assert z.max() <= 0.1 and off.max() <= 0.05
 
 
 def evaluations(kernel, arguments, start, warmup, wanted=400):
     """Gradient evaluations of one chain, warm-up included, for so many effective draws of its slowest latent."""
-    sampler, counted = MCMC(kernel, num_warmup=warmup, num_samples=1000, progress_bar=False), ("num_steps",)
-    sampler.warmup(jr.key(0), **arguments, init_params=start, collect_warmup=True, extra_fields=counted)
+    sampler, counted = (
+        MCMC(kernel, num_warmup=warmup, num_samples=1000, progress_bar=False),
+        ("num_steps",),
+    )
+    sampler.warmup(
+        jr.key(0), **arguments, init_params=start, collect_warmup=True, extra_fields=counted
+    )
     before = sampler.get_extra_fields()["num_steps"].sum()
     sampler.run(jr.key(1), **arguments, extra_fields=counted)
-    fewest = min(effective_sample_size(np.asarray(v)[None]).min() for v in sampler.get_samples().values())
+    fewest = min(
+        effective_sample_size(np.asarray(v)[None]).min() for v in sampler.get_samples().values()
+    )
     return before + wanted / fewest * sampler.get_extra_fields()["num_steps"].sum()
 
 

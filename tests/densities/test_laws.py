@@ -50,7 +50,9 @@ def test_integrates_to_one_on_the_plane(family):
     points = jnp.stack(jnp.meshgrid(line, line, indexing="ij"), -1)
     log_prob = jax.vmap(jax.vmap(lambda p: density.log_prob(p, coefficients(density))))
     heights = jnp.exp(log_prob(points))
-    np.testing.assert_allclose(np.trapezoid(np.trapezoid(heights, line, axis=1), line), 1.0, atol=3e-3)
+    np.testing.assert_allclose(
+        np.trapezoid(np.trapezoid(heights, line, axis=1), line), 1.0, atol=3e-3
+    )
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])

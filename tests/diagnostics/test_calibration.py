@@ -26,9 +26,13 @@ def test_table_of_an_exact_guide(good):
     table = ap.diagnose(good, datasets=200, seed=2)
     assert list(table.columns[: len(FIXED)]) == FIXED and list(table.index) == ["w[0]", "w[1]"]
     assert table["ok"].all() and table.attrs["ok_together"]
-    assert np.all(np.abs(table["coverage_50"] - 0.5) < 0.14) and np.all(np.abs(table["coverage_90"] - 0.9) < 0.085)
+    assert np.all(np.abs(table["coverage_50"] - 0.5) < 0.14) and np.all(
+        np.abs(table["coverage_90"] - 0.9) < 0.085
+    )
     assert np.all(np.abs(table["z_score"] - 1) < 0.2)
-    assert np.all((table["contraction"] > 0.6) & (table["contraction"] < 1)) and np.all(table["recovery"] > 0.8)
+    assert np.all((table["contraction"] > 0.6) & (table["contraction"] < 1)) and np.all(
+        table["recovery"] > 0.8
+    )
 
 
 def test_numbers_by_region(good):
@@ -39,10 +43,14 @@ def test_numbers_by_region(good):
     numbers = found.by_region
     assert list(numbers.index[:5]) == [("w[0]", region) for region in found.regions]
     small, large = (numbers.xs(f"rows_{n}", level="region") for n in ("small", "large"))
-    assert np.all(small["contraction"] < large["contraction"] - 0.05) and np.all(small["recovery"] < large["recovery"])
+    assert np.all(small["contraction"] < large["contraction"] - 0.05) and np.all(
+        small["recovery"] < large["recovery"]
+    )
     assert np.all(np.abs(numbers["z_score"] - 1) < 0.36) and np.all(numbers["datasets"] >= 66)
     row, inside = numbers.loc[("w[1]", "prior_tail")], found.regions["prior_tail"][:, 1]
-    assert row["datasets"] == inside.sum() and row["sbc_p"] == found.region_p.loc["w[1]", "prior_tail"]
+    assert (
+        row["datasets"] == inside.sum() and row["sbc_p"] == found.region_p.loc["w[1]", "prior_tail"]
+    )
     assert row["coverage_90"] == np.mean(np.abs(found.readings.pit[inside, 1] - 0.5) < 0.45)
     assert found.tree()["regions"]["bias"].sel(latent="w[1]", region="prior_tail") == row["bias"]
 
@@ -53,7 +61,9 @@ def test_false_alarms_of_an_exact_guide(good):
     assert sum(failed) <= int(stats.binom.ppf(0.997, 60, 0.05))
 
 
-@pytest.mark.parametrize("fault", [{"spread": 0.8}, {"spread": 1.25}, {"shift": 0.3}, {"order": (1, 0)}], ids=str)
+@pytest.mark.parametrize(
+    "fault", [{"spread": 0.8}, {"spread": 1.25}, {"shift": 0.3}, {"order": (1, 0)}], ids=str
+)
 def test_spoiled_guides_are_caught(good, fault):
     """With 200 datasets, on five seeds of five. A miss of narrow sds by all tests has a probability below 1%."""
     for seed in range(5):
@@ -76,9 +86,16 @@ def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
     """Of a tenth of the datasets 2% of the draws lie 3000 times too far out: ranks hardly see it, sds and means do.
     Each of these has such draws but with probability 3e-4. Of seeds 0 to 39 one has a recovery below 0.6 (0.597) and
     none fails otherwise; this one is fixed."""
-    found, right = calibrate(far_out(line_guide, above=1.2), 200, seed=2), calibrate(good, 200, seed=2)
+    found, right = (
+        calibrate(far_out(line_guide, above=1.2), 200, seed=2),
+        calibrate(good, 200, seed=2),
+    )
     about = np.sum(right.readings.mean[:, 0] > 1.2)
-    assert abs(found.wide - about) < 5 < about and found.table.attrs["wide"] == found.wide and right.wide == 0
+    assert (
+        abs(found.wide - about) < 5 < about
+        and found.table.attrs["wide"] == found.wide
+        and right.wide == 0
+    )
     np.testing.assert_allclose(found.table["contraction"], right.table["contraction"], atol=0.05)
     assert np.all(found.table["recovery"] > 0.6)
     text = write_calibration(found, tmp_path / "far.html").read_text()
@@ -90,8 +107,15 @@ def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
     found = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
     lost = len(found.readings.lost)
     assert 10 < lost < 80 and len(found.readings.truth) == 200 - lost and not found.ok
-    assert np.isfinite(found.table["z_score"]).all() and set(found.together) == {"density", "joint", "tarp"}
-    assert f"Draws are not finite: {lost} of 200" in write_calibration(found, tmp_path / "lost.html").read_text()
+    assert np.isfinite(found.table["z_score"]).all() and set(found.together) == {
+        "density",
+        "joint",
+        "tarp",
+    }
+    assert (
+        f"Draws are not finite: {lost} of 200"
+        in write_calibration(found, tmp_path / "lost.html").read_text()
+    )
     with pytest.raises(DataError, match="draws of 200 of 200 simulated datasets are not finite"):
         calibrate(far_out(line_guide, jnp.nan), 200)
 
@@ -159,7 +183,14 @@ def test_report_and_command(good, mean_guide, tmp_path):
     assert "Calibrated: nothing wrong in" in (tmp_path / "good.html").read_text()
 
     mean_guide.save(tmp_path / "guide")
-    given = ["diagnose", str(tmp_path / "guide"), "--datasets", "60", "--csv", str(tmp_path / "table.csv")]
+    given = [
+        "diagnose",
+        str(tmp_path / "guide"),
+        "--datasets",
+        "60",
+        "--csv",
+        str(tmp_path / "table.csv"),
+    ]
     done = CliRunner().invoke(app, [*given, "--report", str(tmp_path / "report.html")])
     assert done.exit_code in (0, 2) and ("NOT calibrated" in done.output) == (done.exit_code == 2)
     assert "sbc_p" in (tmp_path / "table.csv").read_text() and (tmp_path / "report.html").exists()

@@ -52,7 +52,11 @@ def tree_of(khat=0.2, warnings=(), reference=True, covariates=3, counts=False, r
         }
     sets = {f"/{n}": xr.Dataset(v).assign_coords(_used(v, labels)) for n, v in groups.items()}
     if reference:
-        sets["/reference_posterior"].attrs = {"method": "NUTS", "seconds": 12.0, "guide_seconds": 0.05}
+        sets["/reference_posterior"].attrs = {
+            "method": "NUTS",
+            "seconds": 12.0,
+            "guide_seconds": 0.05,
+        }
     about = {
         "model": "linear",
         "model_source": SOURCE,
@@ -67,7 +71,12 @@ def tree_of(khat=0.2, warnings=(), reference=True, covariates=3, counts=False, r
 
 
 def _used(variables, labels):
-    used = {d for v in variables.values() if isinstance(v, tuple) for d in ([v[0]] if isinstance(v[0], str) else v[0])}
+    used = {
+        d
+        for v in variables.values()
+        if isinstance(v, tuple)
+        for d in ([v[0]] if isinstance(v[0], str) else v[0])
+    }
     return {d: c for d, c in labels.items() if d in used}
 
 
@@ -92,7 +101,10 @@ def several(khats):
     tree = tree_of()
     groups = {f"/{n}": g.dataset.expand_dims(task=len(khats)) for n, g in tree.children.items()}
     groups["/sample_stats"]["khat"] = ("task", np.array(khats))
-    attributes = {**tree.attrs, "warnings": json.dumps(["task 1: 600 rows: the guide was trained for 8 to 512"])}
+    attributes = {
+        **tree.attrs,
+        "warnings": json.dumps(["task 1: 600 rows: the guide was trained for 8 to 512"]),
+    }
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes), **groups})
 
 
@@ -151,7 +163,9 @@ def test_loads_nothing_and_reads_aloud(tmp_path):
     assert "@import" not in text and "url(" not in text
     assert page.alts and all(alt and len(alt) > 20 for alt in page.alts)
     assert page.headings[0] == 1 and page.headings.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
+    assert all(
+        after - before <= 1 for before, after in zip(page.headings, page.headings[1:], strict=False)
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +217,9 @@ def test_counts_and_a_bare_posterior(tmp_path):
     assert "Counts of y" in page_of(tree_of(counts=True), tmp_path).text
     bare = xr.DataTree.from_dict({"/posterior": tree_of()["posterior"].dataset})
     page = page_of(bare, tmp_path)
-    assert "Posterior of a model" in page.text and "Not checked: there is no k-hat here" in page.text
+    assert (
+        "Posterior of a model" in page.text and "Not checked: there is no k-hat here" in page.text
+    )
 
 
 def test_without_a_posterior_it_is_an_error_and_no_file(tmp_path):
@@ -262,21 +278,37 @@ def _render(text, width, folder):
 
 def _run_in_page(text, width, folder, script):
     """The title that a script leaves once the page stands in the frame `f`, and what the console said."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if chromium is None:
         pytest.skip("needs Chromium")
     wrapper = folder / f"wrapper_{width}.html"
     measure = f"f.onload = () => {{ {script} }}"
     frame = f'<iframe id="f" style="border:0;width:{width}px;height:900px" srcdoc="{escape(text)}"></iframe>'
-    wrapper.write_text(f"<!DOCTYPE html><meta charset=utf-8><title>-</title>{frame}<script>{measure}</script>")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    wrapper.write_text(
+        f"<!DOCTYPE html><meta charset=utf-8><title>-</title>{frame}<script>{measure}</script>"
+    )
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
     flags += [
         f"--user-data-dir={folder / 'profile'}",
         "--enable-logging=stderr",
         f"--window-size={max(width, 600)},1000",
     ]
     done = subprocess.run(
-        [chromium, *flags, "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=90, check=True
+        [chromium, *flags, "--dump-dom", wrapper.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
     )
     found = re.search(r"<title>(.*?)</title>", done.stdout)
     assert found and found.group(1) != "-", done.stdout[:300]
@@ -285,7 +317,9 @@ def _run_in_page(text, width, folder, script):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_fits_phone_and_laptop_without_complaint(tmp_path, width):
-    text = write_report(tree_of(warnings=["a_very_long_word" * 12], covariates=6), tmp_path / "report.html").read_text()
+    text = write_report(
+        tree_of(warnings=["a_very_long_word" * 12], covariates=6), tmp_path / "report.html"
+    ).read_text()
     shown, said = _render(text, width, tmp_path)
     assert shown <= width
     assert not said
@@ -297,8 +331,16 @@ def test_calibration_fits_phone_and_laptop(tmp_path, width):
     rng, shape = np.random.default_rng(0), (300, 3)
     truth, single = rng.standard_normal(shape), [rng.uniform(size=300) for _ in range(4)]
     sd = np.where(np.arange(300)[:, None] < 100, 1e9, 0.3) * np.ones(shape)
-    values = truth, rng.integers(5, 99, 300), truth + sd * rng.standard_normal(shape), sd, rng.uniform(size=shape)
-    found = Calibration("a_model", ["a[0]", "a[1]", "long_" * 9], Readings(*values, *single, np.array([7, 9])), 400)
+    values = (
+        truth,
+        rng.integers(5, 99, 300),
+        truth + sd * rng.standard_normal(shape),
+        sd,
+        rng.uniform(size=shape),
+    )
+    found = Calibration(
+        "a_model", ["a[0]", "a[1]", "long_" * 9], Readings(*values, *single, np.array([7, 9])), 400
+    )
     text = write_calibration(found, tmp_path / "calibration.html").read_text()
     shown, said = _render(text.replace("<details", "<details open"), width, tmp_path)
     assert shown <= width and not said

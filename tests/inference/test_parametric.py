@@ -54,7 +54,9 @@ def posterior(task, data, steps=1, **options):
     readout = method.readout(state)
     inverse = np.linalg.inv(np.asarray(readout.frame.factor, np.float64))
     scale = np.diag(np.asarray(readout.scale.scale))
-    return np.asarray(readout.scale.restore(readout.frame.location)), scale @ inverse.T @ inverse @ scale
+    return np.asarray(
+        readout.scale.restore(readout.frame.location)
+    ), scale @ inverse.T @ inverse @ scale
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -96,8 +98,15 @@ def test_gradients_alone_reach_the_mode_from_a_bad_start(sigma):
         miss = np.sum((y - x @ at[1:]) ** 2) / np.exp(2 * at[0])
         return 256 * at[0] + 0.5 * (miss + at[1:] @ at[1:] + ((at[0] + 2) / 2) ** 2)
 
-    best = minimize(energy, [np.log(sigma), 2.0, -1.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-8}).x
-    method = ap.method("parametric", width=4, hidden=8, signals=("gradient",)).build(task, jr.key(0))
+    best = minimize(
+        energy,
+        [np.log(sigma), 2.0, -1.0],
+        method="Nelder-Mead",
+        options={"xatol": 1e-8, "fatol": 1e-8},
+    ).x
+    method = ap.method("parametric", width=4, hidden=8, signals=("gradient",)).build(
+        task, jr.key(0)
+    )
     data = {"x": jnp.asarray(x, jnp.float32), "y": jnp.asarray(y, jnp.float32)}
     readout = method.readout(jax.jit(lambda b: final(method, b))(Batch(data, jnp.ones(256, bool))))
     found = np.asarray(readout.scale.restore(readout.frame.location), np.float64)
@@ -116,7 +125,9 @@ def test_data_alone_leaves_the_frame_at_the_prior(task, dataset):
     np.testing.assert_allclose(covariance, np.eye(2), atol=0.1)
 
 
-@pytest.mark.parametrize(("signals", "change"), [(("data",), True), (("data", "gradient", "curvature"), False)])
+@pytest.mark.parametrize(
+    ("signals", "change"), [(("data",), True), (("data", "gradient", "curvature"), False)]
+)
 def test_beside_a_frame_the_networks_see_some_of_many_rows(task, signals, change):
     """Of 64 rows, 32 trained on, every second; of data alone every row counts, and each keeps its weight."""
     method = ap.method("parametric", width=4, hidden=8, signals=signals).build(task, jr.key(0))
@@ -136,7 +147,10 @@ def test_defaults_follow_the_task(task):
     assert spec.resolved(ap.model("two_moons")).signals == ("data",)
     assert spec.resolved(ap.model("two_moons")).density == "spline_flow"
     assert spec.resolved(ap.model("causal_order")).density == "diagonal"
-    assert [spec.resolved(t).density for t in (task, ap.Task(groups, rows=8))] == ["mixture", "triangular"]
+    assert [spec.resolved(t).density for t in (task, ap.Task(groups, rows=8))] == [
+        "mixture",
+        "triangular",
+    ]
 
 
 def test_an_unknown_signal_is_named():
@@ -168,6 +182,8 @@ def scattered(n, y=None):
 def test_a_simulator_without_a_density_learns_from_data_and_says_it_was_not_checked():
     task = ap.Task(scattered, rows=(8, 8))
     assert not task.has_density
-    guide = ap.train(task, ap.method("parametric", width=8, hidden=16), steps=25, batch=16, progress=False)
+    guide = ap.train(
+        task, ap.method("parametric", width=8, hidden=16), steps=25, batch=16, progress=False
+    )
     post = guide.infer({"y": np.zeros(8)}, draws=50)
     assert np.isnan(post["sample_stats"]["khat"]) and "log_likelihood" not in post

@@ -21,7 +21,9 @@ def test_a_posterior_far_narrower_than_the_prior():
     y = (x @ rng.standard_normal(5) + 0.1 * rng.standard_normal(64)).astype(np.float32)
     task = ap.model("linear_regression")
     method = ap.method("svi").build(task, jr.key(0))
-    state = method.step(method.init(), Batch({"x": jnp.asarray(x), "y": jnp.asarray(y)}, jnp.ones(64, bool)))
+    state = method.step(
+        method.init(), Batch({"x": jnp.asarray(x), "y": jnp.asarray(y)}, jnp.ones(64, bool))
+    )
     drawn = np.asarray(method.readout(state).sample(jr.key(1), 4000)[0])
     exact = exact_posterior({"x": x, "y": y}, jr.key(0), 4000)
     truth = np.concatenate([np.log(exact["sigma"])[:, None], exact["weights"]], 1)

@@ -27,8 +27,12 @@ def several(x, real=None, positive=None, share=None, count=None, label=None):
         numpyro.sample("real", dist.Normal(level + x, 1), obs=real)
         numpyro.sample("positive", dist.LogNormal(level + x, 0.5), obs=positive)
         numpyro.sample("share", dist.Beta(2.0, jnp.exp(level) * jnp.ones_like(x)), obs=share)
-        numpyro.sample("count", dist.Poisson(jnp.exp(1 + 0.5 * level) * jnp.ones_like(x)), obs=count)
-        numpyro.sample("label", dist.Categorical(logits=jnp.stack([x, level + 0 * x, -x], -1)), obs=label)
+        numpyro.sample(
+            "count", dist.Poisson(jnp.exp(1 + 0.5 * level) * jnp.ones_like(x)), obs=count
+        )
+        numpyro.sample(
+            "label", dist.Categorical(logits=jnp.stack([x, level + 0 * x, -x], -1)), obs=label
+        )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,9 @@ def test_bars_start_as_a_gaussian_and_integrate_to_one():
     density = jnp.exp(jax.vmap(lambda v: bars.log_prob(v, coefficients(bars)))(grid))
     assert abs(float(jnp.sum(density)) * 120 / 240_000 - 1) < 1e-3
     start = jax.vmap(lambda v: bars.log_prob(v, bars.initial()))(jnp.array([-2.0, 0.0, 1.0]))
-    np.testing.assert_allclose(start, stats.norm.logpdf([-2, 0, 1]), atol=3e-3)  # a 400th in the wide tail
+    np.testing.assert_allclose(
+        start, stats.norm.logpdf([-2, 0, 1]), atol=3e-3
+    )  # a 400th in the wide tail
 
 
 def test_draws_of_bars_follow_their_density():
@@ -62,15 +68,23 @@ def test_draws_of_bars_follow_their_density():
 
 def test_counts_sum_to_one():
     counts = Counts()
-    mass = jax.vmap(lambda v: counts.log_prob(v, coefficients(counts), jnp.asarray(3.0)))(jnp.arange(3000.0))
+    mass = jax.vmap(lambda v: counts.log_prob(v, coefficients(counts), jnp.asarray(3.0)))(
+        jnp.arange(3000.0)
+    )
     assert abs(float(jnp.sum(jnp.exp(mass))) - 1) < 1e-3
 
 
 @pytest.mark.parametrize("family", [Categories(5), Counts()], ids=["categories", "counts"])
 def test_draws_of_whole_numbers_follow_their_density(family):
     """Chi square of 20,000 draws, the rare values together; a correct program fails for one seed in 3,000."""
-    given = (coefficients(family),) if isinstance(family, Categories) else (coefficients(family), jnp.asarray(3.0))
-    draws = np.asarray(jax.vmap(lambda k: family.sample(k, *given))(jr.split(jr.key(0), 20_000))).astype(int)
+    given = (
+        (coefficients(family),)
+        if isinstance(family, Categories)
+        else (coefficients(family), jnp.asarray(3.0))
+    )
+    draws = np.asarray(
+        jax.vmap(lambda k: family.sample(k, *given))(jr.split(jr.key(0), 20_000))
+    ).astype(int)
     values = jnp.arange(5.0 if isinstance(family, Categories) else 3000.0)
     expected = 20_000 * np.exp(jax.vmap(lambda v: family.log_prob(v, *given))(values).astype(float))
     found = np.bincount(draws, minlength=len(values))[: len(values)]
@@ -106,7 +120,9 @@ def predictive(task):
     """A head with random weights on two queries."""
     read = reader(task, jr.key(0))
     head = Head(3, read, 8, jr.key(1))
-    head = jax.tree.map(lambda a: a + 0.1 * jr.normal(jr.key(a.size), a.shape) if hasattr(a, "shape") else a, head)
+    head = jax.tree.map(
+        lambda a: a + 0.1 * jr.normal(jr.key(a.size), a.shape) if hasattr(a, "shape") else a, head
+    )
     return Predictive(head, read, jr.normal(jr.key(2), (2, 2, 3)), like(task.rows_like))
 
 
@@ -130,9 +146,14 @@ def test_joint_density_integrates_to_one_in_the_units_of_the_data(predictive):
         ),
     }  # fmt: skip
     drawn = {n: d.sample(k, (size,)) for (n, d), k in zip(parts.items(), keys, strict=True)}
-    drawn |= {"positive": jnp.clip(drawn["positive"], 1e-30, 1e30), "share": jnp.clip(drawn["share"], 1e-6, 1 - 1e-6)}
+    drawn |= {
+        "positive": jnp.clip(drawn["positive"], 1e-30, 1e30),
+        "share": jnp.clip(drawn["share"], 1e-6, 1 - 1e-6),
+    }
     away = sum(parts[n].log_prob(v) for n, v in drawn.items())
-    density = jax.jit(jax.vmap(lambda row: predictive.log_prob({n: jnp.stack([v, v]) for n, v in row.items()})))(drawn)
+    density = jax.jit(
+        jax.vmap(lambda row: predictive.log_prob({n: jnp.stack([v, v]) for n, v in row.items()}))
+    )(drawn)
     weight = np.exp(np.asarray(density - away[:, None], np.float64))
     error = weight.std(0) / size**0.5
     assert (np.abs(weight.mean(0) - 1) < 5 * error).all() and (error < 0.1).all()

@@ -11,7 +11,15 @@ from conjugate import line_model
 
 def trained(name, **options):
     task = ap.Task(line_model, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
-    return ap.train(task, ap.method(name, **options), steps=2, batch=8, mini_batches=1, uneven=False, progress=False)
+    return ap.train(
+        task,
+        ap.method(name, **options),
+        steps=2,
+        batch=8,
+        mini_batches=1,
+        uneven=False,
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,9 @@ def test_an_implicit_method_says_to_use_predict(implicit, line_data):
 
 def test_an_explicit_method_shows_z(explicit, line_data):
     one = explicit.infer(line_data, draws=40)
-    assert one["posterior"]["z"].dims == ("chain", "draw", "z_dim") and one["posterior"]["z"].shape == (1, 40, 3)
+    assert one["posterior"]["z"].dims == ("chain", "draw", "z_dim") and one["posterior"][
+        "z"
+    ].shape == (1, 40, 3)
     many = explicit.infer([line_data, line_data], draws=40)
     assert many["posterior"]["z"].shape == (2, 1, 40, 3)
     assert float(np.std(one["posterior"]["z"])) > 0
@@ -48,7 +58,9 @@ def test_z_of_a_stream_is_that_of_its_rows(explicit, line_data):
 
 def test_nothing_known_is_the_prior_predictive_of_the_model(line_guide):
     """At x = (1, 0): y ~ N(0, 2). 4,000 draws: mean within 5 standard errors, sd within 6%."""
-    drawn = line_guide.predict(None, {"x": np.array([[1.0, 0.0]])}, draws=4000)["predictions"]["y"].values
+    drawn = line_guide.predict(None, {"x": np.array([[1.0, 0.0]])}, draws=4000)["predictions"][
+        "y"
+    ].values
     assert abs(drawn.mean()) < 5 * 2**0.5 / 4000**0.5 and abs(drawn.std() / 2**0.5 - 1) < 0.06
 
 
@@ -63,5 +75,10 @@ def test_a_query_with_other_columns_is_refused(name, line_data, request):
 
 def test_predictions_do_not_depend_on_what_the_queries_observations_would_be(implicit, line_data):
     query = {"x": line_data["x"][:3], "y": line_data["y"][:3]}
-    alone = [implicit.log_predictive(line_data, {n: v[i : i + 1] for n, v in query.items()})[0] for i in range(3)]
-    np.testing.assert_allclose(implicit.log_predictive(line_data, query), alone, rtol=1e-4, atol=1e-5)
+    alone = [
+        implicit.log_predictive(line_data, {n: v[i : i + 1] for n, v in query.items()})[0]
+        for i in range(3)
+    ]
+    np.testing.assert_allclose(
+        implicit.log_predictive(line_data, query), alone, rtol=1e-4, atol=1e-5
+    )

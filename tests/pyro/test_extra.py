@@ -60,7 +60,8 @@ def test_the_command_line_lists_pyro_models_without_the_extra():
 
 
 @pytest.mark.parametrize(
-    ("found", "outside"), [("2.8.1", True), ("2.9.0+cpu", False), ("2.12.1", False), ("2.13.0", True)]
+    ("found", "outside"),
+    [("2.8.1", True), ("2.9.0+cpu", False), ("2.12.1", False), ("2.13.0", True)],
 )
 def test_tested_versions(found, outside):
     assert bool(requirements._outside("torch", found)) == outside
@@ -68,7 +69,11 @@ def test_tested_versions(found, outside):
 
 def test_one_warning_names_all_that_is_outside(monkeypatch):
     pytest.importorskip("torch", reason="the extra `pyro` is not installed")
-    monkeypatch.setattr(requirements, "TESTED", {**requirements.TESTED, "torch": ("1.0", "1.1"), "funsor": ("9", "10")})
+    monkeypatch.setattr(
+        requirements,
+        "TESTED",
+        {**requirements.TESTED, "torch": ("1.0", "1.1"), "funsor": ("9", "10")},
+    )
     requirements.require.cache_clear()
     with pytest.warns(VersionWarning) as caught:
         requirements.require()

@@ -17,7 +17,10 @@ from amortppl.pyro.environment import to_jax
 EXAMPLES = {
     "ContinuousBernoulli": lambda: dist.ContinuousBernoulli(torch.tensor([0.1, 0.7])),
     "DiscreteHMM": lambda: dist.DiscreteHMM(
-        torch.zeros(2), torch.tensor([[1.0, 0.0], [0.0, 2.0]]), dist.Normal(torch.tensor([-1.0, 1.0]), 1.0), duration=4
+        torch.zeros(2),
+        torch.tensor([[1.0, 0.0], [0.0, 2.0]]),
+        dist.Normal(torch.tensor([-1.0, 1.0]), 1.0),
+        duration=4,
     ),
     "FisherSnedecor": lambda: dist.FisherSnedecor(torch.tensor(3.0), torch.tensor([5.0, 8.0])),
     "GaussianHMM": lambda: dist.GaussianHMM(
@@ -28,12 +31,18 @@ EXAMPLES = {
         dist.Normal(torch.zeros(3, 1), 0.3).to_event(1),
     ),
     "MaskedMixture": lambda: dist.MaskedMixture(
-        torch.tensor([True, False]), dist.Normal(torch.zeros(2), 1.0), dist.Gamma(torch.ones(2) * 2, 1.0)
+        torch.tensor([True, False]),
+        dist.Normal(torch.zeros(2), 1.0),
+        dist.Gamma(torch.ones(2) * 2, 1.0),
     ),
-    "NanMaskedMultivariateNormal": lambda: dist.NanMaskedMultivariateNormal(torch.zeros(2), torch.eye(2)),
+    "NanMaskedMultivariateNormal": lambda: dist.NanMaskedMultivariateNormal(
+        torch.zeros(2), torch.eye(2)
+    ),
     "NanMaskedNormal": lambda: dist.NanMaskedNormal(torch.zeros(2), 1.0),
     "OneHotCategorical": lambda: dist.OneHotCategorical(torch.tensor([0.2, 0.5, 0.3])),
-    "RelaxedOneHotCategorical": lambda: dist.RelaxedOneHotCategorical(torch.tensor(0.7), torch.tensor([0.2, 0.5, 0.3])),
+    "RelaxedOneHotCategorical": lambda: dist.RelaxedOneHotCategorical(
+        torch.tensor(0.7), torch.tensor([0.2, 0.5, 0.3])
+    ),
     "SkewLogistic": lambda: dist.SkewLogistic(0.0, 1.0, torch.tensor(2.0)),
 }
 
@@ -89,7 +98,9 @@ RANDOM = {
     "poisson": lambda n: torch.poisson(torch.full((n,), 3.0)),
     "binomial": lambda n: torch.binomial(torch.full((n,), 9.0), torch.full((n,), 0.4)),
     "multinomial": lambda n: torch.multinomial(torch.tensor([1.0, 2.0, 5.0]), n, replacement=True),
-    "without_replacement": lambda n: torch.multinomial(torch.tensor([[1.0, 2.0, 5.0]]).expand(n, 3), 2)[:, 1],
+    "without_replacement": lambda n: torch.multinomial(
+        torch.tensor([[1.0, 2.0, 5.0]]).expand(n, 3), 2
+    )[:, 1],
     "gamma": lambda n: torch._standard_gamma(torch.full((n,), 2.0)),
     "dirichlet": lambda n: torch._sample_dirichlet(torch.tensor([1.0, 2.0]).expand(n, 2))[:, 0],
     "normal_": lambda n: torch.empty(n).normal_(1.0, 3.0),

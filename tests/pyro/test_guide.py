@@ -18,7 +18,9 @@ from amortppl.guide.pyro_guide import _Draws
 from conjugate import SMALL
 
 Y = torch.linspace(-1.0, 2.0, 10)
-EVIDENCE = float(dist.MultivariateNormal(torch.zeros(10), torch.eye(10) + 4 * torch.ones(10, 10)).log_prob(Y))
+EVIDENCE = float(
+    dist.MultivariateNormal(torch.zeros(10), torch.eye(10) + 4 * torch.ones(10, 10)).log_prob(Y)
+)
 
 
 def model(rows, y=None):
@@ -32,7 +34,13 @@ def model(rows, y=None):
 
 @pytest.fixture(scope="module")
 def guide():
-    return ap.train(ap.Task(model, rows=(8, 16)), ap.method("parametric", **SMALL), steps=50, batch=16, progress=False)
+    return ap.train(
+        ap.Task(model, rows=(8, 16)),
+        ap.method("parametric", **SMALL),
+        steps=50,
+        batch=16,
+        progress=False,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +56,8 @@ def test_sites_are_the_models(guide):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"vectorize_particles": True}, {"vectorize_particles": True, "max_plate_nesting": 3}]
+    "options",
+    [{}, {"vectorize_particles": True}, {"vectorize_particles": True, "max_plate_nesting": 3}],
 )
 def test_elbo_is_close_to_the_evidence(guide, options):
     """The untuned guide of a conjugate model is nearly exact: its bound is within 0.3 of the evidence."""
@@ -62,7 +71,9 @@ def test_other_elbos(guide):
 
 
 def test_importance_finds_the_evidence(guide):
-    weights = torch.tensor(Importance(model, guide.to_pyro(), num_samples=500).run(10, Y).log_weights)
+    weights = torch.tensor(
+        Importance(model, guide.to_pyro(), num_samples=500).run(10, Y).log_weights
+    )
     assert abs(float(torch.logsumexp(weights, 0)) - np.log(500) - EVIDENCE) < 0.1
 
 
@@ -94,9 +105,14 @@ def test_gradient_is_that_of_the_draws(guide):
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_predictive_draws_are_distinct(guide, parallel):
-    predictive = Predictive(model, guide=guide.to_pyro(), num_samples=20, parallel=parallel, return_sites=("w", "z"))
+    predictive = Predictive(
+        model, guide=guide.to_pyro(), num_samples=20, parallel=parallel, return_sites=("w", "z")
+    )
     found = predictive(10, Y)
-    assert {n: (v.numel(), len(torch.unique(v))) for n, v in found.items()} == {"w": (40, 40), "z": (40, 40)}
+    assert {n: (v.numel(), len(torch.unique(v))) for n, v in found.items()} == {
+        "w": (40, 40),
+        "z": (40, 40),
+    }
 
 
 def test_same_seed_same_draws(guide):
@@ -117,7 +133,9 @@ def test_nuts_starts_from_the_guide(guide):
     kernel, starts = bridge.start_nuts({"rows": 10, "y": Y}, chains=1)
     assert {n: tuple(v.shape) for n, v in starts.items()} == {"w": (2,), "z": (2,)}
     assert bridge.start_nuts({"rows": 10, "y": Y}, chains=3)[1]["w"].shape == (3, 2)
-    sampler = MCMC(kernel, num_samples=20, warmup_steps=10, initial_params=starts, disable_progbar=True)
+    sampler = MCMC(
+        kernel, num_samples=20, warmup_steps=10, initial_params=starts, disable_progbar=True
+    )
     sampler.run(10, Y)
     assert sampler.get_samples()["w"].shape == (20, 2)
     assert kernel.mass_matrix_adapter.covariance.shape == (4, 4)
@@ -130,5 +148,8 @@ def test_data_are_needed(guide):
 
 
 def test_a_plate_in_the_models_place(guide):
-    with pytest.raises(DataError, match="lies where the model has its own plates"), pyro.plate("outer", 5, dim=-1):
+    with (
+        pytest.raises(DataError, match="lies where the model has its own plates"),
+        pyro.plate("outer", 5, dim=-1),
+    ):
         guide.to_pyro()(10, Y)

@@ -57,10 +57,15 @@ def test_contaminated_data_are_flagged(good, change):
 
 def test_says_what_does_not_fit(good):
     said = json.loads(good.infer(simulated("outliers")[0], **QUIET).attrs["warnings"])
-    assert any("the model would not make such data" in s and ("tails" in s or "worst row" in s) for s in said)
+    assert any(
+        "the model would not make such data" in s and ("tails" in s or "worst row" in s)
+        for s in said
+    )
 
 
 def test_certificate_keeps_it(mean_guide, tmp_path):
     again = load(mean_guide.save(tmp_path / "guide"))
     assert again._familiarity is not None
-    np.testing.assert_allclose(again.familiarity.distances, mean_guide.familiarity.distances, rtol=1e-3)
+    np.testing.assert_allclose(
+        again.familiarity.distances, mean_guide.familiarity.distances, rtol=1e-3
+    )

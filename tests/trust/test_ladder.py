@@ -38,7 +38,10 @@ def test_a_good_answer_does_not_climb(good, line_data):
     post = good.infer(line_data, trust="ladder", **QUIET)
     stats = post.sample_stats
     assert str(stats["source"].values) == "amortized" and bool(stats["reliable"])
-    assert list(stats["rung"].values) == list(RUNGS) and np.isnan(stats["rung_seconds"].values[1:]).all()
+    assert (
+        list(stats["rung"].values) == list(RUNGS)
+        and np.isnan(stats["rung_seconds"].values[1:]).all()
+    )
 
 
 @pytest.mark.parametrize("rung", ["psis", pytest.param("nuts", marks=pytest.mark.slow)])
@@ -66,15 +69,22 @@ def test_rungs_that_raise_or_fail_are_recorded(wrong, line_data, monkeypatch):
     post = wrong.infer(line_data, trust="ladder", **given, **QUIET)
     said = dict(zip(RUNGS, map(str, post.sample_stats["rung_failed"].values), strict=True))
     assert (
-        "no refinement" in said["refined"] and "MemoryError: out of memory" in said["svi"] and "k-hat" in said["psis"]
+        "no refinement" in said["refined"]
+        and "MemoryError: out of memory" in said["svi"]
+        and "k-hat" in said["psis"]
     )
     assert not bool(post.sample_stats["reliable"])
-    assert any(w.startswith("NOT RELIABLE, no rung passed") for w in json.loads(post.attrs["warnings"]))
+    assert any(
+        w.startswith("NOT RELIABLE, no rung passed") for w in json.loads(post.attrs["warnings"])
+    )
 
 
 def test_a_spent_budget_is_marked(wrong, line_data):
     post = wrong.infer(line_data, trust="ladder", budget=0, **QUIET)
-    assert not bool(post.sample_stats["reliable"]) and str(post.sample_stats["source"].values) == "amortized"
+    assert (
+        not bool(post.sample_stats["reliable"])
+        and str(post.sample_stats["source"].values) == "amortized"
+    )
     assert any("budget of 0 s was spent" in w for w in json.loads(post.attrs["warnings"]))
 
 
@@ -126,6 +136,8 @@ def test_log_evidence_of_a_conjugate_model(good, line_guide, line_data):
     assert sign > 0
     for guide in (good, line_guide):
         stats = guide.infer(line_data, draws=4000, **QUIET).sample_stats
-        assert abs(float(stats["log_evidence"]) - true) < 0.02 + 4 * float(stats["log_evidence_error"])
+        assert abs(float(stats["log_evidence"]) - true) < 0.02 + 4 * float(
+            stats["log_evidence_error"]
+        )
         assert float(stats["log_evidence_error"]) < 0.02
     assert np.isnan(log_evidence(np.full((1, 9), np.nan), np.zeros((1, 9)))[0]).all()

@@ -82,7 +82,9 @@ def test_draws_far_out_mislead(line_guide, line_data):
     assert not any("mislead" in note for note in json.loads(climbed.attrs["warnings"]))
     assert right.sample_stats["sd_moved"] < 0.01 and right.sample_stats["mean_moved"] < 0.01
     assert verdict_of(right).startswith("good")
-    assert far_out(line_guide).infer([line_data, line_data]).sample_stats["sd_moved"].dims == ("task",)
+    assert far_out(line_guide).infer([line_data, line_data]).sample_stats["sd_moved"].dims == (
+        "task",
+    )
 
 
 def test_weights_that_are_not_known_move_nothing():

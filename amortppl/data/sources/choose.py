@@ -63,7 +63,9 @@ def _expanded(path: str | Path) -> list[Path]:
 
 
 def _folder(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.iterdir() if p.suffix in PARQUET and not p.name.startswith((".", "_")))
+    found = sorted(
+        p for p in folder.iterdir() if p.suffix in PARQUET and not p.name.startswith((".", "_"))
+    )
     if not found:
         there = sorted(p.name for p in folder.iterdir())
         raise DataError(
@@ -82,7 +84,9 @@ def _files(paths: list[Path], size: int, shard: tuple[int, int]) -> Source:
         from amortppl.data.sources.csv_files import Delimited
 
         return Delimited(paths, shard)
-    odd = next((p for p in paths if p.suffix not in PARQUET and not set(p.suffixes) & set(DELIMITED)), None)
+    odd = next(
+        (p for p in paths if p.suffix not in PARQUET and not set(p.suffixes) & set(DELIMITED)), None
+    )
     raise DataError(
         f"batches: {odd} should end in one of {quoted((*PARQUET, *DELIMITED))}"
         if odd

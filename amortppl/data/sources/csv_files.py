@@ -29,12 +29,18 @@ class Delimited:
 
     def __init__(self, paths: list[Path], shard: tuple[int, int]) -> None:
         index, count = shard
-        self.paths, self.shard = (paths[index::count], (0, 1)) if len(paths) >= count else (paths, shard)
+        self.paths, self.shard = (
+            (paths[index::count], (0, 1)) if len(paths) >= count else (paths, shard)
+        )
         self.names: list[str] | None = list(self._read(self.paths[0], nrows=0).columns)
 
     def pieces(self, wanted: Sequence[str] | None, skip: int, seed: int | None) -> Iterator[Piece]:
         """The chunks of the share; those of skipped rows are parsed all the same. A seed shuffles the files."""
-        order = range(len(self.paths)) if seed is None else np.random.default_rng(seed).permutation(len(self.paths))
+        order = (
+            range(len(self.paths))
+            if seed is None
+            else np.random.default_rng(seed).permutation(len(self.paths))
+        )
         return dropped(self._chunks([self.paths[i] for i in order], wanted), skip)
 
     def _chunks(self, paths: list[Path], wanted: Sequence[str] | None) -> Iterator[Piece]:
@@ -44,7 +50,11 @@ class Delimited:
             for frame in self._frames(path, wanted):
                 if number % count == index:
                     first = int(frame.index[0]) if len(frame) else 0
-                    yield as_piece(frame, f"{path} from row {first}", lambda i, p=path, f=first: f"row {f + i} of {p}")
+                    yield as_piece(
+                        frame,
+                        f"{path} from row {first}",
+                        lambda i, p=path, f=first: f"row {f + i} of {p}",
+                    )
                 number += 1
 
     def _frames(self, path: Path, wanted: Sequence[str] | None) -> Iterator[pd.DataFrame]:
@@ -61,6 +71,12 @@ class Delimited:
 def _parsed(path: Path, read: Any) -> Any:
     try:
         return read()
-    except (ValueError, EOFError, OSError) as error:  # pandas' own errors of parsing are ValueErrors
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+    ) as error:  # pandas' own errors of parsing are ValueErrors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"data: {path} cannot be read as a table ({reason}); was the copy cut short?") from error
+        raise DataError(
+            f"data: {path} cannot be read as a table ({reason}); was the copy cut short?"
+        ) from error

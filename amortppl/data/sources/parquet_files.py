@@ -53,7 +53,11 @@ class Parquet:
     def __init__(self, paths: list[Path], shard: tuple[int, int], chunk: int) -> None:
         self.paths, self.chunk = paths, chunk
         self.metadata = [_metadata(p) for p in paths]
-        groups = [Strip(f, g, 0, n) for f, m in enumerate(self.metadata) for g, n in enumerate(_lengths(m))]
+        groups = [
+            Strip(f, g, 0, n)
+            for f, m in enumerate(self.metadata)
+            for g, n in enumerate(_lengths(m))
+        ]
         self.strips = _share([s for s in groups if s.rows], *shard)
         self.rows = sum(s.rows for s in self.strips)
         self.names: list[str] | None = _names(self.metadata[0])
@@ -63,22 +67,34 @@ class Parquet:
         if seed is None:
             return self._along(_between(self.strips, skip, self.rows), wanted, self.chunk, BUFFER)
         order = np.random.default_rng(seed).permutation(len(self.strips))
-        lanes = [[self.strips[i] for i in order[lane::LANES]] for lane in range(min(LANES, len(order)))]
-        readers = [self._along(lane, wanted, max(self.chunk // LANES, 1024), BUFFER // LANES) for lane in lanes]
+        lanes = [
+            [self.strips[i] for i in order[lane::LANES]] for lane in range(min(LANES, len(order)))
+        ]
+        readers = [
+            self._along(lane, wanted, max(self.chunk // LANES, 1024), BUFFER // LANES)
+            for lane in lanes
+        ]
         return dropped(_in_turn(readers), skip)
 
-    def _along(self, strips: list[Strip], wanted: Sequence[str] | None, chunk: int, buffer: int) -> Iterator[Piece]:
+    def _along(
+        self, strips: list[Strip], wanted: Sequence[str] | None, chunk: int, buffer: int
+    ) -> Iterator[Piece]:
         for _, run in groupby(strips, key=lambda s: (s.file, s.whole or s)):
             yield from self._read(list(run), wanted, chunk, buffer)
 
-    def _read(self, run: list[Strip], wanted: Sequence[str] | None, chunk: int, buffer: int) -> Iterator[Piece]:
+    def _read(
+        self, run: list[Strip], wanted: Sequence[str] | None, chunk: int, buffer: int
+    ) -> Iterator[Piece]:
         """Whole row groups of one file, or a part of one."""
         path, first, last = self.paths[run[0].file], run[0].start, sum(s.stop for s in run)
         origin, unit, done = _origin(path, run), str(path), 0
         for batch in self._batches(run, wanted, chunk, buffer):
             start, stop = max(first - done, 0), min(last - done, batch.num_rows)
             if start < stop:
-                columns = {n: _values(n, c, path) for n, c in zip(batch.schema.names, batch.columns, strict=True)}
+                columns = {
+                    n: _values(n, c, path)
+                    for n, c in zip(batch.schema.names, batch.columns, strict=True)
+                }
                 yield Piece(columns, batch.num_rows, origin, unit, first=done).part(start, stop)
             done += batch.num_rows
             if done >= last:
@@ -90,9 +106,13 @@ class Parquet:
         path, metadata = self.paths[run[0].file], self.metadata[run[0].file]
         expect_same(str(path), wanted or (), _names(metadata))
         try:
-            with pq.ParquetFile(path, metadata=metadata, buffer_size=buffer, pre_buffer=False) as file:
+            with pq.ParquetFile(
+                path, metadata=metadata, buffer_size=buffer, pre_buffer=False
+            ) as file:
                 groups = [s.group for s in run]
-                yield from file.iter_batches(chunk, row_groups=groups, columns=wanted and list(wanted))
+                yield from file.iter_batches(
+                    chunk, row_groups=groups, columns=wanted and list(wanted)
+                )
         except (pa.ArrowException, OSError) as error:
             raise _broken(path, error) from error
 
@@ -126,7 +146,9 @@ def _metadata(path: Path) -> pq.FileMetaData:
 
 def _broken(path: Path, error: Exception) -> DataError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return DataError(f"data: {path} is not a whole Parquet file ({reason}); was the copy cut short?")
+    return DataError(
+        f"data: {path} is not a whole Parquet file ({reason}); was the copy cut short?"
+    )
 
 
 def _share(strips: list[Strip], index: int, count: int) -> list[Strip]:
@@ -139,7 +161,10 @@ def _share(strips: list[Strip], index: int, count: int) -> list[Strip]:
 def _between(strips: list[Strip], start: int, stop: int) -> list[Strip]:
     """What lies between two rows, counted through all strips."""
     ends = accumulate(s.rows for s in strips)
-    cuts = [(s, max(start + s.rows - e, 0), min(stop + s.rows - e, s.rows)) for s, e in zip(strips, ends, strict=True)]
+    cuts = [
+        (s, max(start + s.rows - e, 0), min(stop + s.rows - e, s.rows))
+        for s, e in zip(strips, ends, strict=True)
+    ]
     return [_cut(s, a, b) for s, a, b in cuts if a < b]
 
 

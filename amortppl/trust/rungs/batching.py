@@ -19,7 +19,9 @@ Draws = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def batch_together(run: Climb, places: list[int], rung: int) -> tuple[Batch, Array]:
     batches = [pad(run.guide.task, run.datasets[i]) for i in places]
-    keys = jax.vmap(lambda i: jr.fold_in(jr.fold_in(jr.key(run.seed), 100 + rung), i))(jnp.array(fill(places)))
+    keys = jax.vmap(lambda i: jr.fold_in(jr.fold_in(jr.key(run.seed), 100 + rung), i))(
+        jnp.array(fill(places))
+    )
     return jax.tree.map(lambda *a: np.stack(a), *fill(batches)), keys
 
 

@@ -12,7 +12,13 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.task.batch import Batch
 from amortppl.trust import psis
 from amortppl.trust.attempt import Attempt, Climb
-from amortppl.trust.rungs.batching import Draws, batch_together, fold_keys, pad_arrays, split_results
+from amortppl.trust.rungs.batching import (
+    Draws,
+    batch_together,
+    fold_keys,
+    pad_arrays,
+    split_results,
+)
 
 POOL, ROUNDS, FREEDOM = 4, 5, 5.0
 """Importance draws for each draw wanted, rounds of adaptation, and degrees of freedom of the proposal."""
@@ -31,7 +37,9 @@ def resample(run: Climb, places: list[int]) -> list[Attempt]:
         moments = [weighted_moments(*b) for b in best]
         centre, factor = (pad_arrays([m[k] for m in moments]) for k in range(2))
         pool = max(POOL * run.draws, 1000)
-        found = student_draws(run.guide.method, batch, fold_keys(keys, number), centre, factor, pool)
+        found = student_draws(
+            run.guide.method, batch, fold_keys(keys, number), centre, factor, pool
+        )
         for place, each in enumerate(split_results(found, places)):
             before = answers[place]
             if before is None or before.failed:
@@ -52,10 +60,14 @@ def _resample(run: Climb, draws: Draws, seed: int) -> Attempt:
     failed = failed or ("" if size >= run.ladder.ess else f"importance sample size {size:.0f}")
     rng = np.random.default_rng(seed)
     steps = np.cumsum(probabilities(found.log_weights[0]))
-    kept = np.searchsorted(steps, (np.arange(run.draws) + rng.uniform()) / run.draws).clip(max=len(vectors) - 1)
+    kept = np.searchsorted(steps, (np.arange(run.draws) + rng.uniform()) / run.draws).clip(
+        max=len(vectors) - 1
+    )
     rng.shuffle(kept)
     level = np.full(run.draws, -np.log(run.draws))
-    return Attempt(vectors[kept], log_guide[kept], log_joint[kept], level, khat, size, np.nan, failed)
+    return Attempt(
+        vectors[kept], log_guide[kept], log_joint[kept], level, khat, size, np.nan, failed
+    )
 
 
 def probabilities(log_weights: np.ndarray) -> np.ndarray:
@@ -70,14 +82,18 @@ def weighted_moments(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.n
     centre = weights @ vectors
     apart, about = vectors - centre, vectors - vectors.mean(0)
     share = min(1.0, size / (10.0 * count))
-    covariance = share * (apart * weights[:, None]).T @ apart + (1 - share) * about.T @ about / len(vectors)
+    covariance = share * (apart * weights[:, None]).T @ apart + (1 - share) * about.T @ about / len(
+        vectors
+    )
     scale = np.sqrt(np.diag(covariance)) + 1e-9
     values, axes = np.linalg.eigh(covariance / np.outer(scale, scale))
     return centre, np.linalg.cholesky((axes * np.maximum(values, 1e-6)) @ axes.T) * scale[:, None]
 
 
 @eqx.filter_jit
-def student_draws(method: Method, batches: Batch, keys: Array, centres: Array, factors: Array, draws: int) -> Draws:
+def student_draws(
+    method: Method, batches: Batch, keys: Array, centres: Array, factors: Array, draws: int
+) -> Draws:
     """Draws of a multivariate Student distribution, its log density, and the log joint."""
 
     def one(batch: Batch, key: Array, centre: Array, factor: Array) -> Draws:
@@ -85,8 +101,14 @@ def student_draws(method: Method, batches: Batch, keys: Array, centres: Array, f
         z = jr.normal(jr.fold_in(key, 0), (draws, size))
         chi = 2.0 * jr.gamma(jr.fold_in(key, 1), FREEDOM / 2, (draws, 1)) / FREEDOM
         u = z / jnp.sqrt(chi)
-        norm = jax.scipy.special.gammaln((FREEDOM + size) / 2) - jax.scipy.special.gammaln(FREEDOM / 2)
-        norm = norm - 0.5 * size * jnp.log(FREEDOM * jnp.pi) - jnp.sum(jnp.log(jnp.abs(jnp.diag(factor))))
+        norm = jax.scipy.special.gammaln((FREEDOM + size) / 2) - jax.scipy.special.gammaln(
+            FREEDOM / 2
+        )
+        norm = (
+            norm
+            - 0.5 * size * jnp.log(FREEDOM * jnp.pi)
+            - jnp.sum(jnp.log(jnp.abs(jnp.diag(factor))))
+        )
         log_guide = norm - 0.5 * (FREEDOM + size) * jnp.log1p(jnp.sum(u**2, 1) / FREEDOM)
         vectors = centre + u @ factor.T
         joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, 256)

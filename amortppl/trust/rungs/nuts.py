@@ -23,7 +23,9 @@ def run_nuts(run: Climb, places: list[int]) -> list[Attempt]:
     answers = _sample_chains(run, places, WARMUP, False)
     again = [i for i, a in enumerate(answers) if a.failed]
     if again:
-        for i, answer in zip(again, _sample_chains(run, [places[i] for i in again], LONG, True), strict=True):
+        for i, answer in zip(
+            again, _sample_chains(run, [places[i] for i in again], LONG, True), strict=True
+        ):
             answers[i] = answer
     return answers
 
@@ -33,7 +35,9 @@ def _sample_chains(run: Climb, places: list[int], warmup: int, adapt: bool) -> l
     starts, covariances = [], []
     for place in places:
         best, rng = run.best[place], np.random.default_rng(run.seed + place)
-        starts.append(best.vectors[rng.choice(len(best.vectors), CHAINS, p=probabilities(best.log_weights))])
+        starts.append(
+            best.vectors[rng.choice(len(best.vectors), CHAINS, p=probabilities(best.log_weights))]
+        )
         factor = weighted_moments(best.vectors, best.log_weights)[1]
         covariances.append(factor @ factor.T)
     length = -(-run.draws // CHAINS)
@@ -64,7 +68,14 @@ def _judge_chains(run: Climb, chains: np.ndarray, heights: np.ndarray) -> Attemp
 
 @eqx.filter_jit
 def _nuts(
-    task: AbstractTask, batches: Batch, keys: Array, starts: Array, covariances: Array, warmup: int, length: int, adapt: bool
+    task: AbstractTask,
+    batches: Batch,
+    keys: Array,
+    starts: Array,
+    covariances: Array,
+    warmup: int,
+    length: int,
+    adapt: bool,
 ) -> tuple[Array, Array]:
     """Chains (T, C, L, P) and the log joint along them (T, C, L)."""
     from numpyro.infer import NUTS

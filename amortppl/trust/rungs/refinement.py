@@ -19,4 +19,6 @@ def refine(run: Climb, places: list[int]) -> list[Attempt]:
 
 @eqx.filter_jit
 def _refine(method: Method, batches: Batch, keys: Array, draws: int) -> Draws:
-    return jax.vmap(lambda b, k: score_draws(method.task, method.refined(b), b, k, draws))(batches, keys)
+    return jax.vmap(lambda b, k: score_draws(method.task, method.refined(b), b, k, draws))(
+        batches, keys
+    )

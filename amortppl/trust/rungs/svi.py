@@ -32,7 +32,9 @@ def _fit_svi(method: Method, batches: Batch, keys: Array, draws: int) -> Draws:
 
     def one(batch: Batch, key: Array) -> Draws:
         learned, rest = eqx.partition(method.readout(final(method, batch)), eqx.is_inexact_array)
-        optimiser = optax.chain(optax.zero_nans(), optax.clip_by_global_norm(10.0), optax.adam(RATE))
+        optimiser = optax.chain(
+            optax.zero_nans(), optax.clip_by_global_norm(10.0), optax.adam(RATE)
+        )
 
         def loss(learned: Any, key: Array) -> Array:
             posterior = eqx.combine(learned, rest)
@@ -47,6 +49,8 @@ def _fit_svi(method: Method, batches: Batch, keys: Array, draws: int) -> Draws:
 
         begin = (learned, optimiser.init(learned))
         learned = jax.lax.scan(update, begin, jr.split(jr.fold_in(key, 0), STEPS))[0][0]
-        return score_draws(method.task, eqx.combine(learned, rest), batch, jr.fold_in(key, 1), draws)
+        return score_draws(
+            method.task, eqx.combine(learned, rest), batch, jr.fold_in(key, 1), draws
+        )
 
     return jax.vmap(one)(batches, keys)
