@@ -89,7 +89,9 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps public names apart from submodules of the same name, which Python would put in their place."""
+    """Keeps public names apart from submodules of the same name, which Python would put in their
+    place.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

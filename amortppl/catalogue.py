@@ -35,7 +35,8 @@ def module(kind: str, where: str) -> ModuleType:
     if Path(where).suffix == ".py":
         return from_file(where)
     raise LookupError(
-        f"{where!r} is none of {quoted(names(kind))}, nor a path to a .py file{nearest(where, names(kind))}"
+        f"{where!r} is none of {quoted(names(kind))}, nor a path to a .py "
+        f"file{nearest(where, names(kind))}"
     )
 
 
@@ -97,7 +98,8 @@ def method(where: str, **options: Any) -> Spec:
 
 
 def model(where: str, **changes: Any) -> AbstractTask:
-    """A task: by a model's name (`"linear_regression"`) or by a path to its file, either with `:name`.
+    """A task: by a model's name (`"linear_regression"`) or by a path to its file, either with
+    `:name`.
 
     A model file holds a function `model` (or one of the given name) and a dict `TASK` of what
     else `Task` takes; or it holds a `Task` of the given name. A file of data in place of a model

@@ -3,9 +3,11 @@
     init(task) -> state;    step(state, batch) -> state;    readout(state) -> distribution
 
 One step over all rows of a dataset is one-shot amortization; K steps over its mini-batches is
-iterative amortization. Mittal et al. 2025, "Iterative Amortized Inference", arXiv 2510.11471, Eq. 5:
+iterative amortization. Mittal et al. 2025, "Iterative Amortized Inference", arXiv 2510.11471, Eq.
+5:
 
-    min over gamma, phi   E_T  E_{(x, y), D ~ T}   L(y, f_gamma(x, g_phi(D))),   g = step o ... o step o init
+    min over gamma, phi   E_T  E_{(x, y), D ~ T}   L(y, f_gamma(x, g_phi(D))),   g = step o ... o
+    step o init
 """
 
 from abc import abstractmethod
@@ -24,7 +26,8 @@ from amortppl.task.batch import Batch
 
 State = Any
 """What a method carries from step to step: a PyTree of arrays. Its structure is fixed after the
-first step; `init` may return another, so that a first step can be another program than later ones."""
+first step; `init` may return another, so that a first step can be another program than later
+ones."""
 
 
 class Target(eqx.Module):
@@ -42,8 +45,8 @@ class Method(eqx.Module):
         regime: `parametric`, `implicit` or `explicit`.
         queries: how many held-out rows a target needs for `score` (0 for none).
         predicts: whether the readout is a distribution over y at a query, not over the latents.
-        revision: raised whenever the same weights come to mean another answer, so that guides trained before are
-            refused instead of answering unchecked.
+        revision: raised whenever the same weights come to mean another answer, so that guides
+            trained before are refused instead of answering unchecked.
     """
 
     task: eqx.AbstractVar[AbstractTask]
@@ -72,12 +75,15 @@ class Method(eqx.Module):
 
     @property
     def together(self) -> int | None:
-        """How many datasets of a batch to take at once, where a step's work ends with their rows and not with the
+        """How many datasets of a batch to take at once, where a step's work ends with their rows
+        and not with the
         padding; None for all."""
         return None
 
     def impression(self, state: State) -> Array:
-        """What it sees of a dataset, as a vector; datasets unlike the simulated ones lie far out. None by default."""
+        """What it sees of a dataset, as a vector; datasets unlike the simulated ones lie far out.
+        None by default.
+        """
         return jnp.zeros(0)
 
     def refined(self, batch: Batch) -> Any:
@@ -97,7 +103,8 @@ class Method(eqx.Module):
     def combine(self, states: Sequence[State]) -> State:
         """The state of the union of disjoint rows."""
         raise GuideError(
-            f"{type(self).__name__}: the states of this method do not combine; infer all rows with one"
+            f"{type(self).__name__}: the states of this method do not combine; infer all rows with "
+            f"one"
         )
 
 
@@ -105,7 +112,9 @@ class Spec(Protocol):
     """A configured method, not yet built: a frozen dataclass of options that JSON can hold."""
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
-        """Fields of `amortppl.training.trainer.Schedule` that suit it; what `ap.train` is given wins."""
+        """Fields of `amortppl.training.trainer.Schedule` that suit it; what `ap.train` is given
+        wins.
+        """
         ...
 
     def build(self, task: AbstractTask, key: PRNGKeyArray) -> Method:
@@ -119,10 +128,12 @@ def split(batch: Batch, steps: int) -> Batch:
 
 
 def parted(batch: Batch, steps: int) -> Batch:
-    """The rows of one dataset as K mini-batches of random sizes: leading axis K, each of all rows, masked.
+    """The rows of one dataset as K mini-batches of random sizes: leading axis K, each of all rows,
+    masked.
 
     Half of all datasets are one mini-batch, the rest empty; of the others the places of the cuts
-    are log-uniform. The cuts are drawn with a key made from the data, the same whenever they come again.
+    are log-uniform. The cuts are drawn with a key made from the data, the same whenever they come
+    again.
     """
     count = jnp.sum(batch.mask)
     bits = [
@@ -184,7 +195,9 @@ def refuse_parts(method: "Method") -> None:
     """
     if method.task.tied and not method.predicts:
         raise GuideError(
-            f"{method.task.name}: its rows are tied to one another, so the evidence of mini-batches does not add up; "
-            "infer all rows at once (and train with mini_batches=1), or train 'in_context' or 'neural_process' to "
+            f"{method.task.name}: its rows are tied to one another, so the evidence of "
+            f"mini-batches does not add up; "
+            "infer all rows at once (and train with mini_batches=1), or train 'in_context' or "
+            "'neural_process' to "
             "predict from mini-batches"
         )

@@ -1,4 +1,5 @@
-"""Methods x models: the README's second figure and its table, from the evaluation that `amortppl compare` makes.
+"""Methods x models: the README's second figure and its table, from the evaluation that `amortppl
+compare` makes.
 
     python docs/methods.py [minutes of training for each, by default 2]
 
@@ -40,10 +41,12 @@ HERE = Path(__file__).parent
 
 
 def gaps(table, models):
-    """Nats a query at the middle number of rows, below the exact predictive where it is known, else the best method.
+    """Nats a query at the middle number of rows, below the exact predictive where it is known, else
+    the best method.
 
     Returns:
-        The gaps (methods, models), NaN where a method does not serve, and which models have an exact predictive.
+        The gaps (methods, models), NaN where a method does not serve, and which models have an
+        exact predictive.
     """
     found, exact = np.full((len(METHODS), len(models)), np.nan), []
     for column, model in enumerate(models):

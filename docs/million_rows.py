@@ -1,9 +1,10 @@
-"""A guide trained on at most 512 rows, given up to ten million: the table and the figure of million_rows.md.
+"""A guide trained on at most 512 rows, given up to ten million: the table and the figure of
+million_rows.md.
 
     python docs/million_rows.py
 
-Logistic regression with ten covariates, from Parquet, each run in a process of its own; the truth is the
-posterior mean and covariance by Laplace and its next order, on all rows in float64.
+Logistic regression with ten covariates, from Parquet, each run in a process of its own; the truth
+is the posterior mean and covariance by Laplace and its next order, on all rows in float64.
 """
 
 import csv
@@ -62,7 +63,9 @@ def dataset(rows, seed):
 
 
 def run(folder, task, rows, seed):
-    """A line for each size of mini-batches; the second of two passes over the file is timed, compiled."""
+    """A line for each size of mini-batches; the second of two passes over the file is timed,
+    compiled.
+    """
     data, file = dataset(rows, seed), folder / "rows.parquet"
     columns = {f"x_{i}": data["x"][:, i] for i in range(10)} | {"y": data["y"]}
     pq.write_table(pa.table(columns), file, row_group_size=65_536)
@@ -83,7 +86,9 @@ def run(folder, task, rows, seed):
 
 
 def table():
-    """The mean over datasets of each number of rows; the extremes of the ratios, the most of the memory."""
+    """The mean over datasets of each number of rows; the extremes of the ratios, the most of the
+    memory.
+    """
     task = task_of("anchor")
     with TemporaryDirectory() as name:
         ap.train(task, steps=150, seed=0, progress=False).save(Path(name) / "guide")

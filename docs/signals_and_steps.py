@@ -1,10 +1,11 @@
-"""What a step sees against how many steps there are: the table and the figure of signals_and_steps.md.
+"""What a step sees against how many steps there are: the table and the figure of
+signals_and_steps.md.
 
     python docs/signals_and_steps.py [CPU seconds of training for each guide, by default 45]
 
-Every guide is trained on at most 512 rows with the same CPU seconds, then infers the same 20 datasets
-of 512 rows, cut into K mini-batches, against NUTS, and 20 of 4096 rows, beyond what it was trained on.
-The Gaussian at NUTS's own mean and covariance is scored beside them.
+Every guide is trained on at most 512 rows with the same CPU seconds, then infers the same 20
+datasets of 512 rows, cut into K mini-batches, against NUTS, and 20 of 4096 rows, beyond what it was
+trained on. The Gaussian at NUTS's own mean and covariance is scored beside them.
 """
 
 import csv
@@ -37,14 +38,18 @@ HERE = Path(__file__).parent
 
 
 def guide_of(task, signals, seconds):
-    """A guide trained for so many CPU seconds; what sees the likelihood meets one or two mini-batches."""
+    """A guide trained for so many CPU seconds; what sees the likelihood meets one or two
+    mini-batches.
+    """
     steps = {"mini_batches": 1} if signals == ("data",) else {"mini_batches": 2, "uneven": True}
     return trained(task, ap.method("parametric", signals=signals), seconds, batch=64, **steps)
 
 
 @eqx.filter_jit
 def inferred(method, data, masks, truth, keys):
-    """Log density of the true latents, and draws, after the mini-batches that the masks (K, N) say."""
+    """Log density of the true latents, and draws, after the mini-batches that the masks (K, N)
+    say.
+    """
 
     def one(rows, truth, key):
         minis = Batch(
@@ -58,7 +63,9 @@ def inferred(method, data, masks, truth, keys):
 
 
 def scored(guide, latents, data, steps, most, reference):
-    """Log density of the true latents, summarised, and median error of the mean in reference sds."""
+    """Log density of the true latents, summarised, and median error of the mean in reference
+    sds.
+    """
     rows = next(iter(data.values())).shape[1]
     masks = (
         np.arange(rows) * steps // rows == np.arange(most)[:, None]
@@ -103,7 +110,9 @@ def table(seconds):
 
 
 def figure(lines):
-    """Against steps over 512 rows, a line for each choice of signals, a panel a model: log density and error."""
+    """Against steps over 512 rows, a line for each choice of signals, a panel a model: log density
+    and error.
+    """
     picture = Figure(figsize=(10, 6), layout="constrained")
     panels = picture.subplots(2, len(MODELS), sharex=True, sharey="row")
     for pair, model in zip(panels.T, MODELS, strict=True):

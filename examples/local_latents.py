@@ -1,7 +1,9 @@
-"""A random effect for each row: counts that vary more than Poisson's, and which rows had more than expected.
+"""A random effect for each row: counts that vary more than Poisson's, and which rows had more than
+expected.
 
-The guide learns what all rows share; the effects are integrated out of each row's likelihood, and are read out
-afterwards for the rows that one asks about. The figure shows them against what they were simulated with.
+The guide learns what all rows share; the effects are integrated out of each row's likelihood, and
+are read out afterwards for the rows that one asks about. The figure shows them against what they
+were simulated with.
 """
 
 from pathlib import Path
@@ -29,7 +31,8 @@ def main(
     low, middle, high = np.quantile(drawn, [0.05, 0.5, 0.95], axis=0)
     covered = (low < effect) & (effect < high)
     print(
-        f"{covered.sum()} of {rows} intervals of 90% cover the effect that the row was simulated with"
+        f"{covered.sum()} of {rows} intervals of 90% cover the effect that the row was simulated "
+        f"with"
     )
 
     order = np.argsort(effect)

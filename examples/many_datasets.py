@@ -26,7 +26,8 @@ def main(steps: int = 300, datasets: int = 100, out: Path = Path("many_datasets.
     low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=1)
     covered = (low < means) & (means < high)
     print(
-        f"{covered.sum()} of {datasets} intervals of 90% cover; largest k-hat {posterior.sample_stats.khat.max():.2f}"
+        f"{covered.sum()} of {datasets} intervals of 90% cover; largest k-hat "
+        f"{posterior.sample_stats.khat.max():.2f}"
     )
 
     order = np.argsort(means)

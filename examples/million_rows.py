@@ -1,4 +1,6 @@
-"""A million rows in one pass, by a guide trained on at most 256: how the posterior narrows with the rows."""
+"""A million rows in one pass, by a guide trained on at most 256: how the posterior narrows with the
+rows.
+"""
 
 from pathlib import Path
 
@@ -22,7 +24,8 @@ def main(steps: int = 200, rows: int = 1_000_000, out: Path = Path("million_rows
     trace, truth = posterior["trace"], weights
     mean, sd, seen = (trace[n].values for n in ("weights_mean", "weights_sd", "seen"))
     print(
-        f"{int(posterior.sample_stats.rows):,} rows; largest error {np.abs((mean[-1] - truth) / sd[-1]).max():.2f} sds"
+        f"{int(posterior.sample_stats.rows):,} rows; largest error "
+        f"{np.abs((mean[-1] - truth) / sd[-1]).max():.2f} sds"
     )
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")

@@ -1,7 +1,8 @@
-"""NUTS in the guide's frame: the posterior's place and shape come from the guide, so that the target is nearly round.
+"""NUTS in the guide's frame: the posterior's place and shape come from the guide, so that the
+target is nearly round.
 
-With m and L L' the mean and covariance of the guide's unconstrained draws, NUTS samples z in u = m + L z. The linear
-case of neural transport: Hoffman et al. 2019, arXiv 1903.03704.
+With m and L L' the mean and covariance of the guide's unconstrained draws, NUTS samples z in u = m
++ L z. The linear case of neural transport: Hoffman et al. 2019, arXiv 1903.03704.
 """
 
 from pathlib import Path
@@ -44,7 +45,8 @@ def main(steps: int = 500, draws: int = 500, out: Path = Path("neutra.png")) -> 
         lambda z: -task.log_joint(centre + frame @ z, batch), jnp.zeros(task.latents.size)
     )
     print(
-        f"gradients a draw: {plain_steps.mean():.1f} as written, {round_steps.mean():.1f} in the guide's frame"
+        f"gradients a draw: {plain_steps.mean():.1f} as written, {round_steps.mean():.1f} in the "
+        f"guide's frame"
     )
 
     back = np.asarray(jax.vmap(lambda z: centre + frame @ z)(jnp.asarray(round_)))

@@ -1,6 +1,8 @@
-"""Start NumPyro's NUTS from the guide: chains begin at its draws, its covariance is the mass matrix.
+"""Start NumPyro's NUTS from the guide: chains begin at its draws, its covariance is the mass
+matrix.
 
-The eight schools' posterior has a funnel's tail that a quickly trained guide misses and NUTS does not.
+The eight schools' posterior has a funnel's tail that a quickly trained guide misses and NUTS does
+not.
 """
 
 from pathlib import Path

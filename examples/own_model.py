@@ -1,7 +1,7 @@
 """A model of your own on real data: what Belgian households of 1857 spent on food (Engel's data).
 
-The noise grows with income, so its scale gets a slope too. Incomes of the simulated households are resampled from
-the real ones. The figure shows the posterior predictive against the data.
+The noise grows with income, so its scale gets a slope too. Incomes of the simulated households are
+resampled from the real ones. The figure shows the posterior predictive against the data.
 """
 
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The guide inside Pyro: SVI tunes its weights on one dataset, Importance checks it, NUTS starts from it."""
+"""The guide inside Pyro: SVI tunes its weights on one dataset, Importance checks it, NUTS starts
+from it.
+"""
 
 from pathlib import Path
 
@@ -33,7 +35,8 @@ def main(
     bound = -np.array([svi.step(25, y) for _ in range(tune)])
     width = max(1, tune // 20)
     print(
-        f"evidence lower bound: {bound[:width].mean():.2f} at first, {bound[-width:].mean():.2f} after tuning"
+        f"evidence lower bound: {bound[:width].mean():.2f} at first, {bound[-width:].mean():.2f} "
+        f"after tuning"
     )
 
     importance = Importance(model, guide, num_samples=draws).run(25, y)

@@ -1,6 +1,7 @@
 """The guide is a NumPyro guide: SVI takes it and tunes its weights on one dataset.
 
-A briefly trained guide of the eight schools leaves something to gain: the evidence lower bound says how much.
+A briefly trained guide of the eight schools leaves something to gain: the evidence lower bound says
+how much.
 """
 
 from pathlib import Path
@@ -29,7 +30,8 @@ def main(steps: int = 150, tune: int = 1000, out: Path = Path("svi_finetune.png"
     tuned = svi.run(jr.key(0), tune, sigma, y, progress_bar=False)
     bound, width = -np.asarray(tuned.losses), max(1, tune // 20)
     print(
-        f"evidence lower bound: {bound[:width].mean():.2f} at first, {bound[-width:].mean():.2f} after tuning"
+        f"evidence lower bound: {bound[:width].mean():.2f} at first, {bound[-width:].mean():.2f} "
+        f"after tuning"
     )
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained")

@@ -14,7 +14,9 @@ from amortppl.task.abstract import AbstractTask
 
 @dataclass(frozen=True)
 class ConditionalNeuralProcess:
-    """Options: numbers in the task's representation, widths of the networks and of the head's perceptron."""
+    """Options: numbers in the task's representation, widths of the networks and of the head's
+    perceptron.
+    """
 
     latent: int = 16
     hidden: int = 64

@@ -1,14 +1,15 @@
 """Explicit regime: learned features with a conjugate Bayesian linear head (ALPaCA).
 
-    y_c = phi(x)' w_c + e,    w_c ~ N(k_c, diag(lambda)^-1),    e ~ N(0, s^2),    s on a learned grid
+    y_c = phi(x)' w_c + e,    w_c ~ N(k_c, diag(lambda)^-1),    e ~ N(0, s^2),    s on a learned
+    grid
 
 Given s the posterior of w is Gaussian, and s has a posterior over its grid; both follow from
 sums over rows, so the state adds up over mini-batches in closed form. With one scale the predictive
 is Gaussian; with several it is a scale mixture, as a Student-t is.
 
 Harrison, Sharma and Pavone 2018, "Meta-learning priors for efficient online Bayesian regression",
-arXiv 1807.08912. Where a row observes a class, the head is `amortppl.predictive.gaussian_classes`: the features of
-each class are Gaussian, with a conjugate prior on their mean.
+arXiv 1807.08912. Where a row observes a class, the head is `amortppl.predictive.gaussian_classes`:
+the features of each class are Gaussian, with a conjugate prior on their mean.
 """
 
 from dataclasses import dataclass
@@ -37,8 +38,10 @@ LENGTH = 8.0
 """Of an image's features to begin with, in sds of a row's."""
 
 PACE = 10.0
-"""How many times as fast as other weights log precisions are learned: those of features of no use must grow by
-factors of thousands (linear regression, 20 rows, 120 CPU s: 0.037 nats from the exact predictive without it)."""
+"""How many times as fast as other weights log precisions are learned: those of features of no use
+must grow by
+factors of thousands (linear regression, 20 rows, 120 CPU s: 0.037 nats from the exact predictive
+without it)."""
 
 
 class ScaleMixture(eqx.Module):
@@ -72,7 +75,9 @@ class ScaleMixture(eqx.Module):
 
 
 class Weights(NamedTuple):
-    """Posterior of the head at its most probable noise scale: means, and a factor of the precision."""
+    """Posterior of the head at its most probable noise scale: means, and a factor of the
+    precision.
+    """
 
     mean: Float[Array, "F C"]
     factor: Float[Array, "F F"]
@@ -124,7 +129,9 @@ class ConjugatePredictor(Predictor):
         return jax.tree.map(lambda *a: sum(a), *states)
 
     def latent(self, state: Moments) -> Weights:
-        """The posterior over the head's weights, at the most probable noise scale of all components together."""
+        """The posterior over the head's weights, at the most probable noise scale of all components
+        together.
+        """
         fits, log_weights = self._fits(state)
         best = jnp.argmax(jnp.sum(log_weights, 1))
         return Weights(self.centre + fits.weights[best], fits.factor[best])
@@ -170,7 +177,8 @@ class ConjugateHead:
     Attributes:
         features: learned features; of a regression, beside one and the inputs themselves.
         hidden: width of the network that makes them.
-        scales: noise scales of a regression, by default 0.16 apart in log s; 1 for a Gaussian predictive.
+        scales: noise scales of a regression, by default 0.16 apart in log s; 1 for a Gaussian
+            predictive.
         image: height and width of the input, where it is an image to be classified.
     """
 
@@ -196,12 +204,15 @@ class ConjugateHead:
             return gaussian_classes(task, read, phi)
         if self.image is not None:
             raise ModelError(
-                f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it out"
+                f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it "
+                f"out"
             )
         if wrong := [c.argument for c in read.parts if c.discrete]:
             raise ModelError(
-                f"conjugate_head: {wrong[0]!r} of {task.name} is discrete, and the head needs continuous "
-                "observations, or one class; 'in_context', 'neural_process' and 'parametric' serve it"
+                f"conjugate_head: {wrong[0]!r} of {task.name} is discrete, and the head needs "
+                f"continuous "
+                "observations, or one class; 'in_context', 'neural_process' and 'parametric' serve "
+                "it"
             )
         size = 1 + read.x_centre.shape[0] + self.features
         ends = (-4.6, 0.5) if self.scales > 1 else (-1.0, -1.0)

@@ -6,7 +6,8 @@ it; queries are never written. The memory is of fixed size, so that the context 
 mini-batches, and it is kept, so that further queries cost only their own tokens.
 
 Muller et al. 2022, "Transformers can do Bayesian inference", arXiv 2112.10510; the attention is the
-mesa layer of von Oswald et al. 2023, arXiv 2309.05858; Mittal et al. 2025, arXiv 2510.11471 (implicit).
+mesa layer of von Oswald et al. 2023, arXiv 2309.05858; Mittal et al. 2025, arXiv 2510.11471
+(implicit).
 """
 
 from dataclasses import dataclass

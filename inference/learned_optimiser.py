@@ -26,7 +26,9 @@ from amortppl.task.scaling import PriorScale
 
 
 class Searching(NamedTuple):
-    """Where the optimiser stands: location and log sd of each latent in prior units, its memory, rows seen."""
+    """Where the optimiser stands: location and log sd of each latent in prior units, its memory,
+    rows seen.
+    """
 
     location: Float[Array, " P"]
     log_sd: Float[Array, " P"]
@@ -51,7 +53,9 @@ class OptimiserGuide(Method):
         return Searching(none, none, jnp.zeros((size, self.options.memory)), jnp.zeros(()))
 
     def step(self, state: Searching, batch: Batch) -> Searching:
-        """Several updates, each from the gradient of the log joint with the mini-batch standing for all rows."""
+        """Several updates, each from the gradient of the log joint with the mini-batch standing for
+        all rows.
+        """
         count, scale = jnp.sum(batch.mask), stop_gradient(self.scale)
         rows = state.rows + count
 
@@ -89,7 +93,9 @@ class OptimiserGuide(Method):
 
 @dataclass(frozen=True)
 class LearnedOptimiser:
-    """Options: updates for a mini-batch, and numbers that the optimiser remembers of each latent."""
+    """Options: updates for a mini-batch, and numbers that the optimiser remembers of each
+    latent.
+    """
 
     updates: int = 12
     memory: int = 20

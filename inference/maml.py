@@ -15,7 +15,8 @@ from amortppl.task.abstract import AbstractTask
 
 @dataclass(frozen=True)
 class MAML:
-    """Options: width of both hidden layers, gradient steps a mini-batch, the rate to begin with, and the
+    """Options: width of both hidden layers, gradient steps a mini-batch, the rate to begin with,
+    and the
     height and width of the input, where it is an image."""
 
     width: int = 40

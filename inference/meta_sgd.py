@@ -1,6 +1,7 @@
 """Learned initialisation and learned rates: Meta-SGD, with a rate for every weight of a network.
 
-Li, Zhou, Chen and Li 2017, "Meta-SGD: Learning to learn quickly for few-shot learning", arXiv 1707.09835.
+Li, Zhou, Chen and Li 2017, "Meta-SGD: Learning to learn quickly for few-shot learning", arXiv
+1707.09835.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from amortppl.task.abstract import AbstractTask
 
 @dataclass(frozen=True)
 class MetaSGD:
-    """Options: width of both hidden layers, gradient steps a mini-batch, the rates to begin with, and the
+    """Options: width of both hidden layers, gradient steps a mini-batch, the rates to begin with,
+    and the
     height and width of the input, where it is an image."""
 
     width: int = 40

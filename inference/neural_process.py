@@ -16,7 +16,9 @@ from amortppl.task.abstract import AbstractTask
 
 @dataclass(frozen=True)
 class LatentNeuralProcess:
-    """Options: numbers in z, widths of the networks and of the head's perceptron, and whether z is stochastic."""
+    """Options: numbers in z, widths of the networks and of the head's perceptron, and whether z is
+    stochastic.
+    """
 
     latent: int = 16
     hidden: int = 64

@@ -2,9 +2,9 @@
 
 A step lets the model do what it can, and the network learns what is left. From the log joint it
 finds a Gaussian frame (Newton to the mode, then Gaussian variational sweeps by derivatives at
-cubature points; latents in plates are placed given the others, `amortppl.gaussian.nested_laplace`); what is not
-Gaussian shows in the whitened residual gradients, and with the encoded rows they index a flow on
-the whitened latents, trained by forward KL over simulated tasks.
+cubature points; latents in plates are placed given the others, `amortppl.gaussian.nested_laplace`);
+what is not Gaussian shows in the whitened residual gradients, and with the encoded rows they index
+a flow on the whitened latents, trained by forward KL over simulated tasks.
 
 Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXiv 2510.11471
 (parametric regime); Radev et al. 2020, "BayesFlow", arXiv 2003.06281 (data signal alone);
@@ -92,7 +92,9 @@ class ParametricGuide(Method):
         return Start()
 
     def step(self, state: Start | State | Revisit, batch: Batch) -> State | Revisit:
-        """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to the frame."""
+        """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to
+        the frame.
+        """
         if isinstance(state, Revisit):
             rows = jnp.sum(batch.mask)
             return state._replace(
@@ -111,11 +113,15 @@ class ParametricGuide(Method):
         )
 
     def revisit(self, state: State | Revisit, since: Start | State) -> Revisit:
-        """A state that will meet again the rows it has seen after `since`, without counting them twice."""
+        """A state that will meet again the rows it has seen after `since`, without counting them
+        twice.
+        """
         return Revisit(self.closed(state), since, EvidenceSum.none(self.task.latents.size))
 
     def combine(self, states: Sequence[State | Revisit]) -> State:
-        """The state of the union of disjoint rows; natural parameters add in float64, on the host."""
+        """The state of the union of disjoint rows; natural parameters add in float64, on the
+        host.
+        """
         states = [self.closed(s) for s in states]
         valley = max(states, key=lambda s: float(s.rows)).valley
         states = [s.seen_in(valley) for s in states]
@@ -146,7 +152,9 @@ class ParametricGuide(Method):
         return self._summary(self.closed(state))
 
     def refined(self, batch: Batch) -> Posterior:
-        """The frame after `MORE` times as many Newton steps and variational sweeps, read out as Gaussian."""
+        """The frame after `MORE` times as many Newton steps and variational sweeps, read out as
+        Gaussian.
+        """
         if self.options.signals == ("data",):
             return super().refined(batch)
         joint = self._log.joint(batch)
@@ -159,7 +167,9 @@ class ParametricGuide(Method):
         return Posterior(stop_gradient(self.scale), frame, family, family.initial(), valley)
 
     def score(self, state: State, target: Target) -> Array:
-        """-log q(theta | D) in nats, plus half the squared error of the network's first placement."""
+        """-log q(theta | D) in nats, plus half the squared error of the network's first
+        placement.
+        """
         loss = -self.readout(state).log_prob(target.latents)
         if self.place is None:
             return loss
@@ -190,13 +200,17 @@ class ParametricGuide(Method):
         return state._replace(rows=rows)
 
     def _encoded(self, batch: Batch) -> Float[Array, " E"]:
-        """Mean of the encoded rows. Beside a frame it only corrects: then as many as trained on say it well enough."""
+        """Mean of the encoded rows. Beside a frame it only corrects: then as many as trained on say
+        it well enough.
+        """
         if self.options.signals != ("data",) and len(batch.mask) > self._most:
             batch = thinned(batch, int(self._most))
         return self.encode(self.rows(batch.data), batch.mask) / jnp.maximum(jnp.sum(batch.mask), 1)
 
     def closed(self, state: Start | State | Revisit) -> State:
-        """The state as the evidence stands now, a pass under way weighed by its share of the rows."""
+        """The state as the evidence stands now, a pass under way weighed by its share of the
+        rows.
+        """
         if isinstance(state, Start):
             return self._prior()
         if isinstance(state, State):
@@ -247,7 +261,9 @@ class ParametricGuide(Method):
         return newton_mode(joint, start, self._stand_in(batch), steps, few, derivatives=derivatives)
 
     def _settled(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Valley]:
-        """From the mode to where the mass lies: latents in plates given the others, these by their marginal density."""
+        """From the mode to where the mass lies: latents in plates given the others, these by their
+        marginal density.
+        """
         valley = Valley.none()
         if self.plates:
             frame, valley = nested(joint, frame.location, self.plates)
@@ -317,7 +333,9 @@ class ParametricGuide(Method):
         return out[:size], jnp.tril(factor, -1) + jnp.diag(jnp.exp(jnp.diag(factor)))
 
     def _skew(self, rows: Array, left: Array) -> Array:
-        """How far from Gaussian, between 0 and 1: what is left, or where that is not known 1 / sqrt(rows)."""
+        """How far from Gaussian, between 0 and 1: what is left, or where that is not known 1 /
+        sqrt(rows).
+        """
         if "curvature" not in self.options.signals:
             return 1.0 / jnp.sqrt(1.0 + rows / self.task.latents.size)
         size = jnp.sqrt(jnp.mean(left**2))
@@ -335,13 +353,17 @@ class ParametricGuide(Method):
         return self.options.newton * (1 if "curvature" in self.options.signals else SCORING)
 
     def _information(self, batch: Batch, before: Array) -> Precision | None:
-        """Without the curvature signal, the rows' Fisher information; how many rows came before makes its key."""
+        """Without the curvature signal, the rows' Fisher information; how many rows came before
+        makes its key.
+        """
         if "curvature" in self.options.signals:
             return None
         return self._log.information(batch, jr.fold_in(jr.key(0), before.astype(int)))
 
     def _stand_in(self, batch: Batch) -> Callable[..., Array] | None:
-        """Without the curvature signal, what the search takes for it: the prior's, and the rows' information."""
+        """Without the curvature signal, what the search takes for it: the prior's, and the rows'
+        information.
+        """
         information = self._information(batch, jnp.zeros(()))
         if information is None:
             return None
@@ -369,7 +391,9 @@ class ParametricGuide(Method):
         return jnp.log1p(jnp.minimum(rows, self._most)) / 3.0 - 1.0
 
     def _fade(self, rows: Array) -> Array:
-        """What is not Gaussian falls with the root of the rows; beyond those trained on, so does the correction."""
+        """What is not Gaussian falls with the root of the rows; beyond those trained on, so does
+        the correction.
+        """
         return (
             jnp.ones(())
             if self.options.signals == ("data",)
@@ -410,7 +434,9 @@ def _plates(task: AbstractTask, signals: tuple[str, ...]) -> Plates | None:
 
 
 def _gammas(task: AbstractTask) -> bool:
-    """Whether derivatives of the likelihood have digamma functions, as those of many counts have."""
+    """Whether derivatives of the likelihood have digamma functions, as those of many counts
+    have.
+    """
     if not task.has_density:
         return False
     blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in task.rows_like.items()}
@@ -431,14 +457,15 @@ class Parametric:
             the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
             is Fisher information, from the scores of rows simulated at the state. By default all
             three, or data alone for a task that says `likelihood=False`.
-        encoder: `deep_set`, `second_moments` (with products of columns, for variances and dependence) or
-            `set_transformer`.
-        density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents, `diagonal`. By
-            default, as measured: `mixture` (as accurate on linear regression as `triangular`; at 8 rows k-hat
-            passes on 49 of 50 datasets where that passes on 35); `triangular` for a block (eight schools: error
-            of the mean 0.11 sd by one map, 0.17 by a mixture of eight, after 600 steps) and for latents in plates,
-            whose scale bends the posterior; for data alone, where no frame makes the posterior simple, `spline_flow`,
-            and beyond `MANY` of them `diagonal` (calibrated for the 120 latents of causal_order).
+        encoder: `deep_set`, `second_moments` (with products of columns, for variances and
+            dependence) or `set_transformer`.
+        density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents,
+            `diagonal`. By default, as measured: `mixture` (as accurate on linear regression as
+            `triangular`; at 8 rows k-hat passes on 49 of 50 datasets where that passes on 35);
+            `triangular` for a block (eight schools: error of the mean 0.11 sd by one map, 0.17 by a
+            mixture of eight, after 600 steps) and for latents in plates, whose scale bends the
+            posterior; for data alone, where no frame makes the posterior simple, `spline_flow`, and
+            beyond `MANY` of them `diagonal` (calibrated for the 120 latents of causal_order).
         width: numbers in the encoded dataset, products not counted.
         newton: Newton steps to the mode.
         sweeps: Gaussian variational sweeps after it.
@@ -465,10 +492,12 @@ class Parametric:
         return replace(self, signals=signals, density=self.density or _fitting(task, signals))
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
-        """Training defaults. A flow that learns all from data needs many updates, and gains more by their number
-        than by their size (two moons, two seeds each: C2ST 0.548 after 20,000 of 64, 0.557 after 6,000 of 128); a
-        block, which is one row, can afford many, and the effects of groups gain by them (partial_pooling_pyro, held-out
-        nats, standard error 0.3: 1.5 after 1000 updates of 128, 1.8 after 3000; -7.1 by a mixture after 600 of 64 and
+        """Training defaults. A flow that learns all from data needs many updates, and gains more by
+        their number
+        than by their size (two moons, two seeds each: C2ST 0.548 after 20,000 of 64, 0.557 after
+        6,000 of 128); a block, which is one row, can afford many, and the effects of groups gain by
+        them (partial_pooling_pyro, held-out nats, standard error 0.3: 1.5 after 1000 updates of
+        128, 1.8 after 3000; -7.1 by a mixture after 600 of 64 and
         0.3 after 3000 while they were placed by the joint mode)."""
         if self.resolved(task).signals == ("data",):
             return {"steps": 20_000, "batch": 64}

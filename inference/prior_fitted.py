@@ -45,7 +45,9 @@ class PriorFittedPredictor(Headed):
 
 @dataclass(frozen=True)
 class PriorFitted:
-    """Options: numbers in a token, layers, width of the head's perceptron, and rows that the context holds."""
+    """Options: numbers in a token, layers, width of the head's perceptron, and rows that the
+    context holds.
+    """
 
     width: int = 64
     layers: int = 3

@@ -1,4 +1,5 @@
-"""Stochastic variational inference, un-learned: a Gaussian fitted to each dataset by Adam on the ELBO.
+"""Stochastic variational inference, un-learned: a Gaussian fitted to each dataset by Adam on the
+ELBO.
 
     ELBO = E_q [log p(theta, D)] + entropy of q,    theta = m + L e,  e ~ N(0, I)
 
@@ -21,7 +22,8 @@ from amortppl.gaussian.recursive import RecursiveGuide, prior_scale
 from amortppl.task.abstract import AbstractTask
 
 NARROW = 0.1
-"""Scale of the first Gaussian beside the prior's (as in NumPyro's and Pyro's automatic guides): gradients at draws as
+"""Scale of the first Gaussian beside the prior's (as in NumPyro's and Pyro's automatic guides):
+gradients at draws as
 wide as the prior have tails so long that Adam's steps vanish."""
 
 
@@ -29,7 +31,9 @@ class SVIGuide(RecursiveGuide):
     """The built method. See `SVI` for its options."""
 
     def fit(self, joint: Callable[[Array], Array], start: Frame) -> Frame:
-        """Adam on the mean and on the Cholesky factor of the covariance, its diagonal by the log."""
+        """Adam on the mean and on the Cholesky factor of the covariance, its diagonal by the
+        log.
+        """
         size, options = start.location.shape[0], self.options
         optimiser = optax.adam(optax.cosine_decay_schedule(options.rate, options.iterations))
 
@@ -60,7 +64,9 @@ class SVIGuide(RecursiveGuide):
 
 @dataclass(frozen=True)
 class SVI:
-    """Options: Adam steps for a mini-batch, their rate, draws in each, and whether q is a product."""
+    """Options: Adam steps for a mini-batch, their rate, draws in each, and whether q is a
+    product.
+    """
 
     iterations: int = 1000
     rate: float = 0.05

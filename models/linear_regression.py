@@ -26,7 +26,8 @@ def model(x, y=None):
 
 
 def exact_posterior(data, key, draws):
-    """Independent draws from the posterior: sigma (S,) from a fine grid, then weights (S, D) given sigma.
+    """Independent draws from the posterior: sigma (S,) from a fine grid, then weights (S, D) given
+    sigma.
 
     With X'X = Q diag(spread) Q' and c = Q'X'y, the weights integrate out:
 

@@ -20,15 +20,20 @@ from conjugate import SMALL, line_model, mean_model
 
 FAMILIAR = misspecification.SIMULATED, misspecification.NEAREST
 misspecification.SIMULATED, misspecification.NEAREST = 128, 64
-"""Tasks simulated to know what is familiar: enough to run. What is about it asks for `as_many_as_users_have`."""
+"""Tasks simulated to know what is familiar: enough to run. What is about it asks for
+`as_many_as_users_have`.
+"""
 
 TWO_PARTS, trainer.SHARES = trainer.SHARES, (1.0,)
-"""A batch of tasks is padded alike: half as much to compile. What is about its parts asks for `parts_as_users_have`."""
+"""A batch of tasks is padded alike: half as much to compile. What is about its parts asks for
+`parts_as_users_have`.
+"""
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 MAPPINGS = 40_000
-"""Memory mappings of a test process beyond which compiled programs are dropped: each takes a few, the kernel
+"""Memory mappings of a test process beyond which compiled programs are dropped: each takes a few,
+the kernel
 allows 65,530, and the compiler crashes at the next one."""
 
 
@@ -36,8 +41,8 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "slow: one of those that together take half of all time; run by `-m slow`"
     )
-    # The guides of the tests are tiny: the tests that are about this warning ask for it. Not said in
-    # pyproject.toml, where it would import amortppl before jaxtyping's hook.
+    # The guides of the tests are tiny: the tests that are about this warning ask for it. Not said
+    # in pyproject.toml, where it would import amortppl before jaxtyping's hook.
     config.addinivalue_line("filterwarnings", "ignore::amortppl.errors.OutOfRangeWarning")
     # Nearly all of the suite's time is XLA compiling programs that then run for milliseconds.
     jax.config.update("jax_disable_most_optimizations", True)

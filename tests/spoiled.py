@@ -1,4 +1,6 @@
-"""Guides spoiled on purpose, and the exact guide of `line_model`, to test what must tell them apart."""
+"""Guides spoiled on purpose, and the exact guide of `line_model`, to test what must tell them
+apart.
+"""
 
 from typing import Any, ClassVar
 
@@ -13,7 +15,9 @@ from amortppl.task.task import Task
 
 
 class Moved(eqx.Module):
-    """A posterior whose draws are moved: (u - mean) * spread + mean + shift * sd, latents in another order."""
+    """A posterior whose draws are moved: (u - mean) * spread + mean + shift * sd, latents in
+    another order.
+    """
 
     base: Any
     spread: float

@@ -1,4 +1,6 @@
-"""Every kind of source gives the same rows, in shares, from the middle, in a seeded order; bad ones clear errors."""
+"""Every kind of source gives the same rows, in shares, from the middle, in a seeded order; bad ones
+clear errors.
+"""
 
 import gc
 import subprocess
@@ -91,7 +93,8 @@ def sources(frame, arrays, tmp_path_factory):
 
 KINDS = [
     "dict", "DataFrame", "nullable", "Parquet", "Parquet, one row group", "Parquet with lists", "folder", "pattern",
-    "list of paths", "CSV files", "TSV", "CSV, compressed", "list of DataFrames", "iterator of dicts",
+    "list of paths", "CSV files", "TSV", "CSV, compressed", "list of DataFrames", "iterator of "
+                                                                                  "dicts",
 ]  # fmt: skip
 each_kind = pytest.mark.parametrize("kind", KINDS)
 

@@ -34,7 +34,9 @@ def file(tmp_path):
 
 
 def test_an_exact_method_has_no_gap_and_one_that_cannot_serve_says_why(file):
-    """Laplace is exact here, its predictive a mean of 500 draws: the gap's error is below 0.01 a dataset."""
+    """Laplace is exact here, its predictive a mean of 500 draws: the gap's error is below 0.01 a
+    dataset.
+    """
     table = compare(file, ["laplace", "versa"], datasets=4)
     own = table[table.method == "laplace"]
     assert set(zip(own["rows"], own["steps"], strict=True)) == {

@@ -16,8 +16,8 @@ def test_demo_agrees_with_nuts_and_writes_what_it_says(tmp_path, capsys):
     tree = xr.open_datatree(tmp_path / "demo" / "posterior.nc", engine="h5netcdf").load()
     assert tree["reference_posterior"]["slope"].dims == tree["posterior"]["slope"].dims
     assert list(tree["posterior"].covariate.values[:3]) == ["age", "sex", "bmi"]
-    # Two sets of 1000 draws: a mean of 12 latents is off by 0.045 sds of noise each, 0.15 at 3.4 sigma;
-    # 0.2 more is what a guide of 25 updates may miss.
+    # Two sets of 1000 draws: a mean of 12 latents is off by 0.045 sds of noise each, 0.15 at 3.4
+    # sigma; 0.2 more is what a guide of 25 updates may miss.
     assert found["difference"] < 0.35
     said = capsys.readouterr().out
     assert "slope[bmi]" in said and "k-hat" in said and "report.html" in said

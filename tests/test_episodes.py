@@ -161,7 +161,9 @@ PREDICT = [
 ]  # fmt: skip
 
 UPDATED = {"in_context", "neural_process", "hypernetwork", "maml", "conjugate_head", "versa"}
-"""One of each kind of head gets an update too; `inference/test_laws.py` trains every method, on a model."""
+"""One of each kind of head gets an update too; `inference/test_laws.py` trains every method, on a
+model.
+"""
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
-"""Evidence in natural parameters, against Gaussian algebra in float64. Nothing here is random but the fixtures."""
+"""Evidence in natural parameters, against Gaussian algebra in float64. Nothing here is random but
+the fixtures.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +81,9 @@ def test_a_site_is_stationary_on_average(prior):
 
 
 def test_by_scoring_a_site_ends_at_the_mode_however_far_it_is(prior):
-    """Gradients and Fisher information alone, logistic: scipy's mode, and the Hessian there in closed form."""
+    """Gradients and Fisher information alone, logistic: scipy's mode, and the Hessian there in
+    closed form.
+    """
     x, sign = np.asarray(X, np.float64), np.where(np.asarray(Y) > 0, 1.0, -1.0)
     joint = lambda at: np.logaddexp(0, -sign * (x @ at)).sum() + at @ at / 2 + 20 * at.sum()  # noqa: E731
     mode = minimize(joint, np.zeros(3), tol=1e-10).x
@@ -95,7 +99,9 @@ def test_by_scoring_a_site_ends_at_the_mode_however_far_it_is(prior):
 
 
 def test_a_location_keeps_what_rounding_loses():
-    """A million steps of a hundredth of float32's resolution: lost without the part that is carried along."""
+    """A million steps of a hundredth of float32's resolution: lost without the part that is carried
+    along.
+    """
     frame, tiny = Frame(jnp.ones(1), jnp.eye(1)), jnp.full(1, 1e-9)
 
     def step(state, _):
@@ -115,7 +121,9 @@ def test_a_union_is_exact_for_gaussian_evidence(prior):
 
 
 def test_rows_met_again_count_once(prior):
-    """From a wrong frame, all rows met again give the right one; a share of them something between."""
+    """From a wrong frame, all rows met again give the right one; a share of them something
+    between.
+    """
     frame, low = Frame(jnp.full(3, 0.2), 15.0 * jnp.eye(3)), jnp.zeros(3)
     again = EvidenceSum.none(3)
     for start in range(0, 400, 100):

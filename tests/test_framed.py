@@ -1,4 +1,6 @@
-"""Posteriors on a frame whose flow overflows: finite draws, and NaN that is not passed off as a draw."""
+"""Posteriors on a frame whose flow overflows: finite draws, and NaN that is not passed off as a
+draw.
+"""
 
 import jax.numpy as jnp
 import jax.random as jr

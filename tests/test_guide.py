@@ -149,7 +149,9 @@ def test_order_of_rows_does_not_matter(line_guide, line_data, post):
 
 
 def test_many_datasets_are_each_as_alone(mean_guide):
-    """Draws need not be the same (each has its own key): the posterior, known by its log density, is."""
+    """Draws need not be the same (each has its own key): the posterior, known by its log density,
+    is.
+    """
     rng = np.random.default_rng(3)
     data = [{"y": rng.normal(0, 1, n)} for n in (5, 20, 7, 20)]
     posts = mean_guide.infer(data, draws=DRAWS)
@@ -224,7 +226,9 @@ def test_wrong_calls(line_guide, line_data, call, words):
 
 
 def test_predictions(line_guide, line_data):
-    """Mean of 4000 draws: predictive sd is about 1.1, so 0.09 is 5 Monte-Carlo sds; 0.1 for the guide."""
+    """Mean of 4000 draws: predictive sd is about 1.1, so 0.09 is 5 Monte-Carlo sds; 0.1 for the
+    guide.
+    """
     at = {"x": np.array([[1.0, 0.0], [0.0, 1.0], [3.0, -2.0]])}
     found = line_guide.predict(line_data, at, draws=4000)
     assert found.predictions["y"].shape == (1, 4000, 3)
@@ -299,7 +303,9 @@ def test_the_guide_needs_the_data(line_guide, line_data):
 
 
 def test_nuts_starts_from_it(line_guide, line_data):
-    """Two chains of 400 draws after 50 warm-up steps; ESS is at least 200, so 0.35 sd is 5 of its errors."""
+    """Two chains of 400 draws after 50 warm-up steps; ESS is at least 200, so 0.35 sd is 5 of its
+    errors.
+    """
     kernel, init = line_guide.start_nuts(line_data, chains=2)
     assert init["w"].shape == (2, 2)
     mcmc = MCMC(

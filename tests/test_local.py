@@ -1,4 +1,6 @@
-"""Latents of every row integrated out and read out, against closed forms and dense numerical integration."""
+"""Latents of every row integrated out and read out, against closed forms and dense numerical
+integration.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +143,9 @@ def lognormal_counts(y, level, spread):
 @pytest.mark.parametrize("spread", [0.01, 0.3, 1.0, 1.5])
 @pytest.mark.parametrize("level", [-2.0, 0.0, 3.0])
 def test_lognormal_counts_are_those_of_dense_integration(counts_task, level, spread):
-    """Within 2e-5 nats, and float32's rounding of the terms: y log y for a count of 1000 is 7000."""
+    """Within 2e-5 nats, and float32's rounding of the terms: y log y for a count of 1000 is
+    7000.
+    """
     y = np.array([0, 1, 2, 5, 20, 100, 1000, 10])
     vector = jnp.array([level, np.log(spread)], jnp.float32)
     found = rows_of(counts_task, vector, {"y": y})
@@ -250,7 +254,9 @@ def test_before_the_integral_the_density_is_numpyros():
 
 
 def test_simulations_have_the_marginal_variance(effects_task):
-    """Of y given x = 0: spread^2 + 0.5^2. 20,000 rows: a correct program fails the 5-sd bound once in 10^6 seeds."""
+    """Of y given x = 0: spread^2 + 0.5^2. 20,000 rows: a correct program fails the 5-sd bound once
+    in 10^6 seeds.
+    """
     vector = jnp.array([0.3, 0.0])
     y = effects_task.predict(jr.key(0), vector, {"x": jnp.zeros(20_000)}, 20_000)["y"]
     assert abs(np.var(y) - 1.25) < 5 * 1.25 * (2 / 20_000) ** 0.5
@@ -362,7 +368,9 @@ def exact_effect(data, slope, spread):
 
 
 def test_local_draws_have_their_exact_distribution(effects_guide, effects_data):
-    """Kolmogorov-Smirnov of 40 x 250 standardized draws; a correct program fails one seed in 10^4."""
+    """Kolmogorov-Smirnov of 40 x 250 standardized draws; a correct program fails one seed in
+    10^4.
+    """
     theta = {"slope": np.full(250, 0.6), "spread": np.full(250, 0.9)}
     drawn = effects_guide.local(theta, effects_data, seed=1)["posterior"]["effect"]
     assert drawn.dims == ("chain", "draw", "row") and drawn.shape == (1, 250, 40)
@@ -394,7 +402,9 @@ def test_local_draws_from_what_infer_returned(effects_guide, effects_data):
 
 
 def test_infer_checks_itself_and_predicts_with_fresh_effects(effects_guide, effects_data):
-    """Predictive variance at x = 0 is that of effect and noise: E spread^2 + 0.25 + the mean's own (0 at x = 0)."""
+    """Predictive variance at x = 0 is that of effect and noise: E spread^2 + 0.25 + the mean's own
+    (0 at x = 0).
+    """
     post = effects_guide.infer(effects_data, draws=400)
     assert np.isfinite(post["sample_stats"]["khat"])
     assert set(post["posterior"].data_vars) == {"slope", "spread"}
@@ -409,7 +419,8 @@ def test_infer_checks_itself_and_predicts_with_fresh_effects(effects_guide, effe
 
 
 def test_the_shared_posterior_is_that_of_the_closed_form(effects_guide, effects_data):
-    """Draws weighted by importance against the exact posterior on a grid of 400 x 400, in sds: 0.2 is 3 sds of the
+    """Draws weighted by importance against the exact posterior on a grid of 400 x 400, in sds: 0.2
+    is 3 sds of the
     error of a mean at an effective sample size of 250."""
     post = effects_guide.infer(effects_data, draws=2000, log_likelihood=False, predictive=False)
     slope, log_spread = np.meshgrid(np.linspace(-2, 3, 400), np.linspace(-4, 2, 400), indexing="ij")

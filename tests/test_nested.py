@@ -1,4 +1,6 @@
-"""Frames of hierarchical models against exact posteriors: linear Gaussian, and a funnel by quadrature."""
+"""Frames of hierarchical models against exact posteriors: linear Gaussian, and a funnel by
+quadrature.
+"""
 
 import equinox as eqx
 import jax
@@ -20,7 +22,9 @@ PLATES = Plates((*range(GROUPS), -1))
 
 
 def effects(noise, size=0.3):
-    """Log joint of effects d_j ~ N(0, 1) and log tau ~ N(0, 1) of observed y_j ~ N(tau d_j, noise^2)."""
+    """Log joint of effects d_j ~ N(0, 1) and log tau ~ N(0, 1) of observed y_j ~ N(tau d_j,
+    noise^2).
+    """
     observed = size * jnp.linspace(-2.0, 2.0, GROUPS)
 
     def joint(u):
@@ -32,7 +36,9 @@ def effects(noise, size=0.3):
 
 
 def marginal(observed, noise):
-    """Of log tau, y_j ~ N(0, tau^2 + noise^2): the mode, the sd of its Laplace approximation, the exact mean and sd."""
+    """Of log tau, y_j ~ N(0, tau^2 + noise^2): the mode, the sd of its Laplace approximation, the
+    exact mean and sd.
+    """
     grid = np.linspace(-6, 10, 32_001)
     variance = np.exp(2 * grid) + noise**2
     log = -0.5 * (grid**2 + GROUPS * np.log(variance) + np.sum(observed**2) / variance)
@@ -53,7 +59,8 @@ def found(noise, size=0.3, steps=40, plates=PLATES):
     ("noise", "size"), [(0.005, 0.3), (0.05, 0.3), (0.05, 100.0), (0.1, 100.0)]
 )
 def test_scale_of_effects_is_placed_by_its_marginal(noise, size):
-    """The joint mode misses it by more than an sd: the volume around it falls as tau^-8, unseen. Far from the prior
+    """The joint mode misses it by more than an sd: the volume around it falls as tau^-8, unseen.
+    Far from the prior
     (5 sds, the last cases) twelve steps do not find that mode either."""
     joint_mode, frame, _, observed = found(noise, size, 12)
     mode, laplace, mean, sd = marginal(observed, noise)
@@ -65,7 +72,9 @@ def test_scale_of_effects_is_placed_by_its_marginal(noise, size):
 
 
 def test_effects_follow_the_scale():
-    """Given log tau, d_j is normal about y_j tau / (tau^2 + noise^2), with precision 1 + tau^2 / noise^2."""
+    """Given log tau, d_j is normal about y_j tau / (tau^2 + noise^2), with precision 1 + tau^2 /
+    noise^2.
+    """
     _, frame, _, observed = found(0.05)
     tau = np.exp(float(frame.location[-1]))
     np.testing.assert_allclose(frame.location[:-1], observed * tau / (tau**2 + 0.05**2), rtol=1e-3)
@@ -74,7 +83,9 @@ def test_effects_follow_the_scale():
 
 
 def test_dependent_effects_cost_more_and_end_there_too():
-    """Effects of which nothing is known have as many products as there are of them, and the same frame."""
+    """Effects of which nothing is known have as many products as there are of them, and the same
+    frame.
+    """
     together = Plates((0,) * GROUPS + (-1,))
     assert (len(PLATES.together), len(together.together)) == (1, GROUPS)
     for a, b in zip(
@@ -86,7 +97,9 @@ def test_dependent_effects_cost_more_and_end_there_too():
 @pytest.mark.parametrize("noise", [0.05, 0.3])
 @pytest.mark.parametrize("sds", [-3.0, 3.0])
 def test_valley_follows_the_curve_and_the_width_of_the_effects(noise, sds):
-    """Three sds of log tau away, it is within a hundredth of a width of the mode, and as wide as d given tau."""
+    """Three sds of log tau away, it is within a hundredth of a width of the mode, and as wide as d
+    given tau.
+    """
     _, frame, valley, observed = found(noise)
     tau = np.exp(float(frame.location[-1]) + sds / float(frame.factor[-1, -1]))
     mode, width = observed * tau / (tau**2 + noise**2), (1 + (tau / noise) ** 2) ** -0.5
@@ -99,8 +112,10 @@ def test_valley_follows_the_curve_and_the_width_of_the_effects(noise, sds):
 
 
 def test_effects_that_no_mode_has():
-    """theta_j ~ N(mu, tau^2), y_j ~ N(theta_j, 0.2^2): the joint density has no bound as tau falls with every theta_j
-    at mu, where a search for its mode ends. From there it is a long way, and mu is far from the prior's centre."""
+    """theta_j ~ N(mu, tau^2), y_j ~ N(theta_j, 0.2^2): the joint density has no bound as tau falls
+    with every theta_j
+    at mu, where a search for its mode ends. From there it is a long way, and mu is far from the
+    prior's centre."""
     noise, observed = 0.2, 3.0 + 0.25 * jnp.linspace(-2.0, 2.0, GROUPS)
 
     def joint(u):
@@ -122,7 +137,9 @@ def test_effects_that_no_mode_has():
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1]])
 def test_is_exact_for_a_linear_gaussian_model(order):
-    """Whatever the order of the latents: group means N(mu, 1) with mu ~ N(0, 1), and a slope outside the plate."""
+    """Whatever the order of the latents: group means N(mu, 1) with mu ~ N(0, 1), and a slope
+    outside the plate.
+    """
     rng = np.random.default_rng(0)
     design = rng.standard_normal((12, 5))
     prior = np.eye(5) + np.diag([0, 3.0, 0, 0, 0])
@@ -162,7 +179,8 @@ def method():
     ("way", "most"), [("at once", 0.4), ("two mini-batches", 0.7), ("combined", 1.0)]
 )
 def test_scale_of_effects_from_rows_in_parts(method, way, most):
-    """Of an untrained guide, its frame alone is within so many sds; a frame at the joint mode is 4.2 to 4.6 sds off.
+    """Of an untrained guide, its frame alone is within so many sds; a frame at the joint mode is
+    4.2 to 4.6 sds off.
 
     The mean and sd of log tau are known from the groups' means."""
     group, rng = np.arange(ROWS) % GROUPS, np.random.default_rng(1)

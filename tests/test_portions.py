@@ -35,7 +35,9 @@ def data(task):
     ("first", "last"), [(0, 400), (0, 63), (0, 65), (37, 259), (399, 400), (0, 0)]
 )
 def test_portions_hold_each_row_kept_once(first, last):
-    """Wherever in the batch they lie: a mini-batch is masked out of a longer dataset. Each is spread over all."""
+    """Wherever in the batch they lie: a mini-batch is masked out of a longer dataset. Each is
+    spread over all.
+    """
     rows = jnp.arange(400)
     cut = portions((rows >= first) & (rows < last))
     count, kept = int(cut.count), last - first

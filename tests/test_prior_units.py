@@ -25,7 +25,8 @@ INPUTS = {"x": dist.Normal(0, 1).expand([2])}
 
 @pytest.mark.parametrize("rows", [(4, 32), 32, None], ids=["range", "fixed", "block"])
 def test_information_by_simulation_is_that_of_the_rows_kept(rows):
-    """Mean of 1000 estimates. Each has eight copies of a row or more, so even a row with all the leverage is known to
+    """Mean of 1000 estimates. Each has eight copies of a row or more, so even a row with all the
+    leverage is known to
     sqrt(2 / 8), and their mean to 1.6%; tolerance four times that."""
     inputs = {"x": dist.Normal(0, 1).expand([32, 2])} if rows is None else INPUTS
     task = ap.Task(line, inputs, rows=rows)

@@ -1,4 +1,6 @@
-"""Several processes: the same weights as one, trees that arrive whole, and clear errors instead of waiting for ever."""
+"""Several processes: the same weights as one, trees that arrive whole, and clear errors instead of
+waiting for ever.
+"""
 
 import json
 import os
@@ -67,11 +69,13 @@ out["own"] = [len(a.devices()) for a in jax.tree.leaves(guide.method) if isinsta
 out["resumed"] = weights(quick(resume=f"{{folder}}/half"))
 out["one only"] = said(lambda: quick(resume=f"{{folder}}/{{['half', 'absent'][rank]}}"))
 out["seeds"] = said(lambda: quick(seed=rank))
-loop = sys.modules["amortppl.training.loop"]  # the module itself hides behind the function of its name
+# The module itself hides behind the function of its name
+loop = sys.modules["amortppl.training.loop"]
 trainer = loop.Trainer(ap.Task(mean_model, rows=(4, 16)), spec, loop.Schedule(steps=50, batch=16), 0)
 reading = lambda path: said(lambda: loop._resumed(f"{{folder}}/{{path}}", trainer.start(), loop._identity(trainer)))
 out |= {{"none": reading("absent"), "two files": reading(["half", "many.0"][rank])}}
-clock = iter(range(0, 10**6, 1 + 10 * rank))  # the two clocks disagree; by the first, each look takes a second
+# The two clocks disagree; by the first, each look takes a second
+clock = iter(range(0, 10**6, 1 + 10 * rank))
 with mock.patch.object(loop, "time", SimpleNamespace(monotonic=lambda: float(next(clock)))):
     seen = [[a.tolist() for a in chunk] for chunk in loop._chunks(loop.Schedule(steps=None, minutes=0.2), 0, 0.0)]
 out["clock"] = seen
@@ -90,7 +94,9 @@ SECONDS = 240
 
 
 def launch(scripts, cache):
-    """Runs scripts beside each other; when one fails, or all take too long, shows what each of them said."""
+    """Runs scripts beside each other; when one fails, or all take too long, shows what each of them
+    said.
+    """
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
         "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
@@ -120,7 +126,9 @@ def launch(scripts, cache):
 
 
 def finished(running):
-    """Exit codes, once all have ended or there is no more hope that they will; None for those killed then."""
+    """Exit codes, once all have ended or there is no more hope that they will; None for those
+    killed then.
+    """
     end = time.monotonic() + SECONDS
     while any(p.poll() is None for p in running) and time.monotonic() < end:
         if any(p.poll() for p in running):
@@ -184,7 +192,9 @@ def rows():
 
 @pytest.fixture(scope="module")
 def pair(alone, folder, cache, mean_guide, rows):
-    """What two processes of one device each found, and what they said; beside them runs one of two devices."""
+    """What two processes of one device each found, and what they said; beside them runs one of two
+    devices.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])

@@ -43,7 +43,9 @@ def normal_pair(u):
 
 
 def test_resampled_draws_have_their_moments():
-    """2000 draws: mean within 5 sds of its error, covariance within 10% (5 sds are 16% for a sample of independent)."""
+    """2000 draws: mean within 5 sds of its error, covariance within 10% (5 sds are 16% for a sample
+    of independent).
+    """
     near = around(normal_pair, jnp.zeros((3, 2)))
     drawn = jax.jit(jax.vmap(lambda k: resampled(normal_pair, near, k)))(jr.split(jr.key(0), 2000))
     z = (np.asarray(drawn) - 1) / np.array([0.1, 1.0, 10.0])[:, None]

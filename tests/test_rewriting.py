@@ -1,4 +1,6 @@
-"""Traced functions without what they repeat: the same values and derivatives, from fewer equations."""
+"""Traced functions without what they repeat: the same values and derivatives, from fewer
+equations.
+"""
 
 from collections import Counter
 

@@ -55,7 +55,9 @@ def test_climb_survives_a_bad_start():
 
 
 def test_climb_begins_with_few_rows_and_at_the_highest_start(frame):
-    """A Gaussian is climbed in one step: from one look at few rows to their mode, from the next to that of all."""
+    """A Gaussian is climbed in one step: from one look at few rows to their mode, from the next to
+    that of all.
+    """
     few_mean, starts = MEAN + 1.0, jnp.stack([jnp.zeros(3), 0.5 * MEAN])
     f = lambda u, few=False: gaussian(u - jnp.where(few, 1.0, 0.0))  # noqa: E731
     for order in (starts, starts[::-1]):
@@ -137,7 +139,9 @@ def test_clamped_eigenvalues():
 
 
 def test_outer_products_estimate_the_curvature():
-    """5,000 rows of N(mu, 1) at the true mu: sd of the estimate is sqrt(2 N); 5 of them bound it."""
+    """5,000 rows of N(mu, 1) at the true mu: sd of the estimate is sqrt(2 N); 5 of them bound
+    it.
+    """
     y = jr.normal(jr.key(1), (5000,))
     found = outer_products(lambda at: norm.logpdf(y, at[0], 1), jnp.zeros(1))
     assert abs(found[0, 0] - 5000) < 5 * (2 * 5000) ** 0.5

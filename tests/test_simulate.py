@@ -27,7 +27,8 @@ def episodes(task):
 def test_sizes_are_log_uniform_over_all_parts(episodes):
     """The share of tasks at or below each size n is log((n + 1) / 4) / log(401 / 4).
 
-    Sizes are stratified by part, which brings them nearer; Kolmogorov and Smirnov's bound fails once in 10,000 seeds.
+    Sizes are stratified by part, which brings them nearer; Kolmogorov and Smirnov's bound fails
+    once in 10,000 seeds.
     """
     sizes = np.concatenate([np.asarray(b.mask).sum(1) for b in episodes.batches])
     assert sizes.min() >= 4 and sizes.max() <= 400

@@ -156,7 +156,9 @@ def test_a_newer_format_is_refused(copy):
 
 
 def test_another_revision_of_the_method_is_refused(copy, line_guide, monkeypatch):
-    """Its weights would fit and answer otherwise; states and kept answers go by the hash, which differs too."""
+    """Its weights would fit and answer otherwise; states and kept answers go by the hash, which
+    differs too.
+    """
     before, was = line_guide.hash, line_guide.method.revision
     monkeypatch.setattr(type(line_guide.method), "revision", was + 1)
     with pytest.raises(GuideError, match=rf"revision {was} of the method .* here at {was + 1}"):
@@ -185,7 +187,9 @@ def test_no_guide_there(tmp_path):
 
 @pytest.mark.slow
 def test_a_model_of_the_catalogue_with_another_size(tmp_path):
-    """The number of rows is the guide's, not that of the model's file; so is every member of the method."""
+    """The number of rows is the guide's, not that of the model's file; so is every member of the
+    method.
+    """
     spec = ap.method("parametric", density="spline_flow", signals=("data",), width=4, hidden=8)
     guide = ap.train(ap.model("linear_regression", rows=8), spec, steps=1, batch=8, progress=False)
     loaded = ap.load(guide.save(tmp_path / "guide"))

@@ -1,4 +1,5 @@
-"""Streams of mini-batches: exactness, order, passes, interruption. Seeded; conjugate models give the truth.
+"""Streams of mini-batches: exactness, order, passes, interruption. Seeded; conjugate models give
+the truth.
 
 The location of the state's frame is compared, which is not random; so no correct program fails.
 """
@@ -21,7 +22,9 @@ from spoiled import far_out
 
 
 def logit_model(x, y=None):
-    """An intercept, without which the order of y would not matter, a weight, a yes or no for each row."""
+    """An intercept, without which the order of y would not matter, a weight, a yes or no for each
+    row.
+    """
     level = numpyro.sample("level", dist.Normal(0, 1))
     slope = numpyro.sample("slope", dist.Normal(0, 1))
     with numpyro.plate("obs", x.shape[0]):
@@ -90,7 +93,9 @@ def newton(data):
 
 
 def exact(data):
-    """Mean and covariance of `logit_model`'s posterior: quadrature on a grid of 8 sds about the mode, in float64."""
+    """Mean and covariance of `logit_model`'s posterior: quadrature on a grid of 8 sds about the
+    mode, in float64.
+    """
     mode, covariance = newton(data)
     x, y, factor = data["x"].astype(np.float64), data["y"], np.linalg.cholesky(covariance)
     z = np.stack(np.meshgrid(*2 * [np.linspace(-8, 8, 41)]), -1).reshape(-1, 2)
@@ -103,7 +108,9 @@ def exact(data):
 
 
 def test_what_early_mini_batches_missed_is_corrected_later(logit_guide, votes, monkeypatch):
-    """Forty mini-batches of 512: within 0.01 sd of the exact mean, several times nearer than without. Not random."""
+    """Forty mini-batches of 512: within 0.01 sd of the exact mean, several times nearer than
+    without. Not random.
+    """
     truth = exact(votes)
     near = apart(last(logit_guide, votes), truth)
     monkeypatch.setattr(third_order, "GROWTH", np.inf)
@@ -123,7 +130,9 @@ def test_one_pass_is_exact_for_a_conjugate_model(line_guide, rows, size):
 
 
 def test_far_beyond_the_rows_trained_on_the_draws_are_right(line_guide, rows):
-    """Error of a mean of 20,000 draws is 0.007 sd: a correct program fails once in about 10^8 (five sigma)."""
+    """Error of a mean of 20,000 draws is 0.007 sd: a correct program fails once in about 10^8 (five
+    sigma).
+    """
     tree = line_guide.infer(ap.batches(rows, 512), draws=20_000)
     mean, covariance = line_posterior(rows["x"], rows["y"])
     drawn = tree["posterior"]["w"].values[0]
@@ -134,7 +143,9 @@ def test_far_beyond_the_rows_trained_on_the_draws_are_right(line_guide, rows):
 
 
 def test_a_step_is_compiled_once_for_every_size(line_guide, rows, compilations):
-    """Compiled ahead, from blanks in the place of the state that the first step returns: the call must find it."""
+    """Compiled ahead, from blanks in the place of the state that the first step returns: the call
+    must find it.
+    """
     jax.clear_caches()
     for cut in (20_000, 13_001, 9_000):
         line_guide.infer(ap.batches({n: v[:cut] for n, v in rows.items()}, 512), draws=10)

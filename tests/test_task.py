@@ -1,4 +1,6 @@
-"""Log densities against NumPyro's own and Jacobians by autodiff; every model that cannot be read says why."""
+"""Log densities against NumPyro's own and Jacobians by autodiff; every model that cannot be read
+says why.
+"""
 
 import jax
 import jax.numpy as jnp

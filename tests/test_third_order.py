@@ -1,4 +1,6 @@
-"""What evidence misses that was expanded elsewhere, against a cubic log density, for which it is exact. Not random."""
+"""What evidence misses that was expanded elsewhere, against a cubic log density, for which it is
+exact. Not random.
+"""
 
 from itertools import pairwise
 
@@ -35,7 +37,9 @@ def average_gradient(mean, covariance):
 
 
 def frames():
-    """Where the frame stood when each of four mini-batches came, and where it stands after the last."""
+    """Where the frame stood when each of four mini-batches came, and where it stands after the
+    last.
+    """
     rng = np.random.default_rng(1)
     for number in range(1, 6):
         factor = np.tril(0.3 * rng.standard_normal((3, 3)), -1) + np.diag(rng.uniform(0.8, 1.2, 3))
@@ -43,7 +47,9 @@ def frames():
 
 
 def gains(rows, count):
-    """Eigenvalues of a mini-batch's curvature whose rows hold as much evidence each as the others do."""
+    """Eigenvalues of a mini-batch's curvature whose rows hold as much evidence each as the others
+    do.
+    """
     return count / (rows - count) * jnp.ones(3)
 
 
@@ -106,7 +112,9 @@ def test_it_waits_until_the_rows_have_grown():
 
 @pytest.mark.parametrize("one", [ALIKE * 1.1, 1 / ALIKE / 1.1])
 def test_a_mini_batch_unlike_the_others_says_nothing_of_them(one):
-    """A few rows far out may hold most of the evidence in a direction, and of the third derivatives far more."""
+    """A few rows far out may hold most of the evidence in a direction, and of the third derivatives
+    far more.
+    """
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
     held = jnp.array([1.0, 1.0, one]) * 10 / 190
@@ -124,7 +132,9 @@ def test_a_mini_batch_unlike_the_others_says_nothing_of_them(one):
 
 @pytest.mark.parametrize("spoiled", [jnp.nan, jnp.inf, 1e30])
 def test_whatever_a_mini_batch_holds_the_frame_stays_sound(spoiled):
-    """A log density that overflows, or a third derivative beyond measure: at most a posterior sd, never NaN."""
+    """A log density that overflows, or a third derivative beyond measure: at most a posterior sd,
+    never NaN.
+    """
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(10.0))
     found, _, _ = jax.jit(

@@ -36,7 +36,9 @@ def task():
 
 @pytest.fixture(scope="module")
 def guide(task):
-    """In a frame from the exact marginal likelihood, one latent is nearly Gaussian from the start."""
+    """In a frame from the exact marginal likelihood, one latent is nearly Gaussian from the
+    start.
+    """
     return ap.train(task, ap.method("parametric", **SMALL), steps=50, batch=16, progress=False)
 
 
@@ -143,7 +145,9 @@ def moments_at_zero(data):
 
 
 def test_predictive_draws_follow_the_rows_known(guide):
-    """One new row a call; mean within 4 and sd within 5 standard errors of the draws: false alarms 1 in 10,000."""
+    """One new row a call; mean within 4 and sd within 5 standard errors of the draws: false alarms
+    1 in 10,000.
+    """
     known = {"x": np.linspace(-1, 1, 9, dtype=np.float32), "y": np.full(9, 2.0, np.float32)}
     drawn = guide.predict(known, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"][
         "y"
@@ -156,8 +160,8 @@ def test_predictive_draws_follow_the_rows_known(guide):
 def test_without_rows_draws_are_the_priors(guide):
     """y at 0 has mean 0 and variance v = E scale^2 + 0.2 = 1.85, and y^2 variance 20.9.
 
-    Mean within 4 standard errors, variance within 5 (of 20,000 simulated samples one was further off in variance):
-    false alarms 1 in 10,000.
+    Mean within 4 standard errors, variance within 5 (of 20,000 simulated samples one was further
+    off in variance): false alarms 1 in 10,000.
     """
     drawn = guide.predict(None, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"][
         "y"

@@ -136,7 +136,9 @@ def test_traced_once():
 
 
 def test_the_loss_of_a_batch_is_the_mean_over_its_datasets(parts_as_users_have):
-    """Small and large tasks lie in parts padded to 15 and to 32 rows; each is scored alone, without padding."""
+    """Small and large tasks lie in parts padded to 15 and to 32 rows; each is scored alone, without
+    padding.
+    """
     task = ap.Task(mean_model, rows=(4, 32))
     trainer = Trainer(task, ap.method("parametric", **DATA_ONLY), Schedule(steps=1, batch=16), 0)
     assert [(p.tasks, p.rows) for p in trainer.layout] == [(10, 15), (6, 32)]
@@ -196,7 +198,9 @@ def test_a_fixed_number_of_simulations():
 
 
 def test_a_pool_keeps_each_task_with_its_own_rows():
-    """Sizes that vary: the latents of a picked task are those that made its rows (sd of the error 1/sqrt(4))."""
+    """Sizes that vary: the latents of a picked task are those that made its rows (sd of the error
+    1/sqrt(4)).
+    """
 
     def model(rows, y=None):
         mu = numpyro.sample("mu", dist.Normal(0, 100))

@@ -71,7 +71,8 @@ def themselves(noise, y, mu, tau):
 @pytest.mark.parametrize("noise", [0.02, 0.3, 3.0])
 @pytest.mark.parametrize(("effects_of", "rounding"), [(standardized, 2e-3), (themselves, 4e-3)])
 def test_effects_of_a_normal_regression(effects_of, rounding, noise):
-    """Modes, but for a few thousandths of a width, and widths are exact wherever mu and log tau are, from what they are
+    """Modes, but for a few thousandths of a width, and widths are exact wherever mu and log tau
+    are, from what they are
     around one place. Data tell nearly nothing of d in the last case, nearly all in the first."""
     y = jnp.array([1.0, -2.0, 0.5])
 
@@ -155,7 +156,9 @@ def log_densities(state, at):
 
 
 def test_a_state_seen_in_other_coordinates(state):
-    """Value and slope at its location are the same, the factor's up to a constant; and it is its own neighbour."""
+    """Value and slope at its location are the same, the factor's up to a constant; and it is its
+    own neighbour.
+    """
     other, at = state.seen_in(valley_of(4)), state.valley.bent(state.frame.location)
     np.testing.assert_allclose(other.valley.bent(other.frame.location), at, atol=1e-5)
     near = at + 1e-2 * jr.normal(jr.key(0), (20, 4))

@@ -20,7 +20,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Amortized guides for probabilistic programs: train once, then any dataset has a checked posterior.",
+    help="Amortized guides for probabilistic programs: train once, then any dataset has a checked "
+    "posterior.",
 )
 
 GuidePath = Annotated[Path, typer.Argument(help="A guide's folder.")]
@@ -142,7 +143,9 @@ def infer(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Posterior of a dataset, with its check; of mini-batches when --batch-size, --state or --every is given."""
+    """Posterior of a dataset, with its check; of mini-batches when --batch-size, --state or --every
+    is given.
+    """
     streamed = (
         batch_size is not None or state is not None or every is not None or not Path(data).is_file()
     )

@@ -50,7 +50,8 @@ def load_data() -> tuple["pd.DataFrame", dict[str, list[str] | str]]:
         from sklearn.datasets import load_diabetes
     except ImportError as error:
         raise ImportError(
-            "demo: the data come with scikit-learn, which is not installed: pip install scikit-learn"
+            "demo: the data come with scikit-learn, which is not installed: pip install "
+            "scikit-learn"
         ) from error
     bunch: Any = load_diabetes(as_frame=True, scaled=False)
     frame = bunch.frame
@@ -59,7 +60,9 @@ def load_data() -> tuple["pd.DataFrame", dict[str, list[str] | str]]:
 
 
 def task(frame: "pd.DataFrame", columns: dict[str, list[str] | str]) -> ap.Task:
-    """The family of datasets to train for: patients resampled, outcomes simulated from the prior."""
+    """The family of datasets to train for: patients resampled, outcomes simulated from the
+    prior.
+    """
     covariates = list(columns["x"])
     dims = {"x": ["covariate"], "slope": ["covariate"]}
     return ap.Task(
@@ -91,8 +94,8 @@ def run(
         seed: of training, of the guide's draws and of NUTS.
 
     Returns:
-        Seconds of `training`, `infer` (the second call, compiled) and `nuts`; `khat`; and the largest
-        `difference` of the means, in posterior standard deviations.
+        Seconds of `training`, `infer` (the second call, compiled) and `nuts`; `khat`; and the
+        largest `difference` of the means, in posterior standard deviations.
 
     Raises:
         ImportError: scikit-learn is missing.
@@ -105,7 +108,8 @@ def run(
         f"Diabetes data: {len(frame)} patients, {len(columns['x'])} covariates, standardised."
     )
     console.print(
-        "[bold]1. Training[/bold] a guide on datasets simulated from the model; no real outcome is seen."
+        "[bold]1. Training[/bold] a guide on datasets simulated from the model; no real outcome is "
+        "seen."
     )
     length: dict[str, Any] = {"steps": steps} if steps is not None else {"minutes": minutes}
     guide = ap.train(task(frame, columns), seed=seed, progress=not quiet, **length)
@@ -124,7 +128,8 @@ def run(
     )
     khat, learned, difference = statistic(tree, "khat"), guide.record.seconds, _show(console, tree)
     console.print(
-        f"guide: {1000 * fast:.0f} ms, after {learned:.0f} s of training that serve every further dataset"
+        f"guide: {1000 * fast:.0f} ms, after {learned:.0f} s of training that serve every further "
+        f"dataset"
     )
     console.print(f"NUTS:  {slow:.1f} s, for this dataset alone")
     console.print(f"k-hat: {khat:.2f}, {verdict_of(tree)}")
@@ -152,7 +157,9 @@ def _nuts(
     samples: int,
     seed: int,
 ) -> xr.Dataset:
-    """Draws by NUTS (Hoffman and Gelman 2014), with the dimensions and labels of the guide's posterior."""
+    """Draws by NUTS (Hoffman and Gelman 2014), with the dimensions and labels of the guide's
+    posterior.
+    """
     from numpyro.infer import MCMC, NUTS
 
     kernel = NUTS(guide.task.model)
@@ -173,7 +180,9 @@ def _nuts(
 
 
 def _show(console: Console, tree: xr.DataTree) -> float:
-    """Prints the two posteriors beside each other; returns the largest difference of means in sds."""
+    """Prints the two posteriors beside each other; returns the largest difference of means in
+    sds.
+    """
     guide, nuts = (summaries(tree[g].dataset) for g in ("posterior", "reference_posterior"))
     table = Table(
         "latent",

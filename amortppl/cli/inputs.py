@@ -45,7 +45,8 @@ def read_table(path: Path) -> "pd.DataFrame":
 
     if not path.is_file():
         raise DataError(
-            f"{path}: expected a CSV or Parquet file, found {'a folder' if path.is_dir() else 'nothing'}"
+            f"{path}: expected a CSV or Parquet file, found "
+            f"{'a folder' if path.is_dir() else 'nothing'}"
         )
     parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
@@ -84,7 +85,9 @@ def expect_writable(path: Path) -> None:
 
 
 def expect_free(path: Path) -> None:
-    """Finds out now whether a guide can be saved at a path: a new folder, an empty one, or an older guide's."""
+    """Finds out now whether a guide can be saved at a path: a new folder, an empty one, or an older
+    guide's.
+    """
     if (
         path.exists()
         and not (path / "guide.json").exists()

@@ -57,9 +57,11 @@ class Batches:
         self.rows = source.rows
 
     def __iter__(self) -> Iterator[Any]:
-        """Plain mini-batches of `size` rows (the last may be shorter): dicts of arrays or DataFrames, as they came.
+        """Plain mini-batches of `size` rows (the last may be shorter): dicts of arrays or
+        DataFrames, as they came.
 
-        Columns that `columns` gives to an argument are renamed after it, so that `guide.step` finds them.
+        Columns that `columns` gives to an argument are renamed after it, so that `guide.step` finds
+        them.
         """
         return ahead(lambda: map(self._plain, cut(self._pieces(None, 0), self.size)))
 
@@ -74,13 +76,14 @@ class Batches:
                 that lie among them are not read.
 
         Raises:
-            DataError: no rows, a column that is missing or changes, values that are missing, infinite
-                or outside their support; naming the file, the row group and the row.
+            DataError: no rows, a column that is missing or changes, values that are missing,
+                infinite or outside their support; naming the file, the row group and the row.
         """
         rows = per_block * self.size
         if task.block:
             raise DataError(
-                f"batches: the data of {task.name} are one block of fixed size; give them to infer as a whole"
+                f"batches: the data of {task.name} are one block of fixed size; give them to infer "
+                f"as a whole"
             )
         if per_block < 1 or skip < 0 or skip % rows:
             raise DataError(
@@ -88,7 +91,8 @@ class Batches:
             )
         if self.rows is not None and skip > self.rows:
             raise DataError(
-                f"batches: {skip} rows are to be skipped, but there are {self.rows}; is it the same source?"
+                f"batches: {skip} rows are to be skipped, but there are {self.rows}; is it the "
+                f"same source?"
             )
         checked = Checked(task, self.columns, rows)
         wanted = self._wanted(checked)
@@ -125,7 +129,9 @@ class Batches:
             raise DataError("data: the source has no rows; at least one is needed")
 
     def _window(self, wanted: Sequence[str] | None) -> int:
-        """Rows that are shuffled among one another: as many whole mini-batches as the memory for it holds."""
+        """Rows that are shuffled among one another: as many whole mini-batches as the memory for it
+        holds.
+        """
         width = 8 * len(wanted or self.source.names or ())
         return self.size * max(WINDOW, WINDOW_BYTES // (width * self.size) if width else 0)
 
@@ -145,20 +151,21 @@ def batches(
     """Mini-batches of data of any size.
 
     Args:
-        source: a dict of arrays by argument, a DataFrame, the path of a Parquet, CSV or TSV file, of
-            a folder of Parquet files, or a pattern such as `rows/*.parquet`, a list of paths, or an
-            iterable of dicts or DataFrames of any length (its `__next__` runs in another thread).
+        source: a dict of arrays by argument, a DataFrame, the path of a Parquet, CSV or TSV file,
+            of a folder of Parquet files, or a pattern such as `rows/*.parquet`, a list of paths, or
+            an iterable of dicts or DataFrames of any length (its `__next__` runs in another
+            thread).
         size: rows in a mini-batch.
         columns: for tables, the column or columns of each argument; by default columns named like
             the argument, or like `argument_0`, `argument_1`, ...
         shuffle: a seed, or None for rows in the order they come; by default 0 for rows at hand (in
             memory and in files), because sorted rows would mislead a posterior that sees them in
-            turn, and None for an iterable. Rows in memory are permuted; Parquet is read at sixteen places at once and
-            its rows are shuffled within 32 MiB, CSV likewise but file by file, iterables among 32
-            mini-batches. The same seed gives the same order again.
+            turn, and None for an iterable. Rows in memory are permuted; Parquet is read at sixteen
+            places at once and its rows are shuffled within 32 MiB, CSV likewise but file by file,
+            iterables among 32 mini-batches. The same seed gives the same order again.
         shard: (index, count), this process's share of the rows, as in
-            `(jax.process_index(), jax.process_count())`. The shares are disjoint and together whole.
-            Of an iterable the share is every count-th table.
+            `(jax.process_index(), jax.process_count())`. The shares are disjoint and together
+            whole. Of an iterable the share is every count-th table.
 
     Raises:
         DataError: there is no such source, or it cannot be read.
@@ -183,7 +190,9 @@ def batches(
 
 
 def _name(source: Any, rows: int | None, shuffle: int | None, shard: tuple[int, int]) -> str:
-    """The same for the same rows in the same order, as far as that is known without reading them."""
+    """The same for the same rows in the same order, as far as that is known without reading
+    them.
+    """
     kind = str(source) if isinstance(source, str | Path) else type(source).__name__
     known = [kind] + ([] if rows is None else [f"{rows} rows"])
     known += [] if shuffle is None else [f"shuffled by {shuffle}"]

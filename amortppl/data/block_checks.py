@@ -1,4 +1,6 @@
-"""Pieces of a source -> arrays by argument, of the types that a task simulates, checked a block at a time."""
+"""Pieces of a source -> arrays by argument, of the types that a task simulates, checked a block at
+a time.
+"""
 
 from collections.abc import Mapping
 
@@ -81,7 +83,8 @@ def _wrong_shape(
         map(str, ("N", len(values)) if len(values) > 1 else ("N", *values[0].shape[1:]))
     )
     return DataError(
-        f"data: {name!r} should have shape ({', '.join(map(str, ('N', *like)))}), got ({came}) from "
+        f"data: {name!r} should have shape ({', '.join(map(str, ('N', *like)))}), got ({came}) "
+        f"from "
         f"{', '.join(map(repr, picked))} of {block.unit}"
     )
 
@@ -98,7 +101,9 @@ def _store(
 
 
 def plain(piece: Piece, columns: Columns) -> Mapping[str, np.ndarray]:
-    """Columns by the names that `amortppl.data.dataset.read` looks for: for an argument x of a table `x` or `x_0, x_1, ...`."""
+    """Columns by the names that `amortppl.data.dataset.read` looks for: for an argument x of a
+    table `x` or `x_0, x_1, ...`.
+    """
     lists = {n: [c] if isinstance(c, str) else list(c) for n, c in columns.items()}
     for name, picked in lists.items():
         expect_columns(name, picked, list(piece.columns))

@@ -56,7 +56,8 @@ def _wrong_type(what: str, values: Any) -> DataError:
     array = np.asarray(values).ravel()
     odd = next((v for v in array if not isinstance(v, int | float | np.number)), None)
     return DataError(
-        f"data: {what} should hold numbers, got {getattr(values, 'dtype', type(values).__name__)} (first other "
+        f"data: {what} should hold numbers, got {getattr(values, 'dtype', type(values).__name__)} "
+        f"(first other "
         f"value: {odd!r}); "
         "turn categories into numbers or indicator columns first"
     )
@@ -77,8 +78,10 @@ def check_finite(
     vector = values.shape[1:] not in ((), (1,)) and len(labels or ()) < 2
     place = where.place(at[0] if at else 0) + (f", position {list(at[1:])}" if vector else "")
     raise DataError(
-        f"data: {name!r}{column_of(labels, at)} holds {values[at]} at {place}; {int((~fine).sum())} of {values.size} "
-        f"values{where.scope} are missing, or infinite as {values.dtype}. Drop or fill those rows first"
+        f"data: {name!r}{column_of(labels, at)} holds {values[at]} at {place}; "
+        f"{int((~fine).sum())} of {values.size} "
+        f"values{where.scope} are missing, or infinite as {values.dtype}. Drop or fill those rows "
+        f"first"
     )
 
 
@@ -96,7 +99,8 @@ def simulated_type(task: AbstractTask, name: str) -> np.dtype:
 def whole_numbers(
     name: str, values: np.ndarray, fine: np.ndarray, labels: list[str] | None, where: Where = HERE
 ) -> None:
-    """Refuses values that are not whole numbers of the type that the model simulates, those where `fine` is False.
+    """Refuses values that are not whole numbers of the type that the model simulates, those where
+    `fine` is False.
 
     Raises:
         DataError: naming the first of them.
@@ -150,6 +154,8 @@ def _outside(
     site, at = task.sites[task.observed[name]], tuple(int(i) for i in bad[0])
     values = array[at] if inside.ndim == array.ndim else array[at[0]]
     raise DataError(
-        f"data: {name!r} holds {values} at {where.place(at[1] if task.block and len(at) > 1 else at[0])}, outside the "
-        f"support ({site.support}) of the site {site.name!r} ~ {site.distribution}; {len(bad)} such rows{where.scope}"
+        f"data: {name!r} holds {values} at "
+        f"{where.place(at[1] if task.block and len(at) > 1 else at[0])}, outside the "
+        f"support ({site.support}) of the site {site.name!r} ~ {site.distribution}; {len(bad)} "
+        f"such rows{where.scope}"
     )

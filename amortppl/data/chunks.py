@@ -1,4 +1,6 @@
-"""A piece of a source: some rows, by column, that know where they come from. Every source yields pieces."""
+"""A piece of a source: some rows, by column, that know where they come from. Every source yields
+pieces.
+"""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,7 +62,8 @@ class Source(Protocol):
         rows: number of rows of the share, when known without reading.
         names: names of the columns, when known without reading.
         table: whether the pieces are tables of columns, when known without reading.
-        permutes: whether `pieces` with a seed permutes all rows; else only the order of what it reads.
+        permutes: whether `pieces` with a seed permutes all rows; else only the order of what it
+            reads.
     """
 
     rows: int | None
@@ -149,7 +152,8 @@ def expect_same(unit: str, before: Iterable[str], names: list[str]) -> None:
     for lost in before:
         if lost not in names:
             raise DataError(
-                f"data: the columns change half-way: {unit} has no {lost!r} (it has {quoted(names)}), which was there "
+                f"data: the columns change half-way: {unit} has no {lost!r} (it has "
+                f"{quoted(names)}), which was there "
                 f"before{nearest(lost, names)}"
             )
 
@@ -167,14 +171,16 @@ def _same_kind(piece: Piece, name: str, values: np.ndarray, like: dict[str, np.n
         return
     if values.shape[1:] != like[name].shape[1:]:
         raise DataError(
-            f"data: {name!r} changes its shape half-way: rows of shape {like[name].shape[1:]} before, of "
+            f"data: {name!r} changes its shape half-way: rows of shape {like[name].shape[1:]} "
+            f"before, of "
             f"{values.shape[1:]} in {piece.unit}"
         )
     if like[name].dtype.kind in "biuf" and values.dtype.kind not in "biuf":
         odd = _first_odd(values)
         if odd is not None:
             raise DataError(
-                f"data: {name!r} changes its type half-way: {like[name].dtype} before, {values[odd]!r} at "
+                f"data: {name!r} changes its type half-way: {like[name].dtype} before, "
+                f"{values[odd]!r} at "
                 f"{piece.place(odd)}"
             )
 

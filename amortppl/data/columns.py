@@ -61,7 +61,8 @@ def expect_columns(name: str, picked: list[str], names: list[Any]) -> None:
     for column in picked:
         if column not in names:
             raise DataError(
-                f"data: no column {column!r} for the argument {name!r} (columns: {quoted(map(str, names))})"
+                f"data: no column {column!r} for the argument {name!r} (columns: "
+                f"{quoted(map(str, names))})"
                 f"{nearest(str(column), map(str, names))}"
             )
 

@@ -1,4 +1,5 @@
-"""Independent latents, skewed and light- or heavy-tailed: for many, where a full covariance has more coefficients than
+"""Independent latents, skewed and light- or heavy-tailed: for many, where a full covariance has
+more coefficients than
 data teach.
 
 Jones and Pewsey 2009, "Sinh-arcsinh distributions".
@@ -15,7 +16,8 @@ from amortppl.densities.triangular import sinh_arcsinh
 
 
 class Diagonal(Density):
-    """u = sinh(b arcsinh(v) - a), v = exp(s) (z - shift), is standard normal; s is bounded by 3, a and b as those of
+    """u = sinh(b arcsinh(v) - a), v = exp(s) (z - shift), is standard normal; s is bounded by 3, a
+    and b as those of
     `Triangular`."""
 
     size: int = eqx.field(static=True)

@@ -20,7 +20,8 @@ LOWEST = float(np.nextafter(np.float32(-1.0), np.float32(0.0)))
 class Mixture(Density):
     """sum_m w_m N(z; shift_m, (T_m' T_m)^-1), the weights a softmax of the first M coefficients.
 
-    Components start a little apart along the diagonal, so that training can tell them from one another.
+    Components start a little apart along the diagonal, so that training can tell them from one
+    another.
     """
 
     size: int = eqx.field(static=True)

@@ -16,15 +16,16 @@ from amortppl.densities.gaussian import affine, log_normal, lower_triangular
 
 
 class Triangular(Density):
-    """u = f_1(f_2(... f_L(z))) is standard normal, the coordinates reversed between maps. Each map is
+    """u = f_1(f_2(... f_L(z))) is standard normal, the coordinates reversed between maps. Each map
+    is
 
         f(z)_j = sinh(b_j arcsinh(v_j) - a_j),    v_j = e^{s_j(z)} ( (T (z - shift))_j - q_j(z) ),
         s_j(z) = sum_{k<j} S_jk 4 tanh(z_k / 4),    q_j(z) = sum_{k<j} Q_jk (sqrt(1 + z_k^2) - 1)
 
     T makes it correlated, a skewed, b heavy- or light-tailed, S lets one latent set the scale of
-    another (a regression's noise and its weights), Q bends it. f_L alone has a and b: tails of tails overflow.
-    One map does not hold the funnel of a hierarchical model: the joint ranks of eight schools have p = 1e-18 to
-    3e-9 over eight seeds, with three maps 4e-8 to 5e-3.
+    another (a regression's noise and its weights), Q bends it. f_L alone has a and b: tails of
+    tails overflow. One map does not hold the funnel of a hierarchical model: the joint ranks of
+    eight schools have p = 1e-18 to 3e-9 over eight seeds, with three maps 4e-8 to 5e-3.
 
     Attributes:
         layers: L.

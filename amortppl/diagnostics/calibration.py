@@ -1,9 +1,11 @@
-"""Is a guide calibrated over the datasets its model makes? Simulation-based calibration, coverage, recovery.
+"""Is a guide calibrated over the datasets its model makes? Simulation-based calibration, coverage,
+recovery.
 
-Talts, Betancourt, Simpson, Vehtari and Gelman 2018, arXiv 1804.06788; Modrák et al. 2023, "Simulation-based
-calibration checking for Bayesian computation: the choice of test quantities shapes sensitivity", Bayesian Analysis;
-Lemos, Coogan, Hezaveh and Perreault-Levasseur 2023, "Sampling-based accuracy testing of posterior estimators" (TARP);
-Schad, Betancourt and Vasishth 2021 (z-scores and contraction); Säilynoja et al. 2025, posterior SBC.
+Talts, Betancourt, Simpson, Vehtari and Gelman 2018, arXiv 1804.06788; Modrák et al. 2023,
+"Simulation-based calibration checking for Bayesian computation: the choice of test quantities
+shapes sensitivity", Bayesian Analysis; Lemos, Coogan, Hezaveh and Perreault-Levasseur 2023,
+"Sampling-based accuracy testing of posterior estimators" (TARP); Schad, Betancourt and Vasishth
+2021 (z-scores and contraction); Säilynoja et al. 2025, posterior SBC.
 """
 
 from dataclasses import dataclass
@@ -19,7 +21,9 @@ from amortppl.diagnostics.uniformity import corrected, p_values
 from amortppl.training.trained import TrainedMethod
 
 LATENTS, REGIONS, TOGETHER = 0.03, 0.01, 0.01
-"""How often a calibrated guide fails for its latents, for its regions, and for all latents together: 5% in all."""
+"""How often a calibrated guide fails for its latents, for its regions, and for all latents
+together: 5% in all.
+"""
 
 WIDE = 3.0
 """A posterior wider than so many priors has draws far out."""
@@ -48,20 +52,26 @@ class Calibration:
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed, and all draws are finite; false for a calibrated guide in at most 5% of runs."""
+        """Whether every check passed, and all draws are finite; false for a calibrated guide in at
+        most 5% of runs.
+        """
         return bool(self.table["ok"].all()) and self._together_ok and not len(self.readings.lost)
 
     @cached_property
     def wide(self) -> int:
-        """Datasets with a latent whose sd is `WIDE` times that of all truths: their ranks may be right, sds are not."""
+        """Datasets with a latent whose sd is `WIDE` times that of all truths: their ranks may be
+        right, sds are not.
+        """
         found = self.readings
         return int(np.sum(np.any(found.sd > WIDE * found.truth.std(0, ddof=1), 1)))
 
     @cached_property
     def regions(self) -> dict[str, np.ndarray]:
-        """Which datasets belong to each region, (T, P): by rows, and by where the posterior mean lies.
+        """Which datasets belong to each region, (T, P): by rows, and by where the posterior mean
+        lies.
 
-        By the mean and not by the truth: given the data all is calibrated, given the truth nothing is.
+        By the mean and not by the truth: given the data all is calibrated, given the truth nothing
+        is.
         """
         found, shape = self.readings, self.readings.truth.shape
         level = (
@@ -97,7 +107,9 @@ class Calibration:
 
     @cached_property
     def together(self) -> dict[str, float]:
-        """p-values of all latents together, corrected: density ranks, the model's joint density, and TARP."""
+        """p-values of all latents together, corrected: density ranks, the model's joint density,
+        and TARP.
+        """
         kinds = {n: getattr(self.readings, n) for n in ("density", "joint", "tarp")}
         kinds = {n: v for n, v in kinds.items() if np.isfinite(v).all()}
         found = corrected(p_values(np.stack(list(kinds.values()), 1)))
@@ -120,7 +132,8 @@ class Calibration:
 
     @cached_property
     def by_region(self) -> pd.DataFrame:
-        """A row a latent entry and region: `datasets`, `sbc_p` (as `region_p`), and of `diagnose`'s columns those from
+        """A row a latent entry and region: `datasets`, `sbc_p` (as `region_p`), and of `diagnose`'s
+        columns those from
         `coverage_50` to `log_density`."""
         found = {}
         for name, inside in self.regions.items():
@@ -160,7 +173,8 @@ class Calibration:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Sizes, how many datasets are lost or wide, and the mean log density of the latents under the guide with its
+        """Sizes, how many datasets are lost or wide, and the mean log density of the latents under
+        the guide with its
         standard error."""
         density = self.readings.log_density
         return {
@@ -174,7 +188,8 @@ class Calibration:
         }
 
     def tree(self) -> xr.DataTree:
-        """As a DataTree: `prior_sbc` (transforms by latent, as `arviz_plots.plot_ecdf_pit` reads them), `readings`
+        """As a DataTree: `prior_sbc` (transforms by latent, as `arviz_plots.plot_ecdf_pit` reads
+        them), `readings`
         (truth, means, sds and rows), `table` and `regions`, `by_region` by latent and region."""
         found, coords = (
             self.readings,
@@ -208,13 +223,14 @@ def calibrate(
         datasets: T, all in one compiled call.
         draws: S for each.
         seed: of everything.
-        around: an observed dataset (a dict of arrays or a DataFrame): then latents come from its posterior
-            and datasets are the observed rows with as many predicted ones below them. This checks the guide
-            where it is used (Säilynoja, Schmitt, Bürkner and Vehtari 2025, "Posterior SBC", arXiv 2502.03279).
+        around: an observed dataset (a dict of arrays or a DataFrame): then latents come from its
+            posterior and datasets are the observed rows with as many predicted ones below them.
+            This checks the guide where it is used (Säilynoja, Schmitt, Bürkner and Vehtari 2025,
+            "Posterior SBC", arXiv 2502.03279).
 
     Raises:
-        DataError: too few datasets or draws, `around` does not fit the task, or draws of most datasets are not
-            finite.
+        DataError: too few datasets or draws, `around` does not fit the task, or draws of most
+            datasets are not finite.
     """
     from amortppl.data.dataset import read
 

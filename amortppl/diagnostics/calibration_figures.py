@@ -12,7 +12,9 @@ LEAST = -1.0
 
 
 def beyond(truth: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Which posterior means lie outside the figure: further from the truths than half their range."""
+    """Which posterior means lie outside the figure: further from the truths than half their
+    range.
+    """
     low, high = _limits(truth)
     return (mean < low) | (mean > high)
 
@@ -46,7 +48,9 @@ def ecdf(pit: np.ndarray, band: tuple[np.ndarray, np.ndarray, np.ndarray]) -> st
 
 
 def coverage(pits: np.ndarray, together: np.ndarray) -> str:
-    """Share of truths inside central intervals against their probability, each latent and all together."""
+    """Share of truths inside central intervals against their probability, each latent and all
+    together.
+    """
     figure, axes = _axes(WIDE, "probability of the interval", "share of truths inside")
     level = np.linspace(0, 1, 101)
     axes.plot(
@@ -84,7 +88,9 @@ def recovery(truth: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
 
 
 def contraction(contracted: np.ndarray, z: np.ndarray) -> str:
-    """z-score against contraction of every dataset (Schad, Betancourt and Vasishth 2021); those below `LEAST` at it."""
+    """z-score against contraction of every dataset (Schad, Betancourt and Vasishth 2021); those
+    below `LEAST` at it.
+    """
     figure, axes = _axes(SMALL)
     contracted = np.maximum(contracted, LEAST)
     axes.axhspan(-2, 2, color=GUIDE, alpha=0.12, linewidth=0)

@@ -1,4 +1,6 @@
-"""A guide's calibration as one HTML page: the verdict in words, a table, figures by latent, regions."""
+"""A guide's calibration as one HTML page: the verdict in words, a table, figures by latent,
+regions.
+"""
 
 from pathlib import Path
 
@@ -21,9 +23,12 @@ TESTS = {
 }
 
 READING = (
-    "Each simulated dataset has latents that made it. Among draws of a calibrated posterior their rank is uniform. A "
-    "hill in the histogram means posteriors too wide, a bowl too narrow, a slope shifted. The curve beside it is the "
-    f"ranks' distribution function minus the uniform one; all of it stays in the band with probability {BAND:.0%} "
+    "Each simulated dataset has latents that made it. Among draws of a calibrated posterior their "
+    "rank is uniform. A "
+    "hill in the histogram means posteriors too wide, a bowl too narrow, a slope shifted. The "
+    "curve beside it is the "
+    f"ranks' distribution function minus the uniform one; all of it stays in the band with "
+    f"probability {BAND:.0%} "
     "if the guide is calibrated, for each latent by itself (Säilynoja, Bürkner and Vehtari 2022)."
 )
 
@@ -61,7 +66,8 @@ def _verdict(found: Calibration) -> str:
     if len(lost):
         rows = f"{lost.min():.0f} to {lost.max():.0f}" if np.ptp(lost) else f"{lost[0]:.0f}"
         faults.append(
-            f"Draws are not finite: {len(lost)} of {count + len(lost)} datasets, of {rows} rows, left out"
+            f"Draws are not finite: {len(lost)} of {count + len(lost)} datasets, of {rows} rows, "
+            f"left out"
         )
     if not faults:
         said = "At most 5 of 100 calibrated guides would have failed this check; it does not see faults that are "
@@ -72,8 +78,10 @@ def _verdict(found: Calibration) -> str:
     if not found.wide:
         return box
     said = (
-        f"In {found.wide} of {count} datasets a latent's sd is more than {WIDE:.0f} times its prior's: draws far out, "
-        "which ranks do not see. Inference warns of most such datasets: plain draws mislead, the guide does not fit, "
+        f"In {found.wide} of {count} datasets a latent's sd is more than {WIDE:.0f} times its "
+        f"prior's: draws far out, "
+        "which ranks do not see. Inference warns of most such datasets: plain draws mislead, the "
+        "guide does not fit, "
         "or the dataset is unlike the others."
     )
     return box + page.box("care", "Some posteriors are absurdly wide", [said])
@@ -83,7 +91,8 @@ def _fault(row) -> str:
     """What is wrong with one latent, in words."""
     if row["sbc_p"] >= LATENTS:
         return (
-            f"wrong where {row['region'].replace('_', ' are ').replace('prior are', 'means lie in the prior')}, "
+            f"wrong where "
+            f"{row['region'].replace('_', ' are ').replace('prior are', 'means lie in the prior')}, "
             + (f"p = {row['region_p']:.2g}")
         )
     said = []
@@ -135,9 +144,12 @@ def _table(found: Calibration) -> str:
         for label, row in found.table.iterrows()
     ]
     said = (
-        f"p is corrected for {len(rows)} latents (Holm); below {LATENTS} the ranks are not uniform. Latents are on "
-        "the unconstrained scale (a positive one by its logarithm). z-score: root mean square of (mean - truth) / sd, "
-        "1 when calibrated. Contraction: 1 - posterior variance / prior variance, the median over datasets. Recovery: "
+        f"p is corrected for {len(rows)} latents (Holm); below {LATENTS} the ranks are not "
+        f"uniform. Latents are on "
+        "the unconstrained scale (a positive one by its logarithm). z-score: root mean square of "
+        "(mean - truth) / sd, "
+        "1 when calibrated. Contraction: 1 - posterior variance / prior variance, the median over "
+        "datasets. Recovery: "
         "rank correlation of mean and truth."
     )
     return page.section(
@@ -227,8 +239,10 @@ def _regions(found: Calibration) -> str:
     )
     more = left_out(len(found.labels), PLOTS, "latents", "not in it")
     said = (
-        f"p-values of uniform ranks within regions, corrected for all in this table; below {REGIONS} the guide is "
-        "wrong there. Centre and tail are where the posterior mean lies, not the truth: given the truth no posterior "
+        f"p-values of uniform ranks within regions, corrected for all in this table; below "
+        f"{REGIONS} the guide is "
+        "wrong there. Centre and tail are where the posterior mean lies, not the truth: given the "
+        "truth no posterior "
         "is calibrated."
     )
     folded = page.foldable(

@@ -1,4 +1,5 @@
-"""One evaluation for all methods: held-out log predictive density, calibration, error, and the gap to exact.
+"""One evaluation for all methods: held-out log predictive density, calibration, error, and the gap
+to exact.
 
 Every method is trained on the same task for equal time on the same machine, then asked about the
 same fresh datasets.
@@ -35,7 +36,9 @@ STEPS = (1, 4, 16)
 
 
 class Held(NamedTuple):
-    """A fresh dataset: context and queries, and the exact log predictive density of these where it is known."""
+    """A fresh dataset: context and queries, and the exact log predictive density of these where it
+    is known.
+    """
 
     context: dict[str, np.ndarray]
     query: dict[str, np.ndarray]
@@ -63,12 +66,13 @@ def compare(
         say: called with a line for each method.
 
     Returns:
-        A row for every method, number of context rows and number of steps: `lpd` a query in nats and its
-        standard error over datasets, `rmse` of the predictive mean (of numbers that only name classes it means
-        nothing), where the values are finitely many `accuracy` of the likeliest one, `pit` (the largest distance
-        between the distribution of the probability integral transform and the uniform; 0 is calibrated), `gap` to the
-        exact predictive, and the CPU seconds of training. A method that cannot serve the task has one row, which says
-        why in `error`; one that takes no mini-batches says it in the rows of several steps.
+        A row for every method, number of context rows and number of steps: `lpd` a query in nats
+        and its standard error over datasets, `rmse` of the predictive mean (of numbers that only
+        name classes it means nothing), where the values are finitely many `accuracy` of the
+        likeliest one, `pit` (the largest distance between the distribution of the probability
+        integral transform and the uniform; 0 is calibrated), `gap` to the exact predictive, and the
+        CPU seconds of training. A method that cannot serve the task has one row, which says why in
+        `error`; one that takes no mini-batches says it in the rows of several steps.
 
     Raises:
         DataError: no method, or fewer than two datasets.
@@ -76,7 +80,8 @@ def compare(
     """
     if not methods or datasets < 2:
         raise DataError(
-            f"compare: expected at least one method and two datasets, got {len(methods)} and {datasets}"
+            f"compare: expected at least one method and two datasets, got {len(methods)} and "
+            f"{datasets}"
         )
     task, file = catalogue.model(model), catalogue.module("models", catalogue.parted(model)[0])
     specs = {name: catalogue.method(name) for name in methods}
@@ -106,7 +111,8 @@ def compare(
                 scores = {"rows": rows, "steps": steps, "error": str(error)}
                 say(f"{name}, {steps} steps: {error}")
             table.append({"method": name, "cpu_s": cpu, **scores})
-        jax.clear_caches()  # each program takes memory mappings, of which a process has 65,530; the next has its own
+        # Each program takes memory mappings, of which a process has 65,530; the next has its own
+        jax.clear_caches()
     return pd.DataFrame(table)
 
 
@@ -213,7 +219,9 @@ def _one(guide: Guide, held: Held, rows: int, steps: int, classes: set[str]) -> 
 
 
 def figure(table: pd.DataFrame, path: str | Path) -> Path:
-    """Score against rows of context (one step) and against steps (the most rows), one line a method."""
+    """Score against rows of context (one step) and against steps (the most rows), one line a
+    method.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

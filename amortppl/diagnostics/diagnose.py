@@ -25,15 +25,16 @@ def diagnose(
         report: an HTML file to write as well.
 
     Returns:
-        Columns `sbc_p` (uniformity of ranks, corrected for how many latents), `coverage_50` and `coverage_90`,
-        `z_score` (root mean square of (mean - truth) / sd, 1 when calibrated), `contraction` (1 - posterior / prior
-        variance, the median), `ok`, `bias` (mean of (mean - truth) / sd), `recovery` (rank correlation of mean and
+        Columns `sbc_p` (uniformity of ranks, corrected for how many latents), `coverage_50` and
+        `coverage_90`, `z_score` (root mean square of (mean - truth) / sd, 1 when calibrated),
+        `contraction` (1 - posterior / prior variance, the median), `ok`, `bias` (mean of (mean -
+        truth) / sd), `recovery` (rank correlation of mean and
         truth: a few datasets with draws far out would decide the usual one),
-        `log_density` (mean log density of the truth, Gaussian), `region` (where calibration is worst) and
-        `region_p` (there; corrected for latents and regions). Attributes: p-values of all latents together, how many
-        datasets were left out because draws are not finite (`lost`), and how many have a latent's sd above three of
-        its prior's (`wide`). A calibrated guide has a row that is not `ok` in at most 4% of runs, and fails together in
-        1%.
+        `log_density` (mean log density of the truth, Gaussian), `region` (where calibration is
+        worst) and `region_p` (there; corrected for latents and regions). Attributes: p-values of
+        all latents together, how many datasets were left out because draws are not finite (`lost`),
+        and how many have a latent's sd above three of its prior's (`wide`). A calibrated guide has
+        a row that is not `ok` in at most 4% of runs, and fails together in 1%.
 
     Raises:
         DataError: as `calibrate`.

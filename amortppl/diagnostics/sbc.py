@@ -1,4 +1,6 @@
-"""Simulated datasets and what a guide says of each, in one compiled call: the raw material of calibration."""
+"""Simulated datasets and what a guide says of each, in one compiled call: the raw material of
+calibration.
+"""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,19 +28,23 @@ WORK = 2_000_000
 """Datasets times draws times rows evaluated at once: bounds the memory."""
 
 LONG = 200_000
-"""Rows beyond which their simulation is worth optimizing. CPU s with compilation, unoptimized and lightly: 512,000
-rows of counts with row effects 3.8 and 3.0, of negative binomials 5.6 and 4.8; 64,000 of Markov chains 2.3 and 5.1."""
+"""Rows beyond which their simulation is worth optimizing. CPU s with compilation, unoptimized and
+lightly: 512,000
+rows of counts with row effects 3.8 and 3.0, of negative binomials 5.6 and 4.8; 64,000 of Markov
+chains 2.3 and 5.1."""
 
 FEWEST = 20
 """Datasets below which nothing can be said of calibration."""
 
 HEIGHTS = 30
-"""Draws at which the model's joint density is evaluated, dearer than all else where rows are integrated over: a rank
+"""Draws at which the model's joint density is evaluated, dearer than all else where rows are
+integrated over: a rank
 among few is as uniform as among many."""
 
 
 class Readings(NamedTuple):
-    """T datasets of which the guide's draws are finite, their latents as they were (truth) and as the guide has them,
+    """T datasets of which the guide's draws are finite, their latents as they were (truth) and as
+    the guide has them,
     in unconstrained space.
 
     Attributes:
@@ -47,7 +53,8 @@ class Readings(NamedTuple):
         mean, sd: of the guide's draws, (T, P).
         pit: probability that a draw lies below the truth, from its rank among S draws, (T, P).
         density: of draws less probable under the guide than the truth, the share, (T,).
-        joint: of at most `HEIGHTS` draws less probable under the model's joint density than the truth, the share, (T,).
+        joint: of at most `HEIGHTS` draws less probable under the model's joint density than the
+            truth, the share, (T,).
         tarp: of draws nearer than the truth to a reference point, the share, (T,).
         log_density: log q(truth | D), (T,).
         lost: rows of each dataset of which they are not, (L,).
@@ -68,7 +75,8 @@ class Readings(NamedTuple):
 def readings(
     guide: TrainedMethod, datasets: int, draws: int, seed: int, around: "Dataset | None" = None
 ) -> Readings:
-    """Simulates datasets as training did, or around an observed one, and reads the guide's posterior of each.
+    """Simulates datasets as training did, or around an observed one, and reads the guide's
+    posterior of each.
 
     Raises:
         DataError: too few datasets or draws; no rows can be added to the observed dataset; most
@@ -92,7 +100,8 @@ def readings(
     )
     if np.mean(usable) < 0.5:
         raise DataError(
-            f"diagnose: {np.sum(~usable)} of {len(usable)} simulated datasets are not finite; a narrower prior, or a "
+            f"diagnose: {np.sum(~usable)} of {len(usable)} simulated datasets are not finite; a "
+            f"narrower prior, or a "
             "link that cannot overflow, is the usual cure"
         )
     ties = random.uniform(1e-6, 1.0, (datasets, truth.shape[1] + 3)).astype(np.float32)
@@ -101,7 +110,8 @@ def readings(
     sound = np.isfinite(np.concatenate(found[:2], 1)).all(1)
     if np.mean(sound[usable]) < 0.5:
         raise DataError(
-            f"diagnose: draws of {np.sum(~sound[usable])} of {np.sum(usable)} simulated datasets are not finite: the "
+            f"diagnose: draws of {np.sum(~sound[usable])} of {np.sum(usable)} simulated datasets "
+            f"are not finite: the "
             "guide answers for few of the datasets that its model makes; train it for longer"
         )
     values = (np.asarray(a, np.float64)[usable & sound] for a in (truth, rows, *found))
@@ -125,7 +135,8 @@ def _around(
     task = guide.task
     if task.block or task.rows[0] == task.rows[1]:
         raise DataError(
-            f"around: expected a task whose datasets may have more rows, got {task.name} with one fixed size; "
+            f"around: expected a task whose datasets may have more rows, got {task.name} with one "
+            f"fixed size; "
             "posterior simulation-based calibration adds predicted rows to the observed ones"
         )
     vectors = jnp.asarray(
@@ -191,6 +202,8 @@ def _one(
 def _below(
     draws: Float[Array, "S *P"], value: Float[Array, "*P"], tie: Float[Array, "*P"]
 ) -> Float[Array, "*P"]:
-    """(rank + U) / (S + 1): uniform on (0, 1) when the value is one more draw; U breaks ties evenly."""
+    """(rank + U) / (S + 1): uniform on (0, 1) when the value is one more draw; U breaks ties
+    evenly.
+    """
     rank = jnp.sum(jnp.where(draws < value, 1.0, jnp.where(draws == value, tie, 0.0)), 0)
     return (rank + tie) / (draws.shape[0] + 1.0)

@@ -1,7 +1,7 @@
 """How much does a posterior owe to its prior? Power-scaling sensitivity from the draws there are.
 
-Kallioinen, Paananen, Bürkner and Vehtari 2024, "Detecting and diagnosing prior and likelihood sensitivity with
-power-scaling", Statistics and Computing 34, as ArviZ computes it.
+Kallioinen, Paananen, Bürkner and Vehtari 2024, "Detecting and diagnosing prior and likelihood
+sensitivity with power-scaling", Statistics and Computing 34, as ArviZ computes it.
 """
 
 import equinox as eqx
@@ -34,17 +34,21 @@ def sensitivity(guide: TrainedMethod, post: xr.DataTree) -> pd.DataFrame:
 
     if "task" in post["posterior"].dims:
         raise DataError(
-            "sensitivity: expected the posterior of one dataset, got several along 'task'; infer them singly"
+            "sensitivity: expected the posterior of one dataset, got several along 'task'; infer "
+            "them singly"
         )
     if "log_likelihood" not in post.children:
         raise DataError(
-            "sensitivity: expected a group 'log_likelihood', got none; infer with log_likelihood=True"
+            "sensitivity: expected a group 'log_likelihood', got none; infer with "
+            "log_likelihood=True"
         )
     return psense_summary(with_prior(guide, post), var_names=guide.task.latents.names)
 
 
 def with_prior(guide: TrainedMethod, post: xr.DataTree) -> xr.DataTree:
-    """The tree with a group `log_prior`: the log prior density of the latents, in their own space, at each draw."""
+    """The tree with a group `log_prior`: the log prior density of the latents, in their own space,
+    at each draw.
+    """
     posterior = post["posterior"].dataset
     sites = {
         n: jnp.asarray(posterior[n].values.reshape(-1, *s))

@@ -15,7 +15,8 @@ FAR = 10.0
 
 
 class EvidenceSum(NamedTuple):
-    """Whitened evidence of mini-batches met again, all at one frame: sums of slopes, curvatures and remainders.
+    """Whitened evidence of mini-batches met again, all at one frame: sums of slopes, curvatures and
+    remainders.
 
     Attributes:
         slope, rest: the sum of gradients and what it lost by rounding.
@@ -50,7 +51,8 @@ class EvidenceSum(NamedTuple):
         )
 
     def blended(self, kept: tuple[Array, Array], share: Array) -> tuple[Array, Array]:
-        """The site (shift, factor) that turns the frame into one of evidence that stays, old and new.
+        """The site (shift, factor) that turns the frame into one of evidence that stays, old and
+        new.
 
         A share s of the rows was met again. With k and K the average gradient and curvature, in the
         frame, of what stays (the prior, or an earlier posterior): precision K + (1 - s)(I - K) + W,

@@ -23,7 +23,9 @@ def cubature_points(frame: Frame) -> Float[Array, "K P"]:
 def whitened_gradients(
     f: LogDensity, frame: Frame, bound: float = 50.0
 ) -> tuple[Float[Array, " P"], Float[Array, "P P"], Float[Array, "P P"]]:
-    """C^-1 grad f at z = 0, at z = +s e_i and at z = -s e_i (row i), s = `REACH`, clipped to the bound."""
+    """C^-1 grad f at z = 0, at z = +s e_i and at z = -s e_i (row i), s = `REACH`, clipped to the
+    bound.
+    """
     size = frame.location.shape[0]
     gradients = jax.vmap(jax.grad(f))(cubature_points(frame))
     whitened = solve_triangular(frame.factor, gradients.T, lower=True).T
@@ -34,7 +36,9 @@ def whitened_gradients(
 def averages(
     whitened: tuple[Array, Array, Array],
 ) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
-    """E grad f and -E hess f over a frame, from whitened gradients at its cubature points (Stein)."""
+    """E grad f and -E hess f over a frame, from whitened gradients at its cubature points
+    (Stein).
+    """
     centre, ahead, behind = whitened
     slope = centre + jnp.sum(ahead + behind - 2.0 * centre, 0) / (2.0 * REACH**2)
     bend = (behind - ahead) / (2.0 * REACH)

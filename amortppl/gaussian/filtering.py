@@ -74,8 +74,8 @@ def site_update(
     Args:
         f: log likelihood of the mini-batch.
         frame: prior and evidence so far.
-        information: curvature at a point that takes the place of averages: a sweep then sees the gradient
-            and this at the guess alone (Fisher scoring), and nothing of the remainder.
+        information: curvature at a point that takes the place of averages: a sweep then sees the
+            gradient and this at the guess alone (Fisher scoring), and nothing of the remainder.
         most, tolerance: when to stop.
     """
     size = frame.location.shape[0]
@@ -113,7 +113,9 @@ def site_update(
 def _look(
     f: LogDensity, frame: Frame, information: Precision | None
 ) -> tuple[Array, Array, Float[Array, " R"]]:
-    """Whitened gradient, curvature and remainder: averages over a frame, or those at its location."""
+    """Whitened gradient, curvature and remainder: averages over a frame, or those at its
+    location.
+    """
     if information is None:
         whitened = whitened_gradients(f, frame, 1e6)
         slope, bend = averages(whitened)
@@ -131,7 +133,9 @@ def _look(
 def _remainder(
     centre: Array, ahead: Array, behind: Array, slope: Array, bend: Array
 ) -> Float[Array, " R"]:
-    """What is left of whitened gradients at the cubature points when the Gaussian site is taken away."""
+    """What is left of whitened gradients at the cubature points when the Gaussian site is taken
+    away.
+    """
     away = REACH * bend
     return jnp.concatenate(
         [centre - slope, jnp.ravel(ahead - slope + away), jnp.ravel(behind - slope - away)]

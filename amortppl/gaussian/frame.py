@@ -32,8 +32,8 @@ class Frame(NamedTuple):
     def unwhiten(self, whitened: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
         """u = m + C'^-1 z.
 
-        Of many by the inverse: a triangular solve of some hundred columns is shared out among BLAS's threads, which
-        then spin in wait for the next one.
+        Of many by the inverse: a triangular solve of some hundred columns is shared out among
+        BLAS's threads, which then spin in wait for the next one.
         """
         if whitened.ndim == 1:
             return self.location + solve_triangular(self.factor, whitened, lower=True, trans=1)
@@ -49,7 +49,9 @@ class Frame(NamedTuple):
 
 
 def clipped_eigh(matrix: Float[Array, "P P"], low: float, high: float) -> tuple[Array, Array]:
-    """Eigenvalues, in absolute value and clipped to [low, high], and eigenvectors of a symmetric matrix."""
+    """Eigenvalues, in absolute value and clipped to [low, high], and eigenvectors of a symmetric
+    matrix.
+    """
     values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
     return jnp.clip(jnp.abs(values), low, high), vectors
 

@@ -1,8 +1,10 @@
-"""Coordinates in which the curved valley of a hierarchical posterior is straight, and equally wide all along.
+"""Coordinates in which the curved valley of a hierarchical posterior is straight, and equally wide
+all along.
 
-What lies in plates, d, follows the other latents, g, along a curve, and narrows along it: where d = (effect - location)
-/ scale is known from data, it lies about c / scale, as wide as noise / scale. With few data the curve is slight beside
-the posterior's width; with many it is what a Gaussian misses most.
+What lies in plates, d, follows the other latents, g, along a curve, and narrows along it: where d =
+(effect - location) / scale is known from data, it lies about c / scale, as wide as noise / scale.
+With few data the curve is slight beside the posterior's width; with many it is what a Gaussian
+misses most.
 """
 
 import equinox as eqx
@@ -19,19 +21,24 @@ WIDEST = 5.0
 class Valley(eqx.Module):
     """v -> u and back: u_g = v_g and, with t = W (v_g - c), g in units of its own marginal's,
 
-        u_d = m(t) + e^{l(t)} (v_d - m(0) - m'(0) t),    l(t) = -1/2 log p(t),    p(t) = 1 - a + a e^{r t},
+        u_d = m(t) + e^{l(t)} (v_d - m(0) - m'(0) t),    l(t) = -1/2 log p(t),    p(t) = 1 - a + a
+        e^{r t},
 
-    each for every d. The precision p of d given g has a part that varies in proportion to a power of scales, its share
-    w(t) = a e^{r t} / p(t), and one that does not. For (effect - location) / scale the part that varies is the data's,
-    which know the mode as a root of their precision, and the prior's mode is zero:
+    each for every d. The precision p of d given g has a part that varies in proportion to a power
+    of scales, its share w(t) = a e^{r t} / p(t), and one that does not. For (effect - location) /
+    scale the part that varies is the data's, which know the mode as a root of their precision, and
+    the prior's mode is zero:
 
-        m(t) = e^{r t / 2} / p(t) (m(0) + n t + 1/2 K[t, t]),    n such that m'(0) is its slope at the centre.
+        m(t) = e^{r t / 2} / p(t) (m(0) + n t + 1/2 K[t, t]),    n such that m'(0) is its slope at
+        the centre.
 
-    For effects themselves it is the prior's, and its mode, the location, and the data's are D_0 + D_1 t apart:
+    For effects themselves it is the prior's, and its mode, the location, and the data's are D_0 +
+    D_1 t apart:
 
         m(t) = m(0) + m'(0) t + (w(t) - w(0) - w'(0) t) D_0 + (w(t) - w(0)) D_1 t + 1/2 K[t, t].
 
-    So both are exact for a normal regression as location and scale vary; K is for what else there may be.
+    So both are exact for a normal regression as location and scale vary; K is for what else there
+    may be.
 
     Attributes:
         centre: c.

@@ -1,4 +1,6 @@
-"""The valley through what is known at a place and at the cubature points around it: its rates, its form, its bend."""
+"""The valley through what is known at a place and at the cubature points around it: its rates, its
+form, its bend.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -10,16 +12,21 @@ SHARPEST = 0.96
 """tanh of half of how far the exponent goes within `REACH`, at most."""
 
 SLIGHT = 0.001
-"""Where precisions ahead and behind differ by less, relative to that at the centre, the width is constant: of an effect
-without data they differ by rounding, which a few sds further out e^{r t} makes hundreds of prior sds of."""
+"""Where precisions ahead and behind differ by less, relative to that at the centre, the width is
+constant: of an effect
+without data they differ by rounding, which a few sds further out e^{r t} makes hundreds of prior
+sds of."""
 
 AT_MOST = 3.0
-"""Widths of effects themselves are held to so many prior sds, where their scale is large; of standardized ones to one.
+"""Widths of effects themselves are held to so many prior sds, where their scale is large; of
+standardized ones to one.
 """
 
 NEARER, RIDGE = 0.2, 1e-6
-"""The mode has the second form (see `Valley`) where that leaves less than so much of the squares of what the first
-leaves; and what is added to its normal equations, relative to their mean: an axis along which nothing varies has none.
+"""The mode has the second form (see `Valley`) where that leaves less than so much of the squares of
+what the first
+leaves; and what is added to its normal equations, relative to their mean: an axis along which
+nothing varies has none.
 """
 
 
@@ -35,7 +42,8 @@ def fitted(
 
     Args:
         centre, axes: c and W.
-        modes, moves: of d, and their derivatives by t: at the centre, and at `REACH` ahead and behind on each axis.
+        modes, moves: of d, and their derivatives by t: at the centre, and at `REACH` ahead and
+            behind on each axis.
         widths: log widths of d given g, at the centre and there, in prior units.
     """
     beside = jnp.clip(jnp.nan_to_num(widths[1] - widths[0]), -WIDEST, WIDEST)
@@ -61,7 +69,9 @@ def _first(
     share: Array,
     rates: Array,
 ) -> tuple[Float[Array, "K L G"], Float[Array, "K L G"]]:
-    """Of the first form: what it leaves of the slopes at points where K is zero, and n + K t by them."""
+    """Of the first form: what it leaves of the slopes at points where K is zero, and n + K t by
+    them.
+    """
     _, root, varying = parts(at, share, rates)
     slope, n = (0.5 - varying)[..., None] * rates, linear(modes[0], moves[0], share, rates)
     line = modes[0] + at @ n.T
@@ -72,7 +82,9 @@ def _first(
 def _second(
     at: Float[Array, "K G"], moves: tuple[Array, Array], share: Array, rates: Array
 ) -> tuple[Float[Array, "K L G"], Float[Array, "L H"]]:
-    """Of the second form: what it leaves of the slopes at points where K is zero, and D_0 and D_1 by least squares."""
+    """Of the second form: what it leaves of the slopes at points where K is zero, and D_0 and D_1
+    by least squares.
+    """
     varying, size = parts(at, share, rates)[2], at.shape[1]
     rise = (varying * (1.0 - varying))[..., None] * rates
     of_first = rise - (share * (1.0 - share))[:, None] * rates
@@ -94,10 +106,11 @@ def _second(
 def _exponential(
     precisions: Float[Array, "K L"], most_share: Float[Array, " L"]
 ) -> tuple[Float[Array, " L"], Float[Array, "L G"]]:
-    """a and r with 1 - a + a e^{r t} through the precisions ahead and behind on each axis: exactly on the one where
-    they differ most, and in how much they differ on the others; r is zero where they differ by less than `SLIGHT`.
-    Where data say nearly all, what the prior says is lost in rounding there, and widths would grow beyond its own: so a
-    is held to `most_share`, or to a half."""
+    """a and r with 1 - a + a e^{r t} through the precisions ahead and behind on each axis: exactly
+    on the one where
+    they differ most, and in how much they differ on the others; r is zero where they differ by less
+    than `SLIGHT`. Where data say nearly all, what the prior says is lost in rounding there, and
+    widths would grow beyond its own: so a is held to `most_share`, or to a half."""
     ahead, behind = jnp.split(precisions, 2)
     apart, more = (ahead - behind).T, (ahead + behind - 2.0).T
     most = jnp.argmax(jnp.abs(apart), 1)[:, None]

@@ -21,7 +21,9 @@ from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
 
 SIMULATED = 256
-"""The fewest simulated rows that an information is the mean of: its relative error is about sqrt(2 / 256), 9%."""
+"""The fewest simulated rows that an information is the mean of: its relative error is about sqrt(2
+/ 256), 9%.
+"""
 
 
 class Densities(NamedTuple):
@@ -30,7 +32,8 @@ class Densities(NamedTuple):
     Attributes:
         task: the task.
         scale: what a prior unit is, not to be differentiated.
-        gammas: whether a density has `lgamma`, whose derivatives are dear (`amortppl.runtime.log_gamma`).
+        gammas: whether a density has `lgamma`, whose derivatives are dear
+            (`amortppl.runtime.log_gamma`).
         valley: of the coordinates in which latents are given, and of which the prior is a density.
     """
 
@@ -40,7 +43,8 @@ class Densities(NamedTuple):
     valley: Valley | None = None
 
     def joint(self, batch: Batch) -> LogDensity:
-        """Log prior and log likelihood of the rows; of many (`amortppl.gaussian.row_chunks.many`) portion by portion, and with
+        """Log prior and log likelihood of the rows; of many (`amortppl.gaussian.row_chunks.many`)
+        portion by portion, and with
         a further argument `few` of the first portion alone."""
 
         def part(at: Array, portion: Batch, first: Array | bool = True) -> Array:
@@ -54,14 +58,16 @@ class Densities(NamedTuple):
         return lambda at: jnp.sum(jnp.where(batch.mask, self._of(at, batch.data)[1], 0.0))
 
     def information(self, batch: Batch, key: PRNGKeyArray) -> Precision:
-        """Fisher information of the rows, from gradients alone: scores of observations simulated at the latents.
+        """Fisher information of the rows, from gradients alone: scores of observations simulated at
+        the latents.
 
             sum_i E_{y ~ p(y | x_i, theta)} [s s'],    s = grad_theta log p(y | x_i, theta)
 
-        Unlike the scores of the rows themselves, it is a sensible curvature far from the mode too, where
-        those are large, and does not vary with the gradient that it divides. Where rows may be added, each
-        one's inputs serve several simulated rows, all equally many; elsewhere the whole batch is simulated
-        several times. Amari 1998, "Natural gradient works efficiently in learning".
+        Unlike the scores of the rows themselves, it is a sensible curvature far from the mode too,
+        where those are large, and does not vary with the gradient that it divides. Where rows may
+        be added, each one's inputs serve several simulated rows, all equally many; elsewhere the
+        whole batch is simulated several times. Amari 1998, "Natural gradient works efficiently in
+        learning".
 
         Args:
             key: of the simulated observations, the same wherever the information is evaluated.

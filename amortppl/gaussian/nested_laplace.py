@@ -1,14 +1,17 @@
-"""The frame of a hierarchical model: what lies in plates is integrated out before the rest is placed.
+"""The frame of a hierarchical model: what lies in plates is integrated out before the rest is
+placed.
 
-With theta = (g, d), d the latents in plates, the mode of the joint density says little of where its mass lies: where
-d = (effect - location) / scale, the width of d falls with the scale, which the mode does not see. So the rest is placed
-by its own marginal density, whose gradient is that of the joint averaged over d (Fisher's identity),
+With theta = (g, d), d the latents in plates, the mode of the joint density says little of where its
+mass lies: where d = (effect - location) / scale, the width of d falls with the scale, which the
+mode does not see. So the rest is placed by its own marginal density, whose gradient is that of the
+joint averaged over d (Fisher's identity),
 
     grad log p(g, D) = E_{d | g, D} grad_g log p(g, d, D),
 
-over a Gaussian at the mode of d given g, at cubature points: exact where d is Gaussian given g. Rue, Martino and Chopin
-2009, "Approximate Bayesian inference for latent Gaussian models by using integrated nested Laplace approximations",
-JRSS B 71; Louis 1982, "Finding the observed information matrix when using the EM algorithm", JRSS B 44.
+over a Gaussian at the mode of d given g, at cubature points: exact where d is Gaussian given g.
+Rue, Martino and Chopin 2009, "Approximate Bayesian inference for latent Gaussian models by using
+integrated nested Laplace approximations", JRSS B 71; Louis 1982, "Finding the observed information
+matrix when using the EM algorithm", JRSS B 44.
 """
 
 from collections.abc import Callable
@@ -38,17 +41,23 @@ STEPS = 48
 """Newton steps of g, each with one of d."""
 
 LONGEST, SHORT = 16.0, 3.0
-"""How far one of g may go in each direction, and one of d after one that did not lead up, in prior sds."""
+"""How far one of g may go in each direction, and one of d after one that did not lead up, in prior
+sds.
+"""
 
 LIKELY = 2.0
 """Places of g within so many prior sds are looked at first."""
 
 FLAT = 1.0
-"""Where g's marginal is flatter than a prior of unit scale, it is looked around, and framed, as if it were not."""
+"""Where g's marginal is flatter than a prior of unit scale, it is looked around, and framed, as if
+it were not.
+"""
 
 EXACT = 0.02
-"""Relative rounding beyond which curvature is taken from heights around instead: these lose nothing where the noise is
-thousands of times smaller than what it is added to, as float32 does of differences between second derivatives."""
+"""Relative rounding beyond which curvature is taken from heights around instead: these lose nothing
+where the noise is
+thousands of times smaller than what it is added to, as float32 does of differences between second
+derivatives."""
 
 
 class Place(NamedTuple):
@@ -76,12 +85,14 @@ class Place(NamedTuple):
 
 
 def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Frame, Valley]:
-    """The Laplace approximation of g's marginal, and d given g: a Gaussian in coordinates that follow d.
+    """The Laplace approximation of g's marginal, and d given g: a Gaussian in coordinates that
+    follow d.
 
     Args:
         f: log joint density, in coordinates where the prior has unit scale.
-        start: its mode, about, if it has one: that of effects and their own scale may be where the scale is zero. So
-            other places are looked at too: that one held to `LIKELY`, and the prior's centre.
+        start: its mode, about, if it has one: that of effects and their own scale may be where the
+            scale is zero. So other places are looked at too: that one held to `LIKELY`, and the
+            prior's centre.
         plates: which latents are d: some, not all.
 
     Returns:
@@ -133,19 +144,22 @@ def _place(f: LogDensity, plates: Plates, g: Array, d: Array, longest: Array) ->
 def _highest(
     place: Callable[..., Place], g: Array, d: Array
 ) -> tuple[Place, Array, Array, Array, Array]:
-    """Climbs from a place; then looks around the highest seen, at the cubature points of g's marginal there.
+    """Climbs from a place; then looks around the highest seen, at the cubature points of g's
+    marginal there.
 
     All in one loop: what it holds is dear to compile.
 
     Returns:
-        The highest place; at the points ahead and behind `height`, (2G,), `d`, (2G, L), `moves`, (2G, L, G), and the
-        log diagonal of `factor`, (2G, L).
+        The highest place; at the points ahead and behind `height`, (2G,), `d`, (2G, L), `moves`,
+        (2G, L, G), and the log diagonal of `factor`, (2G, L).
     """
 
     def look(
         state: tuple[Place, Array, Array, Array], at: tuple[Array, Array]
     ) -> tuple[tuple, tuple[Array, ...]]:
-        """At one more place: the next step is longer after one that led up, shorter after one that led down."""
+        """At one more place: the next step is longer after one that led up, shorter after one that
+        led down.
+        """
         (best, ahead, length, last), (number, axis) = state, at
         afar, around = (number > 0) & (number < 3), number >= STEPS
         beside = jnp.where(

@@ -30,7 +30,8 @@ def gradient_and_curvature(
 def outer_products(
     rows: Callable[[Array], Float[Array, " N"]], at: Float[Array, " P"]
 ) -> Float[Array, "P P"]:
-    """Sum over rows of their scores' outer products, s_i s_i' with s_i the gradient of row i's log density.
+    """Sum over rows of their scores' outer products, s_i s_i' with s_i the gradient of row i's log
+    density.
 
     Its expectation under the rows' own distribution is their Fisher information.
     """
@@ -39,7 +40,8 @@ def outer_products(
 
 
 STEP_SIZES = (3.0, 1.0, 0.4, 0.1, 0.02)
-"""Tried at once along each Newton direction, and to stay: above 1 for scale parameters that start too small,
+"""Tried at once along each Newton direction, and to stay: above 1 for scale parameters that start
+too small,
 where exponential curvature makes Newton steps too short; below 1 where it makes them too long."""
 
 
@@ -59,15 +61,17 @@ def newton_mode(
     """Damped Newton ascent of a log density, in coordinates where the prior has unit scale.
 
     Eigenvalues of the curvature are taken in absolute value (saddle-free), each step is bounded in
-    length, and the best of a few multiples of it is taken, or none; then much shorter ones are tried.
+    length, and the best of a few multiples of it is taken, or none; then much shorter ones are
+    tried.
 
     Args:
         f: log density of a point.
         start: where to begin: the highest of at most six points.
         stand_in: gives the curvature at a point; None for that of f itself.
-        iterations: looks at the gradient and the curvature, each followed, but for the last, by a Newton step.
-        few: in how many of them, the first, f and the curvature are those of a few rows, whose mode is near:
-            these then get True as a second argument, False later.
+        iterations: looks at the gradient and the curvature, each followed, but for the last, by a
+            Newton step.
+        few: in how many of them, the first, f and the curvature are those of a few rows, whose mode
+            is near: these then get True as a second argument, False later.
         bound: the longest step, in prior standard deviations.
         derivatives: gives gradient and curvature of f at a point.
 

@@ -13,7 +13,9 @@ from amortppl.runtime.compilation import unoptimized
 from amortppl.task.abstract import AbstractTask
 
 FAINT = 1e-4
-"""What a gradient may change by, relative to its size, where nothing of what it depends on was changed."""
+"""What a gradient may change by, relative to its size, where nothing of what it depends on was
+changed.
+"""
 
 
 def in_plates(task: AbstractTask) -> Bool[np.ndarray, " P"]:
@@ -24,7 +26,9 @@ def in_plates(task: AbstractTask) -> Bool[np.ndarray, " P"]:
 
 
 def plates_of(task: AbstractTask) -> Plates:
-    """The latents in plates and their parts: by the index in a plate common to all, where they are independent so."""
+    """The latents in plates and their parts: by the index in a plate common to all, where they are
+    independent so.
+    """
     plated = in_plates(task)
     names = [set(task.sites[n].plates.values()) for n, _ in _sizes(task) if task.sites[n].plates]
     for plate in sorted(set.intersection(*names)) if names else ():
@@ -48,8 +52,8 @@ def _index(task: AbstractTask, name: str, plate: str) -> np.ndarray:
 def _independent(task: AbstractTask, part: np.ndarray) -> bool:
     """Whether the gradient by each part of d changes with no other part, at simulated data.
 
-    For each binary digit of the part's number, the parts that have it are changed, and then the others: any two parts
-    differ in a digit.
+    For each binary digit of the part's number, the parts that have it are changed, and then the
+    others: any two parts differ in a digit.
     """
     digits = part >> np.arange(max(int(part.max()).bit_length(), 1))[:, None] & 1
     moved = np.concatenate([digits == 1, digits == 0]) & (part >= 0)

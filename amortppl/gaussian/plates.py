@@ -1,8 +1,9 @@
 """Which latents lie in plates, and which derivatives are zero because of it.
 
-The effects of groups are independent of one another given what the groups share. So the Hessian of the log joint among
-them is diagonal, or has a block for each group: one product with it for all groups together shows it all, whatever
-their number. Curtis, Powell and Reid 1974, "On the estimation of sparse Jacobian matrices".
+The effects of groups are independent of one another given what the groups share. So the Hessian of
+the log joint among them is diagonal, or has a block for each group: one product with it for all
+groups together shows it all, whatever their number. Curtis, Powell and Reid 1974, "On the
+estimation of sparse Jacobian matrices".
 """
 
 from collections.abc import Callable
@@ -21,7 +22,8 @@ class Plates:
     """Latents in plates, d, and others, g.
 
     Attributes:
-        parts: for each latent the part of d that it belongs to, of parts that are independent given g; -1 for g.
+        parts: for each latent the part of d that it belongs to, of parts that are independent given
+            g; -1 for g.
     """
 
     parts: tuple[int, ...]
@@ -59,7 +61,9 @@ class Plates:
     def slope_and_curvature(
         self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
     ) -> tuple[Array, Array]:
-        """Gradient and -Hessian of a log density, from 1 + G products for the latents of a simple plate."""
+        """Gradient and -Hessian of a log density, from 1 + G products for the latents of a simple
+        plate.
+        """
         (slope_g, slope_d), (bend_g, across, bend_d) = self.blocks(f, at, *among)
         rows = self.joined(bend_g, across), self.joined(across.T, bend_d)
         return self.joined(slope_g, slope_d), self.joined(rows[0].T, rows[1].T)
@@ -67,7 +71,9 @@ class Plates:
     def blocks(
         self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
     ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-        """The gradient by g and by d, and blocks of -Hessian: of g (G, G), of g and d (G, L), and of d (L, L)."""
+        """The gradient by g and by d, and blocks of -Hessian: of g (G, G), of g and d (G, L), and
+        of d (L, L).
+        """
         sets, part = len(self.together), np.array(self.parts)[self.inner]
         along = np.zeros((sets + len(self.outer), len(self.parts)), np.float32)
         along[:sets, self.inner], along[sets:, self.outer] = self.together, np.eye(len(self.outer))
@@ -90,7 +96,8 @@ def parted(
 ) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
     """What is not in plates, and what is.
 
-    By slices, here and in `joined`: gathers and scatters by the places of each would be dearer to compile.
+    By slices, here and in `joined`: gathers and scatters by the places of each would be dearer to
+    compile.
     """
     pieces: tuple[list[Array], list[Array]] = ([at[..., :0]], [at[..., :0]])
     start = 0

@@ -10,7 +10,8 @@ from amortppl.gaussian.funnel import Valley
 from amortppl.task.scaling import PriorScale
 
 FAR = 1e3
-"""Whitened draws further out are set there. Where a frame is nowhere near its posterior, a flow whose coefficients were
+"""Whitened draws further out are set there. Where a frame is nowhere near its posterior, a flow
+whose coefficients were
 never seen overflows; of such draws the model's own density leaves nothing, and k-hat says so."""
 
 

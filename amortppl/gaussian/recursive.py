@@ -100,7 +100,8 @@ def prior_scale(task: AbstractTask, key: PRNGKeyArray, name: str) -> PriorScale:
     scale = simulated_scales(task, key)[0]
     if not task.likelihood:
         raise ModelError(
-            f"{name}: it follows the likelihood's gradient, which {task.name} does not offer; 'parametric' or "
+            f"{name}: it follows the likelihood's gradient, which {task.name} does not offer; "
+            f"'parametric' or "
             "'in_context' learn from simulated data alone"
         )
     return scale

@@ -1,7 +1,7 @@
 """A sum over a dataset's rows, one portion of them after another.
 
-What is compiled is of a portion's rows; a short dataset in a long batch costs as many portions as it fills; and
-the first portion, of rows evenly spaced over all, says roughly what all of them say.
+What is compiled is of a portion's rows; a short dataset in a long batch costs as many portions as
+it fills; and the first portion, of rows evenly spaced over all, says roughly what all of them say.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,15 @@ ROWS, MOST = 64, 8
 """Rows of a portion, at least, and portions of a batch, at most."""
 
 TOGETHER = 16
-"""Datasets of similar size that go through their portions together: the longest of them says how many."""
+"""Datasets of similar size that go through their portions together: the longest of them says how
+many.
+"""
 
 
 class Portions(NamedTuple):
-    """Places (K, M) of the rows of each portion, which of them are rows that the mask keeps, and how many portions."""
+    """Places (K, M) of the rows of each portion, which of them are rows that the mask keeps, and
+    how many portions.
+    """
 
     place: Int[Array, "K M"]
     used: Bool[Array, "K M"]
@@ -31,7 +35,8 @@ class Portions(NamedTuple):
 
 
 def free(task: AbstractTask) -> bool:
-    """Whether rows can be cut and are worth it: they are independent, and the model runs on any number of them.
+    """Whether rows can be cut and are worth it: they are independent, and the model runs on any
+    number of them.
 
     A GPU takes all rows at once.
     """
@@ -44,7 +49,8 @@ def many(task: AbstractTask, batch: Batch) -> bool:
 
 
 def portions(mask: Bool[Array, " B"]) -> Portions:
-    """Cuts the rows from the first that a mask keeps to the last into equal portions: of n portions the i-th has rows
+    """Cuts the rows from the first that a mask keeps to the last into equal portions: of n portions
+    the i-th has rows
     i, i + n, i + 2n, ..."""
     rows = max(ROWS, ceil(mask.shape[0] / MOST))
     most = ceil(mask.shape[0] / rows)
@@ -80,7 +86,8 @@ def _nth(
 def summed(
     part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Batch
 ) -> Callable[..., Array]:
-    """f(u, few) = sum_i part(u, portion i, i = 0), or of the first portion alone where `few` (False by default).
+    """f(u, few) = sum_i part(u, portion i, i = 0), or of the first portion alone where `few` (False
+    by default).
 
     To be differentiated twice like any function.
 
@@ -100,7 +107,8 @@ def summed(
         more = lambda i, total: jax.tree.map(jnp.add, total, portion(i))  # noqa: E731
         return jax.lax.fori_loop(0, jnp.where(few, 1, cut.count), more, none)
 
-    # Derivatives are sums of the portions' own: a loop whose end is known only when it runs has no reverse mode.
+    # Derivatives are sums of the portions' own: a loop whose end is known only when it runs has no
+    # reverse mode.
     @jax.custom_jvp
     def total(at: Array, few: Array) -> Array:
         return over(lambda *rows: part(at, *rows), few)

@@ -26,9 +26,11 @@ class State(NamedTuple):
         context: mean of the encoded rows.
         left: what is not Gaussian: whitened residual gradients at the centre, and ahead and
             behind on each axis.
-        surprise: mean over mini-batches of how much they surprised the frame before them (1 as expected).
+        surprise: mean over mini-batches of how much they surprised the frame before them (1 as
+            expected).
         steps: how many mini-batches that is.
-        moved: how far the last further pass moved the location, in posterior sds (root mean square).
+        moved: how far the last further pass moved the location, in posterior sds (root mean
+            square).
         displaced: how far from the frame its evidence was expanded.
         valley: of the coordinates that all these are in.
     """
@@ -46,7 +48,9 @@ class State(NamedTuple):
     valley: Valley
 
     def seen_in(self, valley: Valley) -> "State":
-        """The state in other coordinates of the same latents: as the map between them is at its location."""
+        """The state in other coordinates of the same latents: as the map between them is at its
+        location.
+        """
         if not valley.plated:
             return self
         old, linear, precision = self.frame.location, *self.prior
@@ -64,7 +68,9 @@ class State(NamedTuple):
 
 
 class Revisit(NamedTuple):
-    """A further pass: the state after the last one, the state before these rows, and the evidence met again."""
+    """A further pass: the state after the last one, the state before these rows, and the evidence
+    met again.
+    """
 
     base: State
     since: Start | State

@@ -1,14 +1,18 @@
-"""The third-order term of evidence whose mini-batches were expanded elsewhere than where the frame stands now.
+"""The third-order term of evidence whose mini-batches were expanded elsewhere than where the frame
+stands now.
 
-A site is a mini-batch's log likelihood to second order around the frame of its time, m_b. Since then the frame has
-moved to m, and what all n_b rows of the sites miss there are, with T the third derivative of a row's log density,
+A site is a mini-batch's log likelihood to second order around the frame of its time, m_b. Since
+then the frame has moved to m, and what all n_b rows of the sites miss there are, with T the third
+derivative of a row's log density,
 
-    gradient   1/2 T : sum_b n_b [(m_b - m)(m_b - m)' + V - V_b],      curvature   sum_b n_b T (m_b - m)
+    gradient   1/2 T : sum_b n_b [(m_b - m)(m_b - m)' + V - V_b],      curvature   sum_b n_b T (m_b
+    - m)
 
-(V and V_b, the covariances of the frame now and then, since gradients are averages over it). The sums are carried
-along, but for n V, which the frame says; T, alike for all rows' mean, is taken from the newest mini-batch whenever
-the rows have grown enough. The terms are those of the delta method: Tierney and Kadane 1986, "Accurate approximations
-for posterior moments and marginal densities", JASA 81.
+(V and V_b, the covariances of the frame now and then, since gradients are averages over it). The
+sums are carried along, but for n V, which the frame says; T, alike for all rows' mean, is taken
+from the newest mini-batch whenever the rows have grown enough. The terms are those of the delta
+method: Tierney and Kadane 1986, "Accurate approximations for posterior moments and marginal
+    densities", JASA 81.
 """
 
 from typing import NamedTuple
@@ -26,11 +30,14 @@ GROWTH = 1.5
 """How many times the rows of the last correction call for the next."""
 
 ALIKE = 2.0
-"""How many times more or less evidence than the earlier rows the newest may hold for each of theirs, in any direction,
+"""How many times more or less evidence than the earlier rows the newest may hold for each of
+theirs, in any direction,
 to say what third derivatives all have: a few rows far out can hold most of it."""
 
 LARGE = 0.2
-"""A relative change of the precision at which half of a correction is taken: terms of higher order are no smaller."""
+"""A relative change of the precision at which half of a correction is taken: terms of higher order
+are no smaller.
+"""
 
 
 class Displaced(NamedTuple):
@@ -79,7 +86,9 @@ class Displaced(NamedTuple):
         )
 
     def due(self, rows: Array, count: Array, gains: Float[Array, " P"]) -> Bool[Array, ""]:
-        """Whether the rows have grown enough since the last correction, and the newest speak for the others."""
+        """Whether the rows have grown enough since the last correction, and the newest speak for
+        the others.
+        """
         share = gains * (rows - count) / jnp.maximum(count, 1)
         return (rows >= GROWTH * self.rows) & jnp.all((share > 1 / ALIKE) & (share < ALIKE))
 
@@ -92,14 +101,16 @@ class Displaced(NamedTuple):
         count: Array,
         gains: Float[Array, " P"],
     ) -> tuple[Frame, Float[Array, " P"], "Displaced"]:
-        """A frame, and what its location lost by rounding, moved by what the sites miss there, when that is due.
+        """A frame, and what its location lost by rounding, moved by what the sites miss there, when
+        that is due.
 
         Args:
             f: log likelihood of the newest mini-batch.
             frame, low: where the frame stands.
             rows: of all sites, the newest mini-batch's among them.
             count: rows of the newest mini-batch.
-            gains: eigenvalues of the newest mini-batch's curvature in units of all earlier evidence.
+            gains: eigenvalues of the newest mini-batch's curvature in units of all earlier
+                evidence.
 
         Returns:
             The frame and what its location lost, and `Displaced` with the newest mini-batch's rows.
@@ -148,7 +159,9 @@ class Displaced(NamedTuple):
 
 
 def _largest(matrix: Float[Array, "P P"]) -> Float[Array, ""]:
-    """The largest eigenvalue of a symmetric matrix in absolute value, or up to P^(1/8) times that: |M^4|^(1/4)."""
+    """The largest eigenvalue of a symmetric matrix in absolute value, or up to P^(1/8) times that:
+    |M^4|^(1/4).
+    """
     scale = jnp.max(jnp.abs(matrix)) + 1e-30
     square = (matrix / scale) @ (matrix / scale)
     return scale * jnp.sqrt(jnp.sqrt(jnp.linalg.norm(square @ square)))

@@ -7,7 +7,9 @@ from amortppl.training.trained import TrainedMethod
 
 
 class AxisNames:
-    """Names of axes and labels along them, from plates, the task's `dims` and `coords`, and columns."""
+    """Names of axes and labels along them, from plates, the task's `dims` and `coords`, and
+    columns.
+    """
 
     def __init__(self, guide: TrainedMethod, dataset: Dataset) -> None:
         self.task = guide.task
@@ -44,7 +46,9 @@ class AxisNames:
         return ([] if task.block or not lead else [self.row]) + axes
 
     def of_local(self, name: str) -> list[str]:
-        """Axis names of a site with one value per row, in the site's own order; `dims` names those beside the rows."""
+        """Axis names of a site with one value per row, in the site's own order; `dims` names those
+        beside the rows.
+        """
         site, row = self.task.local.shown[name], self.task.local.axes[name]
         rest = [axis for axis in range(len(site.shape)) if axis != row]
         given = self.task.dims.get(name, [])

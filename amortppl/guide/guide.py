@@ -58,7 +58,9 @@ class Guide(TrainedMethod):
 
     @property
     def familiarity(self) -> Familiarity:
-        """What simulated tasks look like to it: found once, when first needed, and kept in its certificate."""
+        """What simulated tasks look like to it: found once, when first needed, and kept in its
+        certificate.
+        """
         self._familiarity = self._familiarity or Familiarity.simulated(self)
         return self._familiarity
 
@@ -97,7 +99,8 @@ class Guide(TrainedMethod):
         keep: str | Path | None = None,
         progress: bool = True,
     ) -> Iterator[State]:
-        """An anytime posterior: the state after each mini-batch, or whenever `every` more rows were seen.
+        """An anytime posterior: the state after each mini-batch, or whenever `every` more rows were
+        seen.
 
         Memory stays constant however long the source is. The last state yielded has seen all rows.
 
@@ -112,7 +115,8 @@ class Guide(TrainedMethod):
             progress: whether to report while it runs.
 
         Raises:
-            DataError: the source has no rows, or rows that do not fit the task (which file, which row).
+            DataError: the source has no rows, or rows that do not fit the task (which file, which
+                row).
             GuideError: the state stopped in the middle of another source, or `passes` are complete.
         """
         return stream(
@@ -166,9 +170,10 @@ class Guide(TrainedMethod):
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,
-            log_joint, log_evidence; mean_moved and sd_moved, the largest changes by weights of a mean, in sds, and of
-            the logarithm of a sd; distance from the simulated tasks, distance_p, fit_p), observed_data,
-            constant_data, and the two groups above. Warnings are in the attributes.
+            log_joint, log_evidence; mean_moved and sd_moved, the largest changes by weights of a
+            mean, in sds, and of the logarithm of a sd; distance from the simulated tasks,
+            distance_p, fit_p), observed_data, constant_data, and the two groups above. Warnings are
+            in the attributes.
 
         Raises:
             DataError: the data do not fit the task.
@@ -201,7 +206,8 @@ class Guide(TrainedMethod):
         """Posterior predictive draws of the observations at new inputs, in every regime.
 
         Args:
-            data: the dataset that is known; mini-batches; a state; or None, for the prior predictive.
+            data: the dataset that is known; mini-batches; a state; or None, for the prior
+                predictive.
             at: inputs of the new rows: a dict of arrays or a DataFrame.
             draws: S.
             seed: of the draws.
@@ -223,14 +229,16 @@ class Guide(TrainedMethod):
     ) -> np.ndarray:
         """Log predictive density of each new row, shape (N_new,).
 
-        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D); where a method predicts by itself, its own.
+        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D); where a method predicts by
+        itself, its own.
         """
         return prediction.log_predictive(self, data, at, draws, seed, columns)
 
     def log_prob(
         self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None
     ) -> np.ndarray:
-        """Log density of latents under the guide's posterior of a dataset, in the latents' own space.
+        """Log density of latents under the guide's posterior of a dataset, in the latents' own
+        space.
 
         Args:
             data: the dataset.
@@ -241,21 +249,25 @@ class Guide(TrainedMethod):
     def local(
         self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None
     ) -> "xarray.DataTree":
-        """Draws of the latents of which every row has its own, one for each draw of the shared ones.
+        """Draws of the latents of which every row has its own, one for each draw of the shared
+        ones.
 
         u_i ~ p(u_i | y_i, x_i, theta_s) for row i and draw s.
 
         Args:
             draws: what `infer` returned (or its `posterior`), or a dict of arrays by shared latent.
-            data: rows with their observations: all, some, or others than the draws were inferred from.
+            data: rows with their observations: all, some, or others than the draws were inferred
+                from.
             seed: of the draws.
             columns: for DataFrames, the columns of each argument.
 
         Returns:
-            A DataTree whose `posterior` holds the sites with one value per row, dims (chain, draw, row).
+            A DataTree whose `posterior` holds the sites with one value per row, dims (chain, draw,
+            row).
 
         Raises:
-            DataError: the task has no such latents, the draws lack a shared one, or the data do not fit.
+            DataError: the task has no such latents, the draws lack a shared one, or the data do not
+                fit.
         """
         return local_draws.read_out(self, draws, data, seed, columns)
 
@@ -267,7 +279,8 @@ class Guide(TrainedMethod):
         The weights are the parameter `amortppl_weights`, so `SVI` fine-tunes them.
 
         Raises:
-            DataError: an argument is missing, or the task has latents that every row has of its own.
+            DataError: an argument is missing, or the task has latents that every row has of its
+                own.
         """
         numpyro_guide.sample(self, args, kwargs)
 
@@ -287,13 +300,14 @@ class Guide(TrainedMethod):
             chains: how many chains; each starts at a draw from the guide.
             seed: of the draws.
             columns: for DataFrames, the columns of each argument.
-            options: further options of `numpyro.infer.NUTS`, whose `target_accept_prob` is 0.7 here;
-                `adapt_mass_matrix=True`, with a warm-up of some hundreds of steps, where k-hat says that the guide
-                misses the posterior.
+            options: further options of `numpyro.infer.NUTS`, whose `target_accept_prob` is 0.7
+                here; `adapt_mass_matrix=True`, with a warm-up of some hundreds of steps, where
+                k-hat says that the guide misses the posterior.
 
         Returns:
             (kernel, init_params), for `MCMC(kernel, ...).run(key, ..., init_params=init_params)`.
-            The mass matrix is the guide's covariance and stays, so that a warm-up of 50 steps is enough.
+            The mass matrix is the guide's covariance and stays, so that a warm-up of 50 steps is
+            enough.
 
         Raises:
             DataError: the data do not fit, or the task has latents that every row has of its own.
@@ -301,7 +315,9 @@ class Guide(TrainedMethod):
         return numpyro_guide.start_nuts(self, data, chains, seed, columns, options)
 
     def to_pyro(self) -> Any:
-        """This guide for Pyro's SVI, Importance, Predictive and NUTS: see `amortppl.guide.pyro_guide.PyroGuide`."""
+        """This guide for Pyro's SVI, Importance, Predictive and NUTS: see
+        `amortppl.guide.pyro_guide.PyroGuide`.
+        """
         from amortppl.pyro.requirements import require
 
         require()

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import xarray
 
 POINTWISE = 20_000_000
-"""Draws times rows up to which pointwise log likelihoods and predictive draws are kept by default."""
+"""Draws times rows up to which pointwise log likelihoods and predictive draws are kept by
+default.
+"""
 
 
 def infer(

@@ -1,4 +1,6 @@
-"""The posterior of a state as a DataTree: draws, the trace of a stream, and on request its check."""
+"""The posterior of a state as a DataTree: draws, the trace of a stream, and on request its
+check.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,9 @@ MOVED = 0.3
 """Sds by which a further pass may move the mean without a note."""
 
 SURPRISING = 1.5
-"""Mean surprise of mini-batches above which a note says so; about 1 when the rows are as the model expects."""
+"""Mean surprise of mini-batches above which a note says so; about 1 when the rows are as the model
+expects.
+"""
 
 
 def infer_stream(
@@ -121,12 +125,14 @@ def _notes(state: State) -> list[str]:
     surprise, moved = (float(getattr(value, n, np.nan)) for n in ("surprise", "moved"))
     if state.steps >= 4 and surprise > SURPRISING:
         notes.append(
-            f"mini-batches surprised the posterior {surprise:.3g} times as much as the model expects: the rows "
+            f"mini-batches surprised the posterior {surprise:.3g} times as much as the model "
+            f"expects: the rows "
             "are in an order that matters (shuffle them), or the model does not fit"
         )
     if moved > MOVED:
         notes.append(
-            f"the last pass moved the posterior by {moved:.2g} sds: an earlier one had gone astray; ask for more "
+            f"the last pass moved the posterior by {moved:.2g} sds: an earlier one had gone "
+            f"astray; ask for more "
             f"passes, or shuffle the rows"
         )
     return notes

@@ -27,14 +27,15 @@ def load(path: str | Path, task: AbstractTask | None = None) -> Guide:
         task: the task it belongs to; needed only when its model cannot be found by name.
 
     Raises:
-        GuideError: the folder is incomplete, from a newer version, its model is not found, or the model or
-            the method's revision is not the one it was trained with.
+        GuideError: the folder is incomplete, from a newer version, its model is not found, or the
+            model or the method's revision is not the one it was trained with.
     """
     path = Path(path)
     about, certificate = (read_json(path, n) for n in ("guide.json", "certificate.json"))
     if about.get("format", 0) > FORMAT:
         raise GuideError(
-            f"{path}: written by amortppl {about.get('amortppl')} in a newer format ({about['format']} > "
+            f"{path}: written by amortppl {about.get('amortppl')} in a newer format "
+            f"({about['format']} > "
             f"{FORMAT}); upgrade amortppl"
         )
     try:
@@ -58,10 +59,12 @@ def load(path: str | Path, task: AbstractTask | None = None) -> Guide:
         )
     except ModelError as error:
         raise GuideError(
-            f"{path}: its model cannot be read as it was ({error}); pass the task: load(path, task=...)"
+            f"{path}: its model cannot be read as it was ({error}); pass the task: load(path, "
+            f"task=...)"
         ) from error
     except (KeyError, ValueError, OSError, TypeError) as error:
         raise GuideError(
-            f"{path}: not a complete guide ({error}); was the copy cut short, or was it trained by another version? "
+            f"{path}: not a complete guide ({error}); was the copy cut short, or was it trained by "
+            f"another version? "
             "Copy or train it again"
         ) from error

@@ -1,8 +1,9 @@
-"""Local latents read out: u_i ~ p(u_i | y_i, x_i, theta_s) for every row i and draw theta_s of the shared latents.
+"""Local latents read out: u_i ~ p(u_i | y_i, x_i, theta_s) for every row i and draw theta_s of the
+shared latents.
 
-One number a row is drawn by inverting its distribution function on a fine grid around the mode. More than one are
-drawn by sampling-importance-resampling from a multivariate Student-t around the mode. Rubin 1988, "Using the SIR
-algorithm to simulate posterior distributions".
+One number a row is drawn by inverting its distribution function on a fine grid around the mode.
+More than one are drawn by sampling-importance-resampling from a multivariate Student-t around the
+mode. Rubin 1988, "Using the SIR algorithm to simulate posterior distributions".
 """
 
 from functools import partial
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 
 
 GRID, REACH = 193, 9.0
-"""Points of a grid, and how many sds it reaches to either side. Drawing evenly within a cell adds 0.0007 sd^2."""
+"""Points of a grid, and how many sds it reaches to either side. Drawing evenly within a cell adds
+0.0007 sd^2.
+"""
 
 PROPOSALS, FREEDOM = 128, 4
-"""Proposals for each draw of several numbers, and the (even) degrees of freedom of the Student-t they come from."""
+"""Proposals for each draw of several numbers, and the (even) degrees of freedom of the Student-t
+they come from.
+"""
 
 ROWS, WORK = 4096, 4_000_000
 """Rows read out at once, and densities evaluated at once: they bound the memory."""
@@ -72,12 +77,15 @@ def read_out(
 
 
 def _shared(task: AbstractTask, draws: Any) -> Shared:
-    """The shared latents from a DataTree or Dataset of `infer`, or from a dict of arrays (S, ...) or (C, S, ...)."""
+    """The shared latents from a DataTree or Dataset of `infer`, or from a dict of arrays (S, ...)
+    or (C, S, ...).
+    """
     group = draws.get("posterior", draws)
     missing = [n for n in task.latents.names if n not in group]
     if missing:
         raise DataError(
-            f"local: the draws lack the latent {quoted(missing)} of {task.name} (they have {quoted(group)})"
+            f"local: the draws lack the latent {quoted(missing)} of {task.name} (they have "
+            f"{quoted(group)})"
         )
     found = {n: group[n] for n in task.latents.names}
     if not hasattr(group, "data_vars"):
@@ -86,7 +94,8 @@ def _shared(task: AbstractTask, draws: Any) -> Shared:
         )
     if any("task" in v.dims for v in found.values()):
         raise DataError(
-            "local: these are draws of several datasets; pick the one of these rows, as by .isel(task=0)"
+            "local: these are draws of several datasets; pick the one of these rows, as by "
+            ".isel(task=0)"
         )
     arrays = {n: v.transpose("chain", "draw", ...).values for n, v in found.items()}
     coords = {n: group[n].values.tolist() for n in ("chain", "draw") if n in group.coords}
@@ -97,7 +106,8 @@ def _lead(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     lead = values.ndim - len(shape)
     if lead not in (1, 2) or values.shape[lead:] != shape:
         raise DataError(
-            f"local: draws of {name!r} should have shape (draws, *{shape}) or (chains, draws, *{shape}), "
+            f"local: draws of {name!r} should have shape (draws, *{shape}) or (chains, draws, "
+            f"*{shape}), "
             f"got {values.shape}"
         )
     return values if lead == 2 else values[None]
@@ -130,7 +140,9 @@ def _drawn(
 def draw(
     task: AbstractTask, vector: Float[Array, " P"], data: dict[str, Array], key: Array
 ) -> dict[str, Array]:
-    """One draw of every row's local latents given the shared ones, in the model's own space, by site."""
+    """One draw of every row's local latents given the shared ones, in the model's own space, by
+    site.
+    """
 
     def rows(local: Array) -> Array:
         return task.local.joint(vector, data, local)[1]
@@ -160,7 +172,9 @@ def on_grid(rows: Rows, near: Around, key: Array) -> Float[Array, "N 1"]:
 
 
 def resampled(rows: Rows, near: Around, key: Array) -> Float[Array, "N L"]:
-    """One draw for each row from a density of L numbers: one of `PROPOSALS`, picked by importance."""
+    """One draw for each row from a density of L numbers: one of `PROPOSALS`, picked by
+    importance.
+    """
     keys, (count, size) = jr.split(key, 3), near.mode.shape
     chi_square = 2 * jnp.sum(jr.exponential(keys[0], (FREEDOM // 2, PROPOSALS, count, 1)), 0)
     z = jr.normal(keys[1], (PROPOSALS, count, size)) * jnp.sqrt(FREEDOM / chi_square)

@@ -1,4 +1,6 @@
-"""Whether a model is the one a guide was trained for: by its sites, and by what it says at three points."""
+"""Whether a model is the one a guide was trained for: by its sites, and by what it says at three
+points.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +16,13 @@ from amortppl.task.abstract import AbstractTask
 
 
 def sayings(task: AbstractTask) -> dict[str, np.ndarray]:
-    """What a model says where its latents' unconstrained vector is -1, 0 and 1 throughout: three numbers each of its
-    log prior, of the log likelihood of rows of ones, and of every latent's mean entry. None without latents.
+    """What a model says where its latents' unconstrained vector is -1, 0 and 1 throughout: three
+    numbers each of its
+    log prior, of the log likelihood of rows of ones, and of every latent's mean entry. None without
+    latents.
 
-    Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or noise differ.
+    Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or
+    noise differ.
     """
     found = once(_at_three_points, task) if task.latents.size else {}
     return {
@@ -51,8 +56,10 @@ def refuse_another(path: Path, about: Mapping[str, Any], task: AbstractTask) -> 
     """
     if task.fingerprint != about["fingerprint"]:
         raise GuideError(
-            f"{path}: trained for the model {about['name']!r} with other sites (fingerprint {about['fingerprint']}, "
-            f"here {task.fingerprint}: arguments {task.arguments}, latents {task.latents.unconstrained}). The model "
+            f"{path}: trained for the model {about['name']!r} with other sites (fingerprint "
+            f"{about['fingerprint']}, "
+            f"here {task.fingerprint}: arguments {task.arguments}, latents "
+            f"{task.latents.unconstrained}). The model "
             "has changed since, or it is another one; train again"
         )
     was, now = about.get("says", {}), sayings(task)
@@ -62,7 +69,9 @@ def refuse_another(path: Path, about: Mapping[str, Any], task: AbstractTask) -> 
             f"{n} {was[n]} then, {np.round(now[n], 4).tolist()} now" for n in other[:3]
         )
         raise GuideError(
-            f"{path}: trained for the model {about['name']!r} with another prior, other bounds or another likelihood "
-            f"({each}; where the latents' unconstrained vector is -1, 0 and 1). The model has changed since, or it is "
+            f"{path}: trained for the model {about['name']!r} with another prior, other bounds or "
+            f"another likelihood "
+            f"({each}; where the latents' unconstrained vector is -1, 0 and 1). The model has "
+            f"changed since, or it is "
             "another one; train again"
         )

@@ -1,6 +1,7 @@
 """Where a guide's model and its method were written, and both found there again.
 
-No code of a guide's folder is run: they are imported by name, or from the file they were written in.
+No code of a guide's folder is run: they are imported by name, or from the file they were written
+in.
 """
 
 import importlib
@@ -69,7 +70,8 @@ def found_task(path: Path, about: dict[str, Any]) -> AbstractTask:
     target = getattr(module, where["model"], None) if module else None
     if target is None:
         raise GuideError(
-            f"{path}: its model {where['model']!r} was written in {where['file'] or where['module']} and is not "
+            f"{path}: its model {where['model']!r} was written in "
+            f"{where['file'] or where['module']} and is not "
             "found there; pass the task: load(path, task=...)"
         )
     if isinstance(target, AbstractTask):
@@ -80,7 +82,8 @@ def found_task(path: Path, about: dict[str, Any]) -> AbstractTask:
         if settings is None or not catalogue.has_episodes(module):
             raise GuideError(
                 f"{path}: trained on episodes of data, drawn by {where['model']!r} of "
-                f"{where['file'] or where['module']}, which does not say what Task.from_episodes was given; "
+                f"{where['file'] or where['module']}, which does not say what Task.from_episodes "
+                f"was given; "
                 "pass the task: load(path, task=...)"
             )
         return Task.from_episodes(target, **{**settings, "name": where["name"], "rows": rows})
@@ -143,6 +146,7 @@ def _by_name(path: Path, name: str) -> Any:
 def _refuse_own(path: Path, file: Path) -> None:
     if path.resolve() in file.resolve().parents:
         raise GuideError(
-            f"{path}: its code lies inside the guide's own folder; running it would run a stranger's code. Pass "
+            f"{path}: its code lies inside the guide's own folder; running it would run a "
+            f"stranger's code. Pass "
             "task=..."
         )

@@ -33,7 +33,8 @@ def sample(guide: TrainedMethod, args: tuple[Any, ...], kwargs: Mapping[str, Any
     missing = [n for n in task.arguments if n not in data]
     if missing:
         raise DataError(
-            f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the data"
+            f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the "
+            f"data"
         )
     data = {n: v[None] if task.block else v for n, v in data.items()}
     learned, rest = eqx.partition(guide.method, eqx.is_inexact_array)
@@ -73,7 +74,8 @@ def start_nuts(
     )
     starts = jax.vmap(task.latents.unflatten)(vectors[:chains])
     covariance = jnp.cov(vectors, rowvar=False).reshape(task.latents.size, -1)
-    # A short warm-up would put a few draws' covariance in the mass matrix's place, and finds steps too short for 0.8.
+    # A short warm-up would put a few draws' covariance in the mass matrix's place, and finds steps
+    # too short for 0.8.
     options = {"adapt_mass_matrix": False, "target_accept_prob": 0.7, **options}
     kernel = NUTS(task.model, dense_mass=True, inverse_mass_matrix=covariance, **options)
     return kernel, jax.tree.map(lambda a: a[0], starts) if chains == 1 else starts
@@ -87,8 +89,10 @@ def refuse_local(task: AbstractTask, what: str) -> None:
     """
     if task.local:
         raise DataError(
-            f"{what}: {task.name} has latents with one value per row ({', '.join(task.local.sites)}). "
-            "This guide integrates them out; NumPyro would have to sample them. Use `infer` and `local`"
+            f"{what}: {task.name} has latents with one value per row "
+            f"({', '.join(task.local.sites)}). "
+            "This guide integrates them out; NumPyro would have to sample them. Use `infer` and "
+            "`local`"
         )
 
 

@@ -1,4 +1,6 @@
-"""Predictions of a guide, the same in every regime: a dataset, mini-batches, a state, or nothing is known."""
+"""Predictions of a guide, the same in every regime: a dataset, mini-batches, a state, or nothing is
+known.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -98,7 +100,8 @@ def infer_latent(
     """
     if not hasattr(guide.method, "latent"):
         raise GuideError(
-            f"infer: {type(guide.spec).__name__} is of the {guide.method.regime} regime and keeps no posterior over "
+            f"infer: {type(guide.spec).__name__} is of the {guide.method.regime} regime and keeps "
+            f"no posterior over "
             "latents; use guide.predict or guide.log_predictive, or train 'parametric'"
         )
     many = data if isinstance(data, list | tuple) else [data]
@@ -126,7 +129,8 @@ def _known(
         return last.value, []
     if streaming:
         raise DataError(
-            f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the data"
+            f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the "
+            f"data"
         )
     if empty(data):
         return guide.method.init(), []
@@ -160,7 +164,8 @@ def _tied(task: AbstractTask, data: Any, columns: Columns | None) -> Dataset | N
         return None
     if isinstance(data, State | Batches):
         raise DataError(
-            f"data: new rows of {task.name} are tied to the known ones, which a {type(data).__name__} does not keep; "
+            f"data: new rows of {task.name} are tied to the known ones, which a "
+            f"{type(data).__name__} does not keep; "
             "pass the rows themselves"
         )
     return read(task, data, columns)

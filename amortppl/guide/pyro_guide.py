@@ -1,7 +1,7 @@
 """A guide as a guide of Pyro: for SVI, Importance, Predictive, and as the start of MCMC.
 
-JAX draws the latents and their log density; torch sees them as a function of the guide's weights, whose gradient is
-JAX's vector-Jacobian product.
+JAX draws the latents and their log density; torch sees them as a function of the guide's weights,
+whose gradient is JAX's vector-Jacobian product.
 """
 
 import inspect
@@ -30,7 +30,8 @@ DENSITY = "amortppl_log_density"
 
 
 class Places(NamedTuple):
-    """Plates around the guide's call that the model does not know, such as particles: sizes by place from the right.
+    """Plates around the guide's call that the model does not know, such as particles: sizes by
+    place from the right.
 
     Attributes:
         shape: a batch shape with each plate's size at its place and 1 elsewhere.
@@ -44,11 +45,14 @@ class Places(NamedTuple):
         return math.prod(self.shape)
 
     def spread(self, draws: torch.Tensor, own: tuple[int, ...], batch: int) -> torch.Tensor:
-        """S draws of a site -> the plates' axes, then the site's own shape, of which the first `batch` are plates'."""
+        """S draws of a site -> the plates' axes, then the site's own shape, of which the first
+        `batch` are plates'.
+        """
         gap = max(0, len(self.shape) - batch)
         if any(size > 1 for size in self.shape[gap:]):
             raise DataError(
-                f"guide: a plate around it, of shape {self.shape}, lies where the model has its own plates"
+                f"guide: a plate around it, of shape {self.shape}, lies where the model has its "
+                f"own plates"
             )
         return draws.reshape(self.shape[:gap] + own)
 
@@ -56,10 +60,10 @@ class Places(NamedTuple):
 class PyroGuide:
     """The guide of a task, callable as Pyro calls guides: with the model's arguments.
 
-    Each latent is a site of the model's name, shape and plates; the log density is on the auxiliary site
-    `amortppl_log_density`. The weights are `pyro.param("amortppl_weights")`, so SVI fine-tunes them. Random numbers
-    come from torch's generator. Under plates that the model does not have (vectorised particles, parallel
-    Predictive), each entry is a draw of its own.
+    Each latent is a site of the model's name, shape and plates; the log density is on the auxiliary
+    site `amortppl_log_density`. The weights are `pyro.param("amortppl_weights")`, so SVI fine-tunes
+    them. Random numbers come from torch's generator. Under plates that the model does not have
+    (vectorised particles, parallel Predictive), each entry is a draw of its own.
 
     Args:
         guide: the trained guide; it is not changed.
@@ -91,7 +95,8 @@ class PyroGuide:
         """Samples the latents of a dataset.
 
         Raises:
-            DataError: an observation or input is missing; a plate around the call collides with the model's.
+            DataError: an observation or input is missing; a plate around the call collides with the
+                model's.
         """
         data, like = self._data(args, kwargs)
         places = _around()
@@ -112,24 +117,28 @@ class PyroGuide:
             chains: how many chains; each starts at a draw from the guide.
             seed: of the draws.
             model: the Pyro model, where the guide was trained on a NumPyro model.
-            options: further options of `pyro.infer.NUTS`; `adapt_mass_matrix=True`, with a warm-up of some hundreds
-                of steps, where k-hat says that the guide misses the posterior.
+            options: further options of `pyro.infer.NUTS`; `adapt_mass_matrix=True`, with a warm-up
+                of some hundreds of steps, where k-hat says that the guide misses the posterior.
 
         Returns:
-            (kernel, initial_params) for `pyro.infer.MCMC(kernel, ..., initial_params=initial_params,
-            num_chains=chains).run(**data)`. The mass matrix is the guide's covariance and stays.
+            (kernel, initial_params) for `pyro.infer.MCMC(kernel, ...,
+            initial_params=initial_params, num_chains=chains).run(**data)`. The mass matrix is the
+            guide's covariance and stays.
         """
         from amortppl.guide.pyro_nuts import started
 
         return started(self, data, chains, seed, model, options)
 
     def _data(self, args: Any, kwargs: Any) -> tuple[dict[str, jax.Array], torch.Tensor]:
-        """The data by argument as JAX arrays, and a tensor with the model's device and type of numbers."""
+        """The data by argument as JAX arrays, and a tensor with the model's device and type of
+        numbers.
+        """
         bound = self.signature.bind(*args, **kwargs).arguments
         missing = [n for n in self.task.arguments if bound.get(n) is None]
         if missing:
             raise DataError(
-                f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the data"
+                f"guide: the model's argument {missing[0]!r} is needed, because the guide reads "
+                f"the data"
             )
         given = {n: bound[n] for n in self.task.arguments}
         tensors = [v for v in given.values() if isinstance(v, torch.Tensor)]
@@ -151,7 +160,9 @@ class PyroGuide:
             return pyro.sample(name, dist.Delta(value, event_dim=len(about.shape) - batch))
 
     def _density(self, places: Places, density: torch.Tensor) -> None:
-        """log q, inside as many plates of one entry as the model nests, by which Pyro finds the place of its own."""
+        """log q, inside as many plates of one entry as the model nests, by which Pyro finds the
+        place of its own.
+        """
         density = places.spread(density, (1,) * self.nesting, self.nesting)
         plates = [IndepMessenger(f"{DENSITY}_{i}", 1, dim=-i) for i in range(1, self.nesting + 1)]
         with _entered(plates):

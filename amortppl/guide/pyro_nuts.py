@@ -1,4 +1,6 @@
-"""Pyro's NUTS, started from a guide: chains begin at its draws, its covariance is the mass matrix."""
+"""Pyro's NUTS, started from a guide: chains begin at its draws, its covariance is the mass
+matrix.
+"""
 
 from typing import Any
 
@@ -36,7 +38,9 @@ class GuideMassMatrix(BlockMassMatrix):
 def started(
     guide: Any, data: Any, chains: int, seed: int, model: Any, options: Any
 ) -> tuple[Any, dict]:
-    """A kernel and initial parameters, unconstrained as Pyro has them; with a leading axis of several chains."""
+    """A kernel and initial parameters, unconstrained as Pyro has them; with a leading axis of
+    several chains.
+    """
     model = model or _pyro_model(guide.task.model)
     draws = max(DRAWS, chains)
     with torch.random.fork_rng(), torch.no_grad(), poutine.block():

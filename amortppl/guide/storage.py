@@ -1,4 +1,6 @@
-"""Guides on disk: a folder of guide.json, weights.safetensors and certificate.json. No pickle, no code in it is run."""
+"""Guides on disk: a folder of guide.json, weights.safetensors and certificate.json. No pickle, no
+code in it is run.
+"""
 
 import json
 import shutil
@@ -23,7 +25,9 @@ FORMAT = 1
 """Raised when older readers could not understand a folder."""
 
 STORED_ROWS = 2048
-"""Rows of each input kept, so that a task can simulate again where its inputs are not importable."""
+"""Rows of each input kept, so that a task can simulate again where its inputs are not
+importable.
+"""
 
 
 def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Path:
@@ -126,8 +130,10 @@ def refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
     was, now = about["method"].get("revision", 0), method.revision
     if was != now:
         raise GuideError(
-            f"{path}: trained with revision {was} of the method in {about['method']['module']}, here at {now}: its "
-            "weights would give another answer than the one that was checked. Train it again, or use the amortppl it "
+            f"{path}: trained with revision {was} of the method in {about['method']['module']}, "
+            f"here at {now}: its "
+            "weights would give another answer than the one that was checked. Train it again, or "
+            "use the amortppl it "
             f"was trained with ({about.get('amortppl')})"
         )
 
@@ -141,7 +147,8 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
         found = json.loads((path / name).read_text())
     except FileNotFoundError as error:
         raise GuideError(
-            f"{path}: {name} is missing; a guide is a folder of guide.json, weights.safetensors and certificate.json"
+            f"{path}: {name} is missing; a guide is a folder of guide.json, weights.safetensors "
+            f"and certificate.json"
         ) from error
     except json.JSONDecodeError as error:
         raise GuideError(
@@ -149,6 +156,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict):
         raise GuideError(
-            f"{path}/{name}: expected a JSON object, found {type(found).__name__}; copy or train it again"
+            f"{path}/{name}: expected a JSON object, found {type(found).__name__}; copy or train "
+            f"it again"
         )
     return found

@@ -81,7 +81,8 @@ def posterior_tree(
         []
         if all(keep)
         else [
-            "log likelihoods or predictive draws left out (draws x rows above the limit, or on request)"
+            "log likelihoods or predictive draws left out (draws x rows above the limit, or on "
+            "request)"
         ]
     )
     return _tree(groups, names.coords, _attributes(guide, seed, said))
@@ -207,7 +208,9 @@ def _unblock(values: np.ndarray, axes: list[str], lead: int) -> np.ndarray:
 
 
 def _padded(values: list[np.ndarray], axis: int) -> np.ndarray:
-    """Stacks arrays whose rows differ in number, NaN (or 0 for whole numbers) behind the shorter."""
+    """Stacks arrays whose rows differ in number, NaN (or 0 for whole numbers) behind the
+    shorter.
+    """
     if len({v.shape for v in values}) == 1:
         return np.stack(values)
     most = max(v.shape[axis] for v in values)
@@ -273,7 +276,8 @@ def _tree(
         wrong = [a for a in used if a in coords and len(coords[a]) != used[a]]
         if wrong:
             warnings.warn(
-                f"coords: {wrong[0]!r} has {len(coords[wrong[0]])} labels for {used[wrong[0]]} entries; left out",
+                f"coords: {wrong[0]!r} has {len(coords[wrong[0]])} labels for {used[wrong[0]]} "
+                f"entries; left out",
                 stacklevel=4,
             )
         labels |= {a: np.arange(n) for a, n in used.items() if a not in labels}
@@ -286,7 +290,9 @@ def _tree(
 def latent_tree(
     guide: TrainedMethod, z: np.ndarray, notes: list[str], seed: int, single: bool
 ) -> xr.DataTree:
-    """Draws (T, S, Z) of the learned task latent, named `z`; there is no joint density to check them against."""
+    """Draws (T, S, Z) of the learned task latent, named `z`; there is no joint density to check
+    them against.
+    """
     lead = ["chain", "draw"] if single else ["task", "chain", "draw"]
     values = z[:, None][0] if single else z[:, None]
     groups = {

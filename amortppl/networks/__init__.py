@@ -13,7 +13,8 @@ Encoder = DeepSet | SecondMoments | SetTransformer
 
 
 def encoder(name: str, features: int, size: int, key: PRNGKeyArray) -> Encoder:
-    """An encoder of exchangeable rows by name: (N, features) rows -> sums over rows, (encoder.size,).
+    """An encoder of exchangeable rows by name: (N, features) rows -> sums over rows,
+    (encoder.size,).
 
     `encoder.read` turns these, divided by the number of rows, into what a network reads of them.
 

@@ -1,10 +1,11 @@
-"""Least squares with a state that adds up: regularised regression of values on keys, in closed form.
+"""Least squares with a state that adds up: regularised regression of values on keys, in closed
+form.
 
     weights = (K'K + diag(ridge))^-1 (K'V + diag(ridge) prior)
 
 As attention (a query reads q' weights) it is the mesa layer of von Oswald et al. 2023, "Uncovering
-mesa-optimization algorithms in Transformers", arXiv 2309.05858; K'K, K'V and V'V are sums over rows,
-so that context of any length is kept in a memory of fixed size.
+mesa-optimization algorithms in Transformers", arXiv 2309.05858; K'K, K'V and V'V are sums over
+rows, so that context of any length is kept in a memory of fixed size.
 """
 
 from typing import NamedTuple
@@ -42,7 +43,9 @@ class Moments(NamedTuple):
 
 
 class Solved(NamedTuple):
-    """A fit: lower Cholesky factor of K'K + ridge, weights, and mean squared residual of each value."""
+    """A fit: lower Cholesky factor of K'K + ridge, weights, and mean squared residual of each
+    value.
+    """
 
     factor: Float[Array, "D D"]
     weights: Float[Array, "D V"]

@@ -1,7 +1,9 @@
-"""Deep set beside the rows' second moments: an encoder for models whose latents are of variances and dependence.
+"""Deep set beside the rows' second moments: an encoder for models whose latents are of variances
+and dependence.
 
-A network finds products of columns hard to learn; the covariance of the columns, as log standard deviations and
-correlations, says at once what a covariance matrix, a variance component or a causal order rests on.
+A network finds products of columns hard to learn; the covariance of the columns, as log standard
+deviations and correlations, says at once what a covariance matrix, a variance component or a causal
+order rests on.
 """
 
 import equinox as eqx
@@ -41,7 +43,9 @@ class SecondMoments(eqx.Module):
         return jnp.concatenate([self.embed(rows, mask), products])
 
     def read(self, mean: Float[Array, " E"]) -> Float[Array, " E"]:
-        """The mean over rows with, for the mean products m_ij, log sqrt(m_ii) and m_ij / sqrt(m_ii m_jj)."""
+        """The mean over rows with, for the mean products m_ij, log sqrt(m_ii) and m_ij / sqrt(m_ii
+        m_jj).
+        """
         start = self.embed.size
         rest = mean[start:]
         i, j = np.tril_indices(int((2 * rest.shape[0] + 0.25) ** 0.5))

@@ -1,4 +1,6 @@
-"""What a guide computes of datasets in memory: padded to few shapes, batched, compiled once for each."""
+"""What a guide computes of datasets in memory: padded to few shapes, batched, compiled once for
+each.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +24,8 @@ WORK = 4_000_000
 
 
 class Drawn(NamedTuple):
-    """Draws of a batch of T datasets: unconstrained vectors (T, S, P), log q and log joint (T, S), and what
+    """Draws of a batch of T datasets: unconstrained vectors (T, S, P), log q and log joint (T, S),
+    and what
     the method saw of each (T, F)."""
 
     vectors: Array
@@ -56,7 +59,9 @@ def constrained(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.
 
 
 def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np.ndarray:
-    """Log density of latents, in their own space, under the posterior of a dataset; their leading shape stays."""
+    """Log density of latents, in their own space, under the posterior of a dataset; their leading
+    shape stays.
+    """
     task = method.task
     values = {n: jnp.asarray(latents[n], jnp.float32) for n in task.latents.names}
     first = task.latents.names[0]
@@ -73,13 +78,17 @@ readout = eqx.filter_jit(lambda method, value: method.readout(value))
 
 
 def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
-    """Draws of a batch of datasets of one shape, their log joint evaluated for `size` draws at once."""
+    """Draws of a batch of datasets of one shape, their log joint evaluated for `size` draws at
+    once.
+    """
     return sampled(method, states(method, batches), batches, keys, draws, size)
 
 
 @eqx.filter_jit
 def states(method: Method, batches: Batch) -> Any:
-    """The states of a batch of datasets of one shape: the most to compile, and the same for any number of draws."""
+    """The states of a batch of datasets of one shape: the most to compile, and the same for any
+    number of draws.
+    """
     return jax.vmap(lambda batch: final(method, batch))(batches)
 
 

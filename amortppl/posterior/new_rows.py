@@ -16,7 +16,8 @@ from amortppl.task.joint_gaussian import _gaussian
 def leave_one_out(
     task: AbstractTask, vector: Float[Array, " P"], data: Mapping[str, Array]
 ) -> Float[Array, " N"]:
-    """log p(y_i | y_-i, theta): with P = K^-1, mean y_i - (P (y - mu))_i / P_ii and variance 1 / P_ii.
+    """log p(y_i | y_-i, theta): with P = K^-1, mean y_i - (P (y - mu))_i / P_ii and variance 1 /
+    P_ii.
 
     Burkner, Gabry and Vehtari 2021, "Efficient leave-one-out cross-validation for Bayesian
     non-factorized normal and Student-t models", arXiv 1810.10559.
@@ -52,7 +53,8 @@ class NewRows(NamedTuple):
 def new_rows(
     task: AbstractTask, vector: Float[Array, " P"], known: Batch, query: Mapping[str, Array]
 ) -> dict[str, NewRows]:
-    """The observations of Q new rows by argument, given theta and the rows that the mask of `known` keeps.
+    """The observations of Q new rows by argument, given theta and the rows that the mask of `known`
+    keeps.
 
     mean = mu* + K*D K_DD^-1 (y - mu),    covariance = K** - K*D K_DD^-1 K_D*
     """

@@ -19,7 +19,9 @@ from amortppl.task.batch import Batch
 
 
 def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
-    """Log likelihood of each row at each draw, (S, N); of rows tied to one another, given all the others."""
+    """Log likelihood of each row at each draw, (S, N); of rows tied to one another, given all the
+    others.
+    """
     if method.task.tied:
         size = WORK // dataset.rows**2
         return np.asarray(
@@ -41,7 +43,9 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
 
 
 def pointwise_ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset) -> np.ndarray:
-    """Log density of each new row at each draw, (S, N_new), given known rows to which it is tied."""
+    """Log density of each new row at each draw, (S, N_new), given known rows to which it is
+    tied.
+    """
     given, query, size = _ahead(task, vectors, known, new)
     return np.asarray(_pointwise_ahead(task, jnp.asarray(vectors), given, query, size))[
         :, : new.rows
@@ -51,7 +55,9 @@ def pointwise_ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Datas
 def predict_ahead(
     task: AbstractTask, vectors: Any, known: Dataset, new: Dataset, seed: int
 ) -> dict[str, np.ndarray]:
-    """Predictive draws of new rows together, (S, N_new) by argument, given known rows to which they are tied."""
+    """Predictive draws of new rows together, (S, N_new) by argument, given known rows to which they
+    are tied.
+    """
     given, query, size = _ahead(task, vectors, known, new)
     keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
     drawn = _predict_ahead(task, jnp.asarray(vectors), keys, given, query, size)
@@ -61,7 +67,9 @@ def predict_ahead(
 def _ahead(
     task: AbstractTask, vectors: Any, known: Dataset, new: Dataset
 ) -> tuple[Batch, dict[str, Array], int]:
-    """Known rows, new rows, and how many draws to take at once. Without inputs rows have a place, so none is padded."""
+    """Known rows, new rows, and how many draws to take at once. Without inputs rows have a place,
+    so none is padded.
+    """
     given = (
         pad(task, known) if task.inputs else Batch(dict(known.arrays), np.ones(known.rows, bool))
     )

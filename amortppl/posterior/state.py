@@ -46,7 +46,8 @@ class State:
         value: what the method carries, a PyTree of arrays.
         rows: rows seen, each counted once however often it was met.
         steps: mini-batches taken.
-        since: the value before the rows of the present source, which a further pass leaves as it is.
+        since: the value before the rows of the present source, which a further pass leaves as it
+            is.
         place: where in a source it stands.
         trace: rows seen, and posterior means and sds then, where they were asked for.
         outside: what of the rows streamed lies outside the ranges that the guide was trained on.
@@ -91,7 +92,9 @@ class State:
 
 
 def _parts(value: Any) -> list[Any]:
-    """A value and, where it is a further pass, what that began with: their types tell its structure."""
+    """A value and, where it is a further pass, what that began with: their types tell its
+    structure.
+    """
     return (
         [] if value is None else [value, *(_parts(value.since) if hasattr(value, "since") else [])]
     )
@@ -112,7 +115,8 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         _, about = unpack(path, None)
         if about.get("guide") != guide.hash:
             raise GuideError(
-                f"{path}: the state of another guide (its hash is {about.get('guide')}, this guide's is "
+                f"{path}: the state of another guide (its hash is {about.get('guide')}, this "
+                f"guide's is "
                 f"{guide.hash}). Continue with the guide that made it, or start a new state"
             )
         like = {n: _like(guide, kinds) for n, kinds in about["kinds"].items()}
@@ -151,8 +155,8 @@ def combine(states: Sequence[State]) -> State:
         states: at least one, all of the same guide, each with its own rows.
 
     Raises:
-        GuideError: no state, states of different guides or of rows tied to one another, or a state in the middle of
-            a further pass.
+        GuideError: no state, states of different guides or of rows tied to one another, or a state
+            in the middle of a further pass.
     """
     states = list(states)
     if not states:
@@ -167,7 +171,8 @@ def combine(states: Sequence[State]) -> State:
             )
         if state.place.passes and not state.place.done:
             raise GuideError(
-                f"combine: state {number} stopped after {state.place.rows} rows of pass {state.place.passes + 1} over "
+                f"combine: state {number} stopped after {state.place.rows} rows of pass "
+                f"{state.place.passes + 1} over "
                 f"{state.place.source}; finish it first"
             )
     seen = [s for s in states if s.rows]
@@ -182,9 +187,11 @@ def combine(states: Sequence[State]) -> State:
 
 
 def gathered(state: State) -> list[State]:
-    """The states of all processes under `jax.distributed`, in the order of the processes; a collective.
+    """The states of all processes under `jax.distributed`, in the order of the processes; a
+    collective.
 
-    Every process must call it, each with the state of its own shard; alone, a process gets its own back.
+    Every process must call it, each with the state of its own shard; alone, a process gets its own
+    back.
     """
     from amortppl.runtime import distributed
 

@@ -1,4 +1,6 @@
-"""Inference at constant memory: mini-batches one after another, a block of them in a compiled call."""
+"""Inference at constant memory: mini-batches one after another, a block of them in a compiled
+call.
+"""
 
 import time
 import warnings
@@ -21,16 +23,22 @@ from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
 ROWS = 65_536
-"""Rows in a block, about: large enough that calls cost little, small enough to be a trifle in memory."""
+"""Rows in a block, about: large enough that calls cost little, small enough to be a trifle in
+memory.
+"""
 
 MOST = 1024
 """Mini-batches in a block, at most."""
 
 FIRST = 128
-"""Rows of the first step, at least: from a handful the search would find a frame far from Gaussian."""
+"""Rows of the first step, at least: from a handful the search would find a frame far from
+Gaussian.
+"""
 
 LOOKED = 512
-"""Rows of each block whose values are compared with the ranges trained on, until some lie outside."""
+"""Rows of each block whose values are compared with the ranges trained on, until some lie
+outside.
+"""
 
 SAVED = 10.0
 """Seconds between two savings of the state."""
@@ -50,7 +58,8 @@ def stream(
     """Refines a state over the mini-batches of a source; see `Guide.stream`.
 
     Args:
-        begun: called with zeros like the value of a new state once its shape is known, to compile what needs it.
+        begun: called with zeros like the value of a new state once its shape is known, to compile
+            what needs it.
     """
     refuse_parts(guide.method)
     if passes < 1:
@@ -80,7 +89,9 @@ def stream(
 
 
 def _begun(state: State, batches: Batches, passes: int) -> State:
-    """The state before the next row: at the start of a new source, or where a pass over this one stopped."""
+    """The state before the next row: at the start of a new source, or where a pass over this one
+    stopped.
+    """
     place = state.place
     if place.done:
         block = batches.size * min(max(1, ROWS // batches.size), MOST)
@@ -89,12 +100,14 @@ def _begun(state: State, batches: Batches, passes: int) -> State:
         return replace(state, since=state.value, place=Place(batches.name, 0, 0, block, False))
     if place.source != batches.name:
         raise GuideError(
-            f"state: it stopped after {place.rows} rows of pass {place.passes + 1} over {place.source}, and this is "
+            f"state: it stopped after {place.rows} rows of pass {place.passes + 1} over "
+            f"{place.source}, and this is "
             f"{batches.name}; finish that source first, or start a new state"
         )
     if place.rows % batches.size or place.block % batches.size:
         raise GuideError(
-            f"state: it stopped after {place.rows} rows in blocks of {place.block}, which are not whole mini-batches "
+            f"state: it stopped after {place.rows} rows in blocks of {place.block}, which are not "
+            f"whole mini-batches "
             f"of {batches.size}; go on with the size it was begun with"
         )
     if passes <= place.passes:
@@ -194,7 +207,9 @@ def _through(
 
 
 def _laid_out(block: Block, size: int, steps: int) -> Batch:
-    """A block's rows as K mini-batches of B, (K, B, ...); a short one is filled with its first row, masked."""
+    """A block's rows as K mini-batches of B, (K, B, ...); a short one is filled with its first row,
+    masked.
+    """
     rows, full = _rows(block), steps * size
 
     def shaped(array: np.ndarray) -> np.ndarray:

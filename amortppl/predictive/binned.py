@@ -1,10 +1,12 @@
-"""Binned density on the real line: bars with sloping tops over the quantiles of a Gaussian, and a wide tail.
+"""Binned density on the real line: bars with sloping tops over the quantiles of a Gaussian, and a
+wide tail.
 
     u = (v - shift) / scale,    p(v) = [(1 - e) N(u; 0, 1) h(Phi(u)) + e N(u; 0, 5^2)] / scale
 
 with h >= 0 piecewise linear between B + 1 nodes and of integral one. Equal nodes are a Gaussian, so
-a sharp predictive needs no fine grid. Bars with level tops (Muller et al. 2022, "Transformers can do
-Bayesian inference", arXiv 2112.10510) would have no gradient where a moving frame's edge passes a value.
+a sharp predictive needs no fine grid. Bars with level tops (Muller et al. 2022, "Transformers can
+do Bayesian inference", arXiv 2112.10510) would have no gradient where a moving frame's edge passes
+a value.
 """
 
 import jax

@@ -24,7 +24,8 @@ class Component:
     Attributes:
         argument: the argument that holds it.
         place: where in the argument's flattened row.
-        kind: `real`, `above` (from `low` on), `below` (up to `high`), `between`, `count` (from `low` on) or `finite`.
+        kind: `real`, `above` (from `low` on), `below` (up to `high`), `between`, `count` (from
+            `low` on) or `finite`.
         low, high: ends of the support.
     """
 
@@ -64,7 +65,8 @@ def components(task: AbstractTask) -> tuple[Component, ...]:
     """
     if task.block:
         raise ModelError(
-            f"{task.name}: its data are one block, which has no rows to predict from others; 'parametric' serves it"
+            f"{task.name}: its data are one block, which has no rows to predict from others; "
+            f"'parametric' serves it"
         )
     found = []
     for argument, support in supports(task).items():
@@ -75,7 +77,9 @@ def components(task: AbstractTask) -> tuple[Component, ...]:
 
 
 def supports(task: AbstractTask) -> dict[str, constraints.Constraint]:
-    """The support of every observation, by argument: given with episodes, else said by one run of the model."""
+    """The support of every observation, by argument: given with episodes, else said by one run of
+    the model.
+    """
     if task.supports is not None:
         return dict(task.supports)
     with jax.ensure_compile_time_eval():
@@ -104,7 +108,8 @@ def _kind(task: AbstractTask, argument: str, support: constraints.Constraint) ->
         return ("real",)
     if low is None and high is None:
         raise ModelError(
-            f"{task.name}: no predictive family for {argument!r}, whose support is {support}; 'parametric' serves it"
+            f"{task.name}: no predictive family for {argument!r}, whose support is {support}; "
+            f"'parametric' serves it"
         )
     return (
         ("between", low, high)

@@ -15,7 +15,8 @@ from amortppl.task.batch import Batch
 
 
 class GradientPredictor(Networked):
-    """weights <- weights - rate * grad of the mean misfit, `updates` times a mini-batch; the rate is learned.
+    """weights <- weights - rate * grad of the mean misfit, `updates` times a mini-batch; the rate
+    is learned.
 
     Attributes:
         log_rate: one number, or one for every weight.

@@ -37,7 +37,9 @@ def family(component: Component) -> Family:
 
 
 class Factor(eqx.Module):
-    """Coefficients of one component: a linear map of the features plus a perceptron's correction."""
+    """Coefficients of one component: a linear map of the features plus a perceptron's
+    correction.
+    """
 
     straight: eqx.nn.Linear
     bent: eqx.nn.MLP | None
@@ -116,7 +118,9 @@ def _bound(reader: Reader, place: int) -> tuple:
 
 
 class Predictive(eqx.Module):
-    """A joint distribution of the observations at Q queries: a mixture over S equally likely features of each."""
+    """A joint distribution of the observations at Q queries: a mixture over S equally likely
+    features of each.
+    """
 
     head: Head
     reader: Reader
@@ -128,7 +132,9 @@ class Predictive(eqx.Module):
         return logsumexp(self._each(data), 0) - self._members + self._slopes(data)
 
     def log_joint(self, data: dict[str, Array]) -> Array:
-        """Log density of the observations of all queries together, which share one member of the mixture."""
+        """Log density of the observations of all queries together, which share one member of the
+        mixture.
+        """
         return (
             logsumexp(jnp.sum(self._each(data), -1)) - self._members + jnp.sum(self._slopes(data))
         )

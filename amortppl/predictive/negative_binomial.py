@@ -18,7 +18,9 @@ class Counts:
     coefficients: int = 3 * PARTS
 
     def initial(self) -> Float[Array, " K"]:
-        """Means from a third to three times the typical count, as dispersed as a geometric distribution."""
+        """Means from a third to three times the typical count, as dispersed as a geometric
+        distribution.
+        """
         return jnp.concatenate([jnp.zeros(PARTS), jnp.linspace(-1.0, 1.0, PARTS), jnp.zeros(PARTS)])
 
     def log_prob(self, value: Array, coefficients: Float[Array, " K"], typical: Array) -> Array:

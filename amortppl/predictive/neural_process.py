@@ -24,8 +24,8 @@ LEARNING, READING = 16, 64
 class NeuralProcess(Headed):
     """A latent (`stochastic`) or conditional neural process.
 
-    The decoder sees x, z, and x's own directions times z. A latent process averages its predictive over z;
-    a conditional one sees z's mean and sds and predicts each query by itself.
+    The decoder sees x, z, and x's own directions times z. A latent process averages its predictive
+    over z; a conditional one sees z's mean and sds and predicts each query by itself.
     """
 
     task: AbstractTask = eqx.field(static=True)
@@ -58,7 +58,8 @@ class NeuralProcess(Headed):
         return self._decoded(state, query, jr.normal(jr.key(0), (READING, self.factors.size)))
 
     def loss(self, state: Moments, query: dict[str, Array]) -> Array:
-        """-log p of all queries a query: jointly where z is stochastic (Foong et al. 2020, arXiv 2007.01332).
+        """-log p of all queries a query: jointly where z is stochastic (Foong et al. 2020, arXiv
+        2007.01332).
 
         The draws' noise comes from the queries, so that it differs from task to task.
         """

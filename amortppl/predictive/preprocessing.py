@@ -21,7 +21,8 @@ class Reader(eqx.Module):
         inputs: names of the inputs.
         parts: the components of the observations.
         x_centre, x_scale: of each number of the inputs.
-        y_centre, y_scale: of each component: on the real line for a continuous one, log(1 + y) for counts.
+        y_centre, y_scale: of each component: on the real line for a continuous one, log(1 + y) for
+            counts.
     """
 
     inputs: tuple[str, ...] = eqx.field(static=True)
@@ -64,7 +65,9 @@ class Reader(eqx.Module):
         return _both(self.linear(data))
 
     def standard(self, data: dict[str, Array]) -> Float[Array, "N C"]:
-        """Components: standardised on the real line; classes from zero; counts from zero as they are."""
+        """Components: standardised on the real line; classes from zero; counts from zero as they
+        are.
+        """
         return jnp.stack([self._standard(i, column(c, data)) for i, c in enumerate(self.parts)], -1)
 
     def log_slope(self, data: dict[str, Array]) -> Float[Array, "N C"]:
@@ -86,7 +89,9 @@ class Reader(eqx.Module):
         return jnp.concatenate([self.one(i, standard[:, i]) for i in range(len(self.parts))], -1)
 
     def one(self, place: int, standard: Float[Array, " N"]) -> Float[Array, "N Y"]:
-        """One component as networks see it: indicators of classes, else the number and its arcsinh."""
+        """One component as networks see it: indicators of classes, else the number and its
+        arcsinh.
+        """
         component = self.parts[place]
         if component.kind == "finite":
             return jax.nn.one_hot(standard.astype(int), component.classes)

@@ -44,18 +44,21 @@ def features(
     key: PRNGKeyArray,
     length: float | None = None,
 ) -> RowFeatures | ImageFeatures:
-    """Features of a row: `size` numbers; of an image of height and width `image`, `size` maps of its windows.
+    """Features of a row: `size` numbers; of an image of height and width `image`, `size` maps of
+    its windows.
 
     The features of an image have the length `length` to begin with.
 
     Raises:
-        ModelError: the inputs are not as many numbers as the image has pixels, or it is smaller than a window.
+        ModelError: the inputs are not as many numbers as the image has pixels, or it is smaller
+            than a window.
     """
     if image is None:
         return RowFeatures(mlp(reader.x_size, size, hidden, 2, key), size)
     count = reader.x_centre.shape[0]
     if image[0] * image[1] != count or min(image) <= SIDE:
         raise ModelError(
-            f"image: expected (height, width) of the input, each above {SIDE} and {count} pixels in all, got {image}"
+            f"image: expected (height, width) of the input, each above {SIDE} and {count} pixels "
+            f"in all, got {image}"
         )
     return ImageFeatures(Windows(image, size, key, length))

@@ -55,7 +55,9 @@ class TaskLatent(NamedTuple):
 
 
 class Factors(eqx.Module):
-    """The factors that rows emit: directions phi from x, heights v from x and y, linear plus a perceptron."""
+    """The factors that rows emit: directions phi from x, heights v from x and y, linear plus a
+    perceptron.
+    """
 
     direction: eqx.nn.Linear
     turn: eqx.nn.MLP

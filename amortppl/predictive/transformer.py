@@ -67,7 +67,9 @@ class Transformer(eqx.Module):
     def read(
         self, context: Float[Array, "C E"], mask: Bool[Array, " C"], x: Float[Array, "Q X"]
     ) -> Float[Array, "Q E"]:
-        """Queries after they have looked at the context in every layer; one token is always there."""
+        """Queries after they have looked at the context in every layer; one token is always
+        there.
+        """
         context, mask = jnp.concatenate([self.always, context]), jnp.append(True, mask)
         query = jax.vmap(self.query)(x)
         for layer in self.layers:

@@ -140,7 +140,9 @@ def _improper(d: Any) -> Any:
 
 
 def _nan_masked(d: Any) -> Any:
-    """Normal whose log density is 0 where the value is NaN: NumPyro's mask needs the value, see `foreign`."""
+    """Normal whose log density is 0 where the value is NaN: NumPyro's mask needs the value, see
+    `foreign`.
+    """
     return torch_distributions.Torch(d)
 
 
@@ -245,6 +247,8 @@ def unknown(kind: type) -> ModelError:
     """What to say of a class that is in no table."""
     near = nearest(kind.__name__, [k.__name__ for k in CONVERTERS])
     return ModelError(
-        f"{kind.__module__}.{kind.__name__} has no counterpart in NumPyro{near}. Write the site with one that has, or "
-        f"check it: amortppl.pyro.accept({kind.__name__}(...)) compares its density and sampler under JAX with torch's"
+        f"{kind.__module__}.{kind.__name__} has no counterpart in NumPyro{near}. Write the site "
+        f"with one that has, or "
+        f"check it: amortppl.pyro.accept({kind.__name__}(...)) compares its density and sampler "
+        f"under JAX with torch's"
     )

@@ -1,4 +1,6 @@
-"""What went wrong when a model ran under JAX: the sites concerned, the line of the model, what to write instead."""
+"""What went wrong when a model ran under JAX: the sites concerned, the line of the model, what to
+write instead.
+"""
 
 import importlib
 import linecache
@@ -41,13 +43,17 @@ _ROOTS = {
 """Folders of the packages whose lines are not the user's."""
 
 INSTEAD = (
-    "Python cannot know it while JAX traces the model. Write torch.where(condition, a, b) for a branch, keep values "
-    "as tensors instead of .item(), float() or .numpy(), and sum out what decides how many sites there are"
+    "Python cannot know it while JAX traces the model. Write torch.where(condition, a, b) for a "
+    "branch, keep values "
+    "as tensors instead of .item(), float() or .numpy(), and sum out what decides how many sites "
+    "there are"
 )
 
 
 def explained(error: Exception, run: Run) -> Exception:
-    """The error a user should see: with the site and line for what this library is in charge of, else unchanged."""
+    """The error a user should see: with the site and line for what this library is in charge of,
+    else unchanged.
+    """
     if isinstance(error, ModelError):
         return _placed(str(error), error, run)
     if isinstance(error, NEEDS_A_VALUE):
@@ -95,7 +101,9 @@ def _of_library(filename: str) -> bool:
 
 
 def _culprits(error: Exception, run: Run) -> str:
-    """What the tensors of the innermost torch operation were computed from; else all latents so far."""
+    """What the tensors of the innermost torch operation were computed from; else all latents so
+    far.
+    """
     found: frozenset[str] = frozenset()
     where = error.__traceback__
     while where is not None:

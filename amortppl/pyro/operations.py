@@ -1,7 +1,7 @@
 """Torch operations that torchax lacks or gets wrong, foremost every random one.
 
-torchax 0.0.13 draws some random numbers with a constant key and others by a wrong formula, so all of torch's
-random operations are defined here. Each takes a key and torch's arguments.
+torchax 0.0.13 draws some random numbers with a constant key and others by a wrong formula, so all
+of torch's random operations are defined here. Each takes a key and torch's arguments.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ from amortppl.errors import ModelError
 
 Key = jax.Array
 
-# Random numbers: f(key, shape, arguments) of an in-place operation, and with the shape of its tensor of a fresh one.
+# Random numbers: f(key, shape, arguments) of an in-place operation, and with the shape of its
+# tensor of a fresh one.
 
 
 def normal(key: Key, shape: Any, mean: Any = 0.0, std: Any = 1.0) -> Any:
@@ -88,7 +89,9 @@ def _normal_of(key: Key, mean: Any, std: Any = 1.0, size: Any = None) -> Any:
 
 
 def _multinomial(key: Key, weights: Any, num_samples: int, replacement: bool = False) -> Any:
-    """Indices drawn by weight, (..., num_samples); without replacement the largest of log weight + Gumbel noise."""
+    """Indices drawn by weight, (..., num_samples); without replacement the largest of log weight +
+    Gumbel noise.
+    """
     logits = jnp.log(weights)
     if replacement or num_samples == 1:
         drawn = jr.categorical(key, logits, shape=(num_samples, *logits.shape[:-1]))
@@ -143,7 +146,9 @@ def _as_tensor(make: Any, data: Any, dtype: Any = None, device: Any = None, env:
 
 
 def _getitem(select: Any, x: Any, places: Any, env: Any = None) -> Any:
-    """x[places], x also a tensor of torch's own; places given by tensors or lists need x itself where x is a view."""
+    """x[places], x also a tensor of torch's own; places given by tensors or lists need x itself
+    where x is a view.
+    """
     x = env.constant(x)
     chosen = isinstance(places, list) or any(
         isinstance(v, torch.Tensor) for v in torch.utils._pytree.tree_leaves(places)
@@ -258,7 +263,8 @@ def _like(draw: Callable[..., Any], key: Key, x: Any, *args: Any, **options: Any
 def refuse(name: str) -> ModelError:
     """What to say of an operation that JAX has no counterpart for."""
     return ModelError(
-        f"the torch operation {name} has no JAX counterpart: write it with other torch operations, or compute it "
+        f"the torch operation {name} has no JAX counterpart: write it with other torch operations, "
+        f"or compute it "
         "outside the model where it needs data alone"
     )
 

@@ -31,12 +31,14 @@ def require() -> None:
     missing = [name for name, found in installed.items() if found is None]
     if missing:
         raise ImportError(
-            f"Pyro models need {', '.join(missing)}, which is not installed: pip install 'amortppl[pyro]'"
+            f"Pyro models need {', '.join(missing)}, which is not installed: pip install "
+            f"'amortppl[pyro]'"
         )
     untested = [text for name, found in installed.items() if (text := _outside(name, found))]
     if untested:
         warnings.warn(
-            f"{'; '.join(untested)}. Pyro models may fail or be read wrongly: pip install 'amortppl[pyro]'",
+            f"{'; '.join(untested)}. Pyro models may fail or be read wrongly: pip install "
+            f"'amortppl[pyro]'",
             VersionWarning,
             stacklevel=3,
         )
@@ -48,13 +50,16 @@ def _import(installed: dict[str, str | None]) -> None:
         _import_quietly()
     except (ImportError, AttributeError) as error:
         raise ImportError(
-            f"torchax {installed['torchax']} cannot be imported beside torch {installed['torch']} ({error}): "
+            f"torchax {installed['torchax']} cannot be imported beside torch {installed['torch']} "
+            f"({error}): "
             f"pip install 'torch>={TESTED['torch'][0]},<{TESTED['torch'][1]}'"
         ) from error
 
 
 def _import_quietly() -> None:
-    """torchax switches off a fast path of torch, sets an environment variable and an option of JAX: undone."""
+    """torchax switches off a fast path of torch, sets an environment variable and an option of JAX:
+    undone.
+    """
     import jax
     import torch
 

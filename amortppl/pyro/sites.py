@@ -22,7 +22,9 @@ from amortppl.pyro.supports import to_numpyro_support
 
 
 def carry_out(message: Any) -> None:
-    """What Pyro does last with a message, done by NumPyro; what Pyro's handlers blocked is hidden from NumPyro's."""
+    """What Pyro does last with a message, done by NumPyro; what Pyro's handlers blocked is hidden
+    from NumPyro's.
+    """
     run = bridge().run
     run.site = message["name"]
     with handlers.block() if message["stop"] else ExitStack():
@@ -40,7 +42,8 @@ def _sample(run: Run, message: Any) -> None:
     fn, name, value = message["fn"], message["name"], message["value"]
     if not isinstance(fn, torch.distributions.Distribution | dist.Distribution):
         raise ModelError(
-            f"site '{name}': expected a distribution as in pyro.sample('{name}', dist.Normal(0, 1)), "
+            f"site '{name}': expected a distribution as in pyro.sample('{name}', dist.Normal(0, "
+            f"1)), "
             f"got {_described(fn)}"
         )
     follow(run)
@@ -66,7 +69,9 @@ def _described(fn: Any) -> str:
 
 
 def _drawn(message: Any, fn: Any) -> Any:
-    """The site in NumPyro. A value from a handler of Pyro's (replay, obs through a guide) stays a latent's."""
+    """The site in NumPyro. A value from a handler of Pyro's (replay, obs through a guide) stays a
+    latent's.
+    """
     name, value = message["name"], message["value"]
     infer = {k: v for k, v in message["infer"].items() if not k.startswith("_")}
     if infer.get("enumerate") == "sequential":
@@ -78,7 +83,9 @@ def _drawn(message: Any, fn: Any) -> Any:
 
 
 def _is_computed(fn: Any, message: Any) -> bool:
-    """Whether a handler (`reparam`) left a site as a value that others determine: an observed, masked Delta."""
+    """Whether a handler (`reparam`) left a site as a value that others determine: an observed,
+    masked Delta.
+    """
     masked = isinstance(fn, dist.MaskedDistribution) and fn._mask is False
     return masked and message["is_observed"] and isinstance(fn.base_dist, dist.Delta)
 
@@ -143,7 +150,8 @@ def _param(run: Run, message: Any) -> None:
     if initial is None:
         if name not in pyro.get_param_store():
             raise ModelError(
-                f"pyro.param('{name}'): expected an initial value, got none, and the store has no '{name}'"
+                f"pyro.param('{name}'): expected an initial value, got none, and the store has no "
+                f"'{name}'"
             )
         initial = pyro.get_param_store()[name].detach()
     options = (

@@ -1,7 +1,8 @@
 """Distributions that only torch has: accepted after their density and sampler were checked.
 
-Their code runs in torch on JAX arrays. Operations of torchax may be silently wrong, so a class is taken only when,
-on an example, its log density there equals torch's and its draws come from the same law.
+Their code runs in torch on JAX arrays. Operations of torchax may be silently wrong, so a class is
+taken only when, on an example, its log density there equals torch's and its draws come from the
+same law.
 """
 
 from collections.abc import Iterator
@@ -40,7 +41,9 @@ CHECKED = {
 _ACCEPTED: set[type] = set()
 
 ALPHA = 1e-6
-"""Share of right samplers that the check refuses: of each coordinate, by a two-sample Kolmogorov-Smirnov test."""
+"""Share of right samplers that the check refuses: of each coordinate, by a two-sample
+Kolmogorov-Smirnov test.
+"""
 
 
 def accepted(d: Any) -> bool:
@@ -69,9 +72,9 @@ def accept(example: Any, draws: int = 4000, seed: int = 0) -> None:
 def check(example: Any, draws: int = 4000, seed: int = 0) -> None:
     """Compares a distribution under JAX with torch's own.
 
-    The log density must agree within 1e-4 + 1e-4 |log p| at 100 draws of torch's; the draws, coordinate by
-    coordinate, must pass a Kolmogorov-Smirnov test, which refuses a right sampler with probability at most
-    1e-6 times the number of coordinates.
+    The log density must agree within 1e-4 + 1e-4 |log p| at 100 draws of torch's; the draws,
+    coordinate by coordinate, must pass a Kolmogorov-Smirnov test, which refuses a right sampler
+    with probability at most 1e-6 times the number of coordinates.
 
     Raises:
         ModelError: they differ.

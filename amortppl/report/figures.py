@@ -1,4 +1,6 @@
-"""Figures of a report, each an SVG image in a data URI. Matplotlib without pyplot: no global state."""
+"""Figures of a report, each an SVG image in a data URI. Matplotlib without pyplot: no global
+state.
+"""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -77,7 +79,8 @@ def losses(training: Sequence[float], held_out: Sequence[float], steps: int) -> 
 def predictive_density(observed: np.ndarray, predicted: np.ndarray, name: str) -> str:
     """Densities of predictive datasets (S, N) under that of the data (N,).
 
-    The frame is the data's range and half of it on either side, so that heavy tails do not hide the rest.
+    The frame is the data's range and half of it on either side, so that heavy tails do not hide the
+    rest.
     """
     figure, axes = _axes(WIDE, name)
     axes.set_yticks([])
@@ -103,7 +106,9 @@ def predictive_density(observed: np.ndarray, predicted: np.ndarray, name: str) -
 
 
 def predictive_steps(observed: np.ndarray, predicted: np.ndarray, name: str) -> str:
-    """Empirical distribution functions of predictive datasets (S, N) under that of the data (N,)."""
+    """Empirical distribution functions of predictive datasets (S, N) under that of the data
+    (N,).
+    """
     figure, axes = _axes(WIDE, name, "share of rows at or below")
     heights = np.arange(1, len(observed) + 1) / len(observed)
     for i, values in enumerate(_some(predicted)):
@@ -122,9 +127,11 @@ def predictive_steps(observed: np.ndarray, predicted: np.ndarray, name: str) -> 
 
 
 def predictive_bars(observed: np.ndarray, predicted: np.ndarray, name: str) -> str:
-    """How many rows hold each whole number: bars for the data, points and intervals for predictions.
+    """How many rows hold each whole number: bars for the data, points and intervals for
+    predictions.
 
-    Kleiber and Zeileis 2016, "Visualizing count data regressions using rootograms": square-root heights.
+    Kleiber and Zeileis 2016, "Visualizing count data regressions using rootograms": square-root
+    heights.
     """
     figure, axes = _axes(WIDE, name, "rows (square-root scale)")
     values = np.arange(observed.min(), max(observed.max(), np.quantile(predicted, 0.995)) + 1)

@@ -15,7 +15,9 @@ OPENED, MEANS, PLOTS = 40, 4, 6
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
-    """What is to be thought of each dataset, in words: the ladder's word where it was climbed, else k-hat's."""
+    """What is to be thought of each dataset, in words: the ladder's word where it was climbed, else
+    k-hat's.
+    """
     khats, reliable = _stat(tree, "khat"), _stat(tree, "reliable")
     if reliable is None:
         unknown = np.full(len(khats), np.nan)
@@ -33,7 +35,9 @@ def verdicts(tree: xr.DataTree) -> list[str]:
 
 
 def datasets(tree: xr.DataTree, order: Sequence[int], said: Sequence[str]) -> str:
-    """The table: task, rows, k-hat, rung, means, verdict, warnings; the first cell opens the plots."""
+    """The table: task, rows, k-hat, rung, means, verdict, warnings; the first cell opens the
+    plots.
+    """
     khats = _stat(tree, "khat")
     rows = _stat(tree, "rows", np.full(len(khats), np.nan))
     source = _stat(tree, "source", np.full(len(khats), "amortized"))

@@ -1,4 +1,6 @@
-"""A posterior as one HTML page that loads nothing: verdict, posterior, checks, data, model, training."""
+"""A posterior as one HTML page that loads nothing: verdict, posterior, checks, data, model,
+training.
+"""
 
 from pathlib import Path
 
@@ -43,7 +45,8 @@ def write_report(tree: xr.DataTree, path: str | Path) -> Path:
     """
     if "posterior" not in tree.children:
         raise ValueError(
-            f"report: expected a tree with a group 'posterior', got {sorted(tree.children) or 'no groups'}"
+            f"report: expected a tree with a group 'posterior', got "
+            f"{sorted(tree.children) or 'no groups'}"
         )
     parts = _several(tree) if "task" in tree["posterior"].dims else _one(tree)
     parts += [model(tree), training(told(tree, "training", {})), provenance(tree)]
@@ -73,7 +76,9 @@ def _one(tree: xr.DataTree) -> list[str]:
 
 
 def _several(tree: xr.DataTree) -> list[str]:
-    """The sections of many datasets: a table of all, and the one with the largest k-hat in detail."""
+    """The sections of many datasets: a table of all, and the one with the largest k-hat in
+    detail.
+    """
     khats = np.atleast_1d(np.asarray(tree["sample_stats"]["khat"], float))
     said = verdicts(tree)
     counts = {kind: sum(s.startswith(kind) for s in said) for kind in LEVELS}

@@ -1,6 +1,8 @@
-"""Posterior predictive checks of a report: figures and a few statistics, chosen by the kind of data.
+"""Posterior predictive checks of a report: figures and a few statistics, chosen by the kind of
+data.
 
-Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica 6.
+Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica
+6.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,8 @@ DRAWS = 400
 SHARE = f"{100 * CREDIBLE:.0f}%"
 
 SAID = (
-    "Datasets predicted by the posterior should look like the data. Where they do not, while k-hat is good, "
+    "Datasets predicted by the posterior should look like the data. Where they do not, while k-hat "
+    "is good, "
     "the model is at fault and not the guide."
 )
 

@@ -1,4 +1,6 @@
-"""Sections of a report about the posterior itself: verdict, numbers, densities, comparison, trust."""
+"""Sections of a report about the posterior itself: verdict, numbers, densities, comparison,
+trust.
+"""
 
 import numpy as np
 import xarray as xr
@@ -16,10 +18,14 @@ LEVELS = {"good": "good", "usable": "care", "not reliable": "bad", "not checked"
 SHARE = f"{100 * CREDIBLE:.0f}%"
 
 EXPLAINED = (
-    "k-hat compares the guide's draws with the model itself. Each draw has an importance weight, the model's joint "
-    "density divided by the guide's; k-hat is the shape of the generalised Pareto distribution fitted to the largest "
-    f"weights (Vehtari et al. 2024). Below {GOOD} the weights have finite variance and the guide covers the posterior; "
-    f"up to {USABLE} reweighting by the smoothed weights is reliable; above it the guide misses part of the posterior. "
+    "k-hat compares the guide's draws with the model itself. Each draw has an importance weight, "
+    "the model's joint "
+    "density divided by the guide's; k-hat is the shape of the generalised Pareto distribution "
+    "fitted to the largest "
+    f"weights (Vehtari et al. 2024). Below {GOOD} the weights have finite variance and the guide "
+    f"covers the posterior; "
+    f"up to {USABLE} reweighting by the smoothed weights is reliable; above it the guide misses "
+    f"part of the posterior. "
     "k-hat sees only where the guide puts draws: a mode that no draw reaches stays unseen."
 )
 

@@ -11,7 +11,9 @@ PLOTS = 12
 
 
 def grown(tree: xr.DataTree) -> str:
-    """Posterior means and sds against rows seen, and what the mini-batches said; nothing without a trace."""
+    """Posterior means and sds against rows seen, and what the mini-batches said; nothing without a
+    trace.
+    """
     if "trace" not in tree.children:
         return ""
     trace = tree["trace"].dataset
@@ -38,8 +40,10 @@ def _said(tree: xr.DataTree, seen: np.ndarray) -> str:
     said = f"{number(seen[-1])} rows in {number(steps)} mini-batches; the band is the mean and two sds on either side."
     if np.isfinite(surprise):
         said += (
-            f" Each mini-batch was compared with what the posterior before it expected: {surprise:.2f} times as "
-            "surprising as the model says (about 1 when rows and model agree and their order does not matter)."
+            f" Each mini-batch was compared with what the posterior before it expected: "
+            f"{surprise:.2f} times as "
+            "surprising as the model says (about 1 when rows and model agree and their order does "
+            "not matter)."
         )
     return said
 

@@ -64,7 +64,9 @@ def _summary(label: str, values: np.ndarray) -> Summary:
 
 
 def number(value: Any, scale: float | None = None) -> str:
-    """A number as text: three significant figures, or as many decimals as a spread of `scale` deserves."""
+    """A number as text: three significant figures, or as many decimals as a spread of `scale`
+    deserves.
+    """
     value = float(value)
     if not np.isfinite(value):
         return "none"

@@ -9,8 +9,8 @@ import jax
 def batched_map(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
     """`function` of each of many (a tree with a leading axis), at most `at_once` together.
 
-    As `lax.map`, which compiles the function a second time for what is left over: here the number taken together
-    divides the whole, if one does that is more than half of what is allowed.
+    As `lax.map`, which compiles the function a second time for what is left over: here the number
+    taken together divides the whole, if one does that is more than half of what is allowed.
     """
     total = len(jax.tree.leaves(many)[0])
     most = max(1, min(at_once, total))

@@ -1,4 +1,5 @@
-"""Programs and how they are compiled: with fewer optimizations where they run once or seldom, and where several
+"""Programs and how they are compiled: with fewer optimizations where they run once or seldom, and
+where several
 are needed in a row, one beside another."""
 
 import gc
@@ -17,7 +18,8 @@ UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_
 
 
 LIGHT = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
-"""Simulating 1000 tasks of 512 rows, compiling and running, on one core: negative binomials 8.3 CPU s with all
+"""Simulating 1000 tasks of 512 rows, compiling and running, on one core: negative binomials 8.3 CPU
+s with all
 optimizations, 4.9 without, 4.2 so."""
 
 
@@ -49,7 +51,8 @@ class Compiled:
             return self.jitted(*arguments)
 
     def ahead(self, *arguments: Any) -> Any:
-        """Traces the function here, as models must be, and compiles it in a thread; the next call waits for that.
+        """Traces the function here, as models must be, and compiles it in a thread; the next call
+        waits for that.
 
         Args:
             arguments: of the call, or zeros in the place of arrays that are not known yet.
@@ -70,7 +73,8 @@ class Compiled:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Puts garbage collection off: tracing makes objects by the million and no garbage to speak of, and looking
+    """Puts garbage collection off: tracing makes objects by the million and no garbage to speak of,
+    and looking
     for it takes a tenth of the time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -94,6 +98,7 @@ def lightly(function: Callable) -> Compiled:
 def once(function: Callable, *arguments: Any) -> Any:
     """`function(*arguments)`, compiled for this one call.
 
-    Building a method for a regression with counts takes 7 CPU seconds so, 13 optimized; with linear means 3 and 7.
+    Building a method for a regression with counts takes 7 CPU seconds so, 13 optimized; with linear
+    means 3 and 7.
     """
     return unoptimized(function)(*arguments)

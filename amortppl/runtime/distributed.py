@@ -21,7 +21,8 @@ def leader() -> bool:
 
 
 def gathered(tree: Any) -> Any:
-    """The trees of all P processes stacked in their order: each leaf (...) becomes (P, ...). A collective.
+    """The trees of all P processes stacked in their order: each leaf (...) becomes (P, ...). A
+    collective.
 
     The leaves travel together as bytes, so that 64-bit numbers arrive as they are (JAX would make
     them 32 bits wide) and one call carries all.
@@ -38,7 +39,8 @@ def gathered(tree: Any) -> Any:
 
 
 def broadcast(tree: Any) -> Any:
-    """Process 0's tree in every process. A collective; one process gets its own tree back untouched.
+    """Process 0's tree in every process. A collective; one process gets its own tree back
+    untouched.
 
     Raises:
         ValueError: the trees differ in paths, shapes or types; in every process.
@@ -51,7 +53,8 @@ def broadcast(tree: Any) -> Any:
 
 
 def differing(values: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Of named values that JSON can hold, those that are not process 0's everywhere: in which processes. A collective.
+    """Of named values that JSON can hold, those that are not process 0's everywhere: in which
+    processes. A collective.
 
     Every process must give the same names, in the same order.
     """
@@ -96,7 +99,8 @@ def by_all(action: Callable[[], Any], kind: type[Exception], what: str) -> Any:
     worked = [i for i in range(jax.process_count()) if i not in failed]
     here = f"; here, in process {jax.process_index()}: {failure}" if failure is not None else ""
     raise kind(
-        f"{what} worked in the processes {worked} and not in {failed}{here}. All processes must see the same files: "
+        f"{what} worked in the processes {worked} and not in {failed}{here}. All processes must "
+        f"see the same files: "
         f"use a file system that they share"
     ) from failure
 
@@ -118,7 +122,9 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
-    """Puts arrays that every process holds alike on every device of the mesh (None: leaves them)."""
+    """Puts arrays that every process holds alike on every device of the mesh (None: leaves
+    them).
+    """
     return (
         tree
         if mesh is None
@@ -127,7 +133,9 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def here(tree: Any, mesh: Mesh | None) -> Any:
-    """Arrays that are everywhere, as this process's first device has them (mesh None: leaves them)."""
+    """Arrays that are everywhere, as this process's first device has them (mesh None: leaves
+    them).
+    """
     return tree if mesh is None else jax.tree.map(lambda a: a.addressable_data(0), tree)
 
 
@@ -138,7 +146,8 @@ def _alike(tree: Any) -> None:
     ]
     if wrong := differing({"arrays": said}):
         raise ValueError(
-            f"processes: expected trees of the same arrays in all, but those of {wrong['arrays']} differ from process "
+            f"processes: expected trees of the same arrays in all, but those of {wrong['arrays']} "
+            f"differ from process "
             f"0's; here, in process {jax.process_index()}: {', '.join(said) or 'no array'}"
         )
 

@@ -1,8 +1,9 @@
-"""A traced function rewritten before it is differentiated: what it computes twice is computed once, some primitives
+"""A traced function rewritten before it is differentiated: what it computes twice is computed once,
+some primitives
 are replaced, and what nothing needs is left out.
 
-XLA does the first and the last too, but after derivatives were taken: each repetition has by then become several
-computations of its own, no longer alike. A model that a loop unrolls repeats much.
+XLA does the first and the last too, but after derivatives were taken: each repetition has by then
+become several computations of its own, no longer alike. A model that a loop unrolls repeats much.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,10 +19,11 @@ Replacements = Mapping[Primitive, Callable[[jax.Array], jax.Array]]
 
 
 def rewritten(f: Callable[..., Any], replaced: Replacements | None = None) -> Callable[..., Any]:
-    """The function with equal equations evaluated once, and primitives replaced outside of loops and branches.
+    """The function with equal equations evaluated once, and primitives replaced outside of loops
+    and branches.
 
-    Equations are equal when primitive, parameters and arguments are; those with effects never are, nor those whose
-    parameters cannot be compared.
+    Equations are equal when primitive, parameters and arguments are; those with effects never are,
+    nor those whose parameters cannot be compared.
     """
 
     def run(*args: Any) -> Any:
@@ -34,7 +36,9 @@ def rewritten(f: Callable[..., Any], replaced: Replacements | None = None) -> Ca
 
 
 class _Evaluation:
-    """One evaluation: results by equation, and the arguments by whose identity equations are compared."""
+    """One evaluation: results by equation, and the arguments by whose identity equations are
+    compared.
+    """
 
     def __init__(self, replaced: Replacements) -> None:
         self.replaced, self.results, self.arguments = replaced, {}, []
@@ -65,7 +69,8 @@ class _Evaluation:
         return None if equation.effects else key
 
     def _rule(self, equation: Any) -> list[Any]:
-        """What a function with a derivative of its own is compared by: what both compute, since JAX wraps the same
+        """What a function with a derivative of its own is compared by: what both compute, since JAX
+        wraps the same
         rule anew at each call."""
         value, derivative = equation.params["call_jaxpr"], equation.params["jvp_jaxpr_fun"]
         if equation.params["symbolic_zeros"] or equation.params["num_consts"]:

@@ -1,4 +1,5 @@
-"""log Gamma in elementary functions, so that derivatives of any order cost about what it costs itself.
+"""log Gamma in elementary functions, so that derivatives of any order cost about what it costs
+itself.
 
 JAX differentiates `lgamma` into digamma and the Hurwitz zeta function, each a long series; a count
 model's curvature is mostly those. Stirling's series after a shift is as exact in float32.
@@ -13,7 +14,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array, Float
 
 SHIFT = 8
-"""From here on Stirling's series with three terms is exact to 1e-9. `_shifted` pairs the factors of just so many."""
+"""From here on Stirling's series with three terms is exact to 1e-9. `_shifted` pairs the factors of
+just so many.
+"""
 
 
 @jax.custom_jvp
@@ -21,7 +24,8 @@ SHIFT = 8
 def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """log |Gamma(x)| for x > -8, within a few float32 roundings; NaN further down.
 
-        Stirling:  log Gamma(z) = (z - 1/2) log z - z + log(2 pi)/2 + 1/(12 z) - 1/(360 z^3) + 1/(1260 z^5)
+        Stirling:  log Gamma(z) = (z - 1/2) log z - z + log(2 pi)/2 + 1/(12 z) - 1/(360 z^3) +
+            1/(1260 z^5)
         shifted:   log Gamma(x) = log Gamma(x + 8) - log x (x + 1) ... (x + 7)
 
     Its derivatives are `digamma` and `trigamma`, and from there on what JAX makes of these.
@@ -68,7 +72,8 @@ digamma.defjvp(lambda at, along: (digamma(*at), trigamma(*at) * along[0]))
 
 
 def _shifted(x: Array) -> tuple[Array, Array, Array, list[Array]]:
-    """Whether x is to be shifted; the pairs x (x + 7), (x + 1)(x + 6), ..., whose product is the rising
+    """Whether x is to be shifted; the pairs x (x + 7), (x + 1)(x + 6), ..., whose product is the
+    rising
     factorial, and their common slope; and the argument of the series."""
     small = x < SHIFT
     near = jnp.where(small, x, 1.0)

@@ -48,7 +48,9 @@ class Progress:
         return self
 
     def update(self, done: float, said: str) -> None:
-        """Shows how much is done; in plain lines a tenth at a time, or each doubling of what has no known end."""
+        """Shows how much is done; in plain lines a tenth at a time, or each doubling of what has no
+        known end.
+        """
         if self.live:
             self.bar.update(
                 self.row, completed=done if self.total is None else min(done, self.total), said=said

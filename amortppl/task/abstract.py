@@ -146,7 +146,9 @@ class AbstractTask(ABC):
         return self.density.joint(vector, data, {}, {})
 
     def log_prior(self, vector: Float[Array, " P"]) -> Array:
-        """Log prior density of the unconstrained vector. The model runs on inputs drawn from the task's own."""
+        """Log prior density of the unconstrained vector. The model runs on inputs drawn from the
+        task's own.
+        """
         rows = (self.rows or (1, 1))[0]
         trace = self.program.placed(
             jr.key(0), self.latents.unflatten(vector), self.input_rows(jr.key(0), rows), rows
@@ -163,7 +165,9 @@ class AbstractTask(ABC):
         return prior + jnp.sum(jnp.where(batch.mask, rows, 0.0))
 
     def constrain(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> dict[str, Array]:
-        """Unconstrained vector -> latents, and deterministic sites that do not grow with the rows."""
+        """Unconstrained vector -> latents, and deterministic sites that do not grow with the
+        rows.
+        """
         trace = self.placed(vector, data)
         return {n: trace[n]["value"] for n in (*self.latents.names, *self.deterministic)}
 

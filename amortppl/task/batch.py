@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float
 class Batch(eqx.Module):
     """Rows of one dataset, padded to a fixed number B; `mask` is False on the padding.
 
-    What the mask leaves out still holds valid rows (padding, which comes last, repeats one; a mini-batch may be masked
-    out of a longer dataset), so that every log density is finite.
+    What the mask leaves out still holds valid rows (padding, which comes last, repeats one; a
+    mini-batch may be masked out of a longer dataset), so that every log density is finite.
     """
 
     data: dict[str, Array]

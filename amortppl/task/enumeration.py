@@ -4,7 +4,8 @@ With z the discrete latents, all continuous latents theta before them, and y the
 
     p(y | theta) = sum_z p(z | theta) p(y | z, theta),
 
-summed exactly by numpyro.contrib.funsor, plate by plate and along chains, so that a chain of T states costs T steps.
+summed exactly by numpyro.contrib.funsor, plate by plate and along chains, so that a chain of T
+states costs T steps.
 """
 
 import inspect
@@ -28,7 +29,8 @@ from amortppl.task.program import log_density
 Values = Mapping[str, Any]
 
 FEW = 4
-"""States that are summed out one by one in a chain too: up to so many its curvature costs no more so, and less to
+"""States that are summed out one by one in a chain too: up to so many its curvature costs no more
+so, and less to
 compile (two states: 4.5 CPU s for 6.0, and half the time to run)."""
 
 
@@ -61,10 +63,12 @@ class Parts:
 
 
 class Marginal:
-    """A model whose discrete latents are summed out: one observed site, named as the argument that feeds it.
+    """A model whose discrete latents are summed out: one observed site, named as the argument that
+    feeds it.
 
-    The model marks the discrete latents by `infer={"enumerate": "parallel"}` (or `config_enumerate`). If its argument
-    feeds several sites, the model must return what was observed, so that the observation can be simulated.
+    The model marks the discrete latents by `infer={"enumerate": "parallel"}` (or
+    `config_enumerate`). If its argument feeds several sites, the model must return what was
+    observed, so that the observation can be simulated.
 
     Args:
         model: a NumPyro model.
@@ -108,8 +112,10 @@ class Marginal:
             if fed and (how == "returned" or fed == [how]):
                 return _parts(free, fed, how)
         raise ModelError(
-            f"the discrete latents {quoted(n for n, s in free.items() if _enumerated(s))} can be summed out only when "
-            f"what {self.argument!r} observes can be simulated: let the model return the observed values, stacked as "
+            f"the discrete latents {quoted(n for n, s in free.items() if _enumerated(s))} can be "
+            f"summed out only when "
+            f"what {self.argument!r} observes can be simulated: let the model return the observed "
+            f"values, stacked as "
             f"{self.argument!r} has them"
         )
 
@@ -126,7 +132,8 @@ class Marginal:
         wrong = [n for n in parts.fed if not jnp.array_equal(free[n]["value"], again[n]["value"])]
         if wrong:
             raise ModelError(
-                f"the model returns other values than {self.argument!r} gives to {quoted(wrong)}: return the observed "
+                f"the model returns other values than {self.argument!r} gives to {quoted(wrong)}: "
+                f"return the observed "
                 f"values, stacked as {self.argument!r} has them"
             )
 
@@ -188,7 +195,9 @@ class Observation(dist.Distribution):
         return drawn.reshape(*sample_shape, *self.batch_shape, *self.event_shape)
 
     def log_prob(self, value: Any) -> Any:
-        """log sum_z p(z, y | theta): a number for each row, or one when no plate encloses z and y."""
+        """log sum_z p(z, y | theta): a number for each row, or one when no plate encloses z and
+        y.
+        """
         return _summed(
             self.marginal, {**self.given, self.marginal.argument: value}, self.latents, self.parts
         )
@@ -256,10 +265,12 @@ def _summed(marginal: Marginal, given: Values, latents: Values, parts: Parts) ->
 
 
 def _exactly() -> Any:
-    """An interpretation by which states of two factors are summed out as log sum exp(a + b), exact wherever they are.
+    """An interpretation by which states of two factors are summed out as log sum exp(a + b), exact
+    wherever they are.
 
-    funsor's own way, a matrix product of exp(a - max a) and exp(b - max b), is zero where each factor all but
-    excludes (by 88 nats) what the other favours, as observations of one state may. It is left where it is much
+    funsor's own way, a matrix product of exp(a - max a) and exp(b - max b), is zero where each
+    factor all but excludes (by 88 nats) what the other favours, as observations of one state may.
+    It is left where it is much
     cheaper: for a table larger than both factors with more than `FEW` states, the step of a chain.
     """
     import funsor
@@ -295,8 +306,10 @@ def _refuse_dependent(samples: Any, parts: Parts) -> None:
         on = set(site["infer"].get("dim_to_name", {}).values()) & set(parts.hidden)
         if on:
             raise ModelError(
-                f"the latent {name!r} depends on the discrete {quoted(sorted(on))}, which are summed out: sample "
-                f"{name!r} before them, one value for each state, and choose among the values by the state"
+                f"the latent {name!r} depends on the discrete {quoted(sorted(on))}, which are "
+                f"summed out: sample "
+                f"{name!r} before them, one value for each state, and choose among the values by "
+                f"the state"
             )
 
 

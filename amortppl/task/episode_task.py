@@ -2,8 +2,9 @@
 
     D, D* ~ episodes(key, N + N*),    min over gamma, phi   E_(D, D*)  -log p(y* | x*, D)
 
-There is no model, hence no latents and no likelihood: the methods that predict learn from the episodes, as in
-few-shot learning (Vinyals et al. 2016, "Matching networks for one shot learning", arXiv 1606.04080).
+There is no model, hence no latents and no likelihood: the methods that predict learn from the
+episodes, as in few-shot learning (Vinyals et al. 2016, "Matching networks for one shot learning",
+arXiv 1606.04080).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,12 +50,14 @@ class EpisodeTask(AbstractTask):
     ) -> None:
         if not callable(episodes):
             raise ModelError(
-                f"episodes: expected a callable (key, rows) -> dict of arrays, got {_kind(episodes)}"
+                f"episodes: expected a callable (key, rows) -> dict of arrays, got "
+                f"{_kind(episodes)}"
             )
         self.name = name or getattr(episodes, "__name__", type(episodes).__name__)
         if rows is None:
             raise ModelError(
-                f"{self.name}: rows: expected (smallest, largest) rows of context, or one number, got None; a block "
+                f"{self.name}: rows: expected (smallest, largest) rows of context, or one number, "
+                f"got None; a block "
                 "has no rows to predict from others"
             )
         self.episodes, self.model, self.rows = (
@@ -65,7 +68,8 @@ class EpisodeTask(AbstractTask):
         self.inputs, self.supports = _inputs(self.name, inputs), _supports(self.name, observed)
         if twice := [n for n in self.inputs if n in self.supports]:
             raise ModelError(
-                f"{self.name}: {quoted(twice)} is in `inputs` and in `observed`; name it in one of them"
+                f"{self.name}: {quoted(twice)} is in `inputs` and in `observed`; name it in one of "
+                f"them"
             )
         self.observed = {n: n for n in self.supports}
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
@@ -101,13 +105,17 @@ class EpisodeTask(AbstractTask):
         return {n: jnp.asarray(self.supports[n](data[n])) for n in self.observed}
 
     def _shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes and types of the fewest rows, after a look at what comes for the fewest and the most."""
+        """Shapes and types of the fewest rows, after a look at what comes for the fewest and the
+        most.
+        """
         fewest, most = (self._traced(self.rows[end]) for end in (0, 1))
         for name in self.arguments:
             if fewest[name].shape[1:] != most[name].shape[1:]:
                 raise ModelError(
-                    f"{self.name}: a row of {name!r} has shape {fewest[name].shape[1:]} in an episode of "
-                    f"{self.rows[0]} rows and {most[name].shape[1:]} in one of {self.rows[1]}; make them the same"
+                    f"{self.name}: a row of {name!r} has shape {fewest[name].shape[1:]} in an "
+                    f"episode of "
+                    f"{self.rows[0]} rows and {most[name].shape[1:]} in one of {self.rows[1]}; "
+                    f"make them the same"
                 )
         return {n: fewest[n] for n in self.arguments}
 
@@ -119,7 +127,8 @@ class EpisodeTask(AbstractTask):
             )
         except jax.errors.JAXTypeError as error:
             raise ModelError(
-                f"{call} needs a value that JAX does not know when it compiles: {str(error).splitlines()[0]}. Draw "
+                f"{call} needs a value that JAX does not know when it compiles: "
+                f"{str(error).splitlines()[0]}. Draw "
                 "with jax.random and write it in jax.numpy, so that it can be compiled and batched"
             ) from error
         except Exception as error:
@@ -135,14 +144,16 @@ class EpisodeTask(AbstractTask):
                 else "; name it in `inputs` or in `observed`, or leave it out"
             )
             raise ModelError(
-                f"{call}: expected a dict of {quoted(self.arguments)}, got one of {quoted(made)}: {quoted(missing)} "
+                f"{call}: expected a dict of {quoted(self.arguments)}, got one of {quoted(made)}: "
+                f"{quoted(missing)} "
                 f"missing, {quoted(other)} unknown{hint}"
             )
         shapes = {n: jax.ShapeDtypeStruct(s.shape[1:], s.dtype) for n, s in made.items()}
         for name, found in shapes.items():
             if found.shape[:1] != (rows,):
                 raise ModelError(
-                    f"{call}: expected {name!r} with {rows} rows first, got shape {found.shape}; `rows` counts those "
+                    f"{call}: expected {name!r} with {rows} rows first, got shape {found.shape}; "
+                    f"`rows` counts those "
                     "of the whole episode, not of each class"
                 )
             if found.dtype.kind not in "biuf":
@@ -156,7 +167,8 @@ class EpisodeTask(AbstractTask):
             bad = int(np.sum(~np.isfinite(np.asarray(values, np.float64))))
             if bad:
                 raise ModelError(
-                    f"{self.name}: expected finite numbers in {name!r}, got {bad} of {values.size} that are not; drop "
+                    f"{self.name}: expected finite numbers in {name!r}, got {bad} of {values.size} "
+                    f"that are not; drop "
                     "or fill missing values before episodes are drawn"
                 )
         for name, inside in jax.vmap(self.supported)(drawn).items():
@@ -164,7 +176,8 @@ class EpisodeTask(AbstractTask):
             if len(outside):
                 value = np.asarray(drawn[name])[tuple(outside[0])]
                 raise ModelError(
-                    f"{self.name}: the episodes hold {name!r} = {value}, outside the support given for it, "
+                    f"{self.name}: the episodes hold {name!r} = {value}, outside the support given "
+                    f"for it, "
                     f"{self.supports[name]!r}; are classes counted from 0?"
                 )
 
@@ -175,7 +188,8 @@ def _no_model(episodes: Episodes, name: str) -> Callable[..., Any]:
     @wraps(episodes)
     def model(*args: Any, **kwargs: Any) -> None:
         raise ModelError(
-            f"{name}: its episodes come from data; there is no model to run, and no density of latents"
+            f"{name}: its episodes come from data; there is no model to run, and no density of "
+            f"latents"
         )
 
     return model
@@ -194,13 +208,15 @@ def _supports(task: str, observed: Mapping[str, Constraint]) -> dict[str, Constr
     example = '{"y": constraints.integer_interval(0, 4)}'
     if not isinstance(observed, Mapping) or not observed:
         raise ModelError(
-            f"{task}: observed: expected the support of every observation, as in {example}, got {observed!r}; no model "
+            f"{task}: observed: expected the support of every observation, as in {example}, got "
+            f"{observed!r}; no model "
             "says what values an observation can take"
         )
     for name, support in observed.items():
         if not isinstance(support, Constraint):
             raise ModelError(
-                f"{task}: observed[{name!r}]: expected a support from numpyro.distributions.constraints, as in "
+                f"{task}: observed[{name!r}]: expected a support from "
+                f"numpyro.distributions.constraints, as in "
                 f"{example}, got {support!r}"
             )
     return dict(observed)

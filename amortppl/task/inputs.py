@@ -73,7 +73,8 @@ def _table(argument: str, given: Any) -> np.ndarray:
     bad = int((~np.isfinite(rows)).sum())
     if rows.size == 0 or bad:
         raise ModelError(
-            f"inputs[{argument!r}]: expected finite numbers in at least one row, got shape {rows.shape} "
+            f"inputs[{argument!r}]: expected finite numbers in at least one row, got shape "
+            f"{rows.shape} "
             f"with {bad} missing or infinite values; drop or fill those rows first"
         )
     return rows.astype(np.float32) if rows.dtype.kind == "f" else rows

@@ -1,4 +1,5 @@
-"""Rows tied to one another: observations that are jointly Gaussian over all rows, as under a Gaussian process.
+"""Rows tied to one another: observations that are jointly Gaussian over all rows, as under a
+Gaussian process.
 
     y ~ N(mu, K),    mu (N,) and K = L L' (N, N) functions of all inputs and of theta
 
@@ -6,7 +7,8 @@ The chain rule gives every row a density of its own, with z = L^-1 (y - mu):
 
     log p(y_i | y_1..i-1, theta) = -z_i^2 / 2 - log L_ii - log(2 pi) / 2
 
-so that rows left out at the end leave those before them as they are, and padding is masked as elsewhere.
+so that rows left out at the end leave those before them as they are, and padding is masked as
+elsewhere.
 """
 
 from typing import TYPE_CHECKING
@@ -54,7 +56,9 @@ def _gaussian(site: dict) -> MultivariateNormal:
         fn = fn.base_dist
     if isinstance(fn, MaskedDistribution):
         raise ModelError(
-            f"the rows of {site['name']!r} are tied to one another by a Gaussian over all of them, so a mask cannot "
-            "take rows out of it; take the mask away, and leave rows that are not to count out of the data"
+            f"the rows of {site['name']!r} are tied to one another by a Gaussian over all of them, "
+            f"so a mask cannot "
+            "take rows out of it; take the mask away, and leave rows that are not to count out of "
+            "the data"
         )
     return fn

@@ -1,9 +1,11 @@
-"""Latents of which every row has its own: found in a model, and integrated out of each row's likelihood.
+"""Latents of which every row has its own: found in a model, and integrated out of each row's
+likelihood.
 
     log p(y_i | x_i, theta) = log int p(y_i | x_i, theta, u_i) p(u_i | theta) du_i
 
-u_i holds the L unconstrained numbers of row i. What is left is a model of the latents theta that all rows share,
-so that whatever learns from rows learns from these. Integrals are those of `amortppl.task.quadrature`.
+u_i holds the L unconstrained numbers of row i. What is left is a model of the latents theta that
+all rows share, so that whatever learns from rows learns from these. Integrals are those of
+`amortppl.task.quadrature`.
 """
 
 import warnings
@@ -31,9 +33,10 @@ class Local:
 
     Attributes:
         sites: sample sites with one value per row.
-        shown: these and the deterministic sites with one value per row, which reparameterised models have.
-        density_axes, unconstrained_axes, axes: the axis of the rows in each site's log density, in its
-            unconstrained value and (of all shown) in its value.
+        shown: these and the deterministic sites with one value per row, which reparameterised
+            models have.
+        density_axes, unconstrained_axes, axes: the axis of the rows in each site's log density, in
+            its unconstrained value and (of all shown) in its value.
     """
 
     def __init__(
@@ -87,14 +90,18 @@ class Local:
     def joint(
         self, vector: Float[Array, " P"], data: Mapping[str, Array], local: Array
     ) -> tuple[Array, Array]:
-        """(log prior of theta, log p(y_i, u_i | x_i, theta) in unconstrained space), at u of shape (N, L)."""
+        """(log prior of theta, log p(y_i, u_i | x_i, theta) in unconstrained space), at u of shape
+        (N, L).
+        """
         return self._joint(vector, dict(data), local)
 
     def _at(self, vector: Array, data: dict[str, Array], local: Array) -> tuple[Array, Array]:
         return self.density.joint(vector, data, self.unflatten(local), self.density_axes)
 
     def around(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> Around:
-        """The modes of p(u_i | y_i, x_i, theta) and their curvature; no derivative passes through."""
+        """The modes of p(u_i | y_i, x_i, theta) and their curvature; no derivative passes
+        through.
+        """
         vector, data = stop_gradient((vector, dict(data)))
         rows = next(iter(data.values())).shape[0]
         return around(
@@ -104,7 +111,9 @@ class Local:
     def log_densities(
         self, vector: Float[Array, " P"], data: Mapping[str, Array]
     ) -> tuple[Array, Float[Array, " N"]]:
-        """(log prior of theta, log likelihood of each row with its local latents integrated out)."""
+        """(log prior of theta, log likelihood of each row with its local latents integrated
+        out).
+        """
         near = self.around(vector, data)
         rows = integral(lambda u: self.joint(vector, data, u)[1], near)
         return self.joint(vector, data, near.mode)[0], rows
@@ -112,8 +121,10 @@ class Local:
     def error(self, names: list[str], reason: str) -> ModelError:
         """The latents `names` cannot be integrated out row by row."""
         return ModelError(
-            f"{self.density.program.name}: the latent {quoted(names)} has one value per row, so its size changes with the data. "
-            f"The engine integrates such latents out row by row, but {reason}. Integrate it out in the model, or fix "
+            f"{self.density.program.name}: the latent {quoted(names)} has one value per row, so "
+            f"its size changes with the data. "
+            f"The engine integrates such latents out row by row, but {reason}. Integrate it out in "
+            f"the model, or fix "
             "the data's size with rows=None (one block)"
         )
 
@@ -130,7 +141,8 @@ class Local:
             The deterministic sites without an axis of rows that they change.
 
         Raises:
-            ModelError: they change the density of another row (a time series), or of a latent of all rows.
+            ModelError: they change the density of another row (a time series), or of a latent of
+                all rows.
 
         Warns:
             UserWarning: a row has more local numbers than a product rule can serve.
@@ -153,14 +165,18 @@ class Local:
             )
         if self.size > max(NODES):
             warnings.warn(
-                f"{self.density.program.name}: {self.size} local latents in a row ({quoted(self.sites)}) are integrated out by "
-                "Laplace's approximation, corrected axis by axis; up to three would be by product quadrature",
+                f"{self.density.program.name}: {self.size} local latents in a row "
+                f"({quoted(self.sites)}) are integrated out by "
+                "Laplace's approximation, corrected axis by axis; up to three would be by product "
+                "quadrature",
                 stacklevel=3,
             )
         return [n for n in deterministic if n in found]
 
     def _changed(self, key: Array, *probe: Any) -> dict[str, Array]:
-        """Whether each quantity changes with the local latents of (in the rows' densities: another) row."""
+        """Whether each quantity changes with the local latents of (in the rows' densities: another)
+        row.
+        """
         vector, local = (
             jr.normal(key, (self.density.latents.size,)),
             jr.normal(key, (self.rows, self.size)),
@@ -196,13 +212,17 @@ class Local:
 
 
 def one_per_row(latent: Sites, first: Sites, second: Sites, row_plates: set[str]) -> list[str]:
-    """Latents that grow with the rows, or (where their number is fixed) lie in the same plate as the observations."""
+    """Latents that grow with the rows, or (where their number is fixed) lie in the same plate as
+    the observations.
+    """
     grow = [n for n in latent if first[n].shape != second[n].shape]
     return grow or [n for n, s in latent.items() if row_plates & set(s.plates.values())]
 
 
 def grown(site: Site, other: Site, shape: str, rows: int) -> int | None:
-    """The axis of the rows in one of a site's shapes; None when it has none, or one of another size."""
+    """The axis of the rows in one of a site's shapes; None when it has none, or one of another
+    size.
+    """
     here, there = getattr(site, shape), getattr(other, shape)
     axis = (
         row_axis(site, other, shape)

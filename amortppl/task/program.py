@@ -37,19 +37,22 @@ class Program:
         parameters = inspect.signature(model).parameters
         if any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters.values()):
             raise ModelError(
-                f"{name}: arguments must have names; *args and positional-only arguments cannot be fed"
+                f"{name}: arguments must have names; *args and positional-only arguments cannot be "
+                f"fed"
             )
         named = {n: p for n, p in parameters.items() if p.kind != p.VAR_KEYWORD}
         for given in (*inputs, *constants):
             if given not in named:
                 raise ModelError(
-                    f"{name}: {given!r} is not an argument of the model (it has {quoted(named)}){nearest(given, named)}"
+                    f"{name}: {given!r} is not an argument of the model (it has "
+                    f"{quoted(named)}){nearest(given, named)}"
                 )
         free = [n for n in named if n not in inputs and n not in constants]
         counts = [n for n in free if named[n].default is inspect.Parameter.empty]
         if len(counts) > 1 or (counts and block):
             raise ModelError(
-                f"{name}: nothing describes the arguments {quoted(counts)}: name each in `inputs` or `constants`, "
+                f"{name}: nothing describes the arguments {quoted(counts)}: name each in `inputs` "
+                f"or `constants`, "
                 "or give it the default None if it is an observation"
             )
         self.candidates = [n for n in free if named[n].default is None]
@@ -79,7 +82,8 @@ class Program:
                 f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"
             )
             raise ModelError(
-                f"{self.name}: the model fails when it simulates {rows} rows with {quoted(self.candidates)} "
+                f"{self.name}: the model fails when it simulates {rows} rows with "
+                f"{quoted(self.candidates)} "
                 f"absent{given if self.count else ''}: {type(error).__name__}: {error}"
             ) from error
 
@@ -90,7 +94,9 @@ class Program:
         rows: int | None = None,
         place: Callable[[dict], Array | None] | None = None,
     ) -> dict[str, dict]:
-        """The sites of one run on data, where `place` may give a site its value and `key` samples the others."""
+        """The sites of one run on data, where `place` may give a site its value and `key` samples
+        the others.
+        """
         rows = rows or next(iter(data.values())).shape[0]
         fed = {n: data[n][0] if self.block else data[n] for n in self.by_name if n in data}
         model = handlers.condition(self.model, data=fed) if fed else self.model
@@ -120,11 +126,15 @@ def unconstrained(site: dict) -> Array:
 
 
 def log_jacobian(site: dict, u: Array) -> Array:
-    """log |d theta / d u| of each event of a traced latent theta, whose unconstrained value is u."""
+    """log |d theta / d u| of each event of a traced latent theta, whose unconstrained value is
+    u.
+    """
     return biject_to(site["fn"].support).log_abs_det_jacobian(u, site["value"])
 
 
 def log_density(site: dict, tied: bool = False) -> Array:
-    """The log density of a traced site, times the scale that handlers gave it; of tied rows, by the chain rule."""
+    """The log density of a traced site, times the scale that handlers gave it; of tied rows, by the
+    chain rule.
+    """
     density = chained(site) if tied else site["fn"].log_prob(site["value"])
     return density if site["scale"] is None else site["scale"] * density

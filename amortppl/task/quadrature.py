@@ -2,12 +2,12 @@
 
     log int exp f_i(u) du,    u in R^L,    i = 1..N
 
-Each row's nodes are u = m_i + W_i' z: m_i its mode, (W_i' W_i)^-1 the curvature of f_i there, z fixed nodes for
-the standard normal: the product of one-dimensional rules for up to three numbers a row; beyond, Laplace's
-approximation, corrected by a rule along each axis of z.
+Each row's nodes are u = m_i + W_i' z: m_i its mode, (W_i' W_i)^-1 the curvature of f_i there, z
+fixed nodes for the standard normal: the product of one-dimensional rules for up to three numbers a
+row; beyond, Laplace's approximation, corrected by a rule along each axis of z.
 
-Liu and Pierce 1994, "A note on Gauss-Hermite quadrature"; Pinheiro and Bates 1995, "Approximations to the
-log-likelihood function in the nonlinear mixed-effects model".
+Liu and Pierce 1994, "A note on Gauss-Hermite quadrature"; Pinheiro and Bates 1995, "Approximations
+to the log-likelihood function in the nonlinear mixed-effects model".
 """
 
 from collections.abc import Callable
@@ -29,11 +29,15 @@ FINE = 15
 """Nodes along each axis where L is greater."""
 
 ITERATIONS, NEAR, SHORTEST = 40, 1e-4, 1e-6
-"""Of the search for modes: the most steps, the squared distance in sds that ends it, and the shortest step."""
+"""Of the search for modes: the most steps, the squared distance in sds that ends it, and the
+shortest step.
+"""
 
 
 class Around(NamedTuple):
-    """Where each row's density stands: its mode m and W = C^-1, C the lower factor of the curvature C C'."""
+    """Where each row's density stands: its mode m and W = C^-1, C the lower factor of the curvature
+    C C'.
+    """
 
     mode: Float[Array, "N L"]
     whitener: Float[Array, "N L L"]
@@ -61,8 +65,8 @@ class Search(NamedTuple):
 def around(rows: Rows, start: Float[Array, "N L"]) -> Around:
     """The mode of every row and the curvature there, by damped Newton steps.
 
-    Pivots of the curvature count by size, so that a step leads uphill where it is not concave. A step that leads
-    down is cut to a quarter. Rows are done when the next step is under 0.01 sd.
+    Pivots of the curvature count by size, so that a step leads uphill where it is not concave. A
+    step that leads down is cut to a quarter. Rows are done when the next step is under 0.01 sd.
     """
 
     def unfinished(search: Search) -> Array:
@@ -125,10 +129,12 @@ def whitener(bend: Float[Array, "N L L"], least: float = 1e-6) -> Float[Array, "
 
 
 def integral(rows: Rows, near: Around) -> Float[Array, " N"]:
-    """log int exp f_i(u) du. Its derivative in what `rows` closes over is that with the nodes held fixed.
+    """log int exp f_i(u) du. Its derivative in what `rows` closes over is that with the nodes held
+    fixed.
 
-    Measured against dense integration, in nats a row: one number at most 1e-5 for Poisson counts with effects of sd
-    up to 1.5 and for logits up to 3 (counts at sd 3: 1e-3); two 4e-5 and three 4e-4 for counts with effects of sd 1.
+    Measured against dense integration, in nats a row: one number at most 1e-5 for Poisson counts
+    with effects of sd up to 1.5 and for logits up to 3 (counts at sd 3: 1e-3); two 4e-5 and three
+    4e-4 for counts with effects of sd 1.
     """
     size = near.mode.shape[1]
     if size in NODES:
@@ -139,7 +145,8 @@ def integral(rows: Rows, near: Around) -> Float[Array, " N"]:
 def _along_axes(rows: Rows, near: Around) -> Float[Array, " N"]:
     """Laplace's approximation, and for each axis of z what quadrature along it adds.
 
-    Exact where the axes are independent; no better than Laplace's where a density is skewed askew of all of them.
+    Exact where the axes are independent; no better than Laplace's where a density is skewed askew
+    of all of them.
     """
     size = near.mode.shape[1]
     points, log_weights = product_rule(1, FINE)
@@ -158,13 +165,17 @@ def _sum(
 def heights(
     rows: Rows, near: Around, points: Float[Array, "K *N L"] | np.ndarray
 ) -> Float[Array, "K N"]:
-    """Log densities at K nodes z, the same for all rows or each row's own; -inf where they are not a number."""
+    """Log densities at K nodes z, the same for all rows or each row's own; -inf where they are not
+    a number.
+    """
     found = jax.vmap(lambda z: rows(near.at(z)))(jnp.asarray(points, near.mode.dtype))
     return jnp.where(jnp.isnan(found), -jnp.inf, found)
 
 
 def product_rule(size: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes z (K, L) and log weights (K,) such that int g(z) dz = sum_k exp(log weight_k) g(z_k)."""
+    """Nodes z (K, L) and log weights (K,) such that int g(z) dz = sum_k exp(log weight_k)
+    g(z_k).
+    """
     z, weight = np.polynomial.hermite_e.hermegauss(nodes)
     points = np.stack(np.meshgrid(*[z] * size, indexing="ij"), -1).reshape(-1, size)
     weights = np.stack(np.meshgrid(*[np.log(weight)] * size, indexing="ij"), -1).reshape(-1, size)

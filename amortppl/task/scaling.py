@@ -66,7 +66,8 @@ def simulated_scales(task: AbstractTask, key: PRNGKeyArray) -> tuple[PriorScale,
     if not task.latents.size:
         raise ModelError(
             f"{task.name}: it has no latents to infer; methods that predict observations serve it: "
-            "'in_context', 'neural_process', 'conditional_neural_process', 'prior_fitted', 'hypernetwork', "
+            "'in_context', 'neural_process', 'conditional_neural_process', 'prior_fitted', "
+            "'hypernetwork', "
             "'maml', 'meta_sgd', and for classes 'versa' and 'conjugate_head'"
         )
     rows = 1 if task.block else max(task.rows[0], min(8, task.rows[1]))
@@ -84,7 +85,9 @@ def simulated_scales(task: AbstractTask, key: PRNGKeyArray) -> tuple[PriorScale,
 
 
 def central(values: Float[Array, "S F"]) -> tuple[Array, Array, Array, Array]:
-    """Ends of the central 68%, with the median between, and the deviation, of each column's finite values."""
+    """Ends of the central 68%, with the median between, and the deviation, of each column's finite
+    values.
+    """
     finite = jnp.isfinite(values)
     ordered = jnp.sort(jnp.where(finite, values, jnp.inf), 0)
     count = jnp.maximum(jnp.sum(finite, 0), 1)

@@ -1,4 +1,6 @@
-"""What the sites of a model are: observed, latent, tied, of every row; and which of them cannot be amortized."""
+"""What the sites of a model are: observed, latent, tied, of every row; and which of them cannot be
+amortized.
+"""
 
 from collections.abc import Mapping
 
@@ -23,7 +25,8 @@ PROBE_ROWS = (7, 11)
 class Reading:
     """What a model contains, from runs on abstract values with two numbers of rows.
 
-    Discrete latents that the model asks to enumerate are summed out: its program then runs without them.
+    Discrete latents that the model asks to enumerate are summed out: its program then runs without
+    them.
 
     Attributes:
         rows: the two numbers of rows; one twice where it is fixed.
@@ -60,7 +63,8 @@ class Reading:
         for name in program.by_name:
             if name not in samples:
                 raise ModelError(
-                    f"{self.name}: observed {name!r} is not a site (it has {quoted(samples)}){nearest(name, samples)}"
+                    f"{self.name}: observed {name!r} is not a site (it has "
+                    f"{quoted(samples)}){nearest(name, samples)}"
                 )
         latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
         self.tied = {
@@ -117,36 +121,44 @@ class Reading:
             if fed:
                 return fed[0]
         reason = (
-            f"it reaches the site {quoted(dict.fromkeys(changed))} only after a change; pass the changed values "
+            f"it reaches the site {quoted(dict.fromkeys(changed))} only after a change; pass the "
+            f"changed values "
             f"as the argument"
             if changed
             else "no sample site is observed when it is given; pass it as `obs=` of a site"
         )
         raise ModelError(
-            f"{self.name}: the argument {argument!r} defaults to None, so it should be an observation, but {reason}"
+            f"{self.name}: the argument {argument!r} defaults to None, so it should be an "
+            f"observation, but {reason}"
         )
 
     def _refuse(self, samples: dict[str, Site], latent: dict[str, Site], targets: set[str]) -> None:
         discrete = [n for n, s in latent.items() if s.discrete]
         if discrete:
             raise ModelError(
-                f"{self.name}: the latent {quoted(discrete)} is discrete, and a guide needs densities. Sum it out: "
-                "with numpyro.distributions.MixtureSameFamily or MixtureGeneral for a label of each row, or by "
+                f"{self.name}: the latent {quoted(discrete)} is discrete, and a guide needs "
+                f"densities. Sum it out: "
+                "with numpyro.distributions.MixtureSameFamily or MixtureGeneral for a label of "
+                "each row, or by "
                 "jax.scipy.special.logsumexp over its values elsewhere"
             )
         if not targets:
             raise ModelError(
-                f"{self.name}: no observed site. Give the model an argument with default None and pass it as `obs=` "
+                f"{self.name}: no observed site. Give the model an argument with default None and "
+                f"pass it as `obs=` "
                 f"(its sample sites are {quoted(samples)}), or name the sites in `observed`"
             )
         if self.tied and self.tied != targets:
             raise ModelError(
-                f"{self.name}: the rows of {quoted(self.tied)} are tied to one another by a Gaussian over all of them, "
-                f"those of {quoted(targets - self.tied)} are not; observe them in models of their own"
+                f"{self.name}: the rows of {quoted(self.tied)} are tied to one another by a "
+                f"Gaussian over all of them, "
+                f"those of {quoted(targets - self.tied)} are not; observe them in models of their "
+                f"own"
             )
         if not latent and not self.tied:
             raise ModelError(
-                f"{self.name}: no latent site: every sample site is observed ({quoted(targets)}), nothing is to be "
+                f"{self.name}: no latent site: every sample site is observed ({quoted(targets)}), "
+                f"nothing is to be "
                 "inferred"
             )
 
@@ -160,14 +172,18 @@ class Reading:
             axis = row_axis(site, self.second[name])
         if axis is None:
             raise ModelError(
-                f"{self.name}: the log density of {name!r} (shape {site.density_shape} at {rows} rows) has no "
-                "axis of rows. Put the site in a plate over the rows, or say rows=None if the data are one block of "
+                f"{self.name}: the log density of {name!r} (shape {site.density_shape} at {rows} "
+                f"rows) has no "
+                "axis of rows. Put the site in a plate over the rows, or say rows=None if the data "
+                "are one block of "
                 "fixed size"
             )
         return axis
 
     def refuse_factors(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> None:
-        """Sites observed even when simulating must not depend on latents: simulation, as of `data`, ignores them."""
+        """Sites observed even when simulating must not depend on latents: simulation, as of `data`,
+        ignores them.
+        """
 
         def fixed(vector: Array) -> Array:
             trace = self.program.placed(jr.key(0), self.latents.unflatten(vector), data)
@@ -175,7 +191,9 @@ class Reading:
 
         if bool(jnp.any(jax.grad(fixed)(vector) != 0)):
             raise ModelError(
-                f"{self.name}: the site {quoted(self.fixed)} (a numpyro.factor, or an observation that no "
-                "argument feeds) changes the density of the latents, but tasks simulated from the model do not follow "
+                f"{self.name}: the site {quoted(self.fixed)} (a numpyro.factor, or an observation "
+                f"that no "
+                "argument feeds) changes the density of the latents, but tasks simulated from the "
+                "model do not follow "
                 "it. Make it an argument with default None, or write it as part of the prior"
             )

@@ -1,4 +1,6 @@
-"""A task of a model: a NumPyro or Pyro program, the distribution of its inputs, and a range of sizes."""
+"""A task of a model: a NumPyro or Pyro program, the distribution of its inputs, and a range of
+sizes.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,9 +26,10 @@ class Task(AbstractTask):
 
     A dataset D = {(x_i, y_i), i = 1..N} is drawn by N ~ log-uniform on `rows`, x_i ~ `inputs`,
     theta ~ prior, y_i ~ p(y | x_i, theta). Latents of which every row has its own are integrated
-    out of the row's likelihood (`amortppl.task.local_latents`): by quadrature up to three numbers a row, by
-    Laplace's approximation with a warning beyond. theta is what all rows share. Rows may also be tied to
-    one another by a Gaussian over all of them, as under a Gaussian process (`amortppl.task.joint_gaussian`).
+    out of the row's likelihood (`amortppl.task.local_latents`): by quadrature up to three numbers a
+    row, by Laplace's approximation with a warning beyond. theta is what all rows share. Rows may
+    also be tied to one another by a Gaussian over all of them, as under a Gaussian process
+    (`amortppl.task.joint_gaussian`).
 
     Args:
         model: a NumPyro or Pyro model. Arguments that default to None are observations,
@@ -47,8 +50,9 @@ class Task(AbstractTask):
         name: what to call it; by default the model's name.
 
     Raises:
-        ModelError: no latent (unless rows are tied), no observed site, a discrete latent, a latent for each row
-            that other rows depend on, control flow on a latent, or an argument that nothing describes.
+        ModelError: no latent (unless rows are tied), no observed site, a discrete latent, a latent
+            for each row that other rows depend on, control flow on a latent, or an argument that
+            nothing describes.
     """
 
     def __init__(
@@ -105,24 +109,27 @@ class Task(AbstractTask):
         rows: tuple[int, int] | int,
         **labels: Any,
     ) -> EpisodeTask:
-        """A task whose datasets are episodes drawn from data, where there is no model to simulate from.
+        """A task whose datasets are episodes drawn from data, where there is no model to simulate
+        from.
 
             context and queries = episodes(key, N + N*),    min  E -log p(y* | x*, context)
 
         It has no latents and no likelihood: the methods that predict observations serve it.
 
         Args:
-            episodes: `(key, rows) -> dict of arrays`, each with `rows` rows first, in jax.numpy, so that it can be
-                compiled and batched. The first rows are the context, any number in `rows`; those after it the queries.
+            episodes: `(key, rows) -> dict of arrays`, each with `rows` rows first, in jax.numpy, so
+                that it can be compiled and batched. The first rows are the context, any number in
+                `rows`; those after it the queries.
             inputs: names of the inputs.
-            observed: the support of every observation, from `numpyro.distributions.constraints`; for classes
+            observed: the support of every observation, from `numpyro.distributions.constraints`;
+                for classes
                 0..C-1 `{"y": constraints.integer_interval(0, C - 1)}`.
             rows: the smallest and largest number of context rows to train for, or one fixed number.
             labels: `name`, `dims` and `coords`, as of a `Task`.
 
         Raises:
-            ModelError: the callable fails, cannot be compiled, lacks an argument, or returns other than `rows` finite
-                rows within the supports.
+            ModelError: the callable fails, cannot be compiled, lacks an argument, or returns other
+                than `rows` finite rows within the supports.
         """
         return EpisodeTask(episodes, inputs, observed, rows, **labels)
 
@@ -132,7 +139,8 @@ class Task(AbstractTask):
         return not self.block and self.rows[0] != self.rows[1]
 
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
-        """Draws latents from the prior and `rows` rows of inputs and observations. Jit- and vmap-able.
+        """Draws latents from the prior and `rows` rows of inputs and observations. Jit- and
+        vmap-able.
 
         For a block, `rows` is 1 and every array has a leading axis of 1.
         """

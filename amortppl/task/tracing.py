@@ -73,7 +73,8 @@ def abstract_sites(
         where = _culprits(model, arguments) or "on a latent or an input"
         line = str(error).splitlines()[0]
         raise ModelError(
-            f"the model has Python control flow {where}: {line}. {_TRACEABLE[0].upper()}{_TRACEABLE[1:]}."
+            f"the model has Python control flow {where}: {line}. "
+            f"{_TRACEABLE[0].upper()}{_TRACEABLE[1:]}."
         ) from error
     return found
 

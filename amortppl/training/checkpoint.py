@@ -29,8 +29,10 @@ def load_run(path: str | Path, like: Any, identity: dict[str, Any]) -> tuple[Any
     differ = [k for k, v in identity.items() if about["identity"].get(k) != v]
     if differ:
         raise TrainingError(
-            f"resume: {path} is a run with another {', '.join(differ)}: {[about['identity'].get(k) for k in differ]} "
-            f"there, {[identity[k] for k in differ]} here. Continue with the same settings, or start anew "
+            f"resume: {path} is a run with another {', '.join(differ)}: "
+            f"{[about['identity'].get(k) for k in differ]} "
+            f"there, {[identity[k] for k in differ]} here. Continue with the same settings, or "
+            f"start anew "
             f"without resume"
         )
     return learner, about["record"]

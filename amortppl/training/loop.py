@@ -1,4 +1,6 @@
-"""The outer loop: updates by the chunk, progress, checkpoints, and an end when losses cannot be used."""
+"""The outer loop: updates by the chunk, progress, checkpoints, and an end when losses cannot be
+used.
+"""
 
 import time
 from collections.abc import Iterator
@@ -63,7 +65,8 @@ def _resumed(
     )
     if wrong := distributed.differing({"record": run[1]}):
         raise TrainingError(
-            f"resume: the processes {wrong['record']} read another checkpoint at {path} than process 0 did, perhaps an "
+            f"resume: the processes {wrong['record']} read another checkpoint at {path} than "
+            f"process 0 did, perhaps an "
             f"older copy; all must read the same file"
         )
     return distributed.broadcast(run[0]), run[1]
@@ -74,7 +77,8 @@ def _agree(trainer: Trainer, resume: bool) -> None:
     told = {**_identity(trainer), "resume": resume}
     for name, wrong in distributed.differing(told).items():
         raise TrainingError(
-            f"train: the processes {wrong} were given another {name} than process 0 ({told[name]} here, in process "
+            f"train: the processes {wrong} were given another {name} than process 0 ({told[name]} "
+            f"here, in process "
             f"{jax.process_index()}); all processes must call train alike"
         )
 
@@ -158,14 +162,18 @@ def _complaint(trainer: Trainer, record: Record) -> str:
                 task.latents.labels()[i]: float(latents[bad][0, i]) for i in range(latents.shape[1])
             }
             said.append(
-                f"simulated {name!r} is not finite in {bad.sum()} of 256 tasks, first with latents {first}"
+                f"simulated {name!r} is not finite in {bad.sum()} of 256 tasks, first with latents "
+                f"{first}"
             )
     if not said:
         said = [
-            f"latents span {dict(zip(task.latents.labels(), np.ptp(latents, 0).tolist(), strict=True))}, all finite"
+            f"latents span "
+            f"{dict(zip(task.latents.labels(), np.ptp(latents, 0).tolist(), strict=True))}, all "
+            f"finite"
         ]
     return (
-        f"training stopped after {record.steps} steps: most losses are not finite ({record.unusable} tasks unusable, "
+        f"training stopped after {record.steps} steps: most losses are not finite "
+        f"({record.unusable} tasks unusable, "
         f"{record.skipped} updates skipped). "
         + "; ".join(said)
         + ". A narrower prior, or a link that cannot overflow, is the usual cure"

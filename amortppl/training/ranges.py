@@ -15,9 +15,11 @@ from amortppl.task.latents import entries
 SIMULATED = 2048
 
 SLACK = 0.02
-"""Width of a range that is added at both its ends. Of 300 datasets of the model at the fewest, a middle and the most
-rows, 0, 2.3 and 3.3% were warned of without it under a Gaussian process with inputs of its own range, none with it;
-of six other models at most 0.3% at 8 rows, with it or without, and none at 260 and 512 rows."""
+"""Width of a range that is added at both its ends. Of 300 datasets of the model at the fewest, a
+middle and the most
+rows, 0, 2.3 and 3.3% were warned of without it under a Gaussian process with inputs of its own
+range, none with it; of six other models at most 0.3% at 8 rows, with it or without, and none at 260
+and 512 rows."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ class Ranges:
     def outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:
         """What of a dataset lies outside: a sentence for each finding.
 
-        Values count as outside when more than one row in a hundred is beyond the range (by more than `SLACK` widths,
-        as the ends of what was simulated are not those of what can be), or one is beyond it by more than its width.
-        In a dataset of at most 100 rows a single row is more than one in a hundred.
+        Values count as outside when more than one row in a hundred is beyond the range (by more
+        than `SLACK` widths, as the ends of what was simulated are not those of what can be), or one
+        is beyond it by more than its width. In a dataset of at most 100 rows a single row is more
+        than one in a hundred.
         """
         rows = len(next(iter(arrays.values())))
         said = []
@@ -80,7 +83,8 @@ class Ranges:
             far = np.any((flat < low - width) | (flat > high + width), 0)
             labels = entries(name, values.shape[1:])
             said += [
-                f"{labels[i]} spans [{flat[:, i].min():.4g}, {flat[:, i].max():.4g}]: {100 * share[i]:.3g}% of "
+                f"{labels[i]} spans [{flat[:, i].min():.4g}, {flat[:, i].max():.4g}]: "
+                f"{100 * share[i]:.3g}% of "
                 f"its rows lie outside the range trained on, [{low[i]:.4g}, {high[i]:.4g}]"
                 for i in np.nonzero((share > 0.01) | far)[0]
             ]

@@ -23,7 +23,8 @@ WHOLE = (1.0,)
 """One part: where a program runs once, a second part would only be a second time to compile."""
 
 TOGETHER = 16
-"""Tasks whose rows are drawn together on a CPU: what samplers that reject hold meanwhile stays in its cache
+"""Tasks whose rows are drawn together on a CPU: what samplers that reject hold meanwhile stays in
+its cache
 (negative binomials 1.3 -> 0.6 s for 1000 tasks of 512 rows)."""
 
 
@@ -75,7 +76,8 @@ def simulate(
     own: Array | slice = slice(None),
     shares: int = 1,
 ) -> Episodes:
-    """Fresh tasks: N log-uniform on the task's range (stratified, in rising order), rows x, latents, observations.
+    """Fresh tasks: N log-uniform on the task's range (stratified, in rising order), rows x,
+    latents, observations.
 
     Of these only the ones at the places `own`, an equal share (one of `shares`) of each part.
     """
@@ -109,7 +111,9 @@ def _sizes(task: AbstractTask, levels: Array, part: Part) -> Array:
 
 
 def _usable(episodes: Episodes) -> Episodes:
-    """Marks tasks with values that are not finite and puts a copy of a usable one in their place."""
+    """Marks tasks with values that are not finite and puts a copy of a usable one in their
+    place.
+    """
     rows = [_finite(b.data) for b in episodes.batches]
     usable = jnp.concatenate(rows) & _finite(episodes.target)
     batches, start = [], 0

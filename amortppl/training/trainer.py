@@ -41,7 +41,8 @@ class Schedule:
         rate: peak learning rate of Adam; it falls to zero by a cosine.
         average: decay of the average of the weights that the guide gets.
         mini_batches: K, the steps unrolled over each task's rows.
-        uneven: whether mini-batches are of random sizes, half of the tasks in one, instead of equal.
+        uneven: whether mini-batches are of random sizes, half of the tasks in one, instead of
+            equal.
         simulations: a fixed number of simulated tasks to learn from, a tenth of them held out;
             None simulates fresh tasks for each update.
     """
@@ -103,7 +104,9 @@ class Trainer:
         )
 
     def everywhere(self, tree: Any) -> Any:
-        """What `advance` takes: arrays that are the same in all processes, on every device of them."""
+        """What `advance` takes: arrays that are the same in all processes, on every device of
+        them.
+        """
         return distributed.everywhere(tree, self.mesh)
 
     def method(self, weights: Float[Array, " W"]) -> Method:
@@ -126,7 +129,9 @@ class Trainer:
     def _episodes(
         self, key: PRNGKeyArray, held_out: Array, pool: tuple[Episodes, Episodes] | None
     ) -> Episodes:
-        """The tasks of an update; where several devices work together, this device's share of them."""
+        """The tasks of an update; where several devices work together, this device's share of
+        them.
+        """
         own = slice(None) if self.mesh is None else _own(self.layout, len(self.devices))
         if pool is None:
             return simulate(self.task, key, self.layout, self.queries, own, len(self.devices))
@@ -239,7 +244,9 @@ class Trainer:
 
 
 def _own(layout: list[Part], devices: int) -> Array:
-    """Places of this device's tasks among all: an equal share of every part, small tasks and large."""
+    """Places of this device's tasks among all: an equal share of every part, small tasks and
+    large.
+    """
     first = np.cumsum([0, *(p.tasks for p in layout)])[:-1]
     device = jax.lax.axis_index(TASKS)
     return jnp.concatenate(

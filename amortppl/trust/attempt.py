@@ -27,8 +27,8 @@ class Ladder:
 
     Attributes:
         khat: largest k-hat (Vehtari et al. 2024; Yao et al. 2018, "Yes, but did it work?").
-        shift: largest change of a mean, in posterior sds, that reweighting may bring to draws that are
-            used as they are; half of the 0.1 sd that answers should be good for.
+        shift: largest change of a mean, in posterior sds, that reweighting may bring to draws that
+            are used as they are; half of the 0.1 sd that answers should be good for.
         scale: likewise for the logarithm of a sd; about half of 5%.
         ess: smallest effective sample size of importance draws and of chains (Vehtari et al. 2021,
             "Rank-normalization, folding, and localization: an improved R-hat").
@@ -56,7 +56,9 @@ class Ladder:
 
 
 class Attempt(NamedTuple):
-    """One rung's answer for one dataset: S draws, equally weighted or with log weights, and whether it passed."""
+    """One rung's answer for one dataset: S draws, equally weighted or with log weights, and whether
+    it passed.
+    """
 
     vectors: np.ndarray
     log_guide: np.ndarray
@@ -73,7 +75,8 @@ def raw(
     ladder: Ladder,
     found: psis.Check | None = None,
 ) -> Attempt:
-    """Draws (S, P) with log q and log joint (S,), to be used as they are: reweighting must not move them.
+    """Draws (S, P) with log q and log joint (S,), to be used as they are: reweighting must not move
+    them.
 
     Args:
         found: their check, where it is known.

@@ -53,7 +53,8 @@ def check_answers(
 def log_evidence(log_joint: np.ndarray, log_guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log p(D) of each dataset by importance sampling, and its Monte-Carlo standard error.
 
-        log 1/S sum_s w_s,   w_s = p(theta_s, D) / q(theta_s | D);   error = sd(w) / (mean(w) sqrt(S))
+        log 1/S sum_s w_s,   w_s = p(theta_s, D) / q(theta_s | D);   error = sd(w) / (mean(w)
+        sqrt(S))
 
     Args:
         log_joint, log_guide: (T, S); NaN without a likelihood, and then so are both answers.

@@ -2,12 +2,14 @@
 
 For a statistic T and draws theta_s with predicted rows y_s (s = 1..S),
 
-    z = (mean_s T(y, theta_s) - m) / sd,    m and sd over T(y_s, theta_s), s = 1..S, and the data's own.
+    z = (mean_s T(y, theta_s) - m) / sd,    m and sd over T(y_s, theta_s), s = 1..S, and the data's
+    own.
 
-Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica 6. Such z are
-not standard normal (the data were used twice); `familiarity` finds their distribution by simulation. The data
-count as one more prediction because S of them may all be alike, as zeros of a rare event are, where the data are not:
-|z| <= sqrt(S) then, the most that S draws can tell.
+Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica
+6. Such z are not standard normal (the data were used twice); `familiarity` finds their distribution
+    by simulation. The data
+count as one more prediction because S of them may all be alike, as zeros of a rare event are, where
+the data are not: |z| <= sqrt(S) then, the most that S draws can tell.
 """
 
 from typing import NamedTuple
@@ -145,7 +147,9 @@ def _residuals(task: AbstractTask, name: str, batch: Batch, predicted: Array) ->
 
 
 def _inputs(task: AbstractTask, batch: Batch, moments: Moments) -> Array:
-    """How far mean and spread of each input lie from those of simulated rows, in standard errors."""
+    """How far mean and spread of each input lie from those of simulated rows, in standard
+    errors.
+    """
     values = (flat(task, batch.data, list(task.inputs)) - moments.mean) / moments.sd
     kept, count = batch.mask[:, None], jnp.sum(batch.mask)
     mean = jnp.sum(jnp.where(kept, values, 0.0), 0) / count

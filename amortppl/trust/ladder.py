@@ -1,8 +1,9 @@
 """The ladder: for each dataset the cheapest answer that passes its check.
 
-amortized -> refined (more Newton steps and variational sweeps) -> psis (adaptive importance resampling) ->
-svi (a few steps from the guide's readout) -> nuts (started from the best draws, their covariance the mass matrix).
-A rung that raises is recorded and the next one tried; only datasets that failed climb.
+amortized -> refined (more Newton steps and variational sweeps) -> psis (adaptive importance
+resampling) -> svi (a few steps from the guide's readout) -> nuts (started from the best draws,
+their covariance the mass matrix). A rung that raises is recorded and the next one tried; only
+datasets that failed climb.
 """
 
 import time
@@ -82,9 +83,10 @@ def climb(
 ) -> LadderResult:
     """For each dataset the answer of the cheapest rung that passes; see `Ladder`.
 
-    `sample_stats` gets `source`, `reliable`, `rung_seconds` and `rung_failed` (by rung: its share of the wall
-    clock, and why it failed), `rhat` and `importance_sample_size`. A dataset on which nothing passed keeps
-    the best answer there was (by k-hat; NUTS before all), with `reliable` false and a note.
+    `sample_stats` gets `source`, `reliable`, `rung_seconds` and `rung_failed` (by rung: its share
+    of the wall clock, and why it failed), `rhat` and `importance_sample_size`. A dataset on which
+    nothing passed keeps the best answer there was (by k-hat; NUTS before all), with `reliable`
+    false and a note.
     """
     run = Climb(guide, datasets, drawn, check, seed, ladder)
     if guide.task.has_density:

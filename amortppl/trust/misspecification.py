@@ -1,10 +1,12 @@
 """Is a dataset like those that the model makes? Two p-values, calibrated on simulated tasks.
 
-Distance: of what the method sees of the dataset (`Method.features`) from simulated tasks, under a Gaussian with
-a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe and Radev 2023, "Detecting model
-misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit: the largest of the posterior-predictive
-discrepancies. Each is ranked among simulated tasks that fitted nothing (conformal p-values, Vovk et al. 2005):
-p <= a with probability a for a dataset of the model, whatever the guide is worth.
+Distance: of what the method sees of the dataset (`Method.features`) from simulated tasks, under a
+    Gaussian with
+a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe and Radev 2023,
+"Detecting model misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit: the
+largest of the posterior-predictive discrepancies. Each is ranked among simulated tasks that fitted
+nothing (conformal p-values, Vovk et al. 2005): p <= a with probability a for a dataset of the
+model, whatever the guide is worth.
 """
 
 from dataclasses import asdict, dataclass
@@ -27,14 +29,17 @@ from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments, discrepancies, flat, names
 
 SIMULATED, NEAREST = 1024, 256
-"""Tasks simulated; half of them place and scale, and of the other half a dataset is ranked among those
+"""Tasks simulated; half of them place and scale, and of the other half a dataset is ranked among
+those
 that have about as many rows."""
 
 DIRECTIONS, DRAWS, WORK = 16, 50, 2_000_000
 
 FLAG = 0.0125
-"""Either p-value below this is told: at most two of 256 simulated tasks are as strange. Which 256 varies with the
-guide: of 4000 datasets of the model one of linear regression tells 2.1%, one of Poisson regression 3.1% (5.5% and
+"""Either p-value below this is told: at most two of 256 simulated tasks are as strange. Which 256
+varies with the
+guide: of 4000 datasets of the model one of linear regression tells 2.1%, one of Poisson regression
+    3.1% (5.5% and
 4.2% at 0.02)."""
 
 
@@ -96,7 +101,9 @@ class Familiarity:
     def judge(
         self, guide: TrainedMethod, features: np.ndarray, fits: np.ndarray, rows: np.ndarray
     ) -> Familiar:
-        """Both p-values of T datasets from their features (T, F), discrepancies (T, J) and rows (T,)."""
+        """Both p-values of T datasets from their features (T, F), discrepancies (T, J) and rows
+        (T,).
+        """
         distance = self.distance(features)
         scaled = np.abs((fits - np.asarray(self.level)) / np.asarray(self.spread))
         p, fit_p, said = [], [], []

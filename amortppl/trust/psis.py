@@ -21,7 +21,9 @@ NOISE = 0.1
 the posterior for all purposes; the tail is then rounding of log densities, and k-hat at most 0."""
 
 SHIFTED, SPREAD = 0.5, float(np.log(2.0))
-"""Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are mislead."""
+"""Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are
+mislead.
+"""
 
 
 class Check(NamedTuple):
@@ -55,10 +57,12 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
 
 
 class Moved(NamedTuple):
-    """Of T datasets the largest change by importance weights of a latent's mean, in sds, and of the logarithm of a sd,
+    """Of T datasets the largest change by importance weights of a latent's mean, in sds, and of the
+    logarithm of a sd,
     on the unconstrained scale, (T,); NaN without weights. And which latent's sd that is, (T,).
 
-    A few draws far out hardly weigh: k-hat, which looks at the largest weights, does not see them, plain sds do.
+    A few draws far out hardly weigh: k-hat, which looks at the largest weights, does not see them,
+    plain sds do.
     """
 
     mean: np.ndarray
@@ -77,7 +81,9 @@ def moves(vectors: Sequence[np.ndarray], found: Check) -> Moved:
 
 
 def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Change by weights of each mean (P,), in sds, and of the logarithm of each sd (P,), of draws (S, P)."""
+    """Change by weights of each mean (P,), in sds, and of the logarithm of each sd (P,), of draws
+    (S, P).
+    """
     weights = np.exp(log_weights)
     with np.errstate(all="ignore"):  # of draws that are not finite
         mean, sd = vectors.mean(0), vectors.std(0) + 1e-12
@@ -87,9 +93,12 @@ def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def misleading(found: Check, moved: Moved, labels: Sequence[str]) -> list[list[str]]:
-    """A note for each dataset whose draws mislead as they are, where their weights can be relied on."""
+    """A note for each dataset whose draws mislead as they are, where their weights can be relied
+    on.
+    """
     said = (
-        "plain draws mislead: weights change the sd of {} {:.3g}-fold, a mean by {:.2g} sds; use `log_weight`, or "
+        "plain draws mislead: weights change the sd of {} {:.3g}-fold, a mean by {:.2g} sds; use "
+        "`log_weight`, or "
         "trust='ladder'"
     )
     return [
@@ -103,12 +112,16 @@ def _misleads(khat: float, mean_moved: float, sd_moved: float) -> bool:
 
 
 def import_beside() -> None:
-    """Imports ArviZ's statistics in a thread, to be there once draws are: JAX compiles for longer."""
+    """Imports ArviZ's statistics in a thread, to be there once draws are: JAX compiles for
+    longer.
+    """
     Thread(target=import_module, args=("arviz_stats.base",)).start()
 
 
 def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Smoothed log weights and k-hat of one dataset; k-hat is infinite when a few draws hold all weight."""
+    """Smoothed log weights and k-hat of one dataset; k-hat is infinite when a few draws hold all
+    weight.
+    """
     from arviz_stats.base import array_stats
 
     if np.sum(ratios > FLOOR / 2) < 5:
@@ -134,7 +147,9 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:
-    """What k-hat says, and how far weights move means and sds (`Moved`; NaN where that is not known), in words."""
+    """What k-hat says, and how far weights move means and sds (`Moved`; NaN where that is not
+    known), in words.
+    """
     if np.isnan(khat):
         return "not checked: no k-hat was computed, the warnings say why"
     if _misleads(khat, mean_moved, sd_moved):

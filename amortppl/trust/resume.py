@@ -1,4 +1,6 @@
-"""Datasets that a climb has finished, on disk as they come: a run that was cut short does only the rest."""
+"""Datasets that a climb has finished, on disk as they come: a run that was cut short does only the
+rest.
+"""
 
 from hashlib import sha256
 from pathlib import Path
@@ -34,7 +36,8 @@ class SavedClimb:
             raise DataError(f"keep: {error}; delete it to begin anew") from error
         if about.get("identity") != self._identity():
             raise DataError(
-                f"keep: {self.path} holds answers for another guide, other datasets, draws, seed or thresholds; name "
+                f"keep: {self.path} holds answers for another guide, other datasets, draws, seed "
+                f"or thresholds; name "
                 "another file, or delete it to begin anew"
             )
         for place, each in about["done"].items():

@@ -1,4 +1,6 @@
-"""Training for a number of CPU seconds, compilation included, so that methods are compared at equal cost."""
+"""Training for a number of CPU seconds, compilation included, so that methods are compared at equal
+cost.
+"""
 
 import time
 from importlib import import_module

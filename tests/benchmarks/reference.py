@@ -14,7 +14,9 @@ from amortppl.task.task import Task
 def simulated(
     task: Task, datasets: int, rows: int, seed: int = 0
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Fresh tasks of equal size: their latents (T, P), unconstrained, and arrays (T, N, ...) by argument."""
+    """Fresh tasks of equal size: their latents (T, P), unconstrained, and arrays (T, N, ...) by
+    argument.
+    """
     keys = jr.split(jr.key(1000 + seed), datasets)
     draws = jax.jit(jax.vmap(lambda k: task.simulate(k, rows)))(keys)
     return np.asarray(draws.latents), {n: np.asarray(v) for n, v in draws.data.items()}
@@ -28,7 +30,8 @@ def nuts(
     warmup: int = 1000,
     chunk: int = 10,
 ) -> np.ndarray:
-    """Unconstrained posterior draws (T, S, P) of T datasets: NUTS on each, many in one compiled call.
+    """Unconstrained posterior draws (T, S, P) of T datasets: NUTS on each, many in one compiled
+    call.
 
     Each chain starts at the latents that made its data, so that none is stuck far out; every
     second draw is kept.
@@ -91,7 +94,9 @@ def scores(draws: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
 
 def mixed(reference: np.ndarray) -> np.ndarray:
-    """Whether each chain (T, S, P) moved in most steps, and split R-hat of its halves is below 1.05 everywhere."""
+    """Whether each chain (T, S, P) moved in most steps, and split R-hat of its halves is below 1.05
+    everywhere.
+    """
     moved = np.mean(np.any(np.diff(reference, axis=1) != 0, -1), -1) > 0.5
     halves = np.stack(
         np.array_split(reference[:, : reference.shape[1] // 2 * 2].astype(np.float64), 2, axis=1), 1

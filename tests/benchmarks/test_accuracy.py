@@ -40,7 +40,8 @@ def compare(guide, rows, datasets, cost, say):
     found = scores(drawn, reference)
     row = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
     say(
-        f"{guide.task.name}, {rows} rows, {datasets} datasets: {row} (reference NUTS {spent.cpu:.0f} CPU s)"
+        f"{guide.task.name}, {rows} rows, {datasets} datasets: {row} (reference NUTS "
+        f"{spent.cpu:.0f} CPU s)"
     )
     return found
 
@@ -94,7 +95,8 @@ def test_khat_in_range(name, cost, say):
     data = [{n: v[0] for n, v in d.items()} for d in data] if task.block else data
     khat = guide.infer(data, log_likelihood=False, predictive=False)["sample_stats"]["khat"].values
     say(
-        f"{name}: k-hat < 0.7 on {np.mean(khat < 0.7):.1%} of 200 datasets of {low} to {high} rows, median "
+        f"{name}: k-hat < 0.7 on {np.mean(khat < 0.7):.1%} of 200 datasets of {low} to {high} "
+        f"rows, median "
         f"{np.median(khat):.2f}"
     )
     assert np.mean(khat < 0.7) >= 0.95

@@ -1,6 +1,8 @@
-"""Digits, five ways, one and five shots, on digits that were not trained on: equal CPU time for every method.
+"""Digits, five ways, one and five shots, on digits that were not trained on: equal CPU time for
+every method.
 
-Nearest centroid is on pixels: p(c | x) proportional to exp(-t |x - m_c|^2), its t the best on episodes of training.
+Nearest centroid is on pixels: p(c | x) proportional to exp(-t |x - m_c|^2), its t the best on
+episodes of training.
 """
 
 import equinox as eqx
@@ -81,7 +83,8 @@ def scores(say):
         found[name, shots] = right
         of_right, of_score = (1.96 * v.std(ddof=1) / EPISODES**0.5 for v in (right, log_score))
         say(
-            f"{name:16} {shots}-shot: accuracy {100 * right.mean():.1f} +- {100 * of_right:.1f} %, log predictive "
+            f"{name:16} {shots}-shot: accuracy {100 * right.mean():.1f} +- {100 * of_right:.1f} %, "
+            f"log predictive "
             f"{log_score.mean():.3f} +- {of_score:.3f} nats{note}"
         )
 

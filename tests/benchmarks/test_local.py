@@ -1,6 +1,8 @@
-"""Latents of every row integrated out: the guide against NUTS on the model that samples them, and what it costs.
+"""Latents of every row integrated out: the guide against NUTS on the model that samples them, and
+what it costs.
 
-z is the error of the posterior mean in reference sds, ratio that of sds: medians over datasets and shared latents.
+z is the error of the posterior mean in reference sds, ratio that of sds: medians over datasets and
+shared latents.
 """
 
 import jax
@@ -20,7 +22,9 @@ NAME, ROWS, DATASETS, DRAWS = "overdispersed_poisson", 100, 10, 2000
 
 
 def nuts_with_effects(task, data, draws=DRAWS):
-    """Draws of all latents of T datasets, effects sampled in units of their spread: by site (T, S, ...)."""
+    """Draws of all latents of T datasets, effects sampled in units of their spread: by site (T, S,
+    ...).
+    """
     model = handlers.reparam(task.model, config={"effect": LocScaleReparam(0)})
 
     def run(key, arrays):
@@ -65,7 +69,8 @@ def test_shared_and_local_posteriors(cost, say):
             for i in range(DATASETS)
         ]
     say(
-        f"local given NUTS's shared draws: {told(given)}; {DATASETS} x {DRAWS} draws {spent.cpu:.1f} CPU s"
+        f"local given NUTS's shared draws: {told(given)}; {DATASETS} x {DRAWS} draws "
+        f"{spent.cpu:.1f} CPU s"
     )
     own = [
         local_scores(guide, {n: v[i] for n, v in data.items()}, reference, i, DRAWS)
@@ -77,7 +82,9 @@ def test_shared_and_local_posteriors(cost, say):
 
 
 def local_scores(guide, data, reference, place, draws):
-    """Rms error of the effects' means in sds, and median ratio of sds, given shared draws of NUTS or the guide's."""
+    """Rms error of the effects' means in sds, and median ratio of sds, given shared draws of NUTS
+    or the guide's.
+    """
     shared = {n: np.asarray(reference[n][place]) for n in guide.task.latents.names}
     post = guide.infer(data, draws=draws, predictive=False) if draws else shared
     effects, exact = (

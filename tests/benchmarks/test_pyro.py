@@ -32,7 +32,9 @@ from zoo.compare import compared
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 FALSE_ALARM = 1e-4
-"""Probability that the comparison of all prior draws refuses a right bridge (Bonferroni over every coordinate)."""
+"""Probability that the comparison of all prior draws refuses a right bridge (Bonferroni over every
+coordinate).
+"""
 
 DRAWS = 1000
 
@@ -42,7 +44,8 @@ def test_zoo(say):
     found = {name: compared(member) for name, member in ZOO.items()}
     worst = max(found, key=lambda n: found[n].gap), max(found, key=lambda n: found[n].gradient_gap)
     say(
-        f"{len(found)} models: log density at most {found[worst[0]].gap:.2f} of the tolerance ({worst[0]}), gradient "
+        f"{len(found)} models: log density at most {found[worst[0]].gap:.2f} of the tolerance "
+        f"({worst[0]}), gradient "
         f"within {found[worst[1]].gradient_gap:.1e} ({worst[1]})"
     )
     assert len(found) >= 60
@@ -50,7 +53,9 @@ def test_zoo(say):
 
 
 WRONG_IN_TORCH = {"correlation": "L_omega", "more_families": "h"}
-"""Sites whose law torch samples wrongly: LKJ and LKJCholesky of three dimensions and more (see the test of its law)."""
+"""Sites whose law torch samples wrongly: LKJ and LKJCholesky of three dimensions and more (see the
+test of its law).
+"""
 
 
 def prior_of_pyro(member, draws):
@@ -86,7 +91,9 @@ def prior_of_bridge(member, draws):
 
 
 def test_prior_draws_are_equal_in_distribution(say):
-    """Kolmogorov-Smirnov on every coordinate of every latent of the zoo, rounded so that constants are equal."""
+    """Kolmogorov-Smirnov on every coordinate of every latent of the zoo, rounded so that constants
+    are equal.
+    """
     smallest, tests = {}, 0
     for name, member in ZOO.items():
         theirs, ours = prior_of_pyro(member, DRAWS), prior_of_bridge(member, DRAWS)
@@ -104,7 +111,8 @@ def test_prior_draws_are_equal_in_distribution(say):
         smallest[name] = min(values, default=1.0)
     worst = min(smallest, key=smallest.get)
     say(
-        f"prior draws: {tests} two-sample tests, smallest p {smallest[worst]:.2g} ({worst}), refused below "
+        f"prior draws: {tests} two-sample tests, smallest p {smallest[worst]:.2g} ({worst}), "
+        f"refused below "
         f"{FALSE_ALARM / tests:.1g}"
     )
     assert smallest[worst] > FALSE_ALARM / tests
@@ -117,9 +125,11 @@ def correlations(cholesky):
 
 
 def test_lkj_has_its_exact_law_where_torch_has_not(say):
-    """(r + 1) / 2 ~ Beta(c - 1 + d/2, c - 1 + d/2) for each correlation: Lewandowski, Kurowicka and Joe 2009, JMVA 100.
+    """(r + 1) / 2 ~ Beta(c - 1 + d/2, c - 1 + d/2) for each correlation: Lewandowski, Kurowicka and
+    Joe 2009, JMVA 100.
 
-    A right sampler fails once in 10,000 seeds (Bonferroni); that torch's fails is why these sites are left out above.
+    A right sampler fails once in 10,000 seeds (Bonferroni); that torch's fails is why these sites
+    are left out above.
     """
     key, size = jr.key(0), 20_000
     model = ap.from_pyro(lambda: pyro.sample("L", dist.LKJCholesky(3, 1.5)))
@@ -194,7 +204,8 @@ def interleaved(repeats, *runs):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradient_of_a_batch(name, say):
-    """Log joint and gradient at 256 points, compiled; Pyro one point after the other, as its samplers take them.
+    """Log joint and gradient at 256 points, compiled; Pyro one point after the other, as its
+    samplers take them.
 
     Said beside it: Pyro with all points in one plate, which these two models are written for.
     """
@@ -239,8 +250,10 @@ def test_gradient_of_a_batch(name, say):
     (in_plate,) = interleaved(20, in_one_plate)
     bridged, native = interleaved(200, compiled(ap.from_pyro(in_pyro)), compiled(in_numpyro))
     say(
-        f"{name}, 256 gradients: Pyro {1e3 * pyro_time:.0f} ms (in one plate {1e3 * in_plate:.1f} ms), bridged "
-        f"{1e3 * bridged:.3f} ms, native {1e3 * native:.3f} ms: {bridged / native:.2f} times native, "
+        f"{name}, 256 gradients: Pyro {1e3 * pyro_time:.0f} ms (in one plate {1e3 * in_plate:.1f} "
+        f"ms), bridged "
+        f"{1e3 * bridged:.3f} ms, native {1e3 * native:.3f} ms: {bridged / native:.2f} times "
+        f"native, "
         f"{pyro_time / bridged:.0f} times faster than Pyro ({in_plate / bridged:.0f} in one plate)"
     )
     assert bridged <= 1.3 * native
@@ -249,9 +262,11 @@ def test_gradient_of_a_batch(name, say):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_prior_predictive(name, say):
-    """10,000 datasets of 50 rows; Pyro by its `Predictive(parallel=True)`, which these two models are written for.
+    """10,000 datasets of 50 rows; Pyro by its `Predictive(parallel=True)`, which these two models
+    are written for.
 
-    Said beside it: the bare plate of that, and Pyro's default, one dataset after the other (500, times twenty).
+    Said beside it: the bare plate of that, and Pyro's default, one dataset after the other (500,
+    times twenty).
     """
     in_pyro, in_numpyro = PAIRS[name]
     keys = jr.split(jr.key(0), 10_000)
@@ -273,9 +288,12 @@ def test_prior_predictive(name, say):
     in_batch, in_plate = interleaved(30, lambda: predictive(x_torch), by_pyro)
     bridged, native = interleaved(50, compiled(ap.from_pyro(in_pyro)), compiled(in_numpyro))
     say(
-        f"{name}, 10,000 datasets: Pyro {1e3 * in_batch:.1f} ms, bridged {1e3 * bridged:.1f} ms, native "
-        f"{1e3 * native:.1f} ms: {bridged / native:.2f} times native, {in_batch / bridged:.1f} times faster "
-        f"than Pyro's Predictive ({in_plate / bridged:.1f} than its bare plate, {in_turn / bridged:.0f} than one after "
+        f"{name}, 10,000 datasets: Pyro {1e3 * in_batch:.1f} ms, bridged {1e3 * bridged:.1f} ms, "
+        f"native "
+        f"{1e3 * native:.1f} ms: {bridged / native:.2f} times native, {in_batch / bridged:.1f} "
+        f"times faster "
+        f"than Pyro's Predictive ({in_plate / bridged:.1f} than its bare plate, "
+        f"{in_turn / bridged:.0f} than one after "
         "the other)"
     )
     assert bridged <= 1.3 * native
@@ -310,10 +328,12 @@ def groups():
     [("logistic", logistic, classes, 500), ("pooled", pooled, groups, 1000)],
 )
 def test_nuts(name, model, rows, steps, cost, say):
-    """So many steps of warm-up and draws: wall clock with compilation, and the smallest effective sample size.
+    """So many steps of warm-up and draws: wall clock with compilation, and the smallest effective
+    sample size.
 
-    The logistic posterior is near Gaussian, in five dimensions: on a quiet machine Pyro is done with it while a program
-    is compiled. Means lie within 3.5 standard errors: a right bridge exceeds them for fewer than one seed in 100.
+    The logistic posterior is near Gaussian, in five dimensions: on a quiet machine Pyro is done
+    with it while a program is compiled. Means lie within 3.5 standard errors: a right bridge
+    exceeds them for fewer than one seed in 100.
     """
     given = rows()
     with cost() as bridged:
@@ -337,10 +357,13 @@ def test_nuts(name, model, rows, steps, cost, say):
     )
     errors = np.abs(off) / np.sqrt(1 / sizes[0] + 1 / sizes[1])
     say(
-        f"NUTS, {name}: bridged {bridged.wall:.1f} s wall ({bridged.cpu:.1f} CPU s), Pyro {in_pyro.wall:.1f} "
-        f"s ({in_pyro.cpu:.1f} CPU s): {in_pyro.wall / bridged.wall:.1f} times faster, effective sizes "
+        f"NUTS, {name}: bridged {bridged.wall:.1f} s wall ({bridged.cpu:.1f} CPU s), Pyro "
+        f"{in_pyro.wall:.1f} "
+        f"s ({in_pyro.cpu:.1f} CPU s): {in_pyro.wall / bridged.wall:.1f} times faster, effective "
+        f"sizes "
         f"{sizes[0].min():.0f} and {sizes[1].min():.0f} (medians {np.median(sizes[0]):.0f} and "
-        f"{np.median(sizes[1]):.0f}), means within {np.abs(off).max():.2f} sd, {errors.max():.1f} standard errors"
+        f"{np.median(sizes[1]):.0f}), means within {np.abs(off).max():.2f} sd, {errors.max():.1f} "
+        f"standard errors"
     )
     assert errors.max() < 3.5
     assert np.median(sizes[0]) >= 0.7 * np.median(sizes[1])
@@ -348,7 +371,9 @@ def test_nuts(name, model, rows, steps, cost, say):
 
 
 def test_end_to_end_as_its_twin(cost, say):
-    """Linear regression trained by its defaults on the Pyro twin, against NUTS: the bounds of its NumPyro twin."""
+    """Linear regression trained by its defaults on the Pyro twin, against NUTS: the bounds of its
+    NumPyro twin.
+    """
     with cost() as spent:
         guide = ap.train(ap.model("linear_regression_pyro"), seed=0, progress=False)
     latents, data = simulated(guide.task, 50, 100)

@@ -1,4 +1,6 @@
-"""Rows a second and memory of checked blocks from Parquet, beside pyarrow reading the file alone."""
+"""Rows a second and memory of checked blocks from Parquet, beside pyarrow reading the file
+alone.
+"""
 
 import json
 import subprocess
@@ -23,7 +25,8 @@ def model(x, y=None):
     with numpyro.plate("row", x.shape[0]):
         numpyro.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
 
-def memory():  # the most so far, in MB; not ru_maxrss, which a process inherits from the one that started it
+# The most so far, in MB; not ru_maxrss, which a process inherits from the one that started it
+def memory():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) / 1e3
 
 def alone():

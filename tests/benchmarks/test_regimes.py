@@ -1,4 +1,6 @@
-"""The regimes on the same tasks, trained for equal CPU seconds: gaps to exact predictives, errors beside anchors."""
+"""The regimes on the same tasks, trained for equal CPU seconds: gaps to exact predictives, errors
+beside anchors.
+"""
 
 import equinox as eqx
 import jax
@@ -38,7 +40,9 @@ LINEAR, GAUSSIAN_PROCESS = ("linear_regression", (20, 100, 500)), ("gp_regressio
     ],
 )
 def test_gap_to_the_exact_predictive(model, sizes, method, seconds, most, say):
-    """Nats a query, at several numbers of context rows: 5 covariates; or one dimension and a known kernel."""
+    """Nats a query, at several numbers of context rows: 5 covariates; or one dimension and a known
+    kernel.
+    """
     task, file = ap.model(model), catalogue.module("models", model)
     guide = trained(task, method, seconds)
     found = {}
@@ -54,9 +58,11 @@ def test_gap_to_the_exact_predictive(model, sizes, method, seconds, most, say):
 
 
 def test_hyper_parameters_of_a_gaussian_process(cost, say):
-    """1 to 8 inputs; held-out log predictive against type-II maximum likelihood (L-BFGS from three starts).
+    """1 to 8 inputs; held-out log predictive against type-II maximum likelihood (L-BFGS from three
+    starts).
 
-    Hyper-parameters of 30 datasets at once, 50 draws of each, against a search for each; beside it what `infer` adds.
+    Hyper-parameters of 30 datasets at once, 50 draws of each, against a search for each; beside it
+    what `infer` adds.
     """
     task = ap.model("gaussian_process")
     guide = trained(task, ap.method("parametric", density="mixture"), 120)
@@ -84,10 +90,13 @@ def test_hyper_parameters_of_a_gaussian_process(cost, say):
         worse[rows] = np.median(apart)
         slowest.append(search.cpu / amortized.cpu)
         say(
-            f"{rows} rows: log predictive ours {np.mean(ours):.3f} (median {np.median(ours):.3f}), type II "
-            f"{np.mean(theirs):.3f} ({np.median(theirs):.3f}), median difference {np.median(apart):.3f}, mean "
+            f"{rows} rows: log predictive ours {np.mean(ours):.3f} (median {np.median(ours):.3f}), "
+            f"type II "
+            f"{np.mean(theirs):.3f} ({np.median(theirs):.3f}), median difference "
+            f"{np.median(apart):.3f}, mean "
             f"{np.mean(apart):.3f} +- {np.std(apart) / len(apart) ** 0.5:.3f}; "
-            f"{slowest[-1]:.0f} times the speed, {search.cpu / checked.cpu:.0f} times with all checks"
+            f"{slowest[-1]:.0f} times the speed, {search.cpu / checked.cpu:.0f} times with all "
+            f"checks"
         )
     assert max(worse.values()) <= 0.02 and min(slowest) >= 50
 
@@ -99,7 +108,9 @@ def _hyper_parameters(method, batches):
 
 
 def _type_two(task, heights, known, number):
-    """Maximum of the marginal likelihood of three searches: from the prior's centre and from two draws of it."""
+    """Maximum of the marginal likelihood of three searches: from the prior's centre and from two
+    draws of it.
+    """
 
     def height(at):
         value, slope = heights(jnp.asarray(at, jnp.float32), known)
@@ -117,7 +128,9 @@ def _type_two(task, heights, known, number):
 
 
 def test_more_context_than_trained_on(say):
-    """Trained with at most 256 rows, asked with 4096 in 16 steps: how much of the possible gain over 256 it takes."""
+    """Trained with at most 256 rows, asked with 4096 in 16 steps: how much of the possible gain
+    over 256 it takes.
+    """
     task, file = (
         ap.model("linear_regression", rows=(8, 256)),
         catalogue.module("models", "linear_regression"),
@@ -129,13 +142,16 @@ def test_more_context_than_trained_on(say):
     one = _scored(guide, short, 256, 1)
     gain = (whole["lpd"] - one["lpd"]) / one["gap"]
     say(
-        f"gap {one['gap']:.4f} of 256 rows, {whole['gap']:.4f} of 4096 in 16 steps: {100 * gain:.0f}% of the gain"
+        f"gap {one['gap']:.4f} of 256 rows, {whole['gap']:.4f} of 4096 in 16 steps: "
+        f"{100 * gain:.0f}% of the gain"
     )
     assert gain >= 0.6
 
 
 def test_sinusoid(say):
-    """10 shots: mean squared error beside MAML's (its network: two layers of 40, 5 gradient steps), noise 0.01."""
+    """10 shots: mean squared error beside MAML's (its network: two layers of 40, 5 gradient steps),
+    noise 0.01.
+    """
     task, found = ap.model("sinusoid_regression"), {}
     for method in ("maml", "in_context", "neural_process", "parametric"):
         guide = trained(task, method, 60)
@@ -146,13 +162,16 @@ def test_sinusoid(say):
             errors.append(np.mean((drawn.mean(0) - query["y"]) ** 2))
         found[method] = np.mean(errors)
         say(
-            f"{method}: mean squared error {found[method]:.3f} +- {np.std(errors) / len(errors) ** 0.5:.3f}"
+            f"{method}: mean squared error {found[method]:.3f} +- "
+            f"{np.std(errors) / len(errors) ** 0.5:.3f}"
         )
     assert min(v for n, v in found.items() if n != "maml") < found["maml"]
 
 
 def test_topological_order(say):
-    """10 nodes: share of pairs in the right order, beside sorts by variance and by R^2 (Reisach et al. 2021, 2023)."""
+    """10 nodes: share of pairs in the right order, beside sorts by variance and by R^2 (Reisach et
+    al. 2021, 2023).
+    """
     task = ap.model("causal_order")
     method = ap.method("parametric", encoder="second_moments", density="diagonal", hidden=256)
     guide = trained(task, method, 180)
@@ -176,7 +195,8 @@ def test_topological_order(say):
     say(", ".join(f"{n} {s.mean():.3f} +- {s.std() / len(s) ** 0.5:.3f}" for n, s in found.items()))
     ahead = found["guide"] - found["variance"]
     say(
-        f"guide above variance, table by table: {ahead.mean():.3f} +- {ahead.std() / len(ahead) ** 0.5:.3f}"
+        f"guide above variance, table by table: {ahead.mean():.3f} +- "
+        f"{ahead.std() / len(ahead) ** 0.5:.3f}"
     )
     assert found["guide"].mean() > max(found["variance"].mean(), found["R^2"].mean())
 

@@ -60,7 +60,9 @@ def test_inference_beside_nuts(cost, say):
 
 
 def run(program, **environment):
-    """The numbers that a program prints in a new process, which finds Python's bytecode as users' do."""
+    """The numbers that a program prints in a new process, which finds Python's bytecode as users'
+    do.
+    """
     kept = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -73,7 +75,9 @@ def run(program, **environment):
 
 
 def test_first_answer_in_a_new_process(tmp_path, say):
-    """Import, load, compile and infer; the same with JAX's cache of compiled programs; and the imports alone."""
+    """Import, load, compile and infer; the same with JAX's cache of compiled programs; and the
+    imports alone.
+    """
     guide = ap.train(ap.model("linear_regression"), steps=25, progress=False)
     program = NEW_PROCESS.format(path=str(guide.save(tmp_path / "guide")))
     cache = {
@@ -87,7 +91,8 @@ def test_first_answer_in_a_new_process(tmp_path, say):
         "import time; s = time.perf_counter(); import jax, numpyro; print(time.perf_counter() - s)"
     )[0]
     say(
-        f"import amortppl {imported:.2f} s; first infer {answered:.1f} s, {cached:.1f} s with JAX's cache of compiled "
+        f"import amortppl {imported:.2f} s; first infer {answered:.1f} s, {cached:.1f} s with "
+        f"JAX's cache of compiled "
         f"programs, of which import jax, numpyro {jax_alone:.1f} s"
     )
     assert imported <= 2.0
@@ -111,6 +116,7 @@ def test_training_throughput(cost, say):
             jax.block_until_ready(learner)
         made = 4 * (CHUNK + 1) * batch
         say(
-            f"{jax.devices()[0].device_kind}, batch {batch}: {made / spent.wall:.0f} datasets a second, "
+            f"{jax.devices()[0].device_kind}, batch {batch}: {made / spent.wall:.0f} datasets a "
+            f"second, "
             f"{made / spent.cpu:.0f} a CPU second"
         )

@@ -1,4 +1,6 @@
-"""Two moons from 10,000 simulations, data signal alone; sbi and BayesFlow beside it where installed."""
+"""Two moons from 10,000 simulations, data signal alone; sbi and BayesFlow beside it where
+installed.
+"""
 
 import importlib.util
 
@@ -52,7 +54,8 @@ def test_ours(ours, cost, say):
     found = score(lambda y: guide.infer({"y": y}, draws=DRAWS)["posterior"]["theta"].values[0])
     ours["cpu"] = spent.cpu
     say(
-        f"amortppl: C2ST {np.mean(found):.3f} ({min(found):.3f} to {max(found):.3f}), training {spent.cpu:.0f} CPU s"
+        f"amortppl: C2ST {np.mean(found):.3f} ({min(found):.3f} to {max(found):.3f}), training "
+        f"{spent.cpu:.0f} CPU s"
     )
     assert np.mean(found) <= 0.545
 
@@ -92,7 +95,9 @@ def test_beside_sbi(ours, cost, say):
     not importlib.util.find_spec("bayesflow"), reason="bayesflow is not installed (extra `bench`)"
 )
 def test_beside_bayesflow(ours, cost, say, monkeypatch):
-    """Its own workflow by its defaults: standardised, AdamW with a cosine schedule, a spline coupling flow."""
+    """Its own workflow by its defaults: standardised, AdamW with a cosine schedule, a spline
+    coupling flow.
+    """
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     import bayesflow
     import keras
@@ -112,7 +117,8 @@ def test_beside_bayesflow(ours, cost, say, monkeypatch):
         )[0]
     )
     say(
-        f"BayesFlow {bayesflow.__version__} (spline coupling flow, 100 epochs): C2ST {np.mean(found):.3f}, training "
+        f"BayesFlow {bayesflow.__version__} (spline coupling flow, 100 epochs): C2ST "
+        f"{np.mean(found):.3f}, training "
         f"{spent.cpu:.0f} CPU s, ours {ours['cpu'] / spent.cpu:.2f} of it"
     )
     assert ours["cpu"] <= 0.5 * spent.cpu

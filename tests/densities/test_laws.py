@@ -10,7 +10,8 @@ from jax.scipy.stats import norm
 from amortppl import densities
 
 START = {"diagonal": 1e-5, "gaussian": 1e-5, "triangular": 1e-5, "mixture": 0.3}
-"""How near each family's log density is to the standard normal's at zero coefficients. A mixture starts with its
+"""How near each family's log density is to the standard normal's at zero coefficients. A mixture
+starts with its
 components a little apart; a spline flow's weights are drawn at random."""
 
 

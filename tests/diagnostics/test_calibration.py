@@ -21,8 +21,10 @@ def good(line_guide):
 
 
 def test_table_of_an_exact_guide(good):
-    """Coverage of 200 datasets has a sd of 0.035 and 0.021, the root mean square z-score of 0.05: with bounds
-    at four of these a correct program fails for one seed in 3,000. `ok` is false for 5% of seeds; this one is fixed."""
+    """Coverage of 200 datasets has a sd of 0.035 and 0.021, the root mean square z-score of 0.05:
+    with bounds
+    at four of these a correct program fails for one seed in 3,000. `ok` is false for 5% of seeds;
+    this one is fixed."""
     table = ap.diagnose(good, datasets=200, seed=2)
     assert list(table.columns[: len(FIXED)]) == FIXED and list(table.index) == ["w[0]", "w[1]"]
     assert table["ok"].all() and table.attrs["ok_together"]
@@ -36,9 +38,10 @@ def test_table_of_an_exact_guide(good):
 
 
 def test_numbers_by_region(good):
-    """With few rows posteriors contract less and recover less, and are as well calibrated: the root mean square z-score
-    of 66 datasets has a sd of 0.09, with bounds at four of these one of ten fails for one seed in 1,600. Of seeds 0 to
-    39 none fails in anything."""
+    """With few rows posteriors contract less and recover less, and are as well calibrated: the root
+    mean square z-score
+    of 66 datasets has a sd of 0.09, with bounds at four of these one of ten fails for one seed in
+    1,600. Of seeds 0 to 39 none fails in anything."""
     found = calibrate(good, 200, seed=2)
     numbers = found.by_region
     assert list(numbers.index[:5]) == [("w[0]", region) for region in found.regions]
@@ -65,14 +68,18 @@ def test_false_alarms_of_an_exact_guide(good):
     "fault", [{"spread": 0.8}, {"spread": 1.25}, {"shift": 0.3}, {"order": (1, 0)}], ids=str
 )
 def test_spoiled_guides_are_caught(good, fault):
-    """With 200 datasets, on five seeds of five. A miss of narrow sds by all tests has a probability below 1%."""
+    """With 200 datasets, on five seeds of five. A miss of narrow sds by all tests has a probability
+    below 1%.
+    """
     for seed in range(5):
         found = calibrate(spoiled(good, **fault), 200, seed=seed)
         assert not found.ok and not found.table["ok"].all(), (fault, seed)
 
 
 def test_prior_as_posterior_is_caught_by_the_joint_density(line_guide, good):
-    """A guide that ignores its data passes by ranks of each latent; the joint density tells (Modrák et al. 2023)."""
+    """A guide that ignores its data passes by ranks of each latent; the joint density tells (Modrák
+    et al. 2023).
+    """
 
     class Blind(type(good.method)):
         def step(self, state, batch):
@@ -83,9 +90,10 @@ def test_prior_as_posterior_is_caught_by_the_joint_density(line_guide, good):
 
 
 def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
-    """Of a tenth of the datasets 2% of the draws lie 3000 times too far out: ranks hardly see it, sds and means do.
-    Each of these has such draws but with probability 3e-4. Of seeds 0 to 39 one has a recovery below 0.6 (0.597) and
-    none fails otherwise; this one is fixed."""
+    """Of a tenth of the datasets 2% of the draws lie 3000 times too far out: ranks hardly see it,
+    sds and means do.
+    Each of these has such draws but with probability 3e-4. Of seeds 0 to 39 one has a recovery
+    below 0.6 (0.597) and none fails otherwise; this one is fixed."""
     found, right = (
         calibrate(far_out(line_guide, above=1.2), 200, seed=2),
         calibrate(good, 200, seed=2),
@@ -103,7 +111,9 @@ def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
 
 
 def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
-    """Left out of the ranks, which would be wrong, and a fault: 28 datasets expected, with a sd of 5."""
+    """Left out of the ranks, which would be wrong, and a fault: 28 datasets expected, with a sd of
+    5.
+    """
     found = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
     lost = len(found.readings.lost)
     assert 10 < lost < 80 and len(found.readings.truth) == 200 - lost and not found.ok
@@ -126,7 +136,9 @@ def test_a_trained_guide_passes(line_guide):
 
 
 def test_posterior_calibration_around_one_dataset(good, line_data):
-    """Latents come from the guide's own posterior, so that narrow sds partly hide: 0.6 shows as 0.73."""
+    """Latents come from the guide's own posterior, so that narrow sds partly hide: 0.6 shows as
+    0.73.
+    """
     assert calibrate(good, 200, around=line_data).ok
     assert not calibrate(spoiled(good, spread=0.6), 200, around=line_data).ok
 
@@ -152,7 +164,9 @@ def test_bad_input(mean_guide, line_guide, line_data):
 
 
 def test_p_values_are_uniform_and_small_where_they_should_be():
-    """2,000 uniform samples of 200: at level 1% the count beyond is binomial, 0.003 of all seeds fail."""
+    """2,000 uniform samples of 200: at level 1% the count beyond is binomial, 0.003 of all seeds
+    fail.
+    """
     rng = np.random.default_rng(0)
     below = np.sum(p_values(rng.uniform(size=(200, 2000))) < 0.01)
     assert below <= stats.binom.ppf(0.997, 2000, 0.01)

@@ -270,14 +270,18 @@ def test_netcdf_round_trip_and_damage(tmp_path):
 
 
 def _render(text, width, folder):
-    """Width of the page in a frame of this width, and what the console said, by headless Chromium."""
+    """Width of the page in a frame of this width, and what the console said, by headless
+    Chromium.
+    """
     measure = 'document.title = "width " + f.contentDocument.documentElement.scrollWidth'
     title, said = _run_in_page(text, width, folder, measure)
     return int(title.removeprefix("width ")), said
 
 
 def _run_in_page(text, width, folder, script):
-    """The title that a script leaves once the page stands in the frame `f`, and what the console said."""
+    """The title that a script leaves once the page stands in the frame `f`, and what the console
+    said.
+    """
     chromium = (
         shutil.which("chromium")
         or shutil.which("chromium-browser")
@@ -327,7 +331,9 @@ def test_fits_phone_and_laptop_without_complaint(tmp_path, width):
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_calibration_fits_phone_and_laptop(tmp_path, width):
-    """Its table by region opened, of which 100 datasets have draws far out, and some none that are finite."""
+    """Its table by region opened, of which 100 datasets have draws far out, and some none that are
+    finite.
+    """
     rng, shape = np.random.default_rng(0), (300, 3)
     truth, single = rng.standard_normal(shape), [rng.uniform(size=300) for _ in range(4)]
     sd = np.where(np.arange(300)[:, None] < 100, 1e9, 0.3) * np.ones(shape)

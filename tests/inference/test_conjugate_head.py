@@ -19,7 +19,9 @@ from conjugate import assert_disjoint_rows_add_up, line_model, line_posterior
 
 @pytest.fixture(scope="module")
 def method():
-    """Features without influence, weights of unit prior variance and unit noise, all in the reader's units."""
+    """Features without influence, weights of unit prior variance and unit noise, all in the
+    reader's units.
+    """
     task = ap.Task(line_model, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
     built = ap.method("conjugate_head", features=2, hidden=4, scales=1).build(task, jr.key(0))
     unit, read = built.reader.y_scale[0], built.reader

@@ -1,4 +1,6 @@
-"""Laws that every method in inference/ must pass; a new file is found and tested without being named here."""
+"""Laws that every method in inference/ must pass; a new file is found and tested without being
+named here.
+"""
 
 import equinox as eqx
 import jax
@@ -125,7 +127,9 @@ def test_vmap_is_one_by_one_and_the_state_keeps_its_structure(each):
 
 @pytest.mark.slow
 def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
-    """One short training; then every public way of asking gives finite answers, the same after a reload."""
+    """One short training; then every public way of asking gives finite answers, the same after a
+    reload.
+    """
     _, task, spec, _, draw = each
     untrained = spec.schedule(task).get("steps") == 0
     length = {} if untrained else {"steps": 2, "batch": 8, "mini_batches": 1, "uneven": False}

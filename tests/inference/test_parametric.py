@@ -70,7 +70,9 @@ def test_the_frame_of_a_gaussian_posterior_is_exact_in_any_number_of_steps(task,
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_without_curvature_the_frame_is_near_in_any_number_of_steps(task, dataset, steps):
-    """The mode from gradients, the precision from 256 simulated rows a step: sd 5%, tolerance four times that."""
+    """The mode from gradients, the precision from 256 simulated rows a step: sd 5%, tolerance four
+    times that.
+    """
     mean, covariance = posterior(task, dataset.data, steps, signals=("gradient",))
     truth, spread = exact(dataset.data)
     np.testing.assert_allclose(mean, truth, atol=2e-2)
@@ -87,7 +89,9 @@ def noisy(x, y=None):
 
 @pytest.mark.parametrize("sigma", [0.003, 0.1, 10.0])
 def test_gradients_alone_reach_the_mode_from_a_bad_start(sigma):
-    """Residuals of up to 700 sds at the end, 15 at the start; truth: scipy's mode in float64, in posterior sds."""
+    """Residuals of up to 700 sds at the end, 15 at the start; truth: scipy's mode in float64, in
+    posterior sds.
+    """
     task = ap.Task(noisy, {"x": dist.Normal(0, 1).expand([2])}, rows=(8, 256))
     random = np.random.default_rng(0)
     x = random.standard_normal((256, 2))
@@ -129,7 +133,9 @@ def test_data_alone_leaves_the_frame_at_the_prior(task, dataset):
     ("signals", "change"), [(("data",), True), (("data", "gradient", "curvature"), False)]
 )
 def test_beside_a_frame_the_networks_see_some_of_many_rows(task, signals, change):
-    """Of 64 rows, 32 trained on, every second; of data alone every row counts, and each keeps its weight."""
+    """Of 64 rows, 32 trained on, every second; of data alone every row counts, and each keeps its
+    weight.
+    """
     method = ap.method("parametric", width=4, hidden=8, signals=signals).build(task, jr.key(0))
     data = task.simulate(jr.key(0), 64).data
     other = data | {"y": data["y"] + jnp.where(jnp.arange(64) % 2, 1.0, 0.0)}

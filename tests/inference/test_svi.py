@@ -12,8 +12,10 @@ from amortppl.task.batch import Batch
 def test_a_posterior_far_narrower_than_the_prior():
     """Noise of sd 0.1 under a prior of scale 1, with five weights: log sigma has sd 0.09.
 
-    Mean within 0.3 sd of that of exact draws and sd within 20%. The Gaussian and Adam's own noise leave 0.16 sd and
-    6.5%, seeds are fixed: a false alarm takes another version of what computes it. From the prior's own width
+    Mean within 0.3 sd of that of exact draws and sd within 20%. The Gaussian and Adam's own noise
+    leave 0.16 sd and
+    6.5%, seeds are fixed: a false alarm takes another version of what computes it. From the prior's
+        own width
     sigma came out as 1.3.
     """
     rng = np.random.default_rng(0)

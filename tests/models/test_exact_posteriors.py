@@ -1,9 +1,10 @@
-"""Exact posteriors of models/ against the one truth that needs no formula: the joint distribution itself.
+"""Exact posteriors of models/ against the one truth that needs no formula: the joint distribution
+itself.
 
-If theta ~ p(theta), D ~ p(D | theta), and theta_1..theta_S ~ p(theta | D), then theta, theta_1..theta_S are
-exchangeable, so the rank of theta among the others is uniform under every function of theta and D (Talts et al.
-2018, arXiv 1804.06788). The log likelihood as the function sees what the coordinates do not (Modrak et al. 2023,
-arXiv 2211.02383).
+If theta ~ p(theta), D ~ p(D | theta), and theta_1..theta_S ~ p(theta | D), then theta,
+theta_1..theta_S are exchangeable, so the rank of theta among the others is uniform under every
+function of theta and D (Talts et al. 2018, arXiv 1804.06788). The log likelihood as the function
+sees what the coordinates do not (Modrak et al. 2023, arXiv 2211.02383).
 """
 
 import jax
@@ -24,7 +25,9 @@ ROWS = 8
 
 
 def ranks(name: str, exact_posterior) -> dict[str, np.ndarray]:
-    """Rank of the truth among exact draws, for every latent's entry and the log likelihood: (DATASETS,) each."""
+    """Rank of the truth among exact draws, for every latent's entry and the log likelihood:
+    (DATASETS,) each.
+    """
     task, model = catalogue.model(name), catalogue.module("models", name).model
     rows = 1 if task.block else ROWS
     draws = jax.jit(jax.vmap(lambda key: task.simulate(key, rows)))(
@@ -60,7 +63,9 @@ def ranks(name: str, exact_posterior) -> dict[str, np.ndarray]:
 
 
 def smallest_p(found: dict[str, np.ndarray]) -> float:
-    """Smallest p-value of chi-square tests for uniform ranks in ten bins, times the number of tests."""
+    """Smallest p-value of chi-square tests for uniform ranks in ten bins, times the number of
+    tests.
+    """
     tests = [chisquare(np.bincount(rank // 10, minlength=10)).pvalue for rank in found.values()]
     return min(tests) * len(tests)
 

@@ -1,4 +1,6 @@
-"""Laws that every model in models/ must pass; a new file is found and tested without being named here."""
+"""Laws that every model in models/ must pass; a new file is found and tested without being named
+here.
+"""
 
 import inspect
 

@@ -57,7 +57,9 @@ def test_bars_start_as_a_gaussian_and_integrate_to_one():
 
 
 def test_draws_of_bars_follow_their_density():
-    """Kolmogorov-Smirnov distance of 20,000 draws; a correct program exceeds 0.0147 once in 3,000 seeds."""
+    """Kolmogorov-Smirnov distance of 20,000 draws; a correct program exceeds 0.0147 once in 3,000
+    seeds.
+    """
     bars, own = Bars(), coefficients(Bars())
     draws = np.sort(jax.vmap(lambda k: bars.sample(k, own))(jr.split(jr.key(0), 20_000)))
     grid = np.linspace(-60, 60, 240_001)
@@ -76,7 +78,9 @@ def test_counts_sum_to_one():
 
 @pytest.mark.parametrize("family", [Categories(5), Counts()], ids=["categories", "counts"])
 def test_draws_of_whole_numbers_follow_their_density(family):
-    """Chi square of 20,000 draws, the rare values together; a correct program fails for one seed in 3,000."""
+    """Chi square of 20,000 draws, the rare values together; a correct program fails for one seed in
+    3,000.
+    """
     given = (
         (coefficients(family),)
         if isinstance(family, Categories)
@@ -95,7 +99,9 @@ def test_draws_of_whole_numbers_follow_their_density(family):
 
 
 def test_draws_come_from_all_members(predictive):
-    """Kolmogorov-Smirnov distance of 4000 draws of the first component; exceeds 0.033 once in 3,000 seeds a query."""
+    """Kolmogorov-Smirnov distance of 4000 draws of the first component; exceeds 0.033 once in 3,000
+    seeds a query.
+    """
     read, bars = predictive.reader, Bars()
     draws = predictive.sample(jr.key(6), 4000)[read.parts[0].argument]
     grid = jnp.linspace(-60.0, 60.0, 60_001)
@@ -136,7 +142,9 @@ def test_draws_are_in_the_support_and_of_the_types_of_the_data(task, predictive)
 
 
 def test_joint_density_integrates_to_one_in_the_units_of_the_data(predictive):
-    """Importance weights of a broad joint proposal have mean one: 40,000 draws, checked to five standard errors."""
+    """Importance weights of a broad joint proposal have mean one: 40,000 draws, checked to five
+    standard errors.
+    """
     size, keys = 40_000, jr.split(jr.key(5), 5)
     parts = {
         "real": dist.StudentT(3.0, 0.0, 3.0), "positive": dist.TransformedDistribution(

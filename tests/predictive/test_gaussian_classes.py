@@ -31,7 +31,9 @@ def method():
 
 
 def log_density(rows, centre, precision):
-    """Of one class's features, its mean integrated out: they are jointly Gaussian, feature by feature."""
+    """Of one class's features, its mean integrated out: they are jointly Gaussian, feature by
+    feature.
+    """
     shared = np.ones((len(rows), len(rows)))
     return sum(
         stats.multivariate_normal.logpdf(v, np.full(len(rows), c), np.eye(len(rows)) + shared / p)

@@ -1,4 +1,6 @@
-"""Distributions that only torch has, and every random operation of torch: density and draws against torch's own."""
+"""Distributions that only torch has, and every random operation of torch: density and draws against
+torch's own.
+"""
 
 import pytest
 
@@ -65,7 +67,9 @@ class Shifted(dist.Normal):
 
 
 class Broken(dist.Normal):
-    """Its sampler takes numbers where the bridge cannot see, so that its draws differ from torch's."""
+    """Its sampler takes numbers where the bridge cannot see, so that its draws differ from
+    torch's.
+    """
 
     def rsample(self, sample_shape=()):
         found = super().rsample(sample_shape)

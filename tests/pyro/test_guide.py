@@ -60,7 +60,9 @@ def test_sites_are_the_models(guide):
     [{}, {"vectorize_particles": True}, {"vectorize_particles": True, "max_plate_nesting": 3}],
 )
 def test_elbo_is_close_to_the_evidence(guide, options):
-    """The untuned guide of a conjugate model is nearly exact: its bound is within 0.3 of the evidence."""
+    """The untuned guide of a conjugate model is nearly exact: its bound is within 0.3 of the
+    evidence.
+    """
     bound = -Trace_ELBO(num_particles=200, **options).loss(model, guide.to_pyro(), 10, Y)
     assert EVIDENCE - 0.3 < bound < EVIDENCE + 0.1
 

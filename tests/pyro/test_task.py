@@ -1,4 +1,6 @@
-"""Tasks of Pyro models: recognised by themselves, the same as their NumPyro twins; the command line."""
+"""Tasks of Pyro models: recognised by themselves, the same as their NumPyro twins; the command
+line.
+"""
 
 import textwrap
 from itertools import product
@@ -144,7 +146,9 @@ def test_hidden_markov_is_the_forward_algorithm():
 
 @pytest.mark.parametrize("states", [2, 6])
 def test_observations_that_exclude_one_another_have_their_exact_density(states):
-    """Of four far values two may favour one state and two another, by more nats than float32's exponents hold."""
+    """Of four far values two may favour one state and two another, by more nats than float32's
+    exponents hold.
+    """
     levels = torch.linspace(-2.0, 2.0, states)
 
     @config_enumerate

@@ -43,7 +43,9 @@ def flagged(guide, data):
 
 @pytest.mark.slow
 def test_false_alarms(good, line_guide):
-    """Two p-values at level `FLAG` each: of 60 datasets of the model at most the 99.9% point of a binomial."""
+    """Two p-values at level `FLAG` each: of 60 datasets of the model at most the 99.9% point of a
+    binomial.
+    """
     fresh = Guide(line_guide.method, line_guide.spec, line_guide.record, line_guide.seed)
     for guide in (good, fresh):
         assert flagged(guide, simulated()).sum() <= stats.binom.ppf(0.999, SETS, 2 * FLAG)
@@ -51,7 +53,9 @@ def test_false_alarms(good, line_guide):
 
 @pytest.mark.parametrize("change", ["outliers", "wide noise", "shifted x"])
 def test_contaminated_data_are_flagged(good, change):
-    """In 90 of 100; each fault is many sds large, so that a miss of more is not a matter of the seed."""
+    """In 90 of 100; each fault is many sds large, so that a miss of more is not a matter of the
+    seed.
+    """
     assert flagged(good, simulated(change)).mean() >= 0.9
 
 

@@ -59,7 +59,9 @@ def test_a_rung_repairs_a_spoiled_guide(wrong, line_data, rung):
 
 
 def test_rungs_that_raise_or_fail_are_recorded(wrong, line_data, monkeypatch):
-    """The exact method has no refinement; SVI is made to run out of memory; no k-hat can be below -10."""
+    """The exact method has no refinement; SVI is made to run out of memory; no k-hat can be below
+    -10.
+    """
 
     def no_memory(*_):
         raise MemoryError("out of memory")

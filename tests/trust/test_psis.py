@@ -46,7 +46,9 @@ def test_a_degenerate_joint_never_looks_good():
 
 @pytest.mark.parametrize("span", [600.0, 5e3, 1e6])
 def test_weights_too_far_apart_for_a_tail_are_not_reliable(span):
-    """Log ratios evenly spread over so many nats: one draw holds all, and what is not a number must not pass unsaid."""
+    """Log ratios evenly spread over so many nats: one draw holds all, and what is not a number must
+    not pass unsaid.
+    """
     found = check(-np.linspace(0, span, 500)[None], np.zeros((1, 500)))
     assert found.khat[0] > 0.7 and np.isfinite(found.log_weights).all()
     assert found.sample_size[0] < 5 and "not reliable" in verdict(found.khat[0])
@@ -66,7 +68,8 @@ def test_a_model_without_a_likelihood_is_not_checked():
 
 
 def test_draws_far_out_mislead(line_guide, line_data):
-    """2% of the draws are 3000 times too far out: k-hat does not see them, sds do; the ladder puts it right.
+    """2% of the draws are 3000 times too far out: k-hat does not see them, sds do; the ladder puts
+    it right.
 
     Of 1000 draws none is far out with probability 2e-9; weights of the others are equal.
     """

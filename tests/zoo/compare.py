@@ -1,4 +1,6 @@
-"""A Pyro model's log density and gradient by Pyro, and by NumPyro through the bridge, at one draw from the prior."""
+"""A Pyro model's log density and gradient by Pyro, and by NumPyro through the bridge, at one draw
+from the prior.
+"""
 
 from typing import Any, NamedTuple
 
@@ -39,7 +41,9 @@ class Compared(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """One draw: continuous latents (which need gradients), discrete ones, rows chosen by plates, parameters."""
+    """One draw: continuous latents (which need gradients), discrete ones, rows chosen by plates,
+    parameters.
+    """
 
     continuous: dict[str, torch.Tensor]
     discrete: dict[str, torch.Tensor]

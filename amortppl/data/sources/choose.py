@@ -39,7 +39,8 @@ def choose(data: Any, size: int, shard: tuple[int, int]) -> Source:
 
         return Tables(data, shard)
     raise DataError(
-        "batches: expected a dict of arrays, a DataFrame, a path or a list of paths, or an iterable of dicts or "
+        "batches: expected a dict of arrays, a DataFrame, a path or a list of paths, or an "
+        "iterable of dicts or "
         f"DataFrames, got {type(data).__name__}"
     )
 
@@ -50,7 +51,9 @@ def _chunk(size: int) -> int:
 
 
 def _expanded(path: str | Path) -> list[Path]:
-    """The files of a path: itself, what matches a pattern, or the Parquet files of a folder, by name."""
+    """The files of a path: itself, what matches a pattern, or the Parquet files of a folder, by
+    name.
+    """
     if Path(path).is_file():
         return [Path(path)]
     if Path(path).is_dir():
@@ -69,7 +72,8 @@ def _folder(folder: Path) -> list[Path]:
     if not found:
         there = sorted(p.name for p in folder.iterdir())
         raise DataError(
-            f"batches: the folder {folder} has no Parquet files (it has {quoted(there[:5])}); give a pattern such as "
+            f"batches: the folder {folder} has no Parquet files (it has {quoted(there[:5])}); give "
+            f"a pattern such as "
             f"'{folder}/*.csv' for others"
         )
     return found
@@ -90,5 +94,6 @@ def _files(paths: list[Path], size: int, shard: tuple[int, int]) -> Source:
     raise DataError(
         f"batches: {odd} should end in one of {quoted((*PARQUET, *DELIMITED))}"
         if odd
-        else "batches: a list of paths should be of Parquet files only, or of CSV and TSV files only"
+        else "batches: a list of paths should be of Parquet files only, or of CSV and TSV files "
+        "only"
     )

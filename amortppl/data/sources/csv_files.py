@@ -35,7 +35,9 @@ class Delimited:
         self.names: list[str] | None = list(self._read(self.paths[0], nrows=0).columns)
 
     def pieces(self, wanted: Sequence[str] | None, skip: int, seed: int | None) -> Iterator[Piece]:
-        """The chunks of the share; those of skipped rows are parsed all the same. A seed shuffles the files."""
+        """The chunks of the share; those of skipped rows are parsed all the same. A seed shuffles
+        the files.
+        """
         order = (
             range(len(self.paths))
             if seed is None

@@ -27,7 +27,8 @@ class Tables:
         tables = iter(self.tables)
         if tables is self.tables and self.used:
             raise DataError(
-                f"data: this {type(tables).__name__} is a one-shot iterator and an earlier pass has used it up. Give a "
+                f"data: this {type(tables).__name__} is a one-shot iterator and an earlier pass "
+                f"has used it up. Give a "
                 "list, or an object whose __iter__ starts anew"
             )
         self.used = True

@@ -17,7 +17,9 @@ BUFFER = 1 << 20
 """Bytes read at a time from each column, so that a row group is never in memory as a whole."""
 
 LANES = 16
-"""Places that a shuffled stream reads at in turn, so that rows from all over the files lie side by side."""
+"""Places that a shuffled stream reads at in turn, so that rows from all over the files lie side by
+side.
+"""
 
 
 class Strip(NamedTuple):
@@ -63,7 +65,9 @@ class Parquet:
         self.names: list[str] | None = _names(self.metadata[0])
 
     def pieces(self, wanted: Sequence[str] | None, skip: int, seed: int | None) -> Iterator[Piece]:
-        """Pieces of the share; row groups of skipped rows alone are not read. A seed mixes the row groups."""
+        """Pieces of the share; row groups of skipped rows alone are not read. A seed mixes the row
+        groups.
+        """
         if seed is None:
             return self._along(_between(self.strips, skip, self.rows), wanted, self.chunk, BUFFER)
         order = np.random.default_rng(seed).permutation(len(self.strips))

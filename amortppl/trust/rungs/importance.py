@@ -21,14 +21,17 @@ from amortppl.trust.rungs.batching import (
 )
 
 POOL, ROUNDS, FREEDOM = 4, 5, 5.0
-"""Importance draws for each draw wanted, rounds of adaptation, and degrees of freedom of the proposal."""
+"""Importance draws for each draw wanted, rounds of adaptation, and degrees of freedom of the
+proposal.
+"""
 
 
 def resample(run: Climb, places: list[int]) -> list[Attempt]:
-    """Adaptive importance sampling: Student proposals with the moments of the weighted draws, round by round.
+    """Adaptive importance sampling: Student proposals with the moments of the weighted draws, round
+    by round.
 
-    Cappé, Guillin, Marin and Robert 2004 (population Monte Carlo); Paananen, Piironen, Bürkner and Vehtari 2021,
-    "Implicitly adaptive importance sampling", for why moments are matched.
+    Cappé, Guillin, Marin and Robert 2004 (population Monte Carlo); Paananen, Piironen, Bürkner and
+    Vehtari 2021, "Implicitly adaptive importance sampling", for why moments are matched.
     """
     batch, keys = batch_together(run, places, 2)
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
@@ -52,7 +55,9 @@ def resample(run: Climb, places: list[int]) -> list[Attempt]:
 
 
 def _resample(run: Climb, draws: Draws, seed: int) -> Attempt:
-    """S of a larger number of importance draws, with probabilities as their smoothed weights (systematic)."""
+    """S of a larger number of importance draws, with probabilities as their smoothed weights
+    (systematic).
+    """
     vectors, log_guide, log_joint = (np.asarray(a, np.float64) for a in draws)
     found = psis.check(log_joint[None], log_guide[None])
     khat, size = float(found.khat[0]), float(found.sample_size[0])
@@ -76,7 +81,9 @@ def probabilities(log_weights: np.ndarray) -> np.ndarray:
 
 
 def weighted_moments(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and a Cholesky factor of the covariance; with few effective draws, nearer that of all draws."""
+    """Weighted mean and a Cholesky factor of the covariance; with few effective draws, nearer that
+    of all draws.
+    """
     weights = probabilities(log_weights)
     size, count = 1 / np.sum(weights**2), vectors.shape[1]
     centre = weights @ vectors

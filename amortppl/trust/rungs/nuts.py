@@ -15,11 +15,15 @@ from amortppl.trust.rungs.batching import batch_together, pad_arrays, split_resu
 from amortppl.trust.rungs.importance import probabilities, weighted_moments
 
 CHAINS, WARMUP, LONG = 4, 100, 600
-"""Chains of NUTS, and its warm-up with the mass matrix it was given; then once more, adapting it."""
+"""Chains of NUTS, and its warm-up with the mass matrix it was given; then once more, adapting
+it.
+"""
 
 
 def run_nuts(run: Climb, places: list[int]) -> list[Attempt]:
-    """NUTS from the best draws, their covariance as mass matrix; with a longer warm-up where chains disagree."""
+    """NUTS from the best draws, their covariance as mass matrix; with a longer warm-up where chains
+    disagree.
+    """
     answers = _sample_chains(run, places, WARMUP, False)
     again = [i for i, a in enumerate(answers) if a.failed]
     if again:

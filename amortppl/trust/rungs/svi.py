@@ -20,7 +20,9 @@ STEPS, PARTICLES, RATE = 150, 32, 0.02
 
 
 def fit_svi(run: Climb, places: list[int]) -> list[Attempt]:
-    """A few steps of stochastic variational inference on the guide's readout, then importance resampling."""
+    """A few steps of stochastic variational inference on the guide's readout, then importance
+    resampling.
+    """
     batch, keys = batch_together(run, places, 3)
     found = _fit_svi(run.guide.method, batch, keys, POOL * run.draws)
     return [_resample(run, each, run.seed) for each in split_results(found, places)]
