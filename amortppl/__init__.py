@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
     from amortppl.guide.train import train
-    from amortppl.posterior.state import State, combine, gathered
+    from amortppl.posterior.state import State, all_gather, combine
     from amortppl.pyro import from_pyro
     from amortppl.task.batch import Batch
     from amortppl.task.task import Task
@@ -47,7 +47,7 @@ _HOMES = {
     "combine": "posterior.state",
     "diagnose": "diagnostics.diagnose",
     "from_pyro": "pyro",
-    "gathered": "posterior.state",
+    "all_gather": "posterior.state",
     "load": "guide.load",
     "method": "catalogue",
     "model": "catalogue",
@@ -68,11 +68,11 @@ __all__ = [
     "Task",
     "TrainingError",
     "VersionWarning",
+    "all_gather",
     "batches",
     "combine",
     "diagnose",
     "from_pyro",
-    "gathered",
     "load",
     "method",
     "model",

@@ -110,7 +110,7 @@ def model(where: str, **changes: Any) -> AbstractTask:
         LookupError: no such model, or the file has no such name.
         ModelError: the model cannot be amortized as written.
     """
-    path, name = parted(where)
+    path, name = split_name(where)
     found = module("models", path)
     main = "episodes" if has_episodes(found) else "model"
     target = getattr(found, name or main, None)
@@ -138,7 +138,7 @@ def model(where: str, **changes: Any) -> AbstractTask:
     )
 
 
-def parted(where: str) -> tuple[str, str]:
+def split_name(where: str) -> tuple[str, str]:
     """`file:name` -> file and name, which is empty where none is given."""
     path, _, name = where.rpartition(":")
     return (path, name) if path and name.isidentifier() else (where, "")

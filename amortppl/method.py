@@ -74,27 +74,27 @@ class Method(eqx.Module):
     # What a method may offer beyond the contract.
 
     @property
-    def together(self) -> int | None:
+    def max_batch(self) -> int | None:
         """How many datasets of a batch to take at once, where a step's work ends with their rows
         and not with the
         padding; None for all."""
         return None
 
-    def impression(self, state: State) -> Array:
+    def summary(self, state: State) -> Array:
         """What it sees of a dataset, as a vector; datasets unlike the simulated ones lie far out.
         None by default.
         """
         return jnp.zeros(0)
 
-    def refined(self, batch: Batch) -> Any:
+    def refine(self, batch: Batch) -> Any:
         """A readout for which more was computed than `step` does, where the method knows how."""
         raise GuideError(f"{type(self).__name__}: this method has no refinement steps")
 
-    def closed(self, state: State) -> State:
+    def finalize(self, state: State) -> State:
         """The state with whatever is under way brought to an end."""
         return state
 
-    def revisit(self, state: State, since: State) -> State:
+    def start_pass(self, state: State, since: State) -> State:
         """A state that meets again the rows seen after `since`, without counting them twice."""
         raise GuideError(
             f"{type(self).__name__}: this method sees every row once; ask for passes=1"
@@ -127,7 +127,7 @@ def split(batch: Batch, steps: int) -> Batch:
     return jax.tree.map(lambda a: a.reshape(steps, a.shape[0] // steps, *a.shape[1:]), batch)
 
 
-def parted(batch: Batch, steps: int) -> Batch:
+def random_mini_batches(batch: Batch, steps: int) -> Batch:
     """The rows of one dataset as K mini-batches of random sizes: leading axis K, each of all rows,
     masked.
 
@@ -162,7 +162,7 @@ def unroll(method: Method, minis: Batch) -> State:
         after = method.step(jax.lax.stop_gradient(state), mini)
         return after, after
 
-    first, rest = _begun(method, minis)
+    first, rest = _first_step(method, minis)
     if minis.mask.shape[0] == 1:
         return jax.tree.map(lambda a: a[None], first)
     later = jax.lax.scan(advance, first, rest)[1]
@@ -171,7 +171,7 @@ def unroll(method: Method, minis: Batch) -> State:
 
 def final(method: Method, batch: Batch, steps: int = 1) -> State:
     """The state after K equal steps over a dataset; for K = 1 one step over all rows."""
-    first, rest = _begun(method, split(batch, steps))
+    first, rest = _first_step(method, split(batch, steps))
     return (
         first
         if steps == 1
@@ -179,7 +179,7 @@ def final(method: Method, batch: Batch, steps: int = 1) -> State:
     )
 
 
-def _begun(method: Method, minis: Batch) -> tuple[State, Batch]:
+def _first_step(method: Method, minis: Batch) -> tuple[State, Batch]:
     """The state after the first mini-batch, and the others."""
     first, rest = (
         jax.tree.map(lambda a, part=part: a[part], minis) for part in (0, slice(1, None))

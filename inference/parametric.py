@@ -31,14 +31,14 @@ from amortppl.gaussian.accumulator import EvidenceSum, seen_from
 from amortppl.gaussian.cubature import averages, variational_frame, whitened_gradients
 from amortppl.gaussian.filtering import Natural, SiteUpdate, apply_site, contraction, site_update
 from amortppl.gaussian.frame import Frame, LogDensity, Precision
-from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.log_density import Densities
-from amortppl.gaussian.nested_laplace import nested
+from amortppl.gaussian.nested_laplace import nested_laplace
 from amortppl.gaussian.newton import curvature, gradient_and_curvature, newton_mode
 from amortppl.gaussian.plate_detection import in_plates, plates_of
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.posterior import Posterior
-from amortppl.gaussian.row_chunks import TOGETHER, free, many, portions, thinned
+from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free, many, row_chunks, thin
 from amortppl.gaussian.state import Revisit, Start, State
 from amortppl.gaussian.third_order import Displaced
 from amortppl.gaussian.union import union
@@ -83,9 +83,9 @@ class ParametricGuide(Method):
     revision: ClassVar[int] = 3
 
     @property
-    def together(self) -> int | None:
+    def max_batch(self) -> int | None:
         """A search looks at the rows that there are."""
-        return TOGETHER if self.options.signals != ("data",) and free(self.task) else None
+        return DATASETS_PER_CALL if self.options.signals != ("data",) and free(self.task) else None
 
     def init(self) -> Start:
         """The prior, no evidence."""
@@ -98,8 +98,8 @@ class ParametricGuide(Method):
         if isinstance(state, Revisit):
             rows = jnp.sum(batch.mask)
             return state._replace(
-                again=state.again.plus(
-                    self._in(state.base.valley).likelihood(batch), state.base.frame, rows
+                again=state.again.add(
+                    self._in(state.base.funnel).likelihood(batch), state.base.frame, rows
                 )
             )
         known = self._prior() if isinstance(state, Start) else state
@@ -112,19 +112,19 @@ class ParametricGuide(Method):
             jnp.any(batch.mask), lambda: self._refined(known, after, batch), lambda: known
         )
 
-    def revisit(self, state: State | Revisit, since: Start | State) -> Revisit:
+    def start_pass(self, state: State | Revisit, since: Start | State) -> Revisit:
         """A state that will meet again the rows it has seen after `since`, without counting them
         twice.
         """
-        return Revisit(self.closed(state), since, EvidenceSum.none(self.task.latents.size))
+        return Revisit(self.finalize(state), since, EvidenceSum.none(self.task.latents.size))
 
     def combine(self, states: Sequence[State | Revisit]) -> State:
         """The state of the union of disjoint rows; natural parameters add in float64, on the
         host.
         """
-        states = [self.closed(s) for s in states]
-        valley = max(states, key=lambda s: float(s.rows)).valley
-        states = [s.seen_in(valley) for s in states]
+        states = [self.finalize(s) for s in states]
+        funnel = max(states, key=lambda s: float(s.rows)).funnel
+        states = [s.in_coordinates(funnel) for s in states]
         frame, low, prior = union([(s.frame, s.low) for s in states], [s.prior for s in states])
         rows = sum(s.rows for s in states)
         context = sum(s.rows * s.context for s in states) / jnp.maximum(rows, 1.0)
@@ -138,33 +138,33 @@ class ParametricGuide(Method):
         return State(
             frame, low, prior, rows, context, left, surprise, steps,
             moved=jnp.max(jnp.stack([s.moved for s in states])),
-            displaced=jax.tree.map(lambda *parts: sum(parts), *apart), valley=valley,
+            displaced=jax.tree.map(lambda *parts: sum(parts), *apart), funnel=funnel,
         )  # fmt: skip
 
     def readout(self, state: Start | State | Revisit) -> Posterior:
         """The corrected posterior: a flow in the frame."""
-        state, scale = self.closed(state), stop_gradient(self.scale)
+        state, scale = self.finalize(state), stop_gradient(self.scale)
         coefficients = self.correct(self._summary(state)) * self._fade(state.rows)
-        return Posterior(scale, state.frame, self.density, coefficients, state.valley)
+        return Posterior(scale, state.frame, self.density, coefficients, state.funnel)
 
-    def impression(self, state: Start | State | Revisit) -> Float[Array, " F"]:
+    def summary(self, state: Start | State | Revisit) -> Float[Array, " F"]:
         """Encoded rows, where the frame stands, and what is left in it: what the networks see."""
-        return self._summary(self.closed(state))
+        return self._summary(self.finalize(state))
 
-    def refined(self, batch: Batch) -> Posterior:
+    def refine(self, batch: Batch) -> Posterior:
         """The frame after `MORE` times as many Newton steps and variational sweeps, read out as
         Gaussian.
         """
         if self.options.signals == ("data",):
-            return super().refined(batch)
+            return super().refine(batch)
         joint = self._log.joint(batch)
         start = self._found(self._counted(self._prior(), batch), batch).frame.location
         frame = self._climbed(joint, start, batch, MORE * self._steps)
-        frame, _, valley = self._settled(joint, frame, MORE * max(self.options.sweeps, 1))
+        frame, _, funnel = self._settled(joint, frame, MORE * max(self.options.sweeps, 1))
         size = self.task.latents.size
         family = density("gaussian", size, jr.key(0))
-        frame, valley = jax.tree.map(stop_gradient, (frame, valley))
-        return Posterior(stop_gradient(self.scale), frame, family, family.initial(), valley)
+        frame, funnel = jax.tree.map(stop_gradient, (frame, funnel))
+        return Posterior(stop_gradient(self.scale), frame, family, family.initial(), funnel)
 
     def score(self, state: State, target: Target) -> Array:
         """-log q(theta | D) in nats, plus half the squared error of the network's first
@@ -185,7 +185,7 @@ class ParametricGuide(Method):
         left, context = jnp.zeros(_left_size(size)), jnp.zeros(self.encode.size)
         return State(
             Frame(zero, one), zero, Natural(zero, one), none, context, left, none, none, none,
-            Displaced.none(size), Valley.none(self.plates.plated if self.plates else ()),
+            Displaced.none(size), Funnel.none(self.plates.plated if self.plates else ()),
         )  # fmt: skip
 
     def _counted(self, state: State, batch: Batch) -> State:
@@ -204,10 +204,10 @@ class ParametricGuide(Method):
         it well enough.
         """
         if self.options.signals != ("data",) and len(batch.mask) > self._most:
-            batch = thinned(batch, int(self._most))
+            batch = thin(batch, int(self._most))
         return self.encode(self.rows(batch.data), batch.mask) / jnp.maximum(jnp.sum(batch.mask), 1)
 
-    def closed(self, state: Start | State | Revisit) -> State:
+    def finalize(self, state: Start | State | Revisit) -> State:
         """The state as the evidence stands now, a pass under way weighed by its share of the
         rows.
         """
@@ -218,9 +218,9 @@ class ParametricGuide(Method):
         base, since, again = state
         begun = self._prior() if isinstance(since, Start) else since
         share = jnp.clip(again.rows / jnp.maximum(base.rows - begun.rows, 1.0), 0.0, 1.0)
-        prior = averages(whitened_gradients(self._in(base.valley).prior, base.frame))
+        prior = averages(whitened_gradients(self._in(base.funnel).prior, base.frame))
         kept = prior if isinstance(since, Start) else seen_from(base.frame, since.frame)
-        shift, factor = again.blended(kept, share)
+        shift, factor = again.blend(kept, share)
         frame, low = apply_site(base.frame, base.low, shift, factor)
         left = contraction(begun.frame, base.frame) ** 3 * begun.left
         left = left + (1.0 - share) * (base.left - left) + again.left
@@ -242,15 +242,15 @@ class ParametricGuide(Method):
         joint, steps = self._log.joint(batch), self._steps
         few = steps - LAST if many(self.task, batch) else 0
         frame = self._climbed(joint, self._starts(state), batch, steps, few)
-        left, valley = state.left, state.valley
+        left, funnel = state.left, state.funnel
         if "curvature" in self.options.signals:
-            frame, left, valley = self._settled(joint, frame, self.options.sweeps)
-        of_prior = partial(self._in(valley).prior, batch=batch)
+            frame, left, funnel = self._settled(joint, frame, self.options.sweeps)
+        of_prior = partial(self._in(funnel).prior, batch=batch)
         prior = _natural(*averages(whitened_gradients(of_prior, frame)), frame)
-        frame, prior, left, valley = jax.tree.map(stop_gradient, (frame, prior, left, valley))
+        frame, prior, left, funnel = jax.tree.map(stop_gradient, (frame, prior, left, funnel))
         displaced = Displaced.at(frame, state.rows)
         return state._replace(
-            frame=frame, prior=prior, left=left, displaced=displaced, valley=valley
+            frame=frame, prior=prior, left=left, displaced=displaced, funnel=funnel
         )
 
     def _climbed(
@@ -260,16 +260,16 @@ class ParametricGuide(Method):
         derivatives = self.plates.slope_and_curvature if self.plates else gradient_and_curvature
         return newton_mode(joint, start, self._stand_in(batch), steps, few, derivatives=derivatives)
 
-    def _settled(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Valley]:
+    def _settled(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Funnel]:
         """From the mode to where the mass lies: latents in plates given the others, these by their
         marginal density.
         """
-        valley = Valley.none()
+        funnel = Funnel.none()
         if self.plates:
-            frame, valley = nested(joint, frame.location, self.plates)
+            frame, funnel = nested_laplace(joint, frame.location, self.plates)
         return *variational_frame(
-            lambda at: joint(valley.bent(at)) + valley.log_slope(at), frame, sweeps
-        ), valley
+            lambda at: joint(funnel.bend(at)) + funnel.log_det(at), frame, sweeps
+        ), funnel
 
     def _starts(self, state: State) -> Float[Array, "S P"]:
         """The prior's centre, and the network's placement."""
@@ -287,7 +287,7 @@ class ParametricGuide(Method):
     def _refined(self, before: State, after: State, batch: Batch) -> State:
         old = stop_gradient(before.frame)
         information = self._information(batch, before.rows)
-        likelihood = self._in(before.valley).likelihood(batch)
+        likelihood = self._in(before.funnel).likelihood(batch)
         site = jax.tree.map(stop_gradient, site_update(likelihood, old, information))
         frame, low = apply_site(old, before.low, site.shift, site.factor)
         earlier = contraction(old, frame) ** 3 * before.left
@@ -299,7 +299,7 @@ class ParametricGuide(Method):
                 frame.location - old.location + low - before.low, before.rows
             )
             count = after.rows - before.rows
-            frame, low, displaced = displaced.corrected(
+            frame, low, displaced = displaced.correct(
                 likelihood, frame, low, after.rows, count, site.gains
             )
         steps = before.steps + 1.0
@@ -345,8 +345,8 @@ class ParametricGuide(Method):
     def _log(self) -> Densities:
         return Densities(self.task, stop_gradient(self.scale), self.gammas)
 
-    def _in(self, valley: Valley) -> Densities:
-        return self._log._replace(valley=stop_gradient(valley))
+    def _in(self, funnel: Funnel) -> Densities:
+        return self._log._replace(funnel=stop_gradient(funnel))
 
     @property
     def _steps(self) -> int:
@@ -367,7 +367,7 @@ class ParametricGuide(Method):
         information = self._information(batch, jnp.zeros(()))
         if information is None:
             return None
-        share = jnp.sum(portions(batch.mask).used[0]) / jnp.maximum(jnp.sum(batch.mask), 1)
+        share = jnp.sum(row_chunks(batch.mask).used[0]) / jnp.maximum(jnp.sum(batch.mask), 1)
 
         def known(at: Array, few: Array | bool = False) -> Array:
             return curvature(partial(self._log.prior, batch=batch), at) + jnp.where(

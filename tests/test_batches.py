@@ -284,8 +284,8 @@ def test_the_thread_ends_after_an_error_of_the_source(task):
 def test_python_ends_while_a_stream_is_open():
     code = """
 import itertools
-from amortppl.streams.ahead import ahead
-stream = ahead(itertools.count)
+from amortppl.data.prefetch import prefetch
+stream = prefetch(itertools.count)
 next(stream)
 print("done")
 """

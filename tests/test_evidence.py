@@ -128,15 +128,15 @@ def test_rows_met_again_count_once(prior):
     again = EvidenceSum.none(3)
     for start in range(0, 400, 100):
         rows = slice(start, start + 100)
-        again = again.plus(
+        again = again.add(
             lambda at, rows=rows: jnp.sum(gaussian_rows(at, rows)), frame, jnp.asarray(100.0)
         )
     kept = seen_from(frame, prior[0])
-    after, _ = apply_site(frame, low, *again.blended(kept, jnp.asarray(1.0)))
+    after, _ = apply_site(frame, low, *again.blend(kept, jnp.asarray(1.0)))
     mean, precision = exact(slice(None))
     np.testing.assert_allclose(after.location, mean, atol=1e-4)
     np.testing.assert_allclose(precision_of(after), precision, rtol=1e-3, atol=1e-2)
-    still, _ = apply_site(frame, low, *EvidenceSum.none(3).blended(kept, jnp.asarray(0.0)))
+    still, _ = apply_site(frame, low, *EvidenceSum.none(3).blend(kept, jnp.asarray(0.0)))
     np.testing.assert_allclose(still.location, frame.location, atol=1e-6)
 
 

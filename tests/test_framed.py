@@ -8,7 +8,7 @@ import numpy as np
 
 from amortppl.densities.density import Density
 from amortppl.gaussian.frame import Frame
-from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.posterior import FAR, Posterior
 from amortppl.task.scaling import PriorScale
 
@@ -30,7 +30,7 @@ class Overflowing(Density):
 def test_draws_of_a_flow_that_overflows_are_finite():
     scale = PriorScale(jnp.zeros(2), jnp.ones(2))
     frame = Frame(jnp.array([1.0, 2.0]), 2.0 * jnp.eye(2))
-    draws, _ = Posterior(scale, frame, Overflowing(), jnp.zeros(0), Valley.none()).sample(
+    draws, _ = Posterior(scale, frame, Overflowing(), jnp.zeros(0), Funnel.none()).sample(
         jr.key(0), 3
     )
     np.testing.assert_allclose(draws[0], [1.25, 1.0])

@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl.gaussian.nested_laplace import nested
+from amortppl.gaussian.nested_laplace import nested_laplace
 from amortppl.gaussian.newton import newton_mode
 from amortppl.gaussian.plates import Plates
 from amortppl.task.batch import Batch
@@ -52,7 +52,7 @@ def marginal(observed, noise):
 def found(noise, size=0.3, steps=40, plates=PLATES):
     joint, observed = effects(noise, size)
     mode = newton_mode(joint, jnp.zeros(GROUPS + 1), None, steps).location
-    return mode, *jax.jit(lambda start: nested(joint, start, plates))(mode), observed
+    return mode, *jax.jit(lambda start: nested_laplace(joint, start, plates))(mode), observed
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_valley_follows_the_curve_and_the_width_of_the_effects(noise, sds):
     """Three sds of log tau away, it is within a hundredth of a width of the mode, and as wide as d
     given tau.
     """
-    _, frame, valley, observed = found(noise)
+    _, frame, funnel, observed = found(noise)
     tau = np.exp(float(frame.location[-1]) + sds / float(frame.factor[-1, -1]))
     mode, width = observed * tau / (tau**2 + noise**2), (1 + (tau / noise) ** 2) ** -0.5
     straight = frame.unwhiten(
         jnp.zeros(GROUPS + 1).at[-1].set(sds)
     )  # each d at its location given log tau
-    np.testing.assert_allclose(valley.bent(straight)[:-1], mode, atol=0.01 * width)
-    wide = np.diag(valley.slope(straight))[:-1] / np.diag(frame.factor)[:-1]
+    np.testing.assert_allclose(funnel.bend(straight)[:-1], mode, atol=0.01 * width)
+    wide = np.diag(funnel.jacobian(straight))[:-1] / np.diag(frame.factor)[:-1]
     np.testing.assert_allclose(wide, width, rtol=0.01)
 
 
@@ -125,7 +125,9 @@ def test_effects_that_no_mode_has():
         return rows + effects - 0.5 * log_tau**2 - 0.5 * mu**2
 
     start = jnp.full(GROUPS + 2, 3.0).at[-2].set(-8.0)
-    frame, _ = jax.jit(lambda start: nested(joint, start, Plates((*range(GROUPS), -1, -1))))(start)
+    frame, _ = jax.jit(
+        lambda start: nested_laplace(joint, start, Plates((*range(GROUPS), -1, -1)))
+    )(start)
     grid, y = np.linspace(-6, 3, 9001), np.asarray(observed, np.float64)
     variance = np.exp(2 * grid) + noise**2
     mu = y.sum() / (variance + GROUPS)  # its mode given tau
@@ -150,7 +152,7 @@ def test_is_exact_for_a_linear_gaussian_model(order):
     def joint(u):
         return -0.5 * (u - mean) @ jnp.asarray(precision, jnp.float32) @ (u - mean)
 
-    frame, _ = nested(joint, jnp.zeros(5), plates)
+    frame, _ = nested_laplace(joint, jnp.zeros(5), plates)
     np.testing.assert_allclose(frame.location, mean, atol=2e-4)
     np.testing.assert_allclose(frame.factor @ frame.factor.T, precision, rtol=2e-3, atol=0.02)
 

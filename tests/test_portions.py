@@ -10,7 +10,7 @@ import pytest
 
 import amortppl as ap
 from amortppl.gaussian.log_density import Densities
-from amortppl.gaussian.row_chunks import MOST, ROWS, many, portions, summed, thinned
+from amortppl.gaussian.row_chunks import MOST, ROWS, many, row_chunks, sum_chunks, thin
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
 
@@ -39,7 +39,7 @@ def test_portions_hold_each_row_kept_once(first, last):
     spread over all.
     """
     rows = jnp.arange(400)
-    cut = portions((rows >= first) & (rows < last))
+    cut = row_chunks((rows >= first) & (rows < last))
     count, kept = int(cut.count), last - first
     places = [np.asarray(p)[np.asarray(u)] for p, u in zip(cut.place, cut.used, strict=True)]
     assert sorted(np.concatenate(places)) == list(range(first, last))
@@ -50,14 +50,14 @@ def test_portions_hold_each_row_kept_once(first, last):
 
 
 def test_there_are_few_portions_however_many_rows():
-    assert portions(jnp.ones(100_000, bool)).place.shape[0] == MOST
+    assert row_chunks(jnp.ones(100_000, bool)).place.shape[0] == MOST
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 400), (0, 64), (37, 300), (399, 400), (0, 0)])
 def test_thinned_rows_are_spread_over_those_kept(first, last):
     """At most 64, each once, evenly; all of them where there are no more."""
     rows = jnp.arange(400)
-    few = thinned(Batch({"row": rows}, (rows >= first) & (rows < last)), 64)
+    few = thin(Batch({"row": rows}, (rows >= first) & (rows < last)), 64)
     place, kept = np.asarray(few.data["row"])[np.asarray(few.mask)], last - first
     step = max(1, -(-kept // 64))
     assert len(few.mask) == 64
@@ -82,7 +82,7 @@ def test_a_sum_and_its_derivatives_are_those_of_all_rows(task, data, kept):
 
 def test_few_rows_are_the_first_portion_with_the_prior(task, data):
     batch, at = Batch(data, jnp.arange(400) < 390), jnp.array([0.4, -1.0])
-    cut = portions(batch.mask)
+    cut = row_chunks(batch.mask)
     first = Batch({n: v[cut.place[0]] for n, v in data.items()}, cut.used[0])
     joint = Densities(task, PriorScale(jnp.zeros(2), jnp.ones(2)), False).joint(batch)
     np.testing.assert_allclose(joint(at, True), task.log_joint(at, first), rtol=1e-5)
@@ -94,12 +94,12 @@ def test_few_rows_are_the_first_portion_with_the_prior(task, data):
 def test_datasets_of_many_sizes_go_through_their_portions_together(task, data):
     """Mapped over masks: each dataset's sum ends with its own rows."""
     masks = jnp.arange(400) < jnp.array([4, 64, 65, 400])[:, None]
-    ones = summed(
+    ones = sum_chunks(
         lambda at, rows, first: at[0] * jnp.sum(jnp.where(rows.mask, 1.0, 0.0)) + first,
         Batch(data, masks[0]),
     )
     assert ones(jnp.ones(1)) == 5.0
-    count = lambda m: summed(lambda at, rows, _: at[0] * jnp.sum(rows.mask), Batch(data, m))  # noqa: E731
+    count = lambda m: sum_chunks(lambda at, rows, _: at[0] * jnp.sum(rows.mask), Batch(data, m))  # noqa: E731
     np.testing.assert_array_equal(
         jax.vmap(lambda m: count(m)(jnp.ones(1)))(masks), [4, 64, 65, 400]
     )

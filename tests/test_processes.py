@@ -53,15 +53,15 @@ sys.path.insert(0, sys.argv[1])
 folder, port, rank = sys.argv[2], sys.argv[3], int(sys.argv[4])
 jax.distributed.initialize(f"localhost:{{port}}", num_processes=2, process_id=rank, initialization_timeout=60)
 {TASK}
-from amortppl import processes
+from amortppl.runtime import distributed
 tree = {{"wide": np.float64(1 / 3) + rank, "rows": [np.int64(2**40 + rank)], "none": np.ones((0, 3), bool),
         "many": jax.numpy.arange(3) * rank}}
-out = {{"leader": processes.leader(), "devices": jax.device_count()}}
-for name in ("gathered", "broadcast"):
-    found = getattr(processes, name)(tree)
+out = {{"leader": distributed.leader(), "devices": jax.device_count()}}
+for name in ("all_gather", "broadcast"):
+    found = getattr(distributed, name)(tree)
     out[name] = jax.tree.map(lambda a: [a.dtype.name, a.tolist()], found)
-out["empty"] = processes.gathered({{}})
-out["unlike"] = said(lambda: processes.gathered({{"a": np.ones(2 + rank)}}))
+out["empty"] = distributed.all_gather({{}})
+out["unlike"] = said(lambda: distributed.all_gather({{"a": np.ones(2 + rank)}}))
 
 guide = quick(checkpoint=f"{{folder}}/many.{{rank}}", progress=True)
 out |= {{"weights": weights(guide), "losses": guide.record.losses, "device": guide.record.device}}
@@ -72,7 +72,7 @@ out["seeds"] = said(lambda: quick(seed=rank))
 # The module itself hides behind the function of its name
 loop = sys.modules["amortppl.training.loop"]
 trainer = loop.Trainer(ap.Task(mean_model, rows=(4, 16)), spec, loop.Schedule(steps=50, batch=16), 0)
-reading = lambda path: said(lambda: loop._resumed(f"{{folder}}/{{path}}", trainer.start(), loop._identity(trainer)))
+reading = lambda path: said(lambda: loop._resume(f"{{folder}}/{{path}}", trainer.start(), loop._identity(trainer)))
 out |= {{"none": reading("absent"), "two files": reading(["half", "many.0"][rank])}}
 # The two clocks disagree; by the first, each look takes a second
 clock = iter(range(0, 10**6, 1 + 10 * rank))
@@ -83,7 +83,7 @@ out["clock"] = seen
 streamer = ap.load(f"{{folder}}/guide", task=ap.Task(mean_model, rows=(4, 32)))
 rows = ap.batches({{"y": np.load(f"{{folder}}/rows.npy")}}, 64, shard=(rank, 2))
 *_, own = streamer.stream(rows, progress=False)
-union = ap.combine(ap.gathered(own))
+union = ap.combine(ap.all_gather(own))
 frame = union.value.frame
 out["stream"] = [own.rows, union.rows, frame.location.tolist(), frame.factor.tolist()]
 json.dump(out, open(f"{{folder}}/{{rank}}.json", "w"))
@@ -288,7 +288,7 @@ def test_trees_arrive_whole(pair):
     """Also 64-bit numbers, which JAX would cut to 32."""
     for rank, found in enumerate(pair[0]):
         assert found["leader"] == (rank == 0) and found["empty"] == {}
-        assert found["gathered"] == {
+        assert found["all_gather"] == {
             "wide": ["float64", [1 / 3, 1 / 3 + 1]], "rows": [["int64", [2**40, 2**40 + 1]]],
             "none": ["bool", [[], []]], "many": ["int32", [[0, 0, 0], [0, 1, 2]]],
         }  # fmt: skip
@@ -302,11 +302,11 @@ def test_trees_arrive_whole(pair):
 
 def test_one_process_needs_no_others():
     tree = {"a": jnp.arange(3), "b": (np.float64(1 / 3), np.zeros((0, 2)))}
-    stacked = distributed.gathered(tree)
+    stacked = distributed.all_gather(tree)
     assert jax.tree.map(np.shape, stacked) == {"a": (1, 3), "b": ((1,), (1, 0, 2))}
     assert stacked["b"][0].dtype == np.float64 and stacked["b"][0][0] == 1 / 3
     assert distributed.broadcast(tree) is tree
-    assert distributed.leader() and distributed.differing({"anything": 1}) == {}
-    assert distributed.by_all(lambda: 3, OSError, "counting") == 3
+    assert distributed.leader() and distributed.mismatches({"anything": 1}) == {}
+    assert distributed.run_on_all(lambda: 3, OSError, "counting") == 3
     with pytest.raises(FileNotFoundError):
-        distributed.by_all(Path("/nowhere/at/all").read_bytes, ValueError, "reading")
+        distributed.run_on_all(Path("/nowhere/at/all").read_bytes, ValueError, "reading")

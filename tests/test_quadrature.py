@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortppl.guide.local_draws import on_grid, resampled
-from amortppl.task.quadrature import around, integral, whitener
+from amortppl.guide.local_draws import on_grid, resample
+from amortppl.task.quadrature import find_modes, integral, whitener
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(1, 1e-5), (2, 1e-5), (3, 1e-4), (4, 0.06)])
@@ -26,7 +26,7 @@ def test_integrals_that_are_not_gaussian(size, tolerance):
         )
 
     start = jnp.zeros((3, size))
-    found = jax.jit(lambda: integral(rows, around(rows, start)))()
+    found = jax.jit(lambda: integral(rows, find_modes(rows, start)))()
     np.testing.assert_allclose(found, np.log(0.5), atol=tolerance)
 
 
@@ -46,8 +46,8 @@ def test_resampled_draws_have_their_moments():
     """2000 draws: mean within 5 sds of its error, covariance within 10% (5 sds are 16% for a sample
     of independent).
     """
-    near = around(normal_pair, jnp.zeros((3, 2)))
-    drawn = jax.jit(jax.vmap(lambda k: resampled(normal_pair, near, k)))(jr.split(jr.key(0), 2000))
+    near = find_modes(normal_pair, jnp.zeros((3, 2)))
+    drawn = jax.jit(jax.vmap(lambda k: resample(normal_pair, near, k)))(jr.split(jr.key(0), 2000))
     z = (np.asarray(drawn) - 1) / np.array([0.1, 1.0, 10.0])[:, None]
     np.testing.assert_allclose(z.mean(0), 0, atol=5 / 2000**0.5)
     for row in range(3):
@@ -60,6 +60,6 @@ def test_grid_draws_of_a_skewed_density():
     def rows(u):
         return 2 * u[:, 0] - jnp.exp(u[:, 0])
 
-    near = around(rows, jnp.zeros((4000, 1)))
+    near = find_modes(rows, jnp.zeros((4000, 1)))
     drawn = np.asarray(jax.jit(lambda k: on_grid(rows, near, k))(jr.key(0)))[:, 0]
     assert stats.kstest(np.exp(drawn.astype(float)), stats.gamma(2).cdf).pvalue > 1e-4

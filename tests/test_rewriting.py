@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import amortppl as ap
-from amortppl.runtime.jaxpr_rewriting import rewritten
+from amortppl.runtime.jaxpr_rewriting import rewrite
 
 
 def primitives(f, *args):
@@ -34,11 +34,11 @@ def chain(x, y):
 
 def test_what_repeats_is_computed_once():
     y = jnp.arange(4.0)
-    before, after = primitives(chain, 0.3, y), primitives(rewritten(chain), 0.3, y)
+    before, after = primitives(chain, 0.3, y), primitives(rewrite(chain), 0.3, y)
     assert [before[n] for n in ("exp", "sin", "cosh", "log1p")] == [8, 4, 1, 4]
     assert [after[n] for n in ("exp", "sin", "cosh", "log1p")] == [2, 1, 0, 1]
     for f in (lambda g: g, jax.grad, jax.hessian):
-        np.testing.assert_allclose(f(rewritten(chain))(0.3, y), f(chain)(0.3, y), rtol=1e-6)
+        np.testing.assert_allclose(f(rewrite(chain))(0.3, y), f(chain)(0.3, y), rtol=1e-6)
 
 
 def test_rules_of_custom_derivatives_stay_apart():
@@ -48,17 +48,17 @@ def test_rules_of_custom_derivatives_stay_apart():
     one, other = jax.custom_jvp(same), jax.custom_jvp(same)
     for function, slope in ((one, 10.0), (other, jnp.array([1000.0]))):
         function.defjvp(lambda x, along, slope=slope: (same(*x), jnp.sum(slope) * along[0]))
-    f = rewritten(lambda x: one(x) + other(x) + one(x))
+    f = rewrite(lambda x: one(x) + other(x) + one(x))
     assert f(1.0) == 6.0 and jax.grad(f)(1.0) == 1020.0
     assert primitives(f, 1.0)["custom_jvp_call"] == 2
 
 
 def test_numbers_that_only_look_equal_stay_apart():
-    f = rewritten(
+    f = rewrite(
         lambda x: (jnp.copysign(x, 0.0), jnp.copysign(x, -0.0), jnp.add(x, 1), jnp.add(x, 1.0))
     )
     assert [float(v) for v in f(jnp.float32(2.0))] == [2.0, -2.0, 3.0, 3.0]
-    kinds = rewritten(
+    kinds = rewrite(
         lambda x: (x.astype("int32").astype(float), x.astype("float16").astype(float), x)
     )
     assert [float(v) for v in kinds(jnp.float32(2.3))] == [
@@ -76,7 +76,7 @@ def test_effects_are_never_merged():
             jax.debug.callback(lambda v: seen.append(float(v)), x)
         return x
 
-    jax.block_until_ready(jax.jit(rewritten(told))(1.5))
+    jax.block_until_ready(jax.jit(rewrite(told))(1.5))
     jax.effects_barrier()
     assert seen == [1.5] * 3
 
@@ -87,7 +87,7 @@ def test_results_keep_their_structure_and_loops_their_bodies():
         return {"sum": looped, "same": tree["a"], "none": None, "number": 2.0}
 
     tree = {"a": jnp.arange(2.0), "b": jnp.ones(2)}
-    found = rewritten(f)(tree)
+    found = rewrite(f)(tree)
     assert found["none"] is None and found["number"] == 2.0
     np.testing.assert_array_equal(found["sum"], [1.0, 4.0])
     np.testing.assert_array_equal(found["same"], tree["a"])
@@ -99,6 +99,6 @@ def test_densities_of_models_are_the_same(name):
     draw = jax.jit(task.simulate, static_argnums=1)(jax.random.key(0), 8)
     exact, found = (
         jax.jit(f)(draw.latents, draw.data)
-        for f in (task.log_densities, rewritten(task.log_densities))
+        for f in (task.log_densities, rewrite(task.log_densities))
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-6), exact, found)

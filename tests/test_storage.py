@@ -104,18 +104,18 @@ def test_what_a_model_says_tells_its_bounds():
         return ap.Task(model, rows=(4, 8))
 
     np.testing.assert_allclose(
-        model_check.sayings(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5
+        model_check.check_values(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5
     )
     np.testing.assert_allclose(
-        model_check.sayings(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5
+        model_check.check_values(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5
     )
-    says = {n: v.tolist() for n, v in model_check.sayings(bounded(1)).items()}
+    says = {n: v.tolist() for n, v in model_check.check_values(bounded(1)).items()}
     about = {"name": "model", "fingerprint": bounded(1).fingerprint, "says": says}
-    model_check.refuse_another(Path("guide"), about, bounded(1))
+    model_check.expect_same_model(Path("guide"), about, bounded(1))
     with pytest.raises(
         GuideError, match=r"another prior, other bounds.*rate \[0.268\d*, 0.5, .*train again"
     ):
-        model_check.refuse_another(Path("guide"), about, bounded(2))
+        model_check.expect_same_model(Path("guide"), about, bounded(2))
 
 
 @pytest.mark.parametrize("name", ["guide.json", "weights.safetensors", "certificate.json"])

@@ -240,7 +240,7 @@ def test_shards_combine_into_their_union(logit_guide, votes):
 
 def test_gathering_alone_gives_ones_own(line_guide, line_data):
     state = line_guide.step(line_guide.init(), line_data)
-    (own,) = ap.gathered(state)
+    (own,) = ap.all_gather(state)
     assert own.rows == 20
     jax.tree.map(np.testing.assert_array_equal, own.value, state.value)
 

@@ -81,7 +81,7 @@ def test_a_correction_is_exact_for_a_cubic():
         bend -= count * (curved - hessian)
     rows = jnp.asarray(sum(rows) + COUNT)
     there = rows, jnp.asarray(COUNT), gains(rows, COUNT)
-    found, low, _ = displaced.corrected(lambda u: COUNT * row(u), frame, jnp.zeros(3), *there)
+    found, low, _ = displaced.correct(lambda u: COUNT * row(u), frame, jnp.zeros(3), *there)
     precision = factor @ factor.T + bend
     shift = np.linalg.solve(precision, slope)
     assert np.linalg.norm(factor.T @ shift) > 0.01  # there was something to correct
@@ -92,7 +92,7 @@ def test_a_correction_is_exact_for_a_cubic():
 def test_nothing_is_missed_where_nothing_moved():
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced.at(frame, jnp.asarray(100.0))
-    found, low, after = displaced.corrected(
+    found, low, after = displaced.correct(
         row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(100.0), gains(200, 100)
     )
     np.testing.assert_allclose(found.location + low, frame.location, atol=1e-6)
@@ -104,7 +104,7 @@ def test_it_waits_until_the_rows_have_grown():
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
     for rows, due in ((100 * GROWTH - 1, False), (100 * GROWTH, True)):
-        found, _, after = displaced.corrected(
+        found, _, after = displaced.correct(
             row, frame, jnp.zeros(3), jnp.asarray(rows), jnp.asarray(10.0), gains(rows, 10)
         )
         assert (float(after.rows) == rows) == due == bool(np.any(found.factor != frame.factor))
@@ -119,7 +119,7 @@ def test_a_mini_batch_unlike_the_others_says_nothing_of_them(one):
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
     held = jnp.array([1.0, 1.0, one]) * 10 / 190
     for unlike in (False, True):
-        found, _, after = displaced.corrected(
+        found, _, after = displaced.correct(
             row,
             frame,
             jnp.zeros(3),
@@ -138,7 +138,7 @@ def test_whatever_a_mini_batch_holds_the_frame_stays_sound(spoiled):
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(10.0))
     found, _, _ = jax.jit(
-        lambda s: displaced.corrected(
+        lambda s: displaced.correct(
             lambda u: s * jnp.sum(u**3),
             frame,
             jnp.zeros(3),

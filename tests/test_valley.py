@@ -1,4 +1,4 @@
-"""Coordinates of curved valleys: there and back, their slopes, and states seen in others."""
+"""Coordinates of curved funnels: there and back, their slopes, and states seen in others."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ import pytest
 
 from amortppl.gaussian.filtering import Natural
 from amortppl.gaussian.frame import Frame
-from amortppl.gaussian.funnel import Valley
-from amortppl.gaussian.funnel_fit import fitted
+from amortppl.gaussian.funnel import Funnel
+from amortppl.gaussian.funnel_fit import fit_funnel
 from amortppl.gaussian.state import State
 from amortppl.gaussian.third_order import Displaced
 
@@ -27,34 +27,34 @@ def valley_of(seed):
     share = jr.uniform(keys[5], (2,))
     apart = jnp.array([True, False]), jr.normal(keys[7], (2, 3))
     bend = 0.3 * (bend + jnp.swapaxes(bend, 1, 2))
-    return Valley(jr.normal(keys[6], (2,)), axes, mode, moves, bend, share, rates, *apart, PLATED)
+    return Funnel(jr.normal(keys[6], (2,)), axes, mode, moves, bend, share, rates, *apart, PLATED)
 
 
 def test_there_and_back():
-    valley, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
-    np.testing.assert_allclose(valley.straight(valley.bent(at)), at, atol=1e-5)
-    np.testing.assert_allclose(valley.bent(at)[0], valley.bent(at[0]), atol=1e-6)
-    np.testing.assert_array_equal(valley.bent(at)[:, 1::2], at[:, 1::2])
+    funnel, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
+    np.testing.assert_allclose(funnel.straighten(funnel.bend(at)), at, atol=1e-5)
+    np.testing.assert_allclose(funnel.bend(at)[0], funnel.bend(at[0]), atol=1e-6)
+    np.testing.assert_array_equal(funnel.bend(at)[:, 1::2], at[:, 1::2])
 
 
 def test_slopes():
-    valley, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
-    slopes = jax.vmap(valley.slope)(at)
+    funnel, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
+    slopes = jax.vmap(funnel.slope)(at)
     np.testing.assert_allclose(
-        jax.vmap(valley.slope_back)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5
+        jax.vmap(funnel.slope_back)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5
     )
-    exact = jax.vmap(jax.jacrev(valley.bent))(at)
+    exact = jax.vmap(jax.jacrev(funnel.bent))(at)
     np.testing.assert_allclose(slopes, exact, atol=1e-5)
-    np.testing.assert_allclose(valley.log_slope(at), jnp.linalg.slogdet(exact)[1], atol=1e-5)
-    np.testing.assert_allclose(valley.log_slope(valley.bent(at)), valley.log_slope(at), atol=1e-6)
+    np.testing.assert_allclose(funnel.log_det(at), jnp.linalg.slogdet(exact)[1], atol=1e-5)
+    np.testing.assert_allclose(funnel.log_det(funnel.bend(at)), funnel.log_det(at), atol=1e-6)
 
 
 def test_none_changes_nothing():
     at = jnp.arange(4.0)
-    for none in (Valley.none(), Valley.none(PLATED)):
-        np.testing.assert_array_equal(none.bent(at), at)
-        np.testing.assert_array_equal(none.straight(at), at)
-        assert none.log_slope(at) == 0
+    for none in (Funnel.none(), Funnel.none(PLATED)):
+        np.testing.assert_array_equal(none.bend(at), at)
+        np.testing.assert_array_equal(none.straighten(at), at)
+        assert none.log_det(at) == 0
 
 
 def standardized(noise, y, mu, tau):
@@ -85,11 +85,11 @@ def test_effects_of_a_normal_regression(effects_of, rounding, noise):
     slopes = lambda at: jax.jacobian(lambda at: effects(at)[0])(at) @ units.T  # noqa: E731
     modes, widths = zip(effects(centre), jax.vmap(effects)(points), strict=True)
     moves = slopes(centre), jax.vmap(slopes)(points)
-    found = fitted(centre, axes, modes, moves, widths, (True,) * 3 + (False,) * 2)
+    found = fit_funnel(centre, axes, modes, moves, widths, (True,) * 3 + (False,) * 2)
     for at in centre + jnp.array([[-1.0, -2.0], [1.0, 1.5], [0.5, -1.0]]):
         (mode, width), away = effects(at), axes @ (at - centre)
         line = jnp.append(modes[0] + moves[0] @ away, at)
-        np.testing.assert_allclose(found.bent(line)[:3], mode, atol=rounding * np.exp(width).min())
+        np.testing.assert_allclose(found.bend(line)[:3], mode, atol=rounding * np.exp(width).min())
         np.testing.assert_allclose(
             jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
         )
@@ -101,11 +101,11 @@ def test_far_out_a_mode_is_between_the_two(share):
     one, none = jnp.ones(1), jnp.zeros((1, 1))
     apart = jnp.array([True]), jnp.array([[2.0, 0.0]])
     mode, moves = one * (2 * share - 1), none + 2 * share * (1 - share)
-    valley = Valley(
+    funnel = Funnel(
         none[0], jnp.eye(1), mode, moves, none[None], one * share, none + 1, *apart, (True, False)
     )
     t = jnp.linspace(-30.0, 30.0, 61)
-    d = valley.bent(jnp.stack([mode + t * moves[0], t], -1))[:, 0]
+    d = funnel.bend(jnp.stack([mode + t * moves[0], t], -1))[:, 0]
     weight = 1 / (1 + np.exp(-np.clip(t, -20, 20)) * (1 - share) / share)
     np.testing.assert_allclose(d, 2 * weight - 1, atol=2e-5)
 
@@ -115,10 +115,10 @@ def test_effects_without_data_stay_where_they_are():
     rounding = 5e-5 * jr.normal(jr.key(0), (4, 5, 20))
     modes, widths, *moves = ((a[0], a[1:]) for a in rounding)
     moves = tuple(jnp.stack(a, -1) for a in zip(*moves, strict=True))
-    found = fitted(jnp.zeros(2), jnp.eye(2), modes, moves, widths, (True,) * 20 + (False,) * 2)
+    found = fit_funnel(jnp.zeros(2), jnp.eye(2), modes, moves, widths, (True,) * 20 + (False,) * 2)
     for far in jnp.array([[8.0, 0.0], [-8.0, 0.0], [0.0, 8.0], [0.0, -8.0]]):
         at = jnp.append(jnp.linspace(-2.0, 2.0, 20), far)
-        np.testing.assert_allclose(found.bent(at), at, atol=0.02)
+        np.testing.assert_allclose(found.bend(at), at, atol=0.02)
         np.testing.assert_allclose(jnp.diag(found.slope(at)), 1.0, atol=1e-3)
 
 
@@ -149,7 +149,7 @@ def state():
 
 def log_densities(state, at):
     """Of the frame and of the prior's factor, at latents in prior units."""
-    v = state.valley.straight(at)
+    v = state.funnel.straighten(at)
     z = state.frame.whiten(v)
     linear, precision = state.prior
     return jnp.stack([-0.5 * z @ z + state.frame.log_scale(), linear @ v - 0.5 * v @ precision @ v])
@@ -159,8 +159,8 @@ def test_a_state_seen_in_other_coordinates(state):
     """Value and slope at its location are the same, the factor's up to a constant; and it is its
     own neighbour.
     """
-    other, at = state.seen_in(valley_of(4)), state.valley.bent(state.frame.location)
-    np.testing.assert_allclose(other.valley.bent(other.frame.location), at, atol=1e-5)
+    other, at = state.in_coordinates(valley_of(4)), state.funnel.bend(state.frame.location)
+    np.testing.assert_allclose(other.funnel.bend(other.frame.location), at, atol=1e-5)
     near = at + 1e-2 * jr.normal(jr.key(0), (20, 4))
     of = jax.vmap(log_densities, (None, 0))
     before, after = (
@@ -168,7 +168,7 @@ def test_a_state_seen_in_other_coordinates(state):
         of(other, near) - log_densities(other, at),
     )
     moved = jnp.abs(
-        of(state._replace(valley=other.valley), near) - log_densities(state, at) - before
+        of(state._replace(funnel=other.funnel), near) - log_densities(state, at) - before
     )
     assert np.all(jnp.abs(after - before).mean(0) < 0.1 * moved.mean(0))
     np.testing.assert_allclose(
@@ -176,6 +176,6 @@ def test_a_state_seen_in_other_coordinates(state):
         jax.jacobian(log_densities, 1)(state, at),
         atol=2e-3,
     )
-    back = other.seen_in(state.valley)
+    back = other.in_coordinates(state.funnel)
     for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)

@@ -115,9 +115,9 @@ def run(
     guide = ap.train(task(frame, columns), seed=seed, progress=not quiet, **length)
     console.print("[bold]2. Inference[/bold] from the real data by the guide.")
     guide.infer(frame, draws=4 * samples, columns=columns)
-    tree, fast = _timed(lambda: guide.infer(frame, draws=4 * samples, seed=seed, columns=columns))
+    tree, fast = _time(lambda: guide.infer(frame, draws=4 * samples, seed=seed, columns=columns))
     console.print("[bold]3. NUTS[/bold] on the same data, four chains.")
-    reference, slow = _timed(
+    reference, slow = _time(
         lambda: _nuts(guide, frame, columns, tree["posterior"].dataset, warmup, samples, seed)
     )
     reference.attrs |= {"method": "NUTS", "seconds": slow, "guide_seconds": fast}
@@ -143,7 +143,7 @@ def run(
     }
 
 
-def _timed(work: Any) -> tuple[Any, float]:
+def _time(work: Any) -> tuple[Any, float]:
     begin = time.perf_counter()
     return work(), time.perf_counter() - begin
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from amortppl.data.block_checks import Checked, plain
-from amortppl.data.chunks import Piece, Source, cut, dropped, shuffled, steady
+from amortppl.data.chunks import Piece, Source, cut, drop_columns, shuffle, steady
 from amortppl.data.columns import Columns
-from amortppl.data.prefetch import ahead
+from amortppl.data.prefetch import prefetch
 from amortppl.data.sources.choose import choose
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
@@ -63,7 +63,7 @@ class Batches:
         Columns that `columns` gives to an argument are renamed after it, so that `guide.step` finds
         them.
         """
-        return ahead(lambda: map(self._plain, cut(self._pieces(None, 0), self.size)))
+        return prefetch(lambda: map(self._plain, cut(self._pieces(None, 0), self.size)))
 
     def blocks(self, task: AbstractTask, per_block: int = 16, skip: int = 0) -> Iterator[Block]:
         """Blocks of `per_block` mini-batches (the last may be shorter), checked against a task.
@@ -96,7 +96,7 @@ class Batches:
             )
         checked = Checked(task, self.columns, rows)
         wanted = self._wanted(checked)
-        return ahead(lambda: self._blocks(checked, wanted, skip))
+        return prefetch(lambda: self._blocks(checked, wanted, skip))
 
     def _blocks(self, checked: Checked, wanted: list[str] | None, skip: int) -> Iterator[Block]:
         start = skip
@@ -118,8 +118,8 @@ class Batches:
         before = skip // window * window if mixed else skip
         pieces = steady(self.source.pieces(wanted, before, self.shuffle))
         if mixed:
-            pieces = dropped(
-                shuffled(pieces, window, self.shuffle, before // window), skip - before
+            pieces = drop_columns(
+                shuffle(pieces, window, self.shuffle, before // window), skip - before
             )
         rows = skip
         for piece in pieces:

@@ -112,10 +112,10 @@ def plain(piece: Piece, columns: Columns) -> Mapping[str, np.ndarray]:
     found |= {n: [piece.columns[c] for c in picked] for n, picked in lists.items()}
     if not piece.table:
         return {n: v[0] if len(v) == 1 else np.column_stack(v) for n, v in found.items()}
-    return {k: v for n, values in found.items() for k, v in _numbered(n, values).items()}
+    return {k: v for n, values in found.items() for k, v in _number_columns(n, values).items()}
 
 
-def _numbered(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _number_columns(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Columns of an argument: `x`, or `x_0, x_1, ...`."""
     vectors = [w for v in values for w in (v.reshape(len(v), -1).T if v.ndim > 1 else [v])]
     return (

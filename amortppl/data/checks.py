@@ -136,14 +136,14 @@ def in_support(
         arrays = {
             n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in arrays.items()
         }
-    for name, inside in _supported(task, arrays).items():
+    for name, inside in _support_mask(task, arrays).items():
         inside = np.asarray(inside)[:rows]
         if not inside.all():
             _outside(task, name, arrays[name], inside, where)
 
 
 @partial(jax.jit, static_argnums=0)
-def _supported(task: AbstractTask, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def _support_mask(task: AbstractTask, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return task.supported(arrays)
 
 

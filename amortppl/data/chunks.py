@@ -45,12 +45,15 @@ class Piece:
 
     def reordered(self, order: np.ndarray) -> "Piece":
         """The rows in another order."""
-        columns, place = {n: v.take(order, axis=0) for n, v in self.columns.items()}, self.placed()
+        columns, place = (
+            {n: v.take(order, axis=0) for n, v in self.columns.items()},
+            self.positions(),
+        )
         return replace(
             self, columns=columns, rows=len(order), origin=lambda i: place(int(order[i])), first=0
         )
 
-    def placed(self) -> Callable[[int], str]:
+    def positions(self) -> Callable[[int], str]:
         """`place` without hold of the values."""
         return replace(self, columns={}).place
 
@@ -76,13 +79,13 @@ class Source(Protocol):
         ...
 
 
-def joined(parts: list[Piece]) -> Piece:
+def join(parts: list[Piece]) -> Piece:
     """Pieces in a row as one. A single one is not copied."""
     if len(parts) == 1:
         return parts[0]
     columns = {n: np.concatenate([p.columns[n] for p in parts]) for n in parts[0].columns}
     starts = [0, *accumulate(p.rows for p in parts)]
-    places = [p.placed() for p in parts]
+    places = [p.positions() for p in parts]
 
     def origin(row: int) -> str:
         part = bisect_right(starts, row) - 1
@@ -99,10 +102,10 @@ def cut(pieces: Iterable[Piece], size: int) -> Iterator[Piece]:
         while piece.rows >= missing:
             held.append(piece.part(0, missing))
             piece, missing = piece.part(missing, piece.rows), size
-            yield joined(_taken(held))
+            yield join(_taken(held))
         held += [piece] if piece.rows else []
     if held:
-        yield joined(_taken(held))
+        yield join(_taken(held))
 
 
 def _taken(held: list[Piece]) -> list[Piece]:
@@ -112,7 +115,7 @@ def _taken(held: list[Piece]) -> list[Piece]:
     return parts
 
 
-def dropped(pieces: Iterable[Piece], rows: int) -> Iterator[Piece]:
+def drop_columns(pieces: Iterable[Piece], rows: int) -> Iterator[Piece]:
     """All but the first rows."""
     for piece in pieces:
         if piece.rows > rows:
@@ -120,7 +123,7 @@ def dropped(pieces: Iterable[Piece], rows: int) -> Iterator[Piece]:
         rows = max(rows - piece.rows, 0)
 
 
-def shuffled(pieces: Iterable[Piece], window: int, seed: int, first: int = 0) -> Iterator[Piece]:
+def shuffle(pieces: Iterable[Piece], window: int, seed: int, first: int = 0) -> Iterator[Piece]:
     """Permutes the rows within windows, each by its own number, which starts at `first`."""
     for number, piece in enumerate(cut(pieces, window), first):
         piece = piece.reordered(np.random.default_rng((seed, number)).permutation(piece.rows))

@@ -52,9 +52,9 @@ def read(
     for name, values in arrays.items():
         check_finite(name, values, labels.get(name))
     arrays = {n: v[None] if task.block else v for n, v in arrays.items()}
-    arrays = {n: _shaped(task, n, v) for n, v in arrays.items()}
+    arrays = {n: _check_shape(task, n, v) for n, v in arrays.items()}
     _equal_rows(arrays)
-    arrays = {n: _typed(task, n, v) for n, v in arrays.items()}
+    arrays = {n: _cast(task, n, v) for n, v in arrays.items()}
     if observed:
         rows = len(arrays[wanted[0]])
         fixed = task.block or task.rows[0] == task.rows[1]
@@ -76,7 +76,7 @@ def _from_frame(
     return {n: frame[c[0]] if flat[n] else frame[c] for n, c in labels.items()}, labels
 
 
-def _shaped(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
+def _check_shape(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
     expected = task.rows_like[name].shape[1:]
     if values.shape[1:] != expected and values.shape[1:] == (*expected, 1):
         values = values[..., 0]
@@ -107,7 +107,7 @@ def _equal_rows(arrays: Mapping[str, np.ndarray]) -> None:
         raise DataError(f"data: all arguments should have the same number of rows, got {rows}")
 
 
-def _typed(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
+def _cast(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
     """The type the model simulates; whole numbers where it simulates whole numbers."""
     dtype = simulated_type(task, name)
     if np.issubdtype(dtype, np.integer) and values.dtype.kind == "f":

@@ -16,7 +16,7 @@ class _Failed:
         self.error = error
 
 
-def ahead[T](make: Callable[[], Iterator[T]], depth: int = 2) -> Iterator[T]:
+def prefetch[T](make: Callable[[], Iterator[T]], depth: int = 2) -> Iterator[T]:
     """Runs an iterator in a thread, at most `depth` items ahead and one in the making.
 
     The thread starts with the first item that is asked for. It ends when the items end, when one

@@ -62,7 +62,7 @@ class Triangular(Density):
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws coordinate after coordinate, all draws at once, and their log densities."""
         u = jr.normal(key, (self.size, draws))
-        through = lambda u, layer: _drawn(u[::-1], layer)  # noqa: E731
+        through = lambda u, layer: _draw(u[::-1], layer)  # noqa: E731
         z, log_slopes = jax.lax.scan(through, u, self._layers(coefficients), reverse=True)
         return z.T, log_normal(u.T) + jnp.sum(log_slopes, 0)
 
@@ -89,13 +89,13 @@ def _normal(
 ) -> tuple[Float[Array, " P"], Array]:
     """f(z) and log |det df/dz|, in one pass over the coordinates at once."""
     shift, factor, skew, tail, scale, bend = _parts(coefficients, z.shape[0])
-    log_scale = _bounded(scale @ _bounded(z))
+    log_scale = _bound(scale @ _bound(z))
     v = jnp.exp(log_scale) * (factor @ (z - shift) - bend @ (jnp.sqrt(1.0 + z * z) - 1.0))
     u, log_slope = sinh_arcsinh(v, skew, tail)
     return u, jnp.sum(log_slope + log_scale + jnp.log(jnp.diag(factor)))
 
 
-def _drawn(
+def _draw(
     u: Float[Array, "P S"], coefficients: Float[Array, " C"]
 ) -> tuple[Float[Array, "P S"], Float[Array, " S"]]:
     """z with f(z) = u, coordinate after coordinate, and log |det df/dz|."""
@@ -108,12 +108,12 @@ def _drawn(
         carry: tuple[Array, Array, Array], j: Array
     ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
         off, squashed, bent = carry
-        log_scale = _bounded(scale[j] @ squashed)
+        log_scale = _bound(scale[j] @ squashed)
         line = v[j] * jnp.exp(-log_scale) + bend[j] @ bent - past[j] @ off
         z = shift[j] + line / factor[j, j]
         carry = (
             off.at[j].set(z - shift[j]),
-            squashed.at[j].set(_bounded(z)),
+            squashed.at[j].set(_bound(z)),
             bent.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0),
         )
         return carry, (z, log_scale)
@@ -124,7 +124,7 @@ def _drawn(
     return z, jnp.sum(log_slope + log_scale, 0) + jnp.sum(jnp.log(jnp.diag(factor)))
 
 
-def _bounded(value: Array) -> Array:
+def _bound(value: Array) -> Array:
     """The value, held within (-4, 4)."""
     return 4.0 * jnp.tanh(value / 4.0)
 

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from amortppl.diagnostics.sbc import Readings, readings
+from amortppl.diagnostics.sbc import Measurements, measure
 from amortppl.diagnostics.uniformity import corrected, p_values
 from amortppl.training.trained import TrainedMethod
 
-LATENTS, REGIONS, TOGETHER = 0.03, 0.01, 0.01
+LATENTS, REGIONS, JOINT_LEVEL = 0.03, 0.01, 0.01
 """How often a calibrated guide fails for its latents, for its regions, and for all latents
 together: 5% in all.
 """
@@ -46,7 +46,7 @@ class Calibration:
 
     name: str
     labels: list[str]
-    readings: Readings
+    measure: Measurements
     draws: int
     around: bool = False
 
@@ -169,7 +169,7 @@ class Calibration:
 
     @property
     def _together_ok(self) -> bool:
-        return all(p >= TOGETHER for p in self.together.values())
+        return all(p >= JOINT_LEVEL for p in self.together.values())
 
     @property
     def about(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def calibrate(
     from amortppl.data.dataset import read
 
     observed = None if around is None else read(guide.task, around)
-    found = readings(guide, datasets, draws, seed, observed)
+    found = measure(guide, datasets, draws, seed, observed)
     return Calibration(
         guide.task.name, guide.task.latents.labels(), found, draws, around is not None
     )

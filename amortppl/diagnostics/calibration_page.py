@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from amortppl.diagnostics import calibration_figures as draw
-from amortppl.diagnostics.calibration import LATENTS, REGIONS, TOGETHER, WIDE, Calibration
+from amortppl.diagnostics.calibration import JOINT_LEVEL, LATENTS, REGIONS, WIDE, Calibration
 from amortppl.diagnostics.uniformity import BAND, difference_band
 from amortppl.report import page
-from amortppl.report.summary import left_out, number
+from amortppl.report.summary import name_left_out, number
 from amortppl.runtime.files import write
 
 PLOTS = 12
@@ -60,7 +60,7 @@ def _verdict(found: Calibration) -> str:
     faults += [
         f"All latents together: {TESTS[n]}, p = {p:.2g}"
         for n, p in found.together.items()
-        if p < TOGETHER
+        if p < JOINT_LEVEL
     ]
     count, lost = len(found.readings.rows), found.readings.lost
     if len(lost):
@@ -175,7 +175,7 @@ def _ranks(found: Calibration) -> str:
         )
         alt = f"Distribution function of ranks of {label} minus uniform, in its band: {said}"
         figures.append(page.figure(draw.ecdf(pit, band), alt, f"{label}: difference"))
-    more = left_out(len(found.labels), PLOTS, "latents", "without figures")
+    more = name_left_out(len(found.labels), PLOTS, "latents", "without figures")
     return page.section("Ranks", page.paragraph(READING), page.pairs(figures), page.paragraph(more))
 
 
@@ -237,7 +237,7 @@ def _regions(found: Calibration) -> str:
     whole = page.table(
         "Numbers by region", [*columns, "recovery", "log density"], numbers, words=[1]
     )
-    more = left_out(len(found.labels), PLOTS, "latents", "not in it")
+    more = name_left_out(len(found.labels), PLOTS, "latents", "not in it")
     said = (
         f"p-values of uniform ranks within regions, corrected for all in this table; below "
         f"{REGIONS} the guide is "

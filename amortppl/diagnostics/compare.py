@@ -25,7 +25,7 @@ from amortppl.errors import DataError, GuideError, ModelError
 from amortppl.guide.guide import Guide
 from amortppl.guide.train import train
 from amortppl.posterior import predictions
-from amortppl.predictive.components import classified
+from amortppl.predictive.components import is_classification
 from amortppl.runtime import batched_map
 from amortppl.task.abstract import AbstractTask
 
@@ -83,21 +83,22 @@ def compare(
             f"compare: expected at least one method and two datasets, got {len(methods)} and "
             f"{datasets}"
         )
-    task, file = catalogue.model(model), catalogue.module("models", catalogue.parted(model)[0])
+    task, file = catalogue.model(model), catalogue.module("models", catalogue.split_name(model)[0])
     specs = {name: catalogue.method(name) for name in methods}
     if task.block:
         raise ModelError(
             f"compare: the data of {task.name} are one block, which has no rows to hold out"
         )
     apart = catalogue.has_episodes(file) and hasattr(file, "held_out")
-    fresh = catalogue.model(f"{catalogue.parted(model)[0]}:held_out") if apart else task
+    fresh = catalogue.model(f"{catalogue.split_name(model)[0]}:held_out") if apart else task
     held = {
-        rows: [_held(fresh, file, rows, seed, i) for i in range(datasets)] for rows in _sizes(task)
+        rows: [_hold_out(fresh, file, rows, seed, i) for i in range(datasets)]
+        for rows in _sizes(task)
     }
     table = []
     for name, spec in specs.items():
         try:
-            guide, cpu = _trained(task, spec, minutes, seed)
+            guide, cpu = _train(task, spec, minutes, seed)
         except ModelError as error:
             table.append({"method": name, "error": str(error)})
             say(f"{name}: {error}")
@@ -106,7 +107,7 @@ def compare(
         each = [(rows, 1) for rows in held] + [(max(held), k) for k in STEPS if 1 < k <= max(held)]
         for rows, steps in each:
             try:
-                scores = _scored(guide, held[rows], rows, steps)
+                scores = _score(guide, held[rows], rows, steps)
             except GuideError as error:  # rows that are tied to one another come in no mini-batches
                 scores = {"rows": rows, "steps": steps, "error": str(error)}
                 say(f"{name}, {steps} steps: {error}")
@@ -121,14 +122,14 @@ def _sizes(task: AbstractTask) -> list[int]:
     return sorted({round(r) for r in np.geomspace(*task.rows, 3)})
 
 
-def _trained(task: AbstractTask, spec: Any, minutes: float, seed: int) -> tuple[Guide, float]:
+def _train(task: AbstractTask, spec: Any, minutes: float, seed: int) -> tuple[Guide, float]:
     began = time.process_time()
     length = {} if spec.schedule(task).get("steps") == 0 else {"minutes": minutes}
     guide = train(task, spec, seed=seed, progress=False, **length)
     return guide, time.process_time() - began
 
 
-def _held(task: AbstractTask, file: ModuleType, rows: int, seed: int, number: int) -> Held:
+def _hold_out(task: AbstractTask, file: ModuleType, rows: int, seed: int, number: int) -> Held:
     draw = task.simulate(jr.fold_in(jr.key(seed + 10_000), number), rows + QUERIES)
     data = {n: np.asarray(v) for n, v in draw.data.items()}
     context, query = {n: v[:rows] for n, v in data.items()}, {n: v[rows:] for n, v in data.items()}
@@ -140,7 +141,7 @@ def _held(task: AbstractTask, file: ModuleType, rows: int, seed: int, number: in
         return Held(
             context,
             query,
-            predictions.pointwise_ahead(task, np.zeros((1, 0), np.float32), known, new)[0],
+            predictions.pointwise_new_rows(task, np.zeros((1, 0), np.float32), known, new)[0],
         )
     return Held(context, query, None)
 
@@ -169,9 +170,9 @@ def _exact(
     return np.asarray(rows(draws, {n: jnp.asarray(v) for n, v in query.items()}))
 
 
-def _scored(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[str, Any]:
+def _score(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[str, Any]:
     """Means over datasets, and their standard errors."""
-    classes = classified(guide.task)
+    classes = is_classification(guide.task)
     found = [_one(guide, h, rows, steps, classes) for h in held]
     lpd, square, right, gap = (
         np.array([f[k] for f in found], np.float64) for k in ("lpd", "square", "right", "gap")

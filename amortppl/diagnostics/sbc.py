@@ -15,7 +15,7 @@ from amortppl.gaussian.log_density import Densities
 from amortppl.method import Method, final
 from amortppl.posterior.draws import draw
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import lightly, once, unoptimized
+from amortppl.runtime.compilation import jit_lightly, jit_unoptimized, run_once
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
 from amortppl.training.simulate import WHOLE, parts, simulate
@@ -42,7 +42,7 @@ integrated over: a rank
 among few is as uniform as among many."""
 
 
-class Readings(NamedTuple):
+class Measurements(NamedTuple):
     """T datasets of which the guide's draws are finite, their latents as they were (truth) and as
     the guide has them,
     in unconstrained space.
@@ -72,9 +72,9 @@ class Readings(NamedTuple):
     lost: np.ndarray
 
 
-def readings(
+def measure(
     guide: TrainedMethod, datasets: int, draws: int, seed: int, around: "Dataset | None" = None
-) -> Readings:
+) -> Measurements:
     """Simulates datasets as training did, or around an observed one, and reads the guide's
     posterior of each.
 
@@ -96,7 +96,9 @@ def readings(
     )  # jr.split would be compiled
     key, keys = (jr.wrap_key_data(n, impl="threefry2x32") for n in (numbers[0], numbers[1:]))
     batches, truth, usable = (
-        _fresh(guide, key, datasets) if around is None else _around(guide, key, datasets, around)
+        _fresh(guide, key, datasets)
+        if around is None
+        else _simulate_around(guide, key, datasets, around)
     )
     if np.mean(usable) < 0.5:
         raise DataError(
@@ -105,7 +107,7 @@ def readings(
             "link that cannot overflow, is the usual cure"
         )
     ties = random.uniform(1e-6, 1.0, (datasets, truth.shape[1] + 3)).astype(np.float32)
-    found = _read(guide.method, batches, truth, ties, keys, draws)
+    found = _measure(guide.method, batches, truth, ties, keys, draws)
     rows = np.asarray(batches.mask).sum(1)
     sound = np.isfinite(np.concatenate(found[:2], 1)).all(1)
     if np.mean(sound[usable]) < 0.5:
@@ -115,20 +117,20 @@ def readings(
             "guide answers for few of the datasets that its model makes; train it for longer"
         )
     values = (np.asarray(a, np.float64)[usable & sound] for a in (truth, rows, *found))
-    return Readings(*values, lost=rows[usable & ~sound])
+    return Measurements(*values, lost=rows[usable & ~sound])
 
 
 def _fresh(guide: TrainedMethod, key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
     simulated = (
-        lightly(simulate)
+        jit_lightly(simulate)
         if datasets * (guide.task.rows or (1, 1))[1] > LONG
-        else unoptimized(simulate)
+        else jit_unoptimized(simulate)
     )
     made = simulated(guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
     return made.batches[0], made.target.latents, np.asarray(made.usable)
 
 
-def _around(
+def _simulate_around(
     guide: TrainedMethod, key: Array, datasets: int, observed: "Dataset"
 ) -> tuple[Batch, Array, np.ndarray]:
     """The observed rows, and below them as many again predicted by a draw from their posterior."""
@@ -151,15 +153,15 @@ def _around(
             n: jnp.concatenate([v, predicted.get(n, v).astype(v.dtype)]) for n, v in data.items()
         }
 
-    both = once(jax.vmap(extended), keys, vectors)
+    both = run_once(jax.vmap(extended), keys, vectors)
     usable = np.all(
         [np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()], 0
     )
     return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, usable
 
 
-@lightly
-def _read(
+@jit_lightly
+def _measure(
     method: Method,
     batches: Batch,
     truth: Float[Array, "T P"],

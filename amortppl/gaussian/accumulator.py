@@ -39,7 +39,7 @@ class EvidenceSum(NamedTuple):
             zero, zero, jnp.zeros((size, size)), jnp.zeros(size + 2 * size * size), jnp.zeros(())
         )
 
-    def plus(self, f: LogDensity, frame: Frame, rows: Array) -> "EvidenceSum":
+    def add(self, f: LogDensity, frame: Frame, rows: Array) -> "EvidenceSum":
         """With a mini-batch's log likelihood f, averaged over the frame."""
         whitened = whitened_gradients(f, frame, 1e6)
         slope, bend = averages(whitened)
@@ -50,7 +50,7 @@ class EvidenceSum(NamedTuple):
             total, step - (total - self.slope), self.bend + bend, left, self.rows + rows
         )
 
-    def blended(self, kept: tuple[Array, Array], share: Array) -> tuple[Array, Array]:
+    def blend(self, kept: tuple[Array, Array], share: Array) -> tuple[Array, Array]:
         """The site (shift, factor) that turns the frame into one of evidence that stays, old and
         new.
 

@@ -1,4 +1,4 @@
-"""Coordinates in which the curved valley of a hierarchical posterior is straight, and equally wide
+"""Coordinates in which the curved funnel of a hierarchical posterior is straight, and equally wide
 all along.
 
 What lies in plates, d, follows the other latents, g, along a curve, and narrows along it: where d =
@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from amortppl.gaussian.plates import joined, parted
+from amortppl.gaussian.plates import join_plates, split_plates
 
 WIDEST = 5.0
 """Log widths are held within (-WIDEST, WIDEST), beside that at the centre."""
 
 
-class Valley(eqx.Module):
+class Funnel(eqx.Module):
     """v -> u and back: u_g = v_g and, with t = W (v_g - c), g in units of its own marginal's,
 
         u_d = m(t) + e^{l(t)} (v_d - m(0) - m'(0) t),    l(t) = -1/2 log p(t),    p(t) = 1 - a + a
@@ -62,7 +62,7 @@ class Valley(eqx.Module):
     plated: tuple[bool, ...] = eqx.field(static=True, default=())
 
     @classmethod
-    def none(cls, plated: tuple[bool, ...] = ()) -> "Valley":
+    def none(cls, plated: tuple[bool, ...] = ()) -> "Funnel":
         """u = v."""
         inner, outer = sum(plated), len(plated) - sum(plated)
         g, d, both = jnp.zeros(outer), jnp.zeros(inner), jnp.zeros((inner, outer))
@@ -71,37 +71,37 @@ class Valley(eqx.Module):
             g, jnp.zeros((outer, outer)), d, both, both[..., None] * g, d, both, *apart, plated
         )
 
-    def bent(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
+    def bend(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
         """v -> u."""
         if not self.plated:
             return straight
-        g, d = parted(straight, self.plated)
+        g, d = split_plates(straight, self.plated)
         line, curve, widths = self._of(g)
-        return joined(g, curve + jnp.exp(widths) * (d - line), self.plated)
+        return join_plates(g, curve + jnp.exp(widths) * (d - line), self.plated)
 
-    def straight(self, bent: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
+    def straighten(self, bent: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
         """u -> v."""
         if not self.plated:
             return bent
-        g, d = parted(bent, self.plated)
+        g, d = split_plates(bent, self.plated)
         line, curve, widths = self._of(g)
-        return joined(g, line + jnp.exp(-widths) * (d - curve), self.plated)
+        return join_plates(g, line + jnp.exp(-widths) * (d - curve), self.plated)
 
-    def log_slope(self, at: Float[Array, "*S P"]) -> Float[Array, "*S"]:
+    def log_det(self, at: Float[Array, "*S P"]) -> Float[Array, "*S"]:
         """log |det du / dv|, of u or of v: it is one of g."""
         return (
-            jnp.sum(self._of(parted(at, self.plated)[0])[2], -1)
+            jnp.sum(self._of(split_plates(at, self.plated)[0])[2], -1)
             if self.plated
             else jnp.zeros(at.shape[:-1])
         )
 
-    def slope(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
+    def jacobian(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
         """du / dv, at v."""
         return jax.jacfwd(self.bent)(at)
 
-    def slope_back(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
+    def inverse_jacobian(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
         """dv / du, at v."""
-        return jax.jacfwd(self.straight)(self.bent(at))
+        return jax.jacfwd(self.straight)(self.bend(at))
 
     def _of(self, g: Float[Array, "*S G"]) -> tuple[Float[Array, "*S L"], ...]:
         """m(0) + m'(0) t, m(t) and l(t)."""

@@ -1,4 +1,4 @@
-"""The valley through what is known at a place and at the cubature points around it: its rates, its
+"""The funnel through what is known at a place and at the cubature points around it: its rates, its
 form, its bend.
 """
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.cubature import REACH
-from amortppl.gaussian.funnel import WIDEST, Valley, linear, parts
+from amortppl.gaussian.funnel import WIDEST, Funnel, linear, parts
 
 SHARPEST = 0.96
 """tanh of half of how far the exponent goes within `REACH`, at most."""
@@ -23,22 +23,22 @@ standardized ones to one.
 """
 
 NEARER, RIDGE = 0.2, 1e-6
-"""The mode has the second form (see `Valley`) where that leaves less than so much of the squares of
+"""The mode has the second form (see `Funnel`) where that leaves less than so much of the squares of
 what the first
 leaves; and what is added to its normal equations, relative to their mean: an axis along which
 nothing varies has none.
 """
 
 
-def fitted(
+def fit_funnel(
     centre: Float[Array, " G"],
     axes: Float[Array, "G G"],
     modes: tuple[Float[Array, " L"], Float[Array, "K L"]],
     moves: tuple[Float[Array, "L G"], Float[Array, "K L G"]],
     widths: tuple[Float[Array, " L"], Float[Array, "K L"]],
     plated: tuple[bool, ...],
-) -> Valley:
-    """The valley with that curve and those widths.
+) -> Funnel:
+    """The funnel with that curve and those widths.
 
     Args:
         centre, axes: c and W.
@@ -57,7 +57,7 @@ def fitted(
     ahead, behind = jnp.split(jnp.nan_to_num(jnp.where(between[:, None], missed, curved)), 2)
     bend = jnp.moveaxis(ahead - behind, 0, 2) / (2.0 * REACH)
     bend = (bend + jnp.swapaxes(bend, 1, 2)) / 2
-    return Valley(
+    return Funnel(
         centre, axes, modes[0], moves[0], bend, share, rates, between, jnp.nan_to_num(apart), plated
     )
 

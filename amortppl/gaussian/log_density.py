@@ -11,10 +11,10 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.gaussian.frame import LogDensity, Precision
-from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.newton import outer_products
-from amortppl.gaussian.row_chunks import many, summed
-from amortppl.runtime.jaxpr_rewriting import rewritten
+from amortppl.gaussian.row_chunks import many, sum_chunks
+from amortppl.runtime.jaxpr_rewriting import rewrite
 from amortppl.runtime.log_gamma import ELEMENTARY
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
@@ -34,13 +34,13 @@ class Densities(NamedTuple):
         scale: what a prior unit is, not to be differentiated.
         gammas: whether a density has `lgamma`, whose derivatives are dear
             (`amortppl.runtime.log_gamma`).
-        valley: of the coordinates in which latents are given, and of which the prior is a density.
+        funnel: of the coordinates in which latents are given, and of which the prior is a density.
     """
 
     task: AbstractTask
     scale: PriorScale
     gammas: bool
-    valley: Valley | None = None
+    funnel: Funnel | None = None
 
     def joint(self, batch: Batch) -> LogDensity:
         """Log prior and log likelihood of the rows; of many (`amortppl.gaussian.row_chunks.many`)
@@ -51,7 +51,7 @@ class Densities(NamedTuple):
             prior, rows = self._of(at, portion.data)
             return jnp.where(first, prior, 0.0) + jnp.sum(jnp.where(portion.mask, rows, 0.0))
 
-        return summed(part, batch) if many(self.task, batch) else lambda at: part(at, batch)
+        return sum_chunks(part, batch) if many(self.task, batch) else lambda at: part(at, batch)
 
     def likelihood(self, batch: Batch) -> LogDensity:
         """Log likelihood of the rows."""
@@ -95,18 +95,18 @@ class Densities(NamedTuple):
     def prior(self, at: Array, batch: Batch | None = None) -> Array:
         """Log prior; beside a batch, by the run of the model that looks at its rows too."""
         if batch is None or many(self.task, batch):
-            return self.task.log_prior(self._vector(at)) + self._log_slope(at)
+            return self.task.log_prior(self._vector(at)) + self._log_det(at)
         return self._of(at, batch.data)[0]
 
     def _of(self, at: Array, data: Mapping[str, Array]) -> tuple[Array, Array]:
         prior, rows = _log_densities(self.task, self.gammas, self._vector(at), dict(data))
-        return prior + self._log_slope(at), rows
+        return prior + self._log_det(at), rows
 
     def _vector(self, at: Array) -> Array:
-        return self.scale.restore(at if self.valley is None else self.valley.bent(at))
+        return self.scale.restore(at if self.funnel is None else self.funnel.bend(at))
 
-    def _log_slope(self, at: Array) -> Array:
-        return jnp.zeros(()) if self.valley is None else self.valley.log_slope(at)
+    def _log_det(self, at: Array) -> Array:
+        return jnp.zeros(()) if self.funnel is None else self.funnel.log_det(at)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -114,4 +114,4 @@ def _log_densities(
     task: AbstractTask, gammas: bool, vector: Array, data: dict[str, Array]
 ) -> tuple[Array, Array]:
     """The model is run, and differentiated, once for all that look at rows of the same shape."""
-    return rewritten(task.log_densities, ELEMENTARY if gammas else {})(vector, data)
+    return rewrite(task.log_densities, ELEMENTARY if gammas else {})(vector, data)

@@ -32,8 +32,8 @@ from amortppl.gaussian.frame import (
     clipped_eigh,
     lower_factor,
 )
-from amortppl.gaussian.funnel import Valley
-from amortppl.gaussian.funnel_fit import fitted
+from amortppl.gaussian.funnel import Funnel
+from amortppl.gaussian.funnel_fit import fit_funnel
 from amortppl.gaussian.newton import FLOOR
 from amortppl.gaussian.plates import Plates
 
@@ -84,7 +84,9 @@ class Place(NamedTuple):
     rounding: Float[Array, " G"]
 
 
-def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Frame, Valley]:
+def nested_laplace(
+    f: LogDensity, start: Float[Array, " P"], plates: Plates
+) -> tuple[Frame, Funnel]:
     """The Laplace approximation of g's marginal, and d given g: a Gaussian in coordinates that
     follow d.
 
@@ -96,7 +98,7 @@ def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Fr
         plates: which latents are d: some, not all.
 
     Returns:
-        A frame in the coordinates of the valley, and the valley.
+        A frame in the coordinates of the funnel, and the funnel.
     """
     best, heights, modes, moves, logs = _highest(partial(_place, f, plates), *plates.parted(start))
     ahead, behind = jnp.split(heights, 2)
@@ -108,10 +110,10 @@ def nested(f: LogDensity, start: Float[Array, " P"], plates: Plates) -> tuple[Fr
     axes, units = (best.vectors * roots).T, best.vectors / roots
     widths = -jnp.log(jnp.diag(best.factor)), -logs
     curve = (best.d, modes), (best.moves @ units, moves @ units)
-    valley = fitted(best.g, axes, *curve, widths, plates.plated)
+    funnel = fit_funnel(best.g, axes, *curve, widths, plates.plated)
     of_g, none = cholesky_of(values, best.vectors).T, jnp.zeros((len(best.g), len(best.d)))
     rows = plates.joined(-best.factor.T @ best.moves, best.factor.T), plates.joined(of_g, none)
-    return Frame(plates.joined(best.g, best.d), lower_factor(jnp.concatenate(rows))), valley
+    return Frame(plates.joined(best.g, best.d), lower_factor(jnp.concatenate(rows))), funnel
 
 
 def _place(f: LogDensity, plates: Plates, g: Array, d: Array, longest: Array) -> Place:

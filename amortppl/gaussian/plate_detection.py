@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from amortppl.gaussian.plates import Plates
-from amortppl.runtime.compilation import unoptimized
+from amortppl.runtime.compilation import jit_unoptimized
 from amortppl.task.abstract import AbstractTask
 
 FAINT = 1e-4
@@ -33,7 +33,7 @@ def plates_of(task: AbstractTask) -> Plates:
     names = [set(task.sites[n].plates.values()) for n, _ in _sizes(task) if task.sites[n].plates]
     for plate in sorted(set.intersection(*names)) if names else ():
         found = np.concatenate([_index(task, n, plate) for n, _ in _sizes(task)])
-        if _independent(task, found):
+        if _independent_groups(task, found):
             return Plates(tuple(map(int, found)))
     return Plates(tuple(0 if p else -1 for p in plated))
 
@@ -49,7 +49,7 @@ def _index(task: AbstractTask, name: str, plate: str) -> np.ndarray:
     return np.full(prod(shape), -1) if axis is None else np.indices(shape)[axis].ravel()
 
 
-def _independent(task: AbstractTask, part: np.ndarray) -> bool:
+def _independent_groups(task: AbstractTask, part: np.ndarray) -> bool:
     """Whether the gradient by each part of d changes with no other part, at simulated data.
 
     For each binary digit of the part's number, the parts that have it are changed, and then the
@@ -70,7 +70,7 @@ def _independent(task: AbstractTask, part: np.ndarray) -> bool:
         return slope(jnp.where(moved, other, draw.latents)) - before, before
 
     with jax.ensure_compile_time_eval():  # while the method's weights are drawn, which is traced
-        several = unoptimized(jax.vmap(change))
+        several = jit_unoptimized(jax.vmap(change))
         changes, slopes = (
             np.asarray(a) for a in several(jr.split(jr.key(0), len(moved)), jnp.asarray(moved))
         )

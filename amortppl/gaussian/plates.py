@@ -52,11 +52,11 @@ class Plates:
 
     def parted(self, at: Float[Array, "*S P"]) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
         """g and d of one vector, or several."""
-        return parted(at, self.plated)
+        return split_plates(at, self.plated)
 
     def joined(self, g: Float[Array, "*S G"], d: Float[Array, "*S L"]) -> Float[Array, "*S P"]:
         """One vector, or several."""
-        return joined(g, d, self.plated)
+        return join_plates(g, d, self.plated)
 
     def slope_and_curvature(
         self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
@@ -91,7 +91,7 @@ class Plates:
         )
 
 
-def parted(
+def split_plates(
     at: Float[Array, "*S P"], plated: tuple[bool, ...]
 ) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
     """What is not in plates, and what is.
@@ -109,7 +109,7 @@ def parted(
     return g, d
 
 
-def joined(
+def join_plates(
     g: Float[Array, "*S G"], d: Float[Array, "*S L"], plated: tuple[bool, ...]
 ) -> Float[Array, "*S P"]:
     """The whole from what is not in plates and what is."""

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density
 from amortppl.gaussian.frame import Frame
-from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel import Funnel
 from amortppl.task.scaling import PriorScale
 
 FAR = 1e3
@@ -22,11 +22,11 @@ class Posterior(eqx.Module):
     frame: Frame
     density: Density
     coefficients: Float[Array, " K"]
-    valley: Valley
+    funnel: Funnel
 
     def log_prob(self, vector: Float[Array, " P"]) -> Array:
         """Log density of one unconstrained vector."""
-        straight = self.valley.straight(self.scale.standardize(vector))
+        straight = self.funnel.straighten(self.scale.standardize(vector))
         return self.density.log_prob(
             self.frame.whiten(straight), self.coefficients
         ) + self._log_scale(straight)
@@ -37,11 +37,11 @@ class Posterior(eqx.Module):
         """Independent draws (S, P) and their log densities (S,)."""
         z, log_prob = self.density.sample(key, self.coefficients, draws)
         straight = self.frame.unwhiten(jnp.clip(z, -FAR, FAR))
-        return self.scale.restore(self.valley.bent(straight)), log_prob + self._log_scale(straight)
+        return self.scale.restore(self.funnel.bend(straight)), log_prob + self._log_scale(straight)
 
     def _log_scale(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S"]:
         return (
             self.frame.log_scale()
             - jnp.sum(jnp.log(self.scale.scale))
-            - self.valley.log_slope(straight)
+            - self.funnel.log_det(straight)
         )

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
 from amortppl.gaussian.frame import Frame
-from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.state import Start
 from amortppl.method import Method, Target
@@ -75,7 +75,7 @@ class RecursiveGuide(Method):
             self._last(state).frame,
             density,
             density.initial(),
-            Valley.none(),
+            Funnel.none(),
         )
 
     def score(self, state: Start | Believed, target: Target) -> Array:

@@ -18,13 +18,13 @@ from amortppl.task.batch import Batch
 ROWS, MOST = 64, 8
 """Rows of a portion, at least, and portions of a batch, at most."""
 
-TOGETHER = 16
+DATASETS_PER_CALL = 16
 """Datasets of similar size that go through their portions together: the longest of them says how
 many.
 """
 
 
-class Portions(NamedTuple):
+class RowChunks(NamedTuple):
     """Places (K, M) of the rows of each portion, which of them are rows that the mask keeps, and
     how many portions.
     """
@@ -48,7 +48,7 @@ def many(task: AbstractTask, batch: Batch) -> bool:
     return free(task) and batch.mask.shape[0] > 2 * ROWS
 
 
-def portions(mask: Bool[Array, " B"]) -> Portions:
+def row_chunks(mask: Bool[Array, " B"]) -> RowChunks:
     """Cuts the rows from the first that a mask keeps to the last into equal portions: of n portions
     the i-th has rows
     i, i + n, i + 2n, ..."""
@@ -57,10 +57,10 @@ def portions(mask: Bool[Array, " B"]) -> Portions:
     first, length = _span(mask)
     count, number = jnp.clip(-(-length // rows), 1, most), jnp.arange(most)[:, None]
     place, used = _nth(mask, first, length, number + count * jnp.arange(rows))
-    return Portions(place, used & (number < count), count)
+    return RowChunks(place, used & (number < count), count)
 
 
-def thinned(batch: Batch, rows: int) -> Batch:
+def thin(batch: Batch, rows: int) -> Batch:
     """Every n-th row from the first that the mask keeps to the last, n such that `rows` suffice."""
     first, length = _span(batch.mask)
     nth = jnp.maximum(-(-length // rows), 1) * jnp.arange(rows)
@@ -83,7 +83,7 @@ def _nth(
     return place, (nth < length) & mask[place]
 
 
-def summed(
+def sum_chunks(
     part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Batch
 ) -> Callable[..., Array]:
     """f(u, few) = sum_i part(u, portion i, i = 0), or of the first portion alone where `few` (False
@@ -95,7 +95,7 @@ def summed(
         part: what a portion adds; told whether it is the first.
         batch: rows of a dataset.
     """
-    cut, data = portions(batch.mask), {n: jnp.asarray(v) for n, v in batch.data.items()}
+    cut, data = row_chunks(batch.mask), {n: jnp.asarray(v) for n, v in batch.data.items()}
 
     def over(look: Callable[[Batch, Array], Any], few: Array) -> Any:
         def portion(i: Array) -> Any:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from amortppl.gaussian.accumulator import EvidenceSum
 from amortppl.gaussian.filtering import Natural
 from amortppl.gaussian.frame import Frame, lower_factor
-from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.third_order import Displaced
 
 
@@ -32,7 +32,7 @@ class State(NamedTuple):
         moved: how far the last further pass moved the location, in posterior sds (root mean
             square).
         displaced: how far from the frame its evidence was expanded.
-        valley: of the coordinates that all these are in.
+        funnel: of the coordinates that all these are in.
     """
 
     frame: Frame
@@ -45,25 +45,25 @@ class State(NamedTuple):
     steps: Array
     moved: Array
     displaced: Displaced
-    valley: Valley
+    funnel: Funnel
 
-    def seen_in(self, valley: Valley) -> "State":
+    def in_coordinates(self, funnel: Funnel) -> "State":
         """The state in other coordinates of the same latents: as the map between them is at its
         location.
         """
-        if not valley.plated:
+        if not funnel.plated:
             return self
         old, linear, precision = self.frame.location, *self.prior
-        new = valley.straight(self.valley.bent(old))
-        back = self.valley.slope_back(old) @ valley.slope(new)
-        forth = valley.slope_back(new) @ self.valley.slope(old)
+        new = funnel.straighten(self.funnel.bend(old))
+        back = self.funnel.inverse_jacobian(old) @ funnel.jacobian(new)
+        forth = funnel.inverse_jacobian(new) @ self.funnel.jacobian(old)
         precise = back.T @ precision @ back
         return self._replace(
             frame=Frame(new, lower_factor(self.frame.factor.T @ back)),
             low=forth @ self.low,
             prior=Natural(back.T @ (linear - precision @ old) + precise @ new, precise),
-            displaced=self.displaced.seen_by(forth),
-            valley=valley,
+            displaced=self.displaced.transform(forth),
+            funnel=funnel,
         )
 
 

@@ -64,7 +64,7 @@ class Displaced(NamedTuple):
         spread = rows * _covariance(frame.inverse())
         return cls(jnp.zeros(len(spread)), -spread, jnp.asarray(rows, float))
 
-    def seen_by(self, forth: Float[Array, "P P"]) -> "Displaced":
+    def transform(self, forth: Float[Array, "P P"]) -> "Displaced":
         """In coordinates to which the matrix leads."""
         return Displaced(forth @ self.first, forth @ self.squares @ forth.T, self.rows)
 

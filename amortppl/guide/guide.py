@@ -61,7 +61,7 @@ class Guide(TrainedMethod):
         """What simulated tasks look like to it: found once, when first needed, and kept in its
         certificate.
         """
-        self._familiarity = self._familiarity or Familiarity.simulated(self)
+        self._familiarity = self._familiarity or Familiarity.from_simulations(self)
         return self._familiarity
 
     # The contract, by hand.
@@ -269,7 +269,7 @@ class Guide(TrainedMethod):
             DataError: the task has no such latents, the draws lack a shared one, or the data do not
                 fit.
         """
-        return local_draws.read_out(self, draws, data, seed, columns)
+        return local_draws.draw_local(self, draws, data, seed, columns)
 
     # Other guide code.
 

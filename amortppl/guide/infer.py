@@ -47,27 +47,27 @@ def infer(
     if not datasets:
         raise DataError("data: expected at least one dataset, got an empty list")
     notes = guide.notes(datasets)
-    psis.import_beside()
+    psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
     check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
     stats, more = check_answers(guide, known, datasets, drawn, seed)
-    notes = _joined(notes, more)
+    notes = _join_notes(notes, more)
     if climb is not None:
         drawn, check, climbed, more = ladder.climb(guide, datasets, drawn, check, seed, climb)
-        stats, notes = stats | climbed, _joined(notes, more)
-    moved = psis.moves(drawn.vectors, check)
+        stats, notes = stats | climbed, _join_notes(notes, more)
+    moved = psis.moment_shifts(drawn.vectors, check)
     stats |= {"mean_moved": moved.mean, "sd_moved": moved.sd}
     if climb is None:
-        notes = _joined(notes, psis.misleading(check, moved, guide.task.latents.labels()))
-    kept = _kept(guide, datasets, drawn, keep)
+        notes = _join_notes(notes, psis.misleading_notes(check, moved, guide.task.latents.labels()))
+    kept = _what_to_keep(guide, datasets, drawn, keep)
     return posterior_tree(guide, datasets, drawn, check, notes, kept, seed, single, stats)
 
 
-def _joined(notes: Sequence[list[str]], more: Sequence[list[str]]) -> list[list[str]]:
+def _join_notes(notes: Sequence[list[str]], more: Sequence[list[str]]) -> list[list[str]]:
     return [a + b for a, b in zip(notes, more, strict=True)]
 
 
-def _kept(
+def _what_to_keep(
     guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn, keep: Sequence[bool | None]
 ) -> list[bool]:
     """Whether log likelihoods by row and predictive draws are kept."""

@@ -16,11 +16,11 @@ from amortppl.errors import DataError
 from amortppl.guide.options import Streaming
 from amortppl.guide.trees import state_tree
 from amortppl.method import Method
-from amortppl.posterior.draws import constrained
+from amortppl.posterior.draws import constrain
 from amortppl.posterior.state import State
 from amortppl.posterior.stream import stream
 from amortppl.posterior.stream_likelihood import Likelihood
-from amortppl.runtime.compilation import unoptimized
+from amortppl.runtime.compilation import jit_unoptimized
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 
@@ -50,18 +50,18 @@ def infer_stream(
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
     if isinstance(data, State):
-        drawn = _drawn(guide, data, draws, seed)
+        drawn = _draw(guide, data, draws, seed)
         return state_tree(guide, data, *drawn, notes=_notes(data), seed=seed)
     final, trace = _last_state(guide, data, draws, seed, options)
-    drawn = _drawn(guide, final, draws, seed)
+    drawn = _draw(guide, final, draws, seed)
     small = data.rows is not None and draws * data.rows <= CHECKED
     wanted = small if options.check is None else options.check
-    checked = _checked(guide, data, *drawn) if wanted and options.state is None else None
-    moved = None if checked is None else psis.moves([drawn[0]], checked)
+    checked = _check(guide, data, *drawn) if wanted and options.state is None else None
+    moved = None if checked is None else psis.moment_shifts([drawn[0]], checked)
     if checked is None or moved is None:
-        more = [_unchecked(guide, options.state)]
+        more = [_why_unchecked(guide, options.state)]
     else:
-        [more] = psis.misleading(checked, moved, guide.task.latents.labels())
+        [more] = psis.misleading_notes(checked, moved, guide.task.latents.labels())
     notes = _notes(final) + more
     return state_tree(
         guide, final, *drawn, check=checked, moved=moved, trace=trace, notes=notes, seed=seed
@@ -78,7 +78,7 @@ def _last_state(
     way = {"passes": options.passes, "every": every, "keep": options.keep}
 
     def compile_readout(value: Any) -> None:
-        _sampled.ahead(guide.method, value, jr.key(seed), draws)
+        _sample.compile_ahead(guide.method, value, jr.key(seed), draws)
 
     states = stream(guide, data, state, **way, progress=options.progress, begun=compile_readout)
     for state in states:
@@ -87,20 +87,20 @@ def _last_state(
     return state, trace
 
 
-def _drawn(
+def _draw(
     guide: TrainedMethod, state: State, draws: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unconstrained draws (S, P) and their log densities (S,)."""
-    vectors, log_guide = _sampled(guide.method, state.value, jr.key(seed), draws)
+    vectors, log_guide = _sample(guide.method, state.value, jr.key(seed), draws)
     return np.asarray(vectors), np.asarray(log_guide)
 
 
-@unoptimized
-def _sampled(method: Method, value: Any, key: Array, draws: int) -> tuple[Array, Array]:
+@jit_unoptimized
+def _sample(method: Method, value: Any, key: Array, draws: int) -> tuple[Array, Array]:
     return method.readout(value).sample(key, draws)
 
 
-def _checked(
+def _check(
     guide: TrainedMethod, batches: Batches, vectors: np.ndarray, log_guide: np.ndarray
 ) -> psis.Check | None:
     """PSIS of the draws against the log joint, up to a constant: reads the source once more."""
@@ -111,7 +111,7 @@ def _checked(
     return psis.check(joint[None], log_guide[None])
 
 
-def _unchecked(guide: TrainedMethod, state: State | None) -> str:
+def _why_unchecked(guide: TrainedMethod, state: State | None) -> str:
     if not guide.task.has_density:
         return "k-hat not computed: the model has no likelihood to check the guide against"
     if state is not None:
@@ -121,7 +121,7 @@ def _unchecked(guide: TrainedMethod, state: State | None) -> str:
 
 def _notes(state: State) -> list[str]:
     """What the mini-batches said of themselves on the way."""
-    notes, value = list(state.outside), state.guide.method.closed(state.value)
+    notes, value = list(state.outside), state.guide.method.finalize(state.value)
     surprise, moved = (float(getattr(value, n, np.nan)) for n in ("surprise", "moved"))
     if state.steps >= 4 and surprise > SURPRISING:
         notes.append(
@@ -140,8 +140,8 @@ def _notes(state: State) -> list[str]:
 
 def moments(guide: TrainedMethod, state: State) -> dict[str, Any]:
     """Posterior mean and sd of every latent at a state, as nested lists (JSON can hold them)."""
-    values = constrained(
-        guide.method, _drawn(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {})
+    values = constrain(
+        guide.method, _draw(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {})
     )
     said = {n: v for n, v in values.items() if n in guide.task.latents.names}
     return {

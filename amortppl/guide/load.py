@@ -9,8 +9,8 @@ import jax.random as jr
 
 from amortppl.errors import GuideError, ModelError
 from amortppl.guide.guide import Guide
-from amortppl.guide.model_check import refuse_another
-from amortppl.guide.model_source import found_method, found_task
+from amortppl.guide.model_check import expect_same_model
+from amortppl.guide.model_source import find_method, find_task
 from amortppl.guide.storage import FORMAT, STORED_ROWS, read_json, refuse_revision
 from amortppl.runtime.files import unpack
 from amortppl.task.abstract import AbstractTask
@@ -39,9 +39,9 @@ def load(path: str | Path, task: AbstractTask | None = None) -> Guide:
             f"{FORMAT}); upgrade amortppl"
         )
     try:
-        spec = found_method(path, about["method"])
-        found = task or found_task(path, about)
-        refuse_another(path, about["task"], found)
+        spec = find_method(path, about["method"])
+        found = task or find_task(path, about)
+        expect_same_model(path, about["task"], found)
         built = eqx.filter_eval_shape(spec.build, found, jr.key(0))
         refuse_revision(path, about, built)
         dynamic, static = eqx.partition(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))

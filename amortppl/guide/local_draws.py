@@ -22,7 +22,7 @@ from amortppl.guide.trees import local_tree
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.quadrature import FINE, Around, Rows, heights, product_rule
+from amortppl.task.quadrature import FINE, ModeAndScale, Rows, heights, product_rule
 from amortppl.training.trained import TrainedMethod
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Shared(NamedTuple):
     coords: dict[str, list[Any]]
 
 
-def read_out(
+def draw_local(
     guide: TrainedMethod, draws: Any, data: Any, seed: int, columns: Columns | None
 ) -> "xarray.DataTree":
     """The body of `Guide.local`."""
@@ -60,12 +60,12 @@ def read_out(
         raise DataError(
             f"local: {task.name} has no {lacks}, so there is nothing to draw row by row"
         )
-    dataset, shared = read(task, data, columns), _shared(task, draws)
+    dataset, shared = read(task, data, columns), _shared_latents(task, draws)
     lead = next(iter(shared.sites.values())).shape[:2]
     flat = {n: v.reshape(-1, *v.shape[2:]) for n, v in shared.sites.items()}
     size = ROWS if guide.task.row_free else dataset.rows
     one = {n: v[:1] for n, v in dataset.arrays.items()} if guide.task.row_free else dataset.arrays
-    vectors = _unconstrained(task, flat, one)
+    vectors = _unconstrain(task, flat, one)
     parts = [
         _part(guide, vectors, dataset, start, size, seed) for start in range(0, dataset.rows, size)
     ]
@@ -76,7 +76,7 @@ def read_out(
     return local_tree(guide, dataset, values, shared.coords, seed)
 
 
-def _shared(task: AbstractTask, draws: Any) -> Shared:
+def _shared_latents(task: AbstractTask, draws: Any) -> Shared:
     """The shared latents from a DataTree or Dataset of `infer`, or from a dict of arrays (S, ...)
     or (C, S, ...).
     """
@@ -90,7 +90,8 @@ def _shared(task: AbstractTask, draws: Any) -> Shared:
     found = {n: group[n] for n in task.latents.names}
     if not hasattr(group, "data_vars"):
         return Shared(
-            {n: _lead(n, np.asarray(v), task.latents.shapes[n]) for n, v in found.items()}, {}
+            {n: _expect_lead(n, np.asarray(v), task.latents.shapes[n]) for n, v in found.items()},
+            {},
         )
     if any("task" in v.dims for v in found.values()):
         raise DataError(
@@ -99,10 +100,12 @@ def _shared(task: AbstractTask, draws: Any) -> Shared:
         )
     arrays = {n: v.transpose("chain", "draw", ...).values for n, v in found.items()}
     coords = {n: group[n].values.tolist() for n in ("chain", "draw") if n in group.coords}
-    return Shared({n: _lead(n, v, task.latents.shapes[n]) for n, v in arrays.items()}, coords)
+    return Shared(
+        {n: _expect_lead(n, v, task.latents.shapes[n]) for n, v in arrays.items()}, coords
+    )
 
 
-def _lead(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _expect_lead(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     lead = values.ndim - len(shape)
     if lead not in (1, 2) or values.shape[lead:] != shape:
         raise DataError(
@@ -114,7 +117,7 @@ def _lead(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnums=0)
-def _unconstrained(task: AbstractTask, values: dict[str, Array], data: dict[str, Array]) -> Array:
+def _unconstrain(task: AbstractTask, values: dict[str, Array], data: dict[str, Array]) -> Array:
     return jax.vmap(lambda sites: task.unconstrain(sites, data))(values)
 
 
@@ -125,13 +128,13 @@ def _part(
     rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
     batch = pad(guide.task, rows)
     keys = jr.split(jr.fold_in(jr.key(seed), start), len(vectors))
-    drawn = _drawn(guide.task, vectors, batch.data, keys, WORK // (batch.mask.shape[0] * GRID))
+    drawn = _draw(guide.task, vectors, batch.data, keys, WORK // (batch.mask.shape[0] * GRID))
     kept = np.arange(rows.rows)
     return {n: np.asarray(v).take(kept, guide.task.local.axes[n] + 1) for n, v in drawn.items()}
 
 
 @partial(jax.jit, static_argnums=(0, 4))
-def _drawn(
+def _draw(
     task: AbstractTask, vectors: Array, data: dict[str, Array], keys: Array, at_once: int
 ) -> dict[str, Array]:
     return batched_map(lambda a: draw(task, a[0], data, a[1]), (vectors, keys), at_once)
@@ -147,13 +150,13 @@ def draw(
     def rows(local: Array) -> Array:
         return task.local.joint(vector, data, local)[1]
 
-    near = task.local.around(vector, data)
-    local = (on_grid if task.local.size == 1 else resampled)(rows, near, key)
-    trace = task.placed(vector, data, task.local.unflatten(local))
+    near = task.local.find_modes(vector, data)
+    local = (on_grid if task.local.size == 1 else resample)(rows, near, key)
+    trace = task.trace_at(vector, data, task.local.unflatten(local))
     return {n: trace[n]["value"] for n in task.local.shown}
 
 
-def on_grid(rows: Rows, near: Around, key: Array) -> Float[Array, "N 1"]:
+def on_grid(rows: Rows, near: ModeAndScale, key: Array) -> Float[Array, "N 1"]:
     """One draw for each row from a density of one number, by inverting its distribution function.
 
     The grid's centre and width are the density's mean and sd by quadrature.
@@ -171,7 +174,7 @@ def on_grid(rows: Rows, near: Around, key: Array) -> Float[Array, "N 1"]:
     return near.at(jax.vmap(jnp.interp, (0, 1, 1))(level, below, z)[:, None])
 
 
-def resampled(rows: Rows, near: Around, key: Array) -> Float[Array, "N L"]:
+def resample(rows: Rows, near: ModeAndScale, key: Array) -> Float[Array, "N L"]:
     """One draw for each row from a density of L numbers: one of `PROPOSALS`, picked by
     importance.
     """

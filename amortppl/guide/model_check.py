@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from amortppl.errors import GuideError
-from amortppl.runtime.compilation import once
+from amortppl.runtime.compilation import run_once
 from amortppl.task.abstract import AbstractTask
 
 
-def sayings(task: AbstractTask) -> dict[str, np.ndarray]:
+def check_values(task: AbstractTask) -> dict[str, np.ndarray]:
     """What a model says where its latents' unconstrained vector is -1, 0 and 1 throughout: three
     numbers each of its
     log prior, of the log likelihood of rows of ones, and of every latent's mean entry. None without
@@ -24,7 +24,7 @@ def sayings(task: AbstractTask) -> dict[str, np.ndarray]:
     Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or
     noise differ.
     """
-    found = once(_at_three_points, task) if task.latents.size else {}
+    found = run_once(_at_three_points, task) if task.latents.size else {}
     return {
         n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in found.items()
     }
@@ -43,7 +43,7 @@ def _at_three_points(task: AbstractTask) -> dict[str, jax.Array]:
     return jax.vmap(at)(jnp.array([-1.0, 0.0, 1.0])[:, None] * jnp.ones(task.latents.size))
 
 
-def refuse_another(path: Path, about: Mapping[str, Any], task: AbstractTask) -> None:
+def expect_same_model(path: Path, about: Mapping[str, Any], task: AbstractTask) -> None:
     """Refuses a model that has other sites, or says other, than the one a guide was trained for.
 
     Args:
@@ -62,7 +62,7 @@ def refuse_another(path: Path, about: Mapping[str, Any], task: AbstractTask) -> 
             f"{task.latents.unconstrained}). The model "
             "has changed since, or it is another one; train again"
         )
-    was, now = about.get("says", {}), sayings(task)
+    was, now = about.get("says", {}), check_values(task)
     other = [n for n, v in was.items() if not np.allclose(v, now[n], rtol=1e-3, atol=1e-3)]
     if other:
         each = "; ".join(

@@ -19,7 +19,7 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.task import Task
 
 
-def written(task: AbstractTask) -> dict[str, str]:
+def describe_source(task: AbstractTask) -> dict[str, str]:
     """Module, name and file of a task's model, as `guide.json` holds them."""
     model = inspect.unwrap(task.model)
     name = getattr(model, "__qualname__", "")
@@ -34,7 +34,7 @@ def file_of(thing: Any) -> str:
         return ""
 
 
-def found_method(path: Path, about: dict[str, Any]) -> Spec:
+def find_method(path: Path, about: dict[str, Any]) -> Spec:
     """The configured method, by the place it was written in.
 
     Raises:
@@ -59,7 +59,7 @@ def found_method(path: Path, about: dict[str, Any]) -> Spec:
         ) from error
 
 
-def found_task(path: Path, about: dict[str, Any]) -> AbstractTask:
+def find_task(path: Path, about: dict[str, Any]) -> AbstractTask:
     """The task by the place its model was written in; inputs from the stored rows where need be.
 
     Raises:

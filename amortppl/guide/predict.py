@@ -43,17 +43,17 @@ def predict(
         raise DataError(f"draws: expected at least 1, got {draws}")
     new = _inputs(guide.task, at, columns)
     if guide.method.predicts:
-        state, notes = _known(guide, data, columns)
+        state, notes = _state_of(guide, data, columns)
         padded = padding.pad(guide.task, new).data
-        drawn = _sampled(guide.method, state, padded, jr.key(seed), draws)
+        drawn = _sample(guide.method, state, padded, jr.key(seed), draws)
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
-        known = _tied(guide.task, data, columns)
+        known = _rows_for_joint(guide.task, data, columns)
         values = (
             predictions.predict(guide.method, vectors, new, seed)
             if known is None
-            else predictions.predict_ahead(guide.task, vectors, known, new, seed)
+            else predictions.predict_new_rows(guide.task, vectors, known, new, seed)
         )
     return prediction_tree(guide, new, values, notes, seed)
 
@@ -64,16 +64,16 @@ def log_predictive(
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
     new = read(guide.task, at, columns)
     if guide.method.predicts:
-        state, _ = _known(guide, data, columns)
+        state, _ = _state_of(guide, data, columns)
         return np.asarray(_density(guide.method, state, padding.pad(guide.task, new).data))[
             : new.rows
         ]
     vectors, _ = _vectors(guide, data, columns, draws, seed)
-    known = _tied(guide.task, data, columns)
+    known = _rows_for_joint(guide.task, data, columns)
     rows = (
         predictions.pointwise(guide.method, vectors, new)
         if known is None
-        else predictions.pointwise_ahead(guide.task, vectors, known, new)
+        else predictions.pointwise_new_rows(guide.task, vectors, known, new)
     )
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
 
@@ -105,7 +105,7 @@ def infer_latent(
             "latents; use guide.predict or guide.log_predictive, or train 'parametric'"
         )
     many = data if isinstance(data, list | tuple) else [data]
-    known = [_known(guide, d, columns, **streaming) for d in many]
+    known = [_state_of(guide, d, columns, **streaming) for d in many]
     keys = jr.split(jr.key(seed), len(known))
     z = [
         np.asarray(_latents(guide.method, s, k, draws))
@@ -117,7 +117,7 @@ def infer_latent(
     return latent_tree(guide, np.stack(z), notes, seed, single=many is not data)
 
 
-def _known(
+def _state_of(
     guide: TrainedMethod, data: Any, columns: Columns | None, **streaming: Any
 ) -> tuple[Any, list[str]]:
     """The method's state given what is known, and notes on it."""
@@ -143,8 +143,8 @@ def _vectors(
 ) -> tuple[Array | np.ndarray, list[str]]:
     """Draws (S, P) of the latents' unconstrained vector given what is known, and notes on it."""
     if isinstance(data, State | Batches):
-        state, notes = _known(guide, data, columns)
-        return _drawn(guide.method, state, jr.key(seed), draws), notes
+        state, notes = _state_of(guide, data, columns)
+        return _draw_vectors(guide.method, state, jr.key(seed), draws), notes
     if empty(data):
         rows = (guide.task.rows or (1, 1))[0]
         return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(
@@ -154,7 +154,7 @@ def _vectors(
     return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 
 
-def _tied(task: AbstractTask, data: Any, columns: Columns | None) -> Dataset | None:
+def _rows_for_joint(task: AbstractTask, data: Any, columns: Columns | None) -> Dataset | None:
     """Known rows that new ones are tied to; None where new rows need the latents alone.
 
     Raises:
@@ -184,13 +184,13 @@ def empty(data: Any) -> bool:
 
 _state = eqx.filter_jit(lambda method, batch: final(method, batch))
 _density = eqx.filter_jit(lambda method, state, data: method.predictive(state, data).log_prob(data))
-_drawn = eqx.filter_jit(
+_draw_vectors = eqx.filter_jit(
     lambda method, state, key, draws: method.readout(state).sample(key, draws)[0]
 )
 
 
 @eqx.filter_jit
-def _sampled(
+def _sample(
     method: Method, state: Any, query: dict[str, Array], key: Array, draws: int
 ) -> dict[str, Array]:
     return method.predictive(state, query).sample(key, draws)

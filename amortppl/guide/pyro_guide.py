@@ -82,7 +82,7 @@ class PyroGuide:
         def draw(
             weights: jax.Array, key: jax.Array, data: Any, draws: int
         ) -> tuple[Any, jax.Array]:
-            return _drawn(eqx.combine(restore(weights), rest), key, data, draws)
+            return _draw(eqx.combine(restore(weights), rest), key, data, draws)
 
         def slope(
             weights: jax.Array, key: jax.Array, data: Any, draws: int, upstream: Any
@@ -99,7 +99,7 @@ class PyroGuide:
                 model's.
         """
         data, like = self._data(args, kwargs)
-        places = _around()
+        places = _enclosing_plates()
         weights = pyro.param(WEIGHTS, lambda: _to_torch(self.initial, like.device, torch.float32))
         key = jr.key(int(torch.randint(2**31 - 1, ())))
         *values, density = _Draws.apply(self, key, data, places.draws, weights)
@@ -125,9 +125,9 @@ class PyroGuide:
             initial_params=initial_params, num_chains=chains).run(**data)`. The mass matrix is the
             guide's covariance and stays.
         """
-        from amortppl.guide.pyro_nuts import started
+        from amortppl.guide.pyro_nuts import start_pyro_nuts
 
-        return started(self, data, chains, seed, model, options)
+        return start_pyro_nuts(self, data, chains, seed, model, options)
 
     def _data(self, args: Any, kwargs: Any) -> tuple[dict[str, jax.Array], torch.Tensor]:
         """The data by argument as JAX arrays, and a tensor with the model's device and type of
@@ -156,7 +156,7 @@ class PyroGuide:
         plates = [
             pyro.plate(p, about.shape[a], dim=a - batch) for a, p in sorted(about.plates.items())
         ]
-        with _entered(plates):
+        with _plates_entered(plates):
             return pyro.sample(name, dist.Delta(value, event_dim=len(about.shape) - batch))
 
     def _density(self, places: Places, density: torch.Tensor) -> None:
@@ -165,7 +165,7 @@ class PyroGuide:
         """
         density = places.spread(density, (1,) * self.nesting, self.nesting)
         plates = [IndepMessenger(f"{DENSITY}_{i}", 1, dim=-i) for i in range(1, self.nesting + 1)]
-        with _entered(plates):
+        with _plates_entered(plates):
             fn = dist.Delta(torch.zeros_like(density), log_density=density)
             pyro.sample(DENSITY, fn, infer={"is_auxiliary": True})
 
@@ -194,7 +194,7 @@ class _Draws(torch.autograd.Function):
         return None, None, None, None, _to_torch(found, weights.device, weights.dtype)
 
 
-def _drawn(method: Any, key: jax.Array, data: Any, draws: int) -> tuple[Any, jax.Array]:
+def _draw(method: Any, key: jax.Array, data: Any, draws: int) -> tuple[Any, jax.Array]:
     """S draws of each latent, and log q of each in the latents' own space."""
     rows = next(iter(data.values())).shape[0]
     posterior = method.readout(final(method, Batch(data, jnp.ones(rows, bool))))
@@ -203,7 +203,7 @@ def _drawn(method: Any, key: jax.Array, data: Any, draws: int) -> tuple[Any, jax
     return values, jax.vmap(posterior.log_prob)(vectors) - sum(jacobians.values())
 
 
-def _around() -> Places:
+def _enclosing_plates() -> Places:
     """The plates that the call stands in."""
     plates = [
         (h, h.dim)
@@ -216,7 +216,7 @@ def _around() -> Places:
     return Places(tuple(shape))
 
 
-class _entered:
+class _plates_entered:
     """Several plates, entered one in the other."""
 
     def __init__(self, plates: list[Any]) -> None:

@@ -27,7 +27,7 @@ class GuideMassMatrix(BlockMassMatrix):
 
     def configure(
         self, mass_matrix_shape: Any, adapt_mass_matrix: bool = True, options: Any = {}
-    ) -> None:  # noqa: B006
+    ) -> None:
         """Sets up the adaptation as Pyro does, then the given matrix."""
         super().configure(mass_matrix_shape, adapt_mass_matrix, options)
         self.inverse_mass_matrix = {
@@ -35,7 +35,7 @@ class GuideMassMatrix(BlockMassMatrix):
         }
 
 
-def started(
+def start_pyro_nuts(
     guide: Any, data: Any, chains: int, seed: int, model: Any, options: Any
 ) -> tuple[Any, dict]:
     """A kernel and initial parameters, unconstrained as Pyro has them; with a leading axis of

@@ -15,8 +15,8 @@ import equinox as eqx
 import jax.random as jr
 
 from amortppl.errors import GuideError
-from amortppl.guide.model_check import sayings
-from amortppl.guide.model_source import file_of, written
+from amortppl.guide.model_check import check_values
+from amortppl.guide.model_source import describe_source, file_of
 from amortppl.runtime.files import pack, write
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.misspecification import Familiarity
@@ -93,13 +93,14 @@ def _about(guide: TrainedMethod) -> dict[str, Any]:
             "revision": guide.method.revision,
         },
         "task": {
-            **written(guide.task),
+            **describe_source(guide.task),
             "name": guide.task.name,
             "rows": guide.task.rows,
             "episodes": guide.task.supports is not None,
             "fingerprint": guide.task.fingerprint,
             "says": {
-                n: [float(f"{v:.6g}") for v in values] for n, values in sayings(guide.task).items()
+                n: [float(f"{v:.6g}") for v in values]
+                for n, values in check_values(guide.task).items()
             },
         },
         "dims": guide.task.dims,

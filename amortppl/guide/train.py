@@ -11,7 +11,7 @@ from amortppl.guide.guide import Guide
 from amortppl.method import Spec
 from amortppl.runtime import distributed
 from amortppl.task.abstract import AbstractTask
-from amortppl.training.loop import _run
+from amortppl.training.loop import run_training
 from amortppl.training.trainer import Schedule, Trainer
 
 
@@ -60,6 +60,6 @@ def train(
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
     begin = time.monotonic()
     trainer = Trainer(task, spec, plan, seed)
-    learner, record = _run(trainer, begin, checkpoint or resume, resume, progress)
-    weights = distributed.here(learner.best if plan.simulations else learner.average, trainer.mesh)
+    learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
+    weights = distributed.local(learner.best if plan.simulations else learner.average, trainer.mesh)
     return Guide(trainer.method(weights), spec, record, seed)

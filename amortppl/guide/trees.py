@@ -15,10 +15,10 @@ import xarray as xr
 from amortppl.data.dataset import Dataset
 from amortppl.guide.axis_names import AxisNames
 from amortppl.posterior import predictions
-from amortppl.posterior.draws import Drawn, constrained
+from amortppl.posterior.draws import Drawn, constrain
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import RUNGS
-from amortppl.trust.psis import Check, Moved
+from amortppl.trust.psis import Check, MomentShift
 
 if TYPE_CHECKING:
     from amortppl.posterior.state import State
@@ -42,7 +42,7 @@ def posterior_tree(
     Draws are independent: they lie along `draw` of one `chain`. Several datasets lie along a
     leading `task`; their rows are padded with NaN to the longest.
     """
-    each = [constrained(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
+    each = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     names = AxisNames(guide, datasets[0])
     lead = (["chain", "draw"], single)
     groups = {"posterior": {n: _draws([e[n] for e in each], names.of(n), *lead) for n in each[0]}}
@@ -71,10 +71,12 @@ def posterior_tree(
             n: _draws([v[n] for v in values], names.of(n), *lead) for n in values[0]
         }
     groups["observed_data"] = {
-        a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.observed
+        a: _without_draws([d.arrays[a] for d in datasets], names.of(a), single)
+        for a in guide.task.observed
     }
     groups["constant_data"] = {
-        a: _fixed([d.arrays[a] for d in datasets], names.of(a), single) for a in guide.task.inputs
+        a: _without_draws([d.arrays[a] for d in datasets], names.of(a), single)
+        for a in guide.task.inputs
     }
     said = [f"task {i}: {n}" if not single else n for i, note in enumerate(notes) for n in note]
     said += (
@@ -95,7 +97,7 @@ def state_tree(
     log_guide: np.ndarray,
     *,
     check: Check | None = None,
-    moved: Moved | None = None,
+    moved: MomentShift | None = None,
     trace: Sequence[Mapping[str, Any]] = (),
     notes: list[str],
     seed: int,
@@ -119,10 +121,10 @@ def state_tree(
         )
         stats["log_weight"] = _draws([check.log_weights[0]], [], *lead)
     if np.isfinite(
-        surprise := float(getattr(guide.method.closed(state.value), "surprise", np.nan))
+        surprise := float(getattr(guide.method.finalize(state.value), "surprise", np.nan))
     ):
         stats["surprise"] = ([], np.float64(surprise))
-    values = constrained(guide.method, vectors, blank)
+    values = constrain(guide.method, vectors, blank)
     groups = {
         "posterior": {n: _draws([v], names.of(n), *lead) for n, v in values.items()},
         "sample_stats": stats,
@@ -151,7 +153,7 @@ def prediction_tree(
             n: _draws([v], names.of(n), ["chain", "draw"], True) for n, v in values.items()
         },
         "predictions_constant_data": {
-            a: _fixed([new.arrays[a]], names.of(a), True) for a in guide.task.inputs
+            a: _without_draws([new.arrays[a]], names.of(a), True) for a in guide.task.inputs
         },
     }
     return _tree(groups, names.coords, _attributes(guide, seed, notes))
@@ -169,10 +171,10 @@ def local_tree(
     groups = {
         "posterior": {n: (["chain", "draw", *names.of_local(n)], v) for n, v in values.items()},
         "observed_data": {
-            a: _fixed([dataset.arrays[a]], names.of(a), True) for a in guide.task.observed
+            a: _without_draws([dataset.arrays[a]], names.of(a), True) for a in guide.task.observed
         },
         "constant_data": {
-            a: _fixed([dataset.arrays[a]], names.of(a), True) for a in guide.task.inputs
+            a: _without_draws([dataset.arrays[a]], names.of(a), True) for a in guide.task.inputs
         },
     }
     return _tree(groups, {**names.coords, **coords}, _attributes(guide, seed, []))
@@ -192,14 +194,14 @@ def _draws(values: list[np.ndarray], axes: list[str], lead: list[str], single: b
     """(S, N, ...) for each task -> (task, chain, draw, N, ...)."""
     if single:
         return [*lead, *axes], _unblock(values[0], axes, 1)[None]
-    padded = _padded([_unblock(v, axes, 1) for v in values], 1)
+    padded = _pad([_unblock(v, axes, 1) for v in values], 1)
     return ["task", *lead, *axes], padded[:, None]
 
 
-def _fixed(values: list[np.ndarray], axes: list[str], single: bool) -> Variable:
+def _without_draws(values: list[np.ndarray], axes: list[str], single: bool) -> Variable:
     if single:
         return axes, _unblock(values[0], axes, 0)
-    return ["task", *axes], _padded([_unblock(v, axes, 0) for v in values], 0)
+    return ["task", *axes], _pad([_unblock(v, axes, 0) for v in values], 0)
 
 
 def _unblock(values: np.ndarray, axes: list[str], lead: int) -> np.ndarray:
@@ -207,7 +209,7 @@ def _unblock(values: np.ndarray, axes: list[str], lead: int) -> np.ndarray:
     return np.squeeze(values, lead) if values.ndim == lead + len(axes) + 1 else values
 
 
-def _padded(values: list[np.ndarray], axis: int) -> np.ndarray:
+def _pad(values: list[np.ndarray], axis: int) -> np.ndarray:
     """Stacks arrays whose rows differ in number, NaN (or 0 for whole numbers) behind the
     shorter.
     """

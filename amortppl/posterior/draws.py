@@ -52,10 +52,10 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
     return Drawn(*(np.stack([found[i][k] for i in range(len(datasets))]) for k in range(4)))
 
 
-def constrained(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
+def constrain(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
     """Latents and deterministic sites at each draw, by name."""
     one = {n: v[:1] for n, v in dataset.arrays.items()} if method.task.row_free else dataset.arrays
-    return {n: np.asarray(v) for n, v in _constrained(method, vectors, one).items()}
+    return {n: np.asarray(v) for n, v in _constrain(method, vectors, one).items()}
 
 
 def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np.ndarray:
@@ -81,7 +81,7 @@ def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: in
     """Draws of a batch of datasets of one shape, their log joint evaluated for `size` draws at
     once.
     """
-    return sampled(method, states(method, batches), batches, keys, draws, size)
+    return sample(method, states(method, batches), batches, keys, draws, size)
 
 
 @eqx.filter_jit
@@ -93,7 +93,7 @@ def states(method: Method, batches: Batch) -> Any:
 
 
 @eqx.filter_jit
-def sampled(
+def sample(
     method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
 ) -> Drawn:
     """Draws from the states of a batch of datasets."""
@@ -101,15 +101,15 @@ def sampled(
     def one(state: Any, batch: Batch, key: Array) -> Drawn:
         vectors, log_guide = method.readout(state).sample(key, draws)
         if not method.task.has_density:
-            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.impression(state))
+            return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.summary(state))
         joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
-        return Drawn(vectors, log_guide, joint, method.impression(state))
+        return Drawn(vectors, log_guide, joint, method.summary(state))
 
     return jax.vmap(one)(values, batches, keys)
 
 
 @eqx.filter_jit
-def _constrained(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
+def _constrain(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
     return jax.vmap(lambda v: method.task.constrain(v, data))(jnp.asarray(vectors))
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.joint_gaussian import _gaussian
+from amortppl.task.joint_gaussian import joint_gaussian
 
 
 def leave_one_out(
@@ -22,12 +22,12 @@ def leave_one_out(
     Burkner, Gabry and Vehtari 2021, "Efficient leave-one-out cross-validation for Bayesian
     non-factorized normal and Student-t models", arXiv 1810.10559.
     """
-    trace = task.placed(vector, data)
+    trace = task.trace_at(vector, data)
     return sum(_leave_one_out(trace[site]) for site in task.observed.values())
 
 
 def _leave_one_out(site: dict) -> Float[Array, " N"]:
-    fn = _gaussian(site)
+    fn = joint_gaussian(site)
     factor = fn.scale_tril, True
     precision = jnp.diag(cho_solve(factor, jnp.eye(len(factor[0]))))
     away = cho_solve(factor, site["value"] - fn.loc)
@@ -62,10 +62,10 @@ def new_rows(
     data = {n: jnp.concatenate([known.data[n], query[n]]) for n in task.inputs}
     new = next(iter(query.values())).shape[0]
     data |= {a: jnp.concatenate([known.data[a], jnp.zeros(new)]) for a in task.observed}
-    trace = task.placed(vector, data)
+    trace = task.trace_at(vector, data)
     found = {}
     for argument, site in task.observed.items():
-        fn, keep = _gaussian(trace[site]), known.mask
+        fn, keep = joint_gaussian(trace[site]), known.mask
         covariance = fn.scale_tril @ fn.scale_tril.T
         own = jnp.where(keep[:, None] & keep, covariance[:rows, :rows], jnp.eye(rows))
         across = jnp.where(keep, covariance[rows:, :rows], 0.0)

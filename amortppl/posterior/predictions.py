@@ -42,29 +42,31 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
 
-def pointwise_ahead(task: AbstractTask, vectors: Any, known: Dataset, new: Dataset) -> np.ndarray:
+def pointwise_new_rows(
+    task: AbstractTask, vectors: Any, known: Dataset, new: Dataset
+) -> np.ndarray:
     """Log density of each new row at each draw, (S, N_new), given known rows to which it is
     tied.
     """
-    given, query, size = _ahead(task, vectors, known, new)
-    return np.asarray(_pointwise_ahead(task, jnp.asarray(vectors), given, query, size))[
+    given, query, size = _batched_new_rows(task, vectors, known, new)
+    return np.asarray(_pointwise_new_rows(task, jnp.asarray(vectors), given, query, size))[
         :, : new.rows
     ]
 
 
-def predict_ahead(
+def predict_new_rows(
     task: AbstractTask, vectors: Any, known: Dataset, new: Dataset, seed: int
 ) -> dict[str, np.ndarray]:
     """Predictive draws of new rows together, (S, N_new) by argument, given known rows to which they
     are tied.
     """
-    given, query, size = _ahead(task, vectors, known, new)
+    given, query, size = _batched_new_rows(task, vectors, known, new)
     keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
-    drawn = _predict_ahead(task, jnp.asarray(vectors), keys, given, query, size)
+    drawn = _predict_new_rows(task, jnp.asarray(vectors), keys, given, query, size)
     return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
 
 
-def _ahead(
+def _batched_new_rows(
     task: AbstractTask, vectors: Any, known: Dataset, new: Dataset
 ) -> tuple[Batch, dict[str, Array], int]:
     """Known rows, new rows, and how many draws to take at once. Without inputs rows have a place,
@@ -98,7 +100,7 @@ def _leave_one_out(task: AbstractTask, vectors: Array, data: dict[str, Array], s
 
 
 @eqx.filter_jit
-def _pointwise_ahead(
+def _pointwise_new_rows(
     task: AbstractTask, vectors: Array, known: Batch, query: dict[str, Array], size: int
 ) -> Array:
     def one(vector: Array) -> Array:
@@ -108,7 +110,7 @@ def _pointwise_ahead(
 
 
 @eqx.filter_jit
-def _predict_ahead(
+def _predict_new_rows(
     task: AbstractTask,
     vectors: Array,
     keys: Array,

@@ -10,6 +10,7 @@ import jax
 from amortppl.errors import GuideError
 from amortppl.method import refuse_parts
 from amortppl.posterior.draws import readout
+from amortppl.runtime import distributed
 from amortppl.runtime.files import pack, unpack, write
 from amortppl.training.trained import TrainedMethod
 
@@ -142,7 +143,7 @@ def _like(guide: TrainedMethod, kinds: list[str]) -> Any:
     known.setdefault(type(stepped).__name__, stepped)
     if kinds[0] in known:
         return known[kinds[0]]
-    return jax.eval_shape(guide.method.revisit, stepped, known[kinds[1]])
+    return jax.eval_shape(guide.method.start_pass, stepped, known[kinds[1]])
 
 
 def combine(states: Sequence[State]) -> State:
@@ -186,17 +187,16 @@ def combine(states: Sequence[State]) -> State:
     )
 
 
-def gathered(state: State) -> list[State]:
+def all_gather(state: State) -> list[State]:
     """The states of all processes under `jax.distributed`, in the order of the processes; a
     collective.
 
     Every process must call it, each with the state of its own shard; alone, a process gets its own
     back.
     """
-    from amortppl.runtime import distributed
 
     held = {"value": state.value, "rows": state.rows, "steps": state.steps}
-    many = distributed.gathered(held)
+    many = distributed.all_gather(held)
     return [
         replace(
             state, value=each["value"], rows=int(each["rows"]), steps=int(each["steps"]), trace=()

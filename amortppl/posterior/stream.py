@@ -17,7 +17,7 @@ from amortppl.data.batches import Batches, Block
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method, refuse_parts
 from amortppl.posterior.state import Place, State
-from amortppl.runtime.compilation import Compiled, unoptimized
+from amortppl.runtime.compilation import Compiled, jit_unoptimized
 from amortppl.runtime.progress import Progress
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
@@ -66,7 +66,7 @@ def stream(
         raise DataError(f"passes: expected at least 1, got {passes}")
     if every is not None and every < 1:
         raise DataError(f"every: expected at least 1 row, got {every}")
-    state = _begun(state, batches, passes)
+    state = _resume_point(state, batches, passes)
     kept, saved = None, time.monotonic()
     total = None if batches.rows is None else batches.rows * passes
     with Progress("rows", total, f"streaming {state.place.source}", progress) as report:
@@ -88,7 +88,7 @@ def stream(
                 kept.save(keep)
 
 
-def _begun(state: State, batches: Batches, passes: int) -> State:
+def _resume_point(state: State, batches: Batches, passes: int) -> State:
     """The state before the next row: at the start of a new source, or where a pass over this one
     stopped.
     """
@@ -128,9 +128,9 @@ def _moments(
     """States after every block and at every moment asked for, and whether it is one of these."""
     for number in range(state.place.passes, passes):
         if number and not state.place.rows:
-            state = replace(state, value=guide.method.revisit(state.value, state.since))
+            state = replace(state, value=guide.method.start_pass(state.value, state.since))
         blocks = batches.blocks(guide.task, state.place.block // batches.size, state.place.rows)
-        for block, last in _marked(blocks):
+        for block, last in _mark(blocks):
             state = (
                 state if state.outside or number else replace(state, outside=_outside(guide, block))
             )
@@ -158,7 +158,7 @@ def _outside(guide: TrainedMethod, block: Block) -> tuple[str, ...]:
     return said
 
 
-def _marked(blocks: Iterator[Block]) -> Iterator[tuple[Block, bool]]:
+def _mark(blocks: Iterator[Block]) -> Iterator[tuple[Block, bool]]:
     """Each block, and whether it is the last."""
     held = next(blocks, None)
     while held is not None:
@@ -180,7 +180,7 @@ def _through(
     begun: Callable[[Any], object],
 ) -> Iterator[tuple[State, bool]]:
     """The states on the way through a block that are asked for, and the one after it."""
-    minis, rows = _laid_out(block, size, state.place.block // size), _rows(block)
+    minis, rows = _lay_out(block, size, state.place.block // size), _rows(block)
     stops = np.minimum(size * np.arange(1, -(-rows // size) + 1), rows)
     before = np.append(0, stops[:-1])
     crossed = (stops + block.start) // (every or 1) > (before + block.start) // (every or 1)
@@ -189,8 +189,8 @@ def _through(
         first = min(-(-FIRST // size), minis.mask.shape[0])
         begin = jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis)
         minis = Batch(minis.data, minis.mask & (np.arange(len(minis.mask)) >= first)[:, None])
-        after = _first_step.ahead(guide.method, value, begin)
-        _advance.ahead(guide.method, after, minis, wanted)
+        after = _first_step.compile_ahead(guide.method, value, begin)
+        _advance.compile_ahead(guide.method, after, minis, wanted)
         begun(after)
         value = _first_step(guide.method, value, begin)
     value, along = _advance(guide.method, value, minis, wanted)
@@ -206,7 +206,7 @@ def _through(
         ), bool(crossed[i])  # fmt: skip
 
 
-def _laid_out(block: Block, size: int, steps: int) -> Batch:
+def _lay_out(block: Block, size: int, steps: int) -> Batch:
     """A block's rows as K mini-batches of B, (K, B, ...); a short one is filled with its first row,
     masked.
     """
@@ -223,7 +223,7 @@ def _laid_out(block: Block, size: int, steps: int) -> Batch:
     return Batch({n: shaped(v) for n, v in block.arrays.items()}, mask)
 
 
-@unoptimized
+@jit_unoptimized
 def _first_step(method: Method, value: Any, batch: Batch) -> Any:
     """One a stream."""
     return method.step(value, batch)

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from amortppl.data.batches import Batches
 from amortppl.method import Method
-from amortppl.posterior.stream import _laid_out
+from amortppl.posterior.stream import _lay_out
 from amortppl.runtime import batched_map
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
@@ -29,7 +29,7 @@ class Likelihood:
         total = np.zeros(len(self.vectors))
         steps = max(1, 4096 // batches.size)
         for block in batches.blocks(self.guide.task, steps):
-            minis = _laid_out(block, batches.size, steps)
+            minis = _lay_out(block, batches.size, steps)
             flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), minis)
             total += np.asarray(relative(self.guide.method, self.vectors, flat), np.float64)
         return total

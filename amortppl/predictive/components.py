@@ -88,7 +88,7 @@ def supports(task: AbstractTask) -> dict[str, constraints.Constraint]:
         return {a: trace[s]["fn"].support for a, s in task.observed.items()}
 
 
-def classified(task: AbstractTask) -> set[str]:
+def is_classification(task: AbstractTask) -> set[str]:
     """The observations that are classes: whole numbers with both ends known."""
     return {
         n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"

@@ -235,7 +235,7 @@ def to_numpyro(d: Any) -> Any:
         return to_numpyro(d.base_dist).to_event(d.reinterpreted_batch_ndims)
     if kind in CONVERTERS:
         found = CONVERTERS[kind](d)
-    elif torch_distributions.accepted(d):
+    elif torch_distributions.is_accepted(d):
         found = torch_distributions.Torch(d)
     else:
         raise unknown(kind)

@@ -50,23 +50,23 @@ INSTEAD = (
 )
 
 
-def explained(error: Exception, run: Run) -> Exception:
+def explain(error: Exception, run: Run) -> Exception:
     """The error a user should see: with the site and line for what this library is in charge of,
     else unchanged.
     """
     if isinstance(error, ModelError):
-        return _placed(str(error), error, run)
+        return _place_of_error(str(error), error, run)
     if isinstance(error, NEEDS_A_VALUE):
-        return _placed(
+        return _place_of_error(
             f"the model's Python needs the value of {_culprits(error, run)}. {INSTEAD}", error, run
         )
     if isinstance(error, OperatorNotFound):
-        return _placed(str(operations.refuse(str(error).split()[3])), error, run)
+        return _place_of_error(str(operations.refuse(str(error).split()[3])), error, run)
     if isinstance(error, Warning):
         return error
     inside = traceback.extract_tb(error.__traceback__)[-1].filename
     if inside.startswith((_ROOTS["torchax"], _ROOTS["jax"])):
-        return _placed(
+        return _place_of_error(
             f"torch code that cannot run on JAX arrays ({type(error).__name__}: {error})",
             error,
             run,
@@ -74,7 +74,7 @@ def explained(error: Exception, run: Run) -> Exception:
     return error
 
 
-def _placed(text: str, error: Exception, run: Run) -> ModelError:
+def _place_of_error(text: str, error: Exception, run: Run) -> ModelError:
     """A message with its site, where it does not name it yet, and the line of the model."""
     site = f"site '{run.site}': " if run.site and f"'{run.site}'" not in text else ""
     line = _line(error.__traceback__)

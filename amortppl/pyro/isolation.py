@@ -26,8 +26,8 @@ def alone(process: Callable[[Any], None]) -> Iterator[None]:
     """Inside, Pyro's sample and param statements end in `process(message)` instead of torch's
     samplers.
     """
-    stacks = _emptied(runtime._PYRO_STACK), _emptied(runtime._DIM_ALLOCATOR._stack)
-    with _LOCK, _unvalidated(), warnings.catch_warnings(), stacks[0], stacks[1]:
+    stacks = _empty(runtime._PYRO_STACK), _empty(runtime._DIM_ALLOCATOR._stack)
+    with _LOCK, _without_validation(), warnings.catch_warnings(), stacks[0], stacks[1]:
         warnings.filterwarnings(
             "ignore", "Explicitly requested dtype int64"
         )  # torch's whole numbers
@@ -46,7 +46,7 @@ def alone(process: Callable[[Any], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _emptied(stack: list[Any]) -> Iterator[None]:
+def _empty(stack: list[Any]) -> Iterator[None]:
     """A list is empty inside and has its old contents after."""
     kept = list(stack)
     stack.clear()
@@ -57,7 +57,7 @@ def _emptied(stack: list[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _unvalidated() -> Iterator[None]:
+def _without_validation() -> Iterator[None]:
     """No checks of values, which abstract values cannot pass. Gradients on, whatever the caller
     does in torch.
     """

@@ -10,7 +10,7 @@ import torch
 
 from amortppl.errors import ModelError
 from amortppl.pyro.environment import bridge, constant, map_tensors, to_jax, to_torch
-from amortppl.pyro.explain import explained
+from amortppl.pyro.explain import explain
 from amortppl.pyro.isolation import alone
 from amortppl.pyro.markov import close
 from amortppl.pyro.recognise import underlying
@@ -66,7 +66,7 @@ class BridgedModel:
                     close(run)
                     environment.run = outer
         except Exception as error:
-            told = explained(error, run)
+            told = explain(error, run)
             if told is error:
                 raise
             raise told from error

@@ -44,23 +44,23 @@ def _sample(run: Run, message: Any) -> None:
         raise ModelError(
             f"site '{name}': expected a distribution as in pyro.sample('{name}', dist.Normal(0, "
             f"1)), "
-            f"got {_described(fn)}"
+            f"got {_describe(fn)}"
         )
     follow(run)
-    with _around(run, message):
+    with _enclosing_plates(run, message):
         if message["infer"].get("_deterministic") or _is_computed(fn, message):
             found = numpyro.deterministic(name, to_jax(value))
         elif _is_factor(fn):
             _factor(name, to_numpyro(fn))
             return
         else:
-            found = _drawn(message, to_numpyro(fn))
+            found = _draw(message, to_numpyro(fn))
     if not message["is_observed"]:
         run.latents.append(name)
     message["value"] = to_torch(found, name)
 
 
-def _described(fn: Any) -> str:
+def _describe(fn: Any) -> str:
     return (
         f"the class {fn.__name__} without arguments"
         if isinstance(fn, type)
@@ -68,7 +68,7 @@ def _described(fn: Any) -> str:
     )
 
 
-def _drawn(message: Any, fn: Any) -> Any:
+def _draw(message: Any, fn: Any) -> Any:
     """The site in NumPyro. A value from a handler of Pyro's (replay, obs through a guide) stays a
     latent's.
     """
@@ -101,7 +101,7 @@ def _factor(name: str, fn: Any) -> None:
 
 
 @contextmanager
-def _around(run: Run, message: Any) -> Iterator[None]:
+def _enclosing_plates(run: Run, message: Any) -> Iterator[None]:
     """NumPyro's plates, scale and mask around a site, as Pyro's are."""
     scale = message["scale"]
     with ExitStack() as stack:

@@ -46,7 +46,7 @@ Kolmogorov-Smirnov test.
 """
 
 
-def accepted(d: Any) -> bool:
+def is_accepted(d: Any) -> bool:
     """Whether a distribution's class was checked."""
     kind = type(d)
     return kind in _ACCEPTED or (

@@ -36,10 +36,10 @@ def _tanh(_: Any) -> Any:
 
 
 def _affine(t: Any) -> Any:
-    return _raised(jax_transforms.AffineTransform(to_jax(t.loc), to_jax(t.scale)), t.event_dim)
+    return _power(jax_transforms.AffineTransform(to_jax(t.loc), to_jax(t.scale)), t.event_dim)
 
 
-def _raised(transform: Any, axes: int) -> Any:
+def _power(transform: Any, axes: int) -> Any:
     return jax_transforms.IndependentTransform(transform, axes) if axes else transform
 
 
@@ -48,7 +48,7 @@ MADE: dict[Any, Callable[[Any], Any]] = {
     torch_transforms.ComposeTransform: lambda t: jax_transforms.ComposeTransform(
         [to_numpyro_transform(p) for p in t.parts]
     ),
-    torch_transforms.IndependentTransform: lambda t: _raised(
+    torch_transforms.IndependentTransform: lambda t: _power(
         to_numpyro_transform(t.base_transform), t.reinterpreted_batch_ndims
     ),
     torch_transforms.PowerTransform: lambda t: jax_transforms.PowerTransform(to_jax(t.exponent)),

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from amortppl.report import figures, page
-from amortppl.report.summary import number, summaries, told
+from amortppl.report.summary import number, summaries, warnings_of
 from amortppl.trust.psis import verdict
 
 OPENED, MEANS, PLOTS = 40, 4, 6
@@ -45,7 +45,7 @@ def datasets(tree: xr.DataTree, order: Sequence[int], said: Sequence[str]) -> st
     means = [
         summaries(tree["posterior"].dataset.isel(task=int(i), drop=True))[:MEANS] for i in order
     ]
-    notes = told(tree, "warnings", [])
+    notes = warnings_of(tree, "warnings", [])
     head = [
         "task",
         "rows",
@@ -88,7 +88,7 @@ def datasets(tree: xr.DataTree, order: Sequence[int], said: Sequence[str]) -> st
     return page.sortable("Datasets by k-hat, largest first", head, cells, keys, words, opens)
 
 
-def folded(
+def fold_datasets(
     tree: xr.DataTree, order: Sequence[int], pick: Callable[[xr.DataTree, int], xr.DataTree]
 ) -> list[str]:
     """The densities of each dataset's first latents, folded away."""

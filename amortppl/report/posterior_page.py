@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from amortppl.report import page
-from amortppl.report.many_datasets import OPENED, datasets, folded, verdicts
+from amortppl.report.many_datasets import OPENED, datasets, fold_datasets, verdicts
 from amortppl.report.predictive_checks import predictive_check
 from amortppl.report.provenance import data, model, provenance, training
 from amortppl.report.sections import (
@@ -20,8 +20,8 @@ from amortppl.report.sections import (
     trust,
     verdict_box,
 )
-from amortppl.report.stream_section import grown
-from amortppl.report.summary import left_out, summaries, told
+from amortppl.report.stream_section import growth_section
+from amortppl.report.summary import name_left_out, summaries, warnings_of
 from amortppl.runtime.files import write
 
 NOTES = 50
@@ -49,7 +49,7 @@ def write_report(tree: xr.DataTree, path: str | Path) -> Path:
             f"{sorted(tree.children) or 'no groups'}"
         )
     parts = _several(tree) if "task" in tree["posterior"].dims else _one(tree)
-    parts += [model(tree), training(told(tree, "training", {})), provenance(tree)]
+    parts += [model(tree), training(warnings_of(tree, "training", {})), provenance(tree)]
     title = f"Posterior of {tree.attrs.get('model', 'a model')}"
     write(path, page.document(title, [p for p in parts if p]).encode())
     return Path(path)
@@ -67,7 +67,7 @@ def _one(tree: xr.DataTree) -> list[str]:
         verdict_box(tree),
         overview(tree),
         posteriors(latents, reference),
-        grown(tree),
+        growth_section(tree),
         comparison(tree, latents, reference),
         page.section("Does the model reproduce the data?", *predictive_check(tree)),
         trust(tree, latents),
@@ -84,11 +84,11 @@ def _several(tree: xr.DataTree) -> list[str]:
     counts = {kind: sum(s.startswith(kind) for s in said) for kind in LEVELS}
     level = [LEVELS[kind] for kind, n in counts.items() if n][-1]
     order = np.argsort(np.where(np.isfinite(khats), -khats, -np.inf), kind="stable")
-    notes, worst = told(tree, "warnings", []), int(order[0])
+    notes, worst = warnings_of(tree, "warnings", []), int(order[0])
     detail = _one(_pick(tree, worst))
     about = page.paragraph("The dataset with the largest k-hat; what follows is about it alone.")
     more = [f"{len(notes) - NOTES} further warnings left out"] if len(notes) > NOTES else []
-    left = page.paragraph(left_out(len(khats), ROWS, "datasets"))
+    left = page.paragraph(name_left_out(len(khats), ROWS, "datasets"))
     return [
         page.box(
             level,
@@ -97,7 +97,7 @@ def _several(tree: xr.DataTree) -> list[str]:
         ),
         page.box("care", "Warnings", notes[:NOTES] + more) if notes else "",
         page.section("All datasets", datasets(tree, order[:ROWS], said), left),
-        page.section("Plots by dataset", *folded(tree, order[:OPENED], _pick)),
+        page.section("Plots by dataset", *fold_datasets(tree, order[:OPENED], _pick)),
         page.section(f"Task {worst} in detail", about, *detail[:2]),
         *detail[2:],
     ]

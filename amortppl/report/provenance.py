@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from amortppl.report import figures, page
-from amortppl.report.summary import MOMENTS, labelled, left_out, number, told
+from amortppl.report.summary import MOMENTS, label_latents, name_left_out, number, warnings_of
 
 COLUMNS = 100
 """Columns of the data that a page shows at most."""
@@ -27,7 +27,9 @@ def data(tree: xr.DataTree) -> str:
     table = page.table(
         "The data by column", ["column", "role", "values", *MOMENTS], rows[:COLUMNS], words=[1]
     )
-    return page.section("The data", table, page.paragraph(left_out(len(rows), COLUMNS, "columns")))
+    return page.section(
+        "The data", table, page.paragraph(name_left_out(len(rows), COLUMNS, "columns"))
+    )
 
 
 def _columns(tree: xr.DataTree) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -36,7 +38,7 @@ def _columns(tree: xr.DataTree) -> Iterator[tuple[str, str, np.ndarray]]:
             continue
         dataset = tree[group].dataset
         for name, values in dataset.data_vars.items():
-            for label, column in labelled(dataset[[name]], set(values.dims[:1])):
+            for label, column in label_latents(dataset[[name]], set(values.dims[:1])):
                 flat = np.asarray(column, float).ravel()
                 if np.isfinite(flat).any():
                     yield label, role, flat[np.isfinite(flat)]
@@ -89,7 +91,7 @@ def provenance(tree: xr.DataTree) -> str:
     """Versions, seed and hashes."""
     about = tree.attrs
     own = (str(about.get("inference_library", "")), str(about.get("inference_library_version", "")))
-    versions = [(name, str(v)) for name, v in told(tree, "versions", {}).items()]
+    versions = [(name, str(v)) for name, v in warnings_of(tree, "versions", {}).items()]
     marks = [("seed", "seed"), ("guide", "guide_hash"), ("task", "task_fingerprint")]
     return page.section(
         "Versions and seed",

@@ -6,7 +6,15 @@ import numpy as np
 import xarray as xr
 
 from amortppl.report import figures, page
-from amortppl.report.summary import CREDIBLE, Summary, left_out, number, statistic, told, verdict_of
+from amortppl.report.summary import (
+    CREDIBLE,
+    Summary,
+    name_left_out,
+    number,
+    statistic,
+    verdict_of,
+    warnings_of,
+)
 from amortppl.trust.psis import GOOD, USABLE
 
 ROWS, PLOTS = 200, 24
@@ -32,7 +40,7 @@ EXPLAINED = (
 
 def verdict_box(tree: xr.DataTree) -> str:
     """The verdict on one posterior in plain words, and the warnings."""
-    made, notes = statistic(tree, "source", "amortized"), told(tree, "warnings", [])
+    made, notes = statistic(tree, "source", "amortized"), warnings_of(tree, "warnings", [])
     said = (
         "not checked: there is no k-hat here"
         if statistic(tree, "khat", None) is None
@@ -85,10 +93,10 @@ def posteriors(latents: list[Summary], reference: list[Summary]) -> str:
             ["latent", "mean", "sd", f"{SHARE} from", f"{SHARE} to"],
             rows,
         ),
-        page.paragraph(left_out(len(latents), ROWS, "latents")),
+        page.paragraph(name_left_out(len(latents), ROWS, "latents")),
         page.paragraph(lines),
         page.plots([_density(s, others.get(s.label)) for s in latents[:PLOTS]]),
-        page.paragraph(left_out(len(latents), PLOTS, "latents", "without a figure")),
+        page.paragraph(name_left_out(len(latents), PLOTS, "latents", "without a figure")),
     )
 
 
@@ -146,7 +154,7 @@ def comparison(tree: xr.DataTree, latents: list[Summary], reference: list[Summar
         f"Compared with {name}",
         page.paragraph(said),
         table,
-        page.paragraph(left_out(len(pairs), ROWS, "latents")),
+        page.paragraph(name_left_out(len(pairs), ROWS, "latents")),
     )
 
 

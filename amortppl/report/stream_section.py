@@ -4,13 +4,13 @@ import numpy as np
 import xarray as xr
 
 from amortppl.report import figures, page
-from amortppl.report.summary import labelled, left_out, number, statistic
+from amortppl.report.summary import label_latents, name_left_out, number, statistic
 
 PLOTS = 12
 """Latents whose trace a page shows at most."""
 
 
-def grown(tree: xr.DataTree) -> str:
+def growth_section(tree: xr.DataTree) -> str:
     """Posterior means and sds against rows seen, and what the mini-batches said; nothing without a
     trace.
     """
@@ -19,7 +19,7 @@ def grown(tree: xr.DataTree) -> str:
     trace = tree["trace"].dataset
     seen = np.asarray(trace["seen"], float)
     means, sds = (
-        dict(labelled(trace[[n for n in trace.data_vars if str(n).endswith(kind)]], {"seen"}))
+        dict(label_latents(trace[[n for n in trace.data_vars if str(n).endswith(kind)]], {"seen"}))
         for kind in ("_mean", "_sd")
     )
     pairs = [
@@ -31,7 +31,7 @@ def grown(tree: xr.DataTree) -> str:
         "How it grew with the rows",
         page.paragraph(_said(tree, seen)),
         page.plots(shown),
-        page.paragraph(left_out(len(pairs), PLOTS, "latents", "without a figure")),
+        page.paragraph(name_left_out(len(pairs), PLOTS, "latents", "without a figure")),
     )
 
 

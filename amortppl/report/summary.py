@@ -29,7 +29,7 @@ class Summary(NamedTuple):
     draws: np.ndarray
 
 
-def labelled(dataset: xr.Dataset, skip: set[Hashable]) -> Iterator[tuple[str, np.ndarray]]:
+def label_latents(dataset: xr.Dataset, skip: set[Hashable]) -> Iterator[tuple[str, np.ndarray]]:
     """Every entry of every variable with its label; the dimensions `skip` stay in the values."""
     from arviz_base import xarray_sel_iter
     from arviz_base.labels import BaseLabeller
@@ -47,7 +47,8 @@ def summaries(posterior: xr.Dataset) -> list[Summary]:
     """
     order = sorted(posterior.data_vars, key=lambda n: posterior[n].size > 50 * _draws(posterior))
     return [
-        _summary(label, values) for label, values in labelled(posterior[order], {"chain", "draw"})
+        _summary(label, values)
+        for label, values in label_latents(posterior[order], {"chain", "draw"})
     ]
 
 
@@ -76,7 +77,7 @@ def number(value: Any, scale: float | None = None) -> str:
     return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.3g}"
 
 
-def left_out(there: int, shown: int, what: str, how: str = "left out") -> str:
+def name_left_out(there: int, shown: int, what: str, how: str = "left out") -> str:
     """What a page does not show, in words; nothing when it shows all."""
     return f"{there - shown} further {what} {how}." if there > shown else ""
 
@@ -93,6 +94,6 @@ def verdict_of(tree: xr.DataTree) -> str:
     return verdict(*(statistic(tree, n) for n in ("khat", "mean_moved", "sd_moved")))
 
 
-def told(tree: xr.DataTree, name: str, otherwise: Any) -> Any:
+def warnings_of(tree: xr.DataTree, name: str, otherwise: Any) -> Any:
     """An attribute of the tree that holds JSON."""
     return json.loads(tree.attrs.get(name) or "null") or otherwise

@@ -47,10 +47,10 @@ class Compiled:
             wait(
                 [self._begun.pop()]
             )  # should it have failed, then so does what follows, and says why
-        with _uncollected():
+        with _without_collection():
             return self.jitted(*arguments)
 
-    def ahead(self, *arguments: Any) -> Any:
+    def compile_ahead(self, *arguments: Any) -> Any:
         """Traces the function here, as models must be, and compiles it in a thread; the next call
         waits for that.
 
@@ -60,7 +60,7 @@ class Compiled:
         Returns:
             What the function will return, with zeros in the place of arrays.
         """
-        with _uncollected():
+        with _without_collection():
             lowered = self.jitted.lower(*arguments)
         pool = ThreadPoolExecutor(1, "amortppl-compile")
         self._begun.append(pool.submit(lowered.compile))
@@ -72,7 +72,7 @@ class Compiled:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _without_collection() -> Iterator[None]:
     """Puts garbage collection off: tracing makes objects by the million and no garbage to speak of,
     and looking
     for it takes a tenth of the time."""
@@ -85,20 +85,20 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def unoptimized(function: Callable) -> Compiled:
+def jit_unoptimized(function: Callable) -> Compiled:
     """For what runs once or seldom, and for a moment: at half the cost on a CPU."""
     return Compiled(function, UNOPTIMIZED)
 
 
-def lightly(function: Callable) -> Compiled:
+def jit_lightly(function: Callable) -> Compiled:
     """For what runs once, but for seconds."""
     return Compiled(function, LIGHT)
 
 
-def once(function: Callable, *arguments: Any) -> Any:
+def run_once(function: Callable, *arguments: Any) -> Any:
     """`function(*arguments)`, compiled for this one call.
 
     Building a method for a regression with counts takes 7 CPU seconds so, 13 optimized; with linear
     means 3 and 7.
     """
-    return unoptimized(function)(*arguments)
+    return jit_unoptimized(function)(*arguments)

@@ -20,7 +20,7 @@ def leader() -> bool:
     return jax.process_index() == 0
 
 
-def gathered(tree: Any) -> Any:
+def all_gather(tree: Any) -> Any:
     """The trees of all P processes stacked in their order: each leaf (...) becomes (P, ...). A
     collective.
 
@@ -35,7 +35,7 @@ def gathered(tree: Any) -> Any:
         return jax.tree.map(lambda a: a[None], tree)
     _alike(tree)
     rows = multihost_utils.process_allgather(_bytes(tree))
-    return jax.tree.map(lambda *a: np.stack(a), *(_restored(row, tree) for row in rows))
+    return jax.tree.map(lambda *a: np.stack(a), *(_restore(row, tree) for row in rows))
 
 
 def broadcast(tree: Any) -> Any:
@@ -49,10 +49,10 @@ def broadcast(tree: Any) -> Any:
         return tree
     tree = jax.tree.map(np.asarray, tree)
     _alike(tree)
-    return _restored(np.asarray(multihost_utils.broadcast_one_to_all(_bytes(tree))), tree)
+    return _restore(np.asarray(multihost_utils.broadcast_one_to_all(_bytes(tree))), tree)
 
 
-def differing(values: Mapping[str, Any]) -> dict[str, list[int]]:
+def mismatches(values: Mapping[str, Any]) -> dict[str, list[int]]:
     """Of named values that JSON can hold, those that are not process 0's everywhere: in which
     processes. A collective.
 
@@ -73,7 +73,7 @@ def differing(values: Mapping[str, Any]) -> dict[str, list[int]]:
     }
 
 
-def by_all(action: Callable[[], Any], kind: type[Exception], what: str) -> Any:
+def run_on_all(action: Callable[[], Any], kind: type[Exception], what: str) -> Any:
     """The result of what every process does for itself, such as reading a file. A collective.
 
     Where it fails in some, the others stop too, instead of waiting for them for ever.
@@ -91,7 +91,7 @@ def by_all(action: Callable[[], Any], kind: type[Exception], what: str) -> Any:
         result = action()
     except (kind, OSError) as error:
         failure = error
-    failed = np.flatnonzero(gathered(np.array(failure is not None))).tolist()
+    failed = np.flatnonzero(all_gather(np.array(failure is not None))).tolist()
     if not failed:
         return result
     if failure is not None and len(failed) == jax.process_count():
@@ -107,7 +107,7 @@ def by_all(action: Callable[[], Any], kind: type[Exception], what: str) -> Any:
 
 def wait() -> None:
     """Returns when every process has come here. A collective."""
-    differing({"here": True})
+    mismatches({"here": True})
 
 
 def mesh(axis: str) -> Mesh | None:
@@ -116,12 +116,12 @@ def mesh(axis: str) -> Mesh | None:
     return Mesh(np.array(devices), (axis,)) if len(devices) > 1 else None
 
 
-def whole(mesh: Mesh) -> NamedSharding:
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
     """All of an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+def replicate(tree: Any, mesh: Mesh | None) -> Any:
     """Puts arrays that every process holds alike on every device of the mesh (None: leaves
     them).
     """
@@ -132,7 +132,7 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
     )
 
 
-def here(tree: Any, mesh: Mesh | None) -> Any:
+def local(tree: Any, mesh: Mesh | None) -> Any:
     """Arrays that are everywhere, as this process's first device has them (mesh None: leaves
     them).
     """
@@ -144,7 +144,7 @@ def _alike(tree: Any) -> None:
     said = [
         f"{jax.tree_util.keystr(path) or 'value'} {a.dtype}{list(a.shape)}" for path, a in leaves
     ]
-    if wrong := differing({"arrays": said}):
+    if wrong := mismatches({"arrays": said}):
         raise ValueError(
             f"processes: expected trees of the same arrays in all, but those of {wrong['arrays']} "
             f"differ from process "
@@ -156,7 +156,7 @@ def _bytes(tree: Any) -> np.ndarray:
     return np.frombuffer(b"".join(a.tobytes() for a in jax.tree.leaves(tree)), np.uint8)
 
 
-def _restored(content: np.ndarray, like: Any) -> Any:
+def _restore(content: np.ndarray, like: Any) -> Any:
     leaves, structure = jax.tree.flatten(like)
     parts = np.split(content, np.cumsum([a.nbytes for a in leaves])[:-1])
     made = [

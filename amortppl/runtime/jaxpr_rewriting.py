@@ -18,7 +18,7 @@ Replacements = Mapping[Primitive, Callable[[jax.Array], jax.Array]]
 """For primitives of one float32 argument, what computes them instead."""
 
 
-def rewritten(f: Callable[..., Any], replaced: Replacements | None = None) -> Callable[..., Any]:
+def rewrite(f: Callable[..., Any], replaced: Replacements | None = None) -> Callable[..., Any]:
     """The function with equal equations evaluated once, and primitives replaced outside of loops
     and branches.
 

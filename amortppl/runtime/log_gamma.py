@@ -31,7 +31,7 @@ def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     Its derivatives are `digamma` and `trigamma`, and from there on what JAX makes of these.
     Abramowitz and Stegun 1964, 6.1.15 and 6.1.41.
     """
-    small, _, far, pairs = _shifted(x)
+    small, _, far, pairs = _shift(x)
     inverse = 1.0 / far
     series = inverse * (1 / 12 - inverse**2 * (1 / 360 - inverse**2 / 1260))
     stirling = (far - 0.5) * jnp.log(far) - far + 0.5 * jnp.log(2 * jnp.pi) + series
@@ -45,7 +45,7 @@ def log_gamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
 @jax.jit
 def digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """d/dx log Gamma(x) for x > -8, NaN further down: 6.3.18 and 6.3.6."""
-    small, slope, far, pairs = _shifted(x)
+    small, slope, far, pairs = _shift(x)
     inverse = 1.0 / far
     square = inverse * inverse
     series = jnp.log(far) - 0.5 * inverse - square * (1 / 12 - square * (1 / 120 - square / 252))
@@ -55,7 +55,7 @@ def digamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
 @jax.jit
 def trigamma(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """d^2/dx^2 log Gamma(x) for x > -8, NaN further down: 6.4.12 and 6.4.6."""
-    small, slope, far, pairs = _shifted(x)
+    small, slope, far, pairs = _shift(x)
     inverse = 1.0 / far
     square = inverse * inverse
     series = inverse + 0.5 * square + inverse * square * (1 / 6 - square * (1 / 30 - square / 42))
@@ -71,7 +71,7 @@ log_gamma.defjvp(lambda at, along: (log_gamma(*at), digamma(*at) * along[0]))
 digamma.defjvp(lambda at, along: (digamma(*at), trigamma(*at) * along[0]))
 
 
-def _shifted(x: Array) -> tuple[Array, Array, Array, list[Array]]:
+def _shift(x: Array) -> tuple[Array, Array, Array, list[Array]]:
     """Whether x is to be shifted; the pairs x (x + 7), (x + 1)(x + 6), ..., whose product is the
     rising
     factorial, and their common slope; and the argument of the series."""

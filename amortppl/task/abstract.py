@@ -118,7 +118,7 @@ class AbstractTask(ABC):
 
     # Densities, which a task of episodes does not have: then its model raises a ModelError.
 
-    def placed(
+    def trace_at(
         self,
         vector: Float[Array, " P"],
         data: Mapping[str, Array],
@@ -128,7 +128,7 @@ class AbstractTask(ABC):
 
         Local latents come, unconstrained by site, from `local` or else from their prior.
         """
-        return self.density.placed(vector, data, local)
+        return self.density.trace_at(vector, data, local)
 
     def log_densities(
         self, vector: Float[Array, " P"], data: Mapping[str, Array]
@@ -150,7 +150,7 @@ class AbstractTask(ABC):
         task's own.
         """
         rows = (self.rows or (1, 1))[0]
-        trace = self.program.placed(
+        trace = self.program.trace_at(
             jr.key(0), self.latents.unflatten(vector), self.input_rows(jr.key(0), rows), rows
         )
         return self.density.prior(trace, vector)
@@ -168,14 +168,14 @@ class AbstractTask(ABC):
         """Unconstrained vector -> latents, and deterministic sites that do not grow with the
         rows.
         """
-        trace = self.placed(vector, data)
+        trace = self.trace_at(vector, data)
         return {n: trace[n]["value"] for n in (*self.latents.names, *self.deterministic)}
 
     def sites_at(
         self, vector: Float[Array, " P"], data: Mapping[str, Array]
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Latents by name, and each one's log |d theta / d u| summed over its entries."""
-        trace, sites = self.placed(vector, data), self.latents.unflatten(vector)
+        trace, sites = self.trace_at(vector, data), self.latents.unflatten(vector)
         return {n: trace[n]["value"] for n in sites}, {
             n: jnp.sum(log_jacobian(trace[n], u)) for n, u in sites.items()
         }
@@ -193,7 +193,7 @@ class AbstractTask(ABC):
     ) -> dict:
         """Draws the observations of `rows` rows of inputs given the latents."""
         return self.density.observations(
-            self.program.placed(key, self.latents.unflatten(vector), inputs, rows)
+            self.program.trace_at(key, self.latents.unflatten(vector), inputs, rows)
         )
 
 

@@ -7,8 +7,8 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from amortppl.task.latents import Latents
-from amortppl.task.program import Program, log_density, log_jacobian, unconstrained
-from amortppl.task.tracing import rowwise
+from amortppl.task.program import Program, log_density, log_jacobian, unconstrain
+from amortppl.task.tracing import sum_by_row
 
 
 class ConditionalDensity:
@@ -33,7 +33,7 @@ class ConditionalDensity:
         self.program, self.latents, self.observed = program, latents, observed
         self.tied, self.row_axes = tied, row_axes
 
-    def placed(
+    def trace_at(
         self,
         vector: Float[Array, " P"],
         data: Mapping[str, Array],
@@ -44,11 +44,11 @@ class ConditionalDensity:
         Local latents come, unconstrained by site, from `local` or else from their prior.
         """
         values = self.latents.unflatten(vector) | dict(local or {})
-        return self.program.placed(jr.key(0), values, data)
+        return self.program.trace_at(jr.key(0), values, data)
 
     def vector(self, trace: Mapping[str, dict]) -> Float[Array, " P"]:
         """The unconstrained vector of a run's latents."""
-        return self.latents.flatten({n: unconstrained(trace[n]) for n in self.latents.names})
+        return self.latents.flatten({n: unconstrain(trace[n]) for n in self.latents.names})
 
     def observations(self, trace: Mapping[str, dict]) -> dict[str, Array]:
         """The observations of a run, by argument."""
@@ -70,10 +70,10 @@ class ConditionalDensity:
             local: the local latents, unconstrained, by site.
             local_axes: the axis of the rows in the log density of each of these.
         """
-        trace = self.placed(vector, data, local)
+        trace = self.trace_at(vector, data, local)
         rows = [self._by_row(n, trace[n]) for n in self.observed.values()]
         own = {n: log_density(trace[n]) + log_jacobian(trace[n], u) for n, u in local.items()}
-        rows += [rowwise(density, local_axes[n]) for n, density in own.items()]
+        rows += [sum_by_row(density, local_axes[n]) for n, density in own.items()]
         return self.prior(trace, vector), sum(rows)
 
     def prior(self, trace: Mapping[str, dict], vector: Float[Array, " P"]) -> Array:
@@ -88,4 +88,4 @@ class ConditionalDensity:
         density = log_density(site, tied=name in self.tied)
         if self.program.block:
             return jnp.sum(density)[None]
-        return rowwise(density, self.row_axes[name])
+        return sum_by_row(density, self.row_axes[name])

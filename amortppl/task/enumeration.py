@@ -112,7 +112,7 @@ class Marginal:
             if fed and (how == "returned" or fed == [how]):
                 return _parts(free, fed, how)
         raise ModelError(
-            f"the discrete latents {quoted(n for n, s in free.items() if _enumerated(s))} can be "
+            f"the discrete latents {quoted(n for n, s in free.items() if _is_enumerated(s))} can be "
             f"summed out only when "
             f"what {self.argument!r} observes can be simulated: let the model return the observed "
             f"values, stacked as "
@@ -198,12 +198,12 @@ class Observation(dist.Distribution):
         """log sum_z p(z, y | theta): a number for each row, or one when no plate encloses z and
         y.
         """
-        return _summed(
+        return _sum_out(
             self.marginal, {**self.given, self.marginal.argument: value}, self.latents, self.parts
         )
 
 
-def _enumerated(site: Any) -> bool:
+def _is_enumerated(site: Any) -> bool:
     return (
         site["type"] == "sample"
         and not site["is_observed"]
@@ -212,7 +212,7 @@ def _enumerated(site: Any) -> bool:
 
 
 def _parts(free: Any, fed: list[str], how: str) -> Parts:
-    hidden = [n for n, s in free.items() if _enumerated(s) and n not in fed]
+    hidden = [n for n, s in free.items() if _is_enumerated(s) and n not in fed]
     names = list(free)
     first = min((names.index(n) for n in hidden), default=len(names))
     after = [n for n in names[first:] if free[n]["type"] == "deterministic"]
@@ -236,7 +236,7 @@ def _support(site: Any) -> Any:
     return support.base_constraint if isinstance(support, dist.constraints.independent) else support
 
 
-def _summed(marginal: Marginal, given: Values, latents: Values, parts: Parts) -> Any:
+def _sum_out(marginal: Marginal, given: Values, latents: Values, parts: Parts) -> Any:
     import funsor
     from numpyro.contrib.funsor.enum_messenger import enum
     from numpyro.contrib.funsor.enum_messenger import trace as packed_trace
@@ -259,12 +259,12 @@ def _summed(marginal: Marginal, given: Values, latents: Values, parts: Parts) ->
             eliminate=(frozenset(parts.hidden) | plates) - {parts.rows},
             plates=plates,
         )
-    with _exactly():
+    with _sum_exactly():
         found = funsor.optimizer.apply_optimizer(total)
     return funsor.to_data(found, name_to_dim={parts.rows: -1} if parts.rows else None)
 
 
-def _exactly() -> Any:
+def _sum_exactly() -> Any:
     """An interpretation by which states of two factors are summed out as log sum exp(a + b), exact
     wherever they are.
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError, nearest, quoted
-from amortppl.runtime.compilation import once
+from amortppl.runtime.compilation import run_once
 from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
@@ -162,7 +162,7 @@ class EpisodeTask(AbstractTask):
 
     def _look(self) -> None:
         keys = jr.split(jr.key(0), LOOKED_AT)
-        drawn = once(jax.vmap(lambda key: self.simulate(key, self.rows[1]).data), keys)
+        drawn = run_once(jax.vmap(lambda key: self.simulate(key, self.rows[1]).data), keys)
         for name, values in drawn.items():
             bad = int(np.sum(~np.isfinite(np.asarray(values, np.float64))))
             if bad:

@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 FAMILY = "MultivariateNormal"
 
 
-def is_tied(site: Site, rows: int) -> bool:
+def is_joint_gaussian(site: Site, rows: int) -> bool:
     """Whether a site is one Gaussian vector over the rows."""
     return site.distribution == FAMILY and site.shape == (rows,) and site.density_shape == ()
 
 
-def chained(site: dict) -> Float[Array, " N"]:
+def chain_rule_density(site: dict) -> Float[Array, " N"]:
     """log p(y_i | y_1..i-1) of a traced site.
 
     Raises:
         ModelError: the site is masked.
     """
-    fn = _gaussian(site)
+    fn = joint_gaussian(site)
     factor = fn.scale_tril
     z = solve_triangular(factor, site["value"] - fn.loc, lower=True)
     return -0.5 * z**2 - jnp.log(jnp.diag(factor)) - 0.5 * jnp.log(2 * jnp.pi)
 
 
-def _gaussian(site: dict) -> MultivariateNormal:
+def joint_gaussian(site: dict) -> MultivariateNormal:
     """The distribution of a traced site, without what only changes its shape."""
     fn = site["fn"]
     while isinstance(fn, ExpandedDistribution | Independent):

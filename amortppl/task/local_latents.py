@@ -20,9 +20,9 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from amortppl.errors import ModelError, quoted
-from amortppl.runtime.compilation import once
+from amortppl.runtime.compilation import run_once
 from amortppl.task.density import ConditionalDensity
-from amortppl.task.quadrature import NODES, Around, around, integral
+from amortppl.task.quadrature import NODES, ModeAndScale, find_modes, integral
 from amortppl.task.tracing import Site, row_axis
 
 Sites = Mapping[str, Site]
@@ -45,13 +45,15 @@ class Local:
         self.density, self.rows = density, rows
         self.sites = {n: first[n] for n in names}
         found = {
-            s: {n: grown(first[n], second[n], s, rows) for n in names}
+            s: {n: row_axis_of(first[n], second[n], s, rows) for n in names}
             for s in ("density_shape", "unconstrained")
         }
         self.density_axes, self.unconstrained_axes = found["density_shape"], found["unconstrained"]
         steady = {n: s for n, s in first.items() if s.kind == "deterministic" and n in second}
         others = {n: s for n, s in steady.items() if s.shape != second[n].shape}
-        axes = {n: grown(s, second[n], "shape", rows) for n, s in (self.sites | others).items()}
+        axes = {
+            n: row_axis_of(s, second[n], "shape", rows) for n, s in (self.sites | others).items()
+        }
         self.axes = {n: a for n, a in axes.items() if a is not None}
         self.shown = {n: first[n] for n in self.axes}
         tied = [
@@ -98,13 +100,13 @@ class Local:
     def _at(self, vector: Array, data: dict[str, Array], local: Array) -> tuple[Array, Array]:
         return self.density.joint(vector, data, self.unflatten(local), self.density_axes)
 
-    def around(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> Around:
+    def find_modes(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> ModeAndScale:
         """The modes of p(u_i | y_i, x_i, theta) and their curvature; no derivative passes
         through.
         """
         vector, data = stop_gradient((vector, dict(data)))
         rows = next(iter(data.values())).shape[0]
-        return around(
+        return find_modes(
             lambda u: self.joint(vector, data, u)[1], jnp.zeros((rows, self.size), vector.dtype)
         )
 
@@ -114,7 +116,7 @@ class Local:
         """(log prior of theta, log likelihood of each row with its local latents integrated
         out).
         """
-        near = self.around(vector, data)
+        near = self.find_modes(vector, data)
         rows = integral(lambda u: self.joint(vector, data, u)[1], near)
         return self.joint(vector, data, near.mode)[0], rows
 
@@ -148,7 +150,7 @@ class Local:
             UserWarning: a row has more local numbers than a product rule can serve.
         """
         probe = (deterministic, fixed, has_density)
-        changed = once(jax.vmap(lambda key: self._changed(key, *probe)), jr.split(jr.key(0), 2))
+        changed = run_once(jax.vmap(lambda key: self._changed(key, *probe)), jr.split(jr.key(0), 2))
         found = {n for n, c in changed.items() if bool(jnp.any(c))}
         names = list(self.sites)
         if "rows" in found:
@@ -203,7 +205,7 @@ class Local:
         fixed: Sequence[str],
         has_density: bool,
     ) -> dict[str, Array]:
-        trace = self.density.placed(vector, data, self.unflatten(local))
+        trace = self.density.trace_at(vector, data, self.unflatten(local))
         values = {n: jnp.asarray(trace[n]["value"], jnp.float32) for n in deterministic}
         values |= {n: jnp.sum(trace[n]["fn"].log_prob(trace[n]["value"])) for n in fixed}
         if has_density:
@@ -219,7 +221,7 @@ def one_per_row(latent: Sites, first: Sites, second: Sites, row_plates: set[str]
     return grow or [n for n, s in latent.items() if row_plates & set(s.plates.values())]
 
 
-def grown(site: Site, other: Site, shape: str, rows: int) -> int | None:
+def row_axis_of(site: Site, other: Site, shape: str, rows: int) -> int | None:
     """The axis of the rows in one of a site's shapes; None when it has none, or one of another
     size.
     """

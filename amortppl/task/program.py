@@ -10,7 +10,7 @@ from numpyro.distributions import biject_to
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.task.inputs import draw_rows, source
-from amortppl.task.joint_gaussian import chained
+from amortppl.task.joint_gaussian import chain_rule_density
 from amortppl.task.tracing import Site, abstract_sites
 
 
@@ -104,7 +104,7 @@ class Program:
         with handlers.block():  # a guide runs this inside the user's own handlers
             return handlers.trace(handlers.seed(model, key)).get_trace(**self.kwargs(data, rows))
 
-    def placed(
+    def trace_at(
         self,
         key: PRNGKeyArray,
         values: Mapping[str, Array],
@@ -120,7 +120,7 @@ class Program:
         return self.trace(key, data, rows, place)
 
 
-def unconstrained(site: dict) -> Array:
+def unconstrain(site: dict) -> Array:
     """The value of a traced latent mapped from its support to the real line."""
     return biject_to(site["fn"].support).inv(site["value"])
 
@@ -136,5 +136,5 @@ def log_density(site: dict, tied: bool = False) -> Array:
     """The log density of a traced site, times the scale that handlers gave it; of tied rows, by the
     chain rule.
     """
-    density = chained(site) if tied else site["fn"].log_prob(site["value"])
+    density = chain_rule_density(site) if tied else site["fn"].log_prob(site["value"])
     return density if site["scale"] is None else site["scale"] * density

@@ -34,7 +34,7 @@ shortest step.
 """
 
 
-class Around(NamedTuple):
+class ModeAndScale(NamedTuple):
     """Where each row's density stands: its mode m and W = C^-1, C the lower factor of the curvature
     C C'.
     """
@@ -62,7 +62,7 @@ class Search(NamedTuple):
     step: Array
 
 
-def around(rows: Rows, start: Float[Array, "N L"]) -> Around:
+def find_modes(rows: Rows, start: Float[Array, "N L"]) -> ModeAndScale:
     """The mode of every row and the curvature there, by damped Newton steps.
 
     Pivots of the curvature count by size, so that a step leads uphill where it is not concave. A
@@ -87,7 +87,7 @@ def around(rows: Rows, start: Float[Array, "N L"]) -> Around:
 
     begin = Search(start, *_look(rows, start), jnp.ones_like(start[:, 0]), jnp.zeros((), int))
     found = jax.lax.while_loop(unfinished, climb, begin)
-    return Around(found.at, whitener(found.bend))
+    return ModeAndScale(found.at, whitener(found.bend))
 
 
 def _look(rows: Rows, at: Array) -> tuple[Array, Array, Array]:
@@ -128,7 +128,7 @@ def whitener(bend: Float[Array, "N L L"], least: float = 1e-6) -> Float[Array, "
     return jnp.stack(inverse, 1)
 
 
-def integral(rows: Rows, near: Around) -> Float[Array, " N"]:
+def integral(rows: Rows, near: ModeAndScale) -> Float[Array, " N"]:
     """log int exp f_i(u) du. Its derivative in what `rows` closes over is that with the nodes held
     fixed.
 
@@ -142,7 +142,7 @@ def integral(rows: Rows, near: Around) -> Float[Array, " N"]:
     return _along_axes(rows, near) + near.log_volume()
 
 
-def _along_axes(rows: Rows, near: Around) -> Float[Array, " N"]:
+def _along_axes(rows: Rows, near: ModeAndScale) -> Float[Array, " N"]:
     """Laplace's approximation, and for each axis of z what quadrature along it adds.
 
     Exact where the axes are independent; no better than Laplace's where a density is skewed askew
@@ -157,13 +157,13 @@ def _along_axes(rows: Rows, near: Around) -> Float[Array, " N"]:
 
 
 def _sum(
-    rows: Rows, near: Around, points: np.ndarray, log_weights: np.ndarray
+    rows: Rows, near: ModeAndScale, points: np.ndarray, log_weights: np.ndarray
 ) -> Float[Array, " N"]:
     return logsumexp(heights(rows, near, points) + log_weights[:, None], 0)
 
 
 def heights(
-    rows: Rows, near: Around, points: Float[Array, "K *N L"] | np.ndarray
+    rows: Rows, near: ModeAndScale, points: Float[Array, "K *N L"] | np.ndarray
 ) -> Float[Array, "K N"]:
     """Log densities at K nodes z, the same for all rows or each row's own; -inf where they are not
     a number.

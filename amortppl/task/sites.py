@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.task.enumeration import Marginal
-from amortppl.task.joint_gaussian import is_tied
+from amortppl.task.joint_gaussian import is_joint_gaussian
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import one_per_row
 from amortppl.task.program import Program
@@ -70,7 +70,7 @@ class Reading:
         self.tied = {
             n
             for n in targets
-            if not program.block and all(map(is_tied, (first[n], second[n]), self.rows))
+            if not program.block and all(map(is_joint_gaussian, (first[n], second[n]), self.rows))
         }
         self._refuse(samples, latent, targets)
         self.sites = latent | {n: s for n, s in samples.items() if n in targets}
@@ -186,7 +186,7 @@ class Reading:
         """
 
         def fixed(vector: Array) -> Array:
-            trace = self.program.placed(jr.key(0), self.latents.unflatten(vector), data)
+            trace = self.program.trace_at(jr.key(0), self.latents.unflatten(vector), data)
             return sum(jnp.sum(trace[n]["fn"].log_prob(trace[n]["value"])) for n in self.fixed)
 
         if bool(jnp.any(jax.grad(fixed)(vector) != 0)):

@@ -150,7 +150,7 @@ class Task(AbstractTask):
 
     def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
         """For each observation, which of its values lie in the support of the site it feeds."""
-        trace = self.placed(jnp.zeros(self.latents.size), data)
+        trace = self.trace_at(jnp.zeros(self.latents.size), data)
         inside = {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
         whole = {
             a: jnp.broadcast_to(v, data[a].shape) if self.tied else jnp.asarray(v)

@@ -181,7 +181,7 @@ def row_axis(site: Site, other: Site, shape: str = "density_shape") -> int | Non
     return axes[0] if axes else None
 
 
-def rowwise(log_density: jax.Array, axis: int) -> jax.Array:
+def sum_by_row(log_density: jax.Array, axis: int) -> jax.Array:
     """Sums a log density over all axes but that of the rows."""
     moved = jnp.moveaxis(log_density, axis, 0)
     return sum_rightmost(moved, moved.ndim - 1)

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from amortppl.errors import TrainingError
 from amortppl.runtime import distributed
-from amortppl.runtime.compilation import once
+from amortppl.runtime.compilation import run_once
 from amortppl.training.checkpoint import load_run, save_run
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     pass
 
 
-def _run(
+def run_training(
     trainer: Trainer, begin: float, keep: str | Path | None, resume: str | Path | None, shown: bool
 ) -> tuple[Learner, Record]:
     _agree(trainer, resume is not None)
@@ -34,7 +34,7 @@ def _run(
     record = Record(device=_device(trainer))
     learner, offset = distributed.broadcast(trainer.start()), 0.0
     if resume is not None:
-        learner, saved = _resumed(resume, learner, _identity(trainer))
+        learner, saved = _resume(resume, learner, _identity(trainer))
         record = Record(**saved)
         offset = record.seconds
     learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
@@ -56,14 +56,14 @@ def _run(
     return learner, record
 
 
-def _resumed(
+def _resume(
     path: str | Path, like: Learner, identity: dict[str, Any]
 ) -> tuple[Learner, dict[str, Any]]:
     """The run in a checkpoint, once every process has read the same one."""
-    run = distributed.by_all(
+    run = distributed.run_on_all(
         lambda: load_run(path, like, identity), TrainingError, f"resume: reading {path}"
     )
-    if wrong := distributed.differing({"record": run[1]}):
+    if wrong := distributed.mismatches({"record": run[1]}):
         raise TrainingError(
             f"resume: the processes {wrong['record']} read another checkpoint at {path} than "
             f"process 0 did, perhaps an "
@@ -75,7 +75,7 @@ def _resumed(
 def _agree(trainer: Trainer, resume: bool) -> None:
     """Makes sure that all processes were told to train the same."""
     told = {**_identity(trainer), "resume": resume}
-    for name, wrong in distributed.differing(told).items():
+    for name, wrong in distributed.mismatches(told).items():
         raise TrainingError(
             f"train: the processes {wrong} were given another {name} than process 0 ({told[name]} "
             f"here, in process "
@@ -148,7 +148,9 @@ def _complaint(trainer: Trainer, record: Record) -> str:
     """Which latent and which simulated values make the losses non-finite."""
     task = trainer.task
     rows = 1 if task.block else task.rows[1]
-    draws = once(jax.vmap(lambda k: task.simulate(k, rows)), jr.split(jr.key(trainer.seed), 256))
+    draws = run_once(
+        jax.vmap(lambda k: task.simulate(k, rows)), jr.split(jr.key(trainer.seed), 256)
+    )
     latents = np.asarray(draws.latents)
     said = [
         f"latent {label} (unconstrained) is {latents[bad, i][0]} in {bad.sum()} of 256 prior draws"

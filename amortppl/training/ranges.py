@@ -8,7 +8,7 @@ import jax
 import jax.random as jr
 import numpy as np
 
-from amortppl.runtime.compilation import once
+from amortppl.runtime.compilation import run_once
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.latents import entries
 
@@ -31,7 +31,7 @@ class Ranges:
     high: dict[str, list[float]]
 
     @classmethod
-    def simulated(cls, task: AbstractTask, seed: int) -> "Ranges":
+    def from_simulations(cls, task: AbstractTask, seed: int) -> "Ranges":
         """The ranges of rows simulated from the task."""
         rows = (
             1
@@ -40,7 +40,7 @@ class Ranges:
             if task.rows[0] == task.rows[1]
             else max(task.rows[0], min(16, task.rows[1]))
         )
-        draws = once(
+        draws = run_once(
             jax.vmap(lambda k: task.simulate(k, rows).data), jr.split(jr.key(seed), SIMULATED)
         )
         flat = {

@@ -22,7 +22,7 @@ parts would compile for longer than they save."""
 WHOLE = (1.0,)
 """One part: where a program runs once, a second part would only be a second time to compile."""
 
-TOGETHER = 16
+TASKS_PER_CALL = 16
 """Tasks whose rows are drawn together on a CPU: what samplers that reject hold meanwhile stays in
 its cache
 (negative binomials 1.3 -> 0.6 s for 1000 tasks of 512 rows)."""
@@ -86,7 +86,7 @@ def simulate(
     keys = jr.split(key, total + 1)
     levels = jr.uniform(keys[-1], (total,))[own]
     ranks = jnp.concatenate([jnp.arange(p.tasks) for p in layout])[own]
-    at_once = TOGETHER if jax.default_backend() == "cpu" else total
+    at_once = TASKS_PER_CALL if jax.default_backend() == "cpu" else total
     draws = batched_map(lambda k: task.simulate(k, most + queries), keys[:-1][own], at_once)
     batches, start = [], 0
     for part in (p._replace(tasks=p.tasks // shares) for p in layout):

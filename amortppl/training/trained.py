@@ -40,7 +40,7 @@ class TrainedMethod:
     ) -> None:
         self.method, self.spec, self.record, self.seed = method, spec, record, seed
         self.task = method.task
-        self.ranges = ranges or Ranges.simulated(self.task, seed)
+        self.ranges = ranges or Ranges.from_simulations(self.task, seed)
 
     @cached_property
     def hash(self) -> str:

@@ -13,10 +13,10 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from amortppl.method import Method, Spec, parted, refuse_parts, split, unroll
+from amortppl.method import Method, Spec, random_mini_batches, refuse_parts, split, unroll
 from amortppl.runtime import distributed
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import once
+from amortppl.runtime.compilation import run_once
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
 
@@ -75,7 +75,7 @@ class Trainer:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.devices = jax.devices()
         self.mesh = distributed.mesh(TASKS)
-        method = once(spec.build, task, jr.split(jr.key(seed), 4)[WEIGHTS])
+        method = run_once(spec.build, task, jr.split(jr.key(seed), 4)[WEIGHTS])
         if schedule.mini_batches > 1:
             refuse_parts(method)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
@@ -83,13 +83,17 @@ class Trainer:
         share = 8 * len(self.devices)
         tasks = -(-schedule.batch // share) * share
         # any task of a pool can be picked for any update, so that a pool is one part
-        shares = WHOLE if schedule.simulations or method.together else SHARES
+        shares = WHOLE if schedule.simulations or method.max_batch else SHARES
         self.layout = parts(task, tasks, schedule.mini_batches, shares)
         self.queries = method.queries
         self.ceiling = 50.0 + 5.0 * task.latents.size
         self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
         self.pool = self.everywhere(self._simulated()) if schedule.simulations else None
-        spread = {} if self.mesh is None else {"out_shardings": distributed.whole(self.mesh)}
+        spread = (
+            {}
+            if self.mesh is None
+            else {"out_shardings": distributed.replicated_sharding(self.mesh)}
+        )
         self.advance = jax.jit(self._advance, donate_argnums=0, **spread)
 
     def start(self) -> Learner:
@@ -107,7 +111,7 @@ class Trainer:
         """What `advance` takes: arrays that are the same in all processes, on every device of
         them.
         """
-        return distributed.everywhere(tree, self.mesh)
+        return distributed.replicate(tree, self.mesh)
 
     def method(self, weights: Float[Array, " W"]) -> Method:
         """The method with these weights."""
@@ -132,7 +136,7 @@ class Trainer:
         """The tasks of an update; where several devices work together, this device's share of
         them.
         """
-        own = slice(None) if self.mesh is None else _own(self.layout, len(self.devices))
+        own = slice(None) if self.mesh is None else _own_share(self.layout, len(self.devices))
         if pool is None:
             return simulate(self.task, key, self.layout, self.queries, own, len(self.devices))
         learn, test = pool
@@ -148,8 +152,8 @@ class Trainer:
         For a device's share of the tasks, what it adds to the mean over all of them.
         """
         method, steps = self.method(weights), self.schedule.mini_batches
-        cut = parted if self.schedule.uneven else split
-        at_once = method.together or self.schedule.batch
+        cut = random_mini_batches if self.schedule.uneven else split
+        at_once = method.max_batch or self.schedule.batch
         states = [
             batched_map(lambda b: unroll(method, cut(b, steps)), batch, at_once)
             for batch in episodes.batches
@@ -243,7 +247,7 @@ class Trainer:
         )
 
 
-def _own(layout: list[Part], devices: int) -> Array:
+def _own_share(layout: list[Part], devices: int) -> Array:
     """Places of this device's tasks among all: an equal share of every part, small tasks and
     large.
     """

@@ -70,7 +70,7 @@ class Attempt(NamedTuple):
     failed: str
 
 
-def raw(
+def attempt_from_draws(
     draws: tuple[np.ndarray, np.ndarray, np.ndarray],
     ladder: Ladder,
     found: psis.Check | None = None,
@@ -86,7 +86,7 @@ def raw(
     weights, khat, size = found.log_weights[0], float(found.khat[0]), float(found.sample_size[0])
     failed = "" if khat < ladder.khat else f"k-hat {khat:.2f}"
     if not failed:
-        shift, scale = (float(np.abs(a).max()) for a in psis.moved(vectors, weights))
+        shift, scale = (float(np.abs(a).max()) for a in psis.moment_shift(vectors, weights))
         failed = f"reweighting moves a mean by {shift:.2f} sd" if shift > ladder.shift else failed
         failed = failed or (
             f"reweighting changes a sd by {scale:.0%}" if scale > ladder.scale else ""
@@ -111,7 +111,8 @@ class Climb:
         self.draws = np.asarray(drawn.vectors).shape[1]
         triples = zip(drawn.vectors, drawn.log_guide, drawn.log_joint, strict=True)
         self.best = [
-            raw(t, ladder, psis.Check(*(a[[i]] for a in check))) for i, t in enumerate(triples)
+            attempt_from_draws(t, ladder, psis.Check(*(a[[i]] for a in check)))
+            for i, t in enumerate(triples)
         ]
         self.last, self.source = list(self.best), ["amortized"] * count
         self.why = np.full((count, len(RUNGS)), "", dtype=object)

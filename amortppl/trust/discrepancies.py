@@ -73,7 +73,7 @@ def discrepancies(
     task: AbstractTask, vectors: Array, batch: Batch, key: Array, moments: Moments
 ) -> Array:
     """z for each of `names(task)`, shape (J,); 0 where it has no value."""
-    predicted = jax.vmap(lambda k, v: _predicted(task, k, v, batch))(
+    predicted = jax.vmap(lambda k, v: _predict(task, k, v, batch))(
         jr.split(key, len(vectors)), vectors
     )
     found = [_fit(task, vectors, batch, predicted)] if task.has_density else []
@@ -84,7 +84,7 @@ def discrepancies(
     return jnp.clip(jnp.nan_to_num(jnp.concatenate(found), nan=0.0), -1e4, 1e4)
 
 
-def _predicted(task: AbstractTask, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
+def _predict(task: AbstractTask, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
     inputs = {n: batch.data[n] for n in task.inputs}
     return task.predict(key, vector, inputs, batch.mask.shape[0])
 
@@ -92,11 +92,11 @@ def _predicted(task: AbstractTask, key: Array, vector: Array, batch: Batch) -> d
 def _against(data: Array, predicted: Array) -> Array:
     """z of (S, J) or (J,) statistics of the data against (S, J) of predictions."""
     data = jnp.mean(data, 0) if data.ndim == 2 else data
-    centre, spread = _pooled(data, predicted)
+    centre, spread = _pool(data, predicted)
     return (data - centre) / spread
 
 
-def _pooled(data: Array, predicted: Array) -> tuple[Array, Array]:
+def _pool(data: Array, predicted: Array) -> tuple[Array, Array]:
     """Mean and sd, (J,), of (S, J) predictions and the data (J,) together."""
     pool = jnp.concatenate([predicted, data[None]])
     return jnp.mean(pool, 0), jnp.std(pool, 0) + 1e-6
@@ -124,7 +124,7 @@ def _residuals(task: AbstractTask, name: str, batch: Batch, predicted: Array) ->
     """Of one observation: moments of its residuals, and their trend along each input."""
     seen = flat(task, batch.data, [name])
     drawn = jax.vmap(lambda y: flat(task, {name: y}, [name]))(predicted)
-    centre, spread = _pooled(seen, drawn)
+    centre, spread = _pool(seen, drawn)
     keep = (jnp.ones(len(seen), bool) if task.block else batch.mask)[:, None]
     inputs = flat(task, batch.data, [] if task.block else task.inputs)
 

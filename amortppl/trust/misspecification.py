@@ -22,7 +22,7 @@ from jaxtyping import Array
 from amortppl.method import Method, final
 from amortppl.predictive.predictor import At
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import once
+from amortppl.runtime.compilation import run_once
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
@@ -79,17 +79,17 @@ class Familiarity:
     fits: list[list[float]]
 
     @classmethod
-    def simulated(cls, guide: TrainedMethod) -> "Familiarity":
+    def from_simulations(cls, guide: TrainedMethod) -> "Familiarity":
         """Of a guide, from tasks simulated with its own seed."""
         task, key = guide.task, jr.fold_in(jr.key(guide.seed), 11)
-        made = once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
+        made = run_once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
         batches = made.batches[0]
         moments = _moments(guide, batches)
-        seen = _seen(guide.method, batches, jr.fold_in(key, 1), moments)
+        seen = _look_at(guide.method, batches, jr.fold_in(key, 1), moments)
         rows = np.asarray(batches.mask).sum(1)
         usable = np.asarray(made.usable)
         features, fits, rows = (np.asarray(a, np.float64)[usable] for a in (*seen, rows))
-        return _fitted(moments, features, fits, rows)
+        return _fit_distances(moments, features, fits, rows)
 
     def json(self) -> dict[str, Any]:
         """As JSON can hold it, four significant figures."""
@@ -136,7 +136,7 @@ def _distances(away: np.ndarray, directions: np.ndarray, rest: float) -> np.ndar
     return np.sqrt((np.sum(along**2, 1) + np.sum(left**2, 1) / rest**2) / away.shape[1])
 
 
-def _fitted(
+def _fit_distances(
     moments: Moments, features: np.ndarray, fits: np.ndarray, rows: np.ndarray
 ) -> Familiarity:
     learn, rank = np.arange(len(rows)) % 2 == 0, np.arange(len(rows)) % 2 == 1
@@ -202,7 +202,7 @@ def _moments(guide: TrainedMethod, batches: Batch) -> Moments:
 
 
 @eqx.filter_jit
-def _seen(method: Method, batches: Batch, key: Array, moments: Moments) -> tuple[Array, Array]:
+def _look_at(method: Method, batches: Batch, key: Array, moments: Moments) -> tuple[Array, Array]:
     """Features (T, F) and discrepancies (T, J) of simulated tasks."""
 
     def one(batch: Batch, key: Array) -> tuple[Array, Array]:
@@ -211,9 +211,9 @@ def _seen(method: Method, batches: Batch, key: Array, moments: Moments) -> tuple
         if isinstance(
             readout, At
         ):  # no posterior over the model's latents, so nothing to replicate data from
-            return method.impression(state), jnp.zeros(0)
+            return method.summary(state), jnp.zeros(0)
         vectors = readout.sample(key, DRAWS)[0]
-        return method.impression(state), discrepancies(
+        return method.summary(state), discrepancies(
             method.task, vectors, batch, jr.fold_in(key, 1), moments
         )
 

@@ -56,7 +56,7 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
     return Check(khat, weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
 
 
-class Moved(NamedTuple):
+class MomentShift(NamedTuple):
     """Of T datasets the largest change by importance weights of a latent's mean, in sds, and of the
     logarithm of a sd,
     on the unconstrained scale, (T,); NaN without weights. And which latent's sd that is, (T,).
@@ -70,17 +70,18 @@ class Moved(NamedTuple):
     latent: np.ndarray
 
 
-def moves(vectors: Sequence[np.ndarray], found: Check) -> Moved:
+def moment_shifts(vectors: Sequence[np.ndarray], found: Check) -> MomentShift:
     """What weights change of the moments of draws (T, S, P)."""
     each = [
-        moved(np.asarray(v, np.float64), w) for v, w in zip(vectors, found.log_weights, strict=True)
+        moment_shift(np.asarray(v, np.float64), w)
+        for v, w in zip(vectors, found.log_weights, strict=True)
     ]
     known = ~np.isnan(found.khat)
     shift, scale = (np.where(known, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
-    return Moved(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
+    return MomentShift(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
 
 
-def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moment_shift(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Change by weights of each mean (P,), in sds, and of the logarithm of each sd (P,), of draws
     (S, P).
     """
@@ -92,7 +93,7 @@ def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.
         return (centre - mean) / sd, np.log(spread / sd)
 
 
-def misleading(found: Check, moved: Moved, labels: Sequence[str]) -> list[list[str]]:
+def misleading_notes(found: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:
     """A note for each dataset whose draws mislead as they are, where their weights can be relied
     on.
     """
@@ -111,7 +112,7 @@ def _misleads(khat: float, mean_moved: float, sd_moved: float) -> bool:
     return bool(khat < USABLE and (mean_moved > SHIFTED or sd_moved > SPREAD))
 
 
-def import_beside() -> None:
+def import_in_background() -> None:
     """Imports ArviZ's statistics in a thread, to be there once draws are: JAX compiles for
     longer.
     """

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 import amortppl as ap
 from amortppl import catalogue
 from amortppl.data.dataset import read
-from amortppl.diagnostics.compare import _held, _scored
+from amortppl.diagnostics.compare import _hold_out, _score
 from amortppl.method import final
 from amortppl.posterior.new_rows import new_rows
 from amortppl.posterior.padding import stack
@@ -47,8 +47,8 @@ def test_gap_to_the_exact_predictive(model, sizes, method, seconds, most, say):
     guide = trained(task, method, seconds)
     found = {}
     for rows in sizes:
-        found[rows] = _scored(
-            guide, [_held(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1
+        found[rows] = _score(
+            guide, [_hold_out(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1
         )
     lines = ", ".join(
         f"{rows} rows {f['gap']:.4f} +- {f['gap_se']:.4f}" for rows, f in found.items()
@@ -136,10 +136,10 @@ def test_more_context_than_trained_on(say):
         catalogue.module("models", "linear_regression"),
     )
     guide = trained(task, "in_context", 240)
-    held = [_held(task, file, 4096, 0, i) for i in range(DATASETS)]
-    whole = _scored(guide, held, 4096, 16)
+    held = [_hold_out(task, file, 4096, 0, i) for i in range(DATASETS)]
+    whole = _score(guide, held, 4096, 16)
     short = [h._replace(context={n: v[:256] for n, v in h.context.items()}) for h in held]
-    one = _scored(guide, short, 256, 1)
+    one = _score(guide, short, 256, 1)
     gain = (whole["lpd"] - one["lpd"]) / one["gap"]
     say(
         f"gap {one['gap']:.4f} of 256 rows, {whole['gap']:.4f} of 4096 in 16 steps: "

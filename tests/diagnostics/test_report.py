@@ -13,7 +13,7 @@ import xarray as xr
 
 from amortppl.diagnostics.calibration import Calibration
 from amortppl.diagnostics.calibration_page import write_calibration
-from amortppl.diagnostics.sbc import Readings
+from amortppl.diagnostics.sbc import Measurements
 from amortppl.report.netcdf import read_tree, write_tree
 from amortppl.report.posterior_page import write_report
 from amortppl.report.summary import number, summaries
@@ -345,7 +345,10 @@ def test_calibration_fits_phone_and_laptop(tmp_path, width):
         rng.uniform(size=shape),
     )
     found = Calibration(
-        "a_model", ["a[0]", "a[1]", "long_" * 9], Readings(*values, *single, np.array([7, 9])), 400
+        "a_model",
+        ["a[0]", "a[1]", "long_" * 9],
+        Measurements(*values, *single, np.array([7, 9])),
+        400,
     )
     text = write_calibration(found, tmp_path / "calibration.html").read_text()
     shown, said = _render(text.replace("<details", "<details open"), width, tmp_path)

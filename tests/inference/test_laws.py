@@ -58,7 +58,7 @@ def each(request):
     method = eqx.filter_jit(spec.build)(task, jr.key(0))
     noisy = lambda a: (
         a + 0.05 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a
-    )  # noqa: E731
+    )
     method = method if name in ("parametric", "svi", "laplace") else jax.tree.map(noisy, method)
     draw = task.simulate(jr.key(5), 16)
     return name, task, spec, method, draw

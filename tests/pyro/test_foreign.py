@@ -77,16 +77,16 @@ class Broken(dist.Normal):
 
 
 def test_a_class_of_ones_own_is_accepted_after_the_check():
-    assert not torch_distributions.accepted(Shifted(0.0, 1.0))
+    assert not torch_distributions.is_accepted(Shifted(0.0, 1.0))
     accept(Shifted(torch.tensor(0.0), torch.tensor(1.0)))
-    assert torch_distributions.accepted(Shifted(0.0, 1.0))
+    assert torch_distributions.is_accepted(Shifted(0.0, 1.0))
     torch_distributions._ACCEPTED.discard(Shifted)
 
 
 def test_a_wrong_sampler_is_refused():
     with pytest.raises(ModelError, match="draws under JAX"):
         accept(Broken(torch.tensor(0.0), torch.tensor(1.0)))
-    assert not torch_distributions.accepted(Broken(0.0, 1.0))
+    assert not torch_distributions.is_accepted(Broken(0.0, 1.0))
 
 
 RANDOM = {

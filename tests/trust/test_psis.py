@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from amortppl.report.summary import verdict_of
-from amortppl.trust.psis import check, moves, verdict
+from amortppl.trust.psis import check, moment_shifts, verdict
 from spoiled import exact, far_out
 
 
@@ -91,7 +91,7 @@ def test_draws_far_out_mislead(line_guide, line_data):
 
 
 def test_weights_that_are_not_known_move_nothing():
-    found = moves(np.ones((2, 50, 1)), check(np.full((2, 50), np.nan), np.zeros((2, 50))))
+    found = moment_shifts(np.ones((2, 50, 1)), check(np.full((2, 50), np.nan), np.zeros((2, 50))))
     assert np.isnan(found.mean).all() and np.isnan(found.sd).all()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amortppl.data.chunks import Piece, dropped, expect_same
+from amortppl.data.chunks import Piece, drop_columns, expect_same
 from amortppl.data.sources.memory import as_piece
 from amortppl.errors import DataError
 
@@ -43,7 +43,7 @@ class Delimited:
             if seed is None
             else np.random.default_rng(seed).permutation(len(self.paths))
         )
-        return dropped(self._chunks([self.paths[i] for i in order], wanted), skip)
+        return drop_columns(self._chunks([self.paths[i] for i in order], wanted), skip)
 
     def _chunks(self, paths: list[Path], wanted: Sequence[str] | None) -> Iterator[Piece]:
         index, count = self.shard
@@ -62,15 +62,15 @@ class Delimited:
     def _frames(self, path: Path, wanted: Sequence[str] | None) -> Iterator[pd.DataFrame]:
         expect_same(str(path), wanted or (), list(self._read(path, nrows=0).columns))
         with self._read(path, chunksize=CHUNK, usecols=wanted) as chunks:
-            while (frame := _parsed(path, lambda: next(chunks, None))) is not None:
+            while (frame := _parse(path, lambda: next(chunks, None))) is not None:
                 yield frame
 
     def _read(self, path: Path, **options: Any) -> Any:
         separator = next(SEPARATORS[s] for s in path.suffixes[::-1] if s in SEPARATORS)
-        return _parsed(path, lambda: pd.read_csv(path, sep=separator, low_memory=False, **options))
+        return _parse(path, lambda: pd.read_csv(path, sep=separator, low_memory=False, **options))
 
 
-def _parsed(path: Path, read: Any) -> Any:
+def _parse(path: Path, read: Any) -> Any:
     try:
         return read()
     except (

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from amortppl.data.chunks import Piece, dropped
+from amortppl.data.chunks import Piece, drop_columns
 from amortppl.data.sources.memory import as_piece
 from amortppl.errors import DataError
 
@@ -34,7 +34,7 @@ class Tables:
         self.used = True
         index, count = self.shard
         shares = islice(enumerate(tables), index, None, count)
-        return dropped((as_piece(t, f"table {i}", _origin(i)) for i, t in shares), skip)
+        return drop_columns((as_piece(t, f"table {i}", _origin(i)) for i, t in shares), skip)
 
 
 def _origin(number: int) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from amortppl.data.chunks import Piece, dropped, expect_same
+from amortppl.data.chunks import Piece, drop_columns, expect_same
 from amortppl.errors import DataError
 
 BUFFER = 1 << 20
@@ -78,7 +78,7 @@ class Parquet:
             self._along(lane, wanted, max(self.chunk // LANES, 1024), BUFFER // LANES)
             for lane in lanes
         ]
-        return dropped(_in_turn(readers), skip)
+        return drop_columns(_in_turn(readers), skip)
 
     def _along(
         self, strips: list[Strip], wanted: Sequence[str] | None, chunk: int, buffer: int
