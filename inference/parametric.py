@@ -268,7 +268,7 @@ class ParametricGuide(Method):
         if self.plates:
             frame, funnel = nested_laplace(joint, frame.location, self.plates)
         return *variational_frame(
-            lambda at: joint(funnel.bend(at)) + funnel.log_det(at), frame, sweeps
+            lambda at: joint(funnel.forward(at)) + funnel.log_det(at), frame, sweeps
         ), funnel
 
     def _starts(self, state: State) -> Float[Array, "S P"]:

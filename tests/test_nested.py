@@ -106,7 +106,7 @@ def test_valley_follows_the_curve_and_the_width_of_the_effects(noise, sds):
     straight = frame.unwhiten(
         jnp.zeros(GROUPS + 1).at[-1].set(sds)
     )  # each d at its location given log tau
-    np.testing.assert_allclose(funnel.bend(straight)[:-1], mode, atol=0.01 * width)
+    np.testing.assert_allclose(funnel.forward(straight)[:-1], mode, atol=0.01 * width)
     wide = np.diag(funnel.jacobian(straight))[:-1] / np.diag(frame.factor)[:-1]
     np.testing.assert_allclose(wide, width, rtol=0.01)
 

@@ -32,9 +32,9 @@ def valley_of(seed):
 
 def test_there_and_back():
     funnel, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
-    np.testing.assert_allclose(funnel.straighten(funnel.bend(at)), at, atol=1e-5)
-    np.testing.assert_allclose(funnel.bend(at)[0], funnel.bend(at[0]), atol=1e-6)
-    np.testing.assert_array_equal(funnel.bend(at)[:, 1::2], at[:, 1::2])
+    np.testing.assert_allclose(funnel.inverse(funnel.forward(at)), at, atol=1e-5)
+    np.testing.assert_allclose(funnel.forward(at)[0], funnel.forward(at[0]), atol=1e-6)
+    np.testing.assert_array_equal(funnel.forward(at)[:, 1::2], at[:, 1::2])
 
 
 def test_slopes():
@@ -46,14 +46,14 @@ def test_slopes():
     exact = jax.vmap(jax.jacrev(funnel.bent))(at)
     np.testing.assert_allclose(slopes, exact, atol=1e-5)
     np.testing.assert_allclose(funnel.log_det(at), jnp.linalg.slogdet(exact)[1], atol=1e-5)
-    np.testing.assert_allclose(funnel.log_det(funnel.bend(at)), funnel.log_det(at), atol=1e-6)
+    np.testing.assert_allclose(funnel.log_det(funnel.forward(at)), funnel.log_det(at), atol=1e-6)
 
 
 def test_none_changes_nothing():
     at = jnp.arange(4.0)
     for none in (Funnel.none(), Funnel.none(PLATED)):
-        np.testing.assert_array_equal(none.bend(at), at)
-        np.testing.assert_array_equal(none.straighten(at), at)
+        np.testing.assert_array_equal(none.forward(at), at)
+        np.testing.assert_array_equal(none.inverse(at), at)
         assert none.log_det(at) == 0
 
 
@@ -89,7 +89,9 @@ def test_effects_of_a_normal_regression(effects_of, rounding, noise):
     for at in centre + jnp.array([[-1.0, -2.0], [1.0, 1.5], [0.5, -1.0]]):
         (mode, width), away = effects(at), axes @ (at - centre)
         line = jnp.append(modes[0] + moves[0] @ away, at)
-        np.testing.assert_allclose(found.bend(line)[:3], mode, atol=rounding * np.exp(width).min())
+        np.testing.assert_allclose(
+            found.forward(line)[:3], mode, atol=rounding * np.exp(width).min()
+        )
         np.testing.assert_allclose(
             jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
         )
@@ -105,7 +107,7 @@ def test_far_out_a_mode_is_between_the_two(share):
         none[0], jnp.eye(1), mode, moves, none[None], one * share, none + 1, *apart, (True, False)
     )
     t = jnp.linspace(-30.0, 30.0, 61)
-    d = funnel.bend(jnp.stack([mode + t * moves[0], t], -1))[:, 0]
+    d = funnel.forward(jnp.stack([mode + t * moves[0], t], -1))[:, 0]
     weight = 1 / (1 + np.exp(-np.clip(t, -20, 20)) * (1 - share) / share)
     np.testing.assert_allclose(d, 2 * weight - 1, atol=2e-5)
 
@@ -118,7 +120,7 @@ def test_effects_without_data_stay_where_they_are():
     found = fit_funnel(jnp.zeros(2), jnp.eye(2), modes, moves, widths, (True,) * 20 + (False,) * 2)
     for far in jnp.array([[8.0, 0.0], [-8.0, 0.0], [0.0, 8.0], [0.0, -8.0]]):
         at = jnp.append(jnp.linspace(-2.0, 2.0, 20), far)
-        np.testing.assert_allclose(found.bend(at), at, atol=0.02)
+        np.testing.assert_allclose(found.forward(at), at, atol=0.02)
         np.testing.assert_allclose(jnp.diag(found.slope(at)), 1.0, atol=1e-3)
 
 
@@ -149,7 +151,7 @@ def state():
 
 def log_densities(state, at):
     """Of the frame and of the prior's factor, at latents in prior units."""
-    v = state.funnel.straighten(at)
+    v = state.funnel.inverse(at)
     z = state.frame.whiten(v)
     linear, precision = state.prior
     return jnp.stack([-0.5 * z @ z + state.frame.log_scale(), linear @ v - 0.5 * v @ precision @ v])
@@ -159,8 +161,8 @@ def test_a_state_seen_in_other_coordinates(state):
     """Value and slope at its location are the same, the factor's up to a constant; and it is its
     own neighbour.
     """
-    other, at = state.in_coordinates(valley_of(4)), state.funnel.bend(state.frame.location)
-    np.testing.assert_allclose(other.funnel.bend(other.frame.location), at, atol=1e-5)
+    other, at = state.in_coordinates(valley_of(4)), state.funnel.forward(state.frame.location)
+    np.testing.assert_allclose(other.funnel.forward(other.frame.location), at, atol=1e-5)
     near = at + 1e-2 * jr.normal(jr.key(0), (20, 4))
     of = jax.vmap(log_densities, (None, 0))
     before, after = (

@@ -71,7 +71,7 @@ class Funnel(eqx.Module):
             g, jnp.zeros((outer, outer)), d, both, both[..., None] * g, d, both, *apart, plated
         )
 
-    def bend(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
+    def forward(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
         """v -> u."""
         if not self.plated:
             return straight
@@ -79,7 +79,7 @@ class Funnel(eqx.Module):
         line, curve, widths = self._of(g)
         return join_plates(g, curve + jnp.exp(widths) * (d - line), self.plated)
 
-    def straighten(self, bent: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
+    def inverse(self, bent: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
         """u -> v."""
         if not self.plated:
             return bent
@@ -101,7 +101,7 @@ class Funnel(eqx.Module):
 
     def inverse_jacobian(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
         """dv / du, at v."""
-        return jax.jacfwd(self.straight)(self.bend(at))
+        return jax.jacfwd(self.inverse)(self.forward(at))
 
     def _of(self, g: Float[Array, "*S G"]) -> tuple[Float[Array, "*S L"], ...]:
         """m(0) + m'(0) t, m(t) and l(t)."""

@@ -103,7 +103,7 @@ class Densities(NamedTuple):
         return prior + self._log_det(at), rows
 
     def _vector(self, at: Array) -> Array:
-        return self.scale.restore(at if self.funnel is None else self.funnel.bend(at))
+        return self.scale.restore(at if self.funnel is None else self.funnel.forward(at))
 
     def _log_det(self, at: Array) -> Array:
         return jnp.zeros(()) if self.funnel is None else self.funnel.log_det(at)

@@ -26,7 +26,7 @@ class Posterior(eqx.Module):
 
     def log_prob(self, vector: Float[Array, " P"]) -> Array:
         """Log density of one unconstrained vector."""
-        straight = self.funnel.straighten(self.scale.standardize(vector))
+        straight = self.funnel.inverse(self.scale.standardize(vector))
         return self.density.log_prob(
             self.frame.whiten(straight), self.coefficients
         ) + self._log_scale(straight)
@@ -37,7 +37,9 @@ class Posterior(eqx.Module):
         """Independent draws (S, P) and their log densities (S,)."""
         z, log_prob = self.density.sample(key, self.coefficients, draws)
         straight = self.frame.unwhiten(jnp.clip(z, -FAR, FAR))
-        return self.scale.restore(self.funnel.bend(straight)), log_prob + self._log_scale(straight)
+        return self.scale.restore(self.funnel.forward(straight)), log_prob + self._log_scale(
+            straight
+        )
 
     def _log_scale(self, straight: Float[Array, "*S P"]) -> Float[Array, "*S"]:
         return (

@@ -54,7 +54,7 @@ class State(NamedTuple):
         if not funnel.plated:
             return self
         old, linear, precision = self.frame.location, *self.prior
-        new = funnel.straighten(self.funnel.bend(old))
+        new = funnel.inverse(self.funnel.forward(old))
         back = self.funnel.inverse_jacobian(old) @ funnel.jacobian(new)
         forth = funnel.inverse_jacobian(new) @ self.funnel.jacobian(old)
         precise = back.T @ precision @ back
