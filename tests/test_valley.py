@@ -39,11 +39,11 @@ def test_there_and_back():
 
 def test_slopes():
     funnel, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
-    slopes = jax.vmap(funnel.slope)(at)
+    slopes = jax.vmap(funnel.jacobian)(at)
     np.testing.assert_allclose(
-        jax.vmap(funnel.slope_back)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5
+        jax.vmap(funnel.inverse_jacobian)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5
     )
-    exact = jax.vmap(jax.jacrev(funnel.bent))(at)
+    exact = jax.vmap(jax.jacrev(funnel.forward))(at)
     np.testing.assert_allclose(slopes, exact, atol=1e-5)
     np.testing.assert_allclose(funnel.log_det(at), jnp.linalg.slogdet(exact)[1], atol=1e-5)
     np.testing.assert_allclose(funnel.log_det(funnel.forward(at)), funnel.log_det(at), atol=1e-6)
@@ -93,7 +93,7 @@ def test_effects_of_a_normal_regression(effects_of, rounding, noise):
             found.forward(line)[:3], mode, atol=rounding * np.exp(width).min()
         )
         np.testing.assert_allclose(
-            jnp.diag(found.slope(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
+            jnp.diag(found.jacobian(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
         )
 
 
@@ -121,7 +121,7 @@ def test_effects_without_data_stay_where_they_are():
     for far in jnp.array([[8.0, 0.0], [-8.0, 0.0], [0.0, 8.0], [0.0, -8.0]]):
         at = jnp.append(jnp.linspace(-2.0, 2.0, 20), far)
         np.testing.assert_allclose(found.forward(at), at, atol=0.02)
-        np.testing.assert_allclose(jnp.diag(found.slope(at)), 1.0, atol=1e-3)
+        np.testing.assert_allclose(jnp.diag(found.jacobian(at)), 1.0, atol=1e-3)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ class Funnel(eqx.Module):
 
     def jacobian(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
         """du / dv, at v."""
-        return jax.jacfwd(self.bent)(at)
+        return jax.jacfwd(self.forward)(at)
 
     def inverse_jacobian(self, at: Float[Array, " P"]) -> Float[Array, "P P"]:
         """dv / du, at v."""

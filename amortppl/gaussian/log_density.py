@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.lax import stop_gradient
 from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.gaussian.frame import LogDensity, Precision
@@ -15,7 +16,7 @@ from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.newton import outer_products
 from amortppl.gaussian.row_chunks import many, sum_chunks
 from amortppl.runtime.jaxpr_rewriting import rewrite
-from amortppl.runtime.log_gamma import ELEMENTARY
+from amortppl.runtime.log_gamma import ELEMENTARY, differentiates_log_gamma
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
@@ -41,6 +42,10 @@ class Densities(NamedTuple):
     scale: PriorScale
     gammas: bool
     funnel: Funnel | None = None
+
+    def within(self, funnel: Funnel) -> "Densities":
+        """The same, of latents in a funnel's coordinates."""
+        return self._replace(funnel=stop_gradient(funnel))
 
     def joint(self, batch: Batch) -> LogDensity:
         """Log prior and log likelihood of the rows; of many (`amortppl.gaussian.row_chunks.many`)
@@ -115,3 +120,15 @@ def _log_densities(
 ) -> tuple[Array, Array]:
     """The model is run, and differentiated, once for all that look at rows of the same shape."""
     return rewrite(task.log_densities, ELEMENTARY if gammas else {})(vector, data)
+
+
+def has_log_gamma(task: AbstractTask) -> bool:
+    """Whether derivatives of the likelihood have digamma functions, as of many counts."""
+    if not task.has_density:
+        return False
+    blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in task.rows_like.items()}
+
+    def total(vector: Array) -> Array:
+        return jnp.sum(task.log_densities(vector, blank)[1])
+
+    return differentiates_log_gamma(total, jnp.zeros(task.latents.size))

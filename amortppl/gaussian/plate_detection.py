@@ -78,3 +78,9 @@ def _independent_groups(task: AbstractTask, part: np.ndarray) -> bool:
     return bool(
         np.all((np.abs(changes) <= FAINT * np.abs(slopes))[still & known]) and np.any(known & still)
     )
+
+
+def plates_given_others(task: AbstractTask) -> Plates | None:
+    """Which latents are placed given the others; None where all would be, or none."""
+    plated = in_plates(task)
+    return plates_of(task) if plated.any() and not plated.all() else None

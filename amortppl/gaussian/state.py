@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.accumulator import EvidenceSum
@@ -46,6 +47,30 @@ class State(NamedTuple):
     moved: Array
     displaced: Displaced
     funnel: Funnel
+
+    @classmethod
+    def of_prior(cls, latents: int, context: int, plated: tuple[bool, ...]) -> "State":
+        """The state of no evidence: a standard normal in prior units stands for the prior.
+
+        Args:
+            latents: P.
+            context: E, numbers in the encoded rows.
+            plated: latents in plates, of the funnel.
+        """
+        none, zero, one = jnp.zeros(()), jnp.zeros(latents), jnp.eye(latents)
+        return cls(
+            frame=Frame(zero, one),
+            low=zero,
+            prior=Natural(zero, one),
+            rows=none,
+            context=jnp.zeros(context),
+            left=jnp.zeros(latents + 2 * latents * latents),
+            surprise=none,
+            steps=none,
+            moved=none,
+            displaced=Displaced.none(latents),
+            funnel=Funnel.none(plated),
+        )
 
     def in_coordinates(self, funnel: Funnel) -> "State":
         """The state in other coordinates of the same latents: as the map between them is at its
