@@ -36,7 +36,7 @@ CHECKED = {
     "RelaxedOneHotCategorical",
     "SkewLogistic",
 }
-"""Classes of Pyro that tests/pyro/test_foreign.py puts through `check`."""
+"""Classes of Pyro that tests/pyro/test_torch_distributions.py puts through `check`."""
 
 _ACCEPTED: set[type] = set()
 

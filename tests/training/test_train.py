@@ -336,7 +336,7 @@ def test_four_devices_learn_the_same():
     """Sums run in another order: equal to float32's precision, amplified by 50 updates."""
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     env = os.environ | flags | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    command = [sys.executable, "-c", ON_DEVICES, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", ON_DEVICES, str(Path(__file__).parents[1])]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
     devices, losses, held_out = json.loads(ran.stdout)
