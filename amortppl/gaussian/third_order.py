@@ -92,7 +92,7 @@ class Displaced(NamedTuple):
         share = gains * (rows - count) / jnp.maximum(count, 1)
         return (rows >= GROWTH * self.rows) & jnp.all((share > 1 / ALIKE) & (share < ALIKE))
 
-    def corrected(
+    def correct(
         self,
         f: LogDensity,
         frame: Frame,
