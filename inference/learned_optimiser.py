@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
 from amortppl.gaussian.frame import Frame
-from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.recursive import prior_scale
 from amortppl.method import Method, Target
@@ -83,7 +83,7 @@ class OptimiserGuide(Method):
         density = Gaussian(self.task.latents.size)
         frame = Frame(state.location, jnp.diag(jnp.exp(-jnp.clip(state.log_sd, -9.0, 3.0))))
         return Posterior(
-            stop_gradient(self.scale), frame, density, density.initial(), Valley.none()
+            stop_gradient(self.scale), frame, density, density.initial(), Funnel.none()
         )
 
     def score(self, state: Searching, target: Target) -> Array:
@@ -110,9 +110,12 @@ class LearnedOptimiser:
         out = eqx.nn.Linear(self.memory, 2, key=keys[2])
         out = eqx.tree_at(lambda n: (n.weight, n.bias), out, (0.1 * out.weight, jnp.zeros(2)))
         return OptimiserGuide(
-            task=task, options=self, scale=prior_scale(task, keys[0], "learned_optimiser"),
-            cell=eqx.nn.GRUCell(5, self.memory, key=keys[1]), out=out,
-        )  # fmt: skip
+            task=task,
+            options=self,
+            scale=prior_scale(task, keys[0], "learned_optimiser"),
+            cell=eqx.nn.GRUCell(5, self.memory, key=keys[1]),
+            out=out,
+        )
 
 
 METHOD = LearnedOptimiser
