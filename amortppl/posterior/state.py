@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from amortppl.errors import GuideError
+from amortppl.gaussian.state import RENAMED
 from amortppl.method import refuse_parts
 from amortppl.posterior.draws import readout
 from amortppl.runtime import distributed
@@ -121,7 +122,7 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
                 f"{guide.hash}). Continue with the guide that made it, or start a new state"
             )
         like = {n: _like(guide, kinds) for n, kinds in about["kinds"].items()}
-        arrays, _ = unpack(path, like)
+        arrays, _ = unpack(path, like, RENAMED)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(
             f"{path}: not a complete state ({error}); was it cut short? Start a new one"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -16,9 +18,8 @@ def write(path: str | Path, content: bytes) -> None:
     """Replaces a file in one move; on any failure the old one stays."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.with_name(
-        f".{path.name}.{token_hex(4)}"
-    )  # not mkstemp, whose files only their owner may read
+    # Not mkstemp, whose files only their owner may read.
+    name = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
         with open(name, "xb") as file:
             file.write(content)
@@ -37,8 +38,15 @@ def pack(tree: Any, about: dict[str, Any]) -> bytes:
     return save(arrays, metadata={"about": json.dumps(about)})
 
 
-def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
+def unpack(
+    path: str | Path, like: Any, renamed: Mapping[str, str] | None = None
+) -> tuple[Any, dict[str, Any]]:
     """Reads what `pack` wrote into the structure of `like` (None: a dict of arrays by path).
+
+    Args:
+        path: the file.
+        like: a tree of the arrays' structure and shapes.
+        renamed: old names of attributes, and their names now, in files written before.
 
     Raises:
         ValueError: the file is damaged, or its arrays are not those of `like`.
@@ -56,6 +64,8 @@ def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
     expected = {
         jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(like)
     }
+    if renamed and arrays.keys() - expected.keys():
+        arrays = {_rename(n, renamed): a for n, a in arrays.items()}
     wrong = [n for n in expected.keys() ^ arrays.keys()] or [
         n for n, a in expected.items() if a.shape != arrays[n].shape
     ]
@@ -63,5 +73,10 @@ def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
         raise ValueError(
             f"{path}: its arrays are of another structure (first difference: {sorted(wrong)[0]})"
         )
-    found = jax.tree_util.tree_map_with_path(lambda p, _: arrays[jax.tree_util.keystr(p)], like)
-    return jax.device_put(found), about
+    tree = jax.tree_util.tree_map_with_path(lambda p, _: arrays[jax.tree_util.keystr(p)], like)
+    return jax.device_put(tree), about
+
+
+def _rename(path: str, renamed: Mapping[str, str]) -> str:
+    """A path with attributes by their names now: `['value'].low` -> `['value'].rounding_error`."""
+    return re.sub(r"(?<=\.)\w+", lambda name: renamed.get(name[0], name[0]), path)

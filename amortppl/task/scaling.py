@@ -79,9 +79,14 @@ def simulated_scales(task: AbstractTask, key: PRNGKeyArray) -> tuple[PriorScale,
 
     latents, flat = jax.vmap(simulate)(jr.split(key, SIMULATED_ROWS))
     low, centre, high, _ = central(latents)
-    below, median, above, spread = central(flat.reshape(-1, flat.shape[-1]))
-    width = jnp.where(above > below, (above - below) / 2, jnp.where(spread > 0, spread, 1.0))
-    return PriorScale(centre, jnp.maximum((high - low) / 2, 1e-3)), RowScaler(names, median, width)
+    rows = RowScaler(names, *median_and_scale(flat.reshape(-1, flat.shape[-1])))
+    return PriorScale(centre, jnp.maximum((high - low) / 2, 1e-3)), rows
+
+
+def median_and_scale(values: Float[Array, "S F"]) -> tuple[Float[Array, " F"], Float[Array, " F"]]:
+    """Median and scale of each column: half of the central 68%, else the deviation, else one."""
+    low, median, high, spread = central(values)
+    return median, jnp.where(high > low, (high - low) / 2, jnp.where(spread > 0, spread, 1.0))
 
 
 def central(values: Float[Array, "S F"]) -> tuple[Array, Array, Array, Array]:

@@ -87,7 +87,7 @@ def test_dependent_effects_cost_more_and_end_there_too():
     frame.
     """
     together = Plates((0,) * GROUPS + (-1,))
-    assert (len(PLATES.together), len(together.together)) == (1, GROUPS)
+    assert (len(PLATES.independent_sets), len(together.independent_sets)) == (1, GROUPS)
     for a, b in zip(
         *(jax.tree.leaves(found(0.05, plates=p)[1:3]) for p in (PLATES, together)), strict=True
     ):
