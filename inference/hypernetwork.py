@@ -16,13 +16,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.networks.deep_set import DeepSet
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.network import Network, Networked, Weights
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.adapted_network import Network, Networked, Weights
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 
 class Sums(NamedTuple):
-    """Sum of the encoded rows, and how many they are."""
+    """Sum of the encoded rows, and their number."""
 
     encoded: Float[Array, " E"]
     rows: Float[Array, ""]
@@ -31,7 +32,7 @@ class Sums(NamedTuple):
 class HyperPredictor(Networked):
     """The built method. See `Hypernetwork` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     reader: Reader
     encode: DeepSet
     emit: eqx.nn.MLP
@@ -43,8 +44,10 @@ class HyperPredictor(Networked):
         return Sums(jnp.zeros(self.emit.in_size - 1), jnp.zeros(()))
 
     def step(self, state: Sums, batch: Batch) -> Sums:
-        """Rows encoded and added."""
-        seen = jnp.concatenate([self.reader.x(batch.data), self.reader.y(self.reader.standard(batch.data))], -1)
+        """The sums with a mini-batch's encoded rows."""
+        seen = jnp.concatenate(
+            [self.reader.x(batch.data), self.reader.y(self.reader.standard(batch.data))], -1
+        )
         return Sums(state.encoded + self.encode(seen, batch.mask), state.rows + jnp.sum(batch.mask))
 
     def combine(self, states: Any) -> Sums:
@@ -55,22 +58,27 @@ class HyperPredictor(Networked):
         """Learned weights plus what the rows change in them."""
         base, restore = ravel_pytree(eqx.filter(self.network, eqx.is_inexact_array))
         rows = jnp.minimum(state.rows, self.task.rows[1])
-        known = jnp.append(state.encoded / jnp.maximum(state.rows, 1.0), jnp.log1p(rows) / 3.0)
-        return restore(base + self.emit(known) * jnp.where(state.rows > 0, 1.0, 0.0))
+        seen = jnp.append(state.encoded / jnp.maximum(state.rows, 1.0), jnp.log1p(rows) / 3.0)
+        return restore(base + self.emit(seen) * jnp.where(state.rows > 0, 1.0, 0.0))
 
 
 @dataclass(frozen=True)
 class Hypernetwork:
-    """Options: width of the network that predicts, and of the networks that emit its weights."""
+    """Options of the hypernetwork.
+
+    Attributes:
+        width: of the network that predicts.
+        hidden: width of the networks that emit its weights.
+    """
 
     width: int = 24
     hidden: int = 64
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because sums add up."""
         return {"steps": 4000, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> HyperPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> HyperPredictor:
         """Draws the weights for a task."""
         keys = jr.split(key, 4)
         read = reader(task, keys[0])

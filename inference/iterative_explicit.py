@@ -27,8 +27,9 @@ from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 
 class Decoder(eqx.Module):
@@ -42,10 +43,14 @@ class Decoder(eqx.Module):
         self.along = eqx.nn.Linear(x, size, key=keys[0])
         self.bend = mlp(x + 2 * size + known, hidden, hidden, 2, keys[1])
 
-    def __call__(self, z: Float[Array, " Z"], known: Float[Array, " K"], x: Float[Array, "Q X"]) -> Float[Array, "Q E"]:
+    def __call__(
+        self, z: Float[Array, " Z"], known: Float[Array, " K"], x: Float[Array, "Q X"]
+    ) -> Float[Array, "Q E"]:
         """Features of Q queries."""
         fitted = jax.vmap(self.along)(x) * z
-        same = jnp.broadcast_to(jnp.concatenate([z, known]), (x.shape[0], z.shape[0] + known.shape[0]))
+        same = jnp.broadcast_to(
+            jnp.concatenate([z, known]), (x.shape[0], z.shape[0] + known.shape[0])
+        )
         seen = jnp.concatenate([x, fitted, same], -1)
         return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, same], -1)
 
@@ -53,7 +58,7 @@ class Decoder(eqx.Module):
 class ExplicitPredictor(Headed):
     """The built method. See `IterativeExplicit` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "IterativeExplicit" = eqx.field(static=True)
     reader: Reader
     update: LearnedUpdate
@@ -71,7 +76,9 @@ class ExplicitPredictor(Headed):
 
     def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
         """A step in which signals are absent now and then, so that each is learned alone too."""
-        return self.update(state, batch, self._seen(), present(self.options.signals, self.options.drop, key))
+        return self.update(
+            state, batch, self._seen(), present(self.options.signals, self.options.drop, key)
+        )
 
     def latent(self, state: Belief) -> Belief:
         """z, as a distribution that can be drawn from."""
@@ -107,7 +114,9 @@ class ExplicitPredictor(Headed):
             features = jax.vmap(lambda z, at: self.decoder(z, known, at[None])[0])(each, x)
             return jnp.sum(self.on(features[None]).log_prob(batch.data))
 
-        return jax.grad(total)(jnp.broadcast_to(state.location, (x.shape[0], *state.location.shape)))
+        return jax.grad(total)(
+            jnp.broadcast_to(state.location, (x.shape[0], *state.location.shape))
+        )
 
 
 @dataclass(frozen=True)
@@ -143,11 +152,11 @@ class IterativeExplicit:
             raise LookupError(f"signals: {quoted(unknown)} not among {quoted(SIGNALS)}")
         object.__setattr__(self, "signals", tuple(s for s in SIGNALS if s in self.signals))
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 6000, "batch": 64, "rate": 2e-3, "average": 0.995, "mini_batch": self.most}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> ExplicitPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ExplicitPredictor:
         """Draws the weights for a task; units come from simulated rows."""
         keys = jr.split(key, 4)
         read = reader(task, keys[0])
@@ -156,7 +165,9 @@ class IterativeExplicit:
             self.history, self.most, task.rows[1],
         )  # fmt: skip
         update = LearnedUpdate(shape, keys[1], self.width, self.layers, self.heads)
-        settling = jnp.array([0.0, 0.5])  # steps that grow shorter as 1 / sqrt(rows), until it learns better
+        settling = jnp.array(
+            [0.0, 0.5]
+        )  # steps that grow shorter as 1 / sqrt(rows), until it learns better
         update = eqx.tree_at(lambda u: u.net.bias, update, settling)
         known = self.latent + 1
         return ExplicitPredictor(

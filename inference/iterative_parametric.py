@@ -21,7 +21,7 @@ from amortppl.errors import ModelError, nearest, quoted
 from amortppl.gaussian.iterative_guide import IterativeGuide, iterative_guide
 from amortppl.gaussian.objectives import check_objective
 from amortppl.gaussian.update_inputs import SIGNALS
-from amortppl.task import Task
+from amortppl.task.abstract import AbstractTask
 
 POSTERIORS = ("full", "diagonal", "point")
 
@@ -70,7 +70,7 @@ class IterativeParametric:
         if self.signals is not None:
             object.__setattr__(self, "signals", tuple(s for s in SIGNALS if s in self.signals))
 
-    def resolved(self, task: Task) -> "IterativeParametric":
+    def resolved(self, task: AbstractTask) -> "IterativeParametric":
         """The options with every default made definite for a task.
 
         Raises:
@@ -85,18 +85,21 @@ class IterativeParametric:
         posterior = self.posterior or ("diagonal" if many and not self.closed_form else "full")
         if not task.likelihood and (signals != SIGNALS[:1] or self.closed_form):
             raise ModelError(
-                f"iterative_parametric: {task.name} offers no likelihood, so there is neither gradient nor curvature "
+                f"iterative_parametric: {task.name} offers no likelihood, so there is neither "
+                f"gradient nor curvature "
                 "nor site; leave `signals` and `closed_form` out, or give signals=('data',)"
             )
         if self.closed_form and posterior != "full":
-            raise ModelError(f"closed_form: a site is a full Gaussian; got posterior={posterior!r}, leave it out")
+            raise ModelError(
+                f"closed_form: a site is a full Gaussian; got posterior={posterior!r}, leave it out"
+            )
         return replace(self, signals=signals, posterior=posterior)
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 4000, "batch": 64, "rate": 3e-3, "average": 0.995, "mini_batch": self.most}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> IterativeGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> IterativeGuide:
         """Draws the weights for a task; units come from simulated rows.
 
         Raises:

@@ -1,12 +1,13 @@
-"""Gradient steps on the weights of an in-context predictor: it adapts to families of tasks it was not trained on.
+"""Gradient steps on the weights of an in-context predictor: it adapts to families of tasks it was
+not trained on.
 
     weights <- weights - rate grad_w mean_{i in B} -log p(y_i | x_i, the other half of B, weights)
     readout   p(y* | x*, D, weights)
 
-The predictor reads D in context before and after; what the steps change is how it reads. Its weights
-begin as those of a trained `prior_fitted` guide (`start`), and training moves them to where such
-steps help most. Each row of a mini-batch is predicted from the half that it is not in; which half a
-row is in is decided by its own numbers, so that the order of rows does not matter.
+The predictor reads D in context before and after; what the steps change is how it reads. Its
+weights begin as those of a trained `prior_fitted` guide (`start`), and training moves them to where
+such steps help most. Each row of a mini-batch is predicted from the half that it is not in; which
+half a row is in is decided by its own numbers, so that the order of rows does not matter.
 
 Sinha et al. 2024, "MAML-en-LLM: model agnostic meta-training of LLMs for improved in-context
 learning", arXiv 2405.11446; Finn, Abbeel and Levine 2017, "Model-agnostic meta-learning", arXiv
@@ -25,10 +26,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amortppl.predictive.head import Head, Predictive
 from amortppl.predictive.predictor import Predictor, like
+from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.pretrained import options_of, with_weights_of
-from amortppl.predictive.reader import Reader, reader
 from amortppl.predictive.transformer import Buffer, Transformer
-from amortppl.task import Batch, Task
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 LONGEST = 5.0
 """Longest gradient, over all weights, of a step."""
@@ -44,7 +46,7 @@ class Adapted(NamedTuple):
 class AdaptivePredictor(Predictor):
     """The built method. See `MAMLInContext` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "MAMLInContext" = eqx.field(static=True)
     reader: Reader
     transformer: Transformer
@@ -55,14 +57,18 @@ class AdaptivePredictor(Predictor):
     def init(self) -> Adapted:
         """The weights that steps start from, and an empty context."""
         capacity = min(self.options.capacity, self.task.rows[1])
-        return Adapted(eqx.filter(self._net, eqx.is_inexact_array), Buffer.none(capacity, self.reader))
+        return Adapted(
+            eqx.filter(self._net, eqx.is_inexact_array), Buffer.none(capacity, self.reader)
+        )
 
     def step(self, state: Adapted, batch: Batch) -> Adapted:
         """A few gradient steps on the rows of a mini-batch, which are then put into the context."""
         half = halves(batch)
 
         def update(weights: Any, _: None) -> tuple[Any, None]:
-            slope = jax.grad(lambda w: self._misfit(w, batch, half) + self._misfit(w, batch, ~half))(weights)
+            slope = jax.grad(
+                lambda w: self._misfit(w, batch, half) + self._misfit(w, batch, ~half)
+            )(weights)
             slope = slope if self.options.second_order else stop_gradient(slope)
             length = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(slope)) + 1e-12)
             pace = jnp.exp(self.log_rate) / jnp.maximum(1.0, length / LONGEST)
@@ -76,7 +82,9 @@ class AdaptivePredictor(Predictor):
         return self._read(state.weights, state.buffer, query)
 
     def _misfit(self, weights: Any, batch: Batch, given: Bool[Array, " B"]) -> Float[Array, ""]:
-        """-log p of the rows that are not given, read from those that are; the mean over all rows."""
+        """-log p of the rows that are not given, read from those that are; the mean over all
+        rows.
+        """
         context = self.init().buffer.add(self.reader, Batch(batch.data, batch.mask & given))
         rows = self._read(weights, context, batch.data).log_prob(batch.data)
         asked = batch.mask & ~given
@@ -85,7 +93,9 @@ class AdaptivePredictor(Predictor):
     def _read(self, weights: Any, context: Buffer, query: dict[str, Array]) -> Predictive:
         net = eqx.combine(weights, eqx.filter(self._net, eqx.is_inexact_array, inverse=True))
         transformer, head = net
-        features = transformer.read(transformer.tokens(context.rows), context.mask, self.reader.x(query))
+        features = transformer.read(
+            transformer.tokens(context.rows), context.mask, self.reader.x(query)
+        )
         return Predictive(head, self.reader, features[None], like(self.task.rows_like))
 
     @property
@@ -107,11 +117,12 @@ class MAMLInContext:
     """Options.
 
     Attributes:
-        start: the folder of a `prior_fitted` guide whose weights it begins with, for a task with arguments of the
-            same shapes; None to begin with random ones.
+        start: the folder of a `prior_fitted` guide whose weights it begins with, for a task with
+            arguments of the same shapes; None to begin with random ones.
         updates, rate: gradient steps a mini-batch, and their rate to begin with.
         second_order: whether training differentiates through the gradients of these steps.
-        width, layers, hidden, capacity: of the predictor, as in `prior_fitted`; those of `start` where it is given.
+        width, layers, hidden, capacity: of the predictor, as in `prior_fitted`; those of `start`
+            where it is given.
     """
 
     start: str | None = None
@@ -123,17 +134,19 @@ class MAMLInContext:
     hidden: int = 32
     capacity: int = 128
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 2000, "batch": 16, "rate": 1e-3}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> AdaptivePredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> AdaptivePredictor:
         """Draws the weights for a task, or reads those of a trained guide.
 
         Raises:
             GuideError: `start` is no `prior_fitted` guide, or one of other arguments.
         """
-        own = self if self.start is None else replace(self, **options_of(self.start, "prior_fitted"))
+        own = (
+            self if self.start is None else replace(self, **options_of(self.start, "prior_fitted"))
+        )
         keys = jr.split(key, 3)
         read = reader(task, keys[0])
         method = AdaptivePredictor(

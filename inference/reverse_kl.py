@@ -18,7 +18,7 @@ from jaxtyping import PRNGKeyArray
 
 from amortppl.gaussian.iterative_guide import IterativeGuide, iterative_guide
 from amortppl.gaussian.objectives import check_objective
-from amortppl.task import Task
+from amortppl.task.abstract import AbstractTask
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class ReverseKL:
     history: ClassVar[int] = 0
     drop: ClassVar[float] = 0.0
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 4000, "batch": 32, "rate": 2e-3, "average": 0.995, "mini_batch": self.most}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> IterativeGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> IterativeGuide:
         """Draws the weights for a task.
 
         Raises:

@@ -1,14 +1,16 @@
-"""Learned initialisation and a learned gradient: a task's unlabelled rows refine its weights as well.
+"""Learned initialisation and a learned gradient: a task's unlabelled rows refine its weights as
+well.
 
     labelled rows:     weights <- weights - rate grad_w mean_i -log p(y_i | x_i, w)
     unlabelled rows:   weights <- weights - pace grad_w mean_q <stop(s(c_q, x_q)), c_q(w)>
 
-c_q(w) are the coefficients of the predictive distribution at query q, and s stands for the gradient of the loss in
-them, which y* would be needed for: a network learns it across tasks, through the loss after these steps. A state
-belongs to its queries, whose inputs are the unlabelled rows; one that comes twice counts once.
+c_q(w) are the coefficients of the predictive distribution at query q, and s stands for the gradient
+of the loss in them, which y* would be needed for: a network learns it across tasks, through the
+loss after these steps. A state belongs to its queries, whose inputs are the unlabelled rows; one
+that comes twice counts once.
 
-Hu, Moreno, Xiao, Shen, Obozinski, Lawrence and Damianou 2020, "Empirical Bayes transductive meta-learning with
-synthetic gradients", arXiv 2004.12696.
+Hu, Moreno, Xiao, Shen, Obozinski, Lawrence and Damianou 2020, "Empirical Bayes transductive
+meta-learning with synthetic gradients", arXiv 2004.12696.
 """
 
 from dataclasses import dataclass
@@ -23,19 +25,22 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.method import Target
 from amortppl.networks.mlp import mlp
+from amortppl.predictive.adapted_network import Weights
+from amortppl.predictive.gradient_predictor import GradientPredictor, gradient_predictor
 from amortppl.predictive.head import Predictive, family
-from amortppl.predictive.learned_start import GradientPredictor, gradient_predictor
-from amortppl.predictive.network import Weights
 from amortppl.predictive.predictor import PRIOR, Predictor
-from amortppl.predictive.reader import Reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 LONGEST = 10.0
 """Longest synthetic gradient, over all weights."""
 
 
 class Transductive(NamedTuple):
-    """Inputs of the queries by argument, and the weights that labelled rows and they have led to."""
+    """Inputs of the queries by argument, and the weights that labelled rows and they have led
+    to.
+    """
 
     queries: dict[str, Array]
     weights: Weights
@@ -44,7 +49,7 @@ class Transductive(NamedTuple):
 class SyntheticGradientPredictor(Predictor):
     """The built method. See `SyntheticGradient` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "SyntheticGradient" = eqx.field(static=True)
     reader: Reader
     learner: GradientPredictor
@@ -57,12 +62,16 @@ class SyntheticGradientPredictor(Predictor):
         """The learned initialisation, and the queries (none: a state of no query)."""
         if queries is None:
             like = self.task.rows_like
-            queries = {n: jnp.zeros((0, *like[n].shape[1:]), like[n].dtype) for n in self.task.inputs}
+            queries = {
+                n: jnp.zeros((0, *like[n].shape[1:]), like[n].dtype) for n in self.task.inputs
+            }
             queries = queries or {"row": jnp.zeros((0, 0))}
         return Transductive(queries, self.learner.init())
 
     def step(self, state: Transductive, batch: Batch) -> Transductive:
-        """Gradient steps on the labelled rows of a mini-batch, then synthetic ones on the queries."""
+        """Gradient steps on the labelled rows of a mini-batch, then synthetic ones on the
+        queries.
+        """
         weights = self.learner.step(state.weights, batch)
         if not jax.tree.leaves(state.queries)[0].shape[0]:
             return Transductive(state.queries, weights)
@@ -72,7 +81,9 @@ class SyntheticGradientPredictor(Predictor):
             slope = self.synthetic(weights, state.queries)
             return jax.tree.map(lambda w, g: w - pace * g, weights, slope), None
 
-        return Transductive(state.queries, jax.lax.scan(update, weights, None, self.options.imagined)[0])
+        return Transductive(
+            state.queries, jax.lax.scan(update, weights, None, self.options.imagined)[0]
+        )
 
     def synthetic(self, weights: Weights, queries: dict[str, Array]) -> Weights:
         """The synthetic gradient in the weights, at most `LONGEST`."""
@@ -94,7 +105,9 @@ class SyntheticGradientPredictor(Predictor):
 
     def score(self, state: Transductive, target: Target) -> Array:
         """-log p(y* | x*, D) in nats a query, and a little of it before any row."""
-        return self.loss(state, target.query) + PRIOR * self.loss(self.init(state.queries), target.query)
+        return self.loss(state, target.query) + PRIOR * self.loss(
+            self.init(state.queries), target.query
+        )
 
 
 def _bounded(slope: Weights) -> Weights:
@@ -108,8 +121,10 @@ class SyntheticGradient:
 
     Attributes:
         width: of the network's hidden layers.
-        updates, rate: gradient steps on the labelled rows of a mini-batch, and their rate to begin with.
-        imagined, pace: synthetic gradient steps after each mini-batch, and their rate to begin with.
+        updates, rate: gradient steps on the labelled rows of a mini-batch, and their rate to begin
+            with.
+        imagined, pace: synthetic gradient steps after each mini-batch, and their rate to begin
+            with.
         hidden: width of the network that gives the synthetic gradient.
         image: height and width of the input, where it is an image.
     """
@@ -122,14 +137,16 @@ class SyntheticGradient:
     hidden: int = 32
     image: tuple[int, int] | None = None
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 4000, "batch": 32}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> SyntheticGradientPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> SyntheticGradientPredictor:
         """Draws the weights for a task."""
         first, second = jr.split(key)
-        learner = gradient_predictor(task, self.width, self.updates, self.rate, False, first, self.image)
+        learner = gradient_predictor(
+            task, self.width, self.updates, self.rate, False, first, self.image
+        )
         read = learner.reader
         size = family(read.parts[0]).coefficients
         return SyntheticGradientPredictor(

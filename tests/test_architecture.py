@@ -23,7 +23,18 @@ HEAVY = [
 ]
 """What `import amortppl` alone must not import."""
 
-LATE = ["torch", "pyro", "torchax", "blackjax", "matplotlib", "arviz", "arviz_plots", "arviz_stats", "sklearn", "typer"]
+LATE = [
+    "torch",
+    "pyro",
+    "torchax",
+    "blackjax",
+    "matplotlib",
+    "arviz",
+    "arviz_plots",
+    "arviz_stats",
+    "sklearn",
+    "typer",
+]
 """What making a task must not import."""
 
 ALLOWED = {"numpyro", "jax", "numpy", "math", "functools", "collections", "typing"}
@@ -43,7 +54,10 @@ def imported(path):
             yield from (a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
-            yield node.module
+            if node.module == "amortppl":
+                yield from (f"amortppl.{a.name}" for a in node.names)
+            else:
+                yield node.module
 
 
 def files(folder):
@@ -53,7 +67,9 @@ def files(folder):
 @pytest.mark.parametrize("path", files("models"), ids=lambda p: p.stem)
 def test_models_know_one_language_only(path):
     episodes = "\ndef episodes(" in path.read_text()
-    allowed = ALLOWED_IN_PYRO if path.stem.endswith("_pyro") else ALLOWED_IN_DATA if episodes else ALLOWED
+    allowed = (
+        ALLOWED_IN_PYRO if path.stem.endswith("_pyro") else ALLOWED_IN_DATA if episodes else ALLOWED
+    )
     assert {n.split(".")[0] for n in imported(path)} <= allowed
 
 
@@ -71,8 +87,72 @@ def test_the_engine_knows_neither_models_nor_methods(path):
         assert not name.startswith(("amortppl.models", "amortppl.inference"))
 
 
+FLOORS = [
+    "errors",
+    "runtime",
+    "pyro",
+    "densities",
+    "networks",
+    "task",
+    "method",
+    "catalogue",
+    "data",
+    "predictive",
+    "gaussian",
+    "training",
+    "posterior",
+    "trust",
+    "report",
+    "guide",
+    "diagnostics",
+    "cli",
+]
+"""Folders and single files of amortppl/, each importing only from those before it."""
+
+
+def floor(module):
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("path", files("amortppl"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way_between_folders(path):
+    """Inside functions and for type checking too."""
+    parts = path.relative_to(ROOT / "amortppl").with_suffix("").parts
+    if parts == ("__init__",):
+        return
+    below = FLOORS[: FLOORS.index(parts[0]) + 1]
+    names = {n for n in imported(path) if n and n.startswith("amortppl.")}
+    assert {floor(n) for n in names} <= set(below)
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_file_imports_itself_through_others():
+    """By a walk along all imports from each file; `from a import b` counts for both."""
+    paths = {module_name(p): p for p in files("amortppl") if p.name != "__init__.py"}
+    graph = {}
+    for name, path in paths.items():
+        tree = ast.parse(path.read_text())
+        froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        named = {f"{n.module}.{a.name}" for n in froms for a in n.names} | set(imported(path))
+        graph[name] = named & (paths.keys() - {name})
+    for name in graph:
+        reached, todo = set(), [*graph[name]]
+        while todo:
+            other = todo.pop()
+            if other not in reached:
+                reached.add(other)
+                todo += graph[other]
+        assert name not in reached, f"{name} imports itself through {sorted(reached)}"
+
+
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
 
 
 def test_import_is_light():
@@ -82,7 +162,7 @@ def test_import_is_light():
 def test_a_task_imports_no_more_than_it_needs_and_hides_no_public_name():
     code = f"""
 import sys, numpyro, numpyro.distributions as dist
-import amortppl.train, amortppl.method, amortppl.catalogue, amortppl as ap
+import amortppl.guide.train, amortppl.method, amortppl.catalogue, amortppl as ap
 def model(rows, y=None):
     mu = numpyro.sample("mu", dist.Normal(0, 1))
     with numpyro.plate("obs", rows): numpyro.sample("y", dist.Normal(mu, 1), obs=y)
@@ -102,6 +182,10 @@ def test_packages_are_all_listed():
     """The list of packages is explicit, so a new folder must be added to it."""
     import tomllib
 
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "amortppl").rglob("__init__.py")}
+    listed = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    )
+    found = {
+        ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "amortppl").rglob("__init__.py")
+    }
     assert listed == found | {"amortppl.models", "amortppl.inference"}

@@ -1,1 +1,1 @@
-"""Gaussian approximations and how mini-batches refine them."""
+"""Gaussian approximations of a posterior, and how mini-batches refine them."""

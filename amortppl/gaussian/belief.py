@@ -15,7 +15,7 @@ import jax.random as jr
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from amortppl.signals import Frame
+from amortppl.gaussian.frame import Frame
 
 POINT_SD = 0.03
 """Sd of a point's readout, in prior units: draws and log densities need one."""
@@ -83,7 +83,9 @@ class Belief(NamedTuple):
         sd = jnp.exp(self.log_sd())
         return sd[:, None] * bend * sd
 
-    def move(self, z: Float[Array, " P"], log_shrink: Float[Array, " P"], below: Array | None) -> "Belief":
+    def move(
+        self, z: Float[Array, " P"], log_shrink: Float[Array, " P"], below: Array | None
+    ) -> "Belief":
         """Location moved by A z, sds divided by exp(`log_shrink`), `below` under T's diagonal."""
         step = self.low + self.unwhiten(z)
         location = self.location + step
@@ -105,10 +107,16 @@ class Belief(NamedTuple):
         scale = jnp.sum(jnp.log(jnp.diag(self.spread))) if self.full else -jnp.sum(self.log_sd())
         return scale - 0.5 * jnp.sum(z * z + jnp.log(2.0 * jnp.pi))
 
-    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, draws: int
+    ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws in prior units and their log densities; a point is drawn with `POINT_SD`."""
         z = jr.normal(key, (draws, len(self.location)))
-        known = self._replace(spread=jnp.full_like(self.location, jnp.log(POINT_SD))) if self.point else self
+        known = (
+            self._replace(spread=jnp.full_like(self.location, jnp.log(POINT_SD)))
+            if self.point
+            else self
+        )
         at = known.location + known.unwhiten(z)
         return at, jax.vmap(known.log_prob)(at)
 

@@ -9,16 +9,17 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
-from amortppl.features import PriorScale, RowScaler, simulated_scales
-from amortppl.framed import Posterior
 from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.learned_update import FAR, LearnedUpdate
+from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.objectives import SCORES
+from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
 from amortppl.method import Method, Target
-from amortppl.prior_units import Densities
-from amortppl.task import Batch, Task
-from amortppl.valley import Valley
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
 
 HELD_OUT = 16
 """Rows of the predictive objective."""
@@ -33,7 +34,7 @@ class IterativeGuide(Method):
         queries: held-out rows, where these make the score.
     """
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: Any = eqx.field(static=True)
     scale: PriorScale
     rows: RowScaler
@@ -51,12 +52,16 @@ class IterativeGuide(Method):
 
     def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
         """A step in which signals are absent now and then, so that each is learned alone too."""
-        return self.update(state, batch, self._seen(), present(self.options.signals or (), self.options.drop, key))
+        return self.update(
+            state, batch, self._seen(), present(self.options.signals or (), self.options.drop, key)
+        )
 
     def readout(self, state: Belief) -> Posterior:
         """The Gaussian."""
         family = Gaussian(self.task.latents.size)
-        return Posterior(stop_gradient(self.scale), state.frame(), family, family.initial(), Valley.none())
+        return Posterior(
+            stop_gradient(self.scale), state.frame(), family, family.initial(), Funnel.none()
+        )
 
     def score(self, state: Belief, target: Target) -> Array:
         """The objective, in nats."""
@@ -82,7 +87,7 @@ class IterativeGuide(Method):
         return jnp.concatenate([jnp.clip(jnp.sinh(curved), -FAR, FAR), curved], -1)
 
 
-def iterative_guide(task: Task, options: Any, key: PRNGKeyArray) -> IterativeGuide:
+def iterative_guide(task: AbstractTask, options: Any, key: PRNGKeyArray) -> IterativeGuide:
     """Draws the weights for a task; units come from simulated rows.
 
     Raises:
@@ -97,4 +102,6 @@ def iterative_guide(task: Task, options: Any, key: PRNGKeyArray) -> IterativeGui
     )  # fmt: skip
     update = LearnedUpdate(shape, keys[1], options.width, options.layers, options.heads)
     queries = HELD_OUT if options.objective == "predictive" else 0
-    return IterativeGuide(task=task, options=options, scale=scale, rows=rows, update=update, queries=queries)
+    return IterativeGuide(
+        task=task, options=options, scale=scale, rows=rows, update=update, queries=queries
+    )

@@ -23,12 +23,12 @@ import jax.random as jr
 from jax.lax import stop_gradient
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from amortppl.evidence import Site, absorb
 from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.filtering import SiteUpdate, site_update
 from amortppl.gaussian.update_inputs import Rows, Shape
 from amortppl.networks.latent_codes import LatentCodes
 from amortppl.networks.update_transformer import UpdateTransformer
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 RANK = 8
 """Numbers of a token that make correlations with those of another."""
@@ -55,7 +55,9 @@ class LearnedUpdate(eqx.Module):
     skip: Float[Array, "2 F"]
     gate: Float[Array, "E 2 F"]
 
-    def __init__(self, shape: Shape, key: PRNGKeyArray, width: int, layers: int, heads: int) -> None:
+    def __init__(
+        self, shape: Shape, key: PRNGKeyArray, width: int, layers: int, heads: int
+    ) -> None:
         """Draws the weights."""
         keys = jr.split(key, 3)
         self.shape = shape
@@ -79,7 +81,9 @@ class LearnedUpdate(eqx.Module):
         recent = jnp.zeros((size, 3 * self.shape.history))
         return Belief(location, jnp.zeros(size), spread, jnp.zeros(()), recent)
 
-    def __call__(self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]) -> Belief:
+    def __call__(
+        self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]
+    ) -> Belief:
         """The state after a mini-batch, of which the signals `present` are seen."""
         most, size = self.shape.most, batch.mask.shape[0]
         if size <= most:
@@ -89,7 +93,9 @@ class LearnedUpdate(eqx.Module):
         kept = (place < size) & batch.mask[jnp.minimum(place, size - 1)]
 
         def take(state: Belief, part: tuple[Array, Array]) -> tuple[Belief, None]:
-            mini = Batch({n: v[jnp.minimum(part[0], size - 1)] for n, v in batch.data.items()}, part[1])
+            mini = Batch(
+                {n: v[jnp.minimum(part[0], size - 1)] for n, v in batch.data.items()}, part[1]
+            )
             return self._take(state, mini, rows, present), None
 
         return jax.lax.scan(take, state, (place, kept))[0]
@@ -100,7 +106,9 @@ class LearnedUpdate(eqx.Module):
         edges = None
         if self.shape.closed_form:
             moved, seen, pairs = self._after_site(state, batch, rows, share)
-            faded = jnp.sqrt(jnp.minimum(1.0, self.shape.depth / jnp.maximum(state.rows + count, 1.0)))
+            faded = jnp.sqrt(
+                jnp.minimum(1.0, self.shape.depth / jnp.maximum(state.rows + count, 1.0))
+            )
             sizes = share * faded, share * faded
         else:
             seen, pairs, edges = self._signals(state, batch, rows, share, present)
@@ -111,16 +119,22 @@ class LearnedUpdate(eqx.Module):
             mask = batch.mask & present[0]
         if edges is not None:
             length = jnp.sqrt(jnp.sum(edges**2, 0) + 1e-12)
-            row = jnp.concatenate([row, jnp.arcsinh(length / jnp.sqrt(jnp.maximum(share, 1e-12)))[:, None]], -1)
+            row = jnp.concatenate(
+                [row, jnp.arcsinh(length / jnp.sqrt(jnp.maximum(share, 1e-12)))[:, None]], -1
+            )
             edges = jnp.where(mask, edges / length, 0.0)[..., None]
         hidden = self.net.tokens(tokens, row, mask, self.codes(), pairs, edges)
         out = hidden @ self.net.out + self.net.bias
-        out = out + jnp.einsum("pf,pof->po", seen, self.skip + jnp.einsum("pe,eof->pof", hidden, self.gate))
+        out = out + jnp.einsum(
+            "pf,pof->po", seen, self.skip + jnp.einsum("pe,eof->pof", hidden, self.gate)
+        )
         below = None
         if state.full:
             left, right = hidden @ self.pair[0], hidden @ self.pair[1]
             below = sizes[1] * left @ right.T
-        after = moved.move(sizes[0] * _clip(out[:, 0]), sizes[1] * jnp.clip(out[:, 1], -3.0, 6.0), below)
+        after = moved.move(
+            sizes[0] * _clip(out[:, 0]), sizes[1] * jnp.clip(out[:, 1], -3.0, 6.0), below
+        )
         first = seen[:, :1] if seen.shape[1] else jnp.zeros_like(out[:, :1])
         recent = jnp.concatenate([first, out, state.recent], -1)
         after = after._replace(rows=state.rows + count, recent=recent[:, : state.recent.shape[1]])
@@ -128,7 +142,9 @@ class LearnedUpdate(eqx.Module):
 
     def _base(self, state: Belief, count: Array, present: Bool[Array, " 3"]) -> Float[Array, "P F"]:
         """Where the state stands, how many rows it has and gets, and which signals are there."""
-        log_rows = [jnp.log1p(jnp.minimum(n, self.shape.depth)) / 3.0 - 1.0 for n in (state.rows, count)]
+        log_rows = [
+            jnp.log1p(jnp.minimum(n, self.shape.depth)) / 3.0 - 1.0 for n in (state.rows, count)
+        ]
         same = jnp.stack([*log_rows, *present.astype(jnp.float32)])
         own = jnp.stack([jnp.clip(state.location, -FAR, FAR), state.log_sd() / 3.0], -1)
         return jnp.concatenate([own, jnp.broadcast_to(same, (own.shape[0], len(same)))], -1)
@@ -162,19 +178,25 @@ class LearnedUpdate(eqx.Module):
         seen = jnp.stack(tokens, -1) if tokens else jnp.zeros((size, 0))
         return stop_gradient((seen, jnp.stack(pairs, -1) if pairs else None, edges))
 
-    def _derivatives(self, at: Belief, batch: Batch, rows: Rows) -> tuple[Array | None, Array | None]:
+    def _derivatives(
+        self, at: Belief, batch: Batch, rows: Rows
+    ) -> tuple[Array | None, Array | None]:
         """Gradients of the rows (B, P), zero where masked, and the mini-batch's -Hessian."""
         signals = self.shape.signals
         if "gradient" not in signals and "curvature" not in signals:
             return None, None
-        assert rows.likelihood is not None  # signals without a likelihood are refused when a method is built
+        assert (
+            rows.likelihood is not None
+        )  # signals without a likelihood are refused when a method is built
         each = rows.likelihood(batch, at)
         masked = lambda u: jnp.where(batch.mask, each(u), 0.0)  # noqa: E731
         slopes, bend = None, None
         if "gradient" in signals and rows.slopes is not None:
             slopes = jnp.where(batch.mask[:, None], rows.slopes(batch, at), 0.0)
         elif "gradient" in signals and self.shape.edge_numbers:
-            slopes = (jax.jacrev if batch.mask.shape[0] < len(at.location) else jax.jacfwd)(masked)(at.location)
+            slopes = (jax.jacrev if batch.mask.shape[0] < len(at.location) else jax.jacfwd)(masked)(
+                at.location
+            )
         elif "gradient" in signals:
             slopes = jax.grad(lambda u: jnp.sum(masked(u)))(at.location)[None]
         if "curvature" in signals:
@@ -191,16 +213,23 @@ class LearnedUpdate(eqx.Module):
         correction = rows.correction or (lambda _: jnp.zeros(()))
 
         def f(at: Float[Array, " P"]) -> Array:
-            return jnp.sum(jnp.where(batch.mask, each(at), 0.0)) + jnp.where(first, correction(at), 0.0)
+            return jnp.sum(jnp.where(batch.mask, each(at), 0.0)) + jnp.where(
+                first, correction(at), 0.0
+            )
 
-        site: Site = stop_gradient(absorb(f, frame))
+        site: SiteUpdate = stop_gradient(site_update(f, frame))
         moved = state.move(site.shift, jnp.log(jnp.diag(site.factor)), site.factor)
         size = state.location.shape[0]
         centre, ahead, behind = site.left[:size], *site.left[size:].reshape(2, size, size)
         log_t = jnp.log(jnp.diag(site.factor))
         root = jnp.sqrt(jnp.maximum(share, 1e-12))
         same = jnp.full(size, jnp.arcsinh(site.surprise))
-        tokens = [site.shift / root, log_t / jnp.maximum(share, 1e-12), jnp.arcsinh(centre / root), same]
+        tokens = [
+            site.shift / root,
+            log_t / jnp.maximum(share, 1e-12),
+            jnp.arcsinh(centre / root),
+            same,
+        ]
         tokens.append(jnp.arcsinh((jnp.diag(ahead) + jnp.diag(behind)) / root))
         pairs = [_without_diagonal(_correlation(state.spread @ state.spread.T))]
         pairs += [_clip(site.factor - jnp.diag(jnp.diag(site.factor)))]

@@ -17,9 +17,10 @@ from jaxtyping import Array, Float
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.log_density import Densities
 from amortppl.method import Target
-from amortppl.prior_units import Densities
-from amortppl.task import Batch, Task
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 OBJECTIVES = ("forward_kl", "reverse_kl", "predictive")
 
@@ -30,7 +31,7 @@ FARTHEST = 50.0
 """Nats below the best row's log density, a row, at which draws far out stop to count."""
 
 
-def check_objective(name: str, task: Task) -> None:
+def check_objective(name: str, task: AbstractTask) -> None:
     """Refuses objectives that are not known or that the task cannot serve.
 
     Raises:
@@ -38,10 +39,13 @@ def check_objective(name: str, task: Task) -> None:
         ModelError: it needs a density that the task does not offer.
     """
     if name not in OBJECTIVES:
-        raise LookupError(f"objective: {name!r} is none of {quoted(OBJECTIVES)}{nearest(name, OBJECTIVES)}")
+        raise LookupError(
+            f"objective: {name!r} is none of {quoted(OBJECTIVES)}{nearest(name, OBJECTIVES)}"
+        )
     if name != "forward_kl" and not task.likelihood:
         raise ModelError(
-            f"objective: {name!r} needs the log density of {task.name}, which it does not offer; 'forward_kl' "
+            f"objective: {name!r} needs the log density of {task.name}, which it does not offer; "
+            f"'forward_kl' "
             "learns from simulated data alone"
         )
 
@@ -63,7 +67,9 @@ def reverse_kl(belief: Belief, log: Densities, target: Target) -> Array:
     noise = _noise(belief, target.latents)
     heights = jax.vmap(joint)(belief.location + belief.unwhiten(noise))
     entropy = -belief.log_prob(belief.location) + 0.5 * noise.shape[1]
-    return -entropy - jnp.mean(jnp.maximum(heights, jnp.max(heights) - FARTHEST * jnp.sum(target.seen.mask)))
+    return -entropy - jnp.mean(
+        jnp.maximum(heights, jnp.max(heights) - FARTHEST * jnp.sum(target.seen.mask))
+    )
 
 
 def predictive(belief: Belief, log: Densities, target: Target) -> Array:
@@ -78,7 +84,9 @@ def predictive(belief: Belief, log: Densities, target: Target) -> Array:
 
 def _noise(belief: Belief, latents: Float[Array, " P"]) -> Float[Array, "S P"]:
     """Standard normals, fresh for each task and step: the key is made of latents and rows seen."""
-    bits = jax.lax.bitcast_convert_type(jnp.sum(latents) + belief.rows + jnp.sum(belief.location), jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(
+        jnp.sum(latents) + belief.rows + jnp.sum(belief.location), jnp.uint32
+    )
     half = jr.normal(jr.fold_in(jr.key(7), bits), (DRAWS // 2, len(belief.location)))
     return jnp.concatenate([half, -half])
 

@@ -8,8 +8,8 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amortppl.gaussian.belief import Belief
-from amortppl.signals import LogDensity
-from amortppl.task import Batch
+from amortppl.gaussian.frame import LogDensity
+from amortppl.task.batch import Batch
 
 SIGNALS = ("data", "gradient", "curvature")
 """Rows, the gradient of their log likelihood at the state, and its -Hessian there."""
@@ -56,7 +56,9 @@ class Shape(NamedTuple):
 
     @property
     def edge_numbers(self) -> int:
-        """Numbers for each latent and row: the row's gradient, where rows and gradients are seen."""
+        """Numbers for each latent and row: the row's gradient, where rows and gradients are
+        seen.
+        """
         return int(not self.closed_form and "data" in self.signals and "gradient" in self.signals)
 
 

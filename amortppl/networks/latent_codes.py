@@ -1,8 +1,8 @@
 """A code for each entry of a model's latents: its site, and its place in the site.
 
 Places are told apart by fixed random codes and placed by sinusoids (Vaswani et al. 2017, "Attention
-is all you need", arXiv 1706.03762), both functions of the index alone, so that a site of any size is
-coded by the same weights.
+is all you need", arXiv 1706.03762), both functions of the index alone, so that a site of any size
+is coded by the same weights.
 """
 
 from collections.abc import Sequence

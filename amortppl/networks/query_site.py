@@ -1,16 +1,19 @@
-"""What a mini-batch says of each query in closed form: least squares in learned keys, with the prior divided out.
+"""What a mini-batch says of each query in closed form: least squares in learned keys, with the
+prior divided out.
 
     keys k(x),  A = K'K + diag(ridge),   h0 = q' ridge^-1 q,   h = q' A^-1 q,   fit = q' A^-1 K'V
     gain = h0 / h - 1,                   estimate = fit (1 + 1 / gain)
 
-`h0` and `h` are the variances of a query's value before and after the rows, in units of the noise's, under a Gaussian
-prior on the weights. Rows alone, without that prior, say `estimate` with a precision of `gain / h0`; so a query that
-holds the mean m with a precision of `weight / h0` comes to
+`h0` and `h` are the variances of a query's value before and after the rows, in units of the
+noise's, under a Gaussian prior on the weights. Rows alone, without that prior, say `estimate` with
+a precision of `gain / h0`; so a query that holds the mean m with a precision of `weight / h0` comes
+to
 
     m + gain / (weight + gain) (estimate - m),    weight + gain
 
-The reading is the mesa layer of von Oswald et al. 2023, "Uncovering mesa-optimization algorithms in Transformers",
-arXiv 2309.05858; the division by the prior is expectation propagation's (Minka 2001, arXiv 1301.2294).
+The reading is the mesa layer of von Oswald et al. 2023, "Uncovering mesa-optimization algorithms in
+Transformers", arXiv 2309.05858; the division by the prior is expectation propagation's (Minka 2001,
+arXiv 1301.2294).
 """
 
 from typing import NamedTuple
@@ -49,7 +52,9 @@ class QuerySite(NamedTuple):
 
 
 class SiteReader(eqx.Module):
-    """Learned keys of rows and queries: linear in x to begin with, and a perceptron's correction."""
+    """Learned keys of rows and queries: linear in x to begin with, and a perceptron's
+    correction.
+    """
 
     line: eqx.nn.Linear
     bend: eqx.nn.MLP
@@ -79,7 +84,11 @@ class SiteReader(eqx.Module):
         return jax.vmap(self.line)(x) + jax.vmap(self.bend)(x)
 
     def __call__(
-        self, keys: Float[Array, "B D"], values: Float[Array, "B V"], mask: Bool[Array, " B"], at: Float[Array, "Q D"]
+        self,
+        keys: Float[Array, "B D"],
+        values: Float[Array, "B V"],
+        mask: Bool[Array, " B"],
+        at: Float[Array, "Q D"],
     ) -> QuerySite:
         """What the rows that the mask keeps say of the queries with keys `at`."""
         ridge = jnp.exp(jnp.clip(self.log_ridge, -8, 8))

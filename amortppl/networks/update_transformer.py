@@ -84,13 +84,20 @@ class Block(eqx.Module):
         """What tokens read of the context, `near` added to the scores of attention."""
         at, among = (normalize(t, self.gains[0]) for t in (tokens, context))
         split = lambda t: t.reshape(t.shape[0], self.heads, -1)  # noqa: E731
-        query, key, value = split(at @ self.query), split(among @ self.key), split(among @ self.value)
+        query, key, value = (
+            split(at @ self.query),
+            split(among @ self.key),
+            split(among @ self.value),
+        )
         scores = jnp.einsum("nhd,mhd->hnm", query, key) / np.sqrt(query.shape[-1]) + near
         weights = jax.nn.softmax(jnp.where(seen, scores, -1e9), -1)
         return jnp.einsum("hnm,mhd->nhd", weights, value).reshape(tokens.shape) @ self.join
 
     def send(
-        self, tokens: Float[Array, "M E"], weights: Float[Array, "N M C"], join: Float[Array, "C E E"]
+        self,
+        tokens: Float[Array, "M E"],
+        weights: Float[Array, "N M C"],
+        join: Float[Array, "C E E"],
     ) -> Float[Array, "N E"]:
         """Messages of tokens: sum_j sum_c c_ijc h_j J_c."""
         sums = jnp.einsum("nmc,me->nce", weights, normalize(tokens, self.gains[0]))
@@ -156,10 +163,17 @@ class UpdateTransformer(eqx.Module):
         self.embed_state = mlp(states, width, width, 1, keys[1])
         self.always = jr.normal(keys[2], (1, width))
         self.blocks = [Block(width, heads, pairs, edges, k) for k in keys[3:]]
-        self.gain, self.out, self.bias = jnp.ones(width), jnp.zeros((width, outputs)), jnp.zeros(outputs)
+        self.gain, self.out, self.bias = (
+            jnp.ones(width),
+            jnp.zeros((width, outputs)),
+            jnp.zeros(outputs),
+        )
         self.states_mix, self.rows_see = states_mix, tuple(rows_see)
         if STATES in rows_see and not states_mix:
-            raise ValueError("rows_see: rows that look at states would carry one state to another; leave 'states' out")
+            raise ValueError(
+                "rows_see: rows that look at states would carry one state to another; leave "
+                "'states' out"
+            )
 
     @property
     def width(self) -> int:
@@ -202,7 +216,9 @@ class UpdateTransformer(eqx.Module):
         row = jax.vmap(self.embed_row)(rows)
         size, count = state.shape[0], row.shape[0]
         own = jnp.ones((size, size), bool) if self.states_mix else jnp.eye(size, dtype=bool)
-        seen = jnp.concatenate([own, jnp.broadcast_to(jnp.append(True, mask), (size, count + 1))], 1)
+        seen = jnp.concatenate(
+            [own, jnp.broadcast_to(jnp.append(True, mask), (size, count + 1))], 1
+        )
         others = jnp.append(True, mask if ROWS in self.rows_see else jnp.zeros_like(mask))
         sight = jnp.append(jnp.full(size, STATES in self.rows_see), others)
         for block in self.blocks:
@@ -213,7 +229,10 @@ class UpdateTransformer(eqx.Module):
                 row = row + block.send(state, jnp.swapaxes(edges, 0, 1), block.edge_join[0])
             near, messages = 0.0, 0.0
             if pairs is not None:
-                near = jnp.pad(jnp.einsum("ijc,ch->hij", pairs, block.pair_bias), ((0, 0), (0, 0), (0, count + 1)))
+                near = jnp.pad(
+                    jnp.einsum("ijc,ch->hij", pairs, block.pair_bias),
+                    ((0, 0), (0, 0), (0, count + 1)),
+                )
                 messages = block.send(state, pairs, block.pair_join)
             if edges is not None:
                 messages = messages + block.send(row, edges, block.edge_join[1])

@@ -11,10 +11,10 @@ from jaxtyping import Array
 from numpyro.distributions import biject_to, constraints
 
 from amortppl.errors import ModelError
-from amortppl.task import Task
+from amortppl.task.abstract import AbstractTask
 
 FINITE = 256
-"""Most values of a support that is read as classes; a longer one is read as counts."""
+"""Most values of a support that is treated as classes; a longer one is treated as counts."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Component:
     Attributes:
         argument: the argument that holds it.
         place: where in the argument's flattened row.
-        kind: `real`, `above` (from `low` on), `below` (up to `high`), `between`, `count` (from `low` on) or `finite`.
+        kind: `real`, `above` (from `low` on), `below` (up to `high`), `between`, `count` (from
+            `low` on) or `finite`.
         low, high: ends of the support.
     """
 
@@ -56,7 +57,7 @@ class Component:
         return biject_to(supports[self.kind])
 
 
-def components(task: Task) -> tuple[Component, ...]:
+def components(task: AbstractTask) -> tuple[Component, ...]:
     """The components of all observations of a row.
 
     Raises:
@@ -64,18 +65,22 @@ def components(task: Task) -> tuple[Component, ...]:
     """
     if task.block:
         raise ModelError(
-            f"{task.name}: its data are one block, which has no rows to predict from others; 'parametric' serves it"
+            f"{task.name}: its data are one block, which has no rows to predict from others; "
+            f"'parametric' serves it"
         )
-    found = []
+    parts = []
     for argument, support in supports(task).items():
         size = int(np.prod(task.rows_like[argument].shape[1:], dtype=int))
         kind = _kind(task, argument, support)
-        found += [Component(argument, place, *kind) for place in range(size)]
-    return tuple(found)
+        parts += [Component(argument, place, *kind) for place in range(size)]
+    return tuple(parts)
 
 
-def supports(task: Task) -> dict[str, constraints.Constraint]:
-    """The support of every observation, by argument: given with episodes, else said by one run of the model."""
+def supports(task: AbstractTask) -> dict[str, constraints.Constraint]:
+    """The support of every observation, by argument.
+
+    It comes with a task of episodes; else one run of the model gives it.
+    """
     if task.supports is not None:
         return dict(task.supports)
     with jax.ensure_compile_time_eval():
@@ -84,12 +89,19 @@ def supports(task: Task) -> dict[str, constraints.Constraint]:
         return {a: trace[s]["fn"].support for a, s in task.observed.items()}
 
 
-def classified(task: Task) -> set[str]:
-    """The observations that are classes: whole numbers with both ends known."""
-    return {n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"}
+def is_classification(task: AbstractTask) -> set[str]:
+    """The observations that are classes: whole numbers between two ends."""
+    return {
+        n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"
+    }
 
 
-def _kind(task: Task, argument: str, support: constraints.Constraint) -> tuple:
+def _kind(task: AbstractTask, argument: str, support: constraints.Constraint) -> tuple:
+    """Kind and ends of a support, as `Component` takes them.
+
+    Raises:
+        ModelError: it has no family.
+    """
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     low, high = (_end(getattr(support, n, None)) for n in ("lower_bound", "upper_bound"))
@@ -100,13 +112,19 @@ def _kind(task: Task, argument: str, support: constraints.Constraint) -> tuple:
         return ("finite", low, high) if finite else ("count", low or 0.0)
     if support is constraints.real:
         return ("real",)
-    if low is None and high is None:
-        raise ModelError(
-            f"{task.name}: no predictive family for {argument!r}, whose support is {support}; 'parametric' serves it"
-        )
-    return (
-        ("between", low, high) if None not in (low, high) else ("below", 0.0, high) if low is None else ("above", low)
+    if kind := _interval(low, high):
+        return kind
+    raise ModelError(
+        f"{task.name}: no predictive family for {argument!r}, whose support is {support}; "
+        f"'parametric' serves it"
     )
+
+
+def _interval(low: float | None, high: float | None) -> tuple | None:
+    """Kind and ends of a continuous support with at least one end; None for one without."""
+    if low is not None:
+        return ("above", low) if high is None else ("between", low, high)
+    return None if high is None else ("below", 0.0, high)
 
 
 def _end(bound: Array | float | None) -> float | None:
@@ -118,6 +136,6 @@ def _end(bound: Array | float | None) -> float | None:
 
 
 def column(component: Component, data: dict[str, Array]) -> Array:
-    """Its values in rows of data, (N,)."""
+    """A component's values in rows of data, (N,)."""
     flat = data[component.argument]
     return flat.reshape(flat.shape[0], -1)[:, component.place].astype(jnp.float32)

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from amortppl.checkpoint import unpack
 from amortppl.errors import GuideError
+from amortppl.runtime.files import unpack
 
 
 def options_of(folder: str | Path, method: str) -> dict[str, Any]:
@@ -26,7 +26,9 @@ def options_of(folder: str | Path, method: str) -> dict[str, Any]:
         raise GuideError(f"start: expected the folder of a guide, found no {about}")
     found = json.loads(about.read_text())["method"]
     if found["module"].split(".")[-1] != method:
-        raise GuideError(f"start: expected a guide of {method!r}, the one in {folder} is of {found['module']}")
+        raise GuideError(
+            f"start: expected a guide of {method!r}, the one in {folder} is of {found['module']}"
+        )
     return found["options"]
 
 
@@ -44,7 +46,8 @@ def with_weights_of[M](folder: str | Path, method: M) -> M:
             return leaf
         if kept.shape != leaf.shape:
             raise GuideError(
-                f"start: in the guide in {folder} {jax.tree_util.keystr(path)} has shape {kept.shape}, and this task "
+                f"start: in the guide in {folder} {jax.tree_util.keystr(path)} has shape "
+                f"{kept.shape}, and this task "
                 f"needs {leaf.shape}; the arguments of both tasks must be of the same shapes"
             )
         return jnp.asarray(kept)

@@ -18,11 +18,11 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.bars import Bars
-from amortppl.predictive.categories import Categories
+from amortppl.predictive.binned import Bars
+from amortppl.predictive.categorical import Categories
 from amortppl.predictive.components import Component
 from amortppl.predictive.head import Family, Head, family
-from amortppl.predictive.reader import Reader
+from amortppl.predictive.preprocessing import Reader
 
 SPACES = ("logits", "probabilities", "hidden")
 
@@ -47,7 +47,9 @@ class QueryState(NamedTuple):
 
 
 class Coefficients(eqx.Module):
-    """A slice of the state as coefficients of one component, corrected by the components before it."""
+    """A slice of the state as coefficients of one component, corrected by the components before
+    it.
+    """
 
     start: int = eqx.field(static=True)
     stop: int = eqx.field(static=True)
@@ -69,12 +71,18 @@ class LogitsHead(Head):
         for i, end in enumerate(ends):
             size, before = ends[i] - (ends[i - 1] if i else 0), sum(reader.sizes[:i])
             start = jnp.zeros(size)
-            correct = mlp(ends[-1] + before, size, hidden, 1, jr.fold_in(key, i), start=start) if before else None
+            correct = (
+                mlp(ends[-1] + before, size, hidden, 1, jr.fold_in(key, i), start=start)
+                if before
+                else None
+            )
             self.factors.append(Coefficients(end - size, end, ends[-1], correct))
 
 
 class Space(eqx.Module):
-    """Between coefficients and the numbers in which states are mixed, one component after another."""
+    """Between coefficients and the numbers in which states are mixed, one component after
+    another.
+    """
 
     name: str = eqx.field(static=True)
     kinds: tuple[Component, ...] = eqx.field(static=True)

@@ -1,4 +1,4 @@
-"""A learned task latent z whose Gaussian posterior is refined by rows in natural parameters.
+"""A learned task latent z with a Gaussian posterior, updated by rows in natural parameters.
 
 Each row emits R factors N(v_r; phi_r' z, 1) with learned phi and v, so that
 
@@ -19,32 +19,35 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.networks.least_squares import Moments, Solved, solve
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.reader import Reader
-from amortppl.task import Batch
+from amortppl.predictive.preprocessing import Reader
+from amortppl.task.batch import Batch
 
 FACTORS = 2
+"""R."""
 
 
 class TaskLatent(NamedTuple):
-    """Posterior of z: a Gaussian by its fit."""
+    """The Gaussian posterior of z."""
 
     fit: Solved
 
     @property
     def mean(self) -> Float[Array, " Z"]:
-        """Its mean."""
+        """The mean."""
         return self.fit.weights[:, 0]
 
     @property
     def sd(self) -> Float[Array, " Z"]:
-        """Its marginal standard deviations."""
+        """The marginal standard deviations."""
         return jnp.linalg.norm(self.unwhiten(jnp.eye(self.mean.shape[0])), axis=0)
 
     def unwhiten(self, noise: Float[Array, "S Z"]) -> Float[Array, "S Z"]:
         """Standard normals -> deviations from the mean."""
         return solve_triangular(self.fit.factor, noise.T, lower=True, trans=1).T
 
-    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, draws: int
+    ) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
         """Draws and their log densities."""
         noise = jr.normal(key, (draws, self.mean.shape[0]))
         log_scale = jnp.sum(jnp.log(jnp.diag(self.fit.factor)))
@@ -53,7 +56,10 @@ class TaskLatent(NamedTuple):
 
 
 class Factors(eqx.Module):
-    """The factors that rows emit: directions phi from x, heights v from x and y, linear plus a perceptron."""
+    """The factors that rows emit: directions phi from x, and heights v from x and y.
+
+    Each is linear in its inputs, plus a perceptron.
+    """
 
     direction: eqx.nn.Linear
     turn: eqx.nn.MLP
@@ -70,11 +76,11 @@ class Factors(eqx.Module):
         self.lift = mlp(seen, FACTORS, hidden, 2, keys[3], start=jnp.zeros(FACTORS))
 
     def none(self) -> Moments:
-        """Before any row."""
+        """The moments of no rows."""
         return Moments.none(self.size, 1)
 
     def add(self, moments: Moments, reader: Reader, batch: Batch) -> Moments:
-        """With the factors of a mini-batch's rows."""
+        """The moments with the factors of a mini-batch's rows."""
         x, y = reader.x(batch.data), reader.y(reader.standard(batch.data))
         phi = jax.vmap(self.direction)(x) + jax.vmap(self.turn)(x)
         seen = jnp.concatenate([x, y], -1)

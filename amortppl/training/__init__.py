@@ -1,1 +1,1 @@
-"""Training across simulated tasks."""
+"""Simulating tasks, training a method on them, and the record of it."""

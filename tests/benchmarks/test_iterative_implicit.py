@@ -1,4 +1,5 @@
-"""The iterated implicit update: how much of what the exact posterior gains from more mini-batches it gains, far beyond
+"""The iterated implicit update: how much of what the exact posterior gains from more mini-batches
+it gains, far beyond
 the number trained on, and which kind of state does best."""
 
 import equinox as eqx
@@ -12,11 +13,13 @@ import pytest
 
 import amortppl as ap
 from amortppl.predictive.query_state import SPACES
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from benchmarks.budget import trained
 
 COVARIATES, ROWS, NOISE, TASKS, QUERIES, DRAWS = 8, 16, 0.7, 256, 16, 8
-"""Rows of a mini-batch; tasks, queries of each, and draws of y at each that a mean is taken over."""
+"""Rows of a mini-batch; tasks, queries of each, and draws of y at each that a mean is taken
+over.
+"""
 
 STEPS = (1, 2, 5, 10, 20, 200)
 """Trained on at most 30 mini-batches."""
@@ -42,29 +45,45 @@ def task_of(model):
 
 @pytest.mark.parametrize("seconds", [60, 180])
 def test_share_of_the_exact_gain(seconds, cost, say):
-    """Of what the exact posterior gains from 16 to 320 rows; nats a query below the exact predictive at each K."""
+    """Of what the exact posterior gains from 16 to 320 rows; nats a query below the exact
+    predictive at each K.
+    """
     with cost() as training:
         guide = trained(task_of(line), "iterative_implicit", seconds)
     ours, exact = (np.asarray(a) for a in _along(guide.method, line))
     share = (ours[19] - exact[0]) / (exact[19] - exact[0])
     gaps = {k: exact[k - 1] - ours[k - 1] for k in STEPS}
     said = ", ".join(f"K = {k}: {gap:.4f}" for k, gap in gaps.items())
-    say(f"{training.cpu:.0f} CPU s, {guide.record.steps} updates: {share:.3f} of the gain; gaps {said}")
+    say(
+        f"{training.cpu:.0f} CPU s, {guide.record.steps} updates: {share:.3f} of the gain; gaps "
+        f"{said}"
+    )
     assert share >= 0.92 and gaps[1] <= 0.1 and gaps[200] <= gaps[20]
 
 
 def test_the_closed_form_alone(say):
-    """With the true prior and noise and no network: the most that a state without memory can be expected to gain."""
+    """With the true prior and noise and no network: the most that a state without memory can be
+    expected to gain.
+    """
     rng = np.random.default_rng(0)
-    w, at = rng.standard_normal((TASKS * 8, COVARIATES)), rng.standard_normal((TASKS * 8, QUERIES, COVARIATES))
+    w, at = (
+        rng.standard_normal((TASKS * 8, COVARIATES)),
+        rng.standard_normal((TASKS * 8, QUERIES, COVARIATES)),
+    )
     centre, length = np.einsum("tqd,td->tq", at, w), np.sum(at**2, -1)
     place, weight = np.zeros_like(centre), 1 / length
-    precision, moment = np.broadcast_to(np.eye(COVARIATES), (len(w), COVARIATES, COVARIATES)), np.zeros_like(w)
+    precision, moment = (
+        np.broadcast_to(np.eye(COVARIATES), (len(w), COVARIATES, COVARIATES)),
+        np.zeros_like(w),
+    )
     ours, exact = [], []
     for _ in range(20):
         x = rng.standard_normal((len(w), ROWS, COVARIATES))
         y = np.einsum("tbd,td->tb", x, w) + NOISE * rng.standard_normal(x.shape[:2])
-        seen, pull = np.einsum("tbd,tbe->tde", x, x) / NOISE**2, np.einsum("tbd,tb->td", x, y) / NOISE**2
+        seen, pull = (
+            np.einsum("tbd,tbe->tde", x, x) / NOISE**2,
+            np.einsum("tbd,tb->td", x, y) / NOISE**2,
+        )
         mean, variance = _at(at, seen + np.eye(COVARIATES), pull)
         gain = 1 / variance - 1 / length
         place = place + gain / (weight + gain) * (mean / variance / gain - place)
@@ -81,13 +100,17 @@ def test_the_closed_form_alone(say):
 def _at(at, precision, moment):
     """Mean and variance of the queries' centres under a Gaussian over the weights."""
     covariance = np.linalg.inv(precision)
-    return np.einsum("tqd,tde,te->tq", at, covariance, moment), np.einsum("tqd,tde,tqe->tq", at, covariance, at)
+    return np.einsum("tqd,tde,te->tq", at, covariance, moment), np.einsum(
+        "tqd,tde,tqe->tq", at, covariance, at
+    )
 
 
 def _expected(centre, mean, variance):
     """Log density of y* under N(mean, variance + noise^2), its mean over y*."""
     whole = variance + NOISE**2
-    return np.mean(-0.5 * np.log(2 * np.pi * whole) - 0.5 * (NOISE**2 + (centre - mean) ** 2) / whole)
+    return np.mean(
+        -0.5 * np.log(2 * np.pi * whole) - 0.5 * (NOISE**2 + (centre - mean) ** 2) / whole
+    )
 
 
 @pytest.mark.parametrize("model", [line, two_classes])
@@ -104,12 +127,21 @@ def test_logits_against_other_states(model, say):
 
 @eqx.filter_jit
 def _along(method, model):
-    """Log density of y* a query after each of 200 mini-batches, ours and the exact one's (of the line)."""
+    """Log density of y* a query after each of 200 mini-batches, ours and the exact one's (of the
+    line).
+    """
     keys = jr.split(jr.key(12345), 4)
-    w, at = jr.normal(keys[0], (TASKS, COVARIATES)), jr.normal(keys[1], (TASKS, QUERIES, COVARIATES))
+    w, at = (
+        jr.normal(keys[0], (TASKS, COVARIATES)),
+        jr.normal(keys[1], (TASKS, QUERIES, COVARIATES)),
+    )
     centre = jnp.einsum("tqd,td->tq", at, w)
     gaussian = model is line
-    noise = jr.normal(keys[2], (DRAWS, TASKS, QUERIES)) if gaussian else jr.logistic(keys[2], (DRAWS, TASKS, QUERIES))
+    noise = (
+        jr.normal(keys[2], (DRAWS, TASKS, QUERIES))
+        if gaussian
+        else jr.logistic(keys[2], (DRAWS, TASKS, QUERIES))
+    )
     seen = lambda f, e: f + NOISE * e if gaussian else (f + e > 0).astype(int)  # noqa: E731
     new = seen(centre, noise)
 
@@ -134,5 +166,9 @@ def _along(method, model):
         return (state, precision, moment), (score(state), exact)
 
     begun = jax.vmap(lambda x: method.init({"x": x}))(at)
-    carried = begun, jnp.broadcast_to(jnp.eye(COVARIATES), (TASKS, COVARIATES, COVARIATES)), jnp.zeros_like(w)
+    carried = (
+        begun,
+        jnp.broadcast_to(jnp.eye(COVARIATES), (TASKS, COVARIATES, COVARIATES)),
+        jnp.zeros_like(w),
+    )
     return jax.lax.scan(advance, carried, jr.split(keys[3], max(STEPS)))[1]

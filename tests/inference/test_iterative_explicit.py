@@ -1,4 +1,6 @@
-"""The learned update of a task latent: gradients of its decoder, tokens beyond the depth trained on, z as a latent."""
+"""The learned update of a task latent: gradients of its decoder, tokens beyond the depth trained
+on, z as a latent.
+"""
 
 import equinox as eqx
 import jax
@@ -9,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import TINY, line_model
 
 
@@ -21,7 +23,9 @@ def task():
 @pytest.fixture(scope="module")
 def method(task):
     """Not trained, its weights moved away from where they begin."""
-    built = eqx.filter_jit(ap.method("iterative_explicit", **TINY["iterative_explicit"]).build)(task, jr.key(0))
+    built = eqx.filter_jit(ap.method("iterative_explicit", **TINY["iterative_explicit"]).build)(
+        task, jr.key(0)
+    )
     noisy = lambda a: a + 0.2 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a  # noqa: E731
     return jax.tree.map(noisy, built)
 
@@ -32,7 +36,9 @@ def test_the_gradients_of_rows_are_those_of_their_log_densities(task, method):
 
     @eqx.filter_jit
     def both(method):
-        return method._slopes(batch, state), jax.jacrev(method._likelihood(batch, state))(state.location)
+        return method._slopes(batch, state), jax.jacrev(method._likelihood(batch, state))(
+            state.location
+        )
 
     ours, theirs = both(method)
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())

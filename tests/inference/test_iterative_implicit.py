@@ -1,4 +1,6 @@
-"""States tied to queries: alone or together, in memory or streamed, kept and continued; and what is refused."""
+"""States tied to queries: alone or together, in memory or streamed, kept and continued; and what is
+refused.
+"""
 
 import equinox as eqx
 import jax
@@ -12,7 +14,7 @@ import pytest
 import amortppl as ap
 from amortppl.errors import GuideError, ModelError
 from amortppl.method import begin, final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import TINY, line_model
 
 OPTIONS = TINY["iterative_implicit"]
@@ -28,7 +30,9 @@ def counts_and_class(x, y=None, z=None):
 
 def built(task, **options):
     """Not trained, but with no weight of zero."""
-    method = eqx.filter_jit(ap.method("iterative_implicit", **OPTIONS, **options).build)(task, jr.key(0))
+    method = eqx.filter_jit(ap.method("iterative_implicit", **OPTIONS, **options).build)(
+        task, jr.key(0)
+    )
     noisy = lambda a: a + 0.1 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a  # noqa: E731
     return jax.tree.map(noisy, method)
 
@@ -65,7 +69,10 @@ def test_a_query_is_not_changed_by_the_others(task, state):
 
 def test_rows_of_several_mini_batches_are_taken_one_mini_batch_after_another(task):
     method, draw = built(task), task.simulate(jr.key(1), 43)
-    data, query = {n: v[:40] for n, v in draw.data.items()}, {n: v[40:] for n, v in draw.data.items()}
+    data, query = (
+        {n: v[:40] for n, v in draw.data.items()},
+        {n: v[40:] for n, v in draw.data.items()},
+    )
     step = eqx.filter_jit(method.step)
     state = begin(method, query)
     whole = step(state, Batch(data, jnp.ones(40, bool)))
@@ -115,7 +122,11 @@ def test_a_state_that_was_kept_goes_on(guide, line_data, at, tmp_path):
 
 def test_a_further_pass_counts_nothing_twice(guide, line_data, at):
     stream = lambda passes: guide.stream(  # noqa: E731
-        ap.batches(line_data, size=8), guide.init(at={"x": at["x"]}), passes=passes, every=100, progress=False
+        ap.batches(line_data, size=8),
+        guide.init(at={"x": at["x"]}),
+        passes=passes,
+        every=100,
+        progress=False,
     )
     *_, once = stream(1)
     *_, twice = stream(2)
@@ -140,5 +151,7 @@ def test_queries_cannot_change_between_steps(guide, line_data, at):
 
 
 def test_an_unknown_kind_of_state_is_refused(task):
-    with pytest.raises(ModelError, match="state: expected one of logits, probabilities, hidden, got 'softmax'"):
+    with pytest.raises(
+        ModelError, match="state: expected one of logits, probabilities, hidden, got 'softmax'"
+    ):
         ap.method("iterative_implicit", state="softmax").build(task, jr.key(0))

@@ -1,4 +1,6 @@
-"""An in-context predictor that adapts by gradient: where it begins, and that steps help on another family."""
+"""An in-context predictor that adapts by gradient: where it begins, and that steps help on another
+family.
+"""
 
 import equinox as eqx
 import jax
@@ -12,7 +14,7 @@ import pytest
 import amortppl as ap
 from amortppl.errors import GuideError
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 SIZES = {"width": 16, "layers": 1, "hidden": 16, "capacity": 32}
 
@@ -36,7 +38,9 @@ def folder(tmp_path_factory):
 
 
 def built(folder, task, **options):
-    return eqx.filter_jit(ap.method("maml_in_context", start=folder, **options).build)(task, jr.key(5))
+    return eqx.filter_jit(ap.method("maml_in_context", start=folder, **options).build)(
+        task, jr.key(5)
+    )
 
 
 @pytest.mark.slow
@@ -44,15 +48,22 @@ def test_without_steps_it_is_the_guide_that_it_begins_with(folder):
     task = family(1.0)
     method = built(folder, task, updates=0)
     data = task.simulate(jr.key(1), 20).data
-    rows, query = Batch({n: v[:12] for n, v in data.items()}, jnp.ones(12, bool)), {n: v[12:] for n, v in data.items()}
+    rows, query = (
+        Batch({n: v[:12] for n, v in data.items()}, jnp.ones(12, bool)),
+        {n: v[12:] for n, v in data.items()},
+    )
     found = eqx.filter_jit(lambda: method.predictive(final(method, rows), query).log_prob(query))()
-    plain = ap.load(folder, task=task).log_predictive({n: np.asarray(v) for n, v in rows.data.items()}, query)
+    plain = ap.load(folder, task=task).log_predictive(
+        {n: np.asarray(v) for n, v in rows.data.items()}, query
+    )
     np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_it_adapts_to_a_family_of_other_slopes(folder):
-    """Slopes about -1, never trained on: 20 steps on 24 rows gain over none, in the mean of 32 tasks."""
+    """Slopes about -1, never trained on: 20 steps on 24 rows gain over none, in the mean of 32
+    tasks.
+    """
     task = family(-1.0)
     data = jax.vmap(lambda k: task.simulate(k, 40).data)(jr.split(jr.key(2), 32))
 

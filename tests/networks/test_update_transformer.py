@@ -1,4 +1,6 @@
-"""The update transformer: any number of tokens and rows, padding, order, and what may look at what."""
+"""The update transformer: any number of tokens and rows, padding, order, and what may look at
+what.
+"""
 
 import equinox as eqx
 import jax
@@ -15,7 +17,9 @@ F, R, S, B = 3, 4, 5, 7
 def net(**options):
     """With an output that is not zero."""
     made = UpdateTransformer(F, R, 2, jr.key(0), width=8, heads=2, **options)
-    return jax.tree.map(lambda a: a + 0.3 * jr.normal(jr.key(a.size), a.shape) if eqx.is_array(a) else a, made)
+    return jax.tree.map(
+        lambda a: a + 0.3 * jr.normal(jr.key(a.size), a.shape) if eqx.is_array(a) else a, made
+    )
 
 
 def drawn(states=S, rows=B):

@@ -1,0 +1,132 @@
+"""The Gaussian frame of a first mini-batch, by a search from the prior.
+
+Damped Newton steps lead to the mode. Latents in plates are then placed given the others
+(`amortppl.gaussian.nested_laplace`). Sweeps of Gaussian variational inference follow. Without the
+curvature signal, Fisher information from the scores of simulated rows replaces the Hessian.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float
+
+from amortppl.gaussian.cubature import averages, variational_frame, whitened_gradients
+from amortppl.gaussian.filtering import Natural
+from amortppl.gaussian.frame import Frame, LogDensity, Precision
+from amortppl.gaussian.funnel import Funnel
+from amortppl.gaussian.log_density import Densities
+from amortppl.gaussian.nested_laplace import nested_laplace
+from amortppl.gaussian.newton import curvature, gradient_and_curvature, newton_mode
+from amortppl.gaussian.plates import Plates
+from amortppl.gaussian.row_chunks import many, row_chunks
+from amortppl.gaussian.state import State
+from amortppl.gaussian.third_order import Displaced
+from amortppl.task.batch import Batch
+
+LAST = 6
+"""Newton steps on all rows, where there are many; earlier ones use a few, whose mode is near."""
+
+SCORING = 3
+"""Multiple of the usual Newton steps that Fisher scoring takes: it converges linearly."""
+
+
+class Search(NamedTuple):
+    """The search for the frame of a first mini-batch.
+
+    Attributes:
+        log: the model's log densities, in prior units.
+        plates: which latents are placed given the others; None where there are none.
+        newton: Newton steps to the mode.
+        sweeps: Gaussian variational sweeps after it.
+        curvature: whether the Hessian is used; else Fisher information.
+    """
+
+    log: Densities
+    plates: Plates | None
+    newton: int
+    sweeps: int
+    curvature: bool
+
+    def state(self, state: State, starts: Float[Array, "S P"], batch: Batch) -> State:
+        """The state of the prior and a first mini-batch.
+
+        Args:
+            state: the prior's, with the rows counted and encoded.
+            starts: places to begin from, in prior units.
+            batch: the mini-batch.
+        """
+        joint, steps = self.log.joint(batch), self._steps
+        few = steps - LAST if many(self.log.task, batch) else 0
+        frame = self._mode(joint, starts, batch, steps, few)
+        residual, funnel = state.residual, state.funnel
+        if self.curvature:
+            frame, residual, funnel = self._settle(joint, frame, self.sweeps)
+        of_prior = partial(self.log.within(funnel).prior, batch=batch)
+        prior = natural(*averages(whitened_gradients(of_prior, frame)), frame)
+        placed = {"frame": frame, "prior": prior, "residual": residual, "funnel": funnel}
+        placed = jax.tree.map(stop_gradient, placed)
+        return state._replace(**placed, displaced=Displaced.at(placed["frame"], state.rows))
+
+    def refine(self, start: Float[Array, " P"], batch: Batch, times: int) -> tuple[Frame, Funnel]:
+        """The frame and funnel after `times` as many Newton steps and sweeps."""
+        joint = self.log.joint(batch)
+        frame = self._mode(joint, start, batch, times * self._steps)
+        frame, _, funnel = self._settle(joint, frame, times * max(self.sweeps, 1))
+        return jax.tree.map(stop_gradient, (frame, funnel))
+
+    def information(self, batch: Batch, before: Array) -> Precision | None:
+        """The rows' Fisher information; None with the curvature signal, which needs none.
+
+        Args:
+            batch: the rows.
+            before: how many rows came earlier; it makes the key of the simulated rows.
+        """
+        if self.curvature:
+            return None
+        return self.log.information(batch, jr.fold_in(jr.key(0), before.astype(int)))
+
+    @property
+    def _steps(self) -> int:
+        return self.newton * (1 if self.curvature else SCORING)
+
+    def _mode(
+        self, joint: LogDensity, start: Array, batch: Batch, steps: int, few: int = 0
+    ) -> Frame:
+        derivatives = self.plates.gradient_and_curvature if self.plates else gradient_and_curvature
+        precision = self._scoring(batch)
+        return newton_mode(joint, start, precision, steps, few, derivatives=derivatives)
+
+    def _settle(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Funnel]:
+        """The frame moved from the mode to where the mass lies, its residual, and its funnel."""
+        funnel = Funnel.none()
+        if self.plates:
+            frame, funnel = nested_laplace(joint, frame.location, self.plates)
+
+        def inside(at: Array) -> Array:
+            return joint(funnel.forward(at)) + funnel.log_det(at)
+
+        return *variational_frame(inside, frame, sweeps), funnel
+
+    def _scoring(self, batch: Batch) -> Callable[..., Array] | None:
+        """The precision of a step of Fisher scoring: the prior's plus the rows' information."""
+        information = self.information(batch, jnp.zeros(()))
+        if information is None:
+            return None
+        share = jnp.sum(row_chunks(batch.mask).used[0]) / jnp.maximum(jnp.sum(batch.mask), 1)
+
+        def precision(at: Array, few: Array | bool = False) -> Array:
+            prior = curvature(partial(self.log.prior, batch=batch), at)
+            return prior + jnp.where(few, share, 1.0) * information(at)
+
+        return precision
+
+
+def natural(gradient: Array, curvature: Array, frame: Frame) -> Natural:
+    """A factor's natural parameters from its whitened average gradient and curvature in a frame."""
+    precision = frame.factor @ curvature @ frame.factor.T
+    return Natural(frame.factor @ gradient + precision @ frame.location, precision)

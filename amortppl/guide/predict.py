@@ -1,0 +1,253 @@
+"""Predictions of a guide, the same in every regime: a dataset, mini-batches, a state, or nothing is
+known.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+import pandas as pd
+from jaxtyping import Array
+
+from amortppl.data.batches import Batches
+from amortppl.data.columns import Columns
+from amortppl.data.dataset import Dataset, read
+from amortppl.errors import DataError, GuideError
+from amortppl.guide.trees import latent_tree, prediction_tree
+from amortppl.method import Method, begin, final
+from amortppl.posterior import padding, predictions
+from amortppl.posterior.draws import draw
+from amortppl.posterior.state import State, expect_own_guide
+from amortppl.posterior.stream import stream
+from amortppl.task.abstract import AbstractTask
+from amortppl.training.trained import TrainedMethod
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def predict(
+    guide: TrainedMethod,
+    data: Any,
+    at: Any,
+    draws: int,
+    seed: int,
+    columns: Columns | None,
+    **streaming: Any,
+) -> "xarray.DataTree":
+    """Predictive draws at new inputs; see `Guide.predict`."""
+    if draws < 1:
+        raise DataError(f"draws: expected at least 1, got {draws}")
+    new = inputs(guide.task, at, columns)
+    if guide.method.predicts:
+        state, notes = _state_of(guide, data, columns, new)
+        padded = padding.pad(guide.task, new).data
+        drawn = _sample(guide.method, state, padded, jr.key(seed), draws)
+        values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
+    else:
+        vectors, notes = _vectors(guide, data, columns, draws, seed)
+        known = _rows_for_joint(guide.task, data, columns)
+        values = (
+            predictions.predict(guide.method, vectors, new, seed)
+            if known is None
+            else predictions.predict_new_rows(guide.task, vectors, known, new, seed)
+        )
+    return prediction_tree(guide, new, values, notes, seed)
+
+
+def log_predictive(
+    guide: TrainedMethod, data: Any, at: Any, draws: int, seed: int, columns: Columns | None
+) -> np.ndarray:
+    """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
+    new = read(guide.task, at, columns)
+    if guide.method.predicts:
+        state, _ = _state_of(guide, data, columns, new)
+        return np.asarray(_density(guide.method, state, padding.pad(guide.task, new).data))[
+            : new.rows
+        ]
+    vectors, _ = _vectors(guide, data, columns, draws, seed)
+    known = _rows_for_joint(guide.task, data, columns)
+    rows = (
+        predictions.pointwise(guide.method, vectors, new)
+        if known is None
+        else predictions.pointwise_new_rows(guide.task, vectors, known, new)
+    )
+    return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
+
+
+def inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:
+    """New rows' inputs; a number of rows where the model has none."""
+    if not task.inputs and isinstance(at, int):
+        return Dataset({task.count or "row": np.zeros((at, 0))}, {})
+    return read(task, at, columns, observed=False)
+
+
+def infer_latent(
+    guide: TrainedMethod,
+    data: Any,
+    draws: int,
+    seed: int,
+    columns: Columns | None,
+    **streaming: Any,
+) -> "xarray.DataTree":
+    """Draws of the task latent `z` of an explicit method.
+
+    Raises:
+        GuideError: the method has no latent to infer.
+    """
+    if not hasattr(guide.method, "latent"):
+        raise GuideError(
+            f"infer: {type(guide.spec).__name__} is of the {guide.method.regime} regime and keeps "
+            f"no posterior over "
+            "latents; use guide.predict or guide.log_predictive, or train 'parametric'"
+        )
+    many = data if isinstance(data, list | tuple) else [data]
+    known = [_state_of(guide, d, columns, **streaming) for d in many]
+    keys = jr.split(jr.key(seed), len(known))
+    z = [
+        np.asarray(_latents(guide.method, s, k, draws))
+        for (s, _), k in zip(known, keys, strict=True)
+    ]
+    notes = [
+        f"task {i}: {n}" if len(known) > 1 else n for i, (_, said) in enumerate(known) for n in said
+    ]
+    return latent_tree(guide, np.stack(z), notes, seed, single=many is not data)
+
+
+def begin_at(guide: TrainedMethod, at: Any, columns: Columns | None) -> State:
+    """The state before any row was seen; see `Guide.init`.
+
+    Raises:
+        GuideError: the method's states belong to queries, and none are given.
+    """
+    if not guide.method.queries_first:
+        return State(guide, guide.method.init())
+    if at is None:
+        raise GuideError(
+            f"init: a state of {type(guide.spec).__name__} belongs to its queries, expected their "
+            "inputs and got none; begin with guide.init(at=...), or pass rows and queries to "
+            "guide.predict together"
+        )
+    query = padding.pad_queries(guide.method, inputs(guide.task, at, columns))
+    return State(guide, begin(guide.method, query))
+
+
+def expect_same_queries(guide: TrainedMethod, state: State, query: dict[str, Array] | None) -> None:
+    """Refuses to read a state out at other queries than it was begun with.
+
+    Args:
+        guide: the guide.
+        state: a state of it.
+        query: inputs of the queries, padded; None where the method's states serve any.
+
+    Raises:
+        GuideError: their number or their inputs differ.
+    """
+    if query is None:
+        return
+    own = state.value.queries
+    if all(own[n].shape == query[n].shape and np.array_equal(own[n], query[n]) for n in query):
+        return
+    raise GuideError(
+        f"at: this state of {type(guide.spec).__name__} belongs to the queries it was begun with, "
+        "and these are others; queries cannot change between steps. Ask at the same ones, or begin "
+        "with guide.init(at=...) and give the rows again"
+    )
+
+
+def _state_of(
+    guide: TrainedMethod,
+    data: Any,
+    columns: Columns | None,
+    new: Dataset | None = None,
+    **streaming: Any,
+) -> tuple[Any, list[str]]:
+    """The method's state given the data, and notes on it.
+
+    Args:
+        new: the queries, for methods whose states belong to them.
+    """
+    query = None if new is None else padding.pad_queries(guide.method, new)
+    if isinstance(data, State):
+        expect_own_guide(guide, data)
+        expect_same_queries(guide, data, query)
+        return data.value, []
+    if isinstance(data, Batches):
+        options = {"every": np.iinfo(np.int64).max, "progress": False} | streaming
+        begun = options.pop("state", None) or State(guide, begin(guide.method, query))
+        *_, last = stream(guide, data, begun, **options)
+        return last.value, []
+    if streaming:
+        option = next(iter(streaming))
+        raise DataError(f"infer: {option!r} is for mini-batches; pass ap.batches(data) as the data")
+    if empty(data):
+        return begin(guide.method, query), []
+    dataset = read(guide.task, data, columns)
+    batch = padding.pad(guide.task, dataset)
+    return _state(guide.method, batch, query), guide.notes([dataset])[0]
+
+
+def _vectors(
+    guide: TrainedMethod, data: Any, columns: Columns | None, draws: int, seed: int
+) -> tuple[Array | np.ndarray, list[str]]:
+    """Draws (S, P) of the latents' unconstrained vector given what is known, and notes on it."""
+    if isinstance(data, State | Batches):
+        state, notes = _state_of(guide, data, columns)
+        return _draw_vectors(guide.method, state, jr.key(seed), draws), notes
+    if empty(data):
+        rows = (guide.task.rows or (1, 1))[0]
+        return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(
+            jr.split(jr.key(seed), draws)
+        ), []
+    dataset = read(guide.task, data, columns)
+    return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
+
+
+def _rows_for_joint(task: AbstractTask, data: Any, columns: Columns | None) -> Dataset | None:
+    """Known rows that new ones are tied to; None where new rows need the latents alone.
+
+    Raises:
+        DataError: the rows are not at hand.
+    """
+    if not task.tied or empty(data):
+        return None
+    if isinstance(data, State | Batches):
+        raise DataError(
+            f"data: new rows of {task.name} are tied to the known ones, which a "
+            f"{type(data).__name__} does not keep; "
+            "pass the rows themselves"
+        )
+    return read(task, data, columns)
+
+
+def empty(data: Any) -> bool:
+    """Whether a dataset is of zero rows: nothing is known but the prior."""
+    if data is None or (isinstance(data, pd.DataFrame) and data.empty):
+        return True
+    return (
+        isinstance(data, Mapping)
+        and bool(data)
+        and all(np.shape(v)[:1] == (0,) for v in data.values())
+    )
+
+
+_state = eqx.filter_jit(lambda method, batch, query: final(method, batch, 1, query))
+_density = eqx.filter_jit(lambda method, state, data: method.predictive(state, data).log_prob(data))
+_draw_vectors = eqx.filter_jit(
+    lambda method, state, key, draws: method.readout(state).sample(key, draws)[0]
+)
+
+
+@eqx.filter_jit
+def _sample(
+    method: Method, state: Any, query: dict[str, Array], key: Array, draws: int
+) -> dict[str, Array]:
+    return method.predictive(state, query).sample(key, draws)
+
+
+@eqx.filter_jit
+def _latents(method: Method, state: Any, key: Array, draws: int) -> Array:
+    return method.latent(state).sample(key, draws)[0]

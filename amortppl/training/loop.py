@@ -1,0 +1,190 @@
+"""The outer loop of training: chunks of updates, progress, checkpoints, and when to give up."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array
+
+from amortppl.errors import TrainingError
+from amortppl.runtime import distributed
+from amortppl.runtime.compilation import run_once
+from amortppl.training.checkpoint import load_run, save_run
+from amortppl.training.progress import Training
+from amortppl.training.record import Record
+from amortppl.training.trainer import CHUNK, Learner, Schedule, Trainer
+
+
+def run_training(
+    trainer: Trainer, begin: float, keep: str | Path | None, resume: str | Path | None, shown: bool
+) -> tuple[Learner, Record]:
+    """Trains until the schedule ends.
+
+    Args:
+        trainer: the run's compiled updates.
+        begin: when it began, by `time.monotonic`.
+        keep: where to write checkpoints; None for nowhere.
+        resume: a checkpoint to continue from.
+        shown: whether to report progress.
+
+    Raises:
+        TrainingError: `resume` is of another run, processes disagree, or most losses are not
+            finite.
+    """
+    _agree(trainer, resume is not None)
+    keep, shown = (keep, shown) if distributed.leader() else (None, False)
+    record = Record(device=_device(trainer))
+    learner, offset = distributed.broadcast(trainer.start()), 0.0
+    if resume is not None:
+        learner, saved = _resume(resume, learner, _identity(trainer))
+        record = Record(**saved)
+        offset = record.seconds
+    learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
+    with Training(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
+        for steps, fractions in _chunks(trainer.schedule, record.steps, begin - offset):
+            given = trainer.everywhere((steps, trainer.keys(steps), fractions))
+            learner, seen = trainer.advance(learner, *given, trainer.pool)
+            poor = poor + 1 if _take(record, seen, trainer) else 0
+            record.seconds = time.monotonic() - begin + offset
+            report.look(record)
+            if poor >= 2:
+                raise TrainingError(_diagnosis(trainer, record))
+            if keep is not None and time.monotonic() - last_saved > 20:
+                save_run(keep, learner, _identity(trainer), asdict(record))
+                last_saved = time.monotonic()
+    if keep is not None:
+        save_run(keep, learner, _identity(trainer), asdict(record))
+    distributed.wait()  # a file that the leader has just written may be read next
+    return learner, record
+
+
+def _resume(
+    path: str | Path, like: Learner, identity: dict[str, Any]
+) -> tuple[Learner, dict[str, Any]]:
+    """The run in a checkpoint, once every process has read the same one."""
+    run = distributed.run_on_all(
+        lambda: load_run(path, like, identity), TrainingError, f"resume: reading {path}"
+    )
+    if wrong := distributed.mismatches({"record": run[1]}):
+        raise TrainingError(
+            f"resume: the processes {wrong['record']} read another checkpoint at {path} than "
+            "process 0 did, perhaps an older copy; all must read the same file"
+        )
+    return distributed.broadcast(run[0]), run[1]
+
+
+def _agree(trainer: Trainer, resume: bool) -> None:
+    """Makes sure that all processes were told to train the same."""
+    own = {**_identity(trainer), "resume": resume}
+    for name, wrong in distributed.mismatches(own).items():
+        raise TrainingError(
+            f"train: the processes {wrong} were given another {name} than process 0 ({own[name]} "
+            f"here, in process {jax.process_index()}); all processes must call train alike"
+        )
+
+
+def _device(trainer: Trainer) -> str:
+    """What it runs on, in words."""
+    kind, processes = trainer.devices[0], jax.process_count()
+    where = f" in {processes} processes" if processes > 1 else ""
+    return f"{len(trainer.devices)} x {kind.device_kind} ({kind.platform}){where}"
+
+
+def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array, Array]]:
+    """Step numbers and the fraction of the run at each, a chunk at a time."""
+    pace = 0.0
+    while True:
+        if schedule.minutes is None:
+            total = schedule.steps or 0
+            if done >= total:
+                return
+            fractions = (done + np.arange(CHUNK)) / total
+        else:
+            # By the clock of process 0, so that all processes stop at the same update.
+            spent, pace = distributed.broadcast(
+                ((time.monotonic() - begin) / (60 * schedule.minutes), pace)
+            )
+            if spent + pace / 2 >= 1.0:
+                return
+            fractions = np.minimum(spent + pace * np.arange(CHUNK) / CHUNK, 1.0)
+        started = time.monotonic()
+        yield jnp.arange(done, done + CHUNK), jnp.asarray(np.minimum(fractions, 1.0), jnp.float32)
+        if schedule.minutes is not None and done > 0:
+            pace = (time.monotonic() - started) / (60 * schedule.minutes)
+        done += CHUNK
+
+
+def _take(record: Record, seen: dict[str, Array], trainer: Trainer) -> bool:
+    """Adds a chunk to the record; True when most of its tasks or updates were lost."""
+    loss, usable, good, active = (
+        np.asarray(seen[k], np.float64) for k in ("loss", "usable", "good", "active")
+    )
+    made, tasks = active > 0, sum(p.tasks for p in trainer.layout)
+    kept = made & (good > 0)
+    record.steps += int(made.sum())
+    record.tasks += tasks * int(made.sum())
+    record.unusable += round(float(np.sum(1.0 - usable[made])) * tasks)
+    record.skipped += int(np.sum(made & ~kept))
+    record.losses.append(float(np.mean(loss[kept])) if kept.any() else float("nan"))
+    record.held_out.append(float(loss[-1]))
+    return bool(np.mean(usable[made]) < 0.5 or kept.sum() < 0.5 * made.sum())
+
+
+def _identity(trainer: Trainer) -> dict[str, Any]:
+    """What two runs must share for one to continue the other."""
+    plan = asdict(trainer.schedule)
+    return {
+        "task": trainer.task.fingerprint,
+        "method": [
+            type(trainer.spec).__name__,
+            trainer.static.revision,
+            *map(str, vars(trainer.spec).items()),
+        ],
+        "schedule": {k: plan[k] for k in sorted(plan)},
+        "seed": trainer.seed,
+    }
+
+
+def _diagnosis(trainer: Trainer, record: Record) -> str:
+    """Which latents and which simulated values make the losses non-finite."""
+    task = trainer.task
+    rows, keys = 1 if task.block else task.rows[1], jr.split(jr.key(trainer.seed), 256)
+    draws = run_once(jax.vmap(lambda k: task.simulate(k, rows)), keys)
+    latents, labels = np.asarray(draws.latents), task.latents.labels()
+    faults = _latent_faults(latents, labels) + _data_faults(draws.data, latents, labels)
+    spans = dict(zip(labels, np.ptp(latents, 0).tolist(), strict=True))
+    return (
+        f"training stopped after {record.steps} steps: most losses are not finite "
+        f"({record.unusable} tasks unusable, {record.skipped} updates skipped). "
+        + ("; ".join(faults) or f"latents span {spans}, all finite")
+        + ". A narrower prior, or a link that cannot overflow, is the usual cure"
+    )
+
+
+def _latent_faults(latents: np.ndarray, labels: list[str]) -> list[str]:
+    """Sentences on latents (256, P) with values that are not finite."""
+    return [
+        f"latent {label} (unconstrained) is {latents[bad, i][0]} in {bad.sum()} of 256 prior draws"
+        for i, label in enumerate(labels)
+        if (bad := ~np.isfinite(latents[:, i])).any()
+    ]
+
+
+def _data_faults(data: Mapping[str, Any], latents: np.ndarray, labels: list[str]) -> list[str]:
+    """Sentences on simulated arguments with values that are not finite."""
+    faults = []
+    for name, values in data.items():
+        bad = ~np.isfinite(np.asarray(values, np.float64)).reshape(256, -1).all(1)
+        if bad.any():
+            first = {label: float(v) for label, v in zip(labels, latents[bad][0], strict=True)}
+            faults.append(
+                f"simulated {name!r} is not finite in {bad.sum()} of 256 tasks, first with latents "
+                f"{first}"
+            )
+    return faults

@@ -1,0 +1,283 @@
+"""One training run: a method built for a task, and its updates, compiled."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from amortppl.method import Method, Spec, random_mini_batches, refuse_parts, split, unroll
+from amortppl.runtime import distributed
+from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import run_once
+from amortppl.task.abstract import AbstractTask
+from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
+
+CHUNK = 25
+"""Updates in one compiled call, which ends with one evaluation on held-out tasks."""
+
+TASKS = "tasks"
+"""The mesh axis over which the tasks of an update are split."""
+
+WEIGHTS, FRESH, HELD_OUT, POOL = range(4)
+"""Streams of random keys: weights, fresh tasks, held-out tasks, the pool."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    Attributes:
+        steps: updates; None when `minutes` bound the run.
+        minutes: wall-clock minutes, compilation included.
+        batch: simulated tasks per update.
+        rate: peak learning rate of Adam; it falls to zero by a cosine.
+        average: decay of the average of the weights that the guide gets.
+        mini_batches: K, the steps unrolled over each task's rows.
+        uneven: whether mini-batches are of random sizes, half of the tasks in one, instead of
+            equal.
+        simulations: a fixed number of simulated tasks to learn from, a tenth of them held out;
+            None simulates fresh tasks for each update.
+        mini_batch: rows of a mini-batch in greedy training (`amortppl.training.greedy`), where an
+            update takes one step of each task in a pool, however many steps it has behind it; None
+            unrolls `mini_batches` steps.
+    """
+
+    steps: int | None = 1000
+    minutes: float | None = None
+    batch: int = 128
+    rate: float = 2e-3
+    average: float = 0.99
+    mini_batches: int = 1
+    uneven: bool = False
+    simulations: int | None = None
+    mini_batch: int | None = None
+
+
+class Learner(NamedTuple):
+    """The state of a run.
+
+    Attributes:
+        weights: one flat vector, so that updates are few large operations.
+        optimiser: its state.
+        average: averaged weights.
+        best: the averaged weights with the least held-out loss so far.
+        best_loss: that loss.
+        carried: what else goes from update to update, as a pool of tasks under greedy training.
+    """
+
+    weights: Float[Array, " W"]
+    optimiser: Any
+    average: Float[Array, " W"]
+    best: Float[Array, " W"]
+    best_loss: Array
+    carried: Any = ()
+
+
+class Trainer:
+    """One training run: a method built for a task, compiled once."""
+
+    def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
+        self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
+        self.devices = jax.devices()
+        self.mesh = distributed.mesh(TASKS)
+        method = run_once(spec.build, task, jr.split(jr.key(seed), 4)[WEIGHTS])
+        if schedule.mini_batches > 1:
+            refuse_parts(method)
+        learned, self.static = eqx.partition(method, eqx.is_inexact_array)
+        self.weights, self.restore = ravel_pytree(learned)
+        share = 8 * len(self.devices)
+        tasks = -(-schedule.batch // share) * share
+        # Any task of a pool can be picked for any update, so that a pool is one part.
+        shares = WHOLE if schedule.simulations or method.max_batch else SHARES
+        self.layout = parts(task, tasks, schedule.mini_batches, shares)
+        self.queries = method.queries
+        self.ceiling = 50.0 + 5.0 * task.latents.size
+        self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+        self.pool = self.everywhere(self._simulated()) if schedule.simulations else None
+        spread = (
+            {}
+            if self.mesh is None
+            else {"out_shardings": distributed.replicated_sharding(self.mesh)}
+        )
+        self.advance = jax.jit(self._advance, donate_argnums=0, **spread)
+
+    def start(self) -> Learner:
+        """The learner before the first update, on this process's own device."""
+        copies = [jnp.array(self.weights) for _ in range(3)]
+        return Learner(
+            copies[0],
+            self.optimiser.init(self.weights),
+            copies[1],
+            copies[2],
+            jnp.asarray(np.inf, jnp.float32),
+        )
+
+    def everywhere(self, tree: Any) -> Any:
+        """Arrays that all processes hold alike, on every device, as `advance` takes them."""
+        return distributed.replicate(tree, self.mesh)
+
+    def method(self, weights: Float[Array, " W"]) -> Method:
+        """The method with these weights."""
+        return eqx.combine(self.restore(weights), self.static)
+
+    def _simulated(self) -> tuple[Episodes, Episodes]:
+        """A fixed pool of tasks, and the held-out tenth of it."""
+        total = self.schedule.simulations or 0
+        share = [total - total // 10, total // 10]
+        keys = jr.split(jr.split(jr.key(self.seed), 4)[POOL])
+        make = jax.jit(
+            lambda key, n: simulate(
+                self.task, key, parts(self.task, n, self.schedule.mini_batches, WHOLE), self.queries
+            ),
+            static_argnums=1,
+        )
+        return make(keys[0], share[0]), make(keys[1], share[1])
+
+    def _episodes(
+        self, key: PRNGKeyArray, held_out: Array, pool: tuple[Episodes, Episodes] | None
+    ) -> Episodes:
+        """The tasks of an update; with several devices, this device's share of them."""
+        own = slice(None) if self.mesh is None else _own_share(self.layout, len(self.devices))
+        if pool is None:
+            return simulate(self.task, key, self.layout, self.queries, own, len(self.devices))
+        learn, test = pool
+        place = jnp.sort(jr.randint(key, (self.layout[0].tasks,), 0, learn.usable.shape[0]))[own]
+        fixed = (jnp.arange(self.layout[0].tasks) % test.usable.shape[0])[own]
+        return jax.tree.map(
+            lambda a, b: jnp.where(_like(held_out, a[place]), b[fixed], a[place]), learn, test
+        )
+
+    def _loss(self, weights: Array, episodes: Episodes) -> tuple[Array, Array]:
+        """Mean score over tasks and readouts, each bounded by the ceiling; and the finite share.
+
+        For a device's share of the tasks, what it adds to the mean over all of them.
+        """
+        method, steps = self.method(weights), self.schedule.mini_batches
+        cut = random_mini_batches if self.schedule.uneven else split
+        at_once = method.max_batch or self.schedule.batch
+        states = [
+            batched_map(lambda a: unroll(method, cut(a[0], steps), a[1]), part, at_once)
+            for part in episodes.asked()
+        ]
+        states = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
+        scores = jax.vmap(jax.vmap(method.score, in_axes=(0, None)))(states, episodes.target)
+        counted = episodes.usable[:, None] & jnp.isfinite(scores)
+        bounded = jnp.minimum(jnp.where(counted, scores, 0.0), self.ceiling)
+        total = jnp.sum(counted) if self.mesh is None else jax.lax.psum(jnp.sum(counted), TASKS)
+        return jnp.sum(bounded) / jnp.maximum(total, 1), jnp.mean(counted)
+
+    def _gradient(
+        self,
+        weights: Array,
+        carried: Any,
+        key: PRNGKeyArray,
+        step: Array,
+        held_out: Array,
+        pool: Any,
+    ) -> tuple[Array, Array, Array, Any]:
+        """Loss of an update's tasks, the finite share of its scores, the gradient, what is carried.
+
+        Each device simulates and scores its own share; a count and these sums are all that travels.
+        """
+
+        def own(*given: Any) -> tuple[Array, Array, Array, Array]:
+            episodes = self._episodes(*given[1:])
+            derivative = jax.value_and_grad(self._loss, has_aux=True)
+            (loss, usable), gradient = derivative(given[0], episodes)
+            return loss, usable, gradient, episodes.usable
+
+        def together(*given: Any) -> tuple[Array, Array, Array]:
+            loss, usable, gradient, tasks = own(*given)
+            # A share without a usable task adds nothing.
+            gradient = jnp.where(jnp.any(tasks), gradient, 0.0)
+            total, mean = (partial(f, axis_name=TASKS) for f in (jax.lax.psum, jax.lax.pmean))
+            return total(loss), mean(usable), total(gradient)
+
+        if self.mesh is None:
+            return *own(weights, key, held_out, pool)[:3], carried
+        whole = PartitionSpec()
+        mapped = jax.shard_map(
+            together, mesh=self.mesh, in_specs=whole, out_specs=whole, check_vma=False
+        )
+        return *mapped(weights, key, held_out, pool), carried
+
+    def keys(self, steps: Array) -> PRNGKeyArray:
+        """A key for each update, and the held-out tasks' key after them."""
+        streams = jr.split(jr.key(self.seed), 4)
+        fresh = jax.vmap(lambda step: jr.fold_in(streams[FRESH], step))(steps)
+        return jnp.concatenate([fresh, streams[HELD_OUT : HELD_OUT + 1]])
+
+    def _advance(
+        self, learner: Learner, steps: Array, keys: PRNGKeyArray, progress: Array, pool: Any
+    ) -> tuple[Learner, dict[str, Array]]:
+        """`CHUNK` updates and one evaluation of the averaged weights on the held-out tasks."""
+        last = jnp.append(steps, steps[-1]), keys, jnp.append(progress, progress[-1])
+        held_out = jnp.arange(CHUNK + 1) == CHUNK
+        update = lambda learner, at: self._update(learner, *at, pool)  # noqa: E731
+        return jax.lax.scan(update, learner, (*last, held_out))
+
+    def _update(
+        self,
+        learner: Learner,
+        step: Array,
+        key: PRNGKeyArray,
+        fraction: Array,
+        held_out: Array,
+        pool: Any,
+    ) -> tuple[Learner, dict[str, Array]]:
+        """The learner after one update, or after an evaluation on held-out tasks.
+
+        Nothing is computed beyond the run's last step, where it ends before its last chunk does.
+        """
+        active = ~held_out & (step < (self.schedule.steps or jnp.inf))
+        weights = _choose(held_out, learner.average, learner.weights)
+        none = lambda w, carried, *_: (jnp.nan, jnp.nan, w, carried)  # noqa: E731
+        given = weights, learner.carried, key, step, held_out, pool
+        update = jax.lax.cond(active | held_out, self._gradient, none, *given)
+        loss, usable, gradient, carried = update
+        good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(gradient)) & (usable > 0.0)
+        after = self._descend(learner, gradient, step, fraction)
+        after = _choose(good & active, after, learner._replace(carried=()))
+        better = held_out & good & (loss < learner.best_loss)
+        best = _choose(better, learner.average, learner.best)
+        best_loss = jnp.where(better, loss, learner.best_loss)
+        report = {"loss": loss, "usable": usable, "good": good, "active": active}
+        return after._replace(best=best, best_loss=best_loss, carried=carried), report
+
+    def _descend(self, learner: Learner, gradient: Array, step: Array, fraction: Array) -> Learner:
+        """One step of Adam, with a warm-up of 20 steps and a cosine decay, and the average."""
+        change, optimiser = self.optimiser.update(gradient, learner.optimiser)
+        cosine = self.schedule.rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
+        rate = cosine * jnp.minimum(1.0, (step + 1) / 20)
+        weights = learner.weights - rate * change
+        decay = jnp.minimum(self.schedule.average, (step + 1) / (step + 10))
+        average = decay * learner.average + (1 - decay) * weights
+        return Learner(weights, optimiser, average, learner.best, learner.best_loss)
+
+
+def _own_share(layout: list[Part], devices: int) -> Array:
+    """Places of this device's tasks among all: an equal share of every part."""
+    first = np.cumsum([0, *(p.tasks for p in layout)])[:-1]
+    device = jax.lax.axis_index(TASKS)
+    return jnp.concatenate(
+        [a + device + jnp.arange(0, p.tasks, devices) for a, p in zip(first, layout, strict=True)]
+    )
+
+
+def _choose(condition: Array, yes: Any, no: Any) -> Any:
+    """One of two trees."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def _like(condition: Array, array: Array) -> Array:
+    """A scalar condition with as many axes as an array."""
+    return jnp.reshape(condition, (1,) * array.ndim)
