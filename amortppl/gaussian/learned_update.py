@@ -220,7 +220,7 @@ class LearnedUpdate(eqx.Module):
         site: SiteUpdate = stop_gradient(site_update(f, frame))
         moved = state.move(site.shift, jnp.log(jnp.diag(site.factor)), site.factor)
         size = state.location.shape[0]
-        centre, ahead, behind = site.left[:size], *site.left[size:].reshape(2, size, size)
+        centre, ahead, behind = site.residual[:size], *site.residual[size:].reshape(2, size, size)
         log_t = jnp.log(jnp.diag(site.factor))
         root = jnp.sqrt(jnp.maximum(share, 1e-12))
         same = jnp.full(size, jnp.arcsinh(site.surprise))
