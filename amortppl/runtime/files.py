@@ -1,4 +1,4 @@
-"""Arrays on disk: written to a temporary name and renamed, so that a failed write loses nothing."""
+"""Arrays on disk, written to a temporary name and renamed so that a failed write loses nothing."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 
 def write(path: str | Path, content: bytes) -> None:
-    """Replaces a file in one move; on any failure the old one stays."""
+    """Replaces a file by a rename; on any failure the old one stays."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp, whose files only their owner may read.
