@@ -29,7 +29,7 @@ from amortppl.gaussian.accumulator import EvidenceSum
 from amortppl.gaussian.correction import correction_size, learned_correction
 from amortppl.gaussian.density_choice import best_density
 from amortppl.gaussian.log_density import Densities, has_log_gamma
-from amortppl.gaussian.plate_detection import in_plates, plates_given_others
+from amortppl.gaussian.plate_detection import plates_given_others
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.revisits import revise, union_of_states
@@ -37,6 +37,7 @@ from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free, thin
 from amortppl.gaussian.search import Search
 from amortppl.gaussian.state import Revisit, Start, State
 from amortppl.gaussian.summary import describe, fade, log_rows, summary_size
+from amortppl.gaussian.training_schedule import best_schedule
 from amortppl.gaussian.update import Site, non_gaussian_share, update_state
 from amortppl.method import Method, Target
 from amortppl.networks import Encoder, encoder
@@ -224,7 +225,7 @@ class Parametric:
             state, and `curvature`: its Hessian, and averages over the posterior by gradients around
             the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
             is Fisher information, from the scores of rows simulated at the state. By default all
-            three, or data alone for a task that says `likelihood=False`.
+            three, or data alone for a task with `likelihood=False`.
         encoder: `deep_set`, `second_moments` (with products of columns, for variances and
             dependence) or `set_transformer`.
         density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents,
@@ -255,19 +256,8 @@ class Parametric:
         return replace(self, signals=signals, density=self.density or best_density(task, signals))
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
-        """Training defaults.
-
-        A flow that learns all from data needs many updates, and gains more by their number than by
-        their size (two moons: C2ST 0.548 after 20,000 of 64, 0.557 after 6,000 of 128, two seeds).
-        A block, which is one row, can afford many, and the effects of groups gain by them
-        (partial_pooling_pyro, held-out nats: 1.5 after 1,000 updates of 128, 1.8 after 3,000,
-        standard error 0.3).
-        """
-        if self.resolved(task).signals == ("data",):
-            return {"steps": 20_000, "batch": 64}
-        if task.block or in_plates(task).any():
-            return {"steps": 3000, "batch": 128}
-        return {"steps": 600, "batch": 64}
+        """Training defaults, as measured: `amortppl.gaussian.training_schedule`."""
+        return best_schedule(task, self.resolved(task).signals or ())
 
     def build(self, task: AbstractTask, key: PRNGKeyArray) -> ParametricGuide:
         """Draws the weights for a task; scalings come from simulated rows.

@@ -2,7 +2,7 @@
 
 Every search over the latents of one task takes the step of `clipped_eigh(...).solve(gradient)`:
 Newton's with absolute eigenvalues (saddle-free), so that it leads uphill where the density is not
-concave. The searches differ in what they may spend on damping, and so do their loops:
+concave. Their loops differ, because the cost of an evaluation does:
 
 - `newton_mode` evaluates several multiples of a step at once and takes the best;
 - `amortppl.gaussian.marginal_search` evaluates one point a step, since each evaluation is a

@@ -48,7 +48,7 @@ class _Evaluation:
     """One evaluation of a function.
 
     Attributes:
-        results: of equations, by what they are compared by.
+        results: of equations, by their key.
         arguments: values by whose identity equations are compared, kept alive for it.
     """
 
