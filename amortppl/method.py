@@ -2,12 +2,12 @@
 
     init(task) -> state;    step(state, batch) -> state;    readout(state) -> distribution
 
-One step over all rows of a dataset is one-shot amortization; K steps over its mini-batches is
-iterative amortization. Mittal et al. 2025, "Iterative Amortized Inference", arXiv 2510.11471, Eq.
-5:
+One step over all rows of a dataset is one-shot amortization. K steps over its mini-batches are
+iterative amortization. Mittal et al. 2025, "Iterative Amortized Inference", arXiv 2510.11471,
+Eq. 5:
 
-    min over gamma, phi   E_T  E_{(x, y), D ~ T}   L(y, f_gamma(x, g_phi(D))),   g = step o ... o
-    step o init
+    min over gamma, phi   E_T  E_{(x, y), D ~ T}   L(y, f_gamma(x, g_phi(D)))
+    g = step o ... o step o init
 """
 
 from abc import abstractmethod
@@ -25,13 +25,19 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
 State = Any
-"""What a method carries from step to step: a PyTree of arrays. Its structure is fixed after the
-first step; `init` may return another, so that a first step can be another program than later
-ones."""
+"""What a method carries from step to step: a PyTree of arrays.
+
+Its structure is fixed after the first step. `init` may return another structure, so that the first
+step can be another program than later ones.
+"""
 
 
 class Target(eqx.Module):
-    """What a readout is scored on: the latents (unconstrained) and held-out rows of one task."""
+    """What a readout is scored on: the latents (unconstrained) and held-out rows of one task.
+
+    >>> Target(jnp.zeros(2), {}).latents.shape
+    (2,)
+    """
 
     latents: Float[Array, " P"]
     query: dict[str, Array]
@@ -40,6 +46,24 @@ class Target(eqx.Module):
 
 class Method(eqx.Module):
     """A method built for a task. Written for one dataset; the engine batches with `vmap`.
+
+    >>> class CountRows(Method):
+    ...     task: Any = None
+    ...
+    ...     def init(self):
+    ...         return jnp.zeros(())
+    ...
+    ...     def step(self, state, batch):
+    ...         return state + jnp.sum(batch.mask)
+    ...
+    ...     def readout(self, state):
+    ...         return state
+    ...
+    ...     def score(self, state, target):
+    ...         return state
+    >>> batch = Batch({"y": jnp.arange(4.0)}, jnp.ones(4, bool))
+    >>> float(final(CountRows(), batch, steps=2))
+    4.0
 
     Attributes:
         task: the task it was built for.
@@ -62,7 +86,7 @@ class Method(eqx.Module):
 
     @abstractmethod
     def init(self) -> State:
-        """The state before any row was seen."""
+        """The state before any row."""
 
     @abstractmethod
     def step(self, state: State, batch: Batch) -> State:
@@ -95,41 +119,62 @@ class Method(eqx.Module):
 
     @property
     def max_batch(self) -> int | None:
-        """How many datasets of a batch to take at once, where a step's work ends with their rows
-        and not with the
-        padding; None for all."""
+        """How many datasets of a batch to take at once; None for all.
+
+        Fewer pay where the work of a step grows with a dataset's rows and not with its padding.
+        """
         return None
 
     def summary(self, state: State) -> Array:
-        """What it sees of a dataset, as a vector; datasets unlike the simulated ones lie far out.
-        None by default.
+        """A vector of what the method sees of a dataset, empty by default.
+
+        Datasets unlike the simulated ones are recognised by it.
         """
         return jnp.zeros(0)
 
     def refine(self, batch: Batch) -> Any:
-        """A readout for which more was computed than `step` does, where the method knows how."""
+        """A more exact readout than after one `step`, where the method has one.
+
+        Raises:
+            GuideError: it has none.
+        """
         raise GuideError(f"{type(self).__name__}: this method has no refinement steps")
 
     def finalize(self, state: State) -> State:
-        """The state with whatever is under way brought to an end."""
+        """The state with a pass that is under way finished."""
         return state
 
     def start_pass(self, state: State, since: State) -> State:
-        """A state that meets again the rows seen after `since`, without counting them twice."""
+        """The state at the start of a further pass over the rows seen after `since`.
+
+        Rows that are met again do not count twice.
+
+        Raises:
+            GuideError: the method sees every row once.
+        """
         raise GuideError(
             f"{type(self).__name__}: this method sees every row once; ask for passes=1"
         )
 
     def combine(self, states: Sequence[State]) -> State:
-        """The state of the union of disjoint rows."""
+        """The state of the union of disjoint rows.
+
+        Raises:
+            GuideError: the states of this method do not combine.
+        """
         raise GuideError(
-            f"{type(self).__name__}: the states of this method do not combine; infer all rows with "
-            f"one"
+            f"{type(self).__name__}: the states of this method do not combine; infer all rows "
+            "with one"
         )
 
 
 class Spec(Protocol):
-    """A configured method, not yet built: a frozen dataclass of options that JSON can hold."""
+    """A configured method, not yet built: a frozen dataclass of options that JSON can hold.
+
+    >>> import amortppl as ap
+    >>> ap.method("laplace", newton=10)
+    Laplace(newton=10)
+    """
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Fields of `amortppl.training.trainer.Schedule` that suit it; what `ap.train` is given
@@ -143,26 +188,33 @@ class Spec(Protocol):
 
 
 def split(batch: Batch, steps: int) -> Batch:
-    """The rows of one dataset as K mini-batches: leading axis K. Rows must be a multiple of K."""
+    """The rows of one dataset as K mini-batches: leading axis K. Rows must be a multiple of K.
+
+    >>> batch = Batch({"y": jnp.arange(4.0)}, jnp.ones(4, bool))
+    >>> split(batch, 2).data["y"].tolist()
+    [[0.0, 1.0], [2.0, 3.0]]
+    """
     return jax.tree.map(lambda a: a.reshape(steps, a.shape[0] // steps, *a.shape[1:]), batch)
 
 
 def random_mini_batches(batch: Batch, steps: int) -> Batch:
-    """The rows of one dataset as K mini-batches of random sizes: leading axis K, each of all rows,
-    masked.
+    """The rows of one dataset as K mini-batches of random sizes: leading axis K.
 
-    Half of all datasets are one mini-batch, the rest empty; of the others the places of the cuts
-    are log-uniform. The cuts are drawn with a key made from the data, the same whenever they come
-    again.
+    Each mini-batch holds all rows and masks those of the others. With probability one half, one
+    mini-batch has all rows and the others none; else the cuts are log-uniform. They are drawn with
+    a key made from the data, so that the same data are always cut in the same way.
+
+    >>> batch = Batch({"y": jnp.arange(4.0)}, jnp.ones(4, bool))
+    >>> random_mini_batches(batch, 3).mask.sum(0).tolist()
+    [1, 1, 1, 1]
     """
     count = jnp.sum(batch.mask)
     bits = [
         jax.lax.bitcast_convert_type(a.astype(jnp.float32), jnp.uint32)
         for a in jax.tree.leaves(batch.data)
     ]
-    key = jr.fold_in(
-        jr.key(0), sum(jnp.sum(b) for b in bits)
-    )  # of whole numbers, the same in any order
+    # A sum of whole numbers is the same in any order.
+    key = jr.fold_in(jr.key(0), sum(jnp.sum(b) for b in bits))
     level = jnp.sort(jr.uniform(key, (steps - 1,)))
     cuts = jnp.ceil(jnp.maximum(count, 1) ** level).astype(int)
     cuts = jnp.where(jr.bernoulli(jr.fold_in(key, 1)), count, cuts)
@@ -189,6 +241,13 @@ def unroll(method: Method, minis: Batch, query: dict[str, Array] | None = None) 
     """The states after each of K mini-batches (leading axis K), each detached from the one before.
 
     Detaching keeps memory and time of the backward pass flat in K (greedy training).
+
+    >>> from types import SimpleNamespace
+    >>> count = lambda state, batch: state + jnp.sum(batch.mask)
+    >>> method = SimpleNamespace(init=lambda: jnp.zeros(()), step=count, queries_first=False)
+    >>> batch = Batch({"y": jnp.arange(4.0)}, jnp.ones(4, bool))
+    >>> unroll(method, split(batch, 2)).tolist()
+    [2.0, 4.0]
     """
 
     def advance(state: State, mini: Batch) -> tuple[State, State]:
@@ -205,7 +264,15 @@ def unroll(method: Method, minis: Batch, query: dict[str, Array] | None = None) 
 def final(
     method: Method, batch: Batch, steps: int = 1, query: dict[str, Array] | None = None
 ) -> State:
-    """The state after K equal steps over a dataset; for K = 1 one step over all rows."""
+    """The state after K equal steps over a dataset; for K = 1 one step over all rows.
+
+    >>> from types import SimpleNamespace
+    >>> count = lambda state, batch: state + jnp.sum(batch.mask)
+    >>> method = SimpleNamespace(init=lambda: jnp.zeros(()), step=count, queries_first=False)
+    >>> batch = Batch({"y": jnp.arange(4.0)}, jnp.ones(4, bool))
+    >>> float(final(method, batch, steps=2))
+    4.0
+    """
     first, rest = _first_step(method, split(batch, steps), query)
     return (
         first
@@ -227,14 +294,16 @@ def _first_step(
 def refuse_parts(method: "Method") -> None:
     """Refuses to add up a posterior from parts of tied rows.
 
+    >>> from types import SimpleNamespace
+    >>> free = SimpleNamespace(task=SimpleNamespace(tied=False), predicts=False)
+    >>> refuse_parts(free)
+
     Raises:
         GuideError: the method infers latents, and the rows of its task are tied.
     """
     if method.task.tied and not method.predicts:
         raise GuideError(
             f"{method.task.name}: its rows are tied to one another, so the evidence of "
-            f"mini-batches does not add up; "
-            "infer all rows at once (and train with mini_batches=1), or train 'in_context' or "
-            "'neural_process' to "
-            "predict from mini-batches"
+            "mini-batches does not add up; infer all rows at once (and train with mini_batches=1), "
+            "or train 'in_context' or 'neural_process' to predict from mini-batches"
         )

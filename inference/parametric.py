@@ -1,10 +1,10 @@
 """Parametric regime: a posterior over the model's own latents, amortized in the whitened frame.
 
-A step lets the model do what it can, and the network learns what is left. From the log joint it
-finds a Gaussian frame (Newton to the mode, then Gaussian variational sweeps by derivatives at
-cubature points; latents in plates are placed given the others, `amortppl.gaussian.nested_laplace`);
-what is not Gaussian shows in the whitened residual gradients, and with the encoded rows they index
-a flow on the whitened latents, trained by forward KL over simulated tasks.
+A step places a Gaussian frame by derivatives of the log joint: Newton's method to the mode, then
+Gaussian variational sweeps by derivatives at cubature points (`amortppl.gaussian.search`). The
+whitened residual gradients show what is not Gaussian. With the encoded rows they are the input of a
+network that emits the coefficients of a flow on the whitened latents, trained by forward KL over
+simulated tasks.
 
 Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXiv 2510.11471
 (parametric regime); Radev et al. 2020, "BayesFlow", arXiv 2003.06281 (data signal alone);
@@ -29,7 +29,7 @@ from amortppl.gaussian.accumulator import EvidenceSum
 from amortppl.gaussian.correction import correction_size, learned_correction
 from amortppl.gaussian.density_choice import best_density
 from amortppl.gaussian.log_density import Densities, has_log_gamma
-from amortppl.gaussian.plate_detection import in_plates, plates_given_others
+from amortppl.gaussian.plate_detection import plates_given_others
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.revisits import revise, union_of_states
@@ -37,6 +37,7 @@ from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free, thin
 from amortppl.gaussian.search import Search
 from amortppl.gaussian.state import Revisit, Start, State
 from amortppl.gaussian.summary import describe, fade, log_rows, summary_size
+from amortppl.gaussian.training_schedule import best_schedule
 from amortppl.gaussian.update import Site, non_gaussian_share, update_state
 from amortppl.method import Method, Target
 from amortppl.networks import Encoder, encoder
@@ -48,7 +49,7 @@ from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
 SIGNALS = ("data", "gradient", "curvature")
 
 MORE = 5
-"""How many times the usual Newton steps and sweeps a refinement takes."""
+"""Multiple of the usual Newton steps and sweeps that a refinement takes."""
 
 
 class ParametricGuide(Method):
@@ -70,7 +71,7 @@ class ParametricGuide(Method):
 
     @property
     def max_batch(self) -> int | None:
-        """A search looks at the rows that there are."""
+        """A search costs as many chunks as there are rows, so few datasets share a call."""
         return DATASETS_PER_CALL if self._framed and free(self.task) else None
 
     def init(self) -> Start:
@@ -109,7 +110,7 @@ class ParametricGuide(Method):
         return Posterior(scale, state.frame, self.density, coefficients, state.funnel)
 
     def summary(self, state: Start | State | Revisit) -> Float[Array, " F"]:
-        """Encoded rows, where the frame stands, and what is left in it: what the networks see."""
+        """Encoded rows, the frame and its residual: what the networks see."""
         state = self.finalize(state)
         encoded = self.encode.read(state.context)
         return describe(state, encoded, self._most, frame=self._framed)
@@ -139,7 +140,7 @@ class ParametricGuide(Method):
         return State.of_prior(self.task.latents.size, self.encode.size, plated)
 
     def _count(self, state: State, batch: Batch) -> State:
-        """With the rows counted and encoded."""
+        """The state with a mini-batch's rows counted and encoded."""
         count = jnp.sum(batch.mask)
         rows = state.rows + count
         if "data" in self.options.signals:
@@ -148,13 +149,13 @@ class ParametricGuide(Method):
         return state._replace(rows=rows)
 
     def _encode_rows(self, batch: Batch) -> Float[Array, " E"]:
-        """Mean of the encoded rows; beside a frame, of no more than were trained on."""
+        """Mean of the encoded rows; with a frame, of no more rows than were trained on."""
         if self._framed and len(batch.mask) > self._most:
             batch = thin(batch, int(self._most))
         return self.encode(self.rows(batch.data), batch.mask) / jnp.maximum(jnp.sum(batch.mask), 1)
 
     def finalize(self, state: Start | State | Revisit) -> State:
-        """The state as the evidence stands now, a pass under way weighed by its rows."""
+        """The state with a pass under way finished, weighted by its rows."""
         if isinstance(state, Start):
             return self._prior()
         if isinstance(state, State):
@@ -195,11 +196,11 @@ class ParametricGuide(Method):
         seen = jnp.concatenate([self.encode.read(added / jnp.maximum(count, 1.0)), *rows])
         return learned_correction(self.adjust, seen, site, self._skew(after.rows, site.residual))
 
-    def _skew(self, rows: Array, left: Array) -> Array:
-        """How far from Gaussian, between 0 and 1; 1 / sqrt(1 + n / P) where that is not known."""
+    def _skew(self, rows: Array, residual: Array) -> Array:
+        """How far from Gaussian, in (0, 1); 1 / sqrt(1 + n / P) without the curvature signal."""
         if "curvature" not in self.options.signals:
             return 1.0 / jnp.sqrt(1.0 + rows / self.task.latents.size)
-        return non_gaussian_share(left)
+        return non_gaussian_share(residual)
 
     @property
     def _log(self) -> Densities:
@@ -207,7 +208,7 @@ class ParametricGuide(Method):
 
     @property
     def _framed(self) -> bool:
-        """Whether the likelihood is looked at, and there is a frame."""
+        """Whether there is a frame: whether a step sees the likelihood."""
         return self.options.signals != ("data",)
 
     @property
@@ -224,7 +225,7 @@ class Parametric:
             state, and `curvature`: its Hessian, and averages over the posterior by gradients around
             the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
             is Fisher information, from the scores of rows simulated at the state. By default all
-            three, or data alone for a task that says `likelihood=False`.
+            three, or data alone for a task with `likelihood=False`.
         encoder: `deep_set`, `second_moments` (with products of columns, for variances and
             dependence) or `set_transformer`.
         density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents,
@@ -255,19 +256,8 @@ class Parametric:
         return replace(self, signals=signals, density=self.density or best_density(task, signals))
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
-        """Training defaults.
-
-        A flow that learns all from data needs many updates, and gains more by their number than by
-        their size (two moons: C2ST 0.548 after 20,000 of 64, 0.557 after 6,000 of 128, two seeds).
-        A block, which is one row, can afford many, and the effects of groups gain by them
-        (partial_pooling_pyro, held-out nats: 1.5 after 1,000 updates of 128, 1.8 after 3,000,
-        standard error 0.3).
-        """
-        if self.resolved(task).signals == ("data",):
-            return {"steps": 20_000, "batch": 64}
-        if task.block or in_plates(task).any():
-            return {"steps": 3000, "batch": 128}
-        return {"steps": 600, "batch": 64}
+        """Training defaults, as measured: `amortppl.gaussian.training_schedule`."""
+        return best_schedule(task, self.resolved(task).signals or ())
 
     def build(self, task: AbstractTask, key: PRNGKeyArray) -> ParametricGuide:
         """Draws the weights for a task; scalings come from simulated rows.

@@ -39,5 +39,5 @@ class Density(eqx.Module):
         """Independent draws and their log densities."""
 
     def initial(self) -> Float[Array, " K"]:
-        """Coefficients to start training from: zeros, unless parts must differ to be told apart."""
+        """Coefficients to start training from: zeros, unless parts must differ at the start."""
         return jnp.zeros(self.coefficients)

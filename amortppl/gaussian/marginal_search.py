@@ -35,7 +35,7 @@ Where g's marginal is flatter than a prior of unit scale, it is treated as if it
 
 
 class Point(NamedTuple):
-    """The marginal density and what is known of it at one g.
+    """The marginal density and its derivatives at one g.
 
     Attributes:
         g, d: where, d after a Newton step to its mode given g.

@@ -1,7 +1,7 @@
 """The frame of a hierarchical model: latents in plates integrated out, then placed given the rest.
 
-With theta = (g, d), d the latents in plates, the mode of the joint density says little of where its
-mass lies: where d = (effect - location) / scale, the width of d falls with the scale, which the
+With theta = (g, d), d the latents in plates, the mode of the joint density can be far from its
+mass: where d = (effect - location) / scale, the width of d falls with the scale, which the
 mode does not see. So g is placed by its own marginal density, whose gradient is that of the
 joint averaged over d (Fisher's identity),
 

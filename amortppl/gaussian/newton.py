@@ -1,15 +1,16 @@
 """Damped Newton steps to a mode, and the curvature of a log density there.
 
-Every search over the latents of one task takes the step of `clipped_eigh(...).solve(gradient)`:
+Searches over the latents of a task take the step `clipped_eigh(curvature).solve(gradient)`:
 Newton's with absolute eigenvalues (saddle-free), so that it leads uphill where the density is not
-concave. The searches differ in what they may spend on damping, and so do their loops:
+concave. Their loops differ, because the cost of an evaluation does:
 
 - `newton_mode` evaluates several multiples of a step at once and takes the best;
 - `amortppl.gaussian.marginal_search` evaluates one point a step, since each evaluation is a
-  large program, and adapts the length;
-- `amortppl.task.quadrature.find_modes` climbs thousands of rows of a few numbers each, where an
-  eigendecomposition a row would cost more than the search: it factorizes by pivots, and each row
-  shortens its own step.
+  large program, and adapts the length.
+
+`amortppl.task.quadrature.find_modes` shares neither: it climbs thousands of rows of a few numbers
+each, where an eigendecomposition a row would cost more than the rest of the search. It factorizes
+by pivots in absolute value, and each row shortens its own step.
 
 Dauphin et al. 2014, "Identifying and attacking the saddle point problem in high-dimensional
 non-convex optimization", arXiv 1406.2572.

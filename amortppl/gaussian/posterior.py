@@ -13,7 +13,7 @@ FAR = 1e3
 """Bound on whitened draws.
 
 A frame that is nowhere near its posterior gives a flow coefficients it was never trained on, and
-its draws overflow. The model's own density gives bounded draws no weight, and k-hat says so.
+its draws overflow. Importance weights of bounded draws are zero then, and k-hat fails.
 """
 
 

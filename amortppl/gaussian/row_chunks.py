@@ -1,7 +1,7 @@
 """A sum over a dataset's rows, one chunk of them after another.
 
 What is compiled is of a chunk's rows. A short dataset in a long batch costs as many chunks as it
-fills. The first chunk, of rows evenly spaced over all, says roughly what all of them say.
+fills. The rows of the first chunk are evenly spaced over all, so that its sum stands for theirs.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ ROWS, MOST = 64, 8
 """Rows of a chunk, at least, and chunks of a batch, at most."""
 
 DATASETS_PER_CALL = 16
-"""Datasets of similar size whose chunks are evaluated together; the longest says how many."""
+"""Datasets of similar size whose chunks are evaluated together, as many as the longest has."""
 
 
 class RowChunks(NamedTuple):

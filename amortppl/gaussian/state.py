@@ -1,4 +1,4 @@
-"""The states of methods whose posterior stands on a Gaussian frame."""
+"""The states of methods whose posterior is read out in a Gaussian frame."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ RENAMED = {
     "bend": "curvature",
     "moves": "mode_gradient",
 }
-"""Fields of states saved by version 0.1, and what they are called now."""
+"""Names of fields in states saved before they were renamed, and their names now."""
 
 
 class Start(NamedTuple):

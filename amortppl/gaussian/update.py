@@ -14,7 +14,7 @@ from amortppl.gaussian.state import State
 
 
 class Site(NamedTuple):
-    """What a learned correction may look at.
+    """The inputs of a learned correction.
 
     Attributes:
         update: the mini-batch's Gaussian site.

@@ -45,8 +45,11 @@ def from_pyro(model: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def accept(example: Any, **limits: Any) -> None:
-    """Accepts a distribution that only torch has, after checking its sampler and density: see
-    `foreign.accept`.
+    """Accepts a distribution that only torch has, after checking its sampler and density.
+
+    Args:
+        example: a distribution of that class, with numbers as parameters.
+        limits: of the check; see `amortppl.pyro.torch_distributions.accept`.
     """
     from amortppl.pyro.requirements import require
 
@@ -57,9 +60,7 @@ def accept(example: Any, **limits: Any) -> None:
 
 
 def described(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Descriptions of inputs with torch's tensors as arrays and torch's distributions as
-    NumPyro's.
-    """
+    """Descriptions of inputs, torch's tensors as arrays and its distributions as NumPyro's."""
     if "torch" not in sys.modules or not any(
         type(v).__module__.startswith(("torch", "pyro.")) for v in inputs.values()
     ):

@@ -1,9 +1,8 @@
-"""Distributions: each one of Pyro as NumPyro's of the same law, part by part."""
+"""Distributions of Pyro as NumPyro's of the same law."""
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as jax_dist
@@ -15,6 +14,7 @@ from amortppl.pyro import torch_distributions
 from amortppl.pyro.environment import to_jax
 from amortppl.pyro.supports import to_numpyro_support
 from amortppl.pyro.transforms import to_numpyro_transform
+from amortppl.runtime.tracers import is_traced
 
 SAME = {
     "AsymmetricLaplace": "loc scale asymmetry",
@@ -92,13 +92,12 @@ def _beta_binomial(d: Any) -> Any:
 
 
 def _dirichlet_multinomial(d: Any) -> Any:
-    given = to_jax(d.total_count)
-    known = (
-        None if isinstance(given, jax.core.Tracer) else int(np.asarray(given).max())
-    )  # NumPyro draws at most so many
+    total = to_jax(d.total_count)
+    # NumPyro draws at most so many.
+    most = None if is_traced(total) else int(np.asarray(total).max())
     concentration, count = to_jax(d.concentration), _count(d.total_count)
     return jax_dist.DirichletMultinomial(
-        concentration, count, total_count_max=known, validate_args=False
+        concentration, count, total_count_max=most, validate_args=False
     )
 
 
@@ -137,13 +136,6 @@ def _masked(d: Any) -> Any:
 def _improper(d: Any) -> Any:
     shapes = tuple(d.batch_shape), tuple(d.event_shape)
     return jax_dist.ImproperUniform(to_numpyro_support(d.support), *shapes, validate_args=False)
-
-
-def _nan_masked(d: Any) -> Any:
-    """Normal whose log density is 0 where the value is NaN: NumPyro's mask needs the value, see
-    `foreign`.
-    """
-    return torch_distributions.Torch(d)
 
 
 def _zero_inflated(d: Any) -> Any:
@@ -226,7 +218,8 @@ def to_numpyro(d: Any) -> Any:
     Only the very classes of the tables are converted: a subclass may have changed the law.
 
     Raises:
-        ModelError: a class that has no counterpart and was not accepted (`foreign.accept`).
+        ModelError: a class that has no counterpart and was not accepted
+            (`torch_distributions.accept`).
     """
     kind = type(d)
     if kind.__name__ == "ExpandedDistribution":
@@ -234,21 +227,20 @@ def to_numpyro(d: Any) -> Any:
     if isinstance(d, torch_dist.Independent):
         return to_numpyro(d.base_dist).to_event(d.reinterpreted_batch_ndims)
     if kind in CONVERTERS:
-        found = CONVERTERS[kind](d)
+        converted = CONVERTERS[kind](d)
     elif torch_distributions.is_accepted(d):
-        found = torch_distributions.Torch(d)
+        converted = torch_distributions.Torch(d)
     else:
         raise unknown(kind)
     shape = tuple(d.batch_shape)
-    return found if tuple(found.batch_shape) == shape else found.expand(shape)
+    return converted if tuple(converted.batch_shape) == shape else converted.expand(shape)
 
 
 def unknown(kind: type) -> ModelError:
-    """What to say of a class that is in no table."""
+    """The error for a class that is in no table."""
     near = nearest(kind.__name__, [k.__name__ for k in CONVERTERS])
     return ModelError(
         f"{kind.__module__}.{kind.__name__} has no counterpart in NumPyro{near}. Write the site "
-        f"with one that has, or "
-        f"check it: amortppl.pyro.accept({kind.__name__}(...)) compares its density and sampler "
-        f"under JAX with torch's"
+        f"with one that has, or check it: amortppl.pyro.accept({kind.__name__}(...)) compares its "
+        "density and sampler under JAX with torch's"
     )

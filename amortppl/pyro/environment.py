@@ -7,7 +7,8 @@ computed from, for messages; randomness comes from NumPyro's key.
 """
 
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import jax
@@ -22,14 +23,16 @@ from torchax.view import View
 from amortppl.errors import ModelError
 from amortppl.pyro import operations
 from amortppl.pyro.run import Run
+from amortppl.runtime.tracers import is_traced
 
 WRAPPED = (Tensor, View)
 _INT32 = 2**31
 
 
 class Bridge(Environment):
-    """The environment of all bridged models; what belongs to one run of one model is kept for its
-    thread.
+    """The environment of all bridged models.
+
+    Whatever belongs to one run of one model is kept for its thread.
     """
 
     def __init__(self) -> None:
@@ -37,9 +40,8 @@ class Bridge(Environment):
         operations.install(self._ops)
         _without_compiler(type(self._dispatch_mode).__torch_dispatch__)
         self._thread = threading.local()
-        no_key = RuntimeProperty(
-            mesh=None, prng=None, autocast_dtype=None
-        )  # torchax's would be a tracer of the first run
+        # torchax's own key would be a tracer of the first run.
+        no_key = RuntimeProperty(mesh=None, prng=None, autocast_dtype=None)
         self._property = _PropertyHolder(lambda: no_key)
 
     @property
@@ -57,51 +59,40 @@ class Bridge(Environment):
         """A fresh key of the run, for torch's random functions."""
         if generator is not None:
             raise ModelError(
-                "a torch.Generator in the model: leave it out, random numbers come from NumPyro's "
-                "key"
+                "a torch.Generator in the model: leave it out, as random numbers come from "
+                "NumPyro's key"
             )
         return self.run.key()
 
     def dispatch(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """One torch operation."""
-        if (
-            func is torch._C._set_grad_enabled
-        ):  # by torch.no_grad; torch.autograd.Function says nothing
+        """Computes one torch operation."""
+        if func is torch._C._set_grad_enabled:  # by torch.no_grad
             self.run.gradients = args[0]
         args, kwargs = self._arguments(args, kwargs or {})
-        leaves = tree_leaves((args, kwargs))
-        tensors = [v for v in leaves if isinstance(v, torch.Tensor)]
+        tensors = [v for v in tree_leaves((args, kwargs)) if isinstance(v, torch.Tensor)]
         wrapped = [v for v in tensors if isinstance(v, WRAPPED)]
         if tensors and not wrapped:
             return self._outside(func, args, kwargs)
         _refuse_writes_outside(func, args, wrapped)
-        known = not any(isinstance(v.jax(), jax.core.Tracer) for v in wrapped)
-        try:
-            with jax.ensure_compile_time_eval() if known else nullcontext():
-                result = super().dispatch(func, types, args, kwargs)
-        except TypeError as error:
-            if isinstance(error, jax.errors.JAXTypeError):
-                raise
-            raise operations.failed(
-                func, error
-            ) from error  # Python would try the other operand's method instead
+        concrete = not any(is_traced(v.jax()) for v in wrapped)
+        with jax.ensure_compile_time_eval() if concrete else nullcontext(), _explained(func):
+            result = super().dispatch(func, types, args, kwargs)
         return self._traced_back(result, frozenset().union(*(sources(v) for v in wrapped)))
 
     def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Arguments with weights that are parameters now in place of torch's, and types that JAX
-        has.
-        """
+        """Arguments with parameters in place of torch's weights, and with types that JAX has."""
 
-        def known(value: Any) -> Any:
+        def converted(value: Any) -> Any:
             if isinstance(value, torch.Tensor) and not isinstance(value, WRAPPED):
                 return self.run.lifted.get(id(value), value)
             return narrow(value) if isinstance(value, torch.dtype) else value
 
-        return tree_map(known, (args, kwargs))
+        return tree_map(converted, (args, kwargs))
 
     def _outside(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """An operation on torch's own tensors alone: torch computes it, the result is a constant of
-        the model.
+        """An operation on torch's own tensors alone.
+
+        Torch computes it, and the result is a constant of the model.
         """
         if isinstance(func, torch._ops.OpOverload):
             return func(*args, **kwargs)
@@ -109,13 +100,14 @@ class Bridge(Environment):
             result = func(*args, **kwargs)
         return tree_map_only(torch.Tensor, self.constant, result)
 
-    def _traced_back(self, result: Any, found: frozenset[str]) -> Any:
-        """The result with the sites it came from; without gradient where the model switched
-        gradients off.
+    def _traced_back(self, result: Any, origins: frozenset[str]) -> Any:
+        """The result, its tensors marked with the sites they were computed from.
+
+        It has no gradient where the model switched gradients off.
         """
         for value in tree_leaves(result):
             if isinstance(value, WRAPPED):
-                value.sources = found | sources(value)
+                value.sources = origins | sources(value)
                 if not self.run.gradients and isinstance(value, Tensor):
                     value._elem = jax.lax.stop_gradient(value._elem)
         return result
@@ -143,7 +135,7 @@ def sources(value: Any) -> frozenset[str]:
 
 
 def narrow(dtype: torch.dtype) -> torch.dtype:
-    """The type JAX will use for one of torch's.
+    """The type that JAX uses for one of torch's.
 
     Raises:
         ModelError: double precision, which JAX has only on request.
@@ -153,14 +145,13 @@ def narrow(dtype: torch.dtype) -> torch.dtype:
     if dtype in (torch.float64, torch.complex128):
         raise ModelError(
             f"the model computes in {dtype}, and JAX is set to single precision: write "
-            f"torch.float32, or run "
-            "jax.config.update('jax_enable_x64', True) before anything else"
+            "torch.float32, or run jax.config.update('jax_enable_x64', True) before anything else"
         )
     return torch.int32 if dtype == torch.int64 else dtype
 
 
 def constant(value: torch.Tensor) -> jax.Array:
-    """A tensor of torch as a JAX array, whose value is known even under `jit`.
+    """A tensor of torch as a JAX array, concrete even under `jit`.
 
     Raises:
         ModelError: it is in double precision, or holds whole numbers beyond 32 bits, without x64.
@@ -189,7 +180,7 @@ def to_jax(value: Any) -> Any:
 
 
 def to_torch(value: Any, name: str | None = None) -> Any:
-    """A JAX or NumPy array as a tensor of the model, remembering the site it belongs to."""
+    """A JAX or NumPy array as a tensor of the model, marked with the site it belongs to."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):
         return value
     tensor = Tensor(value if isinstance(value, jax.Array) else jnp.asarray(value), bridge())
@@ -197,8 +188,22 @@ def to_torch(value: Any, name: str | None = None) -> Any:
     return tensor
 
 
+@contextmanager
+def _explained(func: Any) -> Iterator[None]:
+    """Turns a TypeError of a torch operation into a ModelError.
+
+    At a TypeError Python would try the other operand's method instead.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if isinstance(error, jax.errors.JAXTypeError):
+            raise
+        raise operations.failed(func, error) from error
+
+
 def _refuse_writes_outside(func: Any, args: Any, wrapped: list[Any]) -> None:
-    """Torch's own tensors cannot take values of JAX: what was written would be lost."""
+    """Refuses an operation that writes JAX values into torch's own tensor: they would be lost."""
     writes = isinstance(func, torch._ops.OpOverload) and func._schema.is_mutable
     if (
         writes
@@ -208,13 +213,12 @@ def _refuse_writes_outside(func: Any, args: Any, wrapped: list[Any]) -> None:
     ):
         raise ModelError(
             "the model writes into a tensor that was made outside of it: make the tensor inside "
-            "the model, "
-            "or write into a .clone()"
+            "the model, or write into a .clone()"
         )
 
 
 def _without_compiler(dispatch: Any) -> None:
-    """Keeps torch from importing its compiler, for seconds, at the first operation of a mode.
+    """Keeps torch from importing its compiler, which takes seconds, at a mode's first operation.
 
     Torch hides a mode's dispatch from the compiler by a wrapper that looks for this attribute
     first.
@@ -237,8 +241,6 @@ def bridge() -> Bridge:
 
 
 def map_tensors(function: Any, tree: Any) -> Any:
-    """A function applied to the arrays in lists, tuples and dicts; modules and other objects are
-    left alone.
-    """
+    """A function applied to the leaves of lists, tuples and dicts; other objects are leaves."""
     leaves, structure = tree_flatten(tree)
     return structure.unflatten([function(v) for v in leaves])

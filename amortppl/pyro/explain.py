@@ -1,6 +1,4 @@
-"""What went wrong when a model ran under JAX: the sites concerned, the line of the model, what to
-write instead.
-"""
+"""Errors of a model that ran under JAX: the sites, the line of the model, what to write instead."""
 
 import importlib
 import linecache
@@ -44,15 +42,17 @@ _ROOTS = {
 
 INSTEAD = (
     "Python cannot know it while JAX traces the model. Write torch.where(condition, a, b) for a "
-    "branch, keep values "
-    "as tensors instead of .item(), float() or .numpy(), and sum out what decides how many sites "
-    "there are"
+    "branch, keep values as tensors instead of .item(), float() or .numpy(), and sum out what "
+    "decides how many sites there are"
 )
+"""What to write instead of Python that needs a traced value."""
 
 
 def explain(error: Exception, run: Run) -> Exception:
-    """The error a user should see: with the site and line for what this library is in charge of,
-    else unchanged.
+    """The error a user should see.
+
+    Errors of this library, torchax and JAX become a ModelError with the site and the line of the
+    model; others are unchanged.
     """
     if isinstance(error, ModelError):
         return _place_of_error(str(error), error, run)
@@ -101,10 +101,8 @@ def _of_library(filename: str) -> bool:
 
 
 def _culprits(error: Exception, run: Run) -> str:
-    """What the tensors of the innermost torch operation were computed from; else all latents so
-    far.
-    """
-    found: frozenset[str] = frozenset()
+    """What the tensors of the innermost torch operation were computed from; else all latents."""
+    names: frozenset[str] = frozenset()
     where = error.__traceback__
     while where is not None:
         tensors = (
@@ -112,10 +110,10 @@ def _culprits(error: Exception, run: Run) -> str:
             if _in_torch(where.tb_frame.f_code.co_filename)
             else []
         )
-        found = frozenset().union(*(sources(v) for v in tensors)) if tensors else found
+        names = frozenset().union(*(sources(v) for v in tensors)) if tensors else names
         where = where.tb_next
-    if found:
-        return f"{quoted(sorted(found))}, which is not known"
+    if names:
+        return f"{quoted(sorted(names))}, which is not known"
     return f"a latent ({quoted(run.latents)} so far), which is not known"
 
 

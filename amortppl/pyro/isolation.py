@@ -1,9 +1,8 @@
-"""Runs a Pyro model alone: its sites go to NumPyro, and everything that Pyro keeps for the process
-is put back.
+"""Runs a Pyro model alone: its sites go to NumPyro, and Pyro's own state is restored afterwards.
 
-Pyro's stack of handlers, its dimensions of plates and the switches of validation are one for the
-process. They are set aside under a lock, so that bridged models can run in several threads and
-inside Pyro's own inference.
+Pyro has one stack of handlers, one allocation of plates' dimensions and one switch of validation
+for the process. They are set aside under a lock, so that bridged models can run in several threads
+and inside Pyro's own inference.
 """
 
 import threading
@@ -23,14 +22,11 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def alone(process: Callable[[Any], None]) -> Iterator[None]:
-    """Inside, Pyro's sample and param statements end in `process(message)` instead of torch's
-    samplers.
-    """
+    """Inside, Pyro's sample and param statements call `process(message)`, not torch's samplers."""
     stacks = _empty(runtime._PYRO_STACK), _empty(runtime._DIM_ALLOCATOR._stack)
     with _LOCK, _without_validation(), warnings.catch_warnings(), stacks[0], stacks[1]:
-        warnings.filterwarnings(
-            "ignore", "Explicitly requested dtype int64"
-        )  # torch's whole numbers
+        # Torch's whole numbers.
+        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")
         usual, thread = runtime.default_process_message, threading.get_ident()
 
         def mine_or_usual(message: Any) -> None:
@@ -58,9 +54,7 @@ def _empty(stack: list[Any]) -> Iterator[None]:
 
 @contextmanager
 def _without_validation() -> Iterator[None]:
-    """No checks of values, which abstract values cannot pass. Gradients on, whatever the caller
-    does in torch.
-    """
+    """No checks of values, which abstract values cannot pass, and torch's gradients on."""
     distributions = torch.distributions.Distribution
     kept = distributions._validate_args
     with pyro.validation_enabled(False), torch.enable_grad():

@@ -16,7 +16,7 @@ from amortppl.pyro.markov import close
 from amortppl.pyro.recognise import underlying
 from amortppl.pyro.run import Run
 from amortppl.pyro.sites import carry_out
-from amortppl.pyro.threads import separate_stacks
+from amortppl.runtime.handler_stack import separate_stacks
 
 
 class BridgedModel:
@@ -66,13 +66,13 @@ class BridgedModel:
                     close(run)
                     environment.run = outer
         except Exception as error:
-            told = explain(error, run)
-            if told is error:
+            explained = explain(error, run)
+            if explained is error:
                 raise
-            raise told from error
+            raise explained from error
 
     def _given(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """The arguments as tensors of the model, each knowing its name."""
+        """The arguments as tensors of the model, each marked with its name."""
         bound = self.__signature__.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             bound.arguments[name] = map_tensors(lambda v, name=name: _argument(v, name), value)

@@ -19,6 +19,7 @@ from torchax.tensor import Tensor
 from torchax.view import View
 
 from amortppl.errors import ModelError
+from amortppl.runtime.tracers import is_traced
 
 Key = jax.Array
 
@@ -89,8 +90,9 @@ def _normal_of(key: Key, mean: Any, std: Any = 1.0, size: Any = None) -> Any:
 
 
 def _multinomial(key: Key, weights: Any, num_samples: int, replacement: bool = False) -> Any:
-    """Indices drawn by weight, (..., num_samples); without replacement the largest of log weight +
-    Gumbel noise.
+    """Indices drawn by weight, (..., num_samples).
+
+    Without replacement they are those of the largest log weight + Gumbel noise.
     """
     logits = jnp.log(weights)
     if replacement or num_samples == 1:
@@ -146,8 +148,9 @@ def _as_tensor(make: Any, data: Any, dtype: Any = None, device: Any = None, env:
 
 
 def _getitem(select: Any, x: Any, places: Any, env: Any = None) -> Any:
-    """x[places], x also a tensor of torch's own; places given by tensors or lists need x itself
-    where x is a view.
+    """x[places], where x may be a tensor of torch's own.
+
+    Places given by tensors or lists need x itself where x is a view.
     """
     x = env.constant(x)
     chosen = isinstance(places, list) or any(
@@ -160,10 +163,9 @@ def _new_tensor(x: Any, data: Any, dtype: Any = None, env: Any = None, **_: Any)
     """A tensor of data with the type of x."""
     kind = x.jax().dtype if dtype is None else mappings.t2j_dtype(dtype)
     values = env.t2j_iso(data)
-    traced = any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
-    with (
-        nullcontext() if traced else jax.ensure_compile_time_eval()
-    ):  # numbers stay known under jit
+    traced = any(map(is_traced, jax.tree.leaves(values)))
+    # Numbers stay concrete under jit.
+    with nullcontext() if traced else jax.ensure_compile_time_eval():
         return Tensor(jnp.asarray(values, dtype=kind), env)
 
 
@@ -206,10 +208,11 @@ def _put(
     view: bool = False,
 ) -> None:
     """One operation, in place of every overload of it."""
-    for known in [
+    overloads = [
         k for k in table if isinstance(k, torch._ops.OpOverload) and k.overloadpacket is op
-    ]:
-        del table[known]
+    ]
+    for overload in overloads:
+        del table[overload]
     table[op] = Operator(
         op, function, jax_function, is_user_defined=True, needs_env=env, is_view_op=view
     )
@@ -261,14 +264,13 @@ def _like(draw: Callable[..., Any], key: Key, x: Any, *args: Any, **options: Any
 
 
 def refuse(name: str) -> ModelError:
-    """What to say of an operation that JAX has no counterpart for."""
+    """The error for an operation that JAX has no counterpart for."""
     return ModelError(
         f"the torch operation {name} has no JAX counterpart: write it with other torch operations, "
-        f"or compute it "
-        "outside the model where it needs data alone"
+        "or compute it outside the model where it needs data alone"
     )
 
 
 def failed(func: Any, error: Exception) -> ModelError:
-    """What to say of an operation that JAX refused."""
+    """The error for an operation that JAX refused."""
     return ModelError(f"torch's {getattr(func, '__name__', func)} failed on JAX arrays: {error}")

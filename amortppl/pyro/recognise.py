@@ -11,8 +11,9 @@ DEPTH = 4
 
 
 def is_pyro(model: Callable[..., Any]) -> bool:
-    """Whether a model is a PyroModule or uses a name from the package pyro. False where pyro was
-    never imported.
+    """Whether a model is a PyroModule or uses a name from the package pyro.
+
+    False where pyro was never imported.
     """
     if "pyro" not in sys.modules or getattr(model, "from_pyro", False):
         return False
@@ -21,8 +22,7 @@ def is_pyro(model: Callable[..., Any]) -> bool:
 
 
 def underlying(thing: Any) -> Any:
-    """The model as it was written: without handlers and other wrappers around it, and not bound to
-    an object.
+    """The model as it was written, without handlers and other wrappers around it.
 
     A handler of Pyro's around a model is a partial call whose last argument is the model, or an
     object with the handler as `msngr` and the model as `fn`.
@@ -39,9 +39,7 @@ def underlying(thing: Any) -> Any:
 
 
 def _functions(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-    """The functions that a callable runs: itself as it was written, and what it calls from its own
-    module.
-    """
+    """The functions that a callable runs: its own, and those it calls from its own module."""
     thing = underlying(thing)
     if depth < 0 or id(thing) in seen:
         return
@@ -56,8 +54,9 @@ def _functions(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
 
 
 def _used(function: Any) -> list[Any]:
-    found = inspect.getclosurevars(function)
-    return [*found.globals.values(), *found.nonlocals.values()]
+    """What a function refers to outside of itself."""
+    names = inspect.getclosurevars(function)
+    return [*names.globals.values(), *names.nonlocals.values()]
 
 
 def _packages(function: Any) -> Iterator[str]:

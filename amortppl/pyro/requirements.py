@@ -1,4 +1,4 @@
-"""The optional packages: what to say when they are missing, broken or other than tested."""
+"""The optional packages: errors and warnings where they are missing, broken or untested."""
 
 import os
 import warnings
@@ -28,17 +28,17 @@ def require() -> None:
         VersionWarning: once, a version outside the tested range.
     """
     installed = {name: _version(name) for name in TESTED}
-    missing = [name for name, found in installed.items() if found is None]
+    missing = [name for name, version in installed.items() if version is None]
     if missing:
         raise ImportError(
-            f"Pyro models need {', '.join(missing)}, which is not installed: pip install "
-            f"'amortppl[pyro]'"
+            f"Pyro models need {', '.join(missing)}, which is not installed: "
+            "pip install 'amortppl[pyro]'"
         )
-    untested = [text for name, found in installed.items() if (text := _outside(name, found))]
+    untested = [text for name, number in installed.items() if (text := _outside(name, number))]
     if untested:
         warnings.warn(
-            f"{'; '.join(untested)}. Pyro models may fail or be read wrongly: pip install "
-            f"'amortppl[pyro]'",
+            f"{'; '.join(untested)}. Pyro models may fail or be read wrongly: "
+            "pip install 'amortppl[pyro]'",
             VersionWarning,
             stacklevel=3,
         )
@@ -51,14 +51,14 @@ def _import(installed: dict[str, str | None]) -> None:
     except (ImportError, AttributeError) as error:
         raise ImportError(
             f"torchax {installed['torchax']} cannot be imported beside torch {installed['torch']} "
-            f"({error}): "
-            f"pip install 'torch>={TESTED['torch'][0]},<{TESTED['torch'][1]}'"
+            f"({error}): pip install 'torch>={TESTED['torch'][0]},<{TESTED['torch'][1]}'"
         ) from error
 
 
 def _import_quietly() -> None:
-    """torchax switches off a fast path of torch, sets an environment variable and an option of JAX:
-    undone.
+    """Imports torchax and undoes its settings.
+
+    It switches off a fast path of torch, and sets an environment variable and an option of JAX.
     """
     import jax
     import torch
@@ -83,11 +83,12 @@ def _version(name: str) -> Any:
         return None
 
 
-def _outside(name: str, found: str) -> str:
+def _outside(name: str, number: str) -> str:
+    """A sentence where a version is outside the tested ones, else nothing."""
     low, high = TESTED[name]
-    if _numbers(low) <= _numbers(found) < _numbers(high):
+    if _numbers(low) <= _numbers(number) < _numbers(high):
         return ""
-    return f"{name} {found} is outside the tested versions, {low} up to {high}"
+    return f"{name} {number} is outside the tested versions, {low} up to {high}"
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What one run of a bridged model keeps."""
+"""The state of one run of a bridged model."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.random as jr
 import numpyro
-import numpyro.primitives
 from numpyro.handlers import seed
 
 from amortppl.errors import ModelError
+from amortppl.runtime.handler_stack import has_handler
 
 
 @dataclass
@@ -42,13 +42,12 @@ class Run:
         Raises:
             ModelError: nobody gave the model a key.
         """
-        if self._key is None and any(isinstance(h, seed) for h in numpyro.primitives._PYRO_STACK):
+        if self._key is None and has_handler(seed):
             self._key = numpyro.prng_key()
         if self._key is None:
             raise ModelError(
                 "the model draws random numbers outside its sample sites, and there is no key: run "
-                "it under "
-                "numpyro.handlers.seed, or give `rng_seed`"
+                "it under numpyro.handlers.seed, or give `rng_seed`"
             )
         self._key, fresh = jr.split(self._key)
         return fresh

@@ -19,11 +19,13 @@ from amortppl.pyro.environment import bridge, to_jax, to_torch
 from amortppl.pyro.markov import follow
 from amortppl.pyro.run import Run
 from amortppl.pyro.supports import to_numpyro_support
+from amortppl.runtime.numpyro_plates import plate_of_rows, plate_rows
 
 
 def carry_out(message: Any) -> None:
-    """What Pyro does last with a message, done by NumPyro; what Pyro's handlers blocked is hidden
-    from NumPyro's.
+    """Does with NumPyro what Pyro does last with a message.
+
+    Messages that Pyro's handlers blocked are hidden from NumPyro's handlers too.
     """
     run = bridge().run
     run.site = message["name"]
@@ -42,22 +44,21 @@ def _sample(run: Run, message: Any) -> None:
     fn, name, value = message["fn"], message["name"], message["value"]
     if not isinstance(fn, torch.distributions.Distribution | dist.Distribution):
         raise ModelError(
-            f"site '{name}': expected a distribution as in pyro.sample('{name}', dist.Normal(0, "
-            f"1)), "
-            f"got {_describe(fn)}"
+            f"site '{name}': expected a distribution as in "
+            f"pyro.sample('{name}', dist.Normal(0, 1)), got {_describe(fn)}"
         )
     follow(run)
     with _enclosing_plates(run, message):
         if message["infer"].get("_deterministic") or _is_computed(fn, message):
-            found = numpyro.deterministic(name, to_jax(value))
+            result = numpyro.deterministic(name, to_jax(value))
         elif _is_factor(fn):
             _factor(name, to_numpyro(fn))
             return
         else:
-            found = _draw(message, to_numpyro(fn))
+            result = _draw(message, to_numpyro(fn))
     if not message["is_observed"]:
         run.latents.append(name)
-    message["value"] = to_torch(found, name)
+    message["value"] = to_torch(result, name)
 
 
 def _describe(fn: Any) -> str:
@@ -69,8 +70,9 @@ def _describe(fn: Any) -> str:
 
 
 def _draw(message: Any, fn: Any) -> Any:
-    """The site in NumPyro. A value from a handler of Pyro's (replay, obs through a guide) stays a
-    latent's.
+    """The site in NumPyro.
+
+    A value from a handler of Pyro's (replay, obs through a guide) stays a latent's.
     """
     name, value = message["name"], message["value"]
     infer = {k: v for k, v in message["infer"].items() if not k.startswith("_")}
@@ -83,9 +85,7 @@ def _draw(message: Any, fn: Any) -> Any:
 
 
 def _is_computed(fn: Any, message: Any) -> bool:
-    """Whether a handler (`reparam`) left a site as a value that others determine: an observed,
-    masked Delta.
-    """
+    """Whether others determine a site's value: `reparam` leaves it as an observed, masked Delta."""
     masked = isinstance(fn, dist.MaskedDistribution) and fn._mask is False
     return masked and message["is_observed"] and isinstance(fn.base_dist, dist.Delta)
 
@@ -112,9 +112,8 @@ def _enclosing_plates(run: Run, message: Any) -> Iterator[None]:
             )
             plate.dim = frame.dim
             stack.enter_context(plate)
-            scale = (
-                scale * plate.subsample_size / plate.size
-            )  # which NumPyro's plate multiplies again
+            # NumPyro's plate multiplies by the inverse again.
+            scale = scale * plate.subsample_size / plate.size
         scale = to_jax(scale)
         if not (isinstance(scale, int | float) and abs(scale - 1) < 1e-9):
             stack.enter_context(handlers.scale(scale=scale))
@@ -128,9 +127,7 @@ def _plate(run: Run, message: Any) -> None:
     name, size, given = message["name"], message["fn"].size, message["value"]
     few = message["fn"].subsample_size
     if given is not None:
-        chosen = jnp.asarray(to_jax(given))
-        plate = numpyro.plate(name, size, subsample_size=len(chosen), dim=-1)
-        plate._indices = chosen
+        plate = plate_of_rows(name, size, jnp.asarray(to_jax(given)))
     else:
         plate = numpyro.plate(
             name, size, subsample_size=few if few and few < size else None, dim=-1
@@ -138,10 +135,10 @@ def _plate(run: Run, message: Any) -> None:
     plate.dim = None
     run.plates[name] = plate
     if given is None and plate.subsample_size == plate.size:
-        with jax.ensure_compile_time_eval():  # their values are known even under jit
+        with jax.ensure_compile_time_eval():  # concrete even under jit
             message["value"] = to_torch(jnp.arange(plate.size))
     else:
-        message["value"] = to_torch(plate._indices)
+        message["value"] = to_torch(plate_rows(plate))
 
 
 def _param(run: Run, message: Any) -> None:
@@ -150,24 +147,22 @@ def _param(run: Run, message: Any) -> None:
     if initial is None:
         if name not in pyro.get_param_store():
             raise ModelError(
-                f"pyro.param('{name}'): expected an initial value, got none, and the store has no "
-                f"'{name}'"
+                f"pyro.param('{name}'): expected an initial value, got none, and the store has "
+                f"no '{name}'"
             )
         initial = pyro.get_param_store()[name].detach()
     options = (
         {} if support is dist.constraints.real else {"constraint": to_numpyro_support(support)}
     )
-    found = to_torch(numpyro.param(name, _initial(initial), **options), name)
-    message["value"] = found
-    if isinstance(
-        initial, torch.nn.Parameter
-    ):  # the module that owns it computes with the parameter's value
-        run.lifted[id(initial)] = found
+    value = to_torch(numpyro.param(name, _initial(initial), **options), name)
+    message["value"] = value
+    if isinstance(initial, torch.nn.Parameter):  # its module computes with the parameter's value
+        run.lifted[id(initial)] = value
         run.weights.append(initial)
 
 
 def _initial(initial: Any) -> Any:
-    """Initial values of a parameter: a number, tensor, or function without arguments."""
+    """Initial value of a parameter, given as a number, a tensor, or a function."""
     if callable(initial) and not isinstance(initial, torch.Tensor):
         initial = initial()
     return to_jax(torch.as_tensor(initial))

@@ -41,9 +41,7 @@ CHECKED = {
 _ACCEPTED: set[type] = set()
 
 ALPHA = 1e-6
-"""Share of right samplers that the check refuses: of each coordinate, by a two-sample
-Kolmogorov-Smirnov test.
-"""
+"""Share of right samplers refused, of each coordinate, by a two-sample Kolmogorov-Smirnov test."""
 
 
 def is_accepted(d: Any) -> bool:
@@ -84,8 +82,8 @@ def check(example: Any, draws: int = 4000, seed: int = 0) -> None:
         torch.manual_seed(seed)
         theirs = (example.rsample if example.has_rsample else example.sample)(torch.Size([draws]))
         expected = example.log_prob(theirs[:100])
-    found = np.asarray(bridged.log_prob(jnp.asarray(theirs[:100].numpy())))
-    gap = np.max(np.abs(found - expected.numpy()) / (1 + np.abs(expected.numpy())))
+    density = np.asarray(bridged.log_prob(jnp.asarray(theirs[:100].numpy())))
+    gap = np.max(np.abs(density - expected.numpy()) / (1 + np.abs(expected.numpy())))
     if not gap < 1e-4:
         raise ModelError(f"{name}: its log density under JAX differs from torch's by {gap:.2g}")
     ours = np.asarray(bridged.sample(jr.key(seed), (draws,))).reshape(draws, -1)

@@ -76,7 +76,7 @@ def to_numpyro_transform(transform: Any) -> Any:
         return PLAIN[kind]()
     if kind in MADE:
         return MADE[kind](transform)
-    known = sorted(k.__name__.strip("_") for k in (*PLAIN, *MADE))
+    names = sorted(k.__name__.strip("_") for k in (*PLAIN, *MADE))
     raise ModelError(
-        f"the transform {kind.__name__} has no counterpart in NumPyro; there are {', '.join(known)}"
+        f"the transform {kind.__name__} has no counterpart in NumPyro; there are {', '.join(names)}"
     )

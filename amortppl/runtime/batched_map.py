@@ -7,10 +7,14 @@ import jax
 
 
 def batched_map(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
-    """`function` of each of many (a tree with a leading axis), at most `at_once` together.
+    """Maps a function over the leading axis of a tree, at most `at_once` items together.
 
-    As `lax.map`, which compiles the function a second time for what is left over: here the number
-    taken together divides the whole, if one does that is more than half of what is allowed.
+    `jax.lax.map` compiles the function a second time for the items left over. Here the number taken
+    together divides the whole, if such a number exists between half of `at_once` and all of it.
+
+    >>> import jax.numpy as jnp
+    >>> batched_map(lambda x: 2 * x, jnp.arange(4), 2).tolist()
+    [0, 2, 4, 6]
     """
     total = len(jax.tree.leaves(many)[0])
     most = max(1, min(at_once, total))

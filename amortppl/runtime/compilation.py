@@ -1,6 +1,16 @@
-"""Programs and how they are compiled: with fewer optimizations where they run once or seldom, and
-where several
-are needed in a row, one beside another."""
+"""Compilation: fewer optimizations for programs that run once, and compilation ahead in a thread.
+
+Leans on three internals, with the versions that they were checked with:
+
+- XLA's options `xla_backend_optimization_level` and `xla_llvm_disable_expensive_passes`, passed to
+  one program by `jax.jit`'s `compiler_options` (jaxlib 0.12.0.1). JAX's public
+  `jax_disable_most_optimizations` is for the whole process.
+- `lowered.out_info` and `postprocess` of what `equinox.filter_jit(...).lower` returns (Equinox
+  0.13.8), from which the shapes of a program's result follow before it has run.
+- `jax.jit` reuses what `lowered.compile` has compiled for the same arguments (JAX 0.12.0.1).
+
+tests/runtime/test_internals.py and test_compilation.py fail where these change.
+"""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -18,16 +28,22 @@ UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_
 
 
 LIGHT = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
-"""Simulating 1000 tasks of 512 rows, compiling and running, on one core: negative binomials 8.3 CPU
-s with all
-optimizations, 4.9 without, 4.2 so."""
+"""For programs that run once, but for seconds.
+
+Simulating 1000 tasks of 512 rows of negative binomials, compiling and running on one core, took 8.3
+CPU s with all optimizations, 4.9 with none and 4.2 with these.
+"""
 
 
 class Compiled:
     """A function compiled at its first call with arguments of new shapes, or ahead of it.
 
+    >>> import jax.numpy as jnp
+    >>> Compiled(lambda x: 2 * x)(jnp.ones(2)).tolist()
+    [2.0, 2.0]
+
     Args:
-        function: of arrays and of what is static.
+        function: of arrays and of static arguments.
         options: of XLA, on a CPU.
     """
 
@@ -37,25 +53,24 @@ class Compiled:
 
     @cached_property
     def jitted(self) -> Any:
-        """Made at the first use, when the backend is known."""
+        """The jitted function, made at the first use, when the backend is known."""
         return eqx.filter_jit(
             self.function, compiler_options=self.options if jax.default_backend() == "cpu" else {}
         )
 
     def __call__(self, *arguments: Any) -> Any:
         while self._begun:
-            wait(
-                [self._begun.pop()]
-            )  # should it have failed, then so does what follows, and says why
+            wait([self._begun.pop()])  # if it failed, so does the call below, with the reason
         with _without_collection():
             return self.jitted(*arguments)
 
     def compile_ahead(self, *arguments: Any) -> Any:
-        """Traces the function here, as models must be, and compiles it in a thread; the next call
-        waits for that.
+        """Traces the function here and compiles it in a thread; the next call waits for that.
+
+        Models must be traced in the caller's thread.
 
         Args:
-            arguments: of the call, or zeros in the place of arrays that are not known yet.
+            arguments: of the call, or zeros in the place of arrays that do not exist yet.
 
         Returns:
             What the function will return, with zeros in the place of arrays.
@@ -65,17 +80,18 @@ class Compiled:
         pool = ThreadPoolExecutor(1, "amortppl-compile")
         self._begun.append(pool.submit(lowered.compile))
         pool.shutdown(wait=False)
-        found = lowered.postprocess(lowered.lowered.out_info)
+        result = lowered.postprocess(lowered.lowered.out_info)
         return jax.tree.map(
-            lambda a: np.zeros(a.shape, a.dtype) if hasattr(a, "shape") else a, found
+            lambda a: np.zeros(a.shape, a.dtype) if hasattr(a, "shape") else a, result
         )
 
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Puts garbage collection off: tracing makes objects by the million and no garbage to speak of,
-    and looking
-    for it takes a tenth of the time."""
+    """Suspends garbage collection, which takes a tenth of the time of tracing.
+
+    Tracing makes objects by the million, and hardly any garbage.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -86,17 +102,17 @@ def _without_collection() -> Iterator[None]:
 
 
 def jit_unoptimized(function: Callable) -> Compiled:
-    """For what runs once or seldom, and for a moment: at half the cost on a CPU."""
+    """Compiles without optimizations, for programs that run seldom and briefly: half the cost."""
     return Compiled(function, UNOPTIMIZED)
 
 
 def jit_lightly(function: Callable) -> Compiled:
-    """For what runs once, but for seconds."""
+    """Compiles with few optimizations, for programs that run once, but for seconds."""
     return Compiled(function, LIGHT)
 
 
 def run_once(function: Callable, *arguments: Any) -> Any:
-    """`function(*arguments)`, compiled for this one call.
+    """Calls a function, compiled for this one call.
 
     Building a method for a regression with counts takes 7 CPU seconds so, 13 optimized; with linear
     means 3 and 7.

@@ -1,7 +1,7 @@
-"""Several processes under `jax.distributed`: who leads, and how trees pass between them.
+"""Several processes under `jax.distributed`: which one leads, and trees passed between them.
 
-All works in one process too, without `jax.distributed`. What is called a collective must be called
-by all processes, in the same order, and each must have the same number of devices.
+All functions work in one process too, without `jax.distributed`. A collective must be called by all
+processes, in the same order, and each must have the same number of devices.
 """
 
 import json
@@ -21,8 +21,7 @@ def leader() -> bool:
 
 
 def all_gather(tree: Any) -> Any:
-    """The trees of all P processes stacked in their order: each leaf (...) becomes (P, ...). A
-    collective.
+    """The trees of all P processes, stacked: each leaf (...) becomes (P, ...). A collective.
 
     The leaves travel together as bytes, so that 64-bit numbers arrive as they are (JAX would make
     them 32 bits wide) and one call carries all.
@@ -39,8 +38,9 @@ def all_gather(tree: Any) -> Any:
 
 
 def broadcast(tree: Any) -> Any:
-    """Process 0's tree in every process. A collective; one process gets its own tree back
-    untouched.
+    """Process 0's tree in every process. A collective.
+
+    A single process gets its own tree back unchanged.
 
     Raises:
         ValueError: the trees differ in paths, shapes or types; in every process.
@@ -53,10 +53,10 @@ def broadcast(tree: Any) -> Any:
 
 
 def mismatches(values: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Of named values that JSON can hold, those that are not process 0's everywhere: in which
-    processes. A collective.
+    """The processes whose value differs from process 0's, for each name that has any. A collective.
 
-    Every process must give the same names, in the same order.
+    Args:
+        values: values that JSON can hold; the same names in the same order in every process.
     """
     if jax.process_count() == 1:
         return {}
@@ -74,14 +74,14 @@ def mismatches(values: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def run_on_all(action: Callable[[], Any], kind: type[Exception], what: str) -> Any:
-    """The result of what every process does for itself, such as reading a file. A collective.
+    """Runs an action, such as reading a file, in every process. A collective.
 
-    Where it fails in some, the others stop too, instead of waiting for them for ever.
+    Where it fails in some, the others raise too, instead of waiting for them for ever.
 
     Args:
         action: what to do.
         kind: the error to raise.
-        what: what the action does, as in "`what` worked in the processes [0] only".
+        what: the action in words, for the message.
 
     Raises:
         kind: it failed here with this error, or in another process.
@@ -100,13 +100,12 @@ def run_on_all(action: Callable[[], Any], kind: type[Exception], what: str) -> A
     here = f"; here, in process {jax.process_index()}: {failure}" if failure is not None else ""
     raise kind(
         f"{what} worked in the processes {worked} and not in {failed}{here}. All processes must "
-        f"see the same files: "
-        f"use a file system that they share"
+        "see the same files: use a file system that they share"
     ) from failure
 
 
 def wait() -> None:
-    """Returns when every process has come here. A collective."""
+    """Waits until every process has come here. A collective."""
     mismatches({"here": True})
 
 
@@ -122,9 +121,7 @@ def replicated_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def replicate(tree: Any, mesh: Mesh | None) -> Any:
-    """Puts arrays that every process holds alike on every device of the mesh (None: leaves
-    them).
-    """
+    """Puts arrays that every process holds alike on every device of a mesh; None leaves them."""
     return (
         tree
         if mesh is None
@@ -133,30 +130,31 @@ def replicate(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def local(tree: Any, mesh: Mesh | None) -> Any:
-    """Arrays that are everywhere, as this process's first device has them (mesh None: leaves
-    them).
-    """
+    """Replicated arrays as this process's first device has them; mesh None leaves them."""
     return tree if mesh is None else jax.tree.map(lambda a: a.addressable_data(0), tree)
 
 
 def _alike(tree: Any) -> None:
+    """Raises ValueError where trees differ in paths, shapes or types. A collective."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    said = [
+    shapes = [
         f"{jax.tree_util.keystr(path) or 'value'} {a.dtype}{list(a.shape)}" for path, a in leaves
     ]
-    if wrong := mismatches({"arrays": said}):
+    if wrong := mismatches({"arrays": shapes}):
         raise ValueError(
             f"processes: expected trees of the same arrays in all, but those of {wrong['arrays']} "
-            f"differ from process "
-            f"0's; here, in process {jax.process_index()}: {', '.join(said) or 'no array'}"
+            f"differ from process 0's; here, in process {jax.process_index()}: "
+            f"{', '.join(shapes) or 'no array'}"
         )
 
 
 def _bytes(tree: Any) -> np.ndarray:
+    """The leaves' bytes, one after another."""
     return np.frombuffer(b"".join(a.tobytes() for a in jax.tree.leaves(tree)), np.uint8)
 
 
 def _restore(content: np.ndarray, like: Any) -> Any:
+    """The tree whose leaves' bytes these are."""
     leaves, structure = jax.tree.flatten(like)
     parts = np.split(content, np.cumsum([a.nbytes for a in leaves])[:-1])
     made = [

@@ -1,4 +1,4 @@
-"""Arrays on disk: written to a temporary name and renamed, so that a failed write loses nothing."""
+"""Arrays on disk, written to a temporary name and renamed so that a failed write loses nothing."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 
 def write(path: str | Path, content: bytes) -> None:
-    """Replaces a file in one move; on any failure the old one stays."""
+    """Replaces a file by a rename; on any failure the old one stays."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp, whose files only their owner may read.
@@ -51,14 +51,7 @@ def unpack(
     Raises:
         ValueError: the file is damaged, or its arrays are not those of `like`.
     """
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = json.loads(file.metadata()["about"])
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path}: not a complete safetensors file ({error}); it may have been cut short"
-        ) from error
+    arrays, about = _read(path)
     if like is None:
         return arrays, about
     expected = {
@@ -66,15 +59,26 @@ def unpack(
     }
     if renamed and arrays.keys() - expected.keys():
         arrays = {_rename(n, renamed): a for n, a in arrays.items()}
-    wrong = [n for n in expected.keys() ^ arrays.keys()] or [
-        n for n, a in expected.items() if a.shape != arrays[n].shape
-    ]
+    wrong = expected.keys() ^ arrays.keys()
+    wrong = wrong or [n for n, a in expected.items() if a.shape != arrays[n].shape]
     if wrong:
         raise ValueError(
             f"{path}: its arrays are of another structure (first difference: {sorted(wrong)[0]})"
         )
     tree = jax.tree_util.tree_map_with_path(lambda p, _: arrays[jax.tree_util.keystr(p)], like)
     return jax.device_put(tree), about
+
+
+def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays by path, and the JSON beside them."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, json.loads(file.metadata()["about"])
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path}: not a complete safetensors file ({error}); it may have been cut short"
+        ) from error
 
 
 def _rename(path: str, renamed: Mapping[str, str]) -> str:

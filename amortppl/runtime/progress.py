@@ -1,9 +1,8 @@
-"""Progress: a live bar on a terminal, plain lines elsewhere, nothing when told to be quiet."""
+"""Progress: a live bar on a terminal, plain lines elsewhere, or nothing."""
 
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -15,55 +14,57 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-if TYPE_CHECKING:
-    pass
-
 
 class Progress:
     """Reports a long piece of work on standard error.
 
     Args:
         unit: what is counted: `step`, `rows`.
-        total: how much there is to do, or None when nobody knows.
+        total: how much there is to do; None where that is open.
         title: what is being done.
-        shown: False for silence.
+        shown: whether to report anything.
     """
 
     def __init__(self, unit: str, total: float | None, title: str, shown: bool) -> None:
         self.unit, self.total, self.title, self.shown = unit, total, title, shown
         self.live = shown and sys.stderr.isatty()
-        self.told, self.begin = 0, time.monotonic()
+        self.reported, self.begin = 0, time.monotonic()
         self.bar = Bar(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[said]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[message]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             console=Console(stderr=True),
-        )  # fmt: skip
+        )
 
     def __enter__(self) -> "Progress":
         if self.live:
             self.bar.start()
-            self.row = self.bar.add_task(self.title, total=self.total, said="compiling")
+            self.row = self.bar.add_task(self.title, total=self.total, message="compiling")
         elif self.shown:
             print(f"{self.title}: compiling", file=sys.stderr, flush=True)
         return self
 
-    def update(self, done: float, said: str) -> None:
-        """Shows how much is done; in plain lines a tenth at a time, or each doubling of what has no
-        known end.
+    def update(self, done: float, message: str) -> None:
+        """Shows how much is done.
+
+        Plain lines come at each tenth; where the total is open, at each doubling.
         """
         if self.live:
-            self.bar.update(
-                self.row, completed=done if self.total is None else min(done, self.total), said=said
-            )
+            completed = done if self.total is None else min(done, self.total)
+            self.bar.update(self.row, completed=completed, message=message)
         elif self.shown and self._due(done):
-            print(
-                f"  {self.unit} {done:,.0f}{self._share(done)}  {said}", file=sys.stderr, flush=True
-            )
+            line = f"  {self.unit} {done:,.0f}{self._share(done)}  {message}"
+            print(line, file=sys.stderr, flush=True)
 
     def _due(self, done: float) -> bool:
         tenth = int(done).bit_length() if self.total is None else int(10 * done / self.total)
-        due = tenth >= self.told
-        self.told = tenth + 1 if due else self.told
+        due = tenth >= self.reported
+        self.reported = tenth + 1 if due else self.reported
         return due
 
     def _share(self, done: float) -> str:

@@ -80,7 +80,7 @@ def _resume(
 
 
 def _agree(trainer: Trainer, resume: bool) -> None:
-    """Makes sure that all processes were told to train the same."""
+    """Raises TrainingError where processes were asked to train different things. A collective."""
     own = {**_identity(trainer), "resume": resume}
     for name, wrong in distributed.mismatches(own).items():
         raise TrainingError(

@@ -56,7 +56,7 @@ class Ranges:
         """Sentences on what of a dataset lies outside the ranges.
 
         Values count as outside when more than one row in a hundred is beyond the range (by more
-        than `SLACK` widths, as the ends of what was simulated are not those of what can be), or one
+        than `SLACK` widths, since simulated values do not reach the ends of possible ones), or one
         is beyond it by more than its width. In a dataset of at most 100 rows a single row is more
         than one in a hundred.
         """

@@ -159,7 +159,7 @@ class Trainer:
     def _loss(self, weights: Array, episodes: Episodes) -> tuple[Array, Array]:
         """Mean score over tasks and readouts, each bounded by the ceiling; and the finite share.
 
-        For a device's share of the tasks, what it adds to the mean over all of them.
+        For a device's share of the tasks, its part of the mean over all of them.
         """
         method, steps = self.method(weights), self.schedule.mini_batches
         cut = random_mini_batches if self.schedule.uneven else split

@@ -1,0 +1,26 @@
+"""The training schedule of a parametric posterior that was measured best for a kind of task."""
+
+from typing import Any
+
+from amortppl.gaussian.plate_detection import in_plates
+from amortppl.task.abstract import AbstractTask
+
+
+def best_schedule(task: AbstractTask, signals: tuple[str, ...]) -> dict[str, Any]:
+    """Fields of `amortppl.training.trainer.Schedule`.
+
+    A flow that learns all from data needs many updates, and gains more by their number than by
+    their size (two moons: C2ST 0.548 after 20,000 of 64, 0.557 after 6,000 of 128, two seeds). A
+    block, which is one row, can afford many, and the effects of groups gain by them
+    (partial_pooling_pyro, held-out nats: 1.5 after 1,000 updates of 128, 1.8 after 3,000, standard
+    error 0.3).
+
+    Args:
+        task: the task.
+        signals: what a step sees; see `inference/parametric.py`.
+    """
+    if signals == ("data",):
+        return {"steps": 20_000, "batch": 64}
+    if task.block or in_plates(task).any():
+        return {"steps": 3000, "batch": 128}
+    return {"steps": 600, "batch": 64}
