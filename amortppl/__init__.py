@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amortppl.catalogue import method, model
     from amortppl.data.batches import Batches, batches
+    from amortppl.diagnostics.compare import compare
     from amortppl.diagnostics.diagnose import diagnose
+    from amortppl.diagnostics.sensitivity import sensitivity
     from amortppl.errors import (
         DataError,
         GuideError,
@@ -44,6 +46,7 @@ _HOMES = {
     "TrainingError": "errors",
     "VersionWarning": "errors",
     "batches": "data.batches",
+    "compare": "diagnostics.compare",
     "combine": "posterior.state",
     "diagnose": "diagnostics.diagnose",
     "from_pyro": "pyro",
@@ -51,6 +54,7 @@ _HOMES = {
     "load": "guide.load",
     "method": "catalogue",
     "model": "catalogue",
+    "sensitivity": "diagnostics.sensitivity",
     "train": "guide.train",
 }
 
@@ -71,11 +75,13 @@ __all__ = [
     "all_gather",
     "batches",
     "combine",
+    "compare",
     "diagnose",
     "from_pyro",
     "load",
     "method",
     "model",
+    "sensitivity",
     "train",
 ]
 

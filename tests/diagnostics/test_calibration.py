@@ -8,7 +8,7 @@ from scipy import stats
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
 from amortppl.diagnostics.calibration_page import write_calibration
-from amortppl.diagnostics.uniformity import corrected, difference_band, inside, p_values
+from amortppl.diagnostics.uniformity import difference_band, holm, inside, p_values
 from amortppl.errors import DataError
 from spoiled import exact, far_out, spoiled
 
@@ -54,7 +54,7 @@ def test_numbers_by_region(good):
     assert (
         row["datasets"] == inside.sum() and row["sbc_p"] == found.region_p.loc["w[1]", "prior_tail"]
     )
-    assert row["coverage_90"] == np.mean(np.abs(found.readings.pit[inside, 1] - 0.5) < 0.45)
+    assert row["coverage_90"] == np.mean(np.abs(found.measurements.pit[inside, 1] - 0.5) < 0.45)
     assert found.tree()["regions"]["bias"].sel(latent="w[1]", region="prior_tail") == row["bias"]
 
 
@@ -98,7 +98,7 @@ def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
         calibrate(far_out(line_guide, above=1.2), 200, seed=2),
         calibrate(good, 200, seed=2),
     )
-    about = np.sum(right.readings.mean[:, 0] > 1.2)
+    about = np.sum(right.measurements.mean[:, 0] > 1.2)
     assert (
         abs(found.wide - about) < 5 < about
         and found.table.attrs["wide"] == found.wide
@@ -115,8 +115,8 @@ def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
     5.
     """
     found = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
-    lost = len(found.readings.lost)
-    assert 10 < lost < 80 and len(found.readings.truth) == 200 - lost and not found.ok
+    lost = len(found.measurements.lost)
+    assert 10 < lost < 80 and len(found.measurements.truth) == 200 - lost and not found.ok
     assert np.isfinite(found.table["z_score"]).all() and set(found.together) == {
         "density",
         "joint",
@@ -175,7 +175,7 @@ def test_p_values_are_uniform_and_small_where_they_should_be():
 
 
 def test_holm():
-    np.testing.assert_allclose(corrected(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
 
 
 def test_band_holds_all_of_the_curve_as_often_as_it_says():
