@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amortppl.catalogue import method, model
+    from amortppl.catalogue import method, model, module
     from amortppl.data.batches import Batches, batches
     from amortppl.diagnostics.compare import compare
     from amortppl.diagnostics.diagnose import diagnose
@@ -54,6 +54,7 @@ _HOMES = {
     "load": "guide.load",
     "method": "catalogue",
     "model": "catalogue",
+    "module": "catalogue",
     "sensitivity": "diagnostics.sensitivity",
     "train": "guide.train",
 }
@@ -81,6 +82,7 @@ __all__ = [
     "load",
     "method",
     "model",
+    "module",
     "sensitivity",
     "train",
 ]
