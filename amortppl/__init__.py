@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
+    from amortppl.guide.options import Streaming
     from amortppl.guide.train import train
     from amortppl.posterior.state import State, all_gather, combine
     from amortppl.pyro import from_pyro
