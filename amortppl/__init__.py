@@ -9,9 +9,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amortppl.catalogue import method, model
+    from amortppl.catalogue import method, model, module
     from amortppl.data.batches import Batches, batches
+    from amortppl.diagnostics.compare import compare
     from amortppl.diagnostics.diagnose import diagnose
+    from amortppl.diagnostics.sensitivity import sensitivity
     from amortppl.errors import (
         DataError,
         GuideError,
@@ -47,6 +49,7 @@ _HOMES = {
     "TrainingError": "errors",
     "VersionWarning": "errors",
     "batches": "data.batches",
+    "compare": "diagnostics.compare",
     "combine": "posterior.state",
     "diagnose": "diagnostics.diagnose",
     "from_pyro": "pyro",
@@ -54,6 +57,8 @@ _HOMES = {
     "load": "guide.load",
     "method": "catalogue",
     "model": "catalogue",
+    "module": "catalogue",
+    "sensitivity": "diagnostics.sensitivity",
     "train": "guide.train",
 }
 
@@ -75,11 +80,14 @@ __all__ = [
     "all_gather",
     "batches",
     "combine",
+    "compare",
     "diagnose",
     "from_pyro",
     "load",
     "method",
     "model",
+    "module",
+    "sensitivity",
     "train",
 ]
 

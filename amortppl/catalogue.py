@@ -26,8 +26,17 @@ def names(kind: str) -> list[str]:
 def module(kind: str, where: str) -> ModuleType:
     """A module of the package by name, or a user's file by path.
 
+    Args:
+        kind: `models` or `inference`.
+        where: the name or the path.
+
     Raises:
         LookupError: neither a name nor a file.
+
+    Example:
+        >>> import amortppl as ap
+        >>> ap.module("models", "gaussian_mean").TASK
+        {'rows': (8, 512)}
     """
     if where in names(kind):
         with _extra_named(where):

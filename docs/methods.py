@@ -1,5 +1,4 @@
-"""Methods x models: the README's second figure and its table, from the evaluation that `amortppl
-compare` makes.
+"""Methods x models: the README's second figure and its table, from `ap.compare`.
 
     python docs/methods.py [minutes of training for each, by default 2]
 
@@ -14,7 +13,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from amortppl.diagnostics.compare import compare
+import amortppl as ap
 
 MODELS = {
     "linear_regression": "linear\nregression",
@@ -41,24 +40,23 @@ HERE = Path(__file__).parent
 
 
 def gaps(table, models):
-    """Nats a query at the middle number of rows, below the exact predictive where it is known, else
-    the best method.
+    """Nats a query below the exact predictive, or else the best method, at the middle rows.
 
     Returns:
         The gaps (methods, models), NaN where a method does not serve, and which models have an
         exact predictive.
     """
-    found, exact = np.full((len(METHODS), len(models)), np.nan), []
+    values, exact = np.full((len(METHODS), len(models)), np.nan), []
     for column, model in enumerate(models):
         own = table[(table.model == model) & (table.steps == 1)]
         own = own[own.rows == np.median(np.unique(own.rows))].set_index("method")
         exact.append(bool(own.gap.notna().any()))
         gap = own.gap if exact[-1] else own.lpd.max() - own.lpd
-        found[:, column] = [gap.get(method, np.nan) for method in METHODS]
-    return found, exact
+        values[:, column] = [gap.get(method, np.nan) for method in METHODS]
+    return values, exact
 
 
-def said(gap):
+def label(gap):
     """A gap as its cell shows it."""
     if np.isnan(gap):
         return ""
@@ -69,26 +67,19 @@ def said(gap):
 def picture(table, path=HERE / "methods.png"):
     """A cell for every method and every model that the table has."""
     models = [m for m in MODELS if m in set(table.model)]
-    found, exact = gaps(table, models)
+    values, exact = gaps(table, models)
     figure = Figure(figsize=(2.6 + 1.1 * len(models), 5.2), layout="constrained")
     axis = figure.subplots()
     colours = LogNorm(0.003, 3, clip=True)
-    shown = axis.imshow(np.maximum(found, 0.003), cmap="YlOrRd", norm=colours, aspect="auto")
+    shown = axis.imshow(np.maximum(values, 0.003), cmap="YlOrRd", norm=colours, aspect="auto")
     axis.set_facecolor("0.93")
-    for (row, column), gap in np.ndenumerate(found):
+    for (row, column), gap in np.ndenumerate(values):
         dark = not np.isnan(gap) and colours(max(gap, 0.003)) > 0.65
-        axis.text(
-            column,
-            row,
-            said(gap),
-            ha="center",
-            va="center",
-            fontsize=9,
-            color="white" if dark else "black",
-        )
+        style = {"ha": "center", "va": "center", "color": "white" if dark else "black"}
+        axis.text(column, row, label(gap), fontsize=9, **style)
     below = [
-        f"{MODELS[m]}\nbelow {'exact' if known else 'best'}"
-        for m, known in zip(models, exact, strict=True)
+        f"{MODELS[m]}\nbelow {'exact' if is_exact else 'best'}"
+        for m, is_exact in zip(models, exact, strict=True)
     ]
     axis.set_xticks(range(len(models)), below, fontsize=8)
     axis.set_yticks(range(len(METHODS)), METHODS.values())
@@ -98,6 +89,11 @@ def picture(table, path=HERE / "methods.png"):
     figure.savefig(path, dpi=150)
 
 
+def tell(text):
+    """Prints a line of progress."""
+    print(" ", text, flush=True)
+
+
 def main(minutes=2.0):
     """Trains what is missing, a model at a time, and draws what there is."""
     path = HERE / "methods.csv"
@@ -105,14 +101,9 @@ def main(minutes=2.0):
     for model in MODELS:
         if model not in set(table.model):
             print(model, flush=True)
-            found = compare(
-                model,
-                list(METHODS),
-                minutes=minutes,
-                datasets=DATASETS,
-                say=lambda t: print(" ", t, flush=True),
-            )
-            table = pd.concat([table, found.assign(model=model, minutes=minutes)])
+            options = {"minutes": minutes, "datasets": DATASETS}
+            scores = ap.compare(model, list(METHODS), say=tell, **options)
+            table = pd.concat([table, scores.assign(model=model, minutes=minutes)])
             table.to_csv(path, index=False, float_format="%.5g")
     picture(table)
 

@@ -1,5 +1,4 @@
-"""A guide trained on at most 512 rows, given up to ten million: the table and the figure of
-million_rows.md.
+"""A guide trained on at most 512 rows, given up to ten million: for million_rows.md.
 
     python docs/million_rows.py
 
@@ -49,8 +48,8 @@ idle = peak()
 for size in json.loads(sys.argv[4]):
     frame(last(guide, ap.batches(sys.argv[2], size)))
     begin = time.perf_counter()
-    found = frame(last(guide, ap.batches(sys.argv[2], size)))
-    print(json.dumps([peak() - idle, time.perf_counter() - begin, *(f.tolist() for f in found)]))
+    result = frame(last(guide, ap.batches(sys.argv[2], size)))
+    print(json.dumps([peak() - idle, time.perf_counter() - begin, *(f.tolist() for f in result)]))
 """
 
 
@@ -63,32 +62,24 @@ def dataset(rows, seed):
 
 
 def run(folder, task, rows, seed):
-    """A line for each size of mini-batches; the second of two passes over the file is timed,
-    compiled.
+    """A line for each size of mini-batches.
+
+    The second of two passes over the file is timed, when all is compiled.
     """
     data, file = dataset(rows, seed), folder / "rows.parquet"
     columns = {f"x_{i}": data["x"][:, i] for i in range(10)} | {"y": data["y"]}
     pq.write_table(pa.table(columns), file, row_group_size=65_536)
-    command = [
-        sys.executable,
-        "-c",
-        STREAM,
-        str(folder / "guide"),
-        str(file),
-        sys.path[-1],
-        json.dumps(SIZES),
-    ]
+    arguments = [str(folder / "guide"), str(file), sys.path[-1], json.dumps(SIZES)]
+    command = [sys.executable, "-c", STREAM, *arguments]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     answers = [json.loads(line) for line in out.splitlines()]
-    found = [tuple(np.array(a) for a in answer[2:]) for answer in answers]
-    true = truth(task, data, found[-1][0], mean=True)
-    return [[*compared(f, true), *answer[:2]] for f, answer in zip(found, answers, strict=True)]
+    frames = [tuple(np.array(a) for a in answer[2:]) for answer in answers]
+    true = truth(task, data, frames[-1][0], mean=True)
+    return [[*compared(f, true), *answer[:2]] for f, answer in zip(frames, answers, strict=True)]
 
 
 def table():
-    """The mean over datasets of each number of rows; the extremes of the ratios, the most of the
-    memory.
-    """
+    """A line for each number of rows and size: means over datasets, extremes of the ratios."""
     task = task_of("anchor")
     with TemporaryDirectory() as name:
         ap.train(task, steps=150, seed=0, progress=False).save(Path(name) / "guide")
@@ -97,8 +88,8 @@ def table():
             for size, (error, low, high, memory, seconds) in zip(
                 SIZES, np.moveaxis(each, 0, -1), strict=True
             ):
-                found = [error.mean(), low.min(), high.max(), memory.max(), seconds.mean()]
-                line = [rows, size, *(float(f"{v:.4g}") for v in found)]
+                values = [error.mean(), low.min(), high.max(), memory.max(), seconds.mean()]
+                line = [rows, size, *(float(f"{v:.4g}") for v in values)]
                 print(line, flush=True)
                 yield line
 
@@ -111,16 +102,10 @@ def figure(lines):
         rows, _, error, _, _, _, seconds = np.array([line for line in lines if line[1] == size]).T
         for panel, values in zip(panels, (error, seconds), strict=True):
             panel.plot(rows, values, marker=marker, label=f"mini-batches of {size}")
-    panels[1].plot(
-        rows,
-        seconds[-1] * rows / rows[-1],
-        color="0.6",
-        linestyle="--",
-        label="proportional to rows",
-    )
-    for panel, title in zip(
-        panels, ("error of the mean, posterior sds", "seconds for a pass, compiled"), strict=True
-    ):
+    line = seconds[-1] * rows / rows[-1]
+    panels[1].plot(rows, line, color="0.6", linestyle="--", label="proportional to rows")
+    titles = ("error of the mean, posterior sds", "seconds for a pass, compiled")
+    for panel, title in zip(panels, titles, strict=True):
         panel.axvline(512, color="0.8", zorder=0)
         panel.set(xscale="log", yscale="log", xlabel="rows (trained on at most 512)", title=title)
         panel.yaxis.set_major_formatter("{x:g}")

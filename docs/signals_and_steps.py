@@ -1,5 +1,4 @@
-"""What a step sees against how many steps there are: the table and the figure of
-signals_and_steps.md.
+"""What a step sees against how many steps there are: for signals_and_steps.md.
 
     python docs/signals_and_steps.py [CPU seconds of training for each guide, by default 45]
 
@@ -21,8 +20,6 @@ from matplotlib.figure import Figure
 from scipy.stats import multivariate_normal
 
 import amortppl as ap
-from amortppl.method import unroll
-from amortppl.task.batch import Batch
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from benchmarks.budget import trained
@@ -35,11 +32,14 @@ FAR = 4096
 NUTS = "Gaussian at NUTS's moments"
 DATASETS, DRAWS = 20, 1000
 HERE = Path(__file__).parent
+HEAD = ["model", "signals", "updates", "rows", "steps"]
+HEAD += ["log density", "standard error", "median", "error in sds"]
 
 
 def guide_of(task, signals, seconds):
-    """A guide trained for so many CPU seconds; what sees the likelihood meets one or two
-    mini-batches.
+    """A guide trained for so many CPU seconds.
+
+    What sees the likelihood is trained on one or two mini-batches.
     """
     steps = {"mini_batches": 1} if signals == ("data",) else {"mini_batches": 2, "uneven": True}
     return trained(task, ap.method("parametric", signals=signals), seconds, batch=64, **steps)
@@ -47,29 +47,35 @@ def guide_of(task, signals, seconds):
 
 @eqx.filter_jit
 def inferred(method, data, masks, truth, keys):
-    """Log density of the true latents, and draws, after the mini-batches that the masks (K, N)
-    say.
+    """Log density of the true latents, and draws, after mini-batches.
+
+    Args:
+        method: a trained method.
+        data: datasets, arrays (T, N, ...) by argument.
+        masks: which rows are in each mini-batch, (K, N).
+        truth: the true latents, (T, P).
+        keys: random keys (T,).
     """
 
     def one(rows, truth, key):
-        minis = Batch(
-            {n: jnp.broadcast_to(v, (len(masks), *v.shape)) for n, v in rows.items()}, masks
+        state = method.step(method.init(), ap.Batch(rows, masks[0]))
+        state, _ = jax.lax.scan(
+            lambda s, mask: (method.step(s, ap.Batch(rows, mask)), None), state, masks[1:]
         )
-        states = unroll(method, minis)
-        posterior = method.readout(jax.tree.map(lambda a: a[-1], states))
+        posterior = method.readout(state)
         return posterior.log_prob(truth), posterior.sample(key, DRAWS)[0]
 
     return jax.vmap(one)(data, truth, keys)
 
 
 def scored(guide, latents, data, steps, most, reference):
-    """Log density of the true latents, summarised, and median error of the mean in reference
-    sds.
+    """Log density of the true latents, summarised, and median error of the mean in sds.
+
+    The sds are those of the reference draws.
     """
     rows = next(iter(data.values())).shape[1]
-    masks = (
-        np.arange(rows) * steps // rows == np.arange(most)[:, None]
-    )  # most - steps of them are empty
+    # So many as `most`, of which most - steps are empty.
+    masks = np.arange(rows) * steps // rows == np.arange(most)[:, None]
     keys = jr.split(jr.key(0), len(latents))
     density, vectors = inferred(guide.method, data, jnp.asarray(masks), jnp.asarray(latents), keys)
     density, vectors = np.asarray(density, np.float64), np.asarray(vectors, np.float64)
@@ -98,34 +104,35 @@ def table(seconds):
         far, long = simulated(task, DATASETS, FAR, seed=1)
         for signals in SIGNALS:
             guide = guide_of(task, signals, seconds)
-            for rows, truth, sets, true in (
-                (512, latents, data, reference),
-                (FAR, far, long, None),
-            ):
+            near, beyond = (512, latents, data, reference), (FAR, far, long, None)
+            for rows, truth, sets, true in (near, beyond):
                 for steps in STEPS if rows == 512 else (1, STEPS[-1]):
-                    found = scored(guide, truth, sets, steps, STEPS[-1], true)
-                    line = [model, " + ".join(signals), guide.record.steps, rows, steps, *found]
+                    scores = scored(guide, truth, sets, steps, STEPS[-1], true)
+                    line = [model, " + ".join(signals), guide.record.steps, rows, steps, *scores]
                     print(line, flush=True)
                     yield line
 
 
+def plot_signals(pair, lines, signals, marker):
+    """A line for one choice of signals in the two panels of a model."""
+    own = [line for line in lines if line[1] == signals]
+    steps = [line[4] for line in own]
+    short, off = [lines[0][5] - line[5] for line in own], [line[8] for line in own]
+    for panel, values in zip(pair, (short, off), strict=True):
+        panel.plot(steps, values, marker=marker, label=signals)
+
+
 def figure(lines):
-    """Against steps over 512 rows, a line for each choice of signals, a panel a model: log density
-    and error.
+    """Log density and error against steps over 512 rows.
+
+    A panel for each model, a line for each choice of signals.
     """
     picture = Figure(figsize=(10, 6), layout="constrained")
     panels = picture.subplots(2, len(MODELS), sharex=True, sharey="row")
     for pair, model in zip(panels.T, MODELS, strict=True):
         own = [r for r in lines if r[0] == model and r[3] == 512]
         for signals, marker in zip(SIGNALS, "os^D", strict=True):
-            some = [r for r in own if r[1] == " + ".join(signals)]
-            steps, short, off = (
-                [r[4] for r in some],
-                [own[0][5] - r[5] for r in some],
-                [r[8] for r in some],
-            )
-            for panel, values in zip(pair, (short, off), strict=True):
-                panel.plot(steps, values, marker=marker, label=some[0][1])
+            plot_signals(pair, own, " + ".join(signals), marker)
         pair[0].set_title(model.replace("_", " "))
         pair[1].set_xlabel("steps over 512 rows")
     panels[0, 0].set_xscale("log", base=2)
@@ -148,16 +155,5 @@ def figure(lines):
 if __name__ == "__main__":
     lines = list(table(float(sys.argv[1]) if len(sys.argv) > 1 else 45.0))
     with open(HERE / "signals_and_steps.csv", "w", newline="") as file:
-        head = [
-            "model",
-            "signals",
-            "updates",
-            "rows",
-            "steps",
-            "log density",
-            "standard error",
-            "median",
-            "error in sds",
-        ]
-        csv.writer(file).writerows([head, *lines])
+        csv.writer(file).writerows([HEAD, *lines])
     figure(lines)

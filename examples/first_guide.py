@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import amortppl as ap
-from amortppl.catalogue import module
 
 
 def main(steps: int = 300, out: Path = Path("first_guide.png")) -> None:
@@ -26,7 +25,7 @@ def main(steps: int = 300, out: Path = Path("first_guide.png")) -> None:
     print(posterior.posterior.mean(("chain", "draw")))
     print("Pareto k-hat:", float(posterior.sample_stats.khat))
 
-    exact = module("models", "linear_regression").exact_posterior(data, jr.key(2), 4000)
+    exact = ap.module("models", "linear_regression").exact_posterior(data, jr.key(2), 4000)
     drawn = {name: posterior.posterior[name].values[0] for name in exact}
     panels = [
         (f"weight {j}", drawn["weights"][:, j], exact["weights"][:, j], weights[j])

@@ -1,8 +1,7 @@
-"""A random effect for each row: counts that vary more than Poisson's, and which rows had more than
-expected.
+"""A random effect for each row: counts that vary more than Poisson's.
 
 The guide learns what all rows share; the effects are integrated out of each row's likelihood, and
-are read out afterwards for the rows that one asks about. The figure shows them against what they
+are drawn afterwards for the rows that one asks about. The figure shows them against what they
 were simulated with.
 """
 

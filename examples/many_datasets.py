@@ -17,12 +17,7 @@ def main(steps: int = 300, datasets: int = 100, out: Path = Path("many_datasets.
     data = [{"y": rng.normal(m, 1, n)} for m, n in zip(means, sizes, strict=True)]
     posterior = guide.infer(data, log_likelihood=False, predictive=False)
 
-    draws = (
-        posterior.posterior["mean"]
-        .stack(sample=("chain", "draw"))
-        .transpose("task", "sample")
-        .values
-    )
+    draws = posterior.posterior["mean"].values[:, 0]
     low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=1)
     covered = (low < means) & (means < high)
     print(
@@ -31,21 +26,18 @@ def main(steps: int = 300, datasets: int = 100, out: Path = Path("many_datasets.
     )
 
     order = np.argsort(means)
-    place = np.arange(datasets)
+    draw(means[order], low[order], middle[order], high[order], covered[order], out)
+
+
+def draw(means, low, middle, high, covered, out):
+    """Intervals of all datasets above each other, in the order of the true means."""
+    datasets, place = len(means), np.arange(len(means))
     figure, axis = plt.subplots(figsize=(5, 0.07 * datasets + 1.5), layout="constrained")
-    colors = np.where(covered[order], "C0", "C1")
-    axis.hlines(place, low[order], high[order], color=colors, linewidth=1.2)
-    axis.scatter(middle[order], place, c=colors, s=9, label="posterior median and 90% interval")
-    axis.scatter(
-        means[order],
-        place,
-        color="black",
-        marker="|",
-        s=22,
-        linewidth=1,
-        label="simulated with",
-        zorder=3,
-    )
+    colors = np.where(covered, "C0", "C1")
+    axis.hlines(place, low, high, color=colors, linewidth=1.2)
+    axis.scatter(middle, place, c=colors, s=9, label="posterior median and 90% interval")
+    style = {"color": "black", "marker": "|", "s": 22, "linewidth": 1, "zorder": 3}
+    axis.scatter(means, place, label="simulated with", **style)
     axis.set(
         xlabel="mean", ylabel="dataset, in order of the true mean", yticks=[], ylim=(-1, datasets)
     )

@@ -1,5 +1,6 @@
-"""A million rows in one pass, by a guide trained on at most 256: how the posterior narrows with the
-rows.
+"""A million rows in one pass, by a guide trained on at most 256.
+
+The figure shows how the posterior narrows with the rows.
 """
 
 from pathlib import Path

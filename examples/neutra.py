@@ -1,5 +1,4 @@
-"""NUTS in the guide's frame: the posterior's place and shape come from the guide, so that the
-target is nearly round.
+"""NUTS in the guide's frame, in which the posterior is nearly round.
 
 With m and L L' the mean and covariance of the guide's unconstrained draws, NUTS samples z in u = m
 + L z. The linear case of neural transport: Hoffman et al. 2019, arXiv 1903.03704.
@@ -15,7 +14,6 @@ import numpy as np
 from numpyro.infer import MCMC, NUTS
 
 import amortppl as ap
-from amortppl.task.batch import Batch
 
 ROWS = 400
 
@@ -29,7 +27,7 @@ def main(steps: int = 500, draws: int = 500, out: Path = Path("neutra.png")) -> 
         guide.step(guide.init(), {n: np.asarray(v) for n, v in data.items()})
     ).sample(jr.key(1), 2000)
     centre, frame = vectors.mean(0), jnp.linalg.cholesky(jnp.cov(vectors, rowvar=False))
-    batch = Batch(data, jnp.ones(ROWS, bool))
+    batch = ap.Batch(data, jnp.ones(ROWS, bool))
 
     def run(potential, start):
         sampler = MCMC(

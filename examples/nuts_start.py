@@ -1,8 +1,7 @@
-"""Start NumPyro's NUTS from the guide: chains begin at its draws, its covariance is the mass
-matrix.
+"""Start NumPyro's NUTS from the guide.
 
-The eight schools' posterior has a funnel's tail that a quickly trained guide misses and NUTS does
-not.
+Chains begin at the guide's draws, and its covariance is the mass matrix. The eight schools'
+posterior has a funnel's tail that a quickly trained guide misses and NUTS does not.
 """
 
 from pathlib import Path
@@ -14,9 +13,8 @@ import numpy as np
 from numpyro.infer import MCMC
 
 import amortppl as ap
-from amortppl.catalogue import module
 
-DATA = module("models", "eight_schools").DATA
+DATA = ap.module("models", "eight_schools").DATA
 
 
 def main(steps: int = 500, draws: int = 1000, out: Path = Path("nuts_start.png")) -> None:

@@ -1,6 +1,4 @@
-"""The guide inside Pyro: SVI tunes its weights on one dataset, Importance checks it, NUTS starts
-from it.
-"""
+"""The guide in Pyro: tuned by SVI on one dataset, checked by Importance, the start of NUTS."""
 
 from pathlib import Path
 
@@ -43,25 +41,21 @@ def main(
     print(f"effective sample size {float(importance.get_ESS()):.0f} of {draws}")
 
     kernel, starts = guide.start_nuts({"rows": 25, "y": y})
-    sampler = MCMC(
-        kernel,
-        num_samples=draws,
-        warmup_steps=min(100, draws),
-        initial_params=starts,
-        disable_progbar=True,
-    )
+    options = {"num_samples": draws, "warmup_steps": min(100, draws), "disable_progbar": True}
+    sampler = MCMC(kernel, initial_params=starts, **options)
     sampler.run(25, y)
     with torch.no_grad():
         drawn = [guide(25, y)["mean"].item() for _ in range(draws)]
+    draw(bound, drawn, sampler.get_samples()["mean"].numpy(), out)
 
+
+def draw(bound, drawn, nuts, out):
+    """The evidence lower bound by step, and the mean's posterior by guide and NUTS."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained")
     left.plot(bound, color="0.7", linewidth=0.8)
     left.set(xlabel="SVI step", ylabel="evidence lower bound (nats)")
     bins = np.linspace(*np.quantile(drawn, [0, 1]), 30)
-    for label, values in (
-        ("tuned guide", drawn),
-        ("NUTS, started from it", sampler.get_samples()["mean"].numpy()),
-    ):
+    for label, values in (("tuned guide", drawn), ("NUTS, started from it", nuts)):
         right.hist(values, bins, histtype="step", density=True, label=label)
     right.set(xlabel="mean", yticks=[])
     right.legend(frameon=False)

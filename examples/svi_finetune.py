@@ -14,16 +14,13 @@ import optax
 from numpyro.infer import SVI, Predictive, Trace_ELBO
 
 import amortppl as ap
-from amortppl.catalogue import module
 
 
 def main(steps: int = 150, tune: int = 1000, out: Path = Path("svi_finetune.png")) -> None:
     task = ap.model("eight_schools")
     guide = ap.train(task, steps=steps, seed=0)
-    sigma, y = (
-        jnp.asarray(module("models", "eight_schools").DATA[name], jnp.float32)
-        for name in ("sigma", "y")
-    )
+    data = ap.module("models", "eight_schools").DATA
+    sigma, y = (jnp.asarray(data[name], jnp.float32) for name in ("sigma", "y"))
 
     svi = SVI(task.model, guide, optax.adam(1e-3), Trace_ELBO(num_particles=16))
     start = svi.get_params(svi.init(jr.key(0), sigma, y))

@@ -1,9 +1,8 @@
-"""Topological order of a linear structural causal model: rows of a table, the order latent by
-scores.
+"""Topological order of a linear structural causal model, given rows of its nodes' values.
 
     scores ~ N(0, I),  effects_jk ~ N(0, 1),  noise_j ~ LogNormal(-0.5, 0.5)
-    row_i = B row_i + e_i,  e_ij ~ N(0, noise_j^2),    B_jk = effects_jk [score_k < score_j] 1.5 /
-    sqrt(nodes)
+    row_i = B row_i + e_i,  e_ij ~ N(0, noise_j^2)
+    B_jk = effects_jk [score_k < score_j] 1.5 / sqrt(nodes)
 
 Ascending scores are a topological order. Peters, Janzing and Scholkopf 2017, "Elements of Causal
 Inference", chapter 7.

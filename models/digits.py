@@ -29,27 +29,26 @@ TASK = {
 
 def episodes(key, rows):
     """An episode of five of the 40 classes made from the digits 0 to 4: x (rows, 64), y (rows,)."""
-    return drawn(key, rows, images(tuple(range(5)), symmetric=True))
+    return draw(key, rows, images(tuple(range(5)), symmetric=True))
 
 
 def held_out(key, rows):
     """An episode of the digits 5 to 9, which were not trained on: x (rows, 64), y (rows,)."""
-    return drawn(key, rows, images(tuple(range(5, 10))))
+    return draw(key, rows, images(tuple(range(5, 10))))
 
 
-def drawn(key, rows, classes):
-    """Five classes at random out of C, labelled in random order; each five rows hold one image of
-    each.
+def draw(key, rows, classes):
+    """An episode of five classes at random out of C, labelled in random order.
+
+    Each five rows hold one image of each class.
 
     Args:
         key: of the draw.
         rows: images in the episode, five times those of a class at most.
         classes: images by class, (C, images of a class, 64).
     """
-    kept, shots = (
-        jr.choice(jr.fold_in(key, 0), len(classes), (WAYS,), replace=False),
-        -(-rows // WAYS),
-    )
+    chosen = jr.choice(jr.fold_in(key, 0), len(classes), (WAYS,), replace=False)
+    shots = -(-rows // WAYS)
     if shots > classes.shape[1]:
         raise ValueError(
             f"an episode of {rows} rows needs {shots} images of a class; there are "
@@ -59,13 +58,14 @@ def drawn(key, rows, classes):
     order = jax.vmap(lambda k: jr.permutation(k, WAYS))(keys[0, :shots]).ravel()[:rows]
     picked = jax.vmap(lambda k: jr.permutation(k, classes.shape[1])[:shots])(keys[1, :WAYS])
     image = picked[order, jnp.repeat(jnp.arange(shots), WAYS)[:rows]]
-    return {"x": jnp.asarray(classes)[kept[order], image], "y": order}
+    return {"x": jnp.asarray(classes)[chosen[order], image], "y": order}
 
 
 @cache
 def images(digits, symmetric=False):
-    """Grey levels by class (C, M, 64), as many of each; `symmetric`: eight classes a digit, by
-    turns and reflection.
+    """Grey levels by class, (C, M, 64), with as many images of each.
+
+    With `symmetric` a digit makes eight classes, by turns and reflections.
     """
     try:
         from sklearn.datasets import load_digits
@@ -74,9 +74,9 @@ def images(digits, symmetric=False):
             "digits: the data come with scikit-learn, which is not installed: pip install "
             "scikit-learn"
         ) from error
-    found = load_digits()
-    squares, fewest = found.images.astype(np.float32) / 16, np.bincount(found.target).min()
-    classes = np.stack([squares[found.target == d][:fewest] for d in digits])
+    data = load_digits()
+    squares, fewest = data.images.astype(np.float32) / 16, np.bincount(data.target).min()
+    classes = np.stack([squares[data.target == d][:fewest] for d in digits])
     if symmetric:
         turned = np.concatenate([np.rot90(classes, k, (2, 3)) for k in range(4)])
         classes = np.concatenate([turned, turned[..., ::-1]])

@@ -1,5 +1,4 @@
-"""Gaussian process regression, squared-exponential kernel, one length scale for each of up to eight
-inputs.
+"""Gaussian process regression with a length scale for each of up to eight inputs.
 
     l_d ~ LogNormal(0, 0.7),  a ~ LogNormal(0, 0.5),  s ~ LogNormal(-1.5, 0.5)
     y ~ N(0, K),    K_ij = a^2 exp(-1/2 sum_d ((x_id - x_jd) / l_d)^2) + s^2 [i = j]
@@ -27,9 +26,10 @@ def inputs(key, n):
 
 
 TASK = {"inputs": {"x": inputs}, "rows": (5, 64), "likelihood": False}
-"""Gradient and curvature go through 64 x 64 Cholesky factors: 25 updates of 32 tasks took 155 CPU
-seconds, compilation
-included, in which data alone made some 3,000 of 128. The density still checks every answer."""
+"""Trained on data alone, without gradient and curvature, which need 64 x 64 Cholesky factors.
+
+With them 25 updates of 32 tasks took 155 CPU seconds, compilation included; data alone made some
+3,000 updates of 128 in that time. The density still checks every answer."""
 
 
 def kernel(x, lengthscale, amplitude, noise):

@@ -1,5 +1,4 @@
-"""Gaussian process regression in one dimension with a known kernel: nothing to infer but the
-function.
+"""Gaussian process regression in one dimension with a known kernel.
 
     y ~ N(0, K),    K_ij = exp(-1/2 ((x_i - x_j) / 0.4)^2) + 0.1^2 [i = j],    x_i ~ U(-2, 2)
 

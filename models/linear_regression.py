@@ -26,10 +26,10 @@ def model(x, y=None):
 
 
 def exact_posterior(data, key, draws):
-    """Independent draws from the posterior: sigma (S,) from a fine grid, then weights (S, D) given
-    sigma.
+    """Independent draws from the posterior: sigma (S,), and weights (S, D) given sigma.
 
-    With X'X = Q diag(spread) Q' and c = Q'X'y, the weights integrate out:
+    sigma is drawn from a fine grid. With X'X = Q diag(spread) Q' and c = Q'X'y, the weights
+    integrate out:
 
         log p(y | sigma) = -N log sigma + sum_j log(sigma^2 / (sigma^2 + spread_j)) / 2
                            - (y'y - sum_j c_j^2 / (sigma^2 + spread_j)) / (2 sigma^2) + constant

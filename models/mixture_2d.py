@@ -1,9 +1,9 @@
-"""Density of points in the plane: a mixture of three Gaussians, ordered from left to right, no
-inputs.
+"""Density of points in the plane: a mixture of three Gaussians, ordered from left to right.
 
-    w ~ Dirichlet(2, 2, 2),  spread_k ~ LogNormal(-0.7, 0.4),  y_i ~ sum_k w_k N(centre_k,
-    spread_k^2 I) gaps ~ Dirichlet(1, 1, 1, 1),  height_k ~ N(0, 2^2),  centre_k = (2 Phi^-1(gaps_1
-    + .. + gaps_k), height_k)
+    w ~ Dirichlet(2, 2, 2),  spread_k ~ LogNormal(-0.7, 0.4)
+    gaps ~ Dirichlet(1, 1, 1, 1),  height_k ~ N(0, 2^2)
+    centre_k = (2 Phi^-1(gaps_1 + .. + gaps_k), height_k)
+    y_i ~ sum_k w_k N(centre_k, spread_k^2 I)
 
 Sums of such gaps are ordered uniforms (Devroye 1986, "Non-uniform random variate generation",
 chapter V), so the centres are draws from N(0, 2^2 I), sorted: unsorted, their labels could be
@@ -18,9 +18,10 @@ import numpyro.distributions as dist
 COMPONENTS = 3
 
 TASK = {"rows": (10, 200), "likelihood": False}
-"""Two components for one cluster, or one for two, are modes of their own: a search finds one of
-them, where a flow
-taught by data alone holds several. The density still checks every answer."""
+"""Trained on data alone: two components for one cluster, or one for two, are separate modes.
+
+A search finds one of them, where a flow trained on data alone holds several. The density still
+checks every answer."""
 
 
 def model(n, y=None):

@@ -1,5 +1,4 @@
-"""A hierarchical regression in Pyro: eight groups whose intercepts are partially pooled, one common
-slope.
+"""A hierarchical regression in Pyro: partially pooled intercepts of eight groups, one slope.
 
     mu ~ N(0, 1),  tau ~ HalfNormal(1),  slope ~ N(0, 1),  sigma ~ HalfNormal(1)
     intercept_j ~ N(mu, tau^2),  j = 1..8,    y_i ~ N(intercept_{g_i} + slope x_i, sigma^2)

@@ -1,5 +1,4 @@
-"""Robust regression: Student-t noise, so that outliers lose their pull; five covariates, no
-intercept.
+"""Robust regression: five covariates and Student-t noise, so that outliers lose their pull.
 
     weights ~ N(0, I),  sigma ~ HalfNormal(1),  nu ~ Gamma(2, 0.1)
     y_i ~ StudentT(nu, x_i . weights, sigma),  x_i in R^5

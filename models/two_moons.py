@@ -67,15 +67,13 @@ def exact_posterior(data, key, draws):
     prior's square.
     """
     generator = np.random.default_rng(np.asarray(jr.key_data(key)))
-    y, kept = np.ravel(data["y"]).astype(np.float64), np.zeros((0, 2))
-    while len(kept) < draws:
-        radius, angle = (
-            generator.normal(0.1, 0.01, draws),
-            generator.uniform(-np.pi / 2, np.pi / 2, draws),
-        )
+    y, accepted = np.ravel(data["y"]).astype(np.float64), np.zeros((0, 2))
+    while len(accepted) < draws:
+        radius = generator.normal(0.1, 0.01, draws)
+        angle = generator.uniform(-np.pi / 2, np.pi / 2, draws)
         total = np.sqrt(2) * (radius * np.cos(angle) + 0.25 - y[0])
         gap = np.sqrt(2) * (y[1] - radius * np.sin(angle))
         signed = total * generator.choice([-1, 1], draws)
         theta = np.stack([signed - gap, signed + gap], -1) / 2
-        kept = np.concatenate([kept, theta[(total > 0) & (np.abs(theta) < 1).all(-1)]])
-    return {"theta": kept[:draws]}
+        accepted = np.concatenate([accepted, theta[(total > 0) & (np.abs(theta) < 1).all(-1)]])
+    return {"theta": accepted[:draws]}

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SIZES = (20, 500)
 """Rows of the simulated datasets; the real one has 442."""
 
+ON_SIMULATIONS = "on datasets simulated from the model; no real outcome is seen"
+
 
 def diabetes_regression(x: Array, y: Array | None = None) -> None:
     """Progression of diabetes on ten covariates, all standardised.
@@ -60,18 +62,11 @@ def load_data() -> tuple["pd.DataFrame", dict[str, list[str] | str]]:
 
 
 def task(frame: "pd.DataFrame", columns: dict[str, list[str] | str]) -> ap.Task:
-    """The family of datasets to train for: patients resampled, outcomes simulated from the
-    prior.
-    """
+    """The datasets to train for: patients resampled, outcomes simulated from the prior."""
     covariates = list(columns["x"])
-    dims = {"x": ["covariate"], "slope": ["covariate"]}
-    return ap.Task(
-        diabetes_regression,
-        {"x": frame[covariates]},
-        SIZES,
-        dims=dims,
-        coords={"covariate": covariates},
-    )
+    dims, coords = {"x": ["covariate"], "slope": ["covariate"]}, {"covariate": covariates}
+    inputs = {"x": frame[covariates]}
+    return ap.Task(diabetes_regression, inputs, SIZES, dims=dims, coords=coords)
 
 
 def run(
@@ -104,13 +99,9 @@ def run(
     out, console = Path(out), Console(quiet=quiet)
     out.mkdir(parents=True, exist_ok=True)
     frame, columns = load_data()
-    console.print(
-        f"Diabetes data: {len(frame)} patients, {len(columns['x'])} covariates, standardised."
-    )
-    console.print(
-        "[bold]1. Training[/bold] a guide on datasets simulated from the model; no real outcome is "
-        "seen."
-    )
+    sizes = f"{len(frame)} patients, {len(columns['x'])} covariates"
+    console.print(f"Diabetes data: {sizes}, standardised.")
+    console.print(f"[bold]1. Training[/bold] a guide {ON_SIMULATIONS}.")
     length: dict[str, Any] = {"steps": steps} if steps is not None else {"minutes": minutes}
     guide = ap.train(task(frame, columns), seed=seed, progress=not quiet, **length)
     console.print("[bold]2. Inference[/bold] from the real data by the guide.")
@@ -122,25 +113,16 @@ def run(
     )
     reference.attrs |= {"method": "NUTS", "seconds": slow, "guide_seconds": fast}
     tree["reference_posterior"] = xr.DataTree(reference)
-    posterior, report = (
-        write_tree(tree, out / "posterior.nc"),
-        write_report(tree, out / "report.html"),
-    )
+    posterior = write_tree(tree, out / "posterior.nc")
+    report = write_report(tree, out / "report.html")
     khat, learned, difference = statistic(tree, "khat"), guide.record.seconds, _show(console, tree)
-    console.print(
-        f"guide: {1000 * fast:.0f} ms, after {learned:.0f} s of training that serve every further "
-        f"dataset"
-    )
+    once = f"after {learned:.0f} s of training that serve every further dataset"
+    console.print(f"guide: {1000 * fast:.0f} ms, {once}")
     console.print(f"NUTS:  {slow:.1f} s, for this dataset alone")
     console.print(f"k-hat: {khat:.2f}, {verdict_of(tree)}")
     console.print(f"\nposterior: {posterior}\nreport:    {report}", soft_wrap=True, highlight=False)
-    return {
-        "training": learned,
-        "infer": fast,
-        "nuts": slow,
-        "khat": khat,
-        "difference": difference,
-    }
+    seconds = {"training": learned, "infer": fast, "nuts": slow}
+    return {**seconds, "khat": khat, "difference": difference}
 
 
 def _time(work: Any) -> tuple[Any, float]:
@@ -157,9 +139,7 @@ def _nuts(
     samples: int,
     seed: int,
 ) -> xr.Dataset:
-    """Draws by NUTS (Hoffman and Gelman 2014), with the dimensions and labels of the guide's
-    posterior.
-    """
+    """Draws by NUTS (Hoffman and Gelman 2014), with dimensions and labels as `like` has them."""
     from numpyro.infer import MCMC, NUTS
 
     kernel = NUTS(guide.task.model)
@@ -180,9 +160,7 @@ def _nuts(
 
 
 def _show(console: Console, tree: xr.DataTree) -> float:
-    """Prints the two posteriors beside each other; returns the largest difference of means in
-    sds.
-    """
+    """Prints both posteriors and returns the largest difference of means in sds."""
     guide, nuts = (summaries(tree[g].dataset) for g in ("posterior", "reference_posterior"))
     table = Table(
         "latent",

@@ -1,1 +1,1 @@
-"""What to look at after inference: the report of a posterior."""
+"""Is a guide calibrated, what does a posterior owe to its prior, which method is best?"""

@@ -1,10 +1,12 @@
-"""A guide's calibration as one HTML page: the verdict in words, a table, figures by latent,
-regions.
+"""A guide's calibration as one HTML page.
+
+The verdict in words, a table, figures by latent, and numbers by region.
 """
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from amortppl.diagnostics import calibration_figures as draw
 from amortppl.diagnostics.calibration import JOINT_LEVEL, LATENTS, REGIONS, WIDE, Calibration
@@ -14,7 +16,18 @@ from amortppl.report.summary import name_left_out, number
 from amortppl.runtime.files import write
 
 PLOTS = 12
-"""Latents with figures."""
+"""Latents with figures: those with the smallest p-values."""
+
+COLUMNS = {
+    "coverage_50": "50% covers",
+    "coverage_90": "90% covers",
+    "z_score": "z-score",
+    "bias": "bias",
+    "contraction": "contraction",
+    "recovery": "recovery",
+    "log_density": "log density",
+}
+"""Heads of the columns of numbers."""
 
 TESTS = {
     "density": "how probable the guide finds the truth among its draws (expected coverage)",
@@ -22,232 +35,205 @@ TESTS = {
     "tarp": "distances to random points (TARP)",
 }
 
-READING = (
-    "Each simulated dataset has latents that made it. Among draws of a calibrated posterior their "
-    "rank is uniform. A "
-    "hill in the histogram means posteriors too wide, a bowl too narrow, a slope shifted. The "
-    "curve beside it is the "
-    f"ranks' distribution function minus the uniform one; all of it stays in the band with "
-    f"probability {BAND:.0%} "
+RANKS = (
+    "Each simulated dataset has latents that made it. "
+    "Among draws of a calibrated posterior their rank is uniform. "
+    "A hill in the histogram means posteriors too wide, a bowl too narrow, a slope shifted. "
+    "The curve beside it is the ranks' distribution function minus the uniform one; "
+    f"all of it stays in the band with probability {BAND:.0%} "
     "if the guide is calibrated, for each latent by itself (Säilynoja, Bürkner and Vehtari 2022)."
 )
 
 
-def write_calibration(found: Calibration, path: str | Path) -> Path:
-    """Writes the report.
+def write_calibration(calibration: Calibration, path: str | Path) -> Path:
+    """Writes the report to an HTML file and returns its path.
 
     Raises:
         OSError: the place cannot be written.
     """
-    around = " around one dataset" if found.around else ""
-    parts = [
-        _verdict(found),
-        _overview(found),
-        _table(found),
-        _ranks(found),
-        _coverage(found),
-        _recovery(found),
-    ]
-    title = f"Calibration of the guide for {found.name}{around}"
-    write(path, page.document(title, [*parts, _regions(found)]).encode())
+    around = " around one dataset" if calibration.around else ""
+    title = f"Calibration of the guide for {calibration.name}{around}"
+    sections = (_verdict, _overview, _table, _ranks, _coverage, _recovery, _regions)
+    write(path, page.document(title, [section(calibration) for section in sections]).encode())
     return Path(path)
 
 
-def _verdict(found: Calibration) -> str:
-    table, faults = found.table, []
-    for label, row in table[~table["ok"]].iterrows():
-        faults.append(f"{label}: {_fault(row)}")
+def _verdict(calibration: Calibration) -> str:
+    faults, count = _faults(calibration), len(calibration.measurements.rows)
+    if faults:
+        box = page.box("bad", f"Not calibrated, as {count} simulated datasets show", faults)
+    else:
+        note = (
+            "At most 5 of 100 calibrated guides would have failed this check; "
+            f"it does not see faults that are too small for {count} datasets."
+        )
+        box = page.box("good", f"Calibrated: nothing wrong in {count} simulated datasets", [note])
+    if not calibration.wide:
+        return box
+    note = (
+        f"In {calibration.wide} of {count} datasets a latent's sd is more than {WIDE:.0f} times "
+        "its prior's: draws far out, which ranks do not see. Inference warns of most such "
+        "datasets: plain draws mislead, the guide does not fit, or the dataset is unlike the "
+        "others."
+    )
+    return box + page.box("care", "Some posteriors are absurdly wide", [note])
+
+
+def _faults(calibration: Calibration) -> list[str]:
+    """What is wrong, in words: with each latent, with all together, with draws."""
+    table, lost = calibration.table, calibration.measurements.lost
+    faults = [f"{label}: {_fault(row)}" for label, row in table[~table["ok"]].iterrows()]
     faults += [
         f"All latents together: {TESTS[n]}, p = {p:.2g}"
-        for n, p in found.together.items()
+        for n, p in calibration.together.items()
         if p < JOINT_LEVEL
     ]
-    count, lost = len(found.measurements.rows), found.measurements.lost
     if len(lost):
+        count = len(calibration.measurements.rows) + len(lost)
         rows = f"{lost.min():.0f} to {lost.max():.0f}" if np.ptp(lost) else f"{lost[0]:.0f}"
-        faults.append(
-            f"Draws are not finite: {len(lost)} of {count + len(lost)} datasets, of {rows} rows, "
-            f"left out"
-        )
-    if not faults:
-        said = "At most 5 of 100 calibrated guides would have failed this check; it does not see faults that are "
-        said += f"too small for {count} datasets."
-        box = page.box("good", f"Calibrated: nothing wrong in {count} simulated datasets", [said])
-    else:
-        box = page.box("bad", f"Not calibrated, as {count} simulated datasets show", faults)
-    if not found.wide:
-        return box
-    said = (
-        f"In {found.wide} of {count} datasets a latent's sd is more than {WIDE:.0f} times its "
-        f"prior's: draws far out, "
-        "which ranks do not see. Inference warns of most such datasets: plain draws mislead, the "
-        "guide does not fit, "
-        "or the dataset is unlike the others."
-    )
-    return box + page.box("care", "Some posteriors are absurdly wide", [said])
+        where = f"{len(lost)} of {count} datasets, of {rows} rows, left out"
+        faults.append(f"Draws are not finite: {where}")
+    return faults
 
 
-def _fault(row) -> str:
+def _fault(row: pd.Series) -> str:
     """What is wrong with one latent, in words."""
     if row["sbc_p"] >= LATENTS:
-        return (
-            f"wrong where "
-            f"{row['region'].replace('_', ' are ').replace('prior are', 'means lie in the prior')}, "
-            + (f"p = {row['region_p']:.2g}")
-        )
-    said = []
+        where = row["region"].replace("_", " are ").replace("prior are", "means lie in the prior")
+        return f"wrong where {where}, p = {row['region_p']:.2g}"
+    faults, ratio = [], f"(errors are {row['z_score']:.2f} of the sds told)"
     if row["z_score"] > 1.1:
-        said.append(f"intervals too narrow (errors are {row['z_score']:.2f} of the sds told)")
+        faults.append(f"intervals too narrow {ratio}")
     elif row["z_score"] < 0.9:
-        said.append(f"intervals too wide (errors are {row['z_score']:.2f} of the sds told)")
+        faults.append(f"intervals too wide {ratio}")
     if abs(row["bias"]) > 0.15:
-        said.append(
-            f"means too {'high' if row['bias'] > 0 else 'low'} by {abs(row['bias']):.2f} sd"
-        )
-    return f"{' and '.join(said) or 'ranks are not uniform'}, p = {row['sbc_p']:.2g}"
+        side = "high" if row["bias"] > 0 else "low"
+        faults.append(f"means too {side} by {abs(row['bias']):.2f} sd")
+    return f"{' and '.join(faults) or 'ranks are not uniform'}, p = {row['sbc_p']:.2g}"
 
 
-def _overview(found: Calibration) -> str:
-    about, rows = found.about, found.measurements.rows
+def _overview(calibration: Calibration) -> str:
+    about, rows = calibration.about, calibration.measurements.rows
     error = about["log_density_error"]
+    density = f"{number(about['log_density'], error)} ± {number(error, error)}"
     facts = [
         ("simulated datasets", str(about["datasets"])),
         ("draws for each", str(about["draws"])),
         ("rows", f"{rows.min():.0f} to {rows.max():.0f}"),
-        (
-            "log density of the truth",
-            f"{number(about['log_density'], error)} ± {number(error, error)}",
-        ),
+        ("log density of the truth", density),
     ]
-    return page.facts(facts + [(f"p, {n}", f"{p:.2g}") for n, p in found.together.items()])
+    return page.facts(facts + [(f"p, {n}", f"{p:.2g}") for n, p in calibration.together.items()])
 
 
-def _table(found: Calibration) -> str:
-    head = [
-        "latent",
-        "verdict",
-        "p",
-        "50% covers",
-        "90% covers",
-        "z-score",
-        "bias",
-        "contraction",
-        "recovery",
-    ]
-    names = ["sbc_p", "coverage_50", "coverage_90", "z_score", "bias", "contraction", "recovery"]
+def _table(calibration: Calibration) -> str:
+    names = [n for n in COLUMNS if n != "log_density"]
     rows = [
         [
             label,
             "ok" if row["ok"] else "not calibrated",
-            *(f"{row[n]:.2g}" if n == "sbc_p" else f"{row[n]:.2f}" for n in names),
+            f"{row['sbc_p']:.2g}",
+            *(f"{row[n]:.2f}" for n in names),
         ]
-        for label, row in found.table.iterrows()
+        for label, row in calibration.table.iterrows()
     ]
-    said = (
+    head = ["latent", "verdict", "p", *(COLUMNS[n] for n in names)]
+    note = (
         f"p is corrected for {len(rows)} latents (Holm); below {LATENTS} the ranks are not "
-        f"uniform. Latents are on "
-        "the unconstrained scale (a positive one by its logarithm). z-score: root mean square of "
-        "(mean - truth) / sd, "
-        "1 when calibrated. Contraction: 1 - posterior variance / prior variance, the median over "
-        "datasets. Recovery: "
-        "rank correlation of mean and truth."
+        "uniform. Latents are on the unconstrained scale (a positive one by its logarithm). "
+        "z-score: root mean square of (mean - truth) / sd, 1 when calibrated. "
+        "Contraction: 1 - posterior variance / prior variance, the median over datasets. "
+        "Recovery: rank correlation of mean and truth."
     )
-    return page.section(
-        "Latents",
-        page.table("Calibration of each latent", head, rows, words=[1]),
-        page.paragraph(said),
-    )
+    table = page.table("Calibration of each latent", head, rows, words=[1])
+    return page.section("Latents", table, page.paragraph(note))
 
 
-def _worst(found: Calibration) -> list[int]:
-    return list(np.argsort(found.table["sbc_p"].to_numpy(), kind="stable")[:PLOTS])
+def _worst(calibration: Calibration) -> list[int]:
+    """Places of the latents with figures."""
+    return list(np.argsort(calibration.table["sbc_p"].to_numpy(), kind="stable")[:PLOTS])
 
 
-def _ranks(found: Calibration) -> str:
-    band, figures = difference_band(len(found.measurements.rows)), []
-    for i in _worst(found):
-        label, pit = found.labels[i], found.measurements.pit[:, i]
-        said = f"p = {found.table['sbc_p'].iloc[i]:.2g} of uniformity."
-        figures.append(
-            page.figure(
-                draw.ranks(pit), f"Histogram of ranks of {label}: {said}", f"{label}: ranks"
-            )
-        )
-        alt = f"Distribution function of ranks of {label} minus uniform, in its band: {said}"
+def _ranks(calibration: Calibration) -> str:
+    band, figures = difference_band(len(calibration.measurements.rows)), []
+    for i in _worst(calibration):
+        label, pit = calibration.labels[i], calibration.measurements.pit[:, i]
+        result = f"p = {calibration.table['sbc_p'].iloc[i]:.2g} of uniformity."
+        alt = f"Histogram of ranks of {label}: {result}"
+        figures.append(page.figure(draw.ranks(pit), alt, f"{label}: ranks"))
+        alt = f"Distribution function of ranks of {label} minus uniform, in its band: {result}"
         figures.append(page.figure(draw.ecdf(pit, band), alt, f"{label}: difference"))
-    more = name_left_out(len(found.labels), PLOTS, "latents", "without figures")
-    return page.section("Ranks", page.paragraph(READING), page.pairs(figures), page.paragraph(more))
+    more = name_left_out(len(calibration.labels), PLOTS, "latents", "without figures")
+    return page.section("Ranks", page.paragraph(RANKS), page.pairs(figures), page.paragraph(more))
 
 
-def _coverage(found: Calibration) -> str:
-    shares = ", ".join(
-        f"{1 - np.mean(found.measurements.density < 1 - s):.0%} at {s:.0%}" for s in (0.5, 0.9)
+def _coverage(calibration: Calibration) -> str:
+    measured = calibration.measurements
+    shares = [f"{1 - np.mean(measured.density < 1 - s):.0%} at {s:.0%}" for s in (0.5, 0.9)]
+    alt = (
+        "Coverage of central intervals by latent, and of regions of highest density, "
+        f"which hold {', '.join(shares)}."
     )
-    alt = f"Coverage of central intervals by latent, and of regions of highest density, which hold {shares}."
     below = "Above the dashed line posteriors are too wide, below it too narrow."
-    figure = page.figure(
-        draw.coverage(found.measurements.pit, found.measurements.density), alt, below, wide=True
-    )
-    return page.section("Expected coverage", figure)
+    uri = draw.coverage(measured.pit, measured.density)
+    return page.section("Expected coverage", page.figure(uri, alt, below, wide=True))
 
 
-def _recovery(found: Calibration) -> str:
-    read, table, figures = found.measurements, found.table, []
-    for i in _worst(found):
-        label, spread = found.labels[i], np.var(read.truth[:, i], ddof=1)
-        alt = f"Posterior mean of {label} against its truth: rank correlation {table['recovery'].iloc[i]:.2f}."
-        uri = draw.recovery(read.truth[:, i], read.mean[:, i], read.sd[:, i])
-        said = f"{label}: mean against truth{_where(draw.beyond(read.truth[:, i], read.mean[:, i]), 'not shown')}"
-        figures.append(page.figure(uri, alt, said))
-        z = (read.mean[:, i] - read.truth[:, i]) / read.sd[:, i]
-        alt = f"z-score of {label} against contraction {table['contraction'].iloc[i]:.2f} in the median."
-        contracted = 1 - read.sd[:, i] ** 2 / spread
-        said = f"{label}: z-score against contraction{_where(contracted < draw.LEAST, 'at the left edge')}"
-        figures.append(page.figure(draw.contraction(contracted, z), alt, said))
+def _recovery(calibration: Calibration) -> str:
+    figures = [f for i in _worst(calibration) for f in _recovery_pair(calibration, i)]
     return page.section("Recovery", page.pairs(figures))
 
 
-def _where(which: np.ndarray, where: str) -> str:
+def _recovery_pair(calibration: Calibration, place: int) -> tuple[str, str]:
+    """Figures of one latent: mean against truth, and z-score against contraction."""
+    label, row = calibration.labels[place], calibration.table.iloc[place]
+    measured = calibration.measurements
+    truth, mean, sd = (a[:, place] for a in (measured.truth, measured.mean, measured.sd))
+    alt = f"Posterior mean of {label} against its truth: rank correlation {row['recovery']:.2f}."
+    outside = _count(draw.beyond(truth, mean), "not shown")
+    recovery = page.figure(
+        draw.recovery(truth, mean, sd), alt, f"{label}: mean against truth{outside}"
+    )
+    contraction = 1 - sd**2 / np.var(truth, ddof=1)
+    median = f"{row['contraction']:.2f} in the median"
+    alt = f"z-score of {label} against contraction {median}."
+    caption = f"{label}: z-score against contraction"
+    caption += _count(contraction < draw.LEAST, "at the left edge")
+    uri = draw.contraction(contraction, (mean - truth) / sd)
+    return recovery, page.figure(uri, alt, caption)
+
+
+def _count(which: np.ndarray, where: str) -> str:
     return f" ({np.sum(which)} of {len(which)} {where})" if which.any() else ""
 
 
-def _regions(found: Calibration) -> str:
+def _regions(calibration: Calibration) -> str:
     rows = [
         [label, *(f"{p:.2g}" for p in row)]
-        for label, row in zip(found.labels, found.region_p.to_numpy(), strict=True)
+        for label, row in zip(calibration.labels, calibration.region_p.to_numpy(), strict=True)
     ]
-    head = ["latent", *(n.replace("_", ": ") for n in found.region_p.columns)]
-    each = found.by_region.loc[[found.labels[i] for i in _worst(found)]]
-    numbers = [
-        [label, region.replace("_", ": "), f"{row.pop('datasets'):.0f}", f"{row.pop('sbc_p'):.2g}"]
-        + [f"{value:.2f}" for value in row.values()]
-        for (label, region), row in zip(each.index, each.to_dict("records"), strict=True)
+    head = ["latent", *(n.replace("_", ": ") for n in calibration.region_p.columns)]
+    more = name_left_out(len(calibration.labels), PLOTS, "latents", "not in it")
+    note = (
+        "p-values of uniform ranks within regions, corrected for all in this table; "
+        f"below {REGIONS} the guide is wrong there. "
+        "Centre and tail are where the posterior mean lies, not the truth: "
+        "given the truth no posterior is calibrated."
+    )
+    whole = (_numbers_by_region(calibration), page.paragraph(more))
+    folded = page.foldable("numbers-by-region", "All numbers by region", *whole)
+    table = page.table("Calibration by region", head, rows)
+    return page.section("Regions", table, page.paragraph(note), folded)
+
+
+def _numbers_by_region(calibration: Calibration) -> str:
+    """A table of all numbers, of the latents with figures."""
+    labels = [calibration.labels[i] for i in _worst(calibration)]
+    numbers = calibration.by_region.loc[labels]
+    names = list(numbers.columns[2:])
+    rows = [
+        [label, region.replace("_", ": "), f"{row['datasets']:.0f}", f"{row['sbc_p']:.2g}"]
+        + [f"{row[name]:.2f}" for name in names]
+        for (label, region), row in numbers.iterrows()
     ]
-    columns = (
-        "latent",
-        "region",
-        "datasets",
-        "p",
-        "50% covers",
-        "90% covers",
-        "z-score",
-        "contraction",
-        "bias",
-    )
-    whole = page.table(
-        "Numbers by region", [*columns, "recovery", "log density"], numbers, words=[1]
-    )
-    more = name_left_out(len(found.labels), PLOTS, "latents", "not in it")
-    said = (
-        f"p-values of uniform ranks within regions, corrected for all in this table; below "
-        f"{REGIONS} the guide is "
-        "wrong there. Centre and tail are where the posterior mean lies, not the truth: given the "
-        "truth no posterior "
-        "is calibrated."
-    )
-    folded = page.foldable(
-        "numbers-by-region", "All numbers by region", whole, page.paragraph(more)
-    )
-    return page.section(
-        "Regions", page.table("Calibration by region", head, rows), page.paragraph(said), folded
-    )
+    head = ["latent", "region", "datasets", "p", *(COLUMNS[n] for n in names)]
+    return page.table("Numbers by region", head, rows, words=[1])

@@ -1,12 +1,11 @@
-"""One evaluation for all methods: held-out log predictive density, calibration, error, and the gap
-to exact.
+"""One evaluation for all methods: held-out log predictive density, error and calibration.
 
 Every method is trained on the same task for equal time on the same machine, then asked about the
 same fresh datasets.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -30,14 +29,19 @@ from amortppl.runtime import batched_map
 from amortppl.task.abstract import AbstractTask
 
 QUERIES, DRAWS = 32, 500
+"""Query rows of a dataset, and predictive draws for each."""
 
 STEPS = (1, 4, 16)
 """Numbers of mini-batches that the largest context is cut into."""
 
 
 class Held(NamedTuple):
-    """A fresh dataset: context and queries, and the exact log predictive density of these where it
-    is known.
+    """A fresh dataset: context rows, query rows, and what is exact for these.
+
+    Attributes:
+        context: rows that a method is given.
+        query: rows that it predicts.
+        exact: the exact log predictive density of each query, or None where it is not known.
     """
 
     context: dict[str, np.ndarray]
@@ -52,49 +56,54 @@ def compare(
     minutes: float = 2.0,
     datasets: int = 30,
     seed: int = 0,
-    say=lambda text: None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> pd.DataFrame:
-    """Trains each method for `minutes` and scores it on the same held-out datasets.
+    """Trains methods for equal time and scores them on the same held-out datasets.
 
-    These are simulated from the model; for a file of episodes they are its `held_out` episodes.
+    The datasets are simulated from the model. For a file of episodes they are its `held_out`
+    episodes.
 
     Args:
         model: a model's name, or a path to its file.
-        methods: names of methods, or paths.
-        minutes: of training for each, compilation included; none for a method that learns nothing.
-        datasets: fresh datasets for each number of rows.
+        methods: names of methods, or paths to their files.
+        minutes: wall-clock minutes of training for each, compilation included; a method that learns
+            nothing is not trained.
+        datasets: fresh datasets for each number of rows, at least two.
+        seed: the seed of training and of the datasets.
         say: called with a line for each method.
 
     Returns:
-        A row for every method, number of context rows and number of steps: `lpd` a query in nats
-        and its standard error over datasets, `rmse` of the predictive mean (of numbers that only
-        name classes it means nothing), where the values are finitely many `accuracy` of the
-        likeliest one, `pit` (the largest distance between the distribution of the probability
-        integral transform and the uniform; 0 is calibrated), `gap` to the exact predictive, and the
-        CPU seconds of training. A method that cannot serve the task has one row, which says why in
-        `error`; one that takes no mini-batches says it in the rows of several steps.
+        A row for every method, number of context rows and number of steps, with the columns
+
+        - `lpd`, `lpd_se`: log predictive density a query in nats, and its standard error,
+        - `rmse`: root mean square error of the predictive mean (for classes it means nothing),
+        - `accuracy`: share of queries whose likeliest class is right, where there are classes,
+        - `pit`: largest distance between the distribution function of the probability integral
+          transform and the uniform one, 0 when calibrated,
+        - `gap`, `gap_se`: nats below the exact predictive, where that is known,
+        - `cpu_s`: CPU seconds of training.
+
+        A method that cannot serve the task has one row, with the reason in `error`. One that takes
+        no mini-batches has it in the rows of several steps.
 
     Raises:
         DataError: no method, or fewer than two datasets.
         LookupError: no such model or method.
+        ModelError: the data are one block, which has no rows to hold out.
+
+    Example:
+        >>> import amortppl as ap
+        >>> table = ap.compare("gaussian_mean", ["laplace"], datasets=2)
+        >>> bool((table["gap"].abs() < 0.1).all())  # Laplace's approximation is exact here
+        True
     """
     if not methods or datasets < 2:
         raise DataError(
             f"compare: expected at least one method and two datasets, got {len(methods)} and "
             f"{datasets}"
         )
-    task, file = catalogue.model(model), catalogue.module("models", catalogue.split_name(model)[0])
     specs = {name: catalogue.method(name) for name in methods}
-    if task.block:
-        raise ModelError(
-            f"compare: the data of {task.name} are one block, which has no rows to hold out"
-        )
-    apart = catalogue.has_episodes(file) and hasattr(file, "held_out")
-    fresh = catalogue.model(f"{catalogue.split_name(model)[0]}:held_out") if apart else task
-    held = {
-        rows: [_hold_out(fresh, file, rows, seed, i) for i in range(datasets)]
-        for rows in _sizes(task)
-    }
+    task, held = _hold_out_all(model, datasets, seed)
     table = []
     for name, spec in specs.items():
         try:
@@ -104,17 +113,44 @@ def compare(
             say(f"{name}: {error}")
             continue
         say(f"{name}: trained in {cpu:.0f} CPU s, {guide.record.steps} updates")
-        each = [(rows, 1) for rows in held] + [(max(held), k) for k in STEPS if 1 < k <= max(held)]
-        for rows, steps in each:
-            try:
-                scores = _score(guide, held[rows], rows, steps)
-            except GuideError as error:  # rows that are tied to one another come in no mini-batches
-                scores = {"rows": rows, "steps": steps, "error": str(error)}
-                say(f"{name}, {steps} steps: {error}")
-            table.append({"method": name, "cpu_s": cpu, **scores})
-        # Each program takes memory mappings, of which a process has 65,530; the next has its own
+        table += [{"method": name, "cpu_s": cpu, **row} for row in _rows(guide, held, name, say)]
+        # Each program takes memory mappings, of which a process has 65,530; the next has its own.
         jax.clear_caches()
     return pd.DataFrame(table)
+
+
+def _hold_out_all(
+    model: str, datasets: int, seed: int
+) -> tuple[AbstractTask, dict[int, list[Held]]]:
+    """The task of a model, and fresh datasets by number of context rows."""
+    path = catalogue.split_name(model)[0]
+    task, file = catalogue.model(model), catalogue.module("models", path)
+    if task.block:
+        raise ModelError(
+            f"compare: the data of {task.name} are one block, which has no rows to hold out"
+        )
+    apart = catalogue.has_episodes(file) and hasattr(file, "held_out")
+    fresh = catalogue.model(f"{path}:held_out") if apart else task
+    return task, {
+        rows: [_hold_out(fresh, file, rows, seed, i) for i in range(datasets)]
+        for rows in _sizes(task)
+    }
+
+
+def _rows(
+    guide: Guide, held: dict[int, list[Held]], name: str, say: Callable[[str], object]
+) -> Iterator[dict[str, Any]]:
+    """Scores for each number of rows in one step, and for the most rows in several."""
+    most = max(held)
+    for rows, steps in [
+        *((rows, 1) for rows in held),
+        *((most, k) for k in STEPS if 1 < k <= most),
+    ]:
+        try:
+            yield _score(guide, held[rows], rows, steps)
+        except GuideError as error:  # rows that are tied to one another come in no mini-batches
+            say(f"{name}, {steps} steps: {error}")
+            yield {"rows": rows, "steps": steps, "error": str(error)}
 
 
 def _sizes(task: AbstractTask) -> list[int]:
@@ -123,27 +159,25 @@ def _sizes(task: AbstractTask) -> list[int]:
 
 
 def _train(task: AbstractTask, spec: Any, minutes: float, seed: int) -> tuple[Guide, float]:
-    began = time.process_time()
+    """A guide, and the CPU seconds of its training."""
+    begin = time.process_time()
     length = {} if spec.schedule(task).get("steps") == 0 else {"minutes": minutes}
     guide = train(task, spec, seed=seed, progress=False, **length)
-    return guide, time.process_time() - began
+    return guide, time.process_time() - begin
 
 
 def _hold_out(task: AbstractTask, file: ModuleType, rows: int, seed: int, number: int) -> Held:
+    """The fresh dataset of a number, with so many context rows."""
     draw = task.simulate(jr.fold_in(jr.key(seed + 10_000), number), rows + QUERIES)
     data = {n: np.asarray(v) for n, v in draw.data.items()}
     context, query = {n: v[:rows] for n, v in data.items()}, {n: v[rows:] for n, v in data.items()}
-    posterior = getattr(file, "exact_posterior", None)
+    exact, posterior = None, getattr(file, "exact_posterior", None)
     if posterior is not None:
-        return Held(context, query, _exact(task, posterior, context, query, number))
-    if task.tied and not task.latents.size:
-        known, new = Dataset(context, {}), Dataset(query, {})
-        return Held(
-            context,
-            query,
-            predictions.pointwise_new_rows(task, np.zeros((1, 0), np.float32), known, new)[0],
-        )
-    return Held(context, query, None)
+        exact = _exact(task, posterior, context, query, number)
+    elif task.tied and not task.latents.size:
+        seen, new, nothing = Dataset(context, {}), Dataset(query, {}), np.zeros((1, 0), np.float32)
+        exact = predictions.pointwise_new_rows(task, nothing, seen, new)[0]
+    return Held(context, query, exact)
 
 
 def _exact(
@@ -163,9 +197,8 @@ def _exact(
         def one(sites: dict[str, Any]) -> Any:
             return task.log_densities(task.unconstrain(sites, query), query)[1]
 
-        return jax.scipy.special.logsumexp(batched_map.batched_map(one, draws, 256), 0) - jnp.log(
-            4000.0
-        )
+        heights = batched_map.batched_map(one, draws, 256)
+        return jax.scipy.special.logsumexp(heights, 0) - jnp.log(4000.0)
 
     return np.asarray(rows(draws, {n: jnp.asarray(v) for n, v in query.items()}))
 
@@ -173,11 +206,11 @@ def _exact(
 def _score(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[str, Any]:
     """Means over datasets, and their standard errors."""
     classes = is_classification(guide.task)
-    found = [_one(guide, h, rows, steps, classes) for h in held]
+    scores = [_score_one(guide, h, rows, steps, classes) for h in held]
     lpd, square, right, gap = (
-        np.array([f[k] for f in found], np.float64) for k in ("lpd", "square", "right", "gap")
+        np.array([s[k] for s in scores], np.float64) for k in ("lpd", "square", "right", "gap")
     )
-    pit = np.sort(np.concatenate([f["pit"] for f in found]))
+    pit = np.sort(np.concatenate([s["pit"] for s in scores]))
     error = np.sqrt(len(held))
     return {
         "rows": rows,
@@ -192,16 +225,18 @@ def _score(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[st
     }
 
 
-def _one(guide: Guide, held: Held, rows: int, steps: int, classes: set[str]) -> dict[str, Any]:
-    known: Any = held.context
+def _score_one(
+    guide: Guide, held: Held, rows: int, steps: int, classes: set[str]
+) -> dict[str, Any]:
+    """Scores of one dataset: means over queries, and all probability integral transforms."""
+    context: Any = held.context
     if steps > 1:
         begun = guide.init(at={n: held.query[n] for n in guide.task.inputs} or QUERIES)
-        *_, known = guide.stream(
-            batches(held.context, size=-(-rows // steps)), begun, progress=False
-        )
-    lpd = guide.log_predictive(known, held.query, draws=DRAWS)
+        source = batches(held.context, size=-(-rows // steps))
+        *_, context = guide.stream(source, begun, progress=False)
+    lpd = guide.log_predictive(context, held.query, draws=DRAWS)
     inputs: Any = {n: held.query[n] for n in guide.task.inputs} or QUERIES
-    drawn = guide.predict(known, inputs, draws=DRAWS)["predictions"]
+    drawn = guide.predict(context, inputs, draws=DRAWS)["predictions"]
     square, right, pit = [], [], []
     for name in guide.task.observed:
         draws, truth = drawn[name].values[0], held.query[name]
@@ -223,8 +258,10 @@ def _one(guide: Guide, held: Held, rows: int, steps: int, classes: set[str]) -> 
 
 
 def figure(table: pd.DataFrame, path: str | Path) -> Path:
-    """Score against rows of context (one step) and against steps (the most rows), one line a
-    method.
+    """Draws the log predictive densities of `compare`, one line a method, and returns the path.
+
+    Left against rows of context in one step, right against steps at the most rows, with two
+    standard errors on either side.
     """
     import matplotlib
 
@@ -232,22 +269,18 @@ def figure(table: pd.DataFrame, path: str | Path) -> Path:
     import matplotlib.pyplot as plt
 
     scored = table[table["lpd"].notna()] if "lpd" in table else table.iloc[:0]
-    drawn, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
     for name, own in scored.groupby("method", sort=False):
         most = own["rows"].max()
-        for axis, part, at in (
-            (axes[0], own[own.steps == 1], "rows"),
-            (axes[1], own[own.rows == most], "steps"),
-        ):
-            axis.errorbar(
-                part[at], part["lpd"], 2 * part["lpd_se"], marker="o", capsize=2, label=name
-            )
-    axes[0].set(
-        xscale="log", xlabel="rows of context", ylabel="log predictive density, nats a query"
-    )
-    axes[1].set(xscale="log", xlabel="steps (mini-batches)")
+        panels = (left, own[own.steps == 1], "rows"), (right, own[own.rows == most], "steps")
+        for axis, part, at in panels:
+            error = 2 * part["lpd_se"]
+            axis.errorbar(part[at], part["lpd"], error, marker="o", capsize=2, label=name)
+    label = "log predictive density, nats a query"
+    left.set(xscale="log", xlabel="rows of context", ylabel=label)
+    right.set(xscale="log", xlabel="steps (mini-batches)")
     if len(scored):
-        axes[0].legend(fontsize="small")
+        left.legend(fontsize="small")
     drawn.tight_layout()
     drawn.savefig(path)
     plt.close(drawn)

@@ -1,6 +1,4 @@
-"""Simulated datasets and what a guide says of each, in one compiled call: the raw material of
-calibration.
-"""
+"""Simulates datasets and measures a guide's posterior of each, in one compiled call."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,39 +23,40 @@ if TYPE_CHECKING:
     from amortppl.data.dataset import Dataset
 
 WORK = 2_000_000
-"""Datasets times draws times rows evaluated at once: bounds the memory."""
+"""Datasets times draws times rows evaluated at once, which bounds the memory."""
 
 LONG = 200_000
-"""Rows beyond which their simulation is worth optimizing. CPU s with compilation, unoptimized and
-lightly: 512,000
-rows of counts with row effects 3.8 and 3.0, of negative binomials 5.6 and 4.8; 64,000 of Markov
-chains 2.3 and 5.1."""
+"""Rows above which their simulation is compiled with light optimization.
+
+CPU seconds with compilation, unoptimized and lightly optimized: 512,000 rows of counts with row
+effects 3.8 and 3.0, of negative binomials 5.6 and 4.8; 64,000 rows of Markov chains 2.3 and 5.1."""
 
 FEWEST = 20
-"""Datasets below which nothing can be said of calibration."""
+"""The least number of datasets, and of draws, to measure calibration from."""
 
 HEIGHTS = 30
-"""Draws at which the model's joint density is evaluated, dearer than all else where rows are
-integrated over: a rank
-among few is as uniform as among many."""
+"""Draws at which the model's joint density is evaluated.
+
+It costs more than all else where rows are integrated over, and a rank among few draws is as uniform
+as one among many."""
 
 
 class Measurements(NamedTuple):
-    """T datasets of which the guide's draws are finite, their latents as they were (truth) and as
-    the guide has them,
-    in unconstrained space.
+    """The guide's posteriors of T datasets beside the latents that made these, unconstrained.
+
+    Datasets for which the guide's draws are not finite are left out.
 
     Attributes:
-        truth: (T, P).
+        truth: the latents that made each dataset, (T, P).
         rows: rows of each dataset, (T,).
-        mean, sd: of the guide's draws, (T, P).
+        mean, sd: moments of the guide's draws, (T, P).
         pit: probability that a draw lies below the truth, from its rank among S draws, (T, P).
-        density: of draws less probable under the guide than the truth, the share, (T,).
-        joint: of at most `HEIGHTS` draws less probable under the model's joint density than the
-            truth, the share, (T,).
-        tarp: of draws nearer than the truth to a reference point, the share, (T,).
+        density: share of draws less probable under the guide than the truth, (T,).
+        joint: share, of at most `HEIGHTS` draws, less probable under the model's joint density than
+            the truth, (T,).
+        tarp: share of draws nearer than the truth to a reference point, (T,).
         log_density: log q(truth | D), (T,).
-        lost: rows of each dataset of which they are not, (L,).
+        lost: rows of each dataset that is left out, (L,).
     """
 
     truth: np.ndarray
@@ -75,13 +74,48 @@ class Measurements(NamedTuple):
 def measure(
     guide: TrainedMethod, datasets: int, draws: int, seed: int, around: "Dataset | None" = None
 ) -> Measurements:
-    """Simulates datasets as training did, or around an observed one, and reads the guide's
-    posterior of each.
+    """Simulates datasets as training did, or around an observed one, and measures the posteriors.
+
+    Args:
+        guide: the guide.
+        datasets: T, at least `FEWEST`.
+        draws: S for each dataset, at least `FEWEST`.
+        seed: the seed of the simulations and the draws.
+        around: an observed dataset.
 
     Raises:
         DataError: too few datasets or draws; no rows can be added to the observed dataset; most
-            simulations, or of the guide's answers, are not finite.
+            simulated datasets, or the guide's draws for most, are not finite.
     """
+    _refuse_few(datasets, draws)
+    random = np.random.default_rng(seed)
+    # jr.split would be compiled.
+    numbers = random.integers(2**32, size=(datasets + 1, 2), dtype=np.uint32)
+    key, keys = (jr.wrap_key_data(n, impl="threefry2x32") for n in (numbers[0], numbers[1:]))
+    if around is None:
+        batches, truth, usable = _simulate(guide, key, datasets)
+    else:
+        batches, truth, usable = _simulate_around(guide, key, datasets, around)
+    if np.mean(usable) < 0.5:
+        raise DataError(
+            f"diagnose: {np.sum(~usable)} of {len(usable)} simulated datasets are not finite; a "
+            "narrower prior, or a link that cannot overflow, is the usual cure"
+        )
+    ties = random.uniform(1e-6, 1.0, (datasets, truth.shape[1] + 3)).astype(np.float32)
+    measured = _measure(guide.method, batches, truth, ties, keys, draws)
+    rows = np.asarray(batches.mask).sum(1)
+    finite = np.isfinite(np.concatenate(measured[:2], 1)).all(1)
+    if np.mean(finite[usable]) < 0.5:
+        raise DataError(
+            f"diagnose: draws of {np.sum(~finite[usable])} of {np.sum(usable)} simulated datasets "
+            "are not finite: the guide answers for few of the datasets that its model makes; train "
+            "it for longer"
+        )
+    values = (np.asarray(a, np.float64)[usable & finite] for a in (truth, rows, *measured))
+    return Measurements(*values, lost=rows[usable & ~finite])
+
+
+def _refuse_few(datasets: int, draws: int) -> None:
     if datasets < FEWEST:
         raise DataError(
             f"datasets: expected at least {FEWEST} for anything to be seen, got {datasets}"
@@ -90,44 +124,14 @@ def measure(
         raise DataError(
             f"draws: expected at least {FEWEST}, since ranks are among the draws; got {draws}"
         )
-    random = np.random.default_rng(seed)
-    numbers = random.integers(
-        2**32, size=(datasets + 1, 2), dtype=np.uint32
-    )  # jr.split would be compiled
-    key, keys = (jr.wrap_key_data(n, impl="threefry2x32") for n in (numbers[0], numbers[1:]))
-    batches, truth, usable = (
-        _fresh(guide, key, datasets)
-        if around is None
-        else _simulate_around(guide, key, datasets, around)
-    )
-    if np.mean(usable) < 0.5:
-        raise DataError(
-            f"diagnose: {np.sum(~usable)} of {len(usable)} simulated datasets are not finite; a "
-            f"narrower prior, or a "
-            "link that cannot overflow, is the usual cure"
-        )
-    ties = random.uniform(1e-6, 1.0, (datasets, truth.shape[1] + 3)).astype(np.float32)
-    found = _measure(guide.method, batches, truth, ties, keys, draws)
-    rows = np.asarray(batches.mask).sum(1)
-    sound = np.isfinite(np.concatenate(found[:2], 1)).all(1)
-    if np.mean(sound[usable]) < 0.5:
-        raise DataError(
-            f"diagnose: draws of {np.sum(~sound[usable])} of {np.sum(usable)} simulated datasets "
-            f"are not finite: the "
-            "guide answers for few of the datasets that its model makes; train it for longer"
-        )
-    values = (np.asarray(a, np.float64)[usable & sound] for a in (truth, rows, *found))
-    return Measurements(*values, lost=rows[usable & ~sound])
 
 
-def _fresh(guide: TrainedMethod, key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
-    simulated = (
-        jit_lightly(simulate)
-        if datasets * (guide.task.rows or (1, 1))[1] > LONG
-        else jit_unoptimized(simulate)
-    )
-    made = simulated(guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
-    return made.batches[0], made.target.latents, np.asarray(made.usable)
+def _simulate(guide: TrainedMethod, key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
+    """Datasets, their latents (T, P), and which of them are finite (T,)."""
+    long = datasets * (guide.task.rows or (1, 1))[1] > LONG
+    compiled = jit_lightly(simulate) if long else jit_unoptimized(simulate)
+    tasks = compiled(guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
+    return tasks.batches[0], tasks.target.latents, np.asarray(tasks.usable)
 
 
 def _simulate_around(
@@ -138,25 +142,23 @@ def _simulate_around(
     if task.block or task.rows[0] == task.rows[1]:
         raise DataError(
             f"around: expected a task whose datasets may have more rows, got {task.name} with one "
-            f"fixed size; "
-            "posterior simulation-based calibration adds predicted rows to the observed ones"
+            "fixed size; posterior simulation-based calibration adds predicted rows to those "
+            "observed"
         )
-    vectors = jnp.asarray(
-        draw(guide.method, [observed], datasets, int(jr.randint(key, (), 0, 2**31 - 1))).vectors[0]
-    )
+    seed = int(jr.randint(key, (), 0, 2**31 - 1))
+    vectors = jnp.asarray(draw(guide.method, [observed], datasets, seed).vectors[0])
     keys, rows = jr.split(key, datasets), observed.rows
     data = {n: jnp.asarray(v) for n, v in observed.arrays.items()}
 
-    def extended(key: Array, vector: Array) -> dict[str, Array]:
+    def extend(key: Array, vector: Array) -> dict[str, Array]:
         predicted = task.predict(key, vector, {n: data[n] for n in task.inputs}, rows)
         return {
             n: jnp.concatenate([v, predicted.get(n, v).astype(v.dtype)]) for n, v in data.items()
         }
 
-    both = run_once(jax.vmap(extended), keys, vectors)
-    usable = np.all(
-        [np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()], 0
-    )
+    both = run_once(jax.vmap(extend), keys, vectors)
+    finite = [np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()]
+    usable = np.all(finite, 0)
     return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, usable
 
 
@@ -169,14 +171,14 @@ def _measure(
     keys: Array,
     draws: int,
 ) -> tuple:
-    """Fields of `Readings` from `mean` on."""
+    """Fields of `Measurements` from `mean` on."""
     reference, scale = jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
     at_once = WORK // (draws * batches.mask.shape[1])
     each = batches, truth, reference, ties, keys
-    return batched_map(lambda a: _one(method, *a, scale, draws), each, at_once)
+    return batched_map(lambda a: _measure_one(method, *a, scale, draws), each, at_once)
 
 
-def _one(
+def _measure_one(
     method: Method,
     batch: Batch,
     truth: Array,
@@ -204,8 +206,9 @@ def _one(
 def _below(
     draws: Float[Array, "S *P"], value: Float[Array, "*P"], tie: Float[Array, "*P"]
 ) -> Float[Array, "*P"]:
-    """(rank + U) / (S + 1): uniform on (0, 1) when the value is one more draw; U breaks ties
-    evenly.
+    """(rank + U) / (S + 1), uniform on (0, 1) when the value is one more draw.
+
+    U ~ U(0, 1), given as `tie`, breaks ties evenly.
     """
     rank = jnp.sum(jnp.where(draws < value, 1.0, jnp.where(draws == value, tie, 0.0)), 0)
     return (rank + tie) / (draws.shape[0] + 1.0)

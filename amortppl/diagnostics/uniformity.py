@@ -1,17 +1,15 @@
-"""Is a sample of probability integral transforms uniform? Tests, bands, and correction for how
-many.
-"""
+"""Tests and bands of uniformity for probability integral transforms, and Holm's correction."""
 
 import numpy as np
 from scipy import stats
 
 BAND = 0.95
-"""Probability that all of a calibrated guide's curve lies inside its band."""
+"""Probability that the whole curve of a calibrated guide lies inside its band."""
 
 BEYOND = 50
-"""Uniform samples outside of a simultaneous band, among all that it is made from: its level is
-known to a seventh.
-"""
+"""Uniform samples outside of a simultaneous band, among those that it is made from.
+
+With so many, one minus the band's probability is exact to a seventh of itself."""
 
 
 def p_values(pit: np.ndarray) -> np.ndarray:
@@ -34,16 +32,18 @@ def p_values(pit: np.ndarray) -> np.ndarray:
     return np.minimum(1.0, 3 * np.minimum(whole, np.minimum(centre, spread)))
 
 
-def corrected(p: np.ndarray) -> np.ndarray:
-    """Holm 1979: p-values such that any is below a only with probability a, however many there
-    are.
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values of any shape, corrected for their number.
+
+    Under the null hypothesis any of them is below a with probability at most a. Holm 1979, "A
+    simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
     """
     p = np.asarray(p, np.float64)
     order = np.argsort(p, axis=None)
     steps = np.maximum.accumulate(p.ravel()[order] * np.arange(p.size, 0, -1))
-    found = np.empty(p.size)
-    found[order] = np.minimum(1.0, steps)
-    return found.reshape(p.shape)
+    values = np.empty(p.size)
+    values[order] = np.minimum(1.0, steps)
+    return values.reshape(p.shape)
 
 
 def difference_band(
@@ -65,7 +65,7 @@ def difference_band(
 
 
 def difference(pit: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """ECDF minus uniform at the points."""
+    """Empirical distribution function of (T,) transforms minus the uniform one, at the points."""
     return np.searchsorted(np.sort(pit), at, side="right") / len(pit) - at
 
 

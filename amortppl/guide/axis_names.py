@@ -7,19 +7,18 @@ from amortppl.training.trained import TrainedMethod
 
 
 class AxisNames:
-    """Names of axes and labels along them, from plates, the task's `dims` and `coords`, and
-    columns.
+    """Names of axes and labels along them, from plates, `dims`, `coords` and columns.
+
+    Args:
+        guide: the guide, whose task has `dims` and `coords`.
+        dataset: a dataset, whose columns may be labels.
     """
 
     def __init__(self, guide: TrainedMethod, dataset: Dataset) -> None:
         self.task = guide.task
-        plates = {
-            p
-            for s in self.task.sites.values()
-            for axis, p in s.plates.items()
-            if s.name in self.task.observed.values() and axis == 0
-        }
-        self.row = "row" if self.task.block else next(iter(sorted(plates)), "row")
+        observed = [s for s in self.task.sites.values() if s.name in self.task.observed.values()]
+        plates = sorted({s.plates[0] for s in observed if 0 in s.plates})
+        self.row = "row" if self.task.block else next(iter(plates), "row")
         self.coords: dict[str, list[Any]] = dict(self.task.coords)
         for name, labels in dataset.labels.items():
             axes = self.of(name)
@@ -35,24 +34,24 @@ class AxisNames:
         else:
             site = task.sites.get(name) or task.deterministic[name]
             shape, lead = site.shape, 0
-        rest = list(range(lead, len(shape)))
-        given = task.dims.get(name, [])
+        dims = task.dims.get(name, [])
         plates = site.plates if site else {}
         shift = 1 if lead and task.block else 0
         axes = [
-            given[i] if i < len(given) else plates.get(axis - shift, f"{name}_dim_{i}")
-            for i, axis in enumerate(rest)
+            dims[i] if i < len(dims) else plates.get(axis - shift, f"{name}_dim_{i}")
+            for i, axis in enumerate(range(lead, len(shape)))
         ]
         return ([] if task.block or not lead else [self.row]) + axes
 
     def of_local(self, name: str) -> list[str]:
-        """Axis names of a site with one value per row, in the site's own order; `dims` names those
-        beside the rows.
+        """Axis names of a site with one value per row, in the site's own order.
+
+        The task's `dims` names the axes beside that of the rows.
         """
         site, row = self.task.local.shown[name], self.task.local.axes[name]
         rest = [axis for axis in range(len(site.shape)) if axis != row]
-        given = self.task.dims.get(name, [])
-        named = {a: given[i] if i < len(given) else f"{name}_dim_{i}" for i, a in enumerate(rest)}
+        dims = self.task.dims.get(name, [])
+        named = {a: dims[i] if i < len(dims) else f"{name}_dim_{i}" for i, a in enumerate(rest)}
         return [
             self.row if a == row else site.plates.get(a, named[a]) for a in range(len(site.shape))
         ]

@@ -1,7 +1,6 @@
 """A trained method bound to its task."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -17,14 +16,12 @@ from amortppl.guide.infer import infer
 from amortppl.guide.infer_stream import infer_stream
 from amortppl.guide.options import Keywords, Streaming, ladder_of, streaming_of
 from amortppl.guide.predict import infer_latent
-from amortppl.method import Method, Spec, refuse_parts
-from amortppl.posterior import padding
-from amortppl.posterior.draws import log_prob, step
-from amortppl.posterior.state import BY_HAND, State, expect_own_guide, load_state
-from amortppl.posterior.stream import stream
+from amortppl.guide.stepwise import StepwiseGuide
+from amortppl.method import Method, Spec
+from amortppl.posterior.draws import log_prob
+from amortppl.posterior.state import State
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
-from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.misspecification import Familiarity
 
@@ -32,8 +29,8 @@ if TYPE_CHECKING:
     import xarray
 
 
-class Guide(TrainedMethod):
-    """Posteriors of any dataset of one task.
+class Guide(StepwiseGuide):
+    """A trained method with the user's verbs: posteriors of any dataset of one task.
 
     Attributes:
         method: the trained method (an Equinox module with `init`, `step`, `readout`).
@@ -41,6 +38,17 @@ class Guide(TrainedMethod):
         spec: the options it was built with.
         record: how it was trained.
         ranges: what it was trained on.
+
+    Example:
+        >>> import amortppl as ap
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), steps=2, progress=False)
+        >>> data = {"y": [0.3, -0.2, 1.1, 0.4]}
+        >>> guide.infer(data, draws=100)["posterior"]["mean"].shape
+        (1, 100)
+        >>> guide.predict(data, at={"rows": 2}, draws=100)["predictions"]["y"].shape
+        (1, 100, 2)
+        >>> guide.step(guide.init(), data).rows
+        4
     """
 
     def __init__(
@@ -58,98 +66,9 @@ class Guide(TrainedMethod):
 
     @property
     def familiarity(self) -> Familiarity:
-        """What simulated tasks look like to it: found once, when first needed, and kept in its
-        certificate.
-        """
+        """What simulated tasks look like to it; computed when first needed, saved with it."""
         self._familiarity = self._familiarity or Familiarity.from_simulations(self)
         return self._familiarity
-
-    # The contract, by hand.
-
-    def init(self, at: Any = None, columns: Columns | None = None) -> State:
-        """The state before any row was seen.
-
-        Args:
-            at: inputs of the queries, where the method's states belong to queries
-                (`iterative_implicit`): rows are then streamed past them. A state of another method
-                serves any query and needs none.
-            columns: for DataFrames, the columns of each argument.
-
-        Raises:
-            GuideError: the method's states belong to queries, and none are given.
-        """
-        return prediction.begin_at(self, at, columns)
-
-    def step(self, state: State, batch: Any, columns: Columns | None = None) -> State:
-        """The state after one more mini-batch (a dict of arrays or a DataFrame).
-
-        Raises:
-            DataError: the rows do not fit the task.
-            GuideError: they are tied to rows that the state has seen.
-        """
-        expect_own_guide(self, state)
-        dataset = read(self.task, batch, columns)
-        if state.rows:
-            refuse_parts(self.method)
-        value = step(self.method, state.value, padding.pad(self.task, dataset))
-        return replace(
-            state, value=value, rows=state.rows + dataset.rows, steps=state.steps + 1, place=BY_HAND
-        )
-
-    def posterior(self, state: State) -> Any:
-        """The distribution over the latents' unconstrained vector at a state."""
-        expect_own_guide(self, state)
-        return state.posterior
-
-    def stream(
-        self,
-        batches: Batches,
-        state: State | None = None,
-        *,
-        passes: int = 1,
-        every: int | None = None,
-        keep: str | Path | None = None,
-        progress: bool = True,
-    ) -> Iterator[State]:
-        """An anytime posterior: the state after each mini-batch, or whenever `every` more rows were
-        seen.
-
-        Memory stays constant however long the source is. The last state yielded has seen all rows.
-
-        Args:
-            batches: from `amortppl.batches`.
-            state: what to go on from: yesterday's posterior, or a state that stopped in the middle
-                of the same source (then the pass goes on there, to the same result).
-            passes: how often to go through the source. A further pass averages gradient and
-                curvature of all rows over the posterior found before: nothing counts twice.
-            every: rows between two states; None for every mini-batch.
-            keep: a file that the state is written to every ten seconds and at the end.
-            progress: whether to report while it runs.
-
-        Raises:
-            DataError: the source has no rows, or rows that do not fit the task (which file, which
-                row).
-            GuideError: the state stopped in the middle of another source, or `passes` are complete.
-        """
-        return stream(
-            self,
-            batches,
-            state or self.init(),
-            passes=passes,
-            every=every,
-            keep=keep,
-            progress=progress,
-        )
-
-    def load_state(self, path: str | Path) -> State:
-        """Reads a state that `State.save` wrote.
-
-        Raises:
-            GuideError: no such file, cut short, or of another guide.
-        """
-        return load_state(self, path)
-
-    # Inference.
 
     def infer(
         self,
@@ -162,30 +81,30 @@ class Guide(TrainedMethod):
         predictive: bool | None = None,
         trust: str | Ladder | None = None,
         streaming: Streaming | None = None,
-        **given: Unpack[Keywords],
+        **keywords: Unpack[Keywords],
     ) -> "xarray.DataTree":
         """Posterior of one dataset, of a list of datasets in batched calls, or of mini-batches.
 
         Args:
-            data: a dict of arrays by argument, a DataFrame, or a list of these (then the result
+            data: a dict of arrays by argument, a DataFrame, or a list of these (the result then
                 has a leading dimension `task`); mini-batches from `amortppl.batches`, for data
                 larger than memory; or a state, for its posterior as it stands.
-            draws: S, independent draws for each dataset.
-            seed: of the draws.
+            draws: S, the number of independent draws for each dataset.
+            seed: the seed of the draws.
             columns: for DataFrames, the columns of each argument.
             log_likelihood, predictive: whether to keep the log likelihood of each row and
                 predictive draws; by default when draws x rows <= 2e7.
-            trust: "ladder", or an `ap.Ladder` with its thresholds, to climb, for each dataset whose
-                check fails, to the cheapest rung that passes.
+            trust: "ladder", or an `ap.Ladder` with its thresholds: each dataset whose check fails
+                is inferred by the cheapest rung that passes.
             streaming: for mini-batches, how to go through them.
-            given: fields of `Ladder` or `Streaming`, as keywords.
+            keywords: fields of `Ladder` or `Streaming`.
 
         Returns:
-            A DataTree in ArviZ's schema: posterior, sample_stats (khat, log_weight, log_guide,
-            log_joint, log_evidence; mean_moved and sd_moved, the largest changes by weights of a
-            mean, in sds, and of the logarithm of a sd; distance from the simulated tasks,
-            distance_p, fit_p), observed_data, constant_data, and the two groups above. Warnings are
-            in the attributes.
+            A DataTree in ArviZ's schema: posterior, sample_stats, observed_data, constant_data, and
+            the two groups above. In sample_stats are khat, log_weight, log_guide, log_joint and
+            log_evidence; mean_moved and sd_moved, the largest changes by weights of a mean, in sds,
+            and of the logarithm of a sd; distance from the simulated tasks, distance_p and fit_p.
+            Warnings are in the attributes.
 
         Raises:
             DataError: the data do not fit the task.
@@ -194,15 +113,15 @@ class Guide(TrainedMethod):
             OutOfRangeWarning: rows or values beyond the range trained on.
         """
         if self.method.predicts:
-            return infer_latent(self, data, draws, seed, columns, **given)
+            return infer_latent(self, data, draws, seed, columns, **keywords)
         if isinstance(data, Batches | State):
             if trust is not None:
                 what = "is for datasets in memory, not for mini-batches or a state"
                 raise DataError(f"trust: {trust!r} {what}")
-            return infer_stream(self, data, draws, seed, streaming_of(streaming, given))
+            return infer_stream(self, data, draws, seed, streaming_of(streaming, keywords))
         if streaming is not None:
             raise DataError("streaming: for mini-batches; pass ap.batches(data) as the data")
-        climb = ladder_of(trust, given)
+        climb = ladder_of(trust, keywords)
         keep = (log_likelihood, predictive)
         return infer(self, self.familiarity, data, draws, seed, columns, keep, climb)
 
@@ -218,11 +137,11 @@ class Guide(TrainedMethod):
         """Posterior predictive draws of the observations at new inputs, in every regime.
 
         Args:
-            data: the dataset that is known; mini-batches; a state; or None, for the prior
-                predictive.
-            at: inputs of the new rows: a dict of arrays or a DataFrame.
-            draws: S.
-            seed: of the draws.
+            data: the dataset seen; mini-batches; a state; or None, for the prior predictive.
+            at: inputs of the new rows: a dict of arrays or a DataFrame; their number where the
+                model has no inputs.
+            draws: S, the number of draws.
+            seed: the seed of the draws.
             columns: for DataFrames, the columns of each argument.
 
         Returns:
@@ -239,18 +158,17 @@ class Guide(TrainedMethod):
         *,
         columns: Columns | None = None,
     ) -> np.ndarray:
-        """Log predictive density of each new row, shape (N_new,).
+        """Log predictive density of each new row, (N_new,), in nats.
 
-        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D); where a method predicts by
-        itself, its own.
+        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D). A method that predicts by
+        itself has its own.
         """
         return prediction.log_predictive(self, data, at, draws, seed, columns)
 
     def log_prob(
         self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None
     ) -> np.ndarray:
-        """Log density of latents under the guide's posterior of a dataset, in the latents' own
-        space.
+        """Log density of latents, in their own space, under the posterior of a dataset.
 
         Args:
             data: the dataset.
@@ -261,21 +179,19 @@ class Guide(TrainedMethod):
     def local(
         self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None
     ) -> "xarray.DataTree":
-        """Draws of the latents of which every row has its own, one for each draw of the shared
-        ones.
+        """Draws of the latents of which every row has its own, given draws of the shared ones.
 
         u_i ~ p(u_i | y_i, x_i, theta_s) for row i and draw s.
 
         Args:
             draws: what `infer` returned (or its `posterior`), or a dict of arrays by shared latent.
-            data: rows with their observations: all, some, or others than the draws were inferred
-                from.
-            seed: of the draws.
+            data: rows with their observations, of the dataset inferred from or others.
+            seed: the seed of the draws.
             columns: for DataFrames, the columns of each argument.
 
         Returns:
-            A DataTree whose `posterior` holds the sites with one value per row, dims (chain, draw,
-            row).
+            A DataTree whose `posterior` has the sites with one value per row, with the dimensions
+            (chain, draw, row).
 
         Raises:
             DataError: the task has no such latents, the draws lack a shared one, or the data do not
@@ -283,16 +199,13 @@ class Guide(TrainedMethod):
         """
         return local_draws.draw_local(self, draws, data, seed, columns)
 
-    # Other guide code.
-
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Runs as a NumPyro guide of the model: takes the model's arguments, samples its latents.
+        """Samples the model's latents as a NumPyro guide, given the model's arguments.
 
         The weights are the parameter `amortppl_weights`, so `SVI` fine-tunes them.
 
         Raises:
-            DataError: an argument is missing, or the task has latents that every row has of its
-                own.
+            DataError: an argument is missing, or the task has local latents.
         """
         numpyro_guide.sample(self, args, kwargs)
 
@@ -309,26 +222,26 @@ class Guide(TrainedMethod):
 
         Args:
             data: the dataset.
-            chains: how many chains; each starts at a draw from the guide.
-            seed: of the draws.
+            chains: the number of chains; each starts at a draw from the guide.
+            seed: the seed of the draws.
             columns: for DataFrames, the columns of each argument.
             options: further options of `numpyro.infer.NUTS`, whose `target_accept_prob` is 0.7
-                here; `adapt_mass_matrix=True`, with a warm-up of some hundreds of steps, where
-                k-hat says that the guide misses the posterior.
+                here. Where k-hat is above 0.7, `adapt_mass_matrix=True` with a warm-up of some
+                hundreds of steps.
 
         Returns:
             (kernel, init_params), for `MCMC(kernel, ...).run(key, ..., init_params=init_params)`.
-            The mass matrix is the guide's covariance and stays, so that a warm-up of 50 steps is
-            enough.
+            The mass matrix is the guide's covariance and stays: a warm-up of 50 steps is enough.
 
         Raises:
-            DataError: the data do not fit, or the task has latents that every row has of its own.
+            DataError: the data do not fit, or the task has local latents.
         """
         return numpyro_guide.start_nuts(self, data, chains, seed, columns, options)
 
     def to_pyro(self) -> Any:
-        """This guide for Pyro's SVI, Importance, Predictive and NUTS: see
-        `amortppl.guide.pyro_guide.PyroGuide`.
+        """This guide for Pyro's SVI, Importance, Predictive and NUTS.
+
+        See `amortppl.guide.pyro_guide.PyroGuide`.
         """
         from amortppl.pyro.requirements import require
 

@@ -1,9 +1,11 @@
-"""Local latents read out: u_i ~ p(u_i | y_i, x_i, theta_s) for every row i and draw theta_s of the
-shared latents.
+"""Draws of local latents given the shared ones.
+
+    u_i ~ p(u_i | y_i, x_i, theta_s),    for every row i and draw s
 
 One number a row is drawn by inverting its distribution function on a fine grid around the mode.
-More than one are drawn by sampling-importance-resampling from a multivariate Student-t around the
-mode. Rubin 1988, "Using the SIR algorithm to simulate posterior distributions".
+Several are drawn by sampling-importance-resampling from a multivariate Student-t around the mode.
+
+Rubin 1988, "Using the SIR algorithm to simulate posterior distributions".
 """
 
 from functools import partial
@@ -30,17 +32,15 @@ if TYPE_CHECKING:
 
 
 GRID, REACH = 193, 9.0
-"""Points of a grid, and how many sds it reaches to either side. Drawing evenly within a cell adds
-0.0007 sd^2.
-"""
+"""Points of a grid, and its reach to either side in sds.
+
+Drawing evenly within a cell adds 0.0007 sd^2 to the variance."""
 
 PROPOSALS, FREEDOM = 128, 4
-"""Proposals for each draw of several numbers, and the (even) degrees of freedom of the Student-t
-they come from.
-"""
+"""Proposals for each draw of several numbers, and the degrees of freedom (even) of their t."""
 
 ROWS, WORK = 4096, 4_000_000
-"""Rows read out at once, and densities evaluated at once: they bound the memory."""
+"""Rows drawn at once, and densities evaluated at once, which bound the memory."""
 
 
 class Shared(NamedTuple):
@@ -53,7 +53,7 @@ class Shared(NamedTuple):
 def draw_local(
     guide: TrainedMethod, draws: Any, data: Any, seed: int, columns: Columns | None
 ) -> "xarray.DataTree":
-    """The body of `Guide.local`."""
+    """Draws of local latents; see `Guide.local`."""
     task = guide.task
     if not (task.local and task.has_density):
         lacks = "density of the observations" if task.local else "latent with one value per row"
@@ -63,22 +63,23 @@ def draw_local(
     dataset, shared = read(task, data, columns), _shared_latents(task, draws)
     lead = next(iter(shared.sites.values())).shape[:2]
     flat = {n: v.reshape(-1, *v.shape[2:]) for n, v in shared.sites.items()}
-    size = ROWS if guide.task.row_free else dataset.rows
-    one = {n: v[:1] for n, v in dataset.arrays.items()} if guide.task.row_free else dataset.arrays
+    size, one = dataset.rows, dataset.arrays
+    if task.row_free:
+        size, one = ROWS, {n: v[:1] for n, v in dataset.arrays.items()}
     vectors = _unconstrain(task, flat, one)
-    parts = [
-        _part(guide, vectors, dataset, start, size, seed) for start in range(0, dataset.rows, size)
-    ]
-    values = {
-        n: np.concatenate([p[n] for p in parts], axis + 1) for n, axis in task.local.axes.items()
-    }
-    values = {n: v.reshape(*lead, *v.shape[1:]) for n, v in values.items()}
+    starts = range(0, dataset.rows, size)
+    parts = [_part(guide, vectors, dataset, start, size, seed) for start in starts]
+    values = {}
+    for name, axis in task.local.axes.items():
+        whole = np.concatenate([p[name] for p in parts], axis + 1)
+        values[name] = whole.reshape(*lead, *whole.shape[1:])
     return local_tree(guide, dataset, values, shared.coords, seed)
 
 
 def _shared_latents(task: AbstractTask, draws: Any) -> Shared:
-    """The shared latents from a DataTree or Dataset of `infer`, or from a dict of arrays (S, ...)
-    or (C, S, ...).
+    """The shared latents, from what `infer` returned or a dict of arrays.
+
+    Arrays have the shape (S, ...) or (C, S, ...).
     """
     group = draws.get("posterior", draws)
     missing = [n for n in task.latents.names if n not in group]
@@ -87,22 +88,20 @@ def _shared_latents(task: AbstractTask, draws: Any) -> Shared:
             f"local: the draws lack the latent {quoted(missing)} of {task.name} (they have "
             f"{quoted(group)})"
         )
-    found = {n: group[n] for n in task.latents.names}
+    shapes = task.latents.shapes
+    draws_of = {n: group[n] for n in task.latents.names}
     if not hasattr(group, "data_vars"):
         return Shared(
-            {n: _expect_lead(n, np.asarray(v), task.latents.shapes[n]) for n, v in found.items()},
-            {},
+            {n: _expect_lead(n, np.asarray(v), shapes[n]) for n, v in draws_of.items()}, {}
         )
-    if any("task" in v.dims for v in found.values()):
+    if any("task" in v.dims for v in draws_of.values()):
         raise DataError(
             "local: these are draws of several datasets; pick the one of these rows, as by "
             ".isel(task=0)"
         )
-    arrays = {n: v.transpose("chain", "draw", ...).values for n, v in found.items()}
+    arrays = {n: v.transpose("chain", "draw", ...).values for n, v in draws_of.items()}
     coords = {n: group[n].values.tolist() for n in ("chain", "draw") if n in group.coords}
-    return Shared(
-        {n: _expect_lead(n, v, task.latents.shapes[n]) for n, v in arrays.items()}, coords
-    )
+    return Shared({n: _expect_lead(n, v, shapes[n]) for n, v in arrays.items()}, coords)
 
 
 def _expect_lead(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -110,8 +109,7 @@ def _expect_lead(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.nd
     if lead not in (1, 2) or values.shape[lead:] != shape:
         raise DataError(
             f"local: draws of {name!r} should have shape (draws, *{shape}) or (chains, draws, "
-            f"*{shape}), "
-            f"got {values.shape}"
+            f"*{shape}), got {values.shape}"
         )
     return values if lead == 2 else values[None]
 
@@ -129,8 +127,8 @@ def _part(
     batch = pad(guide.task, rows)
     keys = jr.split(jr.fold_in(jr.key(seed), start), len(vectors))
     drawn = _draw(guide.task, vectors, batch.data, keys, WORK // (batch.mask.shape[0] * GRID))
-    kept = np.arange(rows.rows)
-    return {n: np.asarray(v).take(kept, guide.task.local.axes[n] + 1) for n, v in drawn.items()}
+    places = np.arange(rows.rows)
+    return {n: np.asarray(v).take(places, guide.task.local.axes[n] + 1) for n, v in drawn.items()}
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -143,8 +141,13 @@ def _draw(
 def draw(
     task: AbstractTask, vector: Float[Array, " P"], data: dict[str, Array], key: Array
 ) -> dict[str, Array]:
-    """One draw of every row's local latents given the shared ones, in the model's own space, by
-    site.
+    """One draw of every row's local latents by site, in the model's own space.
+
+    Args:
+        task: a task with local latents.
+        vector: the shared latents, unconstrained.
+        data: rows of data.
+        key: the random key.
     """
 
     def rows(local: Array) -> Array:
@@ -175,9 +178,7 @@ def on_grid(rows: Rows, near: ModeAndScale, key: Array) -> Float[Array, "N 1"]:
 
 
 def resample(rows: Rows, near: ModeAndScale, key: Array) -> Float[Array, "N L"]:
-    """One draw for each row from a density of L numbers: one of `PROPOSALS`, picked by
-    importance.
-    """
+    """One draw for each row from a density of L numbers: a proposal picked by importance."""
     keys, (count, size) = jr.split(key, 3), near.mode.shape
     chi_square = 2 * jnp.sum(jr.exponential(keys[0], (FREEDOM // 2, PROPOSALS, count, 1)), 0)
     z = jr.normal(keys[1], (PROPOSALS, count, size)) * jnp.sqrt(FREEDOM / chi_square)

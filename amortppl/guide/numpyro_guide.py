@@ -1,4 +1,4 @@
-"""A guide in NumPyro's own hands: as the guide of SVI and Predictive, and as the start of NUTS."""
+"""A guide as NumPyro uses it: the guide of SVI and Predictive, and the start of NUTS."""
 
 import inspect
 import math
@@ -32,28 +32,23 @@ def sample(guide: TrainedMethod, args: tuple[Any, ...], kwargs: Mapping[str, Any
     data = {n: jnp.asarray(bound[n]) for n in task.arguments if bound.get(n) is not None}
     missing = [n for n in task.arguments if n not in data]
     if missing:
-        raise DataError(
-            f"guide: the model's argument {missing[0]!r} is needed, because the guide reads the "
-            f"data"
-        )
+        reason = "is needed, because the guide reads the data"
+        raise DataError(f"guide: the model's argument {missing[0]!r} {reason}")
     data = {n: v[None] if task.block else v for n, v in data.items()}
     learned, rest = eqx.partition(guide.method, eqx.is_inexact_array)
     flat, restore = ravel_pytree(learned)
     method = eqx.combine(restore(numpyro.param("amortppl_weights", flat)), rest)
     rows = next(iter(data.values())).shape[0]
     posterior = method.readout(final(method, Batch(data, jnp.ones(rows, bool))))
-    vector = numpyro.sample(
-        "amortppl_latent", Unconstrained(posterior, task.latents.size), infer={"is_auxiliary": True}
-    )
+    joint = Unconstrained(posterior, task.latents.size)
+    vector = numpyro.sample("amortppl_latent", joint, infer={"is_auxiliary": True})
     sites, jacobians = task.sites_at(vector, data)
     for name, value in sites.items():
-        batch = task.sites[
-            name
-        ].density_shape  # as in the model, where plates may make some axes independent
+        # As in the model, where plates may make some axes independent.
+        batch = task.sites[name].density_shape
         density = jnp.broadcast_to(-jacobians[name] / math.prod(batch), batch)
-        numpyro.sample(
-            name, dist.Delta(value, log_density=density, event_dim=jnp.ndim(value) - len(batch))
-        )
+        events = jnp.ndim(value) - len(batch)
+        numpyro.sample(name, dist.Delta(value, log_density=density, event_dim=events))
 
 
 def start_nuts(
@@ -82,7 +77,7 @@ def start_nuts(
 
 
 def refuse_local(task: AbstractTask, what: str) -> None:
-    """The guide knows no density of latents that every row has of its own.
+    """Refuses a task with local latents, of which the guide has no density.
 
     Raises:
         DataError: the task has some.
@@ -90,9 +85,8 @@ def refuse_local(task: AbstractTask, what: str) -> None:
     if task.local:
         raise DataError(
             f"{what}: {task.name} has latents with one value per row "
-            f"({', '.join(task.local.sites)}). "
-            "This guide integrates them out; NumPyro would have to sample them. Use `infer` and "
-            "`local`"
+            f"({', '.join(task.local.sites)}). This "
+            "guide integrates them out; NumPyro would have to sample them. Use `infer` and `local`"
         )
 
 
@@ -106,7 +100,7 @@ class Unconstrained(dist.Distribution):
         super().__init__((), (size,), validate_args=False)
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws, by the reparameterised sampler of the readout."""
+        """Draws by the readout's sampler, differentiable in its parameters."""
         vectors = self.posterior.sample(key, int(np.prod(sample_shape)))[0]
         return vectors.reshape(*sample_shape, *self.event_shape)
 

@@ -1,6 +1,4 @@
-"""Predictions of a guide, the same in every regime: a dataset, mini-batches, a state, or nothing is
-known.
-"""
+"""Predictions of a guide in every regime, given a dataset, mini-batches, a state, or nothing."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -49,12 +47,11 @@ def predict(
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
-        known = _rows_for_joint(guide.task, data, columns)
-        values = (
-            predictions.predict(guide.method, vectors, new, seed)
-            if known is None
-            else predictions.predict_new_rows(guide.task, vectors, known, new, seed)
-        )
+        seen = _rows_for_joint(guide.task, data, columns)
+        if seen is None:
+            values = predictions.predict(guide.method, vectors, new, seed)
+        else:
+            values = predictions.predict_new_rows(guide.task, vectors, seen, new, seed)
     return prediction_tree(guide, new, values, notes, seed)
 
 
@@ -65,21 +62,19 @@ def log_predictive(
     new = read(guide.task, at, columns)
     if guide.method.predicts:
         state, _ = _state_of(guide, data, columns, new)
-        return np.asarray(_density(guide.method, state, padding.pad(guide.task, new).data))[
-            : new.rows
-        ]
+        padded = padding.pad(guide.task, new).data
+        return np.asarray(_density(guide.method, state, padded))[: new.rows]
     vectors, _ = _vectors(guide, data, columns, draws, seed)
-    known = _rows_for_joint(guide.task, data, columns)
-    rows = (
-        predictions.pointwise(guide.method, vectors, new)
-        if known is None
-        else predictions.pointwise_new_rows(guide.task, vectors, known, new)
-    )
+    seen = _rows_for_joint(guide.task, data, columns)
+    if seen is None:
+        rows = predictions.pointwise(guide.method, vectors, new)
+    else:
+        rows = predictions.pointwise_new_rows(guide.task, vectors, seen, new)
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
 
 
 def inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:
-    """New rows' inputs; a number of rows where the model has none."""
+    """Inputs of new rows, or their number where the model has no inputs."""
     if not task.inputs and isinstance(at, int):
         return Dataset({task.count or "row": np.zeros((at, 0))}, {})
     return read(task, at, columns, observed=False)
@@ -101,19 +96,18 @@ def infer_latent(
     if not hasattr(guide.method, "latent"):
         raise GuideError(
             f"infer: {type(guide.spec).__name__} is of the {guide.method.regime} regime and keeps "
-            f"no posterior over "
-            "latents; use guide.predict or guide.log_predictive, or train 'parametric'"
+            "no posterior over latents; use guide.predict or guide.log_predictive, or train "
+            "'parametric'"
         )
     many = data if isinstance(data, list | tuple) else [data]
-    known = [_state_of(guide, d, columns, **streaming) for d in many]
-    keys = jr.split(jr.key(seed), len(known))
+    states = [_state_of(guide, d, columns, **streaming) for d in many]
+    keys = jr.split(jr.key(seed), len(states))
     z = [
-        np.asarray(_latents(guide.method, s, k, draws))
-        for (s, _), k in zip(known, keys, strict=True)
+        np.asarray(_latents(guide.method, state, key, draws))
+        for (state, _), key in zip(states, keys, strict=True)
     ]
-    notes = [
-        f"task {i}: {n}" if len(known) > 1 else n for i, (_, said) in enumerate(known) for n in said
-    ]
+    several = len(states) > 1
+    notes = [f"task {i}: {n}" if several else n for i, (_, own) in enumerate(states) for n in own]
     return latent_tree(guide, np.stack(z), notes, seed, single=many is not data)
 
 
@@ -193,21 +187,19 @@ def _state_of(
 def _vectors(
     guide: TrainedMethod, data: Any, columns: Columns | None, draws: int, seed: int
 ) -> tuple[Array | np.ndarray, list[str]]:
-    """Draws (S, P) of the latents' unconstrained vector given what is known, and notes on it."""
+    """Draws (S, P) of the unconstrained latents given the data, and notes on these."""
     if isinstance(data, State | Batches):
         state, notes = _state_of(guide, data, columns)
         return _draw_vectors(guide.method, state, jr.key(seed), draws), notes
     if empty(data):
-        rows = (guide.task.rows or (1, 1))[0]
-        return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(
-            jr.split(jr.key(seed), draws)
-        ), []
+        rows, keys = (guide.task.rows or (1, 1))[0], jr.split(jr.key(seed), draws)
+        return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(keys), []
     dataset = read(guide.task, data, columns)
     return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 
 
 def _rows_for_joint(task: AbstractTask, data: Any, columns: Columns | None) -> Dataset | None:
-    """Known rows that new ones are tied to; None where new rows need the latents alone.
+    """The rows seen that new ones are tied to; None where new rows need the latents alone.
 
     Raises:
         DataError: the rows are not at hand.
@@ -217,21 +209,18 @@ def _rows_for_joint(task: AbstractTask, data: Any, columns: Columns | None) -> D
     if isinstance(data, State | Batches):
         raise DataError(
             f"data: new rows of {task.name} are tied to the known ones, which a "
-            f"{type(data).__name__} does not keep; "
-            "pass the rows themselves"
+            f"{type(data).__name__} does not keep; pass the rows themselves"
         )
     return read(task, data, columns)
 
 
 def empty(data: Any) -> bool:
-    """Whether a dataset is of zero rows: nothing is known but the prior."""
+    """Whether there are no rows, so that the prior is all there is."""
     if data is None or (isinstance(data, pd.DataFrame) and data.empty):
         return True
-    return (
-        isinstance(data, Mapping)
-        and bool(data)
-        and all(np.shape(v)[:1] == (0,) for v in data.values())
-    )
+    if not (isinstance(data, Mapping) and data):
+        return False
+    return all(np.shape(v)[:1] == (0,) for v in data.values())
 
 
 _state = eqx.filter_jit(lambda method, batch, query: final(method, batch, 1, query))

@@ -6,6 +6,7 @@ whose gradient is JAX's vector-Jacobian product.
 
 import inspect
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -30,8 +31,7 @@ DENSITY = "amortppl_log_density"
 
 
 class Places(NamedTuple):
-    """Plates around the guide's call that the model does not know, such as particles: sizes by
-    place from the right.
+    """Plates around the guide's call that the model does not have, such as particles.
 
     Attributes:
         shape: a batch shape with each plate's size at its place and 1 elsewhere.
@@ -41,19 +41,24 @@ class Places(NamedTuple):
 
     @property
     def draws(self) -> int:
-        """How many draws they hold."""
+        """The number of draws, one for each entry."""
         return math.prod(self.shape)
 
     def spread(self, draws: torch.Tensor, own: tuple[int, ...], batch: int) -> torch.Tensor:
-        """S draws of a site -> the plates' axes, then the site's own shape, of which the first
-        `batch` are plates'.
+        """S draws of a site along the plates' axes.
+
+        Args:
+            draws: the draws, (S, *own).
+            own: the site's own shape.
+            batch: how many of its axes, the first ones, are the model's plates.
+
+        Raises:
+            DataError: a plate around lies where the model has its own.
         """
         gap = max(0, len(self.shape) - batch)
         if any(size > 1 for size in self.shape[gap:]):
-            raise DataError(
-                f"guide: a plate around it, of shape {self.shape}, lies where the model has its "
-                f"own plates"
-            )
+            where = "lies where the model has its own plates"
+            raise DataError(f"guide: a plate around it, of shape {self.shape}, {where}")
         return draws.reshape(self.shape[:gap] + own)
 
 
@@ -103,9 +108,9 @@ class PyroGuide:
         weights = pyro.param(WEIGHTS, lambda: _to_torch(self.initial, like.device, torch.float32))
         key = jr.key(int(torch.randint(2**31 - 1, ())))
         *values, density = _Draws.apply(self, key, data, places.draws, weights)
-        found = dict(zip(self.task.latents.names, (v.to(like) for v in values), strict=True))
+        latents = dict(zip(self.task.latents.names, (v.to(like) for v in values), strict=True))
         self._density(places, density.to(like))
-        return {name: self._site(name, value, places) for name, value in found.items()}
+        return {name: self._site(name, value, places) for name, value in latents.items()}
 
     def start_nuts(
         self, data: Any, chains: int = 1, seed: int = 0, *, model: Any = None, **options: Any
@@ -114,11 +119,11 @@ class PyroGuide:
 
         Args:
             data: the dataset, a dict of arrays or tensors by argument.
-            chains: how many chains; each starts at a draw from the guide.
-            seed: of the draws.
+            chains: the number of chains; each starts at a draw from the guide.
+            seed: the seed of the draws.
             model: the Pyro model, where the guide was trained on a NumPyro model.
-            options: further options of `pyro.infer.NUTS`; `adapt_mass_matrix=True`, with a warm-up
-                of some hundreds of steps, where k-hat says that the guide misses the posterior.
+            options: further options of `pyro.infer.NUTS`. Where k-hat is above 0.7,
+                `adapt_mass_matrix=True` with a warm-up of some hundreds of steps.
 
         Returns:
             (kernel, initial_params) for `pyro.infer.MCMC(kernel, ...,
@@ -130,23 +135,17 @@ class PyroGuide:
         return start_pyro_nuts(self, data, chains, seed, model, options)
 
     def _data(self, args: Any, kwargs: Any) -> tuple[dict[str, jax.Array], torch.Tensor]:
-        """The data by argument as JAX arrays, and a tensor with the model's device and type of
-        numbers.
-        """
+        """The data by argument as JAX arrays, and a tensor like the model's own numbers."""
         bound = self.signature.bind(*args, **kwargs).arguments
         missing = [n for n in self.task.arguments if bound.get(n) is None]
         if missing:
-            raise DataError(
-                f"guide: the model's argument {missing[0]!r} is needed, because the guide reads "
-                f"the data"
-            )
-        given = {n: bound[n] for n in self.task.arguments}
-        tensors = [v for v in given.values() if isinstance(v, torch.Tensor)]
-        floats = [v for v in tensors if v.is_floating_point()]
-        device = tensors[0].device if tensors else None
-        like = torch.empty(0, device=device, dtype=floats[0].dtype if floats else None)
-        arrays = {n: _to_jax(v) for n, v in given.items()}
-        return {n: v[None] if self.task.block else v for n, v in arrays.items()}, like
+            reason = "is needed, because the guide reads the data"
+            raise DataError(f"guide: the model's argument {missing[0]!r} {reason}")
+        data = {n: bound[n] for n in self.task.arguments}
+        arrays = {n: _to_jax(v) for n, v in data.items()}
+        if self.task.block:
+            arrays = {n: v[None] for n, v in arrays.items()}
+        return arrays, _like(data.values())
 
     def _site(self, name: str, value: torch.Tensor, places: Places) -> torch.Tensor:
         """A latent's site, inside the plates that the model has it in."""
@@ -156,16 +155,17 @@ class PyroGuide:
         plates = [
             pyro.plate(p, about.shape[a], dim=a - batch) for a, p in sorted(about.plates.items())
         ]
-        with _plates_entered(plates):
+        with _Plates(plates):
             return pyro.sample(name, dist.Delta(value, event_dim=len(about.shape) - batch))
 
     def _density(self, places: Places, density: torch.Tensor) -> None:
-        """log q, inside as many plates of one entry as the model nests, by which Pyro finds the
-        place of its own.
+        """Samples a site with the density log q.
+
+        It stands in as many plates of one entry as the model nests, so that Pyro places its own.
         """
         density = places.spread(density, (1,) * self.nesting, self.nesting)
         plates = [IndepMessenger(f"{DENSITY}_{i}", 1, dim=-i) for i in range(1, self.nesting + 1)]
-        with _plates_entered(plates):
+        with _Plates(plates):
             fn = dist.Delta(torch.zeros_like(density), log_density=density)
             pyro.sample(DENSITY, fn, infer={"is_auxiliary": True})
 
@@ -190,8 +190,8 @@ class _Draws(torch.autograd.Function):
         (weights,) = ctx.saved_tensors
         *values, density = (_to_jax(g) for g in upstream)
         slopes = dict(zip(guide.task.latents.names, values, strict=True)), density
-        found = guide.slope(_to_jax(weights), key, data, draws, slopes)
-        return None, None, None, None, _to_torch(found, weights.device, weights.dtype)
+        slope = guide.slope(_to_jax(weights), key, data, draws, slopes)
+        return None, None, None, None, _to_torch(slope, weights.device, weights.dtype)
 
 
 def _draw(method: Any, key: jax.Array, data: Any, draws: int) -> tuple[Any, jax.Array]:
@@ -216,7 +216,7 @@ def _enclosing_plates() -> Places:
     return Places(tuple(shape))
 
 
-class _plates_entered:
+class _Plates:
     """Several plates, entered one in the other."""
 
     def __init__(self, plates: list[Any]) -> None:
@@ -229,6 +229,14 @@ class _plates_entered:
     def __exit__(self, *error: Any) -> None:
         for plate in reversed(self.plates):
             plate.__exit__(*error)
+
+
+def _like(values: Iterable[Any]) -> torch.Tensor:
+    """An empty tensor with the device of the tensors, and the type of their real numbers."""
+    tensors = [v for v in values if isinstance(v, torch.Tensor)]
+    floats = [v for v in tensors if v.is_floating_point()]
+    device = tensors[0].device if tensors else None
+    return torch.empty(0, device=device, dtype=floats[0].dtype if floats else None)
 
 
 def _to_jax(value: Any) -> jax.Array:

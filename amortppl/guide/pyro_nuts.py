@@ -1,5 +1,6 @@
-"""Pyro's NUTS, started from a guide: chains begin at its draws, its covariance is the mass
-matrix.
+"""Pyro's NUTS, started from a guide.
+
+Chains begin at the guide's draws, and its covariance is the mass matrix.
 """
 
 from typing import Any
@@ -15,20 +16,21 @@ from amortppl.errors import DataError
 from pyro import poutine
 
 DRAWS = 1000
-"""From which the covariance is taken."""
+"""Draws that the covariance is taken from."""
 
 
 class GuideMassMatrix(BlockMassMatrix):
-    """A dense mass matrix whose value, at first or for good, is given."""
+    """A dense mass matrix that starts at a given value, and stays there unless it is adapted."""
 
     def __init__(self, covariance: torch.Tensor) -> None:
         super().__init__()
         self.covariance = covariance
 
     def configure(
-        self, mass_matrix_shape: Any, adapt_mass_matrix: bool = True, options: Any = {}
+        self, mass_matrix_shape: Any, adapt_mass_matrix: bool = True, options: Any = None
     ) -> None:
-        """Sets up the adaptation as Pyro does, then the given matrix."""
+        """Sets up the adaptation as Pyro does, then puts the matrix in place."""
+        options = options or {}
         super().configure(mass_matrix_shape, adapt_mass_matrix, options)
         self.inverse_mass_matrix = {
             sites: self.covariance.to(**options) for sites in mass_matrix_shape
@@ -38,15 +40,16 @@ class GuideMassMatrix(BlockMassMatrix):
 def start_pyro_nuts(
     guide: Any, data: Any, chains: int, seed: int, model: Any, options: Any
 ) -> tuple[Any, dict]:
-    """A kernel and initial parameters, unconstrained as Pyro has them; with a leading axis of
-    several chains.
+    """A kernel and initial parameters; see `PyroGuide.start_nuts`.
+
+    The parameters are unconstrained, as Pyro has them, with a leading axis of several chains.
     """
     model = model or _pyro_model(guide.task.model)
     draws = max(DRAWS, chains)
     with torch.random.fork_rng(), torch.no_grad(), poutine.block():
         torch.manual_seed(seed)
         supports = _supports(model, data, guide.task.latents.names)
-        with pyro.plate("amortppl_draws", draws, dim=-1 - guide.nesting), _store_kept():
+        with pyro.plate("amortppl_draws", draws, dim=-1 - guide.nesting), _KeepParameters():
             values = guide(**data)
     named = sorted(values)
     free = {
@@ -57,11 +60,12 @@ def start_pyro_nuts(
     covariance = torch.from_numpy(np.atleast_2d(np.cov(flat, rowvar=False)))
     kernel = NUTS(model, full_mass=True, **{"adapt_mass_matrix": False, **options})
     kernel.mass_matrix_adapter = GuideMassMatrix(covariance)
-    return kernel, {n: v[0].clone() if chains == 1 else v[:chains].clone() for n, v in free.items()}
+    which = 0 if chains == 1 else slice(chains)
+    return kernel, {n: v[which].clone() for n, v in free.items()}
 
 
 def _pyro_model(model: Any) -> Any:
-    """The Pyro model that a task was made of."""
+    """The Pyro model that a task was made from."""
     while hasattr(model, "model"):
         model = model.model
     if not hasattr(model, "pyro"):
@@ -81,7 +85,7 @@ def _inner(guide: Any, name: str, support: Any) -> tuple[int, ...]:
     return tuple(biject_to(support).inverse_shape(torch.Size(guide.task.sites[name].shape)))
 
 
-class _store_kept:
+class _KeepParameters:
     """Leaves Pyro's parameters as they were."""
 
     def __enter__(self) -> None:

@@ -1,1 +1,1 @@
-"""A trained method on data: draws, predictions, streams, states."""
+"""A trained method on data: draws, predictions, streams of mini-batches, and states."""

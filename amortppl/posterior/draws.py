@@ -1,5 +1,6 @@
-"""What a guide computes of datasets in memory: padded to few shapes, batched, compiled once for
-each.
+"""Draws and log densities of datasets in memory.
+
+Datasets are padded to few shapes, batched, and compiled once for each shape.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +21,18 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.task.batch import Batch
 
 WORK = 4_000_000
-"""Draws times rows evaluated at once: bounds the memory of log densities at many draws."""
+"""Draws times rows evaluated at once, which bounds the memory of log densities at many draws."""
 
 
 class Drawn(NamedTuple):
-    """Draws of a batch of T datasets: unconstrained vectors (T, S, P), log q and log joint (T, S),
-    and what
-    the method saw of each (T, F)."""
+    """Draws of a batch of T datasets.
+
+    Attributes:
+        vectors: unconstrained latents, (T, S, P).
+        log_guide: log q(theta_s | D), (T, S).
+        log_joint: log p(theta_s, D), (T, S); NaN for a task without a density.
+        features: the method's summary of each dataset, (T, F).
+    """
 
     vectors: Array
     log_guide: Array
@@ -35,7 +41,9 @@ class Drawn(NamedTuple):
 
 
 def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> Drawn:
-    """Draws for each dataset; datasets padded to equal shapes share one batched call.
+    """S draws for each of T datasets.
+
+    Datasets padded to equal shapes share one batched call.
 
     Raises:
         DataError: less than one draw.
@@ -43,24 +51,28 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
     keys = jr.split(jr.key(seed), len(datasets))
-    found: dict[int, Drawn] = {}
+    by_place: dict[int, Drawn] = {}
     for rows, places in group_by_shape(method.task, datasets).items():
         batches = stack(method.task, datasets, places)
         drawn = posteriors(method, batches, keys[np.array(places)], draws, WORK // rows)
         drawn = [np.asarray(a) for a in drawn]
-        found |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
-    return Drawn(*(np.stack([found[i][k] for i in range(len(datasets))]) for k in range(4)))
+        by_place |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
+    return Drawn(*(np.stack([by_place[i][k] for i in range(len(datasets))]) for k in range(4)))
 
 
 def constrain(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Latents and deterministic sites at each draw, by name."""
+    """Latents and deterministic sites by name, (S, ...), at unconstrained vectors (S, P)."""
     one = {n: v[:1] for n, v in dataset.arrays.items()} if method.task.row_free else dataset.arrays
     return {n: np.asarray(v) for n, v in _constrain(method, vectors, one).items()}
 
 
 def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np.ndarray:
-    """Log density of latents, in their own space, under the posterior of a dataset; their leading
-    shape stays.
+    """Log density of latents, in their own space, under the posterior of a dataset.
+
+    Args:
+        method: the method.
+        dataset: the dataset.
+        latents: values by site, all with the same leading shape, which the result has.
     """
     task = method.task
     values = {n: jnp.asarray(latents[n], jnp.float32) for n in task.latents.names}
@@ -78,16 +90,18 @@ readout = eqx.filter_jit(lambda method, value: method.readout(value))
 
 
 def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
-    """Draws of a batch of datasets of one shape, their log joint evaluated for `size` draws at
-    once.
+    """S draws for each dataset of a batch of one shape.
+
+    The log joint is evaluated at `size` draws at once.
     """
     return sample(method, states(method, batches), batches, keys, draws, size)
 
 
 @eqx.filter_jit
 def states(method: Method, batches: Batch) -> Any:
-    """The states of a batch of datasets of one shape: the most to compile, and the same for any
-    number of draws.
+    """The states of a batch of datasets of one shape.
+
+    A program apart from `sample`: it takes longest to compile and serves any number of draws.
     """
     return jax.vmap(lambda batch: final(method, batch))(batches)
 
@@ -96,7 +110,7 @@ def states(method: Method, batches: Batch) -> Any:
 def sample(
     method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
 ) -> Drawn:
-    """Draws from the states of a batch of datasets."""
+    """S draws from the state of each dataset of a batch."""
 
     def one(state: Any, batch: Batch, key: Array) -> Drawn:
         vectors, log_guide = method.readout(state).sample(key, draws)

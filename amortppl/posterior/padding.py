@@ -13,13 +13,16 @@ from amortppl.task.batch import Batch
 
 
 def pad(task: AbstractTask, dataset: Dataset) -> Batch:
-    """A dataset padded to the next power of two, so that few shapes are ever compiled."""
+    """A dataset padded to the next power of two of rows, at least 8, so that few shapes occur.
+
+    The padding repeats the first row. Where rows are tied, none is added.
+    """
     rows = dataset.rows
     size = max(8, 1 << (rows - 1).bit_length()) if task.row_free else rows
-    pad = {
+    padded = {
         n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()
     }
-    return Batch(pad, np.arange(size) < rows)
+    return Batch(padded, np.arange(size) < rows)
 
 
 def pad_queries(method: Method, dataset: Dataset) -> dict[str, Array] | None:
@@ -33,10 +36,10 @@ def pad_queries(method: Method, dataset: Dataset) -> dict[str, Array] | None:
 
 def group_by_shape(task: AbstractTask, datasets: Sequence[Dataset]) -> dict[int, list[int]]:
     """Places of the datasets by the number of rows that they are padded to."""
-    found: dict[int, list[int]] = {}
+    places: dict[int, list[int]] = {}
     for place, dataset in enumerate(datasets):
-        found.setdefault(pad(task, dataset).mask.shape[0], []).append(place)
-    return found
+        places.setdefault(pad(task, dataset).mask.shape[0], []).append(place)
+    return places
 
 
 def stack(task: AbstractTask, datasets: Sequence[Dataset], places: Sequence[int]) -> Batch:

@@ -19,8 +19,9 @@ from amortppl.task.batch import Batch
 
 
 def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
-    """Log likelihood of each row at each draw, (S, N); of rows tied to one another, given all the
-    others.
+    """Log likelihood of each row at each draw, (S, N).
+
+    Of rows that are tied to one another, it is that of each given all the others.
     """
     if method.task.tied:
         size = WORK // dataset.rows**2
@@ -42,42 +43,39 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
 
-def pointwise_new_rows(
-    task: AbstractTask, vectors: Any, known: Dataset, new: Dataset
-) -> np.ndarray:
-    """Log density of each new row at each draw, (S, N_new), given known rows to which it is
-    tied.
-    """
-    given, query, size = _batched_new_rows(task, vectors, known, new)
-    return np.asarray(_pointwise_new_rows(task, jnp.asarray(vectors), given, query, size))[
-        :, : new.rows
-    ]
+def pointwise_new_rows(task: AbstractTask, vectors: Any, seen: Dataset, new: Dataset) -> np.ndarray:
+    """Log density of each new row at each draw, (S, N_new), given rows to which it is tied."""
+    rows, query, size = _pad_both(task, seen, new)
+    values = _pointwise_new_rows(task, jnp.asarray(vectors), rows, query, size)
+    return np.asarray(values)[:, : new.rows]
 
 
 def predict_new_rows(
-    task: AbstractTask, vectors: Any, known: Dataset, new: Dataset, seed: int
+    task: AbstractTask, vectors: Any, seen: Dataset, new: Dataset, seed: int
 ) -> dict[str, np.ndarray]:
-    """Predictive draws of new rows together, (S, N_new) by argument, given known rows to which they
-    are tied.
+    """Predictive draws of new rows, (S, N_new) by argument, given rows to which they are tied.
+
+    The new rows of one draw are drawn together.
     """
-    given, query, size = _batched_new_rows(task, vectors, known, new)
+    rows, query, size = _pad_both(task, seen, new)
     keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
-    drawn = _predict_new_rows(task, jnp.asarray(vectors), keys, given, query, size)
+    drawn = _predict_new_rows(task, jnp.asarray(vectors), keys, rows, query, size)
     return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
 
 
-def _batched_new_rows(
-    task: AbstractTask, vectors: Any, known: Dataset, new: Dataset
+def _pad_both(
+    task: AbstractTask, seen: Dataset, new: Dataset
 ) -> tuple[Batch, dict[str, Array], int]:
-    """Known rows, new rows, and how many draws to take at once. Without inputs rows have a place,
-    so none is padded.
+    """Rows seen, new rows, and how many draws to take at once.
+
+    Without inputs rows have a place, so none is padded.
     """
-    given = (
-        pad(task, known) if task.inputs else Batch(dict(known.arrays), np.ones(known.rows, bool))
-    )
-    query = pad(task, new).data if task.inputs else new.arrays
-    whole = given.mask.shape[0] + len(next(iter(query.values())))
-    return given, query, WORK // whole**2
+    if task.inputs:
+        rows, query = pad(task, seen), pad(task, new).data
+    else:
+        rows, query = Batch(dict(seen.arrays), np.ones(seen.rows, bool)), new.arrays
+    whole = rows.mask.shape[0] + len(next(iter(query.values())))
+    return rows, query, WORK // whole**2
 
 
 @eqx.filter_jit
@@ -101,10 +99,10 @@ def _leave_one_out(task: AbstractTask, vectors: Array, data: dict[str, Array], s
 
 @eqx.filter_jit
 def _pointwise_new_rows(
-    task: AbstractTask, vectors: Array, known: Batch, query: dict[str, Array], size: int
+    task: AbstractTask, vectors: Array, seen: Batch, query: dict[str, Array], size: int
 ) -> Array:
     def one(vector: Array) -> Array:
-        return sum(g.log_prob(query[a]) for a, g in new_rows(task, vector, known, query).items())
+        return sum(c.log_prob(query[a]) for a, c in new_rows(task, vector, seen, query).items())
 
     return batched_map(one, vectors, size)
 
@@ -114,12 +112,12 @@ def _predict_new_rows(
     task: AbstractTask,
     vectors: Array,
     keys: Array,
-    known: Batch,
+    seen: Batch,
     query: dict[str, Array],
     size: int,
 ) -> dict[str, Array]:
     def one(at: tuple[Array, Array]) -> dict[str, Array]:
-        given = new_rows(task, at[0], known, query)
-        return {a: g.sample(jr.fold_in(at[1], i)) for i, (a, g) in enumerate(given.items())}
+        conditionals = new_rows(task, at[0], seen, query)
+        return {a: c.sample(jr.fold_in(at[1], i)) for i, (a, c) in enumerate(conditionals.items())}
 
     return batched_map(one, (vectors, keys), size)

@@ -1,4 +1,4 @@
-"""How far the inference of one dataset has come: kept, combined, saved, continued."""
+"""The state of a guide on one dataset: saved, loaded, combined, gathered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from amortppl.errors import GuideError
-from amortppl.gaussian.state import RENAMED
 from amortppl.method import begin, refuse_parts
 from amortppl.posterior.draws import readout
 from amortppl.runtime import distributed
@@ -22,7 +21,7 @@ class Place:
     """Where in a source a pass stands.
 
     Attributes:
-        source: what the source calls itself.
+        source: the source's name.
         passes: how many passes over it are complete.
         rows: rows of the present pass that are done.
         block: rows in a block, so that a continued run reads the same blocks.
@@ -42,18 +41,24 @@ BY_HAND = Place("steps by hand", 0, 0, 1, True)
 
 @dataclass(frozen=True)
 class State:
-    """The state of a guide on one dataset: what `step` takes and gives.
+    """The state of a guide on one dataset, which `Guide.step` takes and returns.
 
     Attributes:
         guide: the guide it belongs to.
         value: what the method carries, a PyTree of arrays.
         rows: rows seen, each counted once however often it was met.
         steps: mini-batches taken.
-        since: the value before the rows of the present source, which a further pass leaves as it
-            is.
+        since: the value before the rows of the present source; a further pass starts from it.
         place: where in a source it stands.
-        trace: rows seen, and posterior means and sds then, where they were asked for.
-        outside: what of the rows streamed lies outside the ranges that the guide was trained on.
+        trace: numbers of rows, and posterior means and sds then, where they were asked for.
+        outside: notes on rows outside the ranges that the guide was trained on.
+
+    Example:
+        >>> import amortppl as ap
+        >>> guide = ap.train(ap.model("gaussian_mean"), "laplace", progress=False)
+        >>> state = guide.step(guide.init(), {"y": [0.5, 1.5, 1.0]})
+        >>> state.rows, state.steps
+        (3, 1)
     """
 
     guide: TrainedMethod
@@ -71,7 +76,7 @@ class State:
         return readout(self.guide.method, self.value)
 
     def save(self, path: str | Path) -> Path:
-        """Writes it to a file under a temporary name, then moves it into place.
+        """Writes the state to a file, in one move.
 
         Raises:
             OSError: the file cannot be written; an older one there is left as it was.
@@ -83,25 +88,20 @@ class State:
             "rows": self.rows,
             "steps": self.steps,
             "place": vars(self.place),
+            "queries": _query_count(self.value),
+            "kinds": kinds,
+            "trace": list(self.trace),
+            "outside": list(self.outside),
         }
-        about["queries"] = _query_count(self.value)
-        write(
-            path,
-            pack(
-                arrays,
-                {**about, "kinds": kinds, "trace": list(self.trace), "outside": list(self.outside)},
-            ),
-        )
+        write(path, pack(arrays, about))
         return Path(path)
 
 
 def _parts(value: Any) -> list[Any]:
-    """A value and, where it is a further pass, what that began with: their types tell its
-    structure.
-    """
-    return (
-        [] if value is None else [value, *(_parts(value.since) if hasattr(value, "since") else [])]
-    )
+    """A value and, of a further pass, what that began with: their types tell the structure."""
+    if value is None:
+        return []
+    return [value, *(_parts(value.since) if hasattr(value, "since") else [])]
 
 
 def _query_count(value: Any) -> int | None:
@@ -126,7 +126,7 @@ def expect_own_guide(guide: TrainedMethod, state: State) -> None:
 
 
 def load_state(guide: TrainedMethod, path: str | Path) -> State:
-    """Reads a state back.
+    """Reads a state that `State.save` wrote.
 
     Raises:
         GuideError: no such file, cut short, or of another guide.
@@ -141,42 +141,47 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         if about.get("guide") != guide.hash:
             raise GuideError(
                 f"{path}: the state of another guide (its hash is {about.get('guide')}, this "
-                f"guide's is "
-                f"{guide.hash}). Continue with the guide that made it, or start a new state"
+                f"guide's is {guide.hash}). Continue with the guide that made it, or start a new "
+                "state"
             )
         like = {n: _like(guide, kinds, about.get("queries")) for n, kinds in about["kinds"].items()}
-        arrays, _ = unpack(path, like, RENAMED)
+        arrays, _ = unpack(path, like)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(
             f"{path}: not a complete state ({error}); was it cut short? Start a new one"
         ) from error
-    place = Place(**about["place"])
-    said = (tuple(about[n]) for n in ("trace", "outside"))
     return State(
-        guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, *said
+        guide,
+        arrays["value"],
+        about["rows"],
+        about["steps"],
+        arrays["since"],
+        Place(**about["place"]),
+        tuple(about["trace"]),
+        tuple(about["outside"]),
     )
 
 
 def _like(guide: TrainedMethod, kinds: list[str], queries: int | None) -> Any:
-    """Arrays of the shapes that a value of these types has."""
+    """Arrays with the shapes of a value whose parts have these types."""
     if not kinds:
         return None
     rows_like = guide.task.rows_like.items()
     blank = {n: np.zeros((queries or 0, *s.shape[1:]), s.dtype) for n, s in rows_like}
     start = begin(guide.method, blank)
-    known = {type(start).__name__: start}
+    by_kind = {type(start).__name__: start}
     stepped = jax.eval_shape(guide.method.step, start, guide.blank)
-    known.setdefault(type(stepped).__name__, stepped)
-    if kinds[0] in known:
-        return known[kinds[0]]
-    return jax.eval_shape(guide.method.start_pass, stepped, known[kinds[1]])
+    by_kind.setdefault(type(stepped).__name__, stepped)
+    if kinds[0] in by_kind:
+        return by_kind[kinds[0]]
+    return jax.eval_shape(guide.method.start_pass, stepped, by_kind[kinds[1]])
 
 
 def combine(states: Sequence[State]) -> State:
     """The state of the union of disjoint shards of one dataset.
 
-    Evidence adds up, B = B_prior + sum_i (B_i - B_prior), and likewise the linear terms; what is
-    not Gaussian is carried over approximately.
+    Natural parameters add up, B = B_prior + sum_i (B_i - B_prior), and likewise the linear terms.
+    What is not Gaussian is carried over approximately.
 
     Args:
         states: at least one, all of the same guide, each with its own rows.
@@ -184,8 +189,28 @@ def combine(states: Sequence[State]) -> State:
     Raises:
         GuideError: no state, states of different guides or of rows tied to one another, or a state
             in the middle of a further pass.
+
+    Example:
+        >>> import amortppl as ap
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), steps=2, progress=False)
+        >>> shards = [guide.step(guide.init(), {"y": y}) for y in ([0.5, 1.5], [1.0, 2.0, 0.0])]
+        >>> ap.combine(shards).rows
+        5
     """
     states = list(states)
+    _refuse_mixed(states)
+    seen = [s for s in states if s.rows]
+    if len(seen) < 2:
+        return seen[0] if seen else states[0]
+    guide = states[0].guide
+    refuse_parts(guide.method)
+    value = guide.method.combine([s.value for s in seen])
+    rows, steps = sum(s.rows for s in seen), sum(s.steps for s in seen)
+    outside = next((s.outside for s in seen if s.outside), ())
+    return State(guide, value, rows, steps, outside=outside)
+
+
+def _refuse_mixed(states: Sequence[State]) -> None:
     if not states:
         raise GuideError("combine: expected at least one state, got none")
     guide = states[0].guide
@@ -196,36 +221,31 @@ def combine(states: Sequence[State]) -> State:
                 f"{state.guide.hash}) than state 0 ({guide.task.name}, hash {guide.hash}); "
                 f"infer all shards with one guide"
             )
-        if state.place.passes and not state.place.done:
+        place = state.place
+        if place.passes and not place.done:
             raise GuideError(
-                f"combine: state {number} stopped after {state.place.rows} rows of pass "
-                f"{state.place.passes + 1} over "
-                f"{state.place.source}; finish it first"
+                f"combine: state {number} stopped after {place.rows} rows of pass "
+                f"{place.passes + 1} over {place.source}; finish it first"
             )
-    seen = [s for s in states if s.rows]
-    if len(seen) < 2:
-        return seen[0] if seen else states[0]
-    refuse_parts(guide.method)
-    value = guide.method.combine([s.value for s in seen])
-    outside = next((s.outside for s in seen if s.outside), ())
-    return State(
-        guide, value, sum(s.rows for s in seen), sum(s.steps for s in seen), outside=outside
-    )
 
 
 def all_gather(state: State) -> list[State]:
-    """The states of all processes under `jax.distributed`, in the order of the processes; a
-    collective.
+    """The states of all processes under `jax.distributed`, in the order of the processes.
 
-    Every process must call it, each with the state of its own shard; alone, a process gets its own
-    back.
+    A collective: every process must call it, each with the state of its own shard. A single process
+    gets its own state back.
+
+    Example:
+        >>> import amortppl as ap
+        >>> guide = ap.train(ap.model("gaussian_mean"), "laplace", progress=False)
+        >>> state = guide.step(guide.init(), {"y": [0.5, 1.5, 1.0]})
+        >>> [each.rows for each in ap.all_gather(state)]
+        [3]
     """
-
-    held = {"value": state.value, "rows": state.rows, "steps": state.steps}
-    many = distributed.all_gather(held)
+    fields = {"value": state.value, "rows": state.rows, "steps": state.steps}
+    gathered = distributed.all_gather(fields)
+    each = [jax.tree.map(lambda a, i=i: a[i], gathered) for i in range(jax.process_count())]
     return [
-        replace(
-            state, value=each["value"], rows=int(each["rows"]), steps=int(each["steps"]), trace=()
-        )
-        for each in (jax.tree.map(lambda a, i=i: a[i], many) for i in range(jax.process_count()))
+        replace(state, value=e["value"], rows=int(e["rows"]), steps=int(e["steps"]), trace=())
+        for e in each
     ]

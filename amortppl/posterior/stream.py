@@ -1,6 +1,4 @@
-"""Inference at constant memory: mini-batches one after another, a block of them in a compiled
-call.
-"""
+"""Inference at constant memory: mini-batches in turn, a block of them in a compiled call."""
 
 import time
 import warnings
@@ -23,22 +21,18 @@ from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
 ROWS = 65_536
-"""Rows in a block, about: large enough that calls cost little, small enough to be a trifle in
-memory.
-"""
+"""Rows in a block, about: so many that calls cost little, so few that they take little memory."""
 
 MOST = 1024
 """Mini-batches in a block, at most."""
 
 FIRST = 128
-"""Rows of the first step, at least: from a handful the search would find a frame far from
-Gaussian.
-"""
+"""Rows of the first step, at least.
+
+From a handful the search would find a frame far from Gaussian."""
 
 LOOKED = 512
-"""Rows of each block whose values are compared with the ranges trained on, until some lie
-outside.
-"""
+"""Rows of each block that are compared with the ranges trained on, until some lie outside."""
 
 SAVED = 10.0
 """Seconds between two savings of the state."""
@@ -58,8 +52,9 @@ def stream(
     """Refines a state over the mini-batches of a source; see `Guide.stream`.
 
     Args:
+        guide, batches, state, passes, every, keep, progress: as in `Guide.stream`.
         begun: called with zeros like the value of a new state once its shape is known, to compile
-            what needs it.
+            what needs it while the first block runs.
     """
     refuse_parts(guide.method)
     expect_own_guide(guide, state)
@@ -68,7 +63,7 @@ def stream(
     if every is not None and every < 1:
         raise DataError(f"every: expected at least 1 row, got {every}")
     state = _resume_point(state, batches, passes)
-    kept, saved = None, time.monotonic()
+    saver = _Saver(keep)
     total = None if batches.rows is None else batches.rows * passes
     with Progress("rows", total, f"streaming {state.place.source}", progress) as report:
         try:
@@ -76,22 +71,40 @@ def stream(
                 state = moment
                 done = state.place.passes * (batches.rows or 0) + state.place.rows
                 report.update(done, f"{state.rows:,} rows in {state.steps:,} mini-batches")
-                kept = (
-                    state if state.place.done or not state.place.rows % state.place.block else kept
-                )
-                if keep is not None and kept is state and time.monotonic() - saved > SAVED:
-                    state.save(keep)
-                    saved = time.monotonic()
+                saver.update(state)
                 if wanted:
                     yield state
         finally:
-            if keep is not None and kept is not None:
-                kept.save(keep)
+            saver.save()
+
+
+class _Saver:
+    """Writes states at the ends of blocks to a file: every `SAVED` seconds, and the last one."""
+
+    def __init__(self, path: str | Path | None) -> None:
+        self.path, self.saved = path, time.monotonic()
+        self.last: State | None = None
+
+    def update(self, state: State) -> None:
+        """Takes note of a state, and writes it when it is time."""
+        place = state.place
+        if not place.done and place.rows % place.block:
+            return
+        self.last = state
+        if time.monotonic() - self.saved > SAVED:
+            self.save()
+            self.saved = time.monotonic()
+
+    def save(self) -> None:
+        """Writes the last state at the end of a block."""
+        if self.path is not None and self.last is not None:
+            self.last.save(self.path)
 
 
 def _resume_point(state: State, batches: Batches, passes: int) -> State:
-    """The state before the next row: at the start of a new source, or where a pass over this one
-    stopped.
+    """The state before the next row.
+
+    That is at the start of a new source, or where a pass over this one stopped.
     """
     place = state.place
     if place.done:
@@ -102,14 +115,13 @@ def _resume_point(state: State, batches: Batches, passes: int) -> State:
     if place.source != batches.name:
         raise GuideError(
             f"state: it stopped after {place.rows} rows of pass {place.passes + 1} over "
-            f"{place.source}, and this is "
-            f"{batches.name}; finish that source first, or start a new state"
+            f"{place.source}, and this is {batches.name}; finish that source first, or start a new "
+            "state"
         )
     if place.rows % batches.size or place.block % batches.size:
         raise GuideError(
             f"state: it stopped after {place.rows} rows in blocks of {place.block}, which are not "
-            f"whole mini-batches "
-            f"of {batches.size}; go on with the size it was begun with"
+            f"whole mini-batches of {batches.size}; go on with the size it was begun with"
         )
     if passes <= place.passes:
         raise GuideError(
@@ -131,35 +143,30 @@ def _moments(
         if number and not state.place.rows:
             state = replace(state, value=guide.method.start_pass(state.value, state.since))
         blocks = batches.blocks(guide.task, state.place.block // batches.size, state.place.rows)
-        for block, last in _mark(blocks):
-            state = (
-                state if state.outside or number else replace(state, outside=_outside(guide, block))
-            )
+        for block, last in _mark_last(blocks):
+            if not (state.outside or number):
+                state = replace(state, outside=_outside(guide, block))
             for after, wanted in _through(guide, state, block, batches.size, every, begun):
                 ends = last and after.place.rows == block.start + _rows(block)
                 yield after, wanted and not (ends and number == passes - 1)
             state = after
         done = number == passes - 1
-        place = (
-            replace(state.place, done=True)
-            if done
-            else replace(state.place, passes=number + 1, rows=0)
-        )
-        state = replace(state, place=place)
+        change = {"done": True} if done else {"passes": number + 1, "rows": 0}
+        state = replace(state, place=replace(state.place, **change))
         yield state, done
 
 
 def _outside(guide: TrainedMethod, block: Block) -> tuple[str, ...]:
-    """What of a block's first rows lies outside the ranges trained on, with a warning."""
-    looked = min(LOOKED, _rows(block))
-    found = guide.ranges.values_outside({n: v[:looked] for n, v in block.arrays.items()})
-    said = tuple(f"in {looked} rows from row {block.start} on, {s}" for s in found)
-    for note in said:
+    """Notes on what of a block's first rows lies outside the ranges trained on, with warnings."""
+    rows = min(LOOKED, _rows(block))
+    outside = guide.ranges.values_outside({n: v[:rows] for n, v in block.arrays.items()})
+    notes = tuple(f"in {rows} rows from row {block.start} on, {what}" for what in outside)
+    for note in notes:
         warnings.warn(note, OutOfRangeWarning, stacklevel=2)
-    return said
+    return notes
 
 
-def _mark(blocks: Iterator[Block]) -> Iterator[tuple[Block, bool]]:
+def _mark_last(blocks: Iterator[Block]) -> Iterator[tuple[Block, bool]]:
     """Each block, and whether it is the last."""
     held = next(blocks, None)
     while held is not None:
@@ -181,7 +188,7 @@ def _through(
     begun: Callable[[Any], object],
 ) -> Iterator[tuple[State, bool]]:
     """The states on the way through a block that are asked for, and the one after it."""
-    minis, rows = _lay_out(block, size, state.place.block // size), _rows(block)
+    minis, rows = lay_out(block, size, state.place.block // size), _rows(block)
     stops = np.minimum(size * np.arange(1, -(-rows // size) + 1), rows)
     before = np.append(0, stops[:-1])
     crossed = (stops + block.start) // (every or 1) > (before + block.start) // (every or 1)
@@ -200,20 +207,25 @@ def _through(
         if not (crossed[i] or last):
             continue
         at = value if last else jax.tree.map(lambda a, i=i: a[i], along)
-        first = state.place.passes == 0
-        yield replace(
-            state, value=at, rows=state.rows + int(stop) * first, steps=state.steps + (i + 1) * first,
+        counted = state.place.passes == 0
+        after = replace(
+            state,
+            value=at,
+            rows=state.rows + int(stop) * counted,
+            steps=state.steps + (i + 1) * counted,
             place=replace(state.place, rows=block.start + int(stop)),
-        ), bool(crossed[i])  # fmt: skip
+        )
+        yield after, bool(crossed[i])
 
 
-def _lay_out(block: Block, size: int, steps: int) -> Batch:
-    """A block's rows as K mini-batches of B, (K, B, ...); a short one is filled with its first row,
-    masked.
+def lay_out(block: Block, size: int, steps: int) -> Batch:
+    """A block's rows as K mini-batches of B rows, (K, B, ...).
+
+    A short block is filled with its first row, masked.
     """
     rows, full = _rows(block), steps * size
 
-    def shaped(array: np.ndarray) -> np.ndarray:
+    def shape(array: np.ndarray) -> np.ndarray:
         if rows < full:
             array = np.concatenate(
                 [array, np.broadcast_to(array[:1], (full - rows, *array.shape[1:]))]
@@ -221,12 +233,12 @@ def _lay_out(block: Block, size: int, steps: int) -> Batch:
         return array.reshape(steps, size, *array.shape[1:])
 
     mask = (np.arange(full) < rows).reshape(steps, size)
-    return Batch({n: shaped(v) for n, v in block.arrays.items()}, mask)
+    return Batch({n: shape(v) for n, v in block.arrays.items()}, mask)
 
 
 @jit_unoptimized
 def _first_step(method: Method, value: Any, batch: Batch) -> Any:
-    """One a stream."""
+    """The value after the first step of a stream."""
     return method.step(value, batch)
 
 

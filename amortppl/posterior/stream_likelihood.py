@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from amortppl.data.batches import Batches
 from amortppl.method import Method
-from amortppl.posterior.stream import _lay_out
+from amortppl.posterior.stream import lay_out
 from amortppl.runtime import batched_map
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
@@ -17,8 +17,12 @@ from amortppl.training.trained import TrainedMethod
 class Likelihood:
     """Log likelihoods of draws, summed over a source of any length.
 
-    Sums over a million rows lose what float32 cannot hold; so each row's is taken relative to that
-    at the first draw, and mini-batches are added up in float64.
+    A sum over a million rows loses what float32 cannot hold. So each row's log likelihood is taken
+    relative to that at the first draw, and blocks are added up in float64.
+
+    Args:
+        guide: the guide.
+        vectors: unconstrained draws, (S, P).
     """
 
     def __init__(self, guide: TrainedMethod, vectors: Array) -> None:
@@ -29,7 +33,7 @@ class Likelihood:
         total = np.zeros(len(self.vectors))
         steps = max(1, 4096 // batches.size)
         for block in batches.blocks(self.guide.task, steps):
-            minis = _lay_out(block, batches.size, steps)
+            minis = lay_out(block, batches.size, steps)
             flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), minis)
             total += np.asarray(relative(self.guide.method, self.vectors, flat), np.float64)
         return total
@@ -37,7 +41,10 @@ class Likelihood:
 
 @eqx.filter_jit
 def relative(method: Method, vectors: Array, batch: Batch) -> Array:
-    rows = batched_map.batched_map(
-        lambda v: method.task.log_densities(v, batch.data)[1], vectors, 16
-    )
+    """Log likelihood of a batch at each draw, minus that at the first draw, (S,)."""
+
+    def one(vector: Array) -> Array:
+        return method.task.log_densities(vector, batch.data)[1]
+
+    rows = batched_map.batched_map(one, vectors, 16)
     return jnp.sum(jnp.where(batch.mask, rows - rows[0], 0.0), 1)

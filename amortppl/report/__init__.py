@@ -1,1 +1,1 @@
-"""Pages that a colleague reads."""
+"""Reports of posteriors as HTML pages, and posteriors in NetCDF files."""

@@ -1,13 +1,13 @@
-"""Many datasets in a report: a table that sorts, and plots that open."""
+"""Many datasets in a report: a table that sorts, and plots that fold."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from amortppl.report import figures, page
-from amortppl.report.summary import number, summaries, warnings_of
+from amortppl.report.summary import Summary, number, summaries, warnings_of
 from amortppl.trust.psis import verdict
 
 OPENED, MEANS, PLOTS = 40, 4, 6
@@ -15,77 +15,73 @@ OPENED, MEANS, PLOTS = 40, 4, 6
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
-    """What is to be thought of each dataset, in words: the ladder's word where it was climbed, else
-    k-hat's.
-    """
+    """The verdict on each dataset, in words: the ladder's where it was climbed, else k-hat's."""
     khats, reliable = _stat(tree, "khat"), _stat(tree, "reliable")
     if reliable is None:
-        unknown = np.full(len(khats), np.nan)
-        return list(
-            map(
-                verdict, khats, _stat(tree, "mean_moved", unknown), _stat(tree, "sd_moved", unknown)
-            )
-        )
-    source = _stat(tree, "source")
-    passed = [f"good: {s} passed its check" for s in source]
+        nan = np.full(len(khats), np.nan)
+        return list(map(verdict, khats, *(_stat(tree, n, nan) for n in ("mean_moved", "sd_moved"))))
+    failed = "not reliable: no rung of the ladder passed"
     return [
-        p if r else "not reliable: no rung of the ladder passed"
-        for p, r in zip(passed, reliable, strict=True)
+        f"good: {source} passed its check" if passed else failed
+        for source, passed in zip(_stat(tree, "source"), reliable, strict=True)
     ]
 
 
-def datasets(tree: xr.DataTree, order: Sequence[int], said: Sequence[str]) -> str:
-    """The table: task, rows, k-hat, rung, means, verdict, warnings; the first cell opens the
-    plots.
+class _Entry(NamedTuple):
+    """What the table shows of one dataset."""
+
+    task: int
+    rows: float
+    khat: float
+    rung: str
+    verdict: str
+    latents: list[Summary]
+    notes: list[str]
+
+    def cells(self) -> list[str]:
+        """The row's cells as text."""
+        khat = "none" if np.isnan(self.khat) else f"{self.khat:.2f}"
+        means = [number(s.mean, s.sd) for s in self.latents]
+        first = [str(self.task), number(self.rows), khat, self.rung, self.verdict]
+        return [*first, *means, "; ".join(self.notes) or "none"]
+
+    def keys(self) -> list[float | None]:
+        """What the cells sort by."""
+        khat = -1e9 if np.isnan(self.khat) else self.khat
+        means = [s.mean for s in self.latents]
+        return [float(self.task), self.rows, float(khat), None, None, *means, len(self.notes)]
+
+
+def datasets(tree: xr.DataTree, order: Sequence[int], verdicts: Sequence[str]) -> str:
+    """The table: task, rows, k-hat, rung, verdict, means and warnings.
+
+    The first cell opens the dataset's plots.
+
+    Args:
+        tree: what `guide.infer` returned for several datasets.
+        order: places of the datasets to show, first to last.
+        verdicts: of every dataset, by place.
     """
+    entries = [_entry(tree, int(place), verdicts) for place in order]
+    means = [f"mean {s.label}" for s in entries[0].latents]
+    head = ["task", "rows", "k-hat", "rung", "verdict", *means, "warnings"]
+    opens = [f"task-{i}" if n < OPENED else "" for n, i in enumerate(order)]
+    cells, keys = [e.cells() for e in entries], [e.keys() for e in entries]
+    words = [3, 4, len(head) - 1]
+    return page.sortable("Datasets by k-hat, largest first", head, cells, keys, words, opens)
+
+
+def _entry(tree: xr.DataTree, place: int, verdicts: Sequence[str]) -> _Entry:
+    """What the table shows of the dataset at a place."""
     khats = _stat(tree, "khat")
     rows = _stat(tree, "rows", np.full(len(khats), np.nan))
     source = _stat(tree, "source", np.full(len(khats), "amortized"))
-    shown = summaries(tree["posterior"].dataset.isel(task=0, drop=True))[:MEANS]
-    means = [
-        summaries(tree["posterior"].dataset.isel(task=int(i), drop=True))[:MEANS] for i in order
-    ]
-    notes = warnings_of(tree, "warnings", [])
-    head = [
-        "task",
-        "rows",
-        "k-hat",
-        "rung",
-        "verdict",
-        *(f"mean {s.label}" for s in shown),
-        "warnings",
-    ]
-    cells, keys = [], []
-    for place, latents in zip(order, means, strict=True):
-        own = [n.removeprefix(f"task {place}: ") for n in notes if n.startswith(f"task {place}: ")]
-        khat = f"{khats[place]:.2f}" if not np.isnan(khats[place]) else "none"
-        middle = [number(s.mean, s.sd) for s in latents]
-        cells.append(
-            [
-                str(place),
-                number(rows[place]),
-                khat,
-                str(source[place]),
-                said[place],
-                *middle,
-                "; ".join(own) or "none",
-            ]
-        )
-        sort = khats[place] if not np.isnan(khats[place]) else -1e9
-        keys.append(
-            [
-                float(place),
-                float(rows[place]),
-                float(sort),
-                None,
-                None,
-                *(s.mean for s in latents),
-                len(own),
-            ]
-        )
-    opens = [f"task-{i}" if n < OPENED else "" for n, i in enumerate(order)]
-    words = [3, 4, len(head) - 1]
-    return page.sortable("Datasets by k-hat, largest first", head, cells, keys, words, opens)
+    latents = summaries(tree["posterior"].dataset.isel(task=place, drop=True))[:MEANS]
+    mark, notes = f"task {place}: ", warnings_of(tree, "warnings", [])
+    own = [n.removeprefix(mark) for n in notes if n.startswith(mark)]
+    return _Entry(
+        place, float(rows[place]), khats[place], str(source[place]), verdicts[place], latents, own
+    )
 
 
 def fold_datasets(
@@ -102,14 +98,12 @@ def fold_datasets(
     return parts
 
 
-def _alt(latent: Any, place: int) -> str:
+def _alt(latent: Summary, place: int) -> str:
     mean, sd = number(latent.mean, latent.sd), number(latent.sd, latent.sd)
     return f"Posterior density of {latent.label} in task {place}: mean {mean}, sd {sd}."
 
 
 def _stat(tree: xr.DataTree, name: str, otherwise: Any = None) -> Any:
-    return (
-        np.atleast_1d(tree["sample_stats"][name].values)
-        if name in tree["sample_stats"]
-        else otherwise
-    )
+    """One statistic by dataset (T,), or `otherwise` where there is none."""
+    stats = tree["sample_stats"]
+    return np.atleast_1d(stats[name].values) if name in stats else otherwise

@@ -1,4 +1,4 @@
-"""Posteriors on disk: one NetCDF file in ArviZ's schema."""
+"""Posteriors in NetCDF files, in ArviZ's schema."""
 
 import warnings
 from pathlib import Path
@@ -9,7 +9,9 @@ from amortppl.runtime.files import write
 
 
 def write_tree(tree: xr.DataTree, path: str | Path) -> Path:
-    """Writes a tree in one move: on any failure nothing new is left and an older file stays.
+    """Writes a tree to a file, in one move.
+
+    On any failure nothing new is left and an older file stays.
 
     Raises:
         OSError: the place cannot be written.
@@ -19,7 +21,7 @@ def write_tree(tree: xr.DataTree, path: str | Path) -> Path:
 
 
 def read_tree(path: str | Path) -> xr.DataTree:
-    """Reads what `write_tree`, or ArviZ, wrote; the file is closed again.
+    """Reads what `write_tree`, or ArviZ, wrote, and closes the file.
 
     Raises:
         OSError: no such file, or it is not NetCDF.

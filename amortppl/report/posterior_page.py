@@ -1,5 +1,6 @@
-"""A posterior as one HTML page that loads nothing: verdict, posterior, checks, data, model,
-training.
+"""A posterior as one HTML page that loads nothing.
+
+Verdict, posterior, checks, data, model, training and versions, one section each.
 """
 
 from pathlib import Path
@@ -76,13 +77,12 @@ def _one(tree: xr.DataTree) -> list[str]:
 
 
 def _several(tree: xr.DataTree) -> list[str]:
-    """The sections of many datasets: a table of all, and the one with the largest k-hat in
-    detail.
-    """
+    """The sections of many datasets: a table, and the one with the largest k-hat in detail."""
     khats = np.atleast_1d(np.asarray(tree["sample_stats"]["khat"], float))
-    said = verdicts(tree)
-    counts = {kind: sum(s.startswith(kind) for s in said) for kind in LEVELS}
+    words = verdicts(tree)
+    counts = {kind: sum(w.startswith(kind) for w in words) for kind in LEVELS}
     level = [LEVELS[kind] for kind, n in counts.items() if n][-1]
+    headline = ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
     order = np.argsort(np.where(np.isfinite(khats), -khats, -np.inf), kind="stable")
     notes, worst = warnings_of(tree, "warnings", []), int(order[0])
     detail = _one(_pick(tree, worst))
@@ -90,13 +90,9 @@ def _several(tree: xr.DataTree) -> list[str]:
     more = [f"{len(notes) - NOTES} further warnings left out"] if len(notes) > NOTES else []
     left = page.paragraph(name_left_out(len(khats), ROWS, "datasets"))
     return [
-        page.box(
-            level,
-            f"{len(khats)} datasets: "
-            + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n),
-        ),
+        page.box(level, f"{len(khats)} datasets: {headline}"),
         page.box("care", "Warnings", notes[:NOTES] + more) if notes else "",
-        page.section("All datasets", datasets(tree, order[:ROWS], said), left),
+        page.section("All datasets", datasets(tree, order[:ROWS], words), left),
         page.section("Plots by dataset", *fold_datasets(tree, order[:OPENED], _pick)),
         page.section(f"Task {worst} in detail", about, *detail[:2]),
         *detail[2:],
@@ -104,7 +100,7 @@ def _several(tree: xr.DataTree) -> list[str]:
 
 
 def _pick(tree: xr.DataTree, task: int) -> xr.DataTree:
-    """The tree of one dataset among several; the warnings were told with the list of all."""
+    """The tree of one dataset among several, without the warnings, which the list of all has."""
     sets = {n: g.dataset for n, g in tree.children.items()}
     picked = {
         f"/{n}": d.isel(task=task, drop=True) if "task" in d.dims else d for n, d in sets.items()

@@ -1,8 +1,7 @@
-"""Posterior predictive checks of a report: figures and a few statistics, chosen by the kind of
-data.
+"""Posterior predictive checks of a report: a figure and statistics, by the kind of data.
 
-Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica
-6.
+Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica
+Sinica 6.
 """
 
 from collections.abc import Callable
@@ -18,10 +17,9 @@ DRAWS = 400
 
 SHARE = f"{100 * CREDIBLE:.0f}%"
 
-SAID = (
-    "Datasets predicted by the posterior should look like the data. Where they do not, while k-hat "
-    "is good, "
-    "the model is at fault and not the guide."
+EXPLANATION = (
+    "Datasets predicted by the posterior should look like the data. "
+    "Where they do not, while k-hat is good, the model is at fault and not the guide."
 )
 
 BARS = 40
@@ -33,12 +31,11 @@ def predictive_check(tree: xr.DataTree) -> list[str]:
     if "posterior_predictive" not in tree.children or "observed_data" not in tree.children:
         return []
     predicted, observed = tree["posterior_predictive"].dataset, tree["observed_data"].dataset
-    parts = [page.paragraph(SAID)]
+    parts = [page.paragraph(EXPLANATION)]
     for name in observed.data_vars:
         if name in predicted:
-            parts += _check(
-                str(name), np.asarray(observed[name], float).ravel(), _draws(predicted[name])
-            )
+            values = np.asarray(observed[name], float).ravel()
+            parts += _check(str(name), values, _draws(predicted[name]))
     return parts if len(parts) > 1 else []
 
 
@@ -50,33 +47,24 @@ def _draws(values: xr.DataArray) -> np.ndarray:
 
 
 def _check(name: str, observed: np.ndarray, predicted: np.ndarray) -> list[str]:
-    known = np.isfinite(observed)
-    observed, predicted = observed[known], predicted[:, known]
+    present = np.isfinite(observed)
+    observed, predicted = observed[present], predicted[:, present]
     predicted = predicted[np.isfinite(predicted).all(1)]
     if not len(observed) or not len(predicted):
         return []
     draw, kind = _kind(observed, predicted)
     rows = _statistics(observed, predicted)
     outside = [s[0] for s in rows if s[1] == "outside"]
-    said = (
-        f"Outside the predicted {SHARE} interval: {', '.join(outside)}."
-        if outside
-        else "All statistics lie inside."
-    )
-    alt = f"{kind} of {name} in the data and as predicted. {said}"
-    shown = (
-        "medians and intervals for predictions"
-        if draw is figures.predictive_bars
-        else "over predicted datasets"
-    )
+    result = "All statistics lie inside."
+    if outside:
+        result = f"Outside the predicted {SHARE} interval: {', '.join(outside)}."
+    alt = f"{kind} of {name} in the data and as predicted. {result}"
+    bars = draw is figures.predictive_bars
+    shown = "medians and intervals for predictions" if bars else "over predicted datasets"
+    caption = f"{kind} of {name}: the data, {shown}. {result}"
     head = ["statistic", "data are", "data", f"predicted {SHARE} from", "to"]
     return [
-        page.figure(
-            draw(observed, predicted, name),
-            alt,
-            f"{kind} of {name}: the data, {shown}. {said}",
-            wide=True,
-        ),
+        page.figure(draw(observed, predicted, name), alt, caption, wide=True),
         page.table(f"Statistics of {name}, data and prediction", head, rows, words=[1]),
     ]
 
@@ -99,6 +87,6 @@ def _statistics(observed: np.ndarray, predicted: np.ndarray) -> list[list[str]]:
     for name, of in kinds.items():
         here, (low, high) = float(of(observed)), np.quantile(of(predicted, axis=1), TAILS)
         scale = float(high - low) or None
-        said = "inside" if low <= here <= high else "outside"
-        rows.append([name, said, *(number(v, scale) for v in (here, low, high))])
+        place = "inside" if low <= here <= high else "outside"
+        rows.append([name, place, *(number(v, scale) for v in (here, low, high))])
     return rows

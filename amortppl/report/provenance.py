@@ -19,10 +19,10 @@ def data(tree: xr.DataTree) -> str:
         [
             label,
             role,
-            str(len(kept)),
-            *(number(f(kept), float(np.std(kept)) or None) for f in MOMENTS.values()),
+            str(len(values)),
+            *(number(f(values), float(np.std(values)) or None) for f in MOMENTS.values()),
         ]
-        for label, role, kept in _columns(tree)
+        for label, role, values in _columns(tree)
     ]
     table = page.table(
         "The data by column", ["column", "role", "values", *MOMENTS], rows[:COLUMNS], words=[1]
@@ -45,7 +45,7 @@ def _columns(tree: xr.DataTree) -> Iterator[tuple[str, str, np.ndarray]]:
 
 
 def model(tree: xr.DataTree) -> str:
-    """The model as it was written."""
+    """The model's program text."""
     return page.section(
         "The model", page.source("The model", str(tree.attrs.get("model_source", "")))
     )
@@ -67,8 +67,8 @@ def training(about: dict[str, Any]) -> str:
     options = "; ".join(
         f"{name} {_words(value)}" for name, value in about.get("options", {}).items()
     )
-    said = page.paragraph(f"Options: {options}." if options else "")
-    return page.section("How the guide was trained", page.facts(facts), said, _losses(about))
+    words = page.paragraph(f"Options: {options}." if options else "")
+    return page.section("How the guide was trained", page.facts(facts), words, _losses(about))
 
 
 def _words(value: Any) -> str:
@@ -81,7 +81,10 @@ def _losses(about: dict[str, Any]) -> str:
         return ""
     span = f"from {number(held_out[0])} to {number(held_out[-1])}"
     alt = f"Loss over {about['steps']} updates; on held-out tasks it goes {span}."
-    caption = "Lower is better; the level has no meaning of its own. Held-out tasks are never learned from."
+    caption = (
+        "Lower is better; the level has no meaning of its own. "
+        "Held-out tasks are never learned from."
+    )
     return page.figure(
         figures.losses(losses, held_out, int(about["steps"])), alt, caption, wide=True
     )

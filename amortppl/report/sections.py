@@ -1,6 +1,9 @@
-"""Sections of a report about the posterior itself: verdict, numbers, densities, comparison,
-trust.
+"""Sections of a report about the posterior itself.
+
+Verdict, numbers, marginal densities, comparison with a reference, and trust.
 """
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -25,44 +28,44 @@ LEVELS = {"good": "good", "usable": "care", "not reliable": "bad", "not checked"
 
 SHARE = f"{100 * CREDIBLE:.0f}%"
 
-EXPLAINED = (
+EXPLANATION = (
     "k-hat compares the guide's draws with the model itself. Each draw has an importance weight, "
-    "the model's joint "
-    "density divided by the guide's; k-hat is the shape of the generalised Pareto distribution "
-    "fitted to the largest "
-    f"weights (Vehtari et al. 2024). Below {GOOD} the weights have finite variance and the guide "
-    f"covers the posterior; "
-    f"up to {USABLE} reweighting by the smoothed weights is reliable; above it the guide misses "
-    f"part of the posterior. "
+    "the model's joint density divided by the guide's; k-hat is the shape of the generalised "
+    "Pareto distribution fitted to the largest weights (Vehtari et al. 2024). "
+    f"Below {GOOD} the weights have finite variance and the guide covers the posterior; "
+    f"up to {USABLE} reweighting by the smoothed weights is reliable; "
+    "above it the guide misses part of the posterior. "
     "k-hat sees only where the guide puts draws: a mode that no draw reaches stays unseen."
 )
 
 
 def verdict_box(tree: xr.DataTree) -> str:
-    """The verdict on one posterior in plain words, and the warnings."""
-    made, notes = statistic(tree, "source", "amortized"), warnings_of(tree, "warnings", [])
-    said = (
-        "not checked: there is no k-hat here"
-        if statistic(tree, "khat", None) is None
-        else verdict_of(tree)
-    )
+    """The verdict on one posterior in words, and the warnings."""
+    notes = warnings_of(tree, "warnings", [])
+    level, headline = _headline(tree, notes)
+    if not notes:
+        return page.box(level, headline)
+    hint = ["There are warnings: read them before you use this posterior."]
+    box = page.box(level, headline, hint if level == "good" else [])
+    return box + page.box("care", "Warnings", notes)
+
+
+def _headline(tree: xr.DataTree, notes: list[str]) -> tuple[str, str]:
+    """The level of a verdict (a value of `LEVELS`) and the verdict itself."""
     khat = statistic(tree, "khat")
-    level = next(colour for kind, colour in LEVELS.items() if said.startswith(kind))
-    headline = said[0].upper() + said[1:] + (f" (k-hat {khat:.2f})" if not np.isnan(khat) else "")
     if any(n.startswith("NOT RELIABLE") for n in notes):
-        level, headline = "bad", "Not reliable: no rung of the ladder passed its check"
-    elif made == "nuts" and not np.isfinite(khat):
-        level, headline = "good", "Draws by NUTS, started from the guide"
-    hint = (
-        ["There are warnings: read them before you use this posterior."]
-        if notes and level == "good"
-        else []
-    )
-    return page.box(level, headline, hint) + (page.box("care", "Warnings", notes) if notes else "")
+        return "bad", "Not reliable: no rung of the ladder passed its check"
+    if statistic(tree, "source", "amortized") == "nuts" and not np.isfinite(khat):
+        return "good", "Draws by NUTS, started from the guide"
+    unchecked = statistic(tree, "khat", None) is None
+    verdict = "not checked: there is no k-hat here" if unchecked else verdict_of(tree)
+    level = next(colour for kind, colour in LEVELS.items() if verdict.startswith(kind))
+    value = "" if np.isnan(khat) else f" (k-hat {khat:.2f})"
+    return level, verdict[0].upper() + verdict[1:] + value
 
 
 def overview(tree: xr.DataTree) -> str:
-    """The numbers one asks for first."""
+    """Sizes, k-hat, importance sample size, and how and when the draws were made."""
     khat, size, rows = (statistic(tree, n) for n in ("khat", "importance_sample_size", "rows"))
     sizes = tree["posterior"].sizes
     return page.facts(
@@ -83,16 +86,12 @@ def posteriors(latents: list[Summary], reference: list[Summary]) -> str:
         [s.label, *(number(v, s.sd) for v in (s.mean, s.sd, s.low, s.high))] for s in latents[:ROWS]
     ]
     others = {r.label: r for r in reference}
-    lines = f"Marginal densities; the shade holds {SHARE} of the probability." + (
-        " Dashed: the reference." if reference else ""
-    )
+    lines = f"Marginal densities; the shade holds {SHARE} of the probability."
+    lines += " Dashed: the reference." if reference else ""
+    head = ["latent", "mean", "sd", f"{SHARE} from", f"{SHARE} to"]
     return page.section(
         "Posterior",
-        page.table(
-            "Posterior of each latent",
-            ["latent", "mean", "sd", f"{SHARE} from", f"{SHARE} to"],
-            rows,
-        ),
+        page.table("Posterior of each latent", head, rows),
         page.paragraph(name_left_out(len(latents), ROWS, "latents")),
         page.paragraph(lines),
         page.plots([_density(s, others.get(s.label)) for s in latents[:PLOTS]]),
@@ -102,12 +101,13 @@ def posteriors(latents: list[Summary], reference: list[Summary]) -> str:
 
 def _density(latent: Summary, other: Summary | None) -> str:
     mean, sd, low, high = (number(v, latent.sd) for v in latent[1:5])
-    alt = f"Posterior density of {latent.label}: mean {mean}, sd {sd}, {SHARE} between {low} and {high}."
+    alt = f"Posterior density of {latent.label}: mean {mean}, sd {sd}, "
+    alt += f"{SHARE} between {low} and {high}."
     if other:
-        alt += f" Reference, dashed: mean {number(other.mean, other.sd)}, sd {number(other.sd, other.sd)}."
-    return page.figure(
-        figures.density(latent.draws, other.draws if other else None), alt, latent.label
-    )
+        mean, sd = (number(v, other.sd) for v in (other.mean, other.sd))
+        alt += f" Reference, dashed: mean {mean}, sd {sd}."
+    uri = figures.density(latent.draws, other.draws if other else None)
+    return page.figure(uri, alt, latent.label)
 
 
 def comparison(tree: xr.DataTree, latents: list[Summary], reference: list[Summary]) -> str:
@@ -118,67 +118,69 @@ def comparison(tree: xr.DataTree, latents: list[Summary], reference: list[Summar
         return ""
     about = tree["reference_posterior"].attrs
     name = str(about.get("method", "the reference"))
-    off, ratio = [(g.mean - r.mean) / r.sd for g, r in pairs], [g.sd / r.sd for g, r in pairs]
-    said = f"Means differ by at most {max(map(abs, off)):.2f} standard deviations; the guide's sds are "
-    said += f"{min(ratio):.2f} to {max(ratio):.2f} times those of {name}."
-    if "seconds" in about:
-        said += f" {name} took {number(about['seconds'])} s"
-        said += (
-            f"; the guide, once trained, {number(about['guide_seconds'])} s."
-            if "guide_seconds" in about
-            else "."
-        )
-    rows = [
-        [
-            g.label,
-            number(g.mean, r.sd),
-            number(r.mean, r.sd),
-            f"{d:+.2f}",
-            number(g.sd, r.sd),
-            number(r.sd, r.sd),
-            f"{q:.2f}",
-        ]
-        for (g, r), d, q in zip(pairs, off, ratio, strict=True)
-    ]
-    head = [
-        "latent",
-        "mean, guide",
-        f"mean, {name}",
-        "difference in sds",
-        "sd, guide",
-        f"sd, {name}",
-        "ratio of sds",
-    ]
-    table = page.table(f"Guide and {name}", head, rows[:ROWS])
+    head = ["latent", "mean, guide", f"mean, {name}", "difference in sds"]
+    head += ["sd, guide", f"sd, {name}", "ratio of sds"]
+    rows = [_compare(g, r) for g, r in pairs[:ROWS]]
     return page.section(
         f"Compared with {name}",
-        page.paragraph(said),
-        table,
+        page.paragraph(_summarize(pairs, name) + _times(about, name)),
+        page.table(f"Guide and {name}", head, rows),
         page.paragraph(name_left_out(len(pairs), ROWS, "latents")),
     )
 
 
-def trust(tree: xr.DataTree, latents: list[Summary]) -> str:
-    """What importance weights say of the guide, and what k-hat is."""
-    khat, size, draws = (
-        statistic(tree, "khat"),
-        statistic(tree, "importance_sample_size"),
-        len(latents[0].draws),
+def _compare(guide: Summary, reference: Summary) -> list[str]:
+    """A row: means and their difference in sds of the reference, sds and their ratio."""
+    scale = reference.sd
+    means = [number(s.mean, scale) for s in (guide, reference)]
+    sds = [number(s.sd, scale) for s in (guide, reference)]
+    difference = f"{(guide.mean - reference.mean) / scale:+.2f}"
+    return [guide.label, *means, difference, *sds, f"{guide.sd / scale:.2f}"]
+
+
+def _summarize(pairs: list[tuple[Summary, Summary]], name: str) -> str:
+    """The largest difference of means, and the range of the ratios of sds."""
+    most = max(abs(g.mean - r.mean) / r.sd for g, r in pairs)
+    ratio = [g.sd / r.sd for g, r in pairs]
+    return (
+        f"Means differ by at most {most:.2f} standard deviations; the guide's sds are "
+        f"{min(ratio):.2f} to {max(ratio):.2f} times those of {name}."
     )
+
+
+def _times(about: dict[str, Any], name: str) -> str:
+    """How long the reference and the guide took, where that is there."""
+    if "seconds" not in about:
+        return ""
+    text = f" {name} took {number(about['seconds'])} s"
+    if "guide_seconds" not in about:
+        return text + "."
+    return f"{text}; the guide, once trained, {number(about['guide_seconds'])} s."
+
+
+def trust(tree: xr.DataTree, latents: list[Summary]) -> str:
+    """What importance weights tell of the guide, and what k-hat is; nothing without k-hat."""
+    khat, size = statistic(tree, "khat"), statistic(tree, "importance_sample_size")
     if not np.isfinite(khat):
         return ""
-    said = f"k-hat is {khat:.2f}."
+    text, draws = f"k-hat is {khat:.2f}.", len(latents[0].draws)
     if np.isfinite(size):
-        said += f" The {draws} draws are worth {size:.0f} after importance weighting ({100 * size / draws:.0f}%)."
+        text += f" The {draws} draws are worth {size:.0f} after importance weighting "
+        text += f"({100 * size / draws:.0f}%)."
     if "log_weight" in tree["sample_stats"]:
-        weights = np.exp(np.asarray(tree["sample_stats"]["log_weight"], float).ravel())
-        moved = [
-            (abs(weights @ s.draws / weights.sum() - s.mean) / s.sd, s.label)
-            for s in latents
-            if s.sd > 0
-        ]
-        most, label = max(moved, default=(0.0, "none"))
-        said += f" Reweighting moves no mean by more than {most:.2f} standard deviations (most: {label})."
-    return page.section(
-        "Can the guide be trusted here?", page.paragraph(said), page.paragraph(EXPLAINED)
-    )
+        log_weights = np.asarray(tree["sample_stats"]["log_weight"], float).ravel()
+        most, label = _largest_shift(latents, np.exp(log_weights))
+        text += f" Reweighting moves no mean by more than {most:.2f} standard deviations "
+        text += f"(most: {label})."
+    title = "Can the guide be trusted here?"
+    return page.section(title, page.paragraph(text), page.paragraph(EXPLANATION))
+
+
+def _largest_shift(latents: list[Summary], weights: np.ndarray) -> tuple[float, str]:
+    """The largest change of a mean by importance weights, in sds, and of which latent."""
+    shifts = [
+        (abs(weights @ s.draws / weights.sum() - s.mean) / s.sd, s.label)
+        for s in latents
+        if s.sd > 0
+    ]
+    return max(shifts, default=(0.0, "none"))

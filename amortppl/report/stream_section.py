@@ -1,4 +1,4 @@
-"""The section of a report about a posterior that grew over mini-batches."""
+"""The section of a report about a posterior inferred over mini-batches."""
 
 import numpy as np
 import xarray as xr
@@ -11,9 +11,7 @@ PLOTS = 12
 
 
 def growth_section(tree: xr.DataTree) -> str:
-    """Posterior means and sds against rows seen, and what the mini-batches said; nothing without a
-    trace.
-    """
+    """Posterior means and sds against rows seen; nothing without a trace."""
     if "trace" not in tree.children:
         return ""
     trace = tree["trace"].dataset
@@ -29,26 +27,31 @@ def growth_section(tree: xr.DataTree) -> str:
     shown = [_plot(label, seen, m, s) for label, m, s in pairs[:PLOTS]]
     return page.section(
         "How it grew with the rows",
-        page.paragraph(_said(tree, seen)),
+        page.paragraph(_describe(tree, seen)),
         page.plots(shown),
         page.paragraph(name_left_out(len(pairs), PLOTS, "latents", "without a figure")),
     )
 
 
-def _said(tree: xr.DataTree, seen: np.ndarray) -> str:
+def _describe(tree: xr.DataTree, seen: np.ndarray) -> str:
     steps, surprise = statistic(tree, "steps"), statistic(tree, "surprise")
-    said = f"{number(seen[-1])} rows in {number(steps)} mini-batches; the band is the mean and two sds on either side."
+    text = (
+        f"{number(seen[-1])} rows in {number(steps)} mini-batches; "
+        "the band is the mean and two sds on either side."
+    )
     if np.isfinite(surprise):
-        said += (
-            f" Each mini-batch was compared with what the posterior before it expected: "
-            f"{surprise:.2f} times as "
-            "surprising as the model says (about 1 when rows and model agree and their order does "
-            "not matter)."
+        text += (
+            " Each mini-batch was compared with what the posterior before it expected: "
+            f"{surprise:.2f} times as surprising as the model says "
+            "(about 1 when rows and model agree and their order does not matter)."
         )
-    return said
+    return text
 
 
 def _plot(label: str, seen: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
     last = f"{number(mean[-1], sd[-1])} with sd {number(sd[-1], sd[-1])}"
-    alt = f"Posterior mean of {label} against rows seen, a band of two sds around it, ending at {last}."
+    alt = (
+        f"Posterior mean of {label} against rows seen, "
+        f"a band of two sds around it, ending at {last}."
+    )
     return page.figure(figures.growth(seen, mean, sd), alt, label)

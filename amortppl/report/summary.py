@@ -1,4 +1,4 @@
-"""Draws -> numbers: one summary for each entry of each latent."""
+"""Summaries of draws, one for each entry of each latent, and numbers as text."""
 
 import json
 from collections.abc import Hashable, Iterator
@@ -19,7 +19,7 @@ MOMENTS = {"mean": np.mean, "sd": np.std, "min": np.min, "median": np.median, "m
 
 
 class Summary(NamedTuple):
-    """One number that is unknown: its label (`slope[age]`), moments, interval, and draws (S,)."""
+    """One entry of a latent: its label (`slope[age]`), moments, interval, and draws (S,)."""
 
     label: str
     mean: float
@@ -65,8 +65,9 @@ def _summary(label: str, values: np.ndarray) -> Summary:
 
 
 def number(value: Any, scale: float | None = None) -> str:
-    """A number as text: three significant figures, or as many decimals as a spread of `scale`
-    deserves.
+    """A number as text.
+
+    Three significant figures, or as many decimals as resolve a hundredth of `scale`.
     """
     value = float(value)
     if not np.isfinite(value):
@@ -78,22 +79,22 @@ def number(value: Any, scale: float | None = None) -> str:
 
 
 def name_left_out(there: int, shown: int, what: str, how: str = "left out") -> str:
-    """What a page does not show, in words; nothing when it shows all."""
+    """How many entries a page leaves out, in words; nothing when it shows all."""
     return f"{there - shown} further {what} {how}." if there > shown else ""
 
 
 def statistic(tree: xr.DataTree, name: str, otherwise: Any = np.nan) -> Any:
-    """One value of `sample_stats`, where it is there."""
+    """One value of `sample_stats`, or `otherwise` where there is none."""
     if "sample_stats" not in tree.children or name not in tree["sample_stats"]:
         return otherwise
     return np.asarray(tree["sample_stats"][name]).item()
 
 
 def verdict_of(tree: xr.DataTree) -> str:
-    """What the check of one posterior says, in words."""
+    """The verdict of the check of one posterior, in words."""
     return verdict(*(statistic(tree, n) for n in ("khat", "mean_moved", "sd_moved")))
 
 
 def warnings_of(tree: xr.DataTree, name: str, otherwise: Any) -> Any:
-    """An attribute of the tree that holds JSON."""
+    """An attribute of the tree that holds JSON, or `otherwise` where it is empty."""
     return json.loads(tree.attrs.get(name) or "null") or otherwise

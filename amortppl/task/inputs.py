@@ -21,7 +21,7 @@ class Source:
 
     Attributes:
         rows: `(key, n) -> array` of n rows; for a block, of the whole block n times.
-        joined: rows are picked from a table; tables of equal length stay joined row by row.
+        joined: whether rows are picked from a table; tables of equal length stay joined by row.
     """
 
     rows: Callable[[PRNGKeyArray, int], Array]
@@ -29,17 +29,17 @@ class Source:
 
 
 def source(argument: str, given: Any, block: bool) -> Source:
-    """Reads a user's description of an input.
+    """The rows of an input, from a user's description.
 
     Args:
-        argument: the model argument it feeds, for messages.
+        argument: the name of the model's argument, for messages.
         given: a distribution of one row, a callable `(key, n) -> array`, or a table
             (DataFrame, Series, array) whose rows are resampled with replacement.
-        block: the data are one block of fixed size: a distribution then describes the whole
-            block and an array is the block.
+        block: whether the data are one block of fixed size. A distribution then describes the
+            whole block, and an array is the block.
 
     Raises:
-        ModelError: it is none of these, or a table holds other than finite numbers.
+        ModelError: the description is none of these, or a table does not hold finite numbers.
     """
     if isinstance(given, dist.Distribution):
         return Source(lambda key, n: given.sample(key, (n,)))
@@ -49,7 +49,7 @@ def source(argument: str, given: Any, block: bool) -> Source:
             return Source(lambda key, n: jnp.broadcast_to(values, (n, *values.shape)))
         return Source(lambda key, n: values[jr.randint(key, (n,), 0, len(values))], joined=True)
     if callable(given):
-        return Source(lambda key, n: _called(argument, given, key, n))
+        return Source(lambda key, n: _call(argument, given, key, n))
     raise ModelError(
         f"inputs[{argument!r}]: expected a numpyro distribution of one row, a callable "
         f"(key, n) -> array, or a DataFrame/array of rows; got {type(given).__name__}"
@@ -74,13 +74,12 @@ def _table(argument: str, given: Any) -> np.ndarray:
     if rows.size == 0 or bad:
         raise ModelError(
             f"inputs[{argument!r}]: expected finite numbers in at least one row, got shape "
-            f"{rows.shape} "
-            f"with {bad} missing or infinite values; drop or fill those rows first"
+            f"{rows.shape} with {bad} missing or infinite values; drop or fill those rows first"
         )
     return rows.astype(np.float32) if rows.dtype.kind == "f" else rows
 
 
-def _called(argument: str, given: Callable[..., Any], key: PRNGKeyArray, n: int) -> Array:
+def _call(argument: str, given: Callable[..., Any], key: PRNGKeyArray, n: int) -> Array:
     rows = jnp.asarray(given(key, n))
     if rows.ndim == 0 or rows.shape[0] != n:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Named latent sites <-> one unconstrained vector."""
+"""The layout of named latent sites in one unconstrained vector."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class Latents:
         return sum(prod(s) for s in self.unconstrained.values())
 
     def flatten(self, sites: Mapping[str, Array]) -> Float[Array, " P"]:
-        """Unconstrained values by site -> vector."""
+        """The vector of unconstrained values by site."""
         return jnp.concatenate([jnp.zeros(0), *(jnp.ravel(sites[n]) for n in self.names)])
 
     def unflatten(self, vector: Float[Array, " P"]) -> dict[str, Array]:
-        """Vector -> unconstrained values by site."""
+        """The unconstrained values by site of a vector."""
         sites, start = {}, 0
         for name in self.names:
             stop = start + prod(self.unconstrained[name])

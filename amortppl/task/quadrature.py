@@ -1,10 +1,10 @@
-"""Integrals over a few local numbers of every row, by adaptive Gauss-Hermite quadrature.
+"""Integrals over a few local latents of every row, by adaptive Gauss-Hermite quadrature.
 
     log int exp f_i(u) du,    u in R^L,    i = 1..N
 
-Each row's nodes are u = m_i + W_i' z: m_i its mode, (W_i' W_i)^-1 the curvature of f_i there, z
-fixed nodes for the standard normal: the product of one-dimensional rules for up to three numbers a
-row; beyond, Laplace's approximation, corrected by a rule along each axis of z.
+Each row's nodes are u = m_i + W_i' z, with m_i its mode, (W_i' W_i)^-1 the curvature of f_i there,
+and z fixed nodes for the standard normal. For L up to three these are products of one-dimensional
+rules. Beyond, Laplace's approximation is corrected by a rule along each axis of z.
 
 Liu and Pierce 1994, "A note on Gauss-Hermite quadrature"; Pinheiro and Bates 1995, "Approximations
 to the log-likelihood function in the nonlinear mixed-effects model".
@@ -20,7 +20,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 Rows = Callable[[Float[Array, "N L"]], Float[Array, " N"]]
-"""Log densities of N rows, each a function of its own L numbers alone."""
+"""Log densities f_i of N rows, each a function of its own L numbers alone."""
 
 NODES = {1: 15, 2: 9, 3: 7}
 """Nodes on each axis of the product rule, by L."""
@@ -29,15 +29,11 @@ FINE = 15
 """Nodes along each axis where L is greater."""
 
 ITERATIONS, NEAR, SHORTEST = 40, 1e-4, 1e-6
-"""Of the search for modes: the most steps, the squared distance in sds that ends it, and the
-shortest step.
-"""
+"""Of the search for modes: most steps, squared distance in sds that ends it, shortest step."""
 
 
 class ModeAndScale(NamedTuple):
-    """Where each row's density stands: its mode m and W = C^-1, C the lower factor of the curvature
-    C C'.
-    """
+    """The mode m of each row's density, and W = C^-1 with the curvature C C' there, C lower."""
 
     mode: Float[Array, "N L"]
     whitener: Float[Array, "N L L"]
@@ -52,7 +48,7 @@ class ModeAndScale(NamedTuple):
 
 
 class Search(NamedTuple):
-    """A climb of all rows at once: the best points so far, their heights, slopes and curvatures."""
+    """A search of all rows at once: best points so far, their heights, slopes and curvatures."""
 
     at: Float[Array, "N L"]
     height: Float[Array, " N"]
@@ -65,8 +61,9 @@ class Search(NamedTuple):
 def find_modes(rows: Rows, start: Float[Array, "N L"]) -> ModeAndScale:
     """The mode of every row and the curvature there, by damped Newton steps.
 
-    Pivots of the curvature count by size, so that a step leads uphill where it is not concave. A
-    step that leads down is cut to a quarter. Rows are done when the next step is under 0.01 sd.
+    Pivots of the curvature count by their absolute values, so that a step leads uphill where the
+    density is not concave. A step that leads down is cut to a quarter. The search ends when every
+    row's next step is under 0.01 sd.
     """
 
     def unfinished(search: Search) -> Array:
@@ -79,15 +76,15 @@ def find_modes(rows: Rows, start: Float[Array, "N L"]) -> ModeAndScale:
         at = search.at + search.length[:, None] * move
         height, slope, bend = _look(rows, at)
         up = height >= search.height - 1e-6 * jnp.abs(search.height)
-        kept = (
+        best = (
             _where(up, new, old)
             for new, old in zip((at, height, slope, bend), search[:4], strict=True)
         )
-        return Search(*kept, jnp.where(up, 1.0, search.length / 4), search.step + 1)
+        return Search(*best, jnp.where(up, 1.0, search.length / 4), search.step + 1)
 
     begin = Search(start, *_look(rows, start), jnp.ones_like(start[:, 0]), jnp.zeros((), int))
-    found = jax.lax.while_loop(unfinished, climb, begin)
-    return ModeAndScale(found.at, whitener(found.bend))
+    end = jax.lax.while_loop(unfinished, climb, begin)
+    return ModeAndScale(end.at, whitener(end.bend))
 
 
 def _look(rows: Rows, at: Array) -> tuple[Array, Array, Array]:
@@ -129,8 +126,9 @@ def whitener(bend: Float[Array, "N L L"], least: float = 1e-6) -> Float[Array, "
 
 
 def integral(rows: Rows, near: ModeAndScale) -> Float[Array, " N"]:
-    """log int exp f_i(u) du. Its derivative in what `rows` closes over is that with the nodes held
-    fixed.
+    """log int exp f_i(u) du of each row.
+
+    Its derivative in what `rows` closes over is that with the nodes held fixed.
 
     Measured against dense integration, in nats a row: one number at most 1e-5 for Poisson counts
     with effects of sd up to 1.5 and for logits up to 3 (counts at sd 3: 1e-3); two 4e-5 and three
@@ -145,8 +143,8 @@ def integral(rows: Rows, near: ModeAndScale) -> Float[Array, " N"]:
 def _along_axes(rows: Rows, near: ModeAndScale) -> Float[Array, " N"]:
     """Laplace's approximation, and for each axis of z what quadrature along it adds.
 
-    Exact where the axes are independent; no better than Laplace's where a density is skewed askew
-    of all of them.
+    Exact where the axes are independent. No better than Laplace's where the density is skewed in a
+    direction between them.
     """
     size = near.mode.shape[1]
     points, log_weights = product_rule(1, FINE)
@@ -165,16 +163,15 @@ def _sum(
 def heights(
     rows: Rows, near: ModeAndScale, points: Float[Array, "K *N L"] | np.ndarray
 ) -> Float[Array, "K N"]:
-    """Log densities at K nodes z, the same for all rows or each row's own; -inf where they are not
-    a number.
-    """
-    found = jax.vmap(lambda z: rows(near.at(z)))(jnp.asarray(points, near.mode.dtype))
-    return jnp.where(jnp.isnan(found), -jnp.inf, found)
+    """Log densities at K nodes z, the same for all rows or each row's own; NaN becomes -inf."""
+    values = jax.vmap(lambda z: rows(near.at(z)))(jnp.asarray(points, near.mode.dtype))
+    return jnp.where(jnp.isnan(values), -jnp.inf, values)
 
 
 def product_rule(size: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes z (K, L) and log weights (K,) such that int g(z) dz = sum_k exp(log weight_k)
-    g(z_k).
+    """Nodes z (K, L) and log weights w (K,) of the product of Gauss-Hermite rules.
+
+    int g(z) dz = sum_k exp(w_k) g(z_k)
     """
     z, weight = np.polynomial.hermite_e.hermegauss(nodes)
     points = np.stack(np.meshgrid(*[z] * size, indexing="ij"), -1).reshape(-1, size)

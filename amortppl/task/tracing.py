@@ -1,6 +1,6 @@
-"""What a model contains, found by running it on abstract values."""
+"""A model's sites, read by running it on abstract values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,6 @@ from numpyro.distributions import biject_to
 from numpyro.distributions.util import sum_rightmost
 
 from amortppl.errors import ModelError, quoted
-
-Call = Callable[[Callable[..., Any], Mapping[str, Any], int], dict[str, dict]]
 
 _CONTROL_FLOW = (
     jax.errors.ConcretizationTypeError,
@@ -53,72 +51,59 @@ class Site:
 def abstract_sites(
     model: Callable[..., Any], arguments: Callable[[jax.Array], dict[str, Any]]
 ) -> dict[str, Site]:
-    """Runs `model(**arguments(key))` on abstract values and lists its sites in order.
+    """The sites of `model(**arguments(key))` in order, from a run on abstract values.
 
     Raises:
         ModelError: the model fails, or needs the value of a latent or an input in Python.
     """
-    found: dict[str, Site] = {}
+    sites: dict[str, Site] = {}
 
     def run(key: jax.Array) -> None:
         kwargs = arguments(jr.fold_in(key, 0))
         trace = handlers.trace(handlers.seed(model, jr.fold_in(key, 1))).get_trace(**kwargs)
         for name, site in trace.items():
             if site["type"] in ("sample", "deterministic"):
-                found[name] = _site(name, site)
+                sites[name] = _site(name, site)
 
     try:
         jax.eval_shape(run, jr.key(0))
     except _CONTROL_FLOW as error:
-        where = _culprits(model, arguments) or "on a latent or an input"
+        where = _name_culprits(model, arguments) or "on a latent or an input"
         line = str(error).splitlines()[0]
         raise ModelError(
             f"the model has Python control flow {where}: {line}. "
             f"{_TRACEABLE[0].upper()}{_TRACEABLE[1:]}."
         ) from error
-    return found
+    return sites
 
 
 def _site(name: str, site: dict) -> Site:
-    value, plates = site["value"], {}
+    shape, dtype = jnp.shape(site["value"]), str(jnp.result_type(site["value"]))
     if site["type"] == "deterministic":
-        shape = jnp.shape(value)
-        return Site(
-            name,
-            "deterministic",
-            "",
-            "",
-            False,
-            False,
-            shape,
-            str(jnp.result_type(value)),
-            (),
-            (),
-            {},
-        )
-    fn = site["fn"]
+        return Site(name, "deterministic", "", "", False, False, shape, dtype, (), (), {})
+    fn, observed = site["fn"], bool(site["is_observed"])
     discrete = bool(getattr(fn.support, "is_discrete", False))
-    batch = len(jnp.shape(value)) - fn.event_dim
-    for frame in site["cond_indep_stack"]:
-        if batch + frame.dim >= 0:
-            plates[batch + frame.dim] = frame.name
-    continuous = not discrete and not site["is_observed"]
+    latent = not discrete and not observed
+    batch = len(shape) - fn.event_dim
     return Site(
         name=name,
         kind="sample",
         distribution=_family(fn),
         support=type(fn.support).__name__.strip("_"),
         discrete=discrete,
-        observed=bool(site["is_observed"]),
-        shape=jnp.shape(value),
-        dtype=str(jnp.result_type(value)),
-        density_shape=jnp.broadcast_shapes(fn.batch_shape, jnp.shape(value)[:batch]),
-        unconstrained=tuple(biject_to(fn.support).inverse_shape(jnp.shape(value)))
-        if continuous
-        else (),
-        plates=plates,
+        observed=observed,
+        shape=shape,
+        dtype=dtype,
+        density_shape=jnp.broadcast_shapes(fn.batch_shape, shape[:batch]),
+        unconstrained=tuple(biject_to(fn.support).inverse_shape(shape)) if latent else (),
+        plates=_plates(site["cond_indep_stack"], batch),
         enumerated=discrete and site["infer"].get("enumerate") == "parallel",
     )
+
+
+def _plates(frames: Any, batch: int) -> dict[int, str]:
+    """Names of plates by axis from the left, of a site with so many batch axes."""
+    return {batch + frame.dim: frame.name for frame in frames if batch + frame.dim >= 0}
 
 
 def _family(fn: Any) -> str:
@@ -128,57 +113,57 @@ def _family(fn: Any) -> str:
     return type(fn).__name__
 
 
-def _culprits(model: Callable[..., Any], arguments: Callable[[jax.Array], dict[str, Any]]) -> str:
-    """The latents, or else the inputs, whose value the model's Python needs.
+def _name_culprits(
+    model: Callable[..., Any], arguments: Callable[[jax.Array], dict[str, Any]]
+) -> str:
+    """The latents, or else the inputs, whose value the model's Python needs, in words.
 
     Runs the model on numbers with one of them at a time under `vmap`, where only what depends on
-    that one is abstract, and sees which runs fail.
+    that one is abstract, and looks which runs fail.
     """
     kwargs = arguments(jr.key(0))
     try:
         trace = handlers.trace(handlers.seed(model, jr.key(1))).get_trace(**kwargs)
     except Exception:
         return ""
-    latents = {
-        n: s["value"] for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]
-    }
+    samples = {n: s for n, s in trace.items() if s["type"] == "sample"}
+    latents = {n: s["value"] for n, s in samples.items() if not s["is_observed"]}
 
-    def needed(name: str, value: Any, run: Callable[[Any], Any]) -> bool:
+    def run(latents: dict[str, Any], kwargs: dict[str, Any]) -> None:
+        handlers.seed(handlers.substitute(model, data=latents), jr.key(1))(**kwargs)
+
+    culprits = _needed(latents, lambda changed: run({**latents, **changed}, kwargs))
+    if culprits:
+        return f"on the latent {quoted(culprits)}"
+    inputs = {n: v for n, v in kwargs.items() if isinstance(v, jax.Array)}
+    culprits = _needed(inputs, lambda changed: run(latents, {**kwargs, **changed}))
+    return f"on the input {quoted(culprits)}" if culprits else ""
+
+
+def _needed(values: dict[str, Any], run: Callable[[dict[str, Any]], None]) -> list[str]:
+    """Names of the values that a run needs as numbers: it fails when they are abstract."""
+
+    def fails(name: str) -> bool:
         try:
-            jax.vmap(lambda v: run({name: v}) or 0)(jnp.asarray(value)[None])
+            jax.vmap(lambda v: run({name: v}) or 0)(jnp.asarray(values[name])[None])
         except _CONTROL_FLOW:
             return True
         except Exception:
             return False
         return False
 
-    def place(changed: dict[str, Any]) -> None:
-        handlers.seed(handlers.substitute(model, data=latents | changed), jr.key(1))(**kwargs)
-
-    def feed(changed: dict[str, Any]) -> None:
-        handlers.seed(handlers.substitute(model, data=latents), jr.key(1))(**(kwargs | changed))
-
-    culprits = [n for n, v in latents.items() if needed(n, v, place)]
-    if culprits:
-        return f"on the latent {quoted(culprits)}"
-    inputs = {n: v for n, v in kwargs.items() if isinstance(v, jax.Array)}
-    culprits = [n for n, v in inputs.items() if needed(n, v, feed)]
-    return f"on the input {quoted(culprits)}" if culprits else ""
+    return [name for name in values if fails(name)]
 
 
 def row_axis(site: Site, other: Site, shape: str = "density_shape") -> int | None:
-    """The axis along which a site grows with the number of rows; None when it does not grow.
+    """The axis along which a site grows with the number of rows, or None.
 
     Args:
         site, other: the same site of runs with different numbers of rows.
-        shape: which shape to compare.
+        shape: the name of the shape to compare.
     """
-    axes = [
-        i
-        for i, (a, b) in enumerate(zip(getattr(site, shape), getattr(other, shape), strict=False))
-        if a != b
-    ]
-    return axes[0] if axes else None
+    sizes = zip(getattr(site, shape), getattr(other, shape), strict=False)
+    return next((axis for axis, (a, b) in enumerate(sizes) if a != b), None)
 
 
 def sum_by_row(log_density: jax.Array, axis: int) -> jax.Array:

@@ -233,7 +233,7 @@ def test_what_is_learned_beyond_closed_form_sites(model, say):
         m.update.pair,
         m.update.skip,
         m.update.gate,
-    ]  # noqa: E731
+    ]
     plain = eqx.tree_at(parts, plain, still)
     gain = log_q(guide.method, task, 50, 4) - log_q(plain, task, 50, 4)
     cells = [

@@ -8,7 +8,7 @@ from scipy import stats
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
 from amortppl.diagnostics.calibration_page import write_calibration
-from amortppl.diagnostics.uniformity import corrected, difference_band, inside, p_values
+from amortppl.diagnostics.uniformity import difference_band, holm, inside, p_values
 from amortppl.errors import DataError
 from spoiled import exact, far_out, spoiled
 
@@ -175,7 +175,7 @@ def test_p_values_are_uniform_and_small_where_they_should_be():
 
 
 def test_holm():
-    np.testing.assert_allclose(corrected(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
 
 
 def test_band_holds_all_of_the_curve_as_often_as_it_says():

@@ -17,7 +17,7 @@ import amortppl as ap
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.gaussian import third_order
 from amortppl.posterior import stream as engine
-from amortppl.posterior import stream_likelihood
+from amortppl.posterior.stream_likelihood import Likelihood
 from conjugate import SMALL, line_posterior
 from spoiled import far_out
 
@@ -284,7 +284,7 @@ def test_a_wrong_posterior_fails_the_check(line_guide, rows):
     drawn = np.asarray(tree["posterior"]["w"].values[0], np.float32)
     from amortppl.trust import psis
 
-    relative = stream_likelihood.Likelihood(line_guide, drawn).over(ap.batches(few, 512))
+    relative = Likelihood(line_guide, drawn).over(ap.batches(few, 512))
     assert (
         psis.check(relative[None], np.asarray(tree["sample_stats"]["log_guide"].values))[0][0] > 0.7
     )
