@@ -10,6 +10,7 @@ from amortppl.errors import TrainingError
 from amortppl.guide.guide import Guide
 from amortppl.method import Spec
 from amortppl.runtime import distributed
+from amortppl.runtime.outputs import expect_kept
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.loop import run_training
 from amortppl.training.trainer import Schedule, Trainer
@@ -58,6 +59,8 @@ def train(
         raise TrainingError("train: give `steps` or `minutes`, not both")
     plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
+    if checkpoint is not None:
+        expect_kept(checkpoint, "identity")
     begin = time.monotonic()
     trainer = Trainer(task, spec, plan, seed)
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)

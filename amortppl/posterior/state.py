@@ -12,6 +12,7 @@ from amortppl.method import refuse_parts
 from amortppl.posterior.draws import readout
 from amortppl.runtime import distributed
 from amortppl.runtime.files import pack, unpack, write
+from amortppl.runtime.outputs import expect_kept
 from amortppl.training.trained import TrainedMethod
 
 
@@ -72,8 +73,10 @@ class State:
         """Writes it to a file under a temporary name, then moves it into place.
 
         Raises:
-            OSError: the file cannot be written; an older one there is left as it was.
+            OSError: the file cannot be written, or holds other than a state; an older one there is
+                left as it was.
         """
+        expect_kept(path, "kinds")
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
         about = {

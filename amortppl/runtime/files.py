@@ -2,23 +2,35 @@
 
 import json
 import os
+import stat
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+DIGEST = "digest"
+"""Key of the SHA-256 of all that a file holds beside it."""
+
+MANY = 1 << 34
+"""Bytes of the largest file that is read as a whole."""
 
 
 def write(path: str | Path, content: bytes) -> None:
-    """Replaces a file in one move; on any failure the old one stays."""
+    """Replaces a file in one move; on any failure the old one stays.
+
+    Raises:
+        OSError: the place cannot be written, or holds a device, a pipe or a folder.
+    """
     path = Path(path)
+    expect_plain(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.with_name(
-        f".{path.name}.{token_hex(4)}"
-    )  # not mkstemp, whose files only their owner may read
+    # not mkstemp, whose files only their owner may read
+    name = path.with_name(f".{path.name[:200]}.{token_hex(4)}")
     try:
         with open(name, "xb") as file:
             file.write(content)
@@ -30,11 +42,74 @@ def write(path: str | Path, content: bytes) -> None:
         raise
 
 
+def expect_plain(path: Path) -> None:
+    """Refuses to write where something else than a plain file is.
+
+    Raises:
+        OSError: a device, a pipe, a socket or a folder is there, or the name cannot be one.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except ValueError as error:  # a name with a null byte
+        raise OSError(f"{str(path)!r}: no name for a file ({error})") from error
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path}: expected a name for a file, this is a folder")
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{path}: expected a plain file or nothing, found {kind_of(mode)}")
+
+
+def kind_of(mode: int) -> str:
+    """Words for what a path holds."""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFREG: "a file",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def read_plain(path: str | Path, limit: int = MANY) -> bytes:
+    """The bytes of a plain file.
+
+    Args:
+        limit: bytes that it may have at most.
+
+    Raises:
+        OSError: no such file.
+        ValueError: a device, a pipe or a folder, or a file of more bytes.
+    """
+    # without waiting, as a pipe without a writer would never open
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError(f"{path}: expected a plain file, found {kind_of(about.st_mode)}")
+        if about.st_size > limit:
+            raise ValueError(f"{path}: {about.st_size:,} bytes are more than the {limit:,} allowed")
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(limit + 1)
+    finally:
+        os.close(handle)
+
+
 def pack(tree: Any, about: dict[str, Any]) -> bytes:
-    """A PyTree's arrays by path, with JSON beside them, as safetensors."""
+    """A PyTree's arrays by path, with JSON and a digest of both beside them, as safetensors."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     arrays = {jax.tree_util.keystr(path): np.asarray(leaf, order="C") for path, leaf in leaves}
-    return save(arrays, metadata={"about": json.dumps(about)})
+    told = json.dumps(about)
+    return save(arrays, metadata={"about": told, DIGEST: _digest(arrays, told)})
+
+
+def _digest(arrays: dict[str, np.ndarray], about: str) -> str:
+    found = sha256(about.encode())
+    for name in sorted(arrays):
+        each = arrays[name]
+        found.update(f"{name}:{each.dtype}:{each.shape};".encode())
+        found.update(np.ascontiguousarray(each).tobytes())
+    return found.hexdigest()
 
 
 def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -43,21 +118,21 @@ def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
     Raises:
         ValueError: the file is damaged, or its arrays are not those of `like`.
     """
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = json.loads(file.metadata()["about"])
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path}: not a complete safetensors file ({error}); it may have been cut short"
-        ) from error
+    return unpack_bytes(path, read_plain(path), like)
+
+
+def unpack_bytes(path: str | Path, content: bytes, like: Any) -> tuple[Any, dict[str, Any]]:
+    """As `unpack`, of a file at `path` that was read before."""
+    arrays, about = _parse(path, content)
     if like is None:
         return arrays, about
     expected = {
         jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(like)
     }
     wrong = [n for n in expected.keys() ^ arrays.keys()] or [
-        n for n, a in expected.items() if a.shape != arrays[n].shape
+        n
+        for n, a in expected.items()
+        if a.shape != arrays[n].shape or np.dtype(a.dtype) != arrays[n].dtype
     ]
     if wrong:
         raise ValueError(
@@ -65,3 +140,24 @@ def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
         )
     found = jax.tree_util.tree_map_with_path(lambda p, _: arrays[jax.tree_util.keystr(p)], like)
     return jax.device_put(found), about
+
+
+def _parse(path: str | Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays by path and the JSON beside them, as they were written."""
+    try:
+        arrays = load(content)
+        length = int.from_bytes(content[:8], "little")
+        notes = json.loads(content[8 : 8 + length])["__metadata__"]
+        about = json.loads(notes["about"])
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: not a complete safetensors file ({error}); it may have been cut short"
+        ) from error
+    if notes.get(DIGEST) != _digest(arrays, notes["about"]):
+        raise ValueError(
+            f"{path}: damaged, or changed since it was written (its digest differs); copy or make "
+            f"it again"
+        )
+    if not isinstance(about, dict):
+        raise ValueError(f"{path}: expected a JSON object beside the arrays")
+    return arrays, about

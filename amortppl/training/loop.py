@@ -3,6 +3,7 @@ used.
 """
 
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -48,12 +49,24 @@ def run_training(
             if poor >= 2:
                 raise TrainingError(_complaint(trainer, record))
             if keep is not None and time.monotonic() - last_saved > 20:
-                save_run(keep, learner, _identity(trainer), asdict(record))
+                _keep(keep, learner, trainer, record)
                 last_saved = time.monotonic()
     if keep is not None:
-        save_run(keep, learner, _identity(trainer), asdict(record))
+        _keep(keep, learner, trainer, record)
     distributed.wait()  # a file that the leader has just written may be read next
     return learner, record
+
+
+def _keep(path: str | Path, learner: Learner, trainer: Trainer, record: Record) -> None:
+    """Writes the checkpoint. A full disk does not end the run, whose guide is still to come."""
+    try:
+        save_run(path, learner, _identity(trainer), asdict(record))
+    except OSError as error:
+        warnings.warn(
+            f"checkpoint: {path} cannot be written after {record.steps} updates ({error}); an "
+            f"older one there is as it was, and training goes on",
+            stacklevel=4,
+        )
 
 
 def _resume(

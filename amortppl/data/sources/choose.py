@@ -27,9 +27,9 @@ def choose(data: Any, size: int, shard: tuple[int, int]) -> Source:
         DataError: there is no such source, or it cannot be read.
     """
     if isinstance(data, str | Path):
-        return _files(_expand(data), size, shard)
+        return _files(expand(data), size, shard)
     if isinstance(data, list | tuple) and data and all(isinstance(d, str | Path) for d in data):
-        return _files([p for d in data for p in _expand(d)], size, shard)
+        return _files([p for d in data for p in expand(d)], size, shard)
     if isinstance(data, Mapping | pd.DataFrame):
         from amortppl.data.sources.memory import Memory
 
@@ -50,7 +50,7 @@ def _chunk(size: int) -> int:
     return min(max(16 * size, 1 << 14), 1 << 16)
 
 
-def _expand(path: str | Path) -> list[Path]:
+def expand(path: str | Path) -> list[Path]:
     """The files of a path: itself, what matches a pattern, or the Parquet files of a folder, by
     name.
     """
