@@ -1,19 +1,51 @@
 """How far the inference of one dataset has come: kept, combined, saved, continued."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from amortppl.data.sources.identity import FileSeen, refuse_seen
 from amortppl.errors import GuideError
 from amortppl.method import refuse_parts
 from amortppl.posterior.draws import readout
 from amortppl.runtime import distributed
 from amortppl.runtime.files import pack, unpack, write
+from amortppl.runtime.json_kinds import fields as json_fields
+from amortppl.runtime.json_kinds import many, named, one_of, text, whole
 from amortppl.runtime.outputs import expect_kept
 from amortppl.training.trained import TrainedMethod
+
+STATE = json_fields(
+    {
+        "guide": text,
+        "rows": whole(0),
+        "steps": whole(0),
+        "place": json_fields(
+            {
+                "source": text,
+                **{n: whole(0) for n in ("passes", "rows")},
+                "block": whole(1),
+                "done": one_of(True, False),
+            }
+        ),
+        "kinds": named(many(text)),
+        "trace": many(
+            json_fields(
+                {"rows": whole(0), "mean": named(lambda *_: None), "sd": named(lambda *_: None)}
+            )
+        ),
+        "outside": many(text),
+    },
+    {
+        "sources": many(
+            json_fields({"name": text, "size": whole(0), "head": text, "tail": text, "share": text})
+        )
+    },
+)
+"""What is told beside the arrays of a state's file."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +85,7 @@ class State:
         place: where in a source it stands.
         trace: rows seen, and posterior means and sds then, where they were asked for.
         outside: what of the rows streamed lies outside the ranges that the guide was trained on.
+        sources: the files of which it has seen all rows.
     """
 
     guide: TrainedMethod
@@ -63,6 +96,7 @@ class State:
     place: Place = BY_HAND
     trace: tuple[dict[str, Any], ...] = ()
     outside: tuple[str, ...] = ()
+    sources: tuple[FileSeen, ...] = ()
 
     @property
     def posterior(self) -> Any:
@@ -89,7 +123,13 @@ class State:
             path,
             pack(
                 arrays,
-                {**about, "kinds": kinds, "trace": list(self.trace), "outside": list(self.outside)},
+                {
+                    **about,
+                    "kinds": kinds,
+                    "trace": list(self.trace),
+                    "outside": list(self.outside),
+                    "sources": [asdict(s) for s in self.sources],
+                },
             ),
         )
         return Path(path)
@@ -117,7 +157,8 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         )
     try:
         _, about = unpack(path, None)
-        if about.get("guide") != guide.hash:
+        STATE(about, str(path))
+        if about["guide"] != guide.hash:
             raise GuideError(
                 f"{path}: the state of another guide (its hash is {about.get('guide')}, this "
                 f"guide's is "
@@ -129,10 +170,18 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         raise GuideError(
             f"{path}: not a complete state ({error}); was it cut short? Start a new one"
         ) from error
-    place = Place(**about["place"])
+    place = Place(**{f.name: about["place"][f.name] for f in fields(Place)})
+    sources = tuple(FileSeen(**s) for s in about.get("sources", ()))
     said = (tuple(about[n]) for n in ("trace", "outside"))
     return State(
-        guide, arrays["value"], about["rows"], about["steps"], arrays["since"], place, *said
+        guide,
+        arrays["value"],
+        about["rows"],
+        about["steps"],
+        arrays["since"],
+        place,
+        *said,
+        sources,
     )
 
 
@@ -159,8 +208,8 @@ def combine(states: Sequence[State]) -> State:
         states: at least one, all of the same guide, each with its own rows.
 
     Raises:
-        GuideError: no state, states of different guides or of rows tied to one another, or a state
-            in the middle of a further pass.
+        GuideError: no state, states of different guides, of the same files or of rows tied to one
+            another, or a state in the middle of a further pass.
     """
     states = list(states)
     if not states:
@@ -179,6 +228,10 @@ def combine(states: Sequence[State]) -> State:
                 f"{state.place.passes + 1} over "
                 f"{state.place.source}; finish it first"
             )
+    sources: list[FileSeen] = []
+    for state in states:
+        refuse_seen(sources, state.sources)
+        sources += state.sources
     seen = [s for s in states if s.rows]
     if len(seen) < 2:
         return seen[0] if seen else states[0]
@@ -186,7 +239,12 @@ def combine(states: Sequence[State]) -> State:
     value = guide.method.combine([s.value for s in seen])
     outside = next((s.outside for s in seen if s.outside), ())
     return State(
-        guide, value, sum(s.rows for s in seen), sum(s.steps for s in seen), outside=outside
+        guide,
+        value,
+        sum(s.rows for s in seen),
+        sum(s.steps for s in seen),
+        outside=outside,
+        sources=tuple(sources),
     )
 
 

@@ -15,12 +15,12 @@ from safetensors.numpy import save
 
 import amortppl as ap
 from amortppl.errors import GuideError
-from amortppl.guide import own_guides, schema
-from amortppl.runtime import files
+from amortppl.guide import own_guides
+from amortppl.runtime import files, json_kinds
 
 PAYLOAD = "raise SystemExit('ran')\n"
 
-MODEL = '''
+MODEL = """
 import numpyro
 import numpyro.distributions as dist
 
@@ -29,7 +29,7 @@ def line_model(x, y=None):
     numpyro.deterministic("w_sum", w.sum())
     with numpyro.plate("obs", x.shape[0]):
         numpyro.sample("y", dist.Normal(x @ w, 1), obs=y)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,8 @@ def test_the_state_folder_names_ones_own_guides_alone(copy, tmp_path, monkeypatc
     assert not own_guides.is_own(hashed)
     own_guides.note(hashed, copy)
     assert own_guides.is_own(hashed)
-    changed = contents | {"guide.json": contents["guide.json"].replace(b"line_model", b"evil_model")}
+    evil = contents["guide.json"].replace(b"line_model", b"evil_model")
+    changed = contents | {"guide.json": evil}
     assert not own_guides.is_own(own_guides.fingerprint_files(changed))
     (tmp_path / "state" / "guides" / hashed).chmod(0o666)
     assert not own_guides.is_own(hashed), "anybody may have written it"
@@ -227,7 +228,7 @@ def test_another_certificate_is_refused(copy, line_task):
 
 
 def test_a_schema_names_the_place():
-    kind = schema.fields({"a": schema.many(schema.whole(0, 3))})
+    kind = json_kinds.fields({"a": json_kinds.many(json_kinds.whole(0, 3))})
     kind({"a": [1, 2], "later": {}}, "file")
     for value, words in (
         ({}, "file: the field 'a' is missing"),

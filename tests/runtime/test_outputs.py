@@ -44,7 +44,8 @@ def test_a_guides_folder_takes_nothing_else(tmp_path):
 
 def test_only_its_own_kind_is_replaced(tmp_path):
     path = tmp_path / "state"
-    for content, words in ((b"notes", "may be replaced"), (pack({}, {"other": 1}), "holds something")):
+    other = pack({}, {"other": 1})
+    for content, words in ((b"notes", "may be replaced"), (other, "holds something")):
         path.write_bytes(content)
         with pytest.raises(OSError, match=words):
             expect_kept(path, "kinds")

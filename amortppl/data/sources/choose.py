@@ -1,6 +1,7 @@
 """Which kind of source a user's data are."""
 
 import glob
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def choose(data: Any, size: int, shard: tuple[int, int]) -> Source:
     if isinstance(data, str | Path):
         return _files(expand(data), size, shard)
     if isinstance(data, list | tuple) and data and all(isinstance(d, str | Path) for d in data):
-        return _files([p for d in data for p in expand(d)], size, shard)
+        return _files(_distinct([p for d in data for p in expand(d)]), size, shard)
     if isinstance(data, Mapping | pd.DataFrame):
         from amortppl.data.sources.memory import Memory
 
@@ -52,17 +53,45 @@ def _chunk(size: int) -> int:
 
 def expand(path: str | Path) -> list[Path]:
     """The files of a path: itself, what matches a pattern, or the Parquet files of a folder, by
-    name.
+    name. A file that is reached over several links is one.
     """
-    if Path(path).is_file():
-        return [Path(path)]
-    if Path(path).is_dir():
-        return _folder(Path(path))
-    found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+    try:
+        if Path(path).is_file():
+            return [Path(path)]
+        if Path(path).is_dir():
+            return _distinct(_folder(Path(path)))
+        found = sorted(p for p in map(Path, _matches(str(path))) if p.is_file())
+    except (OSError, ValueError) as error:  # a name too long, or with a null byte
+        raise DataError(f"batches: {str(path)[:80]!r} cannot be a path ({error})") from error
     if not found:
         kind = "files match" if glob.has_magic(str(path)) else "file or folder"
         raise DataError(f"batches: no {kind} {str(path)!r} (in {Path.cwd()})")
+    return _distinct(found)
+
+
+def _matches(pattern: str) -> list[str]:
+    """As `glob.glob`, where `**` enters every folder once, however folders are linked."""
+    before, wild, after = pattern.partition("**/")
+    if not wild:
+        return glob.glob(pattern)
+    found, seen = [], set()
+    for top in glob.glob(before) if before else ["."]:
+        for folder, below, _ in os.walk(top, followlinks=True):
+            real = os.path.realpath(folder)
+            below[:] = [] if real in seen else sorted(b for b in below if not b.startswith("."))
+            if real not in seen:
+                found += _matches(os.path.join(glob.escape(folder), after))
+            seen.add(real)
     return found
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    """Each file once."""
+    files = {}
+    for path in paths:
+        about = path.stat()
+        files.setdefault((about.st_dev, about.st_ino), path)
+    return list(files.values())
 
 
 def _folder(folder: Path) -> list[Path]:
