@@ -12,7 +12,6 @@ from amortppl.cli.inputs import (
     expect_writable,
     open_stream,
     parse_columns,
-    read_table,
     read_task,
 )
 from amortppl.cli.messages import plain_errors, tell_written
@@ -169,6 +168,8 @@ def infer(
             raise DataError(
                 "--passes, --in-order and --check are for mini-batches: give --batch-size as well"
             )
+        from amortppl.data.sources.whole import read_table
+
         source = (
             open_stream(data, batch_size, named, in_order) if streamed else read_table(Path(data))
         )
@@ -232,6 +233,8 @@ def predict(
     with plain_errors():
         named = parse_columns(columns)
         expect_writable(out, guide, data, at)
+        from amortppl.data.sources.whole import read_table
+
         frame, new = (
             read_table(data),
             int(at) if at.isdigit() and not Path(at).exists() else read_table(Path(at)),
@@ -239,7 +242,8 @@ def predict(
         from amortppl.guide.load import load
         from amortppl.report.netcdf import write_tree
 
-        tree = load(guide, trust_code=trust_code).predict(frame, at=new, draws=draws, seed=seed, columns=named)
+        trained = load(guide, trust_code=trust_code)
+        tree = trained.predict(frame, at=new, draws=draws, seed=seed, columns=named)
         with tell_written(out):
             write_tree(tree, out)
     typer.echo(f"predictions: {out}")

@@ -9,8 +9,6 @@ from amortppl.cli.messages import tell_written
 from amortppl.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from amortppl.task.task import Task
 
 
@@ -38,29 +36,6 @@ def parse_columns(given: list[str]) -> dict[str, str | list[str]]:
             )
         named[argument.strip()] = picked
     return named
-
-
-def read_table(path: Path) -> "pd.DataFrame":
-    """A CSV or Parquet file as a DataFrame."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise DataError(
-            f"{path}: expected a CSV or Parquet file, found "
-            f"{'a folder' if path.is_dir() else 'nothing'}"
-        )
-    parquet = path.suffix.lower() in (".parquet", ".pq")
-    try:
-        return (
-            pd.read_parquet(path)
-            if parquet
-            else pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-        )
-    except (ValueError, OSError) as error:
-        kind = "Parquet" if parquet else "CSV"
-        raise DataError(
-            f"{path}: cannot be read as {kind} ({' '.join(str(error).split())})"
-        ) from error
 
 
 def open_stream(data: str, size: int | None, columns: dict[str, Any], in_order: bool) -> Any:

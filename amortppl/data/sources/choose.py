@@ -96,7 +96,7 @@ def _distinct(paths: list[Path]) -> list[Path]:
 
 def _folder(folder: Path) -> list[Path]:
     found = sorted(
-        p for p in folder.iterdir() if p.suffix in PARQUET and not p.name.startswith((".", "_"))
+        p for p in folder.iterdir() if is_parquet(p) and not p.name.startswith((".", "_"))
     )
     if not found:
         there = sorted(p.name for p in folder.iterdir())
@@ -108,18 +108,26 @@ def _folder(folder: Path) -> list[Path]:
     return found
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet by its name."""
+    return path.suffix.lower() in PARQUET
+
+
+def is_delimited(path: Path) -> bool:
+    """Whether a file is CSV or TSV by its name; a further suffix may tell a compression."""
+    return any(s.lower() in DELIMITED for s in path.suffixes)
+
+
 def _files(paths: list[Path], size: int, shard: tuple[int, int]) -> Source:
-    if all(p.suffix in PARQUET for p in paths):
+    if all(map(is_parquet, paths)):
         from amortppl.data.sources.parquet_files import Parquet
 
         return Parquet(paths, shard, _chunk(size))
-    if all(any(s in DELIMITED for s in p.suffixes) for p in paths):
+    if all(map(is_delimited, paths)):
         from amortppl.data.sources.csv_files import Delimited
 
         return Delimited(paths, shard)
-    odd = next(
-        (p for p in paths if p.suffix not in PARQUET and not set(p.suffixes) & set(DELIMITED)), None
-    )
+    odd = next((p for p in paths if not is_parquet(p) and not is_delimited(p)), None)
     raise DataError(
         f"batches: {odd} should end in one of {quoted((*PARQUET, *DELIMITED))}"
         if odd
