@@ -22,6 +22,7 @@ from amortppl.posterior import padding
 from amortppl.posterior.draws import log_prob, step
 from amortppl.posterior.state import BY_HAND, State, load_state
 from amortppl.posterior.stream import stream
+from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.training.trained import TrainedMethod
@@ -181,6 +182,7 @@ class Guide(TrainedMethod):
         Warns:
             OutOfRangeWarning: rows or values beyond the range trained on.
         """
+        self._expect_numbers(draws, seed)
         if self.method.predicts:
             return infer_latent(self, data, draws, seed, columns, **given)
         if isinstance(data, Batches | State):
@@ -216,6 +218,7 @@ class Guide(TrainedMethod):
         Returns:
             A DataTree with ArviZ's groups `predictions` and `predictions_constant_data`.
         """
+        self._expect_numbers(draws, seed)
         return prediction.predict(self, data, at, draws, seed, columns)
 
     def log_predictive(
@@ -232,6 +235,7 @@ class Guide(TrainedMethod):
         log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D); where a method predicts by
         itself, its own.
         """
+        self._expect_numbers(draws, seed)
         return prediction.log_predictive(self, data, at, draws, seed, columns)
 
     def log_prob(
@@ -269,6 +273,7 @@ class Guide(TrainedMethod):
             DataError: the task has no such latents, the draws lack a shared one, or the data do not
                 fit.
         """
+        expect_seed(seed)
         return local_draws.draw_local(self, draws, data, seed, columns)
 
     # Other guide code.
@@ -312,7 +317,13 @@ class Guide(TrainedMethod):
         Raises:
             DataError: the data do not fit, or the task has latents that every row has of its own.
         """
+        expect_whole("chains", chains, 1)
+        expect_seed(seed)
         return numpyro_guide.start_nuts(self, data, chains, seed, columns, options)
+
+    def _expect_numbers(self, draws: int, seed: int) -> None:
+        expect_draws(draws, self.task.latents.size)
+        expect_seed(seed)
 
     def to_pyro(self) -> Any:
         """This guide for Pyro's SVI, Importance, Predictive and NUTS: see

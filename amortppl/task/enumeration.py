@@ -96,7 +96,9 @@ class Marginal:
         ):
             self.model(**given)
         latents = {n: s["value"] for n, s in trace.items() if s["type"] in ("sample", "param")}
-        numpyro.sample(self.argument, Observation(self, given, latents, parts), obs=value)
+        # a plate may have the argument's name
+        name = f"{self.argument}_observed" if self.argument in trace else self.argument
+        numpyro.sample(name, Observation(self, given, latents, parts), obs=value)
 
     def parts(self, given: Values) -> Parts:
         """What the model's sites are, by running it without and with an observation."""

@@ -53,6 +53,12 @@ def run_training(
                 last_saved = time.monotonic()
     if keep is not None:
         _keep(keep, learner, trainer, record)
+    if trainer.schedule.minutes is not None and record.steps <= CHUNK:
+        warnings.warn(
+            f"train: only {record.steps} updates were made in {trainer.schedule.minutes} minutes, "
+            f"as compiling took the time; give more minutes, or steps=",
+            stacklevel=3,
+        )
     distributed.wait()  # a file that the leader has just written may be read next
     return learner, record
 
@@ -116,8 +122,11 @@ def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array
             spent, pace = distributed.broadcast(
                 ((time.monotonic() - begin) / (60 * schedule.minutes), pace)
             )
-            if spent + pace / 2 >= 1.0:
+            if done and spent + pace / 2 >= 1.0:
                 return
+            # where compiling took all the time, one round of updates is made, and as a whole run
+            pace = pace if spent < 1.0 else 1.0
+            spent = spent if spent < 1.0 else 0.0
             fractions = np.minimum(spent + pace * np.arange(CHUNK) / CHUNK, 1.0)
         started = time.monotonic()
         yield jnp.arange(done, done + CHUNK), jnp.asarray(np.minimum(fractions, 1.0), jnp.float32)
