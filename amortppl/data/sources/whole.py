@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from amortppl.data.chunks import join
 from amortppl.data.sources.choose import choose, expand, is_parquet
-from amortppl.errors import DataError
+from amortppl.data.sources.parquet_files import DAMAGED
+from amortppl.errors import DataError, quoted
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -22,8 +22,12 @@ def read_table(path: Path) -> pd.DataFrame:
     (file, *_) = expand(path)
     if is_parquet(file):
         try:
-            return pq.read_table(file).to_pandas()
-        except (pa.ArrowException, ValueError, OSError) as error:
+            found = pq.read_table(file)
+            names = found.column_names
+            if len(set(names)) == len(names):
+                return found.to_pandas()
+            raise ValueError(f"columns of one name: {quoted(names)}")
+        except DAMAGED as error:
             reason = " ".join(str(error).split())
             raise DataError(f"{file}: cannot be read as Parquet ({reason})") from error
     source = choose(file, 1, (0, 1))
