@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     )
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
+    from amortppl.guide.options import Streaming
     from amortppl.guide.train import train
     from amortppl.posterior.state import State, all_gather, combine
     from amortppl.pyro import from_pyro
+    from amortppl.task.abstract import AbstractTask
     from amortppl.task.batch import Batch
     from amortppl.task.task import Task
     from amortppl.trust.attempt import Ladder
 
 _HOMES = {
+    "AbstractTask": "task.abstract",
     "Batch": "task.batch",
     "Batches": "data.batches",
     "DataError": "errors",
@@ -55,6 +58,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AbstractTask",
     "Batch",
     "Batches",
     "DataError",

@@ -76,8 +76,8 @@ def _extra_named(where: str) -> Iterator[None]:
 
 
 def describe(found: ModuleType) -> str:
-    """The first line of a module's docstring."""
-    return (found.__doc__ or "").strip().split("\n")[0]
+    """The first paragraph of a module's docstring, on one line."""
+    return " ".join((found.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def method(where: str, **options: Any) -> Spec:

@@ -35,6 +35,7 @@ class Target(eqx.Module):
 
     latents: Float[Array, " P"]
     query: dict[str, Array]
+    seen: Batch | None = None
 
 
 class Method(eqx.Module):
@@ -45,6 +46,9 @@ class Method(eqx.Module):
         regime: `parametric`, `implicit` or `explicit`.
         queries: how many held-out rows a target needs for `score` (0 for none).
         predicts: whether the readout is a distribution over y at a query, not over the latents.
+        queries_first: whether a state belongs to queries: then `init` takes their inputs (none: a
+            state of no query), the state keeps them in its field `queries`, and the readout is at
+            these.
         revision: raised whenever the same weights come to mean another answer, so that guides
             trained before are refused instead of answering unchecked.
     """
@@ -53,6 +57,7 @@ class Method(eqx.Module):
     regime: ClassVar[str]
     queries: ClassVar[int] = 0
     predicts: ClassVar[bool] = False
+    queries_first: ClassVar[bool] = False
     revision: ClassVar[int] = 0
 
     @abstractmethod
@@ -72,6 +77,21 @@ class Method(eqx.Module):
         """The loss L of one state, in nats; differentiable in the weights."""
 
     # What a method may offer beyond the contract.
+
+    def learn(self, state: State, batch: Batch, key: PRNGKeyArray) -> State:
+        """The step as greedy training takes it, where what is random helps to learn."""
+        return self.step(state, batch)
+
+    def learn_scored(
+        self, state: State, batch: Batch, target: Target, key: PRNGKeyArray
+    ) -> tuple[Array, State]:
+        """The loss of a step of greedy training, and the state after it.
+
+        A method whose pass over the rows serves mini-batches of several sizes at once takes the
+        mean of their losses.
+        """
+        after = self.learn(state, batch, key)
+        return self.score(after, target), after
 
     @property
     def max_batch(self) -> int | None:
@@ -152,7 +172,20 @@ def random_mini_batches(batch: Batch, steps: int) -> Batch:
     return Batch({n: jnp.broadcast_to(v, (steps, *v.shape)) for n, v in batch.data.items()}, masks)
 
 
-def unroll(method: Method, minis: Batch) -> State:
+def begin(method: Method, query: dict[str, Array] | None) -> State:
+    """The state before any row was seen, of these queries where states belong to queries.
+
+    Args:
+        method: any method.
+        query: rows of the queries, of which the inputs are kept; None where no query is needed.
+    """
+    if not method.queries_first or query is None:
+        return method.init()
+    inputs = {n: jnp.asarray(query[n]) for n in method.task.inputs}
+    return method.init(inputs or {"row": jnp.zeros((next(iter(query.values())).shape[0], 0))})
+
+
+def unroll(method: Method, minis: Batch, query: dict[str, Array] | None = None) -> State:
     """The states after each of K mini-batches (leading axis K), each detached from the one before.
 
     Detaching keeps memory and time of the backward pass flat in K (greedy training).
@@ -162,16 +195,18 @@ def unroll(method: Method, minis: Batch) -> State:
         after = method.step(jax.lax.stop_gradient(state), mini)
         return after, after
 
-    first, rest = _first_step(method, minis)
+    first, rest = _first_step(method, minis, query)
     if minis.mask.shape[0] == 1:
         return jax.tree.map(lambda a: a[None], first)
     later = jax.lax.scan(advance, first, rest)[1]
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
-def final(method: Method, batch: Batch, steps: int = 1) -> State:
+def final(
+    method: Method, batch: Batch, steps: int = 1, query: dict[str, Array] | None = None
+) -> State:
     """The state after K equal steps over a dataset; for K = 1 one step over all rows."""
-    first, rest = _first_step(method, split(batch, steps))
+    first, rest = _first_step(method, split(batch, steps), query)
     return (
         first
         if steps == 1
@@ -179,12 +214,14 @@ def final(method: Method, batch: Batch, steps: int = 1) -> State:
     )
 
 
-def _first_step(method: Method, minis: Batch) -> tuple[State, Batch]:
+def _first_step(
+    method: Method, minis: Batch, query: dict[str, Array] | None
+) -> tuple[State, Batch]:
     """The state after the first mini-batch, and the others."""
     first, rest = (
         jax.tree.map(lambda a, part=part: a[part], minis) for part in (0, slice(1, None))
     )
-    return method.step(method.init(), first), rest
+    return method.step(begin(method, query), first), rest
 
 
 def refuse_parts(method: "Method") -> None:

@@ -14,8 +14,12 @@ from amortppl.task.abstract import AbstractTask
 
 @dataclass(frozen=True)
 class ConditionalNeuralProcess:
-    """Options: numbers in the task's representation, widths of the networks and of the head's
-    perceptron.
+    """Options of a conditional neural process.
+
+    Attributes:
+        latent: numbers in the task's representation.
+        hidden: width of the networks.
+        head: width of the head's perceptron.
     """
 
     latent: int = 16

@@ -1,11 +1,10 @@
 """Explicit regime: learned features with a conjugate Bayesian linear head (ALPaCA).
 
-    y_c = phi(x)' w_c + e,    w_c ~ N(k_c, diag(lambda)^-1),    e ~ N(0, s^2),    s on a learned
-    grid
+    y_c = phi(x)' w_c + e,    w_c ~ N(k_c, diag(lambda)^-1),    e ~ N(0, s^2)
 
-Given s the posterior of w is Gaussian, and s has a posterior over its grid; both follow from
-sums over rows, so the state adds up over mini-batches in closed form. With one scale the predictive
-is Gaussian; with several it is a scale mixture, as a Student-t is.
+s lies on a learned grid. Given s the posterior of w is Gaussian, and s has a posterior over its
+grid. Both follow from sums over rows, so the state adds up over mini-batches in closed form. With
+one scale the predictive is Gaussian; with several it is a scale mixture, as a Student-t is.
 
 Harrison, Sharma and Pavone 2018, "Meta-learning priors for efficient online Bayesian regression",
 arXiv 1807.08912. Where a row observes a class, the head is `amortppl.predictive.gaussian_classes`:
@@ -35,13 +34,14 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
 LENGTH = 8.0
-"""Of an image's features to begin with, in sds of a row's."""
+"""Initial length of an image's features, in sds of a row's."""
 
 PACE = 10.0
-"""How many times as fast as other weights log precisions are learned: those of features of no use
-must grow by
-factors of thousands (linear regression, 20 rows, 120 CPU s: 0.037 nats from the exact predictive
-without it)."""
+"""Learning rate of log precisions relative to other weights'.
+
+Those of useless features must grow by factors of thousands (linear regression, 20 rows, 120 CPU s:
+0.037 nats from the exact predictive without it).
+"""
 
 
 class ScaleMixture(eqx.Module):
@@ -57,7 +57,7 @@ class ScaleMixture(eqx.Module):
         """Log density of the observations of each query."""
         each = norm.logpdf(self.reader.standard(data), self.mean, self.sd)
         mixed = logsumexp(each + self.log_weights[:, None], 0)
-        return jnp.sum(mixed + self.reader.log_slope(data), -1)
+        return jnp.sum(mixed + self.reader.log_derivative(data), -1)
 
     def sample(self, key: PRNGKeyArray, draws: int) -> dict[str, Array]:
         """Draws of the observations by argument, each (draws, Q, ...)."""
@@ -75,9 +75,7 @@ class ScaleMixture(eqx.Module):
 
 
 class Weights(NamedTuple):
-    """Posterior of the head at its most probable noise scale: means, and a factor of the
-    precision.
-    """
+    """The head's posterior at its most probable noise scale: means, and the precision's factor."""
 
     mean: Float[Array, "F C"]
     factor: Float[Array, "F F"]
@@ -120,7 +118,7 @@ class ConjugatePredictor(Predictor):
         return Moments.none(*self.centre.shape)
 
     def step(self, state: Moments, batch: Batch) -> Moments:
-        """Rows' products added. Values are what the prior's mean leaves, which spares digits."""
+        """The moments with a mini-batch's rows, of values less their prior mean to save digits."""
         phi = self._features(batch.data)
         return state.plus(phi, self.reader.standard(batch.data) - phi @ self.centre, batch.mask)
 
@@ -129,9 +127,7 @@ class ConjugatePredictor(Predictor):
         return jax.tree.map(lambda *a: sum(a), *states)
 
     def latent(self, state: Moments) -> Weights:
-        """The posterior over the head's weights, at the most probable noise scale of all components
-        together.
-        """
+        """The posterior over the head's weights at the components' most probable noise scale."""
         fits, log_weights = self._fits(state)
         best = jnp.argmax(jnp.sum(log_weights, 1))
         return Weights(self.centre + fits.weights[best], fits.factor[best])
@@ -148,6 +144,7 @@ class ConjugatePredictor(Predictor):
         )
 
     def _features(self, data: dict[str, Array]) -> Float[Array, "N F"]:
+        """phi: one, the inputs, and the learned features."""
         line = self.reader.linear(data)
         one = jnp.ones((line.shape[0], 1))
         return jnp.concatenate([one, line, jax.vmap(self.bend)(self.reader.x(data))], -1)
@@ -172,7 +169,7 @@ class ConjugatePredictor(Predictor):
 
 @dataclass(frozen=True)
 class ConjugateHead:
-    """Options.
+    """Options of the conjugate head.
 
     Attributes:
         features: learned features; of a regression, beside one and the inputs themselves.
@@ -204,23 +201,26 @@ class ConjugateHead:
             return gaussian_classes(task, read, phi)
         if self.image is not None:
             raise ModelError(
-                f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it "
-                f"out"
+                f"conjugate_head: `image` is for classes, and {task.name} observes none; "
+                "leave it out"
             )
         if wrong := [c.argument for c in read.parts if c.discrete]:
             raise ModelError(
                 f"conjugate_head: {wrong[0]!r} of {task.name} is discrete, and the head needs "
-                f"continuous "
-                "observations, or one class; 'in_context', 'neural_process' and 'parametric' serve "
-                "it"
+                "continuous observations, or one class; 'in_context', 'neural_process' and "
+                "'parametric' serve it"
             )
         size = 1 + read.x_centre.shape[0] + self.features
         ends = (-4.6, 0.5) if self.scales > 1 else (-1.0, -1.0)
         return ConjugatePredictor(
-            task=task, reader=read, bend=mlp(read.x_size, self.features, self.hidden, 2, keys[1]),
-            centre=jnp.zeros((size, len(read.parts))), slow_precision=jnp.zeros(size),
-            log_noise=jnp.linspace(*ends, self.scales), noise_logits=jnp.zeros((self.scales, len(read.parts))),
-        )  # fmt: skip
+            task=task,
+            reader=read,
+            bend=mlp(read.x_size, self.features, self.hidden, 2, keys[1]),
+            centre=jnp.zeros((size, len(read.parts))),
+            slow_precision=jnp.zeros(size),
+            log_noise=jnp.linspace(*ends, self.scales),
+            noise_logits=jnp.zeros((self.scales, len(read.parts))),
+        )
 
 
 METHOD = ConjugateHead

@@ -23,7 +23,7 @@ from amortppl.task.batch import Batch
 
 
 class Sums(NamedTuple):
-    """Sum of the encoded rows, and how many they are."""
+    """Sum of the encoded rows, and their number."""
 
     encoded: Float[Array, " E"]
     rows: Float[Array, ""]
@@ -44,7 +44,7 @@ class HyperPredictor(Networked):
         return Sums(jnp.zeros(self.emit.in_size - 1), jnp.zeros(()))
 
     def step(self, state: Sums, batch: Batch) -> Sums:
-        """Rows encoded and added."""
+        """The sums with a mini-batch's encoded rows."""
         seen = jnp.concatenate(
             [self.reader.x(batch.data), self.reader.y(self.reader.standard(batch.data))], -1
         )
@@ -58,13 +58,18 @@ class HyperPredictor(Networked):
         """Learned weights plus what the rows change in them."""
         base, restore = ravel_pytree(eqx.filter(self.network, eqx.is_inexact_array))
         rows = jnp.minimum(state.rows, self.task.rows[1])
-        known = jnp.append(state.encoded / jnp.maximum(state.rows, 1.0), jnp.log1p(rows) / 3.0)
-        return restore(base + self.emit(known) * jnp.where(state.rows > 0, 1.0, 0.0))
+        seen = jnp.append(state.encoded / jnp.maximum(state.rows, 1.0), jnp.log1p(rows) / 3.0)
+        return restore(base + self.emit(seen) * jnp.where(state.rows > 0, 1.0, 0.0))
 
 
 @dataclass(frozen=True)
 class Hypernetwork:
-    """Options: width of the network that predicts, and of the networks that emit its weights."""
+    """Options of the hypernetwork.
+
+    Attributes:
+        width: of the network that predicts.
+        hidden: width of the networks that emit its weights.
+    """
 
     width: int = 24
     hidden: int = 64

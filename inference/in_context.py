@@ -1,9 +1,9 @@
 """Implicit regime: an in-context predictor p(y* | x*, D) whose context is a memory that adds up.
 
 Rows of D and queries are tokens with a place (from x) and, for rows, a content (from y). In each
-layer rows add their keys and values to the layer's least-squares memory, then rows and queries read
-it; queries are never written. The memory is of fixed size, so that the context can be any number of
-mini-batches, and it is kept, so that further queries cost only their own tokens.
+layer rows add their keys and values to the layer's least-squares memory; then rows and queries read
+it. Queries are never written. The memory is of fixed size, so that the context can be any number of
+mini-batches. It is kept, so that further queries cost only their own tokens.
 
 Muller et al. 2022, "Transformers can do Bayesian inference", arXiv 2112.10510; the attention is the
 mesa layer of von Oswald et al. 2023, arXiv 2309.05858; Mittal et al. 2025, arXiv 2510.11471
@@ -32,7 +32,7 @@ State = tuple[tuple[Moments, ...], Float[Array, ""]]
 
 
 class Layer(eqx.Module):
-    """Rows and queries look places up in what rows have written."""
+    """A layer of attention: tokens read a least-squares memory that rows have written."""
 
     key: eqx.nn.Linear
     value: eqx.nn.Linear
@@ -54,29 +54,29 @@ class Layer(eqx.Module):
         self.log_ridge = jnp.zeros((heads, size))
 
     def write(self, memory: Moments, place: Array, content: Array, mask: Array) -> Moments:
-        """Rows added to the memory of every head."""
+        """The memory of every head with rows added."""
         values = jax.vmap(self.value)(jnp.concatenate([place, content], -1))
         return jax.vmap(Moments.plus, (0, 1, 1, None))(
             memory, self._keys(place), self._split(values), mask
         )
 
     def solved(self, memory: Moments) -> Solved:
-        """What the memory says to whoever reads it."""
+        """The fit of each head's memory, which tokens read."""
         return jax.vmap(solve)(memory, jnp.exp(jnp.clip(self.log_ridge, -8, 8)))
 
     def look(self, fit: Solved, place: Array, log_rows: Array, low: float) -> tuple[Array, Array]:
-        """Places after a look, and what was read."""
-        found, leverage = jax.vmap(Solved.read, (0, 1))(fit, self._keys(place))
-        found = jnp.moveaxis(found, 0, 1).reshape(place.shape[0], -1)
+        """Places after reading the fits, and the values read."""
+        values, leverage = jax.vmap(Solved.read, (0, 1))(fit, self._keys(place))
+        values = jnp.moveaxis(values, 0, 1).reshape(place.shape[0], -1)
         heights = jnp.log(jnp.maximum(leverage.T, 0.0) + low)
-        spread = jnp.broadcast_to(0.5 * jnp.log(fit.spread.ravel() + 1e-6), found.shape)
+        spread = jnp.broadcast_to(0.5 * jnp.log(fit.spread.ravel() + 1e-6), values.shape)
         rows = jnp.full((place.shape[0], 1), log_rows)
-        seen = jnp.concatenate([place, found, heights, spread, rows], -1)
-        return place + jax.vmap(self.join)(found) + jax.vmap(self.place)(seen), found
+        seen = jnp.concatenate([place, values, heights, spread, rows], -1)
+        return place + jax.vmap(self.join)(values) + jax.vmap(self.place)(seen), values
 
-    def revise(self, place: Array, content: Array, found: Array) -> Array:
-        """Contents of rows after their look."""
-        return content + jax.vmap(self.content)(jnp.concatenate([place, content, found], -1))
+    def revise(self, place: Array, content: Array, values: Array) -> Array:
+        """Contents of rows, given the values read."""
+        return content + jax.vmap(self.content)(jnp.concatenate([place, content, values], -1))
 
     def _keys(self, place: Float[Array, "N E"]) -> Float[Array, "N H D"]:
         return self._split(jax.vmap(self.key)(place))
@@ -106,7 +106,7 @@ class InContextPredictor(Headed):
         return tuple(memory for _ in self.layers), jnp.zeros(())
 
     def step(self, state: State, batch: Batch) -> State:
-        """Rows of a mini-batch written to the memories, layer by layer."""
+        """The memories with a mini-batch's rows, written layer by layer."""
         memories, rows = state
         rows, place, kept = rows + jnp.sum(batch.mask), self._places(batch.data), []
         seen = self.reader.y(self.reader.standard(batch.data))
@@ -115,10 +115,9 @@ class InContextPredictor(Headed):
         )
         for layer, memory in zip(self.layers, memories, strict=True):
             kept.append(layer.write(memory, place, content, batch.mask))
-            place, found = layer.look(
-                layer.solved(kept[-1]), place, self._log_rows(rows), self._least
-            )
-            content = layer.revise(place, content, found)
+            fit = layer.solved(kept[-1])
+            place, values = layer.look(fit, place, self._log_rows(rows), self._least)
+            content = layer.revise(place, content, values)
         return tuple(kept), rows
 
     def combine(self, states: Any) -> State:
@@ -128,15 +127,13 @@ class InContextPredictor(Headed):
     def features(self, state: State, query: dict[str, Array]) -> Float[Array, "1 Q E"]:
         """Places of the queries after they have read every layer's memory."""
         memories, rows = state
-        place, all_found = self._places(query), []
+        place, read = self._places(query), []
         for layer, memory in zip(self.layers, memories, strict=True):
             fit = layer.solved(memory)
-            place, found = layer.look(fit, place, self._log_rows(rows), self._least)
-            all_found += [
-                found,
-                jnp.broadcast_to(0.5 * jnp.log(fit.spread.ravel() + 1e-6), found.shape),
-            ]
-        return jnp.concatenate([place, *all_found], -1)[None]
+            place, values = layer.look(fit, place, self._log_rows(rows), self._least)
+            log_spread = 0.5 * jnp.log(fit.spread.ravel() + 1e-6)
+            read += [values, jnp.broadcast_to(log_spread, values.shape)]
+        return jnp.concatenate([place, *read], -1)[None]
 
     def _places(self, data: dict[str, Array]) -> Float[Array, "N E"]:
         x = self.reader.x(data)
@@ -147,7 +144,7 @@ class InContextPredictor(Headed):
 
     @property
     def _least(self) -> float:
-        """Leverages are read no finer than those trained on."""
+        """The least leverage read: that of rows trained on, about."""
         return 0.1 / self.task.rows[1]
 
 
@@ -183,13 +180,16 @@ class InContext:
         ]
         out = width + 2 * self.layers * self.heads * self.values
         return InContextPredictor(
-            task=task, options=self, reader=read, layers=layers,
+            task=task,
+            options=self,
+            reader=read,
+            layers=layers,
             x_line=eqx.nn.Linear(read.x_size, width, key=keys[2]),
             x_bend=mlp(read.x_size, width, width, 2, keys[3]),
             y_line=eqx.nn.Linear(read.y_size, width, key=keys[4]),
             y_bend=mlp(width + read.y_size, width, width, 1, keys[5], start=jnp.zeros(width)),
             head=Head(out, read, self.hidden, jr.fold_in(key, 9)),
-        )  # fmt: skip
+        )
 
 
 METHOD = InContext

@@ -26,7 +26,11 @@ class LaplaceGuide(RecursiveGuide):
 
 @dataclass(frozen=True)
 class Laplace:
-    """Options: the most Newton steps for a mini-batch."""
+    """Options of the Laplace approximation.
+
+    Attributes:
+        newton: most Newton steps for a mini-batch.
+    """
 
     newton: int = 20
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
 from amortppl.gaussian.frame import Frame
-from amortppl.gaussian.funnel import Valley
+from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.recursive import prior_scale
 from amortppl.method import Method, Target
@@ -26,8 +26,12 @@ from amortppl.task.scaling import PriorScale
 
 
 class Searching(NamedTuple):
-    """Where the optimiser stands: location and log sd of each latent in prior units, its memory,
-    rows seen.
+    """Where the optimiser is.
+
+    Attributes:
+        location, log_sd: of each latent, in prior units.
+        memory: of the recurrent network, for each latent.
+        rows: how many were seen.
     """
 
     location: Float[Array, " P"]
@@ -53,9 +57,7 @@ class OptimiserGuide(Method):
         return Searching(none, none, jnp.zeros((size, self.options.memory)), jnp.zeros(()))
 
     def step(self, state: Searching, batch: Batch) -> Searching:
-        """Several updates, each from the gradient of the log joint with the mini-batch standing for
-        all rows.
-        """
+        """Several updates by the log joint's gradient, the rows scaled up to all seen."""
         count, scale = jnp.sum(batch.mask), stop_gradient(self.scale)
         rows = state.rows + count
 
@@ -66,11 +68,10 @@ class OptimiserGuide(Method):
             ) / (1.0 + rows)
 
         def update(now: Searching, _: None) -> tuple[Searching, None]:
-            slope = jnp.nan_to_num(stop_gradient(jax.grad(joint)(stop_gradient(now.location))))
-            size = jnp.full_like(slope, jnp.log1p(rows) / 3.0)
-            seen = jnp.stack(
-                [jnp.arcsinh(slope), jnp.arcsinh(30 * slope), now.location, now.log_sd, size], -1
-            )
+            gradient = jnp.nan_to_num(stop_gradient(jax.grad(joint)(stop_gradient(now.location))))
+            size = jnp.full_like(gradient, jnp.log1p(rows) / 3.0)
+            scaled = [jnp.arcsinh(gradient), jnp.arcsinh(30 * gradient)]
+            seen = jnp.stack([*scaled, now.location, now.log_sd, size], -1)
             memory = jax.vmap(self.cell)(seen, now.memory)
             move, narrow = jax.vmap(self.out)(memory).T
             return Searching(now.location + move, now.log_sd + narrow, memory, rows), None
@@ -83,7 +84,7 @@ class OptimiserGuide(Method):
         density = Gaussian(self.task.latents.size)
         frame = Frame(state.location, jnp.diag(jnp.exp(-jnp.clip(state.log_sd, -9.0, 3.0))))
         return Posterior(
-            stop_gradient(self.scale), frame, density, density.initial(), Valley.none()
+            stop_gradient(self.scale), frame, density, density.initial(), Funnel.none()
         )
 
     def score(self, state: Searching, target: Target) -> Array:
@@ -93,8 +94,11 @@ class OptimiserGuide(Method):
 
 @dataclass(frozen=True)
 class LearnedOptimiser:
-    """Options: updates for a mini-batch, and numbers that the optimiser remembers of each
-    latent.
+    """Options of the learned optimiser.
+
+    Attributes:
+        updates: for a mini-batch.
+        memory: numbers that the optimiser remembers of each latent.
     """
 
     updates: int = 12
@@ -110,9 +114,12 @@ class LearnedOptimiser:
         out = eqx.nn.Linear(self.memory, 2, key=keys[2])
         out = eqx.tree_at(lambda n: (n.weight, n.bias), out, (0.1 * out.weight, jnp.zeros(2)))
         return OptimiserGuide(
-            task=task, options=self, scale=prior_scale(task, keys[0], "learned_optimiser"),
-            cell=eqx.nn.GRUCell(5, self.memory, key=keys[1]), out=out,
-        )  # fmt: skip
+            task=task,
+            options=self,
+            scale=prior_scale(task, keys[0], "learned_optimiser"),
+            cell=eqx.nn.GRUCell(5, self.memory, key=keys[1]),
+            out=out,
+        )
 
 
 METHOD = LearnedOptimiser

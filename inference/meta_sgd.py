@@ -15,9 +15,14 @@ from amortppl.task.abstract import AbstractTask
 
 @dataclass(frozen=True)
 class MetaSGD:
-    """Options: width of both hidden layers, gradient steps a mini-batch, the rates to begin with,
-    and the
-    height and width of the input, where it is an image."""
+    """Options of Meta-SGD.
+
+    Attributes:
+        width: of both hidden layers.
+        updates: gradient steps a mini-batch.
+        rate: of these steps, to begin with.
+        image: height and width of the input, where it is an image.
+    """
 
     width: int = 40
     updates: int = 3

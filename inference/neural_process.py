@@ -16,8 +16,13 @@ from amortppl.task.abstract import AbstractTask
 
 @dataclass(frozen=True)
 class LatentNeuralProcess:
-    """Options: numbers in z, widths of the networks and of the head's perceptron, and whether z is
-    stochastic.
+    """Options of a latent neural process.
+
+    Attributes:
+        latent: numbers in z.
+        hidden: width of the networks.
+        head: width of the head's perceptron; 0 for none.
+        stochastic: whether z has a posterior, or is a fixed representation.
     """
 
     latent: int = 16

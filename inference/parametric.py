@@ -193,7 +193,7 @@ class ParametricGuide(Method):
         added = after.rows * after.context - before.rows * before.context
         rows = [log_rows(n, self._most)[None] for n in (before.rows, count)]
         seen = jnp.concatenate([self.encode.read(added / jnp.maximum(count, 1.0)), *rows])
-        return learned_correction(self.adjust, seen, site, self._skew(after.rows, site.left))
+        return learned_correction(self.adjust, seen, site, self._skew(after.rows, site.residual))
 
     def _skew(self, rows: Array, left: Array) -> Array:
         """How far from Gaussian, between 0 and 1; 1 / sqrt(1 + n / P) where that is not known."""

@@ -34,19 +34,24 @@ class PriorFittedPredictor(Headed):
         return Buffer.none(self.capacity, self.reader)
 
     def step(self, state: Buffer, batch: Batch) -> Buffer:
-        """Rows put into the context."""
+        """The context with a mini-batch's rows."""
         return state.add(self.reader, batch)
 
     def features(self, state: Buffer, query: dict[str, Array]) -> Float[Array, "1 Q E"]:
-        """Queries after they have looked at the context."""
+        """Features of the queries after attention to the context."""
         tokens = self.transformer.tokens(state.rows)
         return self.transformer.read(tokens, state.mask, self.reader.x(query))[None]
 
 
 @dataclass(frozen=True)
 class PriorFitted:
-    """Options: numbers in a token, layers, width of the head's perceptron, and rows that the
-    context holds.
+    """Options of the prior-fitted network.
+
+    Attributes:
+        width: numbers in a token.
+        layers: of attention.
+        hidden: width of the head's perceptron.
+        capacity: rows that the context holds.
     """
 
     width: int = 64
@@ -63,10 +68,12 @@ class PriorFitted:
         keys = jr.split(key, 3)
         read = reader(task, keys[0])
         return PriorFittedPredictor(
-            task=task, capacity=min(self.capacity, task.rows[1]), reader=read,
+            task=task,
+            capacity=min(self.capacity, task.rows[1]),
+            reader=read,
             transformer=Transformer(read, self.width, self.layers, keys[1]),
             head=Head(self.width + 1, read, self.hidden, keys[2]),
-        )  # fmt: skip
+        )
 
 
 METHOD = PriorFitted

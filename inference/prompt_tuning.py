@@ -1,8 +1,8 @@
 """Explicit regime: prompt tuning, gradient steps on a soft prompt of a frozen in-context predictor.
 
 Lester, Al-Rfou and Constant 2021, "The power of scale for parameter-efficient prompt tuning", arXiv
-2104.08691. The predictor learns from contexts of rows alone: the prompt's score, which teaches the
-prompt to begin with and the rate, passes no gradient to it.
+2104.08691. The predictor learns from contexts of rows alone. The prompt's score trains the initial
+prompt and the rates, and passes no gradient to the predictor.
 """
 
 from dataclasses import dataclass
@@ -57,9 +57,8 @@ class PromptPredictor(Predictor):
             return -jnp.sum(jnp.where(batch.mask, rows, 0.0)) / jnp.maximum(jnp.sum(batch.mask), 1)
 
         def update(prompt: Array, _: None) -> tuple[Array, None]:
-            return prompt - jnp.exp(self.log_rate) * jnp.clip(
-                jax.grad(misfit)(prompt), -1.0, 1.0
-            ), None
+            gradient = jnp.clip(jax.grad(misfit)(prompt), -1.0, 1.0)
+            return prompt - jnp.exp(self.log_rate) * gradient, None
 
         prompt = jax.lax.scan(update, state.prompt, None, self.options.updates)[0]
         return Prompted(prompt, state.buffer.add(self.reader, batch))
@@ -69,7 +68,7 @@ class PromptPredictor(Predictor):
         return self._frozen(state.prompt, query)
 
     def score(self, state: Prompted, target: Target) -> Array:
-        """The prompt's loss, and beside it the predictor's own on contexts of rows."""
+        """The prompt's loss plus the predictor's own on contexts of rows."""
         context = self.transformer.tokens(state.buffer.rows)
         own = self._on(self.transformer, self.head, context, state.buffer.mask, target.query)
         return super().score(state, target) - jnp.mean(own.log_prob(target.query))
@@ -96,7 +95,7 @@ class PromptPredictor(Predictor):
 
 @dataclass(frozen=True)
 class PromptTuning:
-    """Options.
+    """Options of prompt tuning.
 
     Attributes:
         prompt: tokens in the prompt.
@@ -122,11 +121,14 @@ class PromptTuning:
         keys = jr.split(key, 4)
         read, shape = reader(task, keys[0]), (self.prompt, self.width)
         return PromptPredictor(
-            task=task, options=self, reader=read,
+            task=task,
+            options=self,
+            reader=read,
             transformer=Transformer(read, self.width, self.layers, keys[1]),
             head=Head(self.width + 1, read, self.hidden, keys[2]),
-            prompt=jr.normal(keys[3], shape) / self.width**0.5, log_rate=jnp.full(shape, jnp.log(self.rate)),
-        )  # fmt: skip
+            prompt=jr.normal(keys[3], shape) / self.width**0.5,
+            log_rate=jnp.full(shape, jnp.log(self.rate)),
+        )
 
 
 METHOD = PromptTuning

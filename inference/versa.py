@@ -2,11 +2,12 @@
 
 Each class's weights come from the mean of its rows' features alone, so that any of the classes
 trained for may be any class of a new task. Gordon et al. 2019, "Meta-learning probabilistic
-inference for prediction", arXiv 1805.09921. A network learns what these weights are beyond those of
-the nearest class mean, w_c = m_c and b_c = -|m_c|^2 / 2 (Snell, Swersky and Zemel 2017, arXiv
-1703.05175, section 2.4). It is the same for every weight: one that sees all features at once learns
-    the classes trained on, and with one
-example of classes that were not falls behind the pixels' nearest mean.
+inference for prediction", arXiv 1805.09921.
+
+A network gives the difference of these weights from those of the nearest class mean, w_c = m_c and
+b_c = -|m_c|^2 / 2 (Snell, Swersky and Zemel 2017, arXiv 1703.05175, section 2.4). It is the same
+for every weight. A network of all features at once learns the classes trained on; with one example
+of each of other classes it falls behind the pixels' nearest mean.
 """
 
 from dataclasses import dataclass
@@ -31,14 +32,13 @@ DRAWS = 10
 """Draws of the classifier's weights."""
 
 LENGTH = 2.0
-"""Of an image's features to begin with: longer ones are surer of classes trained on, and wrong of
-others.
+"""Initial length of an image's features.
+
+Longer features make it surer of classes trained on, and wrong about others.
 """
 
 HIDDEN = 16
-"""Width of the network that turns a weight of the nearest mean, and the rows of the class, into a
-Gaussian.
-"""
+"""Width of the network from a nearest mean's weight and the class's rows to a Gaussian."""
 
 
 class VersaPredictor(Predictor):
@@ -66,8 +66,8 @@ class VersaPredictor(Predictor):
         """Classes at Q queries."""
         mean = state.features / jnp.maximum(state.rows, 1.0)[:, None]
         nearest = jnp.concatenate([mean, -0.5 * jnp.sum(mean**2, -1, keepdims=True)], -1)
-        known = jnp.stack(jnp.broadcast_arrays(nearest, jnp.log1p(state.rows)[:, None]), -1)
-        change, log_sd = jnp.moveaxis(jax.vmap(jax.vmap(self.amortize))(known), -1, 0)
+        seen = jnp.stack(jnp.broadcast_arrays(nearest, jnp.log1p(state.rows)[:, None]), -1)
+        change, log_sd = jnp.moveaxis(jax.vmap(jax.vmap(self.amortize))(seen), -1, 0)
         place = nearest + change
         noise = jr.normal(jr.key(0), (DRAWS, *place.shape))
         weights = place + jnp.exp(jnp.clip(log_sd - 3.0, -8.0, 2.0)) * noise
@@ -78,7 +78,7 @@ class VersaPredictor(Predictor):
 
 @dataclass(frozen=True)
 class Versa:
-    """Options.
+    """Options of VERSA.
 
     Attributes:
         features: learned features of a row.
@@ -105,16 +105,16 @@ class Versa:
         if not one_class(read):
             raise ModelError(
                 f"versa: it classifies, and {task.name} observes "
-                f"{[c.argument for c in read.parts]} of kind "
-                f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process', 'maml' "
-                f"and 'parametric' "
-                "serve it"
+                f"{[c.argument for c in read.parts]} of kind {sorted({c.kind for c in read.parts})}"
+                "; 'in_context', 'neural_process', 'maml' and 'parametric' serve it"
             )
         feature = features(read, self.features, self.hidden, self.image, keys[1], LENGTH)
         return VersaPredictor(
-            task=task, reader=read, feature=feature,
+            task=task,
+            reader=read,
+            feature=feature,
             amortize=mlp(2, 2, HIDDEN, 1, keys[2], start=jnp.zeros(2)),
-        )  # fmt: skip
+        )
 
 
 METHOD = Versa

@@ -57,6 +57,12 @@ TINY = {
     },
     "versa": {"features": 4, "hidden": 8},
     "learned_optimiser": {"updates": 2, "memory": 4},
+    "maml_in_context": {"width": 8, "layers": 1, "hidden": 8, "updates": 2, "capacity": 16},
+    "synthetic_gradient": {"width": 8, "updates": 2, "imagined": 1, "hidden": 8},
+    "iterative_implicit": {"width": 8, "layers": 1, "heads": 2, "keys": 4, "hidden": 8},
+    "reverse_kl": {"width": 8, "layers": 1, "heads": 2},
+    "iterative_parametric": {"width": 8, "layers": 1, "heads": 2},
+    "iterative_explicit": {"latent": 3, "width": 8, "layers": 1, "heads": 2, "hidden": 8},
     "svi": {"iterations": 20},
     "laplace": {"newton": 4},
 }

@@ -54,7 +54,10 @@ def imported(path):
             yield from (a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
-            yield node.module
+            if node.module == "amortppl":
+                yield from (f"amortppl.{a.name}" for a in node.names)
+            else:
+                yield node.module
 
 
 def files(folder):
@@ -82,6 +85,68 @@ def test_the_engine_knows_neither_models_nor_methods(path):
     for name in imported(path):
         assert name.split(".")[0] not in ("models", "inference", "examples", "tests")
         assert not name.startswith(("amortppl.models", "amortppl.inference"))
+
+
+FLOORS = [
+    "errors",
+    "runtime",
+    "pyro",
+    "densities",
+    "networks",
+    "task",
+    "method",
+    "catalogue",
+    "data",
+    "predictive",
+    "gaussian",
+    "training",
+    "posterior",
+    "trust",
+    "report",
+    "guide",
+    "diagnostics",
+    "cli",
+]
+"""Folders and single files of amortppl/, each importing only from those before it."""
+
+
+def floor(module):
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("path", files("amortppl"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way_between_folders(path):
+    """Inside functions and for type checking too."""
+    parts = path.relative_to(ROOT / "amortppl").with_suffix("").parts
+    if parts == ("__init__",):
+        return
+    below = FLOORS[: FLOORS.index(parts[0]) + 1]
+    names = {n for n in imported(path) if n and n.startswith("amortppl.")}
+    assert {floor(n) for n in names} <= set(below)
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_file_imports_itself_through_others():
+    """By a walk along all imports from each file; `from a import b` counts for both."""
+    paths = {module_name(p): p for p in files("amortppl") if p.name != "__init__.py"}
+    graph = {}
+    for name, path in paths.items():
+        tree = ast.parse(path.read_text())
+        froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        named = {f"{n.module}.{a.name}" for n in froms for a in n.names} | set(imported(path))
+        graph[name] = named & (paths.keys() - {name})
+    for name in graph:
+        reached, todo = set(), [*graph[name]]
+        while todo:
+            other = todo.pop()
+            if other not in reached:
+                reached.add(other)
+                todo += graph[other]
+        assert name not in reached, f"{name} imports itself through {sorted(reached)}"
 
 
 def run(code):

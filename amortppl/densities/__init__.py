@@ -10,10 +10,20 @@ from amortppl.densities.triangular import Triangular
 from amortppl.errors import nearest, quoted
 
 FAMILIES = ("diagonal", "gaussian", "mixture", "spline_flow", "triangular")
+"""Names that `density` takes."""
 
 
 def density(name: str, size: int, key: PRNGKeyArray) -> Density:
     """A family by name, for P latents.
+
+    >>> import jax
+    >>> density("gaussian", 2, jax.random.key(0)).coefficients
+    5
+
+    Args:
+        name: one of `FAMILIES`.
+        size: P.
+        key: draws the weights of families that have any.
 
     Raises:
         LookupError: no family of that name.

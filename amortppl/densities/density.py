@@ -10,8 +10,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 class Density(eqx.Module):
     """A family of distributions on R^P, indexed by a vector of coefficients.
 
-    The coefficients are emitted once per dataset by a network that starts at `initial`; at zero
-    the distribution is standard normal, so that a guide fades to its frame as they do.
+    A network emits the coefficients once per dataset and starts at `initial`. At zero the
+    distribution is standard normal, so that a guide whose coefficients fade returns to its frame.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from amortppl.densities import density
+    >>> family = density("triangular", 2, jax.random.key(0))
+    >>> draws, log_prob = family.sample(jax.random.key(1), jnp.zeros(family.coefficients), 3)
+    >>> draws.shape, log_prob.shape
+    ((3, 2), (3,))
 
     Attributes:
         size: P.
@@ -29,7 +36,7 @@ class Density(eqx.Module):
     def sample(
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
-        """Draws and their log densities."""
+        """Independent draws and their log densities."""
 
     def initial(self) -> Float[Array, " K"]:
         """Coefficients to start training from: zeros, unless parts must differ to be told apart."""

@@ -11,7 +11,13 @@ from amortppl.densities.density import Density
 
 
 class Gaussian(Density):
-    """u = T (z - shift) is standard normal; T is lower triangular with a positive diagonal."""
+    """u = T (z - shift) is standard normal; T is lower triangular with a positive diagonal.
+
+    >>> import jax.numpy as jnp
+    >>> family = Gaussian(2)
+    >>> round(float(family.log_prob(jnp.zeros(2), jnp.zeros(5))), 3)
+    -1.838
+    """
 
     size: int = eqx.field(static=True)
     coefficients: int = eqx.field(static=True)
@@ -38,8 +44,14 @@ class Gaussian(Density):
 def affine(
     coefficients: Float[Array, " K"], size: int
 ) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
-    """Shift and lower-triangular factor; at zero coefficients 0 and I. Log diagonals are bounded by
-    3.
+    """Shift and lower-triangular factor of coefficients; 0 and I where these are zero.
+
+    Logs of the diagonal are bounded by 3.
+
+    >>> import jax.numpy as jnp
+    >>> shift, factor = affine(jnp.zeros(5), 2)
+    >>> factor.tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
     shift, rest = coefficients[:size], coefficients[size : size + size * (size + 1) // 2]
     below = lower_triangular(rest, size)
@@ -49,10 +61,18 @@ def affine(
 def lower_triangular(
     entries: Float[Array, " K"], size: int, offset: int = 0
 ) -> Float[Array, "P P"]:
-    """The matrix with these entries row by row on and below a diagonal, the main one or `offset`
-    above it.
+    """The matrix with these entries, row by row, on and below a diagonal.
 
-    Gathered: a scatter costs several times that to compile and to run.
+    By a gather: a scatter costs several times as much to compile and to run.
+
+    >>> import jax.numpy as jnp
+    >>> lower_triangular(jnp.array([1.0, 2.0, 3.0]), 2).tolist()
+    [[1.0, 0.0], [2.0, 3.0]]
+
+    Args:
+        entries: as many as the matrix has there.
+        size: P.
+        offset: which diagonal: 0 for the main one, -1 for the one below.
     """
     place = np.zeros((size, size), np.int32)
     place[np.tril_indices(size, offset)] = 1 + np.arange(len(entries))
@@ -60,5 +80,10 @@ def lower_triangular(
 
 
 def log_normal(u: Float[Array, "*S P"]) -> Float[Array, "*S"]:
-    """Log density of the standard normal on R^P."""
+    """Log density of the standard normal on R^P.
+
+    >>> import jax.numpy as jnp
+    >>> round(float(log_normal(jnp.zeros(2))), 3)
+    -1.838
+    """
     return -0.5 * jnp.sum(u * u, -1) - 0.5 * u.shape[-1] * jnp.log(2.0 * jnp.pi)

@@ -14,14 +14,16 @@ from amortppl.densities.density import Density
 from amortppl.densities.gaussian import Gaussian, affine
 
 LOWEST = float(np.nextafter(np.float32(-1.0), np.float32(0.0)))
-"""The lowest number above -1, where `erf_inv` is finite."""
+"""The lowest float32 above -1; `erf_inv` is infinite at -1."""
 
 
 class Mixture(Density):
     """sum_m w_m N(z; shift_m, (T_m' T_m)^-1), the weights a softmax of the first M coefficients.
 
-    Components start a little apart along the diagonal, so that training can tell them from one
-    another.
+    Components start a little apart along the diagonal, so that training can tell them apart.
+
+    >>> Mixture(2, components=3).coefficients
+    18
     """
 
     size: int = eqx.field(static=True)
@@ -36,11 +38,9 @@ class Mixture(Density):
     def _parts(
         self, coefficients: Float[Array, " K"]
     ) -> tuple[Float[Array, " M"], Float[Array, "M C"]]:
-        weights, rest = (
-            coefficients[: self.components],
-            coefficients[self.components :].reshape(self.components, -1),
-        )
-        return jax.nn.log_softmax(weights), rest
+        """Log weights, and the coefficients of each component."""
+        weights, rest = coefficients[: self.components], coefficients[self.components :]
+        return jax.nn.log_softmax(weights), rest.reshape(self.components, -1)
 
     def initial(self) -> Float[Array, " K"]:
         """Equal weights, unit scales, centres from -1/2 to 1/2 along the diagonal."""
@@ -56,7 +56,7 @@ class Mixture(Density):
     def sample(
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
-        """Draws and their log densities. Weights get no gradient through the draws."""
+        """Independent draws and their log densities; a draw passes no gradient to the weights."""
         log_weights, parts = self._parts(coefficients)
         # One call for the choice and the normal numbers: each costs much to compile.
         uniform = jr.uniform(key, (self.size + 1, draws), minval=LOWEST, maxval=1.0)

@@ -23,17 +23,26 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.densities.density import Density
 
 FEW = 3
-"""Latents up to which layers are autoregressive. Their draws take a pass for each latent; those of
-coupling layers take
-one, and as many updates bring them as far: held-out nats of 10 and 11 latents, gaussian_process
--8.97 for -8.96, mixture_2d -6.34 for -6.44, standard errors 0.07 and 0.13; calibration of each,
-    nearly all draws, 23 and 21 CPU s for
-150 and 160."""
+"""Most latents for which layers are autoregressive; beyond, they are coupling layers.
+
+Draws of the former take a pass for each latent, those of the latter one, and as many updates bring
+both as far. Held-out nats of 10 and 11 latents, coupling for autoregressive: gaussian_process -8.97
+for -8.96, mixture_2d -6.34 for -6.44, standard errors 0.07 and 0.13. Calibration, nearly all of it
+draws, took 23 and 21 CPU s for 150 and 160.
+"""
 
 
 class SplineFlow(Density):
-    """A flow whose networks read the coefficients beside the latents: masked autoregressive, or of
-    coupling layers.
+    """A spline flow whose networks read the coefficients beside the latents.
+
+    Its layers are masked autoregressive for at most `FEW` latents, else coupling layers.
+
+    >>> import jax
+    >>> SplineFlow(2, jax.random.key(0), context=5).coefficients
+    5
+
+    Attributes:
+        flow: flowjax's distribution, conditional on the coefficients.
     """
 
     size: int = eqx.field(static=True)
@@ -46,12 +55,11 @@ class SplineFlow(Density):
 
         def layer(key: PRNGKeyArray) -> Chain:
             spline = RationalQuadraticSpline(knots=knots, interval=5.0)
-            # flowjax's own random permutation cannot be made inside jit
+            # flowjax's own random permutation cannot be made inside jit.
             return Chain([_layer(key, spline, size, context), Flip((size,))])
 
-        with (
-            jax.ensure_compile_time_eval()
-        ):  # flowjax keeps the spline's initial values in a closure
+        # flowjax keeps the spline's initial values in a closure, so they must not be traced.
+        with jax.ensure_compile_time_eval():
             stacked = eqx.filter_vmap(layer)(jr.split(key, layers))
         self.flow = Transformed(StandardNormal((size,)), Invert(Scan(stacked)))
 

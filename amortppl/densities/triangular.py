@@ -16,8 +16,9 @@ from amortppl.densities.gaussian import affine, log_normal, lower_triangular
 
 
 class Triangular(Density):
-    """u = f_1(f_2(... f_L(z))) is standard normal, the coordinates reversed between maps. Each map
-    is
+    """u = f_1(f_2(... f_L(z))) is standard normal, the coordinates reversed between maps.
+
+    Each map is
 
         f(z)_j = sinh(b_j arcsinh(v_j) - a_j),    v_j = e^{s_j(z)} ( (T (z - shift))_j - q_j(z) ),
         s_j(z) = sum_{k<j} S_jk 4 tanh(z_k / 4),    q_j(z) = sum_{k<j} Q_jk (sqrt(1 + z_k^2) - 1)
@@ -26,6 +27,11 @@ class Triangular(Density):
     another (a regression's noise and its weights), Q bends it. f_L alone has a and b: tails of
     tails overflow. One map does not hold the funnel of a hierarchical model: the joint ranks of
     eight schools have p = 1e-18 to 3e-9 over eight seeds, with three maps 4e-8 to 5e-3.
+
+    >>> import jax.numpy as jnp
+    >>> family = Triangular(2)
+    >>> round(float(family.log_prob(jnp.zeros(2), jnp.zeros(family.coefficients))), 3)
+    -1.838
 
     Attributes:
         layers: L.
@@ -40,7 +46,7 @@ class Triangular(Density):
         self.coefficients = layers * _middle(size) + 2 * size
 
     def _layers(self, coefficients: Float[Array, " K"]) -> Float[Array, "L C"]:
-        """Those of each map, that of the data's side first; the others' a and b are zero."""
+        """Coefficients of each map, f_L's first; a and b of the others are zero."""
         first, rest = jnp.split(coefficients, [_middle(self.size) + 2 * self.size])
         others = jnp.pad(
             rest.reshape(self.layers - 1, _middle(self.size)), ((0, 0), (0, 2 * self.size))
@@ -51,11 +57,11 @@ class Triangular(Density):
         """Log density of one point."""
 
         def through(z: Array, layer: Array) -> tuple[Array, Array]:
-            u, log_slope = _normal(z, layer)
-            return u[::-1], log_slope
+            u, log_derivative = _normal(z, layer)
+            return u[::-1], log_derivative
 
-        u, log_slopes = jax.lax.scan(through, z, self._layers(coefficients))
-        return log_normal(u) + jnp.sum(log_slopes)
+        u, log_derivatives = jax.lax.scan(through, z, self._layers(coefficients))
+        return log_normal(u) + jnp.sum(log_derivatives)
 
     def sample(
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
@@ -63,36 +69,36 @@ class Triangular(Density):
         """Draws coordinate after coordinate, all draws at once, and their log densities."""
         u = jr.normal(key, (self.size, draws))
         through = lambda u, layer: _draw(u[::-1], layer)  # noqa: E731
-        z, log_slopes = jax.lax.scan(through, u, self._layers(coefficients), reverse=True)
-        return z.T, log_normal(u.T) + jnp.sum(log_slopes, 0)
+        z, log_derivatives = jax.lax.scan(through, u, self._layers(coefficients), reverse=True)
+        return z.T, log_normal(u.T) + jnp.sum(log_derivatives, 0)
 
 
 def _middle(size: int) -> int:
-    """Coefficients of a map but for a and b."""
+    """How many coefficients a map has, without a and b."""
     return size + size * (size + 1) // 2 + size * (size - 1)
 
 
 def _parts(coefficients: Float[Array, " C"], size: int) -> tuple[Array, ...]:
     """Shift, T, a, b, S and Q."""
     below = size * (size - 1) // 2
-    whole, scale, bend, skew, tail = jnp.split(
+    whole, scale, quadratic, skew, tail = jnp.split(
         coefficients,
         [_middle(size) - 2 * below, _middle(size) - below, _middle(size), _middle(size) + size],
     )
     shift, factor = affine(whole, size)
-    scale, bend = (lower_triangular(a, size, -1) for a in (scale, bend))
-    return shift, factor, 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail)), scale, bend
+    scale, quadratic = (lower_triangular(a, size, -1) for a in (scale, quadratic))
+    return shift, factor, 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail)), scale, quadratic
 
 
 def _normal(
     z: Float[Array, " P"], coefficients: Float[Array, " C"]
 ) -> tuple[Float[Array, " P"], Array]:
-    """f(z) and log |det df/dz|, in one pass over the coordinates at once."""
-    shift, factor, skew, tail, scale, bend = _parts(coefficients, z.shape[0])
+    """f(z) and log |det df/dz|."""
+    shift, factor, skew, tail, scale, quadratic = _parts(coefficients, z.shape[0])
     log_scale = _bound(scale @ _bound(z))
-    v = jnp.exp(log_scale) * (factor @ (z - shift) - bend @ (jnp.sqrt(1.0 + z * z) - 1.0))
-    u, log_slope = sinh_arcsinh(v, skew, tail)
-    return u, jnp.sum(log_slope + log_scale + jnp.log(jnp.diag(factor)))
+    v = jnp.exp(log_scale) * (factor @ (z - shift) - quadratic @ (jnp.sqrt(1.0 + z * z) - 1.0))
+    u, log_derivative = sinh_arcsinh(v, skew, tail)
+    return u, jnp.sum(log_derivative + log_scale + jnp.log(jnp.diag(factor)))
 
 
 def _draw(
@@ -100,36 +106,41 @@ def _draw(
 ) -> tuple[Float[Array, "P S"], Float[Array, " S"]]:
     """z with f(z) = u, coordinate after coordinate, and log |det df/dz|."""
     size = u.shape[0]
-    shift, factor, skew, tail, scale, bend = _parts(coefficients, size)
+    shift, factor, skew, tail, scale, quadratic = _parts(coefficients, size)
     v = jnp.sinh((jnp.arcsinh(u) + skew[:, None]) / tail[:, None])
     past = jnp.tril(factor, -1)
 
     def place(
         carry: tuple[Array, Array, Array], j: Array
     ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
-        off, squashed, bent = carry
+        off, squashed, squares = carry
         log_scale = _bound(scale[j] @ squashed)
-        line = v[j] * jnp.exp(-log_scale) + bend[j] @ bent - past[j] @ off
+        line = v[j] * jnp.exp(-log_scale) + quadratic[j] @ squares - past[j] @ off
         z = shift[j] + line / factor[j, j]
         carry = (
             off.at[j].set(z - shift[j]),
             squashed.at[j].set(_bound(z)),
-            bent.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0),
+            squares.at[j].set(jnp.sqrt(1.0 + z * z) - 1.0),
         )
         return carry, (z, log_scale)
 
     empty = jnp.zeros_like(u)
     z, log_scale = jax.lax.scan(place, (empty, empty, empty), jnp.arange(size))[1]
-    log_slope = jnp.log(tail)[:, None] + 0.5 * (jnp.log1p(u * u) - jnp.log1p(v * v))
-    return z, jnp.sum(log_slope + log_scale, 0) + jnp.sum(jnp.log(jnp.diag(factor)))
+    log_derivative = jnp.log(tail)[:, None] + 0.5 * (jnp.log1p(u * u) - jnp.log1p(v * v))
+    return z, jnp.sum(log_derivative + log_scale, 0) + jnp.sum(jnp.log(jnp.diag(factor)))
 
 
 def _bound(value: Array) -> Array:
-    """The value, held within (-4, 4)."""
+    """4 tanh(x / 4), within (-4, 4)."""
     return 4.0 * jnp.tanh(value / 4.0)
 
 
 def sinh_arcsinh(v: Array, skew: Array, tail: Array) -> tuple[Array, Array]:
-    """u = sinh(b arcsinh(v) - a) and log du/dv."""
+    """u = sinh(b arcsinh(v) - a) and log du/dv.
+
+    >>> import jax.numpy as jnp
+    >>> [float(a) for a in sinh_arcsinh(jnp.zeros(()), jnp.zeros(()), jnp.ones(()))]
+    [0.0, 0.0]
+    """
     inner = tail * jnp.arcsinh(v) - skew
     return jnp.sinh(inner), jnp.log(tail) + jnp.log(jnp.cosh(inner)) - 0.5 * jnp.log1p(v * v)

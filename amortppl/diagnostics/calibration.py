@@ -39,14 +39,14 @@ class Calibration:
     Attributes:
         name: of the model.
         labels: a label for each of P latent entries, on the unconstrained scale.
-        readings: of each of T datasets.
+        measurements: of each of T datasets.
         draws: draws for each.
         around: whether the datasets lie around an observed one (posterior SBC).
     """
 
     name: str
     labels: list[str]
-    measure: Measurements
+    measurements: Measurements
     draws: int
     around: bool = False
 
@@ -55,14 +55,16 @@ class Calibration:
         """Whether every check passed, and all draws are finite; false for a calibrated guide in at
         most 5% of runs.
         """
-        return bool(self.table["ok"].all()) and self._together_ok and not len(self.readings.lost)
+        return (
+            bool(self.table["ok"].all()) and self._together_ok and not len(self.measurements.lost)
+        )
 
     @cached_property
     def wide(self) -> int:
         """Datasets with a latent whose sd is `WIDE` times that of all truths: their ranks may be
         right, sds are not.
         """
-        found = self.readings
+        found = self.measurements
         return int(np.sum(np.any(found.sd > WIDE * found.truth.std(0, ddof=1), 1)))
 
     @cached_property
@@ -73,7 +75,7 @@ class Calibration:
         By the mean and not by the truth: given the data all is calibrated, given the truth nothing
         is.
         """
-        found, shape = self.readings, self.readings.truth.shape
+        found, shape = self.measurements, self.measurements.truth.shape
         level = (
             np.argsort(np.argsort(found.rows, kind="stable"), kind="stable") * 3 // len(found.rows)
         )
@@ -91,7 +93,7 @@ class Calibration:
     @cached_property
     def region_p(self) -> pd.DataFrame:
         """p-values by latent and region, corrected for how many there are of both."""
-        pit = self.readings.pit
+        pit = self.measurements.pit
         raw = [
             [p_values(pit[inside[:, j], j][:, None])[0] for j in range(pit.shape[1])]
             for inside in self._regions()
@@ -110,7 +112,7 @@ class Calibration:
         """p-values of all latents together, corrected: density ranks, the model's joint density,
         and TARP.
         """
-        kinds = {n: getattr(self.readings, n) for n in ("density", "joint", "tarp")}
+        kinds = {n: getattr(self.measurements, n) for n in ("density", "joint", "tarp")}
         kinds = {n: v for n, v in kinds.items() if np.isfinite(v).all()}
         found = corrected(p_values(np.stack(list(kinds.values()), 1)))
         return dict(zip(kinds, map(float, found), strict=True))
@@ -118,8 +120,11 @@ class Calibration:
     @cached_property
     def table(self) -> pd.DataFrame:
         """A row a latent entry; see `diagnose`."""
-        sbc, worst = corrected(p_values(self.readings.pit)), self.region_p.min(axis=1).to_numpy()
-        table = self._numbers(np.ones_like(self.readings.truth, bool))
+        sbc, worst = (
+            corrected(p_values(self.measurements.pit)),
+            self.region_p.min(axis=1).to_numpy(),
+        )
+        table = self._numbers(np.ones_like(self.measurements.truth, bool))
         table.insert(0, "sbc_p", sbc)
         table.insert(table.columns.get_loc("bias"), "ok", (sbc >= LATENTS) & (worst >= REGIONS))
         table["region"], table["region_p"] = self.region_p.idxmin(axis=1), worst
@@ -146,7 +151,7 @@ class Calibration:
         """A row a latent entry, from the datasets inside (T, P)."""
         from scipy.stats import spearmanr
 
-        found, rows = self.readings, []
+        found, rows = self.measurements, []
         for j, prior in enumerate(np.var(found.truth, 0, ddof=1)):
             truth, mean, sd, pit = (
                 a[inside[:, j], j] for a in (found.truth, found.mean, found.sd, found.pit)
@@ -176,12 +181,12 @@ class Calibration:
         """Sizes, how many datasets are lost or wide, and the mean log density of the latents under
         the guide with its
         standard error."""
-        density = self.readings.log_density
+        density = self.measurements.log_density
         return {
             "model": self.name,
             "datasets": len(density),
             "draws": self.draws,
-            "lost": len(self.readings.lost),
+            "lost": len(self.measurements.lost),
             "wide": self.wide,
             "log_density": float(density.mean()),
             "log_density_error": float(density.std(ddof=1) / np.sqrt(len(density))),
@@ -189,11 +194,11 @@ class Calibration:
 
     def tree(self) -> xr.DataTree:
         """As a DataTree: `prior_sbc` (transforms by latent, as `arviz_plots.plot_ecdf_pit` reads
-        them), `readings`
+        them), `measurements`
         (truth, means, sds and rows), `table` and `regions`, `by_region` by latent and region."""
         found, coords = (
-            self.readings,
-            {"simulation": np.arange(len(self.readings.rows)), "latent": self.labels},
+            self.measurements,
+            {"simulation": np.arange(len(self.measurements.rows)), "latent": self.labels},
         )
         by_latent = ("simulation", "latent")
         dims = {

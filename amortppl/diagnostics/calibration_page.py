@@ -62,7 +62,7 @@ def _verdict(found: Calibration) -> str:
         for n, p in found.together.items()
         if p < JOINT_LEVEL
     ]
-    count, lost = len(found.readings.rows), found.readings.lost
+    count, lost = len(found.measurements.rows), found.measurements.lost
     if len(lost):
         rows = f"{lost.min():.0f} to {lost.max():.0f}" if np.ptp(lost) else f"{lost[0]:.0f}"
         faults.append(
@@ -108,7 +108,7 @@ def _fault(row) -> str:
 
 
 def _overview(found: Calibration) -> str:
-    about, rows = found.about, found.readings.rows
+    about, rows = found.about, found.measurements.rows
     error = about["log_density_error"]
     facts = [
         ("simulated datasets", str(about["datasets"])),
@@ -164,9 +164,9 @@ def _worst(found: Calibration) -> list[int]:
 
 
 def _ranks(found: Calibration) -> str:
-    band, figures = difference_band(len(found.readings.rows)), []
+    band, figures = difference_band(len(found.measurements.rows)), []
     for i in _worst(found):
-        label, pit = found.labels[i], found.readings.pit[:, i]
+        label, pit = found.labels[i], found.measurements.pit[:, i]
         said = f"p = {found.table['sbc_p'].iloc[i]:.2g} of uniformity."
         figures.append(
             page.figure(
@@ -181,18 +181,18 @@ def _ranks(found: Calibration) -> str:
 
 def _coverage(found: Calibration) -> str:
     shares = ", ".join(
-        f"{1 - np.mean(found.readings.density < 1 - s):.0%} at {s:.0%}" for s in (0.5, 0.9)
+        f"{1 - np.mean(found.measurements.density < 1 - s):.0%} at {s:.0%}" for s in (0.5, 0.9)
     )
     alt = f"Coverage of central intervals by latent, and of regions of highest density, which hold {shares}."
     below = "Above the dashed line posteriors are too wide, below it too narrow."
     figure = page.figure(
-        draw.coverage(found.readings.pit, found.readings.density), alt, below, wide=True
+        draw.coverage(found.measurements.pit, found.measurements.density), alt, below, wide=True
     )
     return page.section("Expected coverage", figure)
 
 
 def _recovery(found: Calibration) -> str:
-    read, table, figures = found.readings, found.table, []
+    read, table, figures = found.measurements, found.table, []
     for i in _worst(found):
         label, spread = found.labels[i], np.var(read.truth[:, i], ddof=1)
         alt = f"Posterior mean of {label} against its truth: rank correlation {table['recovery'].iloc[i]:.2f}."

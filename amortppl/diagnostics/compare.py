@@ -195,7 +195,10 @@ def _score(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[st
 def _one(guide: Guide, held: Held, rows: int, steps: int, classes: set[str]) -> dict[str, Any]:
     known: Any = held.context
     if steps > 1:
-        *_, known = guide.stream(batches(held.context, size=-(-rows // steps)), progress=False)
+        begun = guide.init(at={n: held.query[n] for n in guide.task.inputs} or QUERIES)
+        *_, known = guide.stream(
+            batches(held.context, size=-(-rows // steps)), begun, progress=False
+        )
     lpd = guide.log_predictive(known, held.query, draws=DRAWS)
     inputs: Any = {n: held.query[n] for n in guide.task.inputs} or QUERIES
     drawn = guide.predict(known, inputs, draws=DRAWS)["predictions"]

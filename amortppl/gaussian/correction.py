@@ -20,8 +20,8 @@ def learned_correction(
 ) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
     """A shift and a lower factor in the frame that the site made.
 
-    Sites take all evidence as Gaussian; what they miss is as large as the evidence is new and as
-    what is left is large, so the correction is held to both and fades as rows add up.
+    A site takes all evidence as Gaussian. What it misses grows with the share of the evidence that
+    is new and with the residual. The correction is scaled by both, so that it fades as rows add up.
 
     Args:
         network: gives P + P (P + 1) / 2 numbers.
@@ -30,7 +30,7 @@ def learned_correction(
         skew: how far from Gaussian the posterior is, between 0 and 1.
     """
     update, size = site.update, site.update.shift.shape[0]
-    shape = [update.factor[np.tril_indices(size)], site.earlier, update.left]
+    shape = [update.factor[np.tril_indices(size)], site.earlier, update.residual]
     parts = [seen, jnp.clip(update.shift, -5, 5), jnp.arcsinh(jnp.concatenate(shape))]
     out = stop_gradient(update.share * skew) * jnp.tanh(network(jnp.concatenate(parts)))
     factor = lower_triangular(out[size:], size)
@@ -38,6 +38,6 @@ def learned_correction(
 
 
 def correction_size(latents: int) -> tuple[int, int]:
-    """How many numbers the network gets beside `seen`, and how many it gives."""
+    """Sizes of the network of `learned_correction`: inputs beside `seen`, and outputs."""
     entries = latents + latents * (latents + 1) // 2
     return entries + 2 * residual_size(latents), entries

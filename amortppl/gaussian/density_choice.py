@@ -1,4 +1,4 @@
-"""Which density in the whitened frame serves which task, as measured."""
+"""The density in the whitened frame that was measured best for a kind of task."""
 
 from amortppl.gaussian.plate_detection import in_plates
 from amortppl.task.abstract import AbstractTask
@@ -17,6 +17,10 @@ def best_density(task: AbstractTask, signals: tuple[str, ...]) -> str:
     - `spline_flow`: for data alone, where no frame makes the posterior simple.
     - `diagonal`: for data alone and more than `MANY` latents (calibrated for the 120 latents of
       causal_order).
+
+    Args:
+        task: the task.
+        signals: what a step sees; see `inference/parametric.py`.
     """
     if signals == ("data",):
         return "diagonal" if task.latents.size > MANY else "spline_flow"

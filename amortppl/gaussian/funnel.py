@@ -1,10 +1,9 @@
-"""Coordinates in which the curved funnel of a hierarchical posterior is straight, and equally wide
-all along.
+"""Coordinates in which the funnel of a hierarchical posterior is straight and equally wide.
 
-What lies in plates, d, follows the other latents, g, along a curve, and narrows along it: where d =
-(effect - location) / scale is known from data, it lies about c / scale, as wide as noise / scale.
-With few data the curve is slight beside the posterior's width; with many it is what a Gaussian
-misses most.
+The latents in plates, d, follow the other latents, g, along a curve, and their width varies along
+it: where d = (effect - location) / scale and data determine the effect, d lies about c / scale and
+is as wide as noise / scale. With few data the curve is slight beside the posterior's width; with
+many it is what a Gaussian misses most.
 """
 
 import equinox as eqx
@@ -15,35 +14,36 @@ from jaxtyping import Array, Bool, Float
 from amortppl.gaussian.plates import join_plates, split_plates
 
 WIDEST = 5.0
-"""Log widths are held within (-WIDEST, WIDEST), beside that at the centre."""
+"""Log widths relative to that at the centre are held within (-WIDEST, WIDEST)."""
 
 
 class Funnel(eqx.Module):
-    """v -> u and back: u_g = v_g and, with t = W (v_g - c), g in units of its own marginal's,
+    """The map v -> u and its inverse.
 
-        u_d = m(t) + e^{l(t)} (v_d - m(0) - m'(0) t),    l(t) = -1/2 log p(t),    p(t) = 1 - a + a
-        e^{r t},
+    u_g = v_g and, with t = W (v_g - c), g in units of its own marginal's,
 
-    each for every d. The precision p of d given g has a part that varies in proportion to a power
-    of scales, its share w(t) = a e^{r t} / p(t), and one that does not. For (effect - location) /
-    scale the part that varies is the data's, which know the mode as a root of their precision, and
-    the prior's mode is zero:
+        u_d = m(t) + e^{l(t)} (v_d - m(0) - m'(0) t),    l(t) = -1/2 log p(t)
+        p(t) = 1 - a + a e^{r t}
 
-        m(t) = e^{r t / 2} / p(t) (m(0) + n t + 1/2 K[t, t]),    n such that m'(0) is its slope at
-        the centre.
+    for every d. The precision p of d given g has a part that varies in proportion to a power of
+    scales, its share w(t) = a e^{r t} / p(t), and one that does not. The mode m takes one of two
+    forms. For (effect - location) / scale the part that varies is the data's, which determine the
+    mode as a root of their precision, and the prior's mode is zero:
 
-    For effects themselves it is the prior's, and its mode, the location, and the data's are D_0 +
-    D_1 t apart:
+        m(t) = e^{r t / 2} / p(t) (m(0) + n t + 1/2 K[t, t]),    n such that m'(0) is its gradient
+                                                                 at the centre.
+
+    For effects themselves it is the prior's, and its mode, the location, and the data's are
+    D_0 + D_1 t apart:
 
         m(t) = m(0) + m'(0) t + (w(t) - w(0) - w'(0) t) D_0 + (w(t) - w(0)) D_1 t + 1/2 K[t, t].
 
-    So both are exact for a normal regression as location and scale vary; K is for what else there
-    may be.
+    Both are exact for a normal regression as location and scale vary; K holds what is left.
 
     Attributes:
         centre: c.
         axes: W.
-        mode, moves, bend: m(0), m'(0) and K.
+        mode, mode_gradient, curvature: m(0), m'(0) and K.
         share, rates: a and r.
         between: whether m has the second form.
         apart: D_0 and D_1.
@@ -53,8 +53,8 @@ class Funnel(eqx.Module):
     centre: Float[Array, " G"]
     axes: Float[Array, "G G"]
     mode: Float[Array, " L"]
-    moves: Float[Array, "L G"]
-    bend: Float[Array, "L G G"]
+    mode_gradient: Float[Array, "L G"]
+    curvature: Float[Array, "L G G"]
     share: Float[Array, " L"]
     rates: Float[Array, "L G"]
     between: Bool[Array, " L"]
@@ -63,7 +63,7 @@ class Funnel(eqx.Module):
 
     @classmethod
     def none(cls, plated: tuple[bool, ...] = ()) -> "Funnel":
-        """u = v."""
+        """The identity, u = v."""
         inner, outer = sum(plated), len(plated) - sum(plated)
         g, d, both = jnp.zeros(outer), jnp.zeros(inner), jnp.zeros((inner, outer))
         apart = jnp.zeros(inner, bool), jnp.zeros((inner, 1 + outer))
@@ -76,7 +76,7 @@ class Funnel(eqx.Module):
         if not self.plated:
             return straight
         g, d = split_plates(straight, self.plated)
-        line, curve, widths = self._of(g)
+        line, curve, widths = self._at(g)
         return join_plates(g, curve + jnp.exp(widths) * (d - line), self.plated)
 
     def inverse(self, bent: Float[Array, "*S P"]) -> Float[Array, "*S P"]:
@@ -84,13 +84,13 @@ class Funnel(eqx.Module):
         if not self.plated:
             return bent
         g, d = split_plates(bent, self.plated)
-        line, curve, widths = self._of(g)
+        line, curve, widths = self._at(g)
         return join_plates(g, line + jnp.exp(-widths) * (d - curve), self.plated)
 
     def log_det(self, at: Float[Array, "*S P"]) -> Float[Array, "*S"]:
-        """log |det du / dv|, of u or of v: it is one of g."""
+        """log |det du / dv| at u or at v, which share g, all that it depends on."""
         return (
-            jnp.sum(self._of(split_plates(at, self.plated)[0])[2], -1)
+            jnp.sum(self._at(split_plates(at, self.plated)[0])[2], -1)
             if self.plated
             else jnp.zeros(at.shape[:-1])
         )
@@ -103,27 +103,24 @@ class Funnel(eqx.Module):
         """dv / du, at v."""
         return jax.jacfwd(self.inverse)(self.forward(at))
 
-    def _of(self, g: Float[Array, "*S G"]) -> tuple[Float[Array, "*S L"], ...]:
+    def _at(self, g: Float[Array, "*S G"]) -> tuple[Float[Array, "*S L"], ...]:
         """m(0) + m'(0) t, m(t) and l(t)."""
         t = (g - self.centre) @ self.axes.T
         width, root, varying = parts(t, self.share, self.rates)
-        line, bend = (
-            self.mode + t @ self.moves.T,
-            0.5 * jnp.einsum("lgh,...g,...h->...l", self.bend, t, t),
-        )
-        first = jnp.exp(root) * (
-            self.mode + t @ linear(self.mode, self.moves, self.share, self.rates).T + bend
-        )
+        line = self.mode + t @ self.mode_gradient.T
+        rest = 0.5 * jnp.einsum("lgh,...g,...h->...l", self.curvature, t, t)
+        first_linear = linear(self.mode, self.mode_gradient, self.share, self.rates)
+        first = jnp.exp(root) * (self.mode + t @ first_linear.T + rest)
         apart = self.apart[:, 0] + t @ self.apart[:, 1:].T
         rise = self.share * (1.0 - self.share) * (t @ self.rates.T) * self.apart[:, 0]
-        second = line + (varying - self.share) * apart - rise + bend
+        second = line + (varying - self.share) * apart - rise + rest
         return line, jnp.where(self.between, second, first), width
 
 
 def parts(
     t: Float[Array, "*S G"], share: Float[Array, " L"], rates: Float[Array, "L G"]
 ) -> tuple[Float[Array, "*S L"], ...]:
-    """l(t), log(e^{r t / 2} / p(t)) and w(t)."""
+    """l(t), log(e^{r t / 2} / p(t)) and w(t) of `Funnel`."""
     exponent = jnp.clip(t @ rates.T, -4.0 * WIDEST, 4.0 * WIDEST)
     log_p = jnp.logaddexp(jnp.log1p(-share), jnp.log(share) + exponent)
     return (
@@ -135,9 +132,9 @@ def parts(
 
 def linear(
     mode: Float[Array, " L"],
-    moves: Float[Array, "L G"],
+    mode_gradient: Float[Array, "L G"],
     share: Float[Array, " L"],
     rates: Float[Array, "L G"],
 ) -> Float[Array, "L G"]:
-    """n of the first form."""
-    return moves - (mode * (0.5 - share))[:, None] * rates
+    """n of the first form of `Funnel`'s mode."""
+    return mode_gradient - (mode * (0.5 - share))[:, None] * rates

@@ -22,8 +22,9 @@ from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
 
 SIMULATED = 256
-"""The fewest simulated rows that an information is the mean of: its relative error is about sqrt(2
-/ 256), 9%.
+"""Fewest simulated rows that a Fisher information averages.
+
+Its relative error is about sqrt(2 / 256), 9%.
 """
 
 
@@ -32,10 +33,11 @@ class Densities(NamedTuple):
 
     Attributes:
         task: the task.
-        scale: what a prior unit is, not to be differentiated.
+        scale: the prior units of the latents, not differentiated.
         gammas: whether a density has `lgamma`, whose derivatives are dear
             (`amortppl.runtime.log_gamma`).
-        funnel: of the coordinates in which latents are given, and of which the prior is a density.
+        funnel: gives the coordinates of the latents; None for prior units alone. The prior is a
+            density of these coordinates.
     """
 
     task: AbstractTask
@@ -44,17 +46,19 @@ class Densities(NamedTuple):
     funnel: Funnel | None = None
 
     def within(self, funnel: Funnel) -> "Densities":
-        """The same, of latents in a funnel's coordinates."""
+        """The same densities, of latents in a funnel's coordinates."""
         return self._replace(funnel=stop_gradient(funnel))
 
     def joint(self, batch: Batch) -> LogDensity:
-        """Log prior and log likelihood of the rows; of many (`amortppl.gaussian.row_chunks.many`)
-        portion by portion, and with
-        a further argument `few` of the first portion alone."""
+        """Log prior plus log likelihood of the rows.
 
-        def part(at: Array, portion: Batch, first: Array | bool = True) -> Array:
-            prior, rows = self._of(at, portion.data)
-            return jnp.where(first, prior, 0.0) + jnp.sum(jnp.where(portion.mask, rows, 0.0))
+        Of many rows (`amortppl.gaussian.row_chunks.many`) it is summed chunk by chunk, and takes a
+        second argument `few`: True for the first chunk alone.
+        """
+
+        def part(at: Array, chunk: Batch, first: Array | bool = True) -> Array:
+            prior, rows = self._of(at, chunk.data)
+            return jnp.where(first, prior, 0.0) + jnp.sum(jnp.where(chunk.mask, rows, 0.0))
 
         return sum_chunks(part, batch) if many(self.task, batch) else lambda at: part(at, batch)
 
@@ -62,34 +66,28 @@ class Densities(NamedTuple):
         """Log likelihood of the rows."""
         return lambda at: jnp.sum(jnp.where(batch.mask, self._of(at, batch.data)[1], 0.0))
 
+    def by_row(self, at: Array, batch: Batch) -> Array:
+        """Log likelihood of each row, the masked ones too."""
+        return self._of(at, batch.data)[1]
+
     def information(self, batch: Batch, key: PRNGKeyArray) -> Precision:
-        """Fisher information of the rows, from gradients alone: scores of observations simulated at
-        the latents.
+        """Fisher information of the rows, by scores of observations simulated at the latents.
 
             sum_i E_{y ~ p(y | x_i, theta)} [s s'],    s = grad_theta log p(y | x_i, theta)
 
-        Unlike the scores of the rows themselves, it is a sensible curvature far from the mode too,
-        where those are large, and does not vary with the gradient that it divides. Where rows may
-        be added, each one's inputs serve several simulated rows, all equally many; elsewhere the
+        The scores of the rows themselves are large far from the mode and vary with the gradient;
+        these do not, so that the information is a sensible curvature there too. Where rows may be
+        added, each row's inputs serve several simulated rows, equally many for each; elsewhere the
         whole batch is simulated several times. Amari 1998, "Natural gradient works efficiently in
         learning".
 
         Args:
+            batch: the rows.
             key: of the simulated observations, the same wherever the information is evaluated.
         """
-        size, count = batch.mask.shape[0], jnp.sum(batch.mask)
-        if self.task.row_free:
-            place = jnp.arange(max(size, SIMULATED))
-            used = place < len(place) // jnp.maximum(count, 1) * count
-            place = jnp.flatnonzero(batch.mask, size=size, fill_value=0)[
-                place % jnp.maximum(count, 1)
-            ]
-            keys = key[None]
-        else:
-            place, used = jnp.arange(size), batch.mask
-            keys = jr.split(key, ceil(SIMULATED / size))
+        place, used, keys = self._simulated_rows(batch, key)
         inputs = {n: batch.data[n][place] for n in self.task.inputs}
-        share = count / jnp.maximum(jnp.sum(used), 1)
+        share = jnp.sum(batch.mask) / jnp.maximum(jnp.sum(used), 1)
 
         def simulated(at: Array, key: PRNGKeyArray) -> Array:
             data = inputs | self.task.predict(key, self._vector(at), inputs, len(place))
@@ -97,8 +95,18 @@ class Densities(NamedTuple):
 
         return lambda at: share * jnp.mean(jax.vmap(simulated, in_axes=(None, 0))(at, keys), 0)
 
+    def _simulated_rows(self, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Array, PRNGKeyArray]:
+        """Indices of the rows whose inputs are simulated from, which of them count, and keys."""
+        size, count = batch.mask.shape[0], jnp.sum(batch.mask)
+        if not self.task.row_free:
+            return jnp.arange(size), batch.mask, jr.split(key, ceil(SIMULATED / size))
+        place = jnp.arange(max(size, SIMULATED))
+        used = place < len(place) // jnp.maximum(count, 1) * count
+        rows = jnp.flatnonzero(batch.mask, size=size, fill_value=0)
+        return rows[place % jnp.maximum(count, 1)], used, key[None]
+
     def prior(self, at: Array, batch: Batch | None = None) -> Array:
-        """Log prior; beside a batch, by the run of the model that looks at its rows too."""
+        """Log prior; with a batch, by the run of the model that evaluates its rows too."""
         if batch is None or many(self.task, batch):
             return self.task.log_prior(self._vector(at)) + self._log_det(at)
         return self._of(at, batch.data)[0]
@@ -118,12 +126,12 @@ class Densities(NamedTuple):
 def _log_densities(
     task: AbstractTask, gammas: bool, vector: Array, data: dict[str, Array]
 ) -> tuple[Array, Array]:
-    """The model is run, and differentiated, once for all that look at rows of the same shape."""
+    """Log prior and log density of each row; jitted, so rows of one shape share one trace."""
     return rewrite(task.log_densities, ELEMENTARY if gammas else {})(vector, data)
 
 
 def has_log_gamma(task: AbstractTask) -> bool:
-    """Whether derivatives of the likelihood have digamma functions, as of many counts."""
+    """Whether derivatives of the likelihood have digamma functions, as those of counts do."""
     if not task.has_density:
         return False
     blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in task.rows_like.items()}

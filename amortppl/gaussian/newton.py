@@ -1,4 +1,19 @@
-"""Damped Newton steps to a mode, and the curvature of a log density there."""
+"""Damped Newton steps to a mode, and the curvature of a log density there.
+
+Every search over the latents of one task takes the step of `clipped_eigh(...).solve(gradient)`:
+Newton's with absolute eigenvalues (saddle-free), so that it leads uphill where the density is not
+concave. The searches differ in what they may spend on damping, and so do their loops:
+
+- `newton_mode` evaluates several multiples of a step at once and takes the best;
+- `amortppl.gaussian.marginal_search` evaluates one point a step, since each evaluation is a
+  large program, and adapts the length;
+- `amortppl.task.quadrature.find_modes` climbs thousands of rows of a few numbers each, where an
+  eigendecomposition a row would cost more than the search: it factorizes by pivots, and each row
+  shortens its own step.
+
+Dauphin et al. 2014, "Identifying and attacking the saddle point problem in high-dimensional
+non-convex optimization", arXiv 1406.2572.
+"""
 
 from collections.abc import Callable
 
@@ -6,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from amortppl.gaussian.frame import Frame, LogDensity, cholesky_of, clip_norm, clipped_eigh
+from amortppl.gaussian.frame import Frame, LogDensity, Spectrum, clip_norm, clipped_eigh
 
 
 def curvature(f: LogDensity, at: Float[Array, " P"]) -> Float[Array, "P P"]:
@@ -17,21 +32,20 @@ def curvature(f: LogDensity, at: Float[Array, " P"]) -> Float[Array, "P P"]:
 def gradient_and_curvature(
     f: Callable[..., Array], at: Float[Array, " P"], *among: Array
 ) -> tuple[Array, Array]:
-    """Gradient and -Hessian of a log density."""
+    """Gradient and -Hessian of a log density, in one pass."""
 
-    def slope_of(at: Array) -> tuple[Array, Array]:
-        slope = jax.grad(f)(at, *among)
-        return slope, slope
+    def gradient_of(at: Array) -> tuple[Array, Array]:
+        gradient = jax.grad(f)(at, *among)
+        return gradient, gradient
 
-    hessian, slope = jax.jacfwd(slope_of, has_aux=True)(at)
-    return slope, -hessian
+    hessian, gradient = jax.jacfwd(gradient_of, has_aux=True)(at)
+    return gradient, -hessian
 
 
 def outer_products(
     rows: Callable[[Array], Float[Array, " N"]], at: Float[Array, " P"]
 ) -> Float[Array, "P P"]:
-    """Sum over rows of their scores' outer products, s_i s_i' with s_i the gradient of row i's log
-    density.
+    """Sum over rows of s_i s_i', s_i the gradient of row i's log density.
 
     Its expectation under the rows' own distribution is their Fisher information.
     """
@@ -40,13 +54,14 @@ def outer_products(
 
 
 STEP_SIZES = (3.0, 1.0, 0.4, 0.1, 0.02)
-"""Tried at once along each Newton direction, and to stay: above 1 for scale parameters that start
-too small,
-where exponential curvature makes Newton steps too short; below 1 where it makes them too long."""
+"""Multiples of a Newton step tried at once, beside zero.
 
+Above 1 for scale parameters that start too small, where exponential curvature makes Newton steps
+too short; below 1 where it makes them too long.
+"""
 
 FLOOR = 0.03
-"""The least curvature that a Newton step goes by, in prior units."""
+"""Least eigenvalue of the curvature in a Newton step, in prior units."""
 
 
 def newton_mode(
@@ -60,18 +75,16 @@ def newton_mode(
 ) -> Frame:
     """Damped Newton ascent of a log density, in coordinates where the prior has unit scale.
 
-    Eigenvalues of the curvature are taken in absolute value (saddle-free), each step is bounded in
-    length, and the best of a few multiples of it is taken, or none; then much shorter ones are
-    tried.
+    Each step is bounded in length; of it and a few multiples the best is taken. Where none leads
+    up, the point stays and the next multiples are 100 times shorter.
 
     Args:
         f: log density of a point.
-        start: where to begin: the highest of at most six points.
+        start: the highest of these (at most six) points is where the ascent begins.
         stand_in: gives the curvature at a point; None for that of f itself.
-        iterations: looks at the gradient and the curvature, each followed, but for the last, by a
-            Newton step.
-        few: in how many of them, the first, f and the curvature are those of a few rows, whose mode
-            is near: these then get True as a second argument, False later.
+        iterations: evaluations of gradient and curvature. Each but the last is followed by a step.
+        few: how many of the first evaluations use a few rows alone, whose mode is near that of
+            all: f and the curvature then get True as a second argument, False later.
         bound: the longest step, in prior standard deviations.
         derivatives: gives gradient and curvature of f at a point.
 
@@ -79,11 +92,10 @@ def newton_mode(
         The frame of the highest point reached and the curvature there.
     """
     sizes = jnp.array([0.0, *STEP_SIZES])[:, None]
-    whole = jnp.where(
-        sizes[:, 0] == 1.0, 8 * jnp.finfo(start.dtype).eps, 0.0
-    )  # wins where heights differ by rounding
+    # The whole step is preferred to those whose heights differ from its own by rounding.
+    whole = jnp.where(sizes[:, 0] == 1.0, 8 * jnp.finfo(start.dtype).eps, 0.0)
 
-    def look(at: Array, *among: Array) -> tuple[Array, Array]:
+    def differentiate(at: Array, *among: Array) -> tuple[Array, Array]:
         if stand_in is None:
             return derivatives(f, at, *among)
         return jax.grad(f)(at, *among), stand_in(at, *among)
@@ -98,13 +110,13 @@ def newton_mode(
         )
         at = points[best]
         length = jnp.where((best > 0) | (step == 0) | (step == few), 1.0, 0.01 * length)
-        slope, bend = look(at, *among)
-        values, vectors = clipped_eigh(jnp.nan_to_num(bend), FLOOR, jnp.inf)
-        multiples = length * sizes * jnp.nan_to_num(vectors @ ((vectors.T @ slope) / values))
-        return (at + clip_norm(multiples, bound), length, at, values, vectors), None
+        gradient, matrix = differentiate(at, *among)
+        spectrum = clipped_eigh(jnp.nan_to_num(matrix), FLOOR, jnp.inf)
+        multiples = length * sizes * jnp.nan_to_num(spectrum.solve(gradient))
+        return (at + clip_norm(multiples, bound), length, at, *spectrum), None
 
     first, size = jnp.atleast_2d(start), start.shape[-1]
     first = jnp.concatenate([first, jnp.broadcast_to(first[:1], (len(sizes) - len(first), size))])
     begin = (first, jnp.ones(()), first[0], jnp.ones(size), jnp.eye(size))
     _, _, at, values, vectors = jax.lax.scan(ascend, begin, jnp.arange(iterations))[0]
-    return Frame(at, cholesky_of(values, vectors))
+    return Frame(at, Spectrum(values, vectors).cholesky())

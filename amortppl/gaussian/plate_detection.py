@@ -1,5 +1,6 @@
 """Which latents lie in plates, independent given the others."""
 
+from functools import partial
 from math import prod
 
 import jax
@@ -13,9 +14,7 @@ from amortppl.runtime.compilation import jit_unoptimized
 from amortppl.task.abstract import AbstractTask
 
 FAINT = 1e-4
-"""What a gradient may change by, relative to its size, where nothing of what it depends on was
-changed.
-"""
+"""Largest relative change of a gradient that counts as none: rounding."""
 
 
 def in_plates(task: AbstractTask) -> Bool[np.ndarray, " P"]:
@@ -26,15 +25,17 @@ def in_plates(task: AbstractTask) -> Bool[np.ndarray, " P"]:
 
 
 def plates_of(task: AbstractTask) -> Plates:
-    """The latents in plates and their parts: by the index in a plate common to all, where they are
-    independent so.
+    """The latents in plates and their independent parts.
+
+    Latents of the same index in a plate common to all are one part, where such parts are
+    independent given the other latents; elsewhere all latents in plates are one part.
     """
     plated = in_plates(task)
     names = [set(task.sites[n].plates.values()) for n, _ in _sizes(task) if task.sites[n].plates]
     for plate in sorted(set.intersection(*names)) if names else ():
-        found = np.concatenate([_index(task, n, plate) for n, _ in _sizes(task)])
-        if _independent_groups(task, found):
-            return Plates(tuple(map(int, found)))
+        parts = np.concatenate([_index(task, n, plate) for n, _ in _sizes(task)])
+        if _independent_groups(task, parts):
+            return Plates(tuple(map(int, parts)))
     return Plates(tuple(0 if p else -1 for p in plated))
 
 
@@ -52,32 +53,31 @@ def _index(task: AbstractTask, name: str, plate: str) -> np.ndarray:
 def _independent_groups(task: AbstractTask, part: np.ndarray) -> bool:
     """Whether the gradient by each part of d changes with no other part, at simulated data.
 
-    For each binary digit of the part's number, the parts that have it are changed, and then the
+    For each binary digit of the part's number, the parts that have it are redrawn, and then the
     others: any two parts differ in a digit.
     """
     digits = part >> np.arange(max(int(part.max()).bit_length(), 1))[:, None] & 1
-    moved = np.concatenate([digits == 1, digits == 0]) & (part >= 0)
-    still = ~moved & (part >= 0)
-
-    def change(key: Array, moved: Array) -> tuple[Array, Array]:
-        """Of the gradient when some latents are redrawn."""
-        draw = task.simulate(jr.fold_in(key, 0), (task.rows or (1, 1))[1])
-        other = task.simulate(jr.fold_in(key, 1), (task.rows or (1, 1))[0]).latents
-        slope = jax.grad(
-            lambda at: sum(map(jnp.sum, task.log_densities(at, draw.data)), jnp.zeros(()))
-        )
-        before = slope(draw.latents)
-        return slope(jnp.where(moved, other, draw.latents)) - before, before
-
+    redrawn = np.concatenate([digits == 1, digits == 0]) & (part >= 0)
+    fixed = ~redrawn & (part >= 0)
     with jax.ensure_compile_time_eval():  # while the method's weights are drawn, which is traced
-        several = jit_unoptimized(jax.vmap(change))
-        changes, slopes = (
-            np.asarray(a) for a in several(jr.split(jr.key(0), len(moved)), jnp.asarray(moved))
+        several = jit_unoptimized(jax.vmap(partial(_gradient_change, task)))
+        changes, gradients = (
+            np.asarray(a) for a in several(jr.split(jr.key(0), len(redrawn)), jnp.asarray(redrawn))
         )
-    known = np.isfinite(changes) & np.isfinite(slopes)
-    return bool(
-        np.all((np.abs(changes) <= FAINT * np.abs(slopes))[still & known]) and np.any(known & still)
+    tested = fixed & np.isfinite(changes) & np.isfinite(gradients)
+    same = np.abs(changes) <= FAINT * np.abs(gradients)
+    return bool(np.all(same[tested]) and np.any(tested))
+
+
+def _gradient_change(task: AbstractTask, key: Array, redrawn: Array) -> tuple[Array, Array]:
+    """Change of the log joint's gradient when some latents are redrawn, and the gradient before."""
+    draw = task.simulate(jr.fold_in(key, 0), (task.rows or (1, 1))[1])
+    other = task.simulate(jr.fold_in(key, 1), (task.rows or (1, 1))[0]).latents
+    gradient = jax.grad(
+        lambda at: sum(map(jnp.sum, task.log_densities(at, draw.data)), jnp.zeros(()))
     )
+    before = gradient(draw.latents)
+    return gradient(jnp.where(redrawn, other, draw.latents)) - before, before
 
 
 def plates_given_others(task: AbstractTask) -> Plates | None:

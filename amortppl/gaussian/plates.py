@@ -1,8 +1,8 @@
-"""Which latents lie in plates, and which derivatives are zero because of it.
+"""Which latents lie in plates, and which second derivatives are zero because of it.
 
 The effects of groups are independent of one another given what the groups share. So the Hessian of
 the log joint among them is diagonal, or has a block for each group: one product with it for all
-groups together shows it all, whatever their number. Curtis, Powell and Reid 1974, "On the
+groups together gives it all, whatever their number. Curtis, Powell and Reid 1974, "On the
 estimation of sparse Jacobian matrices".
 """
 
@@ -35,69 +35,69 @@ class Plates:
 
     @cached_property
     def inner(self) -> np.ndarray:
-        """Places of d."""
+        """Indices of d."""
         return np.flatnonzero(np.array(self.parts) >= 0)
 
     @cached_property
     def outer(self) -> np.ndarray:
-        """Places of g."""
+        """Indices of g."""
         return np.flatnonzero(np.array(self.parts) < 0)
 
     @cached_property
-    def together(self) -> Float[np.ndarray, "C L"]:
-        """C sets of d, each with at most one latent of every part."""
+    def independent_sets(self) -> Float[np.ndarray, "C L"]:
+        """C sets of d, each with at most one latent of every part: indicators."""
         part = np.array(self.parts)[self.inner]
         number = np.array([np.sum(part[:i] == p) for i, p in enumerate(part)])
         return (number == np.arange(number.max(initial=-1) + 1)[:, None]).astype(np.float32)
 
-    def parted(self, at: Float[Array, "*S P"]) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
-        """g and d of one vector, or several."""
+    def split(self, at: Float[Array, "*S P"]) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
+        """g and d of one vector, or of several."""
         return split_plates(at, self.plated)
 
-    def joined(self, g: Float[Array, "*S G"], d: Float[Array, "*S L"]) -> Float[Array, "*S P"]:
-        """One vector, or several."""
+    def join(self, g: Float[Array, "*S G"], d: Float[Array, "*S L"]) -> Float[Array, "*S P"]:
+        """The vector, or several, of g and d."""
         return join_plates(g, d, self.plated)
 
-    def slope_and_curvature(
+    def gradient_and_curvature(
         self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
     ) -> tuple[Array, Array]:
-        """Gradient and -Hessian of a log density, from 1 + G products for the latents of a simple
-        plate.
+        """Gradient and -Hessian of a log density.
+
+        For the latents of one plate it takes 1 + G Hessian-vector products.
         """
-        (slope_g, slope_d), (bend_g, across, bend_d) = self.blocks(f, at, *among)
-        rows = self.joined(bend_g, across), self.joined(across.T, bend_d)
-        return self.joined(slope_g, slope_d), self.joined(rows[0].T, rows[1].T)
+        (of_g, of_d), (curvature_g, across, curvature_d) = self.blocks(f, at, *among)
+        rows = self.join(curvature_g, across), self.join(across.T, curvature_d)
+        return self.join(of_g, of_d), self.join(rows[0].T, rows[1].T)
 
     def blocks(
         self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
     ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-        """The gradient by g and by d, and blocks of -Hessian: of g (G, G), of g and d (G, L), and
-        of d (L, L).
+        """The gradient by g and by d, and the blocks of -Hessian.
+
+        Returns:
+            (G,) and (L,); the blocks of g (G, G), of g and d (G, L), and of d (L, L).
         """
-        sets, part = len(self.together), np.array(self.parts)[self.inner]
+        sets, part = len(self.independent_sets), np.array(self.parts)[self.inner]
         along = np.zeros((sets + len(self.outer), len(self.parts)), np.float32)
-        along[:sets, self.inner], along[sets:, self.outer] = self.together, np.eye(len(self.outer))
+        along[:sets, self.inner] = self.independent_sets
+        along[sets:, self.outer] = np.eye(len(self.outer))
 
         def product(along: Array) -> tuple[Array, Array]:
             return jax.jvp(lambda at: jax.grad(f)(at, *among), (at,), (along,))
 
-        slope, found = jax.vmap(product, out_axes=(None, 0))(jnp.asarray(along))
-        by_g, by_d = self.parted(-found)
-        own = by_d[:1] if sets == 1 else by_d[np.argmax(self.together, 0)]
-        return self.parted(slope), (
-            by_g[sets:],
-            by_d[sets:],
-            jnp.where(part == part[:, None], own, 0.0),
-        )
+        gradient, products = jax.vmap(product, out_axes=(None, 0))(jnp.asarray(along))
+        by_g, by_d = self.split(-products)
+        own = by_d[:1] if sets == 1 else by_d[np.argmax(self.independent_sets, 0)]
+        of_d = jnp.where(part == part[:, None], own, 0.0)
+        return self.split(gradient), (by_g[sets:], by_d[sets:], of_d)
 
 
 def split_plates(
     at: Float[Array, "*S P"], plated: tuple[bool, ...]
 ) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
-    """What is not in plates, and what is.
+    """The entries that are not in plates, and those that are.
 
-    By slices, here and in `joined`: gathers and scatters by the places of each would be dearer to
-    compile.
+    By slices, here and in `join_plates`: gathers and scatters are dearer to compile.
     """
     pieces: tuple[list[Array], list[Array]] = ([at[..., :0]], [at[..., :0]])
     start = 0
@@ -112,7 +112,7 @@ def split_plates(
 def join_plates(
     g: Float[Array, "*S G"], d: Float[Array, "*S L"], plated: tuple[bool, ...]
 ) -> Float[Array, "*S P"]:
-    """The whole from what is not in plates and what is."""
+    """The vector of the entries that are not in plates and of those that are."""
     pieces, start = [], [0, 0]
     for inside, run in groupby(plated):
         end = start[inside] + len(list(run))

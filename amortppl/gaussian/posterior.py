@@ -10,9 +10,11 @@ from amortppl.gaussian.funnel import Funnel
 from amortppl.task.scaling import PriorScale
 
 FAR = 1e3
-"""Whitened draws further out are set there. Where a frame is nowhere near its posterior, a flow
-whose coefficients were
-never seen overflows; of such draws the model's own density leaves nothing, and k-hat says so."""
+"""Bound on whitened draws.
+
+A frame that is nowhere near its posterior gives a flow coefficients it was never trained on, and
+its draws overflow. The model's own density gives bounded draws no weight, and k-hat says so.
+"""
 
 
 class Posterior(eqx.Module):

@@ -1,4 +1,4 @@
-"""Gaussian approximations without learning: the last posterior is the prior of the next mini-batch.
+"""Gaussian approximations without learning: the last posterior is the next mini-batch's prior.
 
 Broderick et al. 2013, "Streaming variational Bayes", arXiv 1307.6769.
 """
@@ -14,6 +14,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
+from amortppl.errors import ModelError
 from amortppl.gaussian.frame import Frame
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.posterior import Posterior
@@ -24,7 +25,7 @@ from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale, simulated_scales
 
 
-class Believed(NamedTuple):
+class Filtered(NamedTuple):
     """The posterior so far, in prior units, and how many rows it has seen."""
 
     frame: Frame
@@ -47,9 +48,9 @@ class RecursiveGuide(Method):
         """The prior."""
         return Start()
 
-    def step(self, state: Start | Believed, batch: Batch) -> Believed:
+    def step(self, state: Start | Filtered, batch: Batch) -> Filtered:
         """The Gaussian of the last posterior times a mini-batch's likelihood."""
-        begun, scale = isinstance(state, Believed), stop_gradient(self.scale)
+        begun, scale = isinstance(state, Filtered), stop_gradient(self.scale)
         last = self._last(state)
 
         def joint(at: Float[Array, " P"]) -> Array:
@@ -60,15 +61,15 @@ class RecursiveGuide(Method):
                 )
             return self.task.log_joint(vector, batch)
 
-        after = Believed(
+        after = Filtered(
             stop_gradient(self.fit(joint, last.frame)), last.rows + jnp.sum(batch.mask)
         )
         return jax.tree.map(
             lambda a, b: jnp.where(jnp.any(batch.mask) | ~jnp.array(begun), a, b), after, last
         )
 
-    def readout(self, state: Start | Believed) -> Posterior:
-        """The Gaussian."""
+    def readout(self, state: Start | Filtered) -> Posterior:
+        """The Gaussian, as a posterior over the unconstrained latents."""
         density = Gaussian(self.task.latents.size)
         return Posterior(
             stop_gradient(self.scale),
@@ -78,30 +79,27 @@ class RecursiveGuide(Method):
             Funnel.none(),
         )
 
-    def score(self, state: Start | Believed, target: Target) -> Array:
+    def score(self, state: Start | Filtered, target: Target) -> Array:
         """-log q(theta | D) in nats."""
         return -self.readout(state).log_prob(target.latents)
 
-    def _last(self, state: Start | Believed) -> Believed:
-        if isinstance(state, Believed):
+    def _last(self, state: Start | Filtered) -> Filtered:
+        if isinstance(state, Filtered):
             return state
         size = self.task.latents.size
-        return Believed(Frame(jnp.zeros(size), jnp.eye(size)), jnp.zeros(()))
+        return Filtered(Frame(jnp.zeros(size), jnp.eye(size)), jnp.zeros(()))
 
 
 def prior_scale(task: AbstractTask, key: PRNGKeyArray, name: str) -> PriorScale:
     """Prior units of a task that has a likelihood and latents.
 
     Raises:
-        ModelError: it lacks them.
+        ModelError: it has no latents, or no likelihood.
     """
-    from amortppl.errors import ModelError
-
     scale = simulated_scales(task, key)[0]
     if not task.likelihood:
         raise ModelError(
             f"{name}: it follows the likelihood's gradient, which {task.name} does not offer; "
-            f"'parametric' or "
-            "'in_context' learn from simulated data alone"
+            "'parametric' or 'in_context' learn from simulated data alone"
         )
     return scale

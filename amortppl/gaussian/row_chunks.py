@@ -1,7 +1,7 @@
-"""A sum over a dataset's rows, one portion of them after another.
+"""A sum over a dataset's rows, one chunk of them after another.
 
-What is compiled is of a portion's rows; a short dataset in a long batch costs as many portions as
-it fills; and the first portion, of rows evenly spaced over all, says roughly what all of them say.
+What is compiled is of a chunk's rows. A short dataset in a long batch costs as many chunks as it
+fills. The first chunk, of rows evenly spaced over all, says roughly what all of them say.
 """
 
 from collections.abc import Callable
@@ -16,17 +16,19 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
 ROWS, MOST = 64, 8
-"""Rows of a portion, at least, and portions of a batch, at most."""
+"""Rows of a chunk, at least, and chunks of a batch, at most."""
 
 DATASETS_PER_CALL = 16
-"""Datasets of similar size that go through their portions together: the longest of them says how
-many.
-"""
+"""Datasets of similar size whose chunks are evaluated together; the longest says how many."""
 
 
 class RowChunks(NamedTuple):
-    """Places (K, M) of the rows of each portion, which of them are rows that the mask keeps, and
-    how many portions.
+    """The rows of K chunks of M rows.
+
+    Attributes:
+        place: indices of each chunk's rows.
+        used: which of these the mask keeps.
+        count: how many of the chunks have rows.
     """
 
     place: Int[Array, "K M"]
@@ -35,8 +37,7 @@ class RowChunks(NamedTuple):
 
 
 def free(task: AbstractTask) -> bool:
-    """Whether rows can be cut and are worth it: they are independent, and the model runs on any
-    number of them.
+    """Whether to cut a task's rows: they are independent, and the model runs on any number.
 
     A GPU takes all rows at once.
     """
@@ -44,14 +45,15 @@ def free(task: AbstractTask) -> bool:
 
 
 def many(task: AbstractTask, batch: Batch) -> bool:
-    """Whether a batch is cut: its rows can be, and are more than two portions."""
+    """Whether a batch is cut: its rows can be, and are more than two chunks."""
     return free(task) and batch.mask.shape[0] > 2 * ROWS
 
 
 def row_chunks(mask: Bool[Array, " B"]) -> RowChunks:
-    """Cuts the rows from the first that a mask keeps to the last into equal portions: of n portions
-    the i-th has rows
-    i, i + n, i + 2n, ..."""
+    """Cuts the span from the first row that a mask keeps to the last into equal chunks.
+
+    Of n chunks the i-th has rows i, i + n, i + 2n, ...
+    """
     rows = max(ROWS, ceil(mask.shape[0] / MOST))
     most = ceil(mask.shape[0] / rows)
     first, length = _span(mask)
@@ -69,7 +71,7 @@ def thin(batch: Batch, rows: int) -> Batch:
 
 
 def _span(mask: Bool[Array, " B"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """Where the first row is that a mask keeps, and how many there are from it to the last one."""
+    """The first row that a mask keeps, and how many there are from it to the last one."""
     place = jnp.arange(mask.shape[0])
     first = jnp.min(jnp.where(mask, place, mask.shape[0]))
     return first, jnp.maximum(jnp.max(jnp.where(mask, place + 1, 0)) - first, 0)
@@ -78,7 +80,7 @@ def _span(mask: Bool[Array, " B"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
 def _nth(
     mask: Bool[Array, " B"], first: Array, length: Array, nth: Int[Array, "*K"]
 ) -> tuple[Array, Array]:
-    """The place of the n-th row of a span, and whether the mask keeps it."""
+    """The index of the n-th row of a span, and whether the mask keeps it."""
     place = jnp.minimum(first + nth, mask.shape[0] - 1)
     return place, (nth < length) & mask[place]
 
@@ -86,43 +88,31 @@ def _nth(
 def sum_chunks(
     part: Callable[[Float[Array, " P"], Batch, Array], Array], batch: Batch
 ) -> Callable[..., Array]:
-    """f(u, few) = sum_i part(u, portion i, i = 0), or of the first portion alone where `few` (False
-    by default).
+    """f(u, few) = sum_i part(u, chunk i, i = 0); of the first chunk alone where `few` is True.
 
-    To be differentiated twice like any function.
+    It can be differentiated twice. Its derivatives are sums of the chunks' own, by rules of f's
+    own: a loop whose end is known only when it runs has no reverse mode.
 
     Args:
-        part: what a portion adds; told whether it is the first.
+        part: what a chunk adds; the last argument is whether it is the first.
         batch: rows of a dataset.
     """
-    cut, data = row_chunks(batch.mask), {n: jnp.asarray(v) for n, v in batch.data.items()}
+    over = _chunk_loop(batch)
 
-    def over(look: Callable[[Batch, Array], Any], few: Array) -> Any:
-        def portion(i: Array) -> Any:
-            return look(Batch({n: v[cut.place[i]] for n, v in data.items()}, cut.used[i]), i == 0)
-
-        none = jax.tree.map(
-            lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(portion, cut.count)
-        )
-        more = lambda i, total: jax.tree.map(jnp.add, total, portion(i))  # noqa: E731
-        return jax.lax.fori_loop(0, jnp.where(few, 1, cut.count), more, none)
-
-    # Derivatives are sums of the portions' own: a loop whose end is known only when it runs has no
-    # reverse mode.
     @jax.custom_jvp
     def total(at: Array, few: Array) -> Array:
         return over(lambda *rows: part(at, *rows), few)
 
     @jax.custom_jvp
-    def sloped(at: Array, few: Array) -> tuple[Array, Array]:
+    def total_and_gradient(at: Array, few: Array) -> tuple[Array, Array]:
         return over(lambda *rows: jax.value_and_grad(part)(at, *rows), few)
 
     @total.defjvp
     def first_order(at: tuple[Array, Array], along: tuple[Array, Any]) -> tuple[Array, Array]:
-        height, slope = sloped(*at)
-        return height, slope @ along[0]
+        height, gradient = total_and_gradient(*at)
+        return height, gradient @ along[0]
 
-    @sloped.defjvp
+    @total_and_gradient.defjvp
     def second_order(at: tuple[Array, Array], along: tuple[Array, Any]) -> tuple[Any, Any]:
         def product(*rows: Any) -> tuple[Any, Any]:
             return jax.jvp(lambda at: jax.value_and_grad(part)(at, *rows), at[:1], along[:1])
@@ -130,3 +120,22 @@ def sum_chunks(
         return over(product, at[1])
 
     return lambda at, few=False: total(at, jnp.asarray(few))
+
+
+def _chunk_loop(batch: Batch) -> Callable[[Callable[[Batch, Array], Any], Array], Any]:
+    """Sums a function of (chunk, whether it is the first) over the chunks of a batch."""
+    cut, data = row_chunks(batch.mask), {n: jnp.asarray(v) for n, v in batch.data.items()}
+
+    def over(evaluate: Callable[[Batch, Array], Any], few: Array) -> Any:
+        def one(i: Array) -> Any:
+            rows = {n: v[cut.place[i]] for n, v in data.items()}
+            return evaluate(Batch(rows, cut.used[i]), i == 0)
+
+        def add(i: Array, total: Any) -> Any:
+            return jax.tree.map(jnp.add, total, one(i))
+
+        shapes = jax.eval_shape(one, cut.count)
+        none = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+        return jax.lax.fori_loop(0, jnp.where(few, 1, cut.count), add, none)
+
+    return over

@@ -1,8 +1,8 @@
-"""The Gaussian frame of a first mini-batch, found by a search from the prior.
+"""The Gaussian frame of a first mini-batch, by a search from the prior.
 
-Damped Newton steps to the mode; latents in plates placed given the others
-(`amortppl.gaussian.nested_laplace`); then sweeps of Gaussian variational inference. Without the
-curvature signal, Fisher information from the scores of simulated rows takes the Hessian's place.
+Damped Newton steps lead to the mode. Latents in plates are then placed given the others
+(`amortppl.gaussian.nested_laplace`). Sweeps of Gaussian variational inference follow. Without the
+curvature signal, Fisher information from the scores of simulated rows replaces the Hessian.
 """
 
 from collections.abc import Callable
@@ -29,14 +29,14 @@ from amortppl.gaussian.third_order import Displaced
 from amortppl.task.batch import Batch
 
 LAST = 6
-"""With many rows, all but the last Newton steps look at a few: their mode is near that of all."""
+"""Newton steps on all rows, where there are many; earlier ones use a few, whose mode is near."""
 
 SCORING = 3
-"""How many times the usual Newton steps Fisher scoring takes: it converges linearly."""
+"""Multiple of the usual Newton steps that Fisher scoring takes: it converges linearly."""
 
 
 class Search(NamedTuple):
-    """How the frame of a first mini-batch is found.
+    """The search for the frame of a first mini-batch.
 
     Attributes:
         log: the model's log densities, in prior units.
@@ -63,27 +63,28 @@ class Search(NamedTuple):
         joint, steps = self.log.joint(batch), self._steps
         few = steps - LAST if many(self.log.task, batch) else 0
         frame = self._mode(joint, starts, batch, steps, few)
-        left, funnel = state.left, state.funnel
+        residual, funnel = state.residual, state.funnel
         if self.curvature:
-            frame, left, funnel = self._settle(joint, frame, self.sweeps)
+            frame, residual, funnel = self._settle(joint, frame, self.sweeps)
         of_prior = partial(self.log.within(funnel).prior, batch=batch)
         prior = natural(*averages(whitened_gradients(of_prior, frame)), frame)
-        frame, prior, left, funnel = jax.tree.map(stop_gradient, (frame, prior, left, funnel))
-        displaced = Displaced.at(frame, state.rows)
-        return state._replace(
-            frame=frame, prior=prior, left=left, displaced=displaced, funnel=funnel
-        )
+        placed = {"frame": frame, "prior": prior, "residual": residual, "funnel": funnel}
+        placed = jax.tree.map(stop_gradient, placed)
+        return state._replace(**placed, displaced=Displaced.at(placed["frame"], state.rows))
 
     def refine(self, start: Float[Array, " P"], batch: Batch, times: int) -> tuple[Frame, Funnel]:
-        """The frame after more Newton steps and sweeps, `times` as many."""
+        """The frame and funnel after `times` as many Newton steps and sweeps."""
         joint = self.log.joint(batch)
         frame = self._mode(joint, start, batch, times * self._steps)
         frame, _, funnel = self._settle(joint, frame, times * max(self.sweeps, 1))
         return jax.tree.map(stop_gradient, (frame, funnel))
 
     def information(self, batch: Batch, before: Array) -> Precision | None:
-        """Without the curvature signal, the rows' Fisher information; `before`, how many rows came
-        earlier, makes its key.
+        """The rows' Fisher information; None with the curvature signal, which needs none.
+
+        Args:
+            batch: the rows.
+            before: how many rows came earlier; it makes the key of the simulated rows.
         """
         if self.curvature:
             return None
@@ -96,14 +97,12 @@ class Search(NamedTuple):
     def _mode(
         self, joint: LogDensity, start: Array, batch: Batch, steps: int, few: int = 0
     ) -> Frame:
-        derivatives = self.plates.slope_and_curvature if self.plates else gradient_and_curvature
+        derivatives = self.plates.gradient_and_curvature if self.plates else gradient_and_curvature
         precision = self._scoring(batch)
         return newton_mode(joint, start, precision, steps, few, derivatives=derivatives)
 
     def _settle(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Funnel]:
-        """From the mode to where the mass lies: latents in plates given the others, these by their
-        marginal density.
-        """
+        """The frame moved from the mode to where the mass lies, its residual, and its funnel."""
         funnel = Funnel.none()
         if self.plates:
             frame, funnel = nested_laplace(joint, frame.location, self.plates)
@@ -114,7 +113,7 @@ class Search(NamedTuple):
         return *variational_frame(inside, frame, sweeps), funnel
 
     def _scoring(self, batch: Batch) -> Callable[..., Array] | None:
-        """The precision that Fisher scoring goes by: the prior's and the rows' information."""
+        """The precision of a step of Fisher scoring: the prior's plus the rows' information."""
         information = self.information(batch, jnp.zeros(()))
         if information is None:
             return None
@@ -127,7 +126,7 @@ class Search(NamedTuple):
         return precision
 
 
-def natural(slope: Array, bend: Array, frame: Frame) -> Natural:
+def natural(gradient: Array, curvature: Array, frame: Frame) -> Natural:
     """A factor's natural parameters from its whitened average gradient and curvature in a frame."""
-    precision = frame.factor @ bend @ frame.factor.T
-    return Natural(frame.factor @ slope + precision @ frame.location, precision)
+    precision = frame.factor @ curvature @ frame.factor.T
+    return Natural(frame.factor @ gradient + precision @ frame.location, precision)

@@ -1,4 +1,4 @@
-"""States and posteriors that stand on a Gaussian frame."""
+"""The states of methods whose posterior stands on a Gaussian frame."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,16 @@ from amortppl.gaussian.frame import Frame, lower_factor
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.third_order import Displaced
 
+RENAMED = {
+    "low": "rounding_error",
+    "left": "residual",
+    "slope": "gradient",
+    "rest": "gradient_error",
+    "bend": "curvature",
+    "moves": "mode_gradient",
+}
+"""Fields of states saved by version 0.1, and what they are called now."""
+
 
 class Start(NamedTuple):
     """The state before any row: the prior."""
@@ -21,27 +31,25 @@ class State(NamedTuple):
 
     Attributes:
         frame: the Gaussian frame of prior and all evidence seen.
-        low: what the frame's location lost by rounding.
+        rounding_error: what the frame's location lost by rounding.
         prior: the prior's part in the frame.
         rows: how many rows were seen.
         context: mean of the encoded rows.
-        left: what is not Gaussian: whitened residual gradients at the centre, and ahead and
-            behind on each axis.
-        surprise: mean over mini-batches of how much they surprised the frame before them (1 as
-            expected).
+        residual: what is not Gaussian: whitened residual gradients at the cubature points.
+        surprise: mean of the mini-batches' `SiteUpdate.surprise`; 1 as expected.
         steps: how many mini-batches that is.
         moved: how far the last further pass moved the location, in posterior sds (root mean
             square).
         displaced: how far from the frame its evidence was expanded.
-        funnel: of the coordinates that all these are in.
+        funnel: gives the coordinates of all these.
     """
 
     frame: Frame
-    low: Float[Array, " P"]
+    rounding_error: Float[Array, " P"]
     prior: Natural
     rows: Array
     context: Float[Array, " E"]
-    left: Float[Array, " R"]
+    residual: Float[Array, " R"]
     surprise: Array
     steps: Array
     moved: Array
@@ -60,11 +68,11 @@ class State(NamedTuple):
         none, zero, one = jnp.zeros(()), jnp.zeros(latents), jnp.eye(latents)
         return cls(
             frame=Frame(zero, one),
-            low=zero,
+            rounding_error=zero,
             prior=Natural(zero, one),
             rows=none,
             context=jnp.zeros(context),
-            left=jnp.zeros(latents + 2 * latents * latents),
+            residual=jnp.zeros(latents + 2 * latents * latents),
             surprise=none,
             steps=none,
             moved=none,
@@ -73,9 +81,7 @@ class State(NamedTuple):
         )
 
     def in_coordinates(self, funnel: Funnel) -> "State":
-        """The state in other coordinates of the same latents: as the map between them is at its
-        location.
-        """
+        """The state in another funnel's coordinates, by the linear map at its location."""
         if not funnel.plated:
             return self
         old, linear, precision = self.frame.location, *self.prior
@@ -85,7 +91,7 @@ class State(NamedTuple):
         precise = back.T @ precision @ back
         return self._replace(
             frame=Frame(new, lower_factor(self.frame.factor.T @ back)),
-            low=forth @ self.low,
+            rounding_error=forth @ self.rounding_error,
             prior=Natural(back.T @ (linear - precision @ old) + precise @ new, precise),
             displaced=self.displaced.transform(forth),
             funnel=funnel,
@@ -93,8 +99,12 @@ class State(NamedTuple):
 
 
 class Revisit(NamedTuple):
-    """A further pass: the state after the last one, the state before these rows, and the evidence
-    met again.
+    """The state of a further pass under way.
+
+    Attributes:
+        base: the state after the last pass.
+        since: the state before the rows of this pass.
+        again: the evidence met again.
     """
 
     base: State

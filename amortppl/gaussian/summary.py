@@ -10,7 +10,7 @@ from amortppl.gaussian.state import State
 def describe(
     state: State, encoded: Float[Array, " E"], most: float, frame: bool
 ) -> Float[Array, " F"]:
-    """Encoded rows, their number, and (where there is a frame) its place and what is left in it.
+    """Encoded rows, their number, and (where there is a frame) its place and its residual.
 
     Args:
         state: in prior units.
@@ -22,12 +22,12 @@ def describe(
     if frame:
         factor = state.frame.factor / jnp.sqrt(state.rows + 1.0)
         entries = jnp.arcsinh(factor[np.tril_indices(factor.shape[0])])
-        parts += [jnp.clip(state.frame.location, -10, 10), entries, jnp.arcsinh(state.left)]
+        parts += [jnp.clip(state.frame.location, -10, 10), entries, jnp.arcsinh(state.residual)]
     return jnp.concatenate(parts)
 
 
 def summary_size(latents: int) -> int:
-    """How many numbers `describe` gives beside the encoded rows and their number."""
+    """Numbers that `describe` gives beside the encoded rows and their number."""
     return latents + latents * (latents + 1) // 2 + residual_size(latents)
 
 
@@ -42,7 +42,5 @@ def log_rows(rows: Array, most: float) -> Array:
 
 
 def fade(rows: Array, most: float) -> Array:
-    """sqrt(most / n) beyond the rows trained on: what is not Gaussian falls so, and so does its
-    correction.
-    """
+    """sqrt(most / n) beyond the rows trained on, the rate at which a posterior becomes Gaussian."""
     return jnp.sqrt(jnp.minimum(1.0, most / (rows + 1e-6)))

@@ -1,18 +1,17 @@
-"""The third-order term of evidence whose mini-batches were expanded elsewhere than where the frame
-stands now.
+"""The third-order term of evidence that was expanded elsewhere than where the frame is now.
 
 A site is a mini-batch's log likelihood to second order around the frame of its time, m_b. Since
-then the frame has moved to m, and what all n_b rows of the sites miss there are, with T the third
-derivative of a row's log density,
+then the frame has moved to m. With T the third derivative of a row's log density, what all n_b
+rows of the sites miss there is
 
-    gradient   1/2 T : sum_b n_b [(m_b - m)(m_b - m)' + V - V_b],      curvature   sum_b n_b T (m_b
-    - m)
+    gradient     1/2 T : sum_b n_b [(m_b - m)(m_b - m)' + V - V_b]
+    curvature    sum_b n_b T (m_b - m)
 
-(V and V_b, the covariances of the frame now and then, since gradients are averages over it). The
-sums are carried along, but for n V, which the frame says; T, alike for all rows' mean, is taken
-from the newest mini-batch whenever the rows have grown enough. The terms are those of the delta
-method: Tierney and Kadane 1986, "Accurate approximations for posterior moments and marginal
-    densities", JASA 81.
+V and V_b are the covariances of the frame now and then, since gradients are averages over it. The
+sums are carried along, but for n V, which follows from the frame. T is taken as alike for all
+rows' mean, from the newest mini-batch whenever the rows have grown enough. The terms are those of
+the delta method: Tierney and Kadane 1986, "Accurate approximations for posterior moments and
+marginal densities", JASA 81.
 """
 
 from typing import NamedTuple
@@ -30,13 +29,16 @@ GROWTH = 1.5
 """How many times the rows of the last correction call for the next."""
 
 ALIKE = 2.0
-"""How many times more or less evidence than the earlier rows the newest may hold for each of
-theirs, in any direction,
-to say what third derivatives all have: a few rows far out can hold most of it."""
+"""Bound on the newest mini-batch's evidence a row relative to the earlier rows', either way.
+
+Beyond it, in any direction, the newest rows' third derivatives do not stand for all: a few rows far
+out can hold most of the evidence.
+"""
 
 LARGE = 0.2
-"""A relative change of the precision at which half of a correction is taken: terms of higher order
-are no smaller.
+"""A relative change of the precision at which half of a correction is taken.
+
+Terms of higher order are no smaller there.
 """
 
 
@@ -60,16 +62,16 @@ class Displaced(NamedTuple):
 
     @classmethod
     def at(cls, frame: Frame, rows: Array) -> "Displaced":
-        """So many rows, all expanded where the frame stands."""
+        """So many rows, all expanded where the frame is."""
         spread = rows * _covariance(frame.inverse())
         return cls(jnp.zeros(len(spread)), -spread, jnp.asarray(rows, float))
 
     def transform(self, forth: Float[Array, "P P"]) -> "Displaced":
-        """In coordinates to which the matrix leads."""
+        """The sums in coordinates to which the matrix leads."""
         return Displaced(forth @ self.first, forth @ self.squares @ forth.T, self.rows)
 
     def after(self, step: Float[Array, " P"], rows: Array) -> "Displaced":
-        """With the frame of so many rows moved by a step."""
+        """The sums after the frame of so many rows moved by a step."""
         cross = jnp.outer(self.first, step)
         return Displaced(
             self.first - rows * step,
@@ -78,7 +80,7 @@ class Displaced(NamedTuple):
         )
 
     def again(self, frame: Frame, rows: Array, share: Array) -> "Displaced":
-        """With a share of so many rows expanded anew where the frame stands."""
+        """The sums after a share of so many rows was expanded anew where the frame is."""
         return Displaced(
             (1.0 - share) * self.first,
             (1.0 - share) * self.squares - share * rows * _covariance(frame.inverse()),
@@ -86,9 +88,7 @@ class Displaced(NamedTuple):
         )
 
     def due(self, rows: Array, count: Array, gains: Float[Array, " P"]) -> Bool[Array, ""]:
-        """Whether the rows have grown enough since the last correction, and the newest speak for
-        the others.
-        """
+        """Whether to correct: the rows have grown enough, and the newest stand for the others."""
         share = gains * (rows - count) / jnp.maximum(count, 1)
         return (rows >= GROWTH * self.rows) & jnp.all((share > 1 / ALIKE) & (share < ALIKE))
 
@@ -96,36 +96,37 @@ class Displaced(NamedTuple):
         self,
         f: LogDensity,
         frame: Frame,
-        low: Float[Array, " P"],
+        rounding_error: Float[Array, " P"],
         rows: Array,
         count: Array,
         gains: Float[Array, " P"],
     ) -> tuple[Frame, Float[Array, " P"], "Displaced"]:
-        """A frame, and what its location lost by rounding, moved by what the sites miss there, when
-        that is due.
+        """Moves a frame by what the sites miss there, when that is due.
 
         Args:
             f: log likelihood of the newest mini-batch.
-            frame, low: where the frame stands.
+            frame, rounding_error: where the frame is.
             rows: of all sites, the newest mini-batch's among them.
             count: rows of the newest mini-batch.
             gains: eigenvalues of the newest mini-batch's curvature in units of all earlier
                 evidence.
 
         Returns:
-            The frame and what its location lost, and `Displaced` with the newest mini-batch's rows.
+            The frame and its rounding error, and `Displaced` with the newest mini-batch's rows.
         """
         inverse = frame.inverse()
         spread = _covariance(inverse)
         here = self._replace(squares=self.squares - count * spread)
 
         def correct() -> tuple[Frame, Array, Displaced]:
-            move = stop_gradient(here._missing(f, frame, inverse, rows * spread, count))
-            new, after = apply_site(frame, low, *move)
-            expanded = Displaced(jnp.zeros(len(low)), -rows * spread, rows)
-            return new, after, expanded.after(new.location - frame.location + after - low, rows)
+            site = stop_gradient(here._missing(f, frame, inverse, rows * spread, count))
+            new, error = apply_site(frame, rounding_error, *site)
+            expanded = Displaced(jnp.zeros(len(error)), -rows * spread, rows)
+            away = new.location - frame.location + error - rounding_error
+            return new, error, expanded.after(away, rows)
 
-        return jax.lax.cond(here.due(rows, count, gains), correct, lambda: (frame, low, here))
+        keep = lambda: (frame, rounding_error, here)  # noqa: E731
+        return jax.lax.cond(here.due(rows, count, gains), correct, keep)
 
     def _missing(
         self,
@@ -137,35 +138,34 @@ class Displaced(NamedTuple):
     ) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
         """The site (shift, factor) of what the sites miss, in the frame's whitened coordinates.
 
-        Of n rows the mean of T is known to about P / n of its square.
+        The mean of T over n rows has a relative squared error of about P / n.
         """
         size = len(self.first)
-        slope_of = jax.grad(f)
+        gradient_of = jax.grad(f)
 
         def third(one: Array, other: Array) -> Array:
             """T[one, other, .], summed over the mini-batch's rows."""
-            along = lambda at: jax.jvp(slope_of, (at,), (one,))[1]  # noqa: E731
+            along = lambda at: jax.jvp(gradient_of, (at,), (one,))[1]  # noqa: E731
             return jax.jvp(along, (frame.location,), (other,))[1]
 
         others = jnp.stack([self.squares + spread, jnp.broadcast_to(self.first, (size, size))])
-        found = jax.vmap(jax.vmap(third), in_axes=(None, 0))(jnp.eye(size), others) / (count + size)
-        found = jnp.nan_to_num(found, posinf=0.0, neginf=0.0)
-        slope = 0.5 * inverse @ jnp.sum(found[0], 0)
-        bend = inverse @ found[1] @ inverse.T
-        amount = 1.0 / (1.0 + (_largest(bend) / LARGE) ** 2)
-        factor = jnp.linalg.cholesky(jnp.eye(size) + amount * (bend + bend.T) / 2)
-        shift = cho_solve((factor, True), amount * slope)
+        terms = jax.vmap(jax.vmap(third), in_axes=(None, 0))(jnp.eye(size), others) / (count + size)
+        terms = jnp.nan_to_num(terms, posinf=0.0, neginf=0.0)
+        gradient = 0.5 * inverse @ jnp.sum(terms[0], 0)
+        curvature = inverse @ terms[1] @ inverse.T
+        amount = 1.0 / (1.0 + (_largest(curvature) / LARGE) ** 2)
+        factor = jnp.linalg.cholesky(jnp.eye(size) + amount * (curvature + curvature.T) / 2)
+        shift = cho_solve((factor, True), amount * gradient)
         return shift * jnp.minimum(1.0, 1.0 / (jnp.linalg.norm(shift) + 1e-9)), factor
 
 
 def _largest(matrix: Float[Array, "P P"]) -> Float[Array, ""]:
-    """The largest eigenvalue of a symmetric matrix in absolute value, or up to P^(1/8) times that:
-    |M^4|^(1/4).
-    """
+    """|M^4|^(1/4): the largest absolute eigenvalue of a symmetric M, or up to P^(1/8) times it."""
     scale = jnp.max(jnp.abs(matrix)) + 1e-30
     square = (matrix / scale) @ (matrix / scale)
     return scale * jnp.sqrt(jnp.sqrt(jnp.linalg.norm(square @ square)))
 
 
 def _covariance(inverse: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    """C'^-1 C^-1, from C^-1."""
     return inverse.T @ inverse

@@ -1,4 +1,4 @@
-"""The posterior given the rows of several states."""
+"""The frame given the rows of several states."""
 
 from collections.abc import Sequence
 
@@ -19,16 +19,19 @@ def union(
 
         B = sum_i (C_i C_i' - B0_i) + mean_i B0_i,    h likewise,    m = B^-1 h
 
+    Args:
+        frames: each with the rounding error of its location.
+        priors: the prior's factor in each.
+
     Returns:
-        The frame, what its location lost by rounding, and the prior's factor in it.
+        The frame, the rounding error of its location, and the prior's factor in it.
     """
     precision, linear = [], []
-    for frame, low in frames:
+    for frame, error in frames:
         factor = np.asarray(frame.factor, np.float64)
+        location = np.asarray(frame.location, np.float64) + np.asarray(error, np.float64)
         precision.append(factor @ factor.T)
-        linear.append(
-            precision[-1] @ (np.asarray(frame.location, np.float64) + np.asarray(low, np.float64))
-        )
+        linear.append(precision[-1] @ location)
     held = Natural(*(np.stack([np.asarray(p[i], np.float64) for p in priors]) for i in range(2)))
     kept = Natural(held.linear.mean(0), held.precision.mean(0))
     total = sum(precision) - held.precision.sum(0) + kept.precision

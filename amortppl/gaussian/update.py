@@ -17,17 +17,17 @@ class Site(NamedTuple):
     """What a learned correction may look at.
 
     Attributes:
-        update: what the mini-batch did to the frame.
-        earlier: what was not Gaussian before, as the new frame sees it.
+        update: the mini-batch's Gaussian site.
+        earlier: the residual of the earlier evidence, as the new frame sees it.
     """
 
     update: SiteUpdate
     earlier: Float[Array, " R"]
 
     @property
-    def left(self) -> Float[Array, " R"]:
-        """What is not Gaussian now."""
-        return self.earlier + self.update.left
+    def residual(self) -> Float[Array, " R"]:
+        """The residual of all evidence."""
+        return self.earlier + self.update.residual
 
 
 Correction = Callable[[Site], tuple[Float[Array, " P"], Float[Array, "P P"]]]
@@ -53,30 +53,29 @@ def update_state(
     """
     old = stop_gradient(before.frame)
     update = jax.tree.map(stop_gradient, site_update(likelihood, old, information))
-    frame, low = apply_site(old, before.low, update.shift, update.factor)
-    site = Site(update, contraction(old, frame) ** 3 * before.left)
-    frame, low = apply_site(frame, low, *correction(site))
+    frame, error = apply_site(old, before.rounding_error, update.shift, update.factor)
+    site = Site(update, contraction(old, frame) ** 3 * before.residual)
+    frame, error = apply_site(frame, error, *correction(site))
     displaced = before.displaced
     if information is None:
-        away = frame.location - old.location + low - before.low
+        away = frame.location - old.location + error - before.rounding_error
         displaced = displaced.after(away, before.rows)
         count = after.rows - before.rows
-        frame, low, displaced = displaced.correct(
-            likelihood, frame, low, after.rows, count, update.gains
+        frame, error, displaced = displaced.correct(
+            likelihood, frame, error, after.rows, count, update.gains
         )
     steps = before.steps + 1.0
-    surprise = before.surprise + (update.surprise - before.surprise) / steps
     return after._replace(
         frame=frame,
-        low=low,
-        left=site.left,
-        surprise=surprise,
+        rounding_error=error,
+        residual=site.residual,
+        surprise=before.surprise + (update.surprise - before.surprise) / steps,
         steps=steps,
         displaced=displaced,
     )
 
 
-def non_gaussian_share(left: Float[Array, " R"]) -> Float[Array, ""]:
+def non_gaussian_share(residual: Float[Array, " R"]) -> Float[Array, ""]:
     """How far from Gaussian: s / (1 + s), s the root mean square of the residual."""
-    size = jnp.sqrt(jnp.mean(left**2))
+    size = jnp.sqrt(jnp.mean(residual**2))
     return size / (1.0 + size)

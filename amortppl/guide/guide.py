@@ -20,7 +20,7 @@ from amortppl.guide.predict import infer_latent
 from amortppl.method import Method, Spec, refuse_parts
 from amortppl.posterior import padding
 from amortppl.posterior.draws import log_prob, step
-from amortppl.posterior.state import BY_HAND, State, load_state
+from amortppl.posterior.state import BY_HAND, State, expect_own_guide, load_state
 from amortppl.posterior.stream import stream
 from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
 from amortppl.training.ranges import Ranges
@@ -67,9 +67,19 @@ class Guide(TrainedMethod):
 
     # The contract, by hand.
 
-    def init(self) -> State:
-        """The state before any row was seen."""
-        return State(self, self.method.init())
+    def init(self, at: Any = None, columns: Columns | None = None) -> State:
+        """The state before any row was seen.
+
+        Args:
+            at: inputs of the queries, where the method's states belong to queries
+                (`iterative_implicit`): rows are then streamed past them. A state of another method
+                serves any query and needs none.
+            columns: for DataFrames, the columns of each argument.
+
+        Raises:
+            GuideError: the method's states belong to queries, and none are given.
+        """
+        return prediction.begin_at(self, at, columns)
 
     def step(self, state: State, batch: Any, columns: Columns | None = None) -> State:
         """The state after one more mini-batch (a dict of arrays or a DataFrame).
@@ -78,6 +88,7 @@ class Guide(TrainedMethod):
             DataError: the rows do not fit the task.
             GuideError: they are tied to rows that the state has seen.
         """
+        expect_own_guide(self, state)
         dataset = read(self.task, batch, columns)
         if state.rows:
             refuse_parts(self.method)
@@ -88,6 +99,7 @@ class Guide(TrainedMethod):
 
     def posterior(self, state: State) -> Any:
         """The distribution over the latents' unconstrained vector at a state."""
+        expect_own_guide(self, state)
         return state.posterior
 
     def stream(

@@ -17,7 +17,7 @@ from amortppl.guide.options import Streaming
 from amortppl.guide.trees import state_tree
 from amortppl.method import Method
 from amortppl.posterior.draws import constrain
-from amortppl.posterior.state import State
+from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
 from amortppl.posterior.stream_likelihood import Likelihood
 from amortppl.runtime.compilation import jit_unoptimized
@@ -50,6 +50,7 @@ def infer_stream(
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
     if isinstance(data, State):
+        expect_own_guide(guide, data)
         drawn = _draw(guide, data, draws, seed)
         return state_tree(guide, data, *drawn, notes=_notes(data), seed=seed)
     final, trace = _last_state(guide, data, draws, seed, options)

@@ -17,10 +17,10 @@ from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError, GuideError
 from amortppl.guide.trees import latent_tree, prediction_tree
-from amortppl.method import Method, final
+from amortppl.method import Method, begin, final
 from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
-from amortppl.posterior.state import State
+from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.trained import TrainedMethod
@@ -41,9 +41,9 @@ def predict(
     """Predictive draws at new inputs; see `Guide.predict`."""
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    new = _inputs(guide.task, at, columns)
+    new = inputs(guide.task, at, columns)
     if guide.method.predicts:
-        state, notes = _state_of(guide, data, columns)
+        state, notes = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data
         drawn = _sample(guide.method, state, padded, jr.key(seed), draws)
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
@@ -64,7 +64,7 @@ def log_predictive(
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
     new = read(guide.task, at, columns)
     if guide.method.predicts:
-        state, _ = _state_of(guide, data, columns)
+        state, _ = _state_of(guide, data, columns, new)
         return np.asarray(_density(guide.method, state, padding.pad(guide.task, new).data))[
             : new.rows
         ]
@@ -78,7 +78,7 @@ def log_predictive(
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
 
 
-def _inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:
+def inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:
     """New rows' inputs; a number of rows where the model has none."""
     if not task.inputs and isinstance(at, int):
         return Dataset({task.count or "row": np.zeros((at, 0))}, {})
@@ -117,25 +117,77 @@ def infer_latent(
     return latent_tree(guide, np.stack(z), notes, seed, single=many is not data)
 
 
+def begin_at(guide: TrainedMethod, at: Any, columns: Columns | None) -> State:
+    """The state before any row was seen; see `Guide.init`.
+
+    Raises:
+        GuideError: the method's states belong to queries, and none are given.
+    """
+    if not guide.method.queries_first:
+        return State(guide, guide.method.init())
+    if at is None:
+        raise GuideError(
+            f"init: a state of {type(guide.spec).__name__} belongs to its queries, expected their "
+            "inputs and got none; begin with guide.init(at=...), or pass rows and queries to "
+            "guide.predict together"
+        )
+    query = padding.pad_queries(guide.method, inputs(guide.task, at, columns))
+    return State(guide, begin(guide.method, query))
+
+
+def expect_same_queries(guide: TrainedMethod, state: State, query: dict[str, Array] | None) -> None:
+    """Refuses to read a state out at other queries than it was begun with.
+
+    Args:
+        guide: the guide.
+        state: a state of it.
+        query: inputs of the queries, padded; None where the method's states serve any.
+
+    Raises:
+        GuideError: their number or their inputs differ.
+    """
+    if query is None:
+        return
+    own = state.value.queries
+    if all(own[n].shape == query[n].shape and np.array_equal(own[n], query[n]) for n in query):
+        return
+    raise GuideError(
+        f"at: this state of {type(guide.spec).__name__} belongs to the queries it was begun with, "
+        "and these are others; queries cannot change between steps. Ask at the same ones, or begin "
+        "with guide.init(at=...) and give the rows again"
+    )
+
+
 def _state_of(
-    guide: TrainedMethod, data: Any, columns: Columns | None, **streaming: Any
+    guide: TrainedMethod,
+    data: Any,
+    columns: Columns | None,
+    new: Dataset | None = None,
+    **streaming: Any,
 ) -> tuple[Any, list[str]]:
-    """The method's state given what is known, and notes on it."""
+    """The method's state given the data, and notes on it.
+
+    Args:
+        new: the queries, for methods whose states belong to them.
+    """
+    query = None if new is None else padding.pad_queries(guide.method, new)
     if isinstance(data, State):
+        expect_own_guide(guide, data)
+        expect_same_queries(guide, data, query)
         return data.value, []
     if isinstance(data, Batches):
         options = {"every": np.iinfo(np.int64).max, "progress": False} | streaming
-        *_, last = stream(guide, data, State(guide, guide.method.init()), **options)
+        begun = options.pop("state", None) or State(guide, begin(guide.method, query))
+        *_, last = stream(guide, data, begun, **options)
         return last.value, []
     if streaming:
-        raise DataError(
-            f"infer: {next(iter(streaming))!r} is for mini-batches; pass ap.batches(data) as the "
-            f"data"
-        )
+        option = next(iter(streaming))
+        raise DataError(f"infer: {option!r} is for mini-batches; pass ap.batches(data) as the data")
     if empty(data):
-        return guide.method.init(), []
+        return begin(guide.method, query), []
     dataset = read(guide.task, data, columns)
-    return _state(guide.method, padding.pad(guide.task, dataset)), guide.notes([dataset])[0]
+    batch = padding.pad(guide.task, dataset)
+    return _state(guide.method, batch, query), guide.notes([dataset])[0]
 
 
 def _vectors(
@@ -182,7 +234,7 @@ def empty(data: Any) -> bool:
     )
 
 
-_state = eqx.filter_jit(lambda method, batch: final(method, batch))
+_state = eqx.filter_jit(lambda method, batch, query: final(method, batch, 1, query))
 _density = eqx.filter_jit(lambda method, state, data: method.predictive(state, data).log_prob(data))
 _draw_vectors = eqx.filter_jit(
     lambda method, state, key, draws: method.readout(state).sample(key, draws)[0]

@@ -13,6 +13,7 @@ from amortppl.runtime import distributed
 from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whole
 from amortppl.runtime.outputs import expect_kept
 from amortppl.task.abstract import AbstractTask
+from amortppl.training.greedy import GreedyTrainer
 from amortppl.training.loop import run_training
 from amortppl.training.trainer import Schedule, Trainer
 
@@ -70,7 +71,8 @@ def train(
     if checkpoint is not None:
         expect_kept(checkpoint, "identity")
     begin = time.monotonic()
-    trainer = Trainer(task, spec, plan, seed)
+    kind = Trainer if plan.mini_batch is None else GreedyTrainer
+    trainer = kind(task, spec, plan, seed)
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
     weights = distributed.local(learner.best if plan.simulations else learner.average, trainer.mesh)
     return Guide(trainer.method(weights), spec, record, seed)

@@ -14,8 +14,14 @@ from amortppl.networks.mlp import mlp
 class DeepSet(eqx.Module):
     """Sum over rows of an embedding of each row.
 
-    Sums over mini-batches add up to the sum over the dataset, which makes it the natural
-    encoder of iterative methods; the reader divides by the number of rows.
+    Sums over mini-batches add up to the sum over the dataset; who reads them divides by the number
+    of rows.
+
+    >>> import jax, jax.numpy as jnp
+    >>> encode, rows = DeepSet(3, 8, jax.random.key(0)), jnp.ones((2, 3))
+    >>> one, both = (encode(rows, jnp.array(kept)) for kept in ([True, False], [True, True]))
+    >>> bool(jnp.allclose(both, 2 * one))
+    True
     """
 
     row: eqx.nn.MLP
@@ -30,5 +36,5 @@ class DeepSet(eqx.Module):
         return jnp.sum(jnp.where(mask[:, None], jax.vmap(self.row)(rows), 0.0), 0)
 
     def read(self, mean: Float[Array, " E"]) -> Float[Array, " E"]:
-        """The mean over rows, as it is."""
+        """The mean over rows, unchanged."""
         return mean

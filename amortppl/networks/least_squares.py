@@ -1,11 +1,10 @@
-"""Least squares with a state that adds up: regularised regression of values on keys, in closed
-form.
+"""Regularised least squares of values on keys, with a state that adds up over rows.
 
     weights = (K'K + diag(ridge))^-1 (K'V + diag(ridge) prior)
 
-As attention (a query reads q' weights) it is the mesa layer of von Oswald et al. 2023, "Uncovering
-mesa-optimization algorithms in Transformers", arXiv 2309.05858; K'K, K'V and V'V are sums over
-rows, so that context of any length is kept in a memory of fixed size.
+K'K, K'V and V'V are sums over rows, so that a context of any length is kept in a memory of fixed
+size. As attention, where a query reads q' weights, it is the mesa layer of von Oswald et al. 2023,
+"Uncovering mesa-optimization algorithms in Transformers", arXiv 2309.05858.
 """
 
 from typing import NamedTuple
@@ -17,7 +16,14 @@ from jaxtyping import Array, Bool, Float
 
 
 class Moments(NamedTuple):
-    """Sums over rows: K'K, K'V, V'V's diagonal, and how many rows."""
+    """Sums over rows: K'K, K'V, V'V's diagonal, and how many rows.
+
+    >>> import jax.numpy as jnp
+    >>> keys, values = jnp.array([[1.0], [2.0]]), jnp.array([[2.0], [4.0]])
+    >>> moments = Moments.none(1, 1).plus(keys, values, jnp.array([True, True]))
+    >>> moments.cross.tolist(), float(moments.rows)
+    ([[10.0]], 2.0)
+    """
 
     keys: Float[Array, "D D"]
     cross: Float[Array, "D V"]
@@ -26,7 +32,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def none(cls, keys: int, values: int) -> "Moments":
-        """Before any row."""
+        """The sums over no rows, for so many keys and values."""
         return cls(
             jnp.zeros((keys, keys)), jnp.zeros((keys, values)), jnp.zeros(values), jnp.zeros(())
         )
@@ -34,7 +40,7 @@ class Moments(NamedTuple):
     def plus(
         self, keys: Float[Array, "N D"], values: Float[Array, "N V"], mask: Bool[Array, " N"]
     ) -> "Moments":
-        """With further rows, those that the mask keeps."""
+        """The sums with further rows, those that the mask keeps."""
         keys, values = (jnp.where(mask[:, None], a, 0.0) for a in (keys, values))
         added = Moments(
             keys.T @ keys, keys.T @ values, jnp.sum(values**2, 0), jnp.sum(mask).astype(jnp.float32)
@@ -43,8 +49,12 @@ class Moments(NamedTuple):
 
 
 class Solved(NamedTuple):
-    """A fit: lower Cholesky factor of K'K + ridge, weights, and mean squared residual of each
-    value.
+    """A fit.
+
+    Attributes:
+        factor: lower Cholesky factor of K'K + diag(ridge).
+        weights: of each key in each value.
+        spread: mean squared residual of each value.
     """
 
     factor: Float[Array, "D D"]
@@ -60,12 +70,18 @@ class Solved(NamedTuple):
 def solve(
     moments: Moments, ridge: Float[Array, " D"], prior: Float[Array, "D V"] | float = 0.0
 ) -> Solved:
-    """Fits values to keys, the weights drawn to `prior` with precision `ridge`."""
+    """Fits values to keys, the weights shrunk to `prior` with precision `ridge`.
+
+    >>> import jax.numpy as jnp
+    >>> moments = Moments(jnp.eye(1), 3 * jnp.eye(1), jnp.array([9.0]), jnp.array(1.0))
+    >>> solve(moments, jnp.array([0.5])).weights.round(2).tolist()
+    [[2.0]]
+    """
     gram = moments.keys + jnp.diag(ridge)
     factor = jnp.linalg.cholesky(gram + 1e-6 * jnp.trace(gram) / len(ridge) * jnp.eye(len(ridge)))
     pulled = moments.cross + ridge[:, None] * prior
     half = solve_triangular(factor, pulled, lower=True)
     weights = solve_triangular(factor, half, lower=True, trans=1)
     pull = jnp.sum(ridge[:, None] * jnp.broadcast_to(prior, pulled.shape) ** 2, 0)
-    left = jnp.maximum(moments.square + pull - jnp.sum(half**2, 0), 1e-6 * moments.square)
-    return Solved(factor, weights, left / jnp.maximum(moments.rows, 1.0))
+    residual = jnp.maximum(moments.square + pull - jnp.sum(half**2, 0), 1e-6 * moments.square)
+    return Solved(factor, weights, residual / jnp.maximum(moments.rows, 1.0))

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons whose output starts where it is told to."""
+"""Multi-layer perceptrons with a given output before training."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,20 @@ def mlp(
     start: Float[Array, " K"] | None = None,
     activation: Callable[[Array], Array] = jax.nn.gelu,
 ) -> eqx.nn.MLP:
-    """A perceptron; with `start` its output is that, whatever the input, until it is trained."""
+    """A multi-layer perceptron.
+
+    >>> import jax, jax.numpy as jnp
+    >>> net = mlp(3, 2, 8, 1, jax.random.key(0), start=jnp.array([1.0, 2.0]))
+    >>> net(jnp.ones(3)).tolist()
+    [1.0, 2.0]
+
+    Args:
+        inputs, outputs: numbers in and out.
+        width, depth: of the hidden layers.
+        key: draws the weights.
+        start: the output whatever the input, until it is trained; None for that of random weights.
+        activation: of the hidden layers.
+    """
     net = eqx.nn.MLP(inputs, outputs, width, depth, activation=activation, key=key)
     if start is None:
         return net

@@ -1,9 +1,8 @@
-"""Deep set beside the rows' second moments: an encoder for models whose latents are of variances
-and dependence.
+"""A deep set beside the rows' second moments, for latents of variances and dependence.
 
-A network finds products of columns hard to learn; the covariance of the columns, as log standard
-deviations and correlations, says at once what a covariance matrix, a variance component or a causal
-order rests on.
+Products of columns are hard for a network to learn. The covariance of the columns, as log standard
+deviations and correlations, is what a covariance matrix, a variance component or a causal order
+rests on.
 """
 
 import equinox as eqx
@@ -15,11 +14,16 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from amortppl.networks.deep_set import DeepSet
 
 MOST = 16
-"""Columns whose products are taken: those of the rows, or as many learned combinations of more."""
+"""Most columns whose products are taken; of more columns, as many learned combinations."""
 
 
 class SecondMoments(eqx.Module):
-    """Sums over rows of a deep set's embedding and of the products of all pairs of columns."""
+    """Sums over rows of a deep set's embedding and of the products of all pairs of columns.
+
+    >>> import jax
+    >>> SecondMoments(3, 8, jax.random.key(0)).size
+    14
+    """
 
     embed: DeepSet
     combine: Float[Array, "C F"] | None
@@ -43,8 +47,9 @@ class SecondMoments(eqx.Module):
         return jnp.concatenate([self.embed(rows, mask), products])
 
     def read(self, mean: Float[Array, " E"]) -> Float[Array, " E"]:
-        """The mean over rows with, for the mean products m_ij, log sqrt(m_ii) and m_ij / sqrt(m_ii
-        m_jj).
+        """The mean over rows with sds and correlations in place of the mean products m_ij.
+
+        These are log sqrt(m_ii) and m_ij / sqrt(m_ii m_jj).
         """
         start = self.embed.size
         rest = mean[start:]

@@ -13,10 +13,17 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from amortppl.networks.mlp import mlp
 
 HEADS, INDUCING = 4, 16
+"""Heads of each attention, and inducing points, which make the cost linear in the rows."""
 
 
 class Attention(eqx.Module):
-    """Multi-head attention with a residual perceptron: queries (Q, E) look at keys (N, E)."""
+    """Multi-head attention of queries (Q, E) to keys (N, E), then a residual perceptron.
+
+    >>> import jax, jax.numpy as jnp
+    >>> attend = Attention(8, jax.random.key(0))
+    >>> attend(jnp.ones((2, 8)), jnp.ones((5, 8)), None).shape
+    (2, 8)
+    """
 
     heads: eqx.nn.MultiheadAttention
     after: eqx.nn.MLP
@@ -34,14 +41,20 @@ class Attention(eqx.Module):
         keys: Float[Array, "N E"],
         mask: Bool[Array, " N"] | None,
     ) -> Float[Array, "Q E"]:
-        """Queries after one look at the keys that the mask keeps."""
+        """The queries after attention to the keys that the mask keeps."""
         seen = None if mask is None else jnp.broadcast_to(mask, (queries.shape[0], mask.shape[0]))
         hidden = queries + self.heads(queries, keys, keys, mask=seen)
         return hidden + jax.vmap(lambda h: self.after(self.norm(h)))(hidden)
 
 
 class SetTransformer(eqx.Module):
-    """Rows -> context. Multiplied by the number of rows, so that mini-batches' contexts add up."""
+    """Rows -> context times the number of rows, so that mini-batches' contexts add up.
+
+    >>> import jax, jax.numpy as jnp
+    >>> encode = SetTransformer(3, 8, jax.random.key(0))
+    >>> encode(jnp.ones((5, 3)), jnp.ones(5, bool)).shape
+    (8,)
+    """
 
     row: eqx.nn.MLP
     inducing: Float[Array, "I E"]
@@ -66,5 +79,5 @@ class SetTransformer(eqx.Module):
         return self.pool(self.seed, hidden, mask)[0] * jnp.sum(mask)
 
     def read(self, mean: Float[Array, " E"]) -> Float[Array, " E"]:
-        """The mean over rows, as it is."""
+        """The mean over rows, unchanged."""
         return mean

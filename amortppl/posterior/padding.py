@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from amortppl.data.dataset import Dataset
+from amortppl.method import Method
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
@@ -18,6 +20,15 @@ def pad(task: AbstractTask, dataset: Dataset) -> Batch:
         n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()
     }
     return Batch(pad, np.arange(size) < rows)
+
+
+def pad_queries(method: Method, dataset: Dataset) -> dict[str, Array] | None:
+    """The inputs of new rows, padded, where states belong to queries; None where they serve any."""
+    if not method.queries_first:
+        return None
+    batch = pad(method.task, dataset)
+    inputs = {n: batch.data[n] for n in method.task.inputs}
+    return inputs or {"row": np.zeros((len(batch.mask), 0), np.float32)}
 
 
 def group_by_shape(task: AbstractTask, datasets: Sequence[Dataset]) -> dict[int, list[int]]:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from amortppl.data.sources.identity import FileSeen, refuse_seen
 from amortppl.errors import GuideError
-from amortppl.method import refuse_parts
+from amortppl.gaussian.state import RENAMED
+from amortppl.method import begin, refuse_parts
 from amortppl.posterior.draws import readout
 from amortppl.runtime import distributed
 from amortppl.runtime.files import pack, unpack, write
@@ -119,6 +121,7 @@ class State:
             "steps": self.steps,
             "place": vars(self.place),
         }
+        about["queries"] = _query_count(self.value)
         write(
             path,
             pack(
@@ -144,6 +147,27 @@ def _parts(value: Any) -> list[Any]:
     )
 
 
+def _query_count(value: Any) -> int | None:
+    """How many queries a value belongs to; None where it serves any."""
+    kept = getattr(value, "queries", None)
+    return None if kept is None else len(next(iter(kept.values())))
+
+
+def expect_own_guide(guide: TrainedMethod, state: State) -> None:
+    """Refuses a state that another guide made: its numbers mean something else.
+
+    Raises:
+        GuideError: it is of another task, method or weights.
+    """
+    if state.guide is not guide and state.guide.hash != guide.hash:
+        theirs, ours = state.guide, guide
+        raise GuideError(
+            f"state: it is of another guide ({type(theirs.method).__name__} for "
+            f"{theirs.task.name}) than this one ({type(ours.method).__name__} for "
+            f"{ours.task.name}); ask the guide that made it, or start a new state with guide.init()"
+        )
+
+
 def load_state(guide: TrainedMethod, path: str | Path) -> State:
     """Reads a state back.
 
@@ -164,8 +188,8 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
                 f"guide's is "
                 f"{guide.hash}). Continue with the guide that made it, or start a new state"
             )
-        like = {n: _like(guide, kinds) for n, kinds in about["kinds"].items()}
-        arrays, _ = unpack(path, like)
+        like = {n: _like(guide, kinds, about.get("queries")) for n, kinds in about["kinds"].items()}
+        arrays, _ = unpack(path, like, RENAMED)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(
             f"{path}: not a complete state ({error}); was it cut short? Start a new one"
@@ -185,11 +209,13 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
     )
 
 
-def _like(guide: TrainedMethod, kinds: list[str]) -> Any:
+def _like(guide: TrainedMethod, kinds: list[str], queries: int | None) -> Any:
     """Arrays of the shapes that a value of these types has."""
     if not kinds:
         return None
-    start = guide.method.init()
+    rows_like = guide.task.rows_like.items()
+    blank = {n: np.zeros((queries or 0, *s.shape[1:]), s.dtype) for n, s in rows_like}
+    start = begin(guide.method, blank)
     known = {type(start).__name__: start}
     stepped = jax.eval_shape(guide.method.step, start, guide.blank)
     known.setdefault(type(stepped).__name__, stepped)

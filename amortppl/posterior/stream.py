@@ -17,7 +17,7 @@ from amortppl.data.batches import Batches, Block
 from amortppl.data.sources.identity import refuse_seen
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method, refuse_parts
-from amortppl.posterior.state import Place, State
+from amortppl.posterior.state import Place, State, expect_own_guide
 from amortppl.runtime.compilation import Compiled, jit_unoptimized
 from amortppl.runtime.outputs import expect_kept, expect_output
 from amortppl.runtime.progress import Progress
@@ -64,6 +64,7 @@ def stream(
             what needs it.
     """
     refuse_parts(guide.method)
+    expect_own_guide(guide, state)
     if passes < 1:
         raise DataError(f"passes: expected at least 1, got {passes}")
     if every is not None and every < 1:

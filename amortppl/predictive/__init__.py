@@ -1,3 +1,1 @@
-"""Distributions of new rows: what the implicit and the explicit regime read out. One idea a
-file.
-"""
+"""Distributions of new rows, the readouts of the implicit and the explicit regime."""

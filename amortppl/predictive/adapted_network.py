@@ -18,11 +18,11 @@ from amortppl.predictive.row_features import ImageFeatures, RowFeatures, feature
 from amortppl.task.batch import Batch
 
 Weights = Any
-"""The arrays of a `Network`, None for all else in it."""
+"""A `Network` with its arrays, and None in place of everything else."""
 
 
 class Network(eqx.Module):
-    """Features of a row, those of an image where its shape is given, and a linear head."""
+    """Features of a row, or of an image where its shape is given, and a linear head."""
 
     body: RowFeatures | ImageFeatures
     head: Head
@@ -50,7 +50,7 @@ class Network(eqx.Module):
 
 
 class Networked(Predictor):
-    """A predictor whose readout is a network with weights of the task's own."""
+    """A predictor whose readout is a network with weights for the task."""
 
     network: eqx.AbstractVar[Network]
 
@@ -68,6 +68,6 @@ class Networked(Predictor):
         return network.on(self.reader, query, like(self.task.rows_like))
 
     def misfit(self, weights: Weights, batch: Batch) -> Float[Array, ""]:
-        """-log p(y | x, weights), the mean over the rows that the mask keeps."""
+        """Mean of -log p(y | x, weights) over the rows that the mask keeps."""
         rows = self.with_weights(weights, batch.data).log_prob(batch.data)
         return -jnp.sum(jnp.where(batch.mask, rows, 0.0)) / jnp.maximum(jnp.sum(batch.mask), 1)

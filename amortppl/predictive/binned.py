@@ -1,12 +1,11 @@
-"""Binned density on the real line: bars with sloping tops over the quantiles of a Gaussian, and a
-wide tail.
+"""A binned density on the real line: sloping bars over a Gaussian's quantiles, and a wide tail.
 
     u = (v - shift) / scale,    p(v) = [(1 - e) N(u; 0, 1) h(Phi(u)) + e N(u; 0, 5^2)] / scale
 
 with h >= 0 piecewise linear between B + 1 nodes and of integral one. Equal nodes are a Gaussian, so
 a sharp predictive needs no fine grid. Bars with level tops (Muller et al. 2022, "Transformers can
-do Bayesian inference", arXiv 2112.10510) would have no gradient where a moving frame's edge passes
-a value.
+do Bayesian inference", arXiv 2112.10510) have no gradient by shift and scale except where an edge
+passes a value.
 """
 
 import jax
@@ -17,10 +16,11 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
 
 BINS, WIDE = 20, 5.0
+"""B, and the tail's standard deviation."""
 
 
 class Bars:
-    """Coefficients: shift, log scale, logit of the tail's weight, B + 1 log heights."""
+    """The family; its coefficients are shift, log scale, logit of e, and B + 1 log heights."""
 
     coefficients = 3 + BINS + 1
 
@@ -53,10 +53,11 @@ class Bars:
 
 
 def _frame(coefficients: Float[Array, " K"]) -> tuple[Array, Array, Array]:
+    """Shift, log scale and the logit of e."""
     return coefficients[0], jnp.clip(coefficients[1], -9.0, 6.0), coefficients[2]
 
 
 def _heights(coefficients: Float[Array, " K"]) -> Float[Array, " B"]:
-    """Heights at the nodes, such that the integral over [0, 1] is one."""
+    """h at the nodes, of integral one over [0, 1]."""
     heights = jnp.exp(4.0 * jnp.tanh(coefficients[3:] / 4.0))
     return heights / jnp.mean((heights[1:] + heights[:-1]) / 2)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 @dataclass(frozen=True)
 class Categories:
-    """Coefficients are logits; values are counted from zero."""
+    """The family; its coefficients are logits, its values are 0, 1, ..."""
 
     coefficients: int
 

@@ -1,4 +1,4 @@
-"""One class of finitely many: sums of features by class, and class probabilities at queries."""
+"""Sums of features by class, and class probabilities at queries."""
 
 from typing import NamedTuple
 
@@ -15,18 +15,18 @@ from amortppl.task.batch import Batch
 
 
 class ClassSums(NamedTuple):
-    """Sum of each class's features, and its rows; both add up over mini-batches."""
+    """Sum of each class's features and its number of rows; both add up over mini-batches."""
 
     features: Float[Array, "C E"]
     rows: Float[Array, " C"]
 
     @classmethod
     def none(cls, classes: int, features: int) -> "ClassSums":
-        """Before any row."""
+        """The sums over no rows."""
         return cls(jnp.zeros((classes, features)), jnp.zeros(classes))
 
     def plus(self, reader: Reader, features: Float[Array, "N E"], batch: Batch) -> "ClassSums":
-        """With the features of a mini-batch's rows."""
+        """The sums with the features of a mini-batch's rows."""
         own = reader.y(reader.standard(batch.data)) * batch.mask[:, None]
         return ClassSums(self.features + own.T @ features, self.rows + jnp.sum(own, 0))
 

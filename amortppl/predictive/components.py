@@ -14,7 +14,7 @@ from amortppl.errors import ModelError
 from amortppl.task.abstract import AbstractTask
 
 FINITE = 256
-"""Most values of a support that is read as classes; a longer one is read as counts."""
+"""Most values of a support that is treated as classes; a longer one is treated as counts."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,18 @@ def components(task: AbstractTask) -> tuple[Component, ...]:
             f"{task.name}: its data are one block, which has no rows to predict from others; "
             f"'parametric' serves it"
         )
-    found = []
+    parts = []
     for argument, support in supports(task).items():
         size = int(np.prod(task.rows_like[argument].shape[1:], dtype=int))
         kind = _kind(task, argument, support)
-        found += [Component(argument, place, *kind) for place in range(size)]
-    return tuple(found)
+        parts += [Component(argument, place, *kind) for place in range(size)]
+    return tuple(parts)
 
 
 def supports(task: AbstractTask) -> dict[str, constraints.Constraint]:
-    """The support of every observation, by argument: given with episodes, else said by one run of
-    the model.
+    """The support of every observation, by argument.
+
+    It comes with a task of episodes; else one run of the model gives it.
     """
     if task.supports is not None:
         return dict(task.supports)
@@ -89,13 +90,18 @@ def supports(task: AbstractTask) -> dict[str, constraints.Constraint]:
 
 
 def is_classification(task: AbstractTask) -> set[str]:
-    """The observations that are classes: whole numbers with both ends known."""
+    """The observations that are classes: whole numbers between two ends."""
     return {
         n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"
     }
 
 
 def _kind(task: AbstractTask, argument: str, support: constraints.Constraint) -> tuple:
+    """Kind and ends of a support, as `Component` takes them.
+
+    Raises:
+        ModelError: it has no family.
+    """
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     low, high = (_end(getattr(support, n, None)) for n in ("lower_bound", "upper_bound"))
@@ -106,18 +112,19 @@ def _kind(task: AbstractTask, argument: str, support: constraints.Constraint) ->
         return ("finite", low, high) if finite else ("count", low or 0.0)
     if support is constraints.real:
         return ("real",)
-    if low is None and high is None:
-        raise ModelError(
-            f"{task.name}: no predictive family for {argument!r}, whose support is {support}; "
-            f"'parametric' serves it"
-        )
-    return (
-        ("between", low, high)
-        if None not in (low, high)
-        else ("below", 0.0, high)
-        if low is None
-        else ("above", low)
+    if kind := _interval(low, high):
+        return kind
+    raise ModelError(
+        f"{task.name}: no predictive family for {argument!r}, whose support is {support}; "
+        f"'parametric' serves it"
     )
+
+
+def _interval(low: float | None, high: float | None) -> tuple | None:
+    """Kind and ends of a continuous support with at least one end; None for one without."""
+    if low is not None:
+        return ("above", low) if high is None else ("between", low, high)
+    return None if high is None else ("below", 0.0, high)
 
 
 def _end(bound: Array | float | None) -> float | None:
@@ -129,6 +136,6 @@ def _end(bound: Array | float | None) -> float | None:
 
 
 def column(component: Component, data: dict[str, Array]) -> Array:
-    """Its values in rows of data, (N,)."""
+    """A component's values in rows of data, (N,)."""
     flat = data[component.argument]
     return flat.reshape(flat.shape[0], -1)[:, component.place].astype(jnp.float32)

@@ -6,10 +6,9 @@
 Given the sums of each class's features the posterior of mu_c is Gaussian, and so is the predictive
 density of a query's features in each class; Bayes' rule turns these into class probabilities. Many
 rows, or a flat prior, make it the prototypical network of Snell, Swersky and Zemel 2017,
-"Prototypical networks for few-shot learning", arXiv
-1703.05175; as the classifier beside ALPaCA: Harrison, Sharma, Finn and Pavone 2020, "Continuous
-    meta-learning
-without tasks", arXiv 1912.08866, section 4.2.
+"Prototypical networks for few-shot learning", arXiv 1703.05175. As the classifier beside ALPaCA:
+Harrison, Sharma, Finn and Pavone 2020, "Continuous meta-learning without tasks", arXiv 1912.08866,
+section 4.2.
 """
 
 from typing import Any, ClassVar
@@ -72,9 +71,7 @@ class GaussianClasses(Predictor):
 def gaussian_classes(
     task: AbstractTask, reader: Reader, feature: RowFeatures | ImageFeatures
 ) -> GaussianClasses:
-    """The predictor on features of a task's rows: a prior of unit precision, a concentration of
-    one.
-    """
+    """The predictor on features of a task's rows, with prior precisions and concentration one."""
     none = jnp.zeros(feature.size)
     return GaussianClasses(
         task=task,

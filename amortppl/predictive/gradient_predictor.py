@@ -15,11 +15,11 @@ from amortppl.task.batch import Batch
 
 
 class GradientPredictor(Networked):
-    """weights <- weights - rate * grad of the mean misfit, `updates` times a mini-batch; the rate
-    is learned.
+    """weights <- weights - rate * grad of the mean misfit, `updates` times a mini-batch.
 
     Attributes:
-        log_rate: one number, or one for every weight.
+        updates: gradient steps a mini-batch.
+        log_rate: of these steps, learned: one number, or one for every weight.
     """
 
     task: AbstractTask = eqx.field(static=True)
@@ -39,10 +39,10 @@ class GradientPredictor(Networked):
         rates = jax.tree.map(lambda _: rates, state) if isinstance(rates, jax.Array) else rates
 
         def update(weights: Weights, _: None) -> tuple[Weights, None]:
-            slope = jax.grad(self.misfit)(weights, batch)
-            length = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(slope)))
+            gradient = jax.grad(self.misfit)(weights, batch)
+            length = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(gradient)))
             shrink = jnp.where(jnp.any(batch.mask), 1.0 / jnp.maximum(1.0, length / 10.0), 0.0)
-            return jax.tree.map(lambda w, g, r: w - shrink * r * g, weights, slope, rates), None
+            return jax.tree.map(lambda w, g, r: w - shrink * r * g, weights, gradient, rates), None
 
         return jax.lax.scan(update, state, None, self.updates)[0]
 
@@ -60,13 +60,26 @@ def gradient_predictor(
     key: PRNGKeyArray,
     image: tuple[int, int] | None = None,
 ) -> GradientPredictor:
-    """A network of two hidden layers, and one learned rate or one for `each` of its weights."""
+    """A network of two hidden layers, and one learned rate or one for each of its weights.
+
+    Args:
+        task: the task.
+        width: of both hidden layers.
+        updates: gradient steps a mini-batch.
+        rate: of these steps, to begin with.
+        each: whether every weight has its own rate.
+        key: draws the weights.
+        image: height and width of the input, where it is an image.
+    """
     keys = jr.split(key)
     read = reader(task, keys[0])
     network = Network(read, width, 2, keys[1], image)
     log_rate: Array = jnp.log(jnp.asarray(rate))
     weights = eqx.filter(network, eqx.is_inexact_array)
     return GradientPredictor(
-        task=task, updates=updates, reader=read, network=network,
+        task=task,
+        updates=updates,
+        reader=read,
+        network=network,
         log_rate=jax.tree.map(lambda a: jnp.full_like(a, log_rate), weights) if each else log_rate,
-    )  # fmt: skip
+    )

@@ -1,8 +1,8 @@
-"""Features of a query -> a joint distribution of its observations, one component after another.
+"""A joint distribution of a query's observations given features, component after component.
 
     p(y | h) = prod_c p(y_c | h, y_1, ..., y_{c-1})
 
-each factor of the family that the component's support decides.
+Each factor is of the family that the component's support decides.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ from amortppl.runtime.batched_map import batched_map
 Family = Bars | Categories | Counts
 
 AT_ONCE = 200_000
-"""Draws times queries made together: bounds the memory of many draws."""
+"""Most draws times queries made together, which bounds their memory."""
 
 
 def family(component: Component) -> Family:
@@ -37,9 +37,7 @@ def family(component: Component) -> Family:
 
 
 class Factor(eqx.Module):
-    """Coefficients of one component: a linear map of the features plus a perceptron's
-    correction.
-    """
+    """Coefficients of one component: linear in the features, plus a perceptron."""
 
     straight: eqx.nn.Linear
     bent: eqx.nn.MLP | None
@@ -87,7 +85,7 @@ class Head(eqx.Module):
         return total
 
     def first(self, features: Float[Array, "Q E"]) -> Float[Array, "Q K"]:
-        """Coefficients of the first component, which depend on no other: the same for all draws."""
+        """Coefficients of the first component, which are the same for all draws."""
         return jax.vmap(self.factors[0])(features)
 
     def sample(
@@ -118,8 +116,9 @@ def _bound(reader: Reader, place: int) -> tuple:
 
 
 class Predictive(eqx.Module):
-    """A joint distribution of the observations at Q queries: a mixture over S equally likely
-    features of each.
+    """A joint distribution of the observations at Q queries.
+
+    It is a mixture over S equally likely features of each query.
     """
 
     head: Head
@@ -129,19 +128,18 @@ class Predictive(eqx.Module):
 
     def log_prob(self, data: dict[str, Array]) -> Float[Array, " Q"]:
         """Log density of the observations of each query."""
-        return logsumexp(self._each(data), 0) - self._members + self._slopes(data)
+        return logsumexp(self._each(data), 0) - self._members + self._log_derivatives(data)
 
     def log_joint(self, data: dict[str, Array]) -> Array:
-        """Log density of the observations of all queries together, which share one member of the
-        mixture.
-        """
+        """Log density of all queries' observations, which share one member of the mixture."""
         return (
-            logsumexp(jnp.sum(self._each(data), -1)) - self._members + jnp.sum(self._slopes(data))
+            logsumexp(jnp.sum(self._each(data), -1))
+            - self._members
+            + jnp.sum(self._log_derivatives(data))
         )
 
     def sample(self, key: PRNGKeyArray, draws: int) -> dict[str, Array]:
         """Draws of the observations by argument, each (draws, Q, ...)."""
-
         members, queries, _ = self.features.shape
         first = jax.vmap(self.head.first)(self.features)
 
@@ -157,8 +155,8 @@ class Predictive(eqx.Module):
         standard = self.reader.standard(data)
         return jax.vmap(lambda f: self.head.log_prob(self.reader, f, standard))(self.features)
 
-    def _slopes(self, data: dict[str, Array]) -> Float[Array, " Q"]:
-        return jnp.sum(self.reader.log_slope(data), -1)
+    def _log_derivatives(self, data: dict[str, Array]) -> Float[Array, " Q"]:
+        return jnp.sum(self.reader.log_derivative(data), -1)
 
     @property
     def _members(self) -> float:

@@ -9,18 +9,17 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
 PARTS = 3
+"""Members of the mixture."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """sum_m w_m NegativeBinomial(typical exp(a_m), exp(c_m)). Coefficients: log weights, a, c."""
+    """sum_m w_m NegativeBinomial(typical exp(a_m), exp(c_m)); coefficients are log w, a and c."""
 
     coefficients: int = 3 * PARTS
 
     def initial(self) -> Float[Array, " K"]:
-        """Means from a third to three times the typical count, as dispersed as a geometric
-        distribution.
-        """
+        """Geometric distributions with means from a third to three times the typical count."""
         return jnp.concatenate([jnp.zeros(PARTS), jnp.linspace(-1.0, 1.0, PARTS), jnp.zeros(PARTS)])
 
     def log_prob(self, value: Array, coefficients: Float[Array, " K"], typical: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Neural processes: a task latent z, refined by rows, and a learned decoder p(y* | x*, z)."""
+"""Neural processes: a task latent z, updated by rows, and a learned decoder p(y* | x*, z)."""
 
 from typing import Any, ClassVar
 
@@ -22,10 +22,17 @@ LEARNING, READING = 16, 64
 
 
 class NeuralProcess(Headed):
-    """A latent (`stochastic`) or conditional neural process.
+    """A latent or conditional neural process.
 
-    The decoder sees x, z, and x's own directions times z. A latent process averages its predictive
-    over z; a conditional one sees z's mean and sds and predicts each query by itself.
+    The decoder reads x, z, and directions of x times z. A latent process averages its predictive
+    over z; a conditional one reads z's mean and sds and predicts each query by itself.
+
+    Attributes:
+        stochastic: whether it is latent.
+        factors: what rows add to the posterior of z.
+        along: the directions of x.
+        bend: the decoder's perceptron.
+        head: its output.
     """
 
     task: AbstractTask = eqx.field(static=True)
@@ -42,7 +49,7 @@ class NeuralProcess(Headed):
         return self.factors.none()
 
     def step(self, state: Moments, batch: Batch) -> Moments:
-        """Rows' factors added."""
+        """The state with the factors of a mini-batch's rows added."""
         return self.factors.add(state, self.reader, batch)
 
     def combine(self, states: Any) -> Moments:
@@ -58,10 +65,10 @@ class NeuralProcess(Headed):
         return self._decoded(state, query, jr.normal(jr.key(0), (READING, self.factors.size)))
 
     def loss(self, state: Moments, query: dict[str, Array]) -> Array:
-        """-log p of all queries a query: jointly where z is stochastic (Foong et al. 2020, arXiv
-        2007.01332).
+        """-log p of all queries, a query: their joint density where z is stochastic.
 
-        The draws' noise comes from the queries, so that it differs from task to task.
+        The draws' noise comes from the queries, so that it differs from task to task. Foong et al.
+        2020, arXiv 2007.01332.
         """
         if not self.stochastic:
             return super().loss(state, query)
@@ -76,16 +83,15 @@ class NeuralProcess(Headed):
         posterior, x = self.latent(state), self.reader.x(query)
         along = jax.vmap(self.along)(x)
         log_rows = jnp.log1p(jnp.minimum(state.rows, 2 * self.task.rows[1])) / 3.0
-        known = jnp.append(0.5 * jnp.log(posterior.fit.spread + 1e-4), log_rows)
+        summary = jnp.append(0.5 * jnp.log(posterior.fit.spread + 1e-4), log_rows)
         if not self.stochastic:
             noise = jnp.zeros((1, noise.shape[1]))
-            known = jnp.append(known, jnp.log(posterior.sd))
+            summary = jnp.append(summary, jnp.log(posterior.sd))
         z = posterior.mean + posterior.unwhiten(noise)
 
         def one(z: Array) -> Array:
-            fixed = jnp.broadcast_to(
-                jnp.concatenate([z, known]), (x.shape[0], z.shape[0] + known.shape[0])
-            )
+            fixed = jnp.concatenate([z, summary])
+            fixed = jnp.broadcast_to(fixed, (x.shape[0], fixed.shape[0]))
             fitted = along * z
             seen = jnp.concatenate([x, fitted, fixed], -1)
             return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, fixed], -1)
@@ -96,14 +102,25 @@ class NeuralProcess(Headed):
 def neural_process(
     task: AbstractTask, size: int, hidden: int, head: int, stochastic: bool, key: PRNGKeyArray
 ) -> NeuralProcess:
-    """A neural process with a task latent of a size, its weights drawn with the key."""
+    """A neural process.
+
+    Args:
+        task: the task.
+        size: numbers in z.
+        hidden: width of the networks.
+        head: width of the head's perceptron; 0 for none.
+        stochastic: whether it is a latent process.
+        key: draws the weights.
+    """
     keys = jr.split(key, 5)
     read = reader(task, keys[0])
     fixed = size + 2 + (0 if stochastic else size)
     return NeuralProcess(
-        task=task, stochastic=stochastic, reader=read,
+        task=task,
+        stochastic=stochastic,
+        reader=read,
         factors=Factors(read, size, hidden, keys[1]),
         along=eqx.nn.Linear(read.x_size, size, key=keys[2]),
         bend=mlp(read.x_size + size + fixed, hidden, hidden, 2, keys[3]),
         head=Head(hidden + size + fixed, read, head, keys[4]),
-    )  # fmt: skip
+    )

@@ -1,6 +1,4 @@
-"""What methods that read out a predictive distribution share: the score, and the readout at
-queries.
-"""
+"""Methods that read out a predictive distribution: their score, and the readout at queries."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -16,7 +14,7 @@ from amortppl.predictive.head import Head, Predictive
 from amortppl.predictive.preprocessing import Reader
 
 PRIOR = 0.1
-"""Weight in the score of what is predicted before any row was seen."""
+"""Weight in the score of the loss before any row was seen."""
 
 
 class At(eqx.Module):
@@ -26,24 +24,21 @@ class At(eqx.Module):
     state: State
 
     def __call__(self, query: dict[str, Array]) -> Any:
-        """Inputs of Q queries (observations are not looked at) -> distribution of their
-        observations.
-        """
+        """The distribution of Q queries' observations; of the queries, only inputs are used."""
         return self.method.predictive(self.state, query)
 
     def sample(self, key: PRNGKeyArray, draws: int) -> Any:
         """No draws of latents: there is no posterior over the model's own."""
         raise GuideError(
             f"{type(self.method).__name__}: it predicts observations and has no posterior over the "
-            f"model's latents; "
-            "use predict or log_predictive, or train 'parametric'"
+            "model's latents; use predict or log_predictive, or train 'parametric'"
         )
 
     log_prob = sample
 
 
 class Predictor(Method):
-    """A method that learns f as well: its readout is p(y* | x*, D)."""
+    """A method whose readout is a learned predictive distribution p(y* | x*, D)."""
 
     reader: eqx.AbstractVar[Reader]
     predicts: ClassVar[bool] = True
@@ -51,8 +46,9 @@ class Predictor(Method):
 
     @abstractmethod
     def predictive(self, state: State, query: dict[str, Array]) -> Any:
-        """Distribution of the observations at Q queries: `log_prob(data)` (Q,) and `sample(key,
-        draws)`.
+        """Distribution of the observations at Q queries.
+
+        It has `log_prob(data)`, (Q,), and `sample(key, draws)`, arrays (draws, Q, ...).
         """
 
     def readout(self, state: State) -> At:
@@ -60,7 +56,7 @@ class Predictor(Method):
         return At(self, state)
 
     def score(self, state: State, target: Target) -> Array:
-        """-log p(y* | x*, D) in nats a query, and a little of it before any row."""
+        """-log p(y* | x*, D) in nats a query, plus `PRIOR` times that before any row."""
         return self.loss(state, target.query) + PRIOR * self.loss(self.init(), target.query)
 
     def loss(self, state: State, query: dict[str, Array]) -> Array:
@@ -87,7 +83,7 @@ class Headed(Predictor):
 
 
 class Like(dict):
-    """Shapes and types by argument, fit to be a static field."""
+    """Shapes and types by argument, hashable so that it can be a static field."""
 
     def __hash__(self) -> int:
         return hash(tuple((n, s.shape, str(s.dtype)) for n, s in self.items()))

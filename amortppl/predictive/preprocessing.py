@@ -1,4 +1,4 @@
-"""Rows as networks see them: inputs and observations in units of what was simulated."""
+"""Rows as networks read them: inputs and observations in units of simulated rows."""
 
 import equinox as eqx
 import jax
@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.predictive.components import Component, column, components
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.scaling import SIMULATED_ROWS, central, flat_rows
+from amortppl.task.scaling import SIMULATED_ROWS, flat_rows, median_and_scale
 
 FAR = 8.0
-"""Units beyond which a number is read by its logarithm alone."""
+"""Bound on standardised numbers; beyond it a network reads their arcsinh alone."""
 
 
 class Reader(eqx.Module):
@@ -56,42 +56,35 @@ class Reader(eqx.Module):
         return (flat_rows(self.inputs, data) - centre) / scale
 
     def alike(self, data: dict[str, Array]) -> Float[Array, "N F"]:
-        """Inputs in one unit for all numbers of a row, as the pixels of an image."""
+        """Inputs in one unit for all numbers of a row, for the pixels of an image."""
         centre, scale = jax.lax.stop_gradient((jnp.mean(self.x_centre), jnp.mean(self.x_scale)))
         return (flat_rows(self.inputs, data) - centre) / scale
 
     def x(self, data: dict[str, Array]) -> Float[Array, "N X"]:
-        """Inputs standardised, and their arcsinh."""
+        """Inputs standardised and bounded, and their arcsinh."""
         return _both(self.linear(data))
 
     def standard(self, data: dict[str, Array]) -> Float[Array, "N C"]:
-        """Components: standardised on the real line; classes from zero; counts from zero as they
-        are.
-        """
+        """Components: continuous ones standardised on the real line, discrete ones from zero."""
         return jnp.stack([self._standard(i, column(c, data)) for i, c in enumerate(self.parts)], -1)
 
-    def log_slope(self, data: dict[str, Array]) -> Float[Array, "N C"]:
+    def log_derivative(self, data: dict[str, Array]) -> Float[Array, "N C"]:
         """log |d standard / d y| of every component, zero for discrete ones."""
-        slopes = []
-        for i, c in enumerate(self.parts):
-            y = column(c, data)
-            if c.discrete:
-                slopes.append(jnp.zeros_like(y))
-            else:
-                on_line = c.transform.inv(y)
-                slopes.append(
-                    -c.transform.log_abs_det_jacobian(on_line, y) - jnp.log(self._scale(i))
-                )
-        return jnp.stack(slopes, -1)
+        columns = [(i, c, column(c, data)) for i, c in enumerate(self.parts)]
+        return jnp.stack([self._log_derivative(*each) for each in columns], -1)
+
+    def _log_derivative(self, place: int, component: Component, y: Array) -> Float[Array, " N"]:
+        if component.discrete:
+            return jnp.zeros_like(y)
+        on_line = component.transform.inv(y)
+        return -component.transform.log_abs_det_jacobian(on_line, y) - jnp.log(self._scale(place))
 
     def y(self, standard: Float[Array, "N C"]) -> Float[Array, "N Y"]:
-        """Components, from `standard`, as networks see them."""
+        """Components, from `standard`, as networks read them."""
         return jnp.concatenate([self.one(i, standard[:, i]) for i in range(len(self.parts))], -1)
 
     def one(self, place: int, standard: Float[Array, " N"]) -> Float[Array, "N Y"]:
-        """One component as networks see it: indicators of classes, else the number and its
-        arcsinh.
-        """
+        """One component as networks read it: indicators of a class, or a number and its arcsinh."""
         component = self.parts[place]
         if component.kind == "finite":
             return jax.nn.one_hot(standard.astype(int), component.classes)
@@ -107,14 +100,13 @@ class Reader(eqx.Module):
         self, standard: Float[Array, "N C"], like: dict[str, jax.ShapeDtypeStruct]
     ) -> dict[str, Array]:
         """Back from `standard` to arrays by argument."""
-        found: dict[str, list[Array]] = {}
+        columns: dict[str, list[Array]] = {}
         for i, c in enumerate(self.parts):
             at = standard[:, i]
             y = c.low + at if c.discrete else c.transform(self._centre(i) + self._scale(i) * at)
-            found.setdefault(c.argument, []).append(y)
-        return {
-            a: jnp.stack(v, -1).reshape(-1, *like[a].shape[1:]).astype(like[a].dtype) for a, v in found.items()
-        }  # fmt: skip
+            columns.setdefault(c.argument, []).append(y)
+        flat = {a: jnp.stack(ys, -1) for a, ys in columns.items()}
+        return {a: y.reshape(-1, *like[a].shape[1:]).astype(like[a].dtype) for a, y in flat.items()}
 
     def _standard(self, place: int, y: Float[Array, " N"]) -> Float[Array, " N"]:
         component = self.parts[place]
@@ -144,19 +136,15 @@ def reader(task: AbstractTask, key: PRNGKeyArray) -> Reader:
         return x, jnp.stack([_on_line(c, column(c, data)) for c in parts], -1)
 
     x, y = jax.vmap(simulate)(jr.split(key, SIMULATED_ROWS))
-    return Reader(names, parts, *_units(x), *_units(y))
+    x, y = (a.reshape(a.shape[0] * a.shape[1], a.shape[-1]) for a in (x, y))
+    return Reader(names, parts, *median_and_scale(x), *median_and_scale(y))
 
 
 def _on_line(component: Component, y: Array) -> Array:
+    """A component's values on the real line; log(1 + y) of counts."""
     return jnp.log1p(y - component.low) if component.discrete else component.transform.inv(y)
 
 
-def _units(values: Float[Array, "T N F"]) -> tuple[Array, Array]:
-    """Centre and scale of each column: median, and half of the central 68% or the deviation."""
-    flat = values.reshape(values.shape[0] * values.shape[1], values.shape[-1])
-    low, median, high, spread = central(flat)
-    return median, jnp.where(high > low, (high - low) / 2, jnp.where(spread > 0, spread, 1.0))
-
-
 def _both(standard: Float[Array, "N F"]) -> Float[Array, "N F2"]:
+    """Numbers, bounded, and their arcsinh."""
     return jnp.concatenate([jnp.clip(standard, -FAR, FAR), jnp.arcsinh(standard)], -1)

@@ -1,4 +1,4 @@
-"""Learned features of rows: what heads that adapt in closed form, or by class, stand on."""
+"""Learned features of rows, for heads that adapt in closed form or by class."""
 
 import equinox as eqx
 import jax
@@ -44,10 +44,15 @@ def features(
     key: PRNGKeyArray,
     length: float | None = None,
 ) -> RowFeatures | ImageFeatures:
-    """Features of a row: `size` numbers; of an image of height and width `image`, `size` maps of
-    its windows.
+    """Features of rows, or of images.
 
-    The features of an image have the length `length` to begin with.
+    Args:
+        reader: of the task.
+        size: numbers in the features of a row; of an image, maps of its windows.
+        hidden: width of the network for a row.
+        image: height and width of the input, where it is an image.
+        key: draws the weights.
+        length: of an image's features to begin with.
 
     Raises:
         ModelError: the inputs are not as many numbers as the image has pixels, or it is smaller

@@ -1,4 +1,4 @@
-"""A learned task latent z whose Gaussian posterior is refined by rows in natural parameters.
+"""A learned task latent z with a Gaussian posterior, updated by rows in natural parameters.
 
 Each row emits R factors N(v_r; phi_r' z, 1) with learned phi and v, so that
 
@@ -23,21 +23,22 @@ from amortppl.predictive.preprocessing import Reader
 from amortppl.task.batch import Batch
 
 FACTORS = 2
+"""R."""
 
 
 class TaskLatent(NamedTuple):
-    """Posterior of z: a Gaussian by its fit."""
+    """The Gaussian posterior of z."""
 
     fit: Solved
 
     @property
     def mean(self) -> Float[Array, " Z"]:
-        """Its mean."""
+        """The mean."""
         return self.fit.weights[:, 0]
 
     @property
     def sd(self) -> Float[Array, " Z"]:
-        """Its marginal standard deviations."""
+        """The marginal standard deviations."""
         return jnp.linalg.norm(self.unwhiten(jnp.eye(self.mean.shape[0])), axis=0)
 
     def unwhiten(self, noise: Float[Array, "S Z"]) -> Float[Array, "S Z"]:
@@ -55,8 +56,9 @@ class TaskLatent(NamedTuple):
 
 
 class Factors(eqx.Module):
-    """The factors that rows emit: directions phi from x, heights v from x and y, linear plus a
-    perceptron.
+    """The factors that rows emit: directions phi from x, and heights v from x and y.
+
+    Each is linear in its inputs, plus a perceptron.
     """
 
     direction: eqx.nn.Linear
@@ -74,11 +76,11 @@ class Factors(eqx.Module):
         self.lift = mlp(seen, FACTORS, hidden, 2, keys[3], start=jnp.zeros(FACTORS))
 
     def none(self) -> Moments:
-        """Before any row."""
+        """The moments of no rows."""
         return Moments.none(self.size, 1)
 
     def add(self, moments: Moments, reader: Reader, batch: Batch) -> Moments:
-        """With the factors of a mini-batch's rows."""
+        """The moments with the factors of a mini-batch's rows."""
         x, y = reader.x(batch.data), reader.y(reader.standard(batch.data))
         phi = jax.vmap(self.direction)(x) + jax.vmap(self.turn)(x)
         seen = jnp.concatenate([x, y], -1)

@@ -1,4 +1,4 @@
-"""A transformer over rows and queries: rows look at one another, queries at the rows alone.
+"""A transformer over rows and queries: rows attend to one another, queries to rows alone.
 
 The rows are kept in a buffer of fixed size; of a longer context it holds a random sample without
 replacement (reservoir sampling: Vitter 1985, "Random sampling with a reservoir", algorithm R).
@@ -19,14 +19,14 @@ from amortppl.task.batch import Batch
 
 
 class Buffer(NamedTuple):
-    """Rows as the networks see them, and how many were met."""
+    """Rows as the networks see them, and how many were met so far."""
 
     rows: Float[Array, "C F"]
     met: Float[Array, ""]
 
     @classmethod
     def none(cls, capacity: int, reader: Reader) -> "Buffer":
-        """Before any row."""
+        """An empty buffer."""
         return cls(jnp.zeros((capacity, reader.x_size + reader.y_size)), jnp.zeros(()))
 
     @property
@@ -35,7 +35,7 @@ class Buffer(NamedTuple):
         return jnp.arange(self.rows.shape[0]) < self.met
 
     def add(self, reader: Reader, batch: Batch) -> "Buffer":
-        """With rows of a mini-batch; once full, row t takes a place with probability C / t."""
+        """The buffer with a mini-batch's rows; once full, row t enters with probability C / t."""
         capacity = self.rows.shape[0]
         seen = jnp.concatenate([reader.x(batch.data), reader.y(reader.standard(batch.data))], -1)
         turn = (self.met + jnp.cumsum(batch.mask) - 1).astype(int)
@@ -67,8 +67,9 @@ class Transformer(eqx.Module):
     def read(
         self, context: Float[Array, "C E"], mask: Bool[Array, " C"], x: Float[Array, "Q X"]
     ) -> Float[Array, "Q E"]:
-        """Queries after they have looked at the context in every layer; one token is always
-        there.
+        """Queries after attention to the context in every layer.
+
+        One learned token is always in the context, so that it may be empty.
         """
         context, mask = jnp.concatenate([self.always, context]), jnp.append(True, mask)
         query = jax.vmap(self.query)(x)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import stat
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -29,7 +31,7 @@ def write(path: str | Path, content: bytes) -> None:
     path = Path(path)
     expect_plain(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # not mkstemp, whose files only their owner may read
+    # Not mkstemp, whose files only their owner may read.
     name = path.with_name(f".{path.name[:200]}.{token_hex(4)}")
     try:
         with open(name, "xb") as file:
@@ -112,16 +114,25 @@ def _digest(arrays: dict[str, np.ndarray], about: str) -> str:
     return found.hexdigest()
 
 
-def unpack(path: str | Path, like: Any) -> tuple[Any, dict[str, Any]]:
+def unpack(
+    path: str | Path, like: Any, renamed: Mapping[str, str] | None = None
+) -> tuple[Any, dict[str, Any]]:
     """Reads what `pack` wrote into the structure of `like` (None: a dict of arrays by path).
+
+    Args:
+        path: the file.
+        like: a tree of the arrays' structure and shapes.
+        renamed: old names of attributes, and their names now, in files written before.
 
     Raises:
         ValueError: the file is damaged, or its arrays are not those of `like`.
     """
-    return unpack_bytes(path, read_plain(path), like)
+    return unpack_bytes(path, read_plain(path), like, renamed)
 
 
-def unpack_bytes(path: str | Path, content: bytes, like: Any) -> tuple[Any, dict[str, Any]]:
+def unpack_bytes(
+    path: str | Path, content: bytes, like: Any, renamed: Mapping[str, str] | None = None
+) -> tuple[Any, dict[str, Any]]:
     """As `unpack`, of a file at `path` that was read before."""
     arrays, about = _parse(path, content)
     if like is None:
@@ -129,6 +140,8 @@ def unpack_bytes(path: str | Path, content: bytes, like: Any) -> tuple[Any, dict
     expected = {
         jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(like)
     }
+    if renamed and arrays.keys() - expected.keys():
+        arrays = {_rename(n, renamed): a for n, a in arrays.items()}
     wrong = [n for n in expected.keys() ^ arrays.keys()] or [
         n
         for n, a in expected.items()
@@ -153,7 +166,8 @@ def _parse(path: str | Path, content: bytes) -> tuple[dict[str, np.ndarray], dic
         raise ValueError(
             f"{path}: not a complete safetensors file ({error}); it may have been cut short"
         ) from error
-    if notes.get(DIGEST) != _digest(arrays, notes["about"]):
+    # files written before digests were kept have none
+    if notes.get(DIGEST, expected := _digest(arrays, notes["about"])) != expected:
         raise ValueError(
             f"{path}: damaged, or changed since it was written (its digest differs); copy or make "
             f"it again"
@@ -161,3 +175,8 @@ def _parse(path: str | Path, content: bytes) -> tuple[dict[str, np.ndarray], dic
     if not isinstance(about, dict):
         raise ValueError(f"{path}: expected a JSON object beside the arrays")
     return arrays, about
+
+
+def _rename(path: str, renamed: Mapping[str, str]) -> str:
+    """A path with attributes by their names now: `['value'].low` -> `['value'].rounding_error`."""
+    return re.sub(r"(?<=\.)\w+", lambda name: renamed.get(name[0], name[0]), path)

@@ -114,7 +114,8 @@ class Marginal:
             if fed and (how == "returned" or fed == [how]):
                 return _parts(free, fed, how)
         raise ModelError(
-            f"the discrete latents {quoted(n for n, s in free.items() if _is_enumerated(s))} can be "
+            f"the discrete latents {quoted(n for n, s in free.items() if _is_enumerated(s))} can "
+            f"be "
             f"summed out only when "
             f"what {self.argument!r} observes can be simulated: let the model return the observed "
             f"values, stacked as "

@@ -1,6 +1,7 @@
 """Rows of any scale -> numbers of order one, by what the simulated rows look like."""
 
 from collections.abc import Mapping
+from math import prod
 
 import equinox as eqx
 import jax
@@ -37,9 +38,9 @@ class RowScaler(eqx.Module):
 
 def flat_rows(names: tuple[str, ...], data: Mapping[str, Array]) -> Float[Array, "N F"]:
     """All arguments of a row side by side."""
-    return jnp.concatenate(
-        [data[n].reshape(data[n].shape[0], -1).astype(jnp.float32) for n in names], -1
-    )
+    # Of no row too, where -1 would be ambiguous.
+    flat = [data[n].reshape(data[n].shape[0], prod(data[n].shape[1:])) for n in names]
+    return jnp.concatenate([a.astype(jnp.float32) for a in flat], -1)
 
 
 class PriorScale(eqx.Module):
@@ -79,9 +80,14 @@ def simulated_scales(task: AbstractTask, key: PRNGKeyArray) -> tuple[PriorScale,
 
     latents, flat = jax.vmap(simulate)(jr.split(key, SIMULATED_ROWS))
     low, centre, high, _ = central(latents)
-    below, median, above, spread = central(flat.reshape(-1, flat.shape[-1]))
-    width = jnp.where(above > below, (above - below) / 2, jnp.where(spread > 0, spread, 1.0))
-    return PriorScale(centre, jnp.maximum((high - low) / 2, 1e-3)), RowScaler(names, median, width)
+    rows = RowScaler(names, *median_and_scale(flat.reshape(-1, flat.shape[-1])))
+    return PriorScale(centre, jnp.maximum((high - low) / 2, 1e-3)), rows
+
+
+def median_and_scale(values: Float[Array, "S F"]) -> tuple[Float[Array, " F"], Float[Array, " F"]]:
+    """Median and scale of each column: half of the central 68%, else the deviation, else one."""
+    low, median, high, spread = central(values)
+    return median, jnp.where(high > low, (high - low) / 2, jnp.where(spread > 0, spread, 1.0))
 
 
 def central(values: Float[Array, "S F"]) -> tuple[Array, Array, Array, Array]:

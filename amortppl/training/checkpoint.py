@@ -1,4 +1,4 @@
-"""A training run kept on disk, so that a killed one goes on."""
+"""Checkpoints of a training run, from which an interrupted one continues."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,14 @@ from amortppl.runtime.files import pack, unpack, write
 def save_run(
     path: str | Path, learner: Any, identity: dict[str, Any], record: dict[str, Any]
 ) -> None:
-    """Keeps a training run."""
+    """Writes a training run.
+
+    Args:
+        path: the file.
+        learner: weights and the optimiser's state.
+        identity: what a run that continues must agree on.
+        record: what happened so far.
+    """
     write(path, pack(learner, {"identity": identity, "record": record}))
 
 
@@ -32,7 +39,6 @@ def load_run(path: str | Path, like: Any, identity: dict[str, Any]) -> tuple[Any
             f"resume: {path} is a run with another {', '.join(differ)}: "
             f"{[about['identity'].get(k) for k in differ]} "
             f"there, {[identity[k] for k in differ]} here. Continue with the same settings, or "
-            f"start anew "
-            f"without resume"
+            "start anew without resume"
         )
     return learner, about["record"]

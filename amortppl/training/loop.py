@@ -1,13 +1,11 @@
-"""The outer loop: updates by the chunk, progress, checkpoints, and an end when losses cannot be
-used.
-"""
+"""The outer loop of training: chunks of updates, progress, checkpoints, and when to give up."""
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +21,23 @@ from amortppl.training.progress import Training
 from amortppl.training.record import Record
 from amortppl.training.trainer import CHUNK, Learner, Schedule, Trainer
 
-if TYPE_CHECKING:
-    pass
-
 
 def run_training(
     trainer: Trainer, begin: float, keep: str | Path | None, resume: str | Path | None, shown: bool
 ) -> tuple[Learner, Record]:
+    """Trains until the schedule ends.
+
+    Args:
+        trainer: the run's compiled updates.
+        begin: when it began, by `time.monotonic`.
+        keep: where to write checkpoints; None for nowhere.
+        resume: a checkpoint to continue from.
+        shown: whether to report progress.
+
+    Raises:
+        TrainingError: `resume` is of another run, processes disagree, or most losses are not
+            finite.
+    """
     _agree(trainer, resume is not None)
     keep, shown = (keep, shown) if distributed.leader() else (None, False)
     record = Record(device=_device(trainer))
@@ -47,7 +55,7 @@ def run_training(
             record.seconds = time.monotonic() - begin + offset
             report.look(record)
             if poor >= 2:
-                raise TrainingError(_complaint(trainer, record))
+                raise TrainingError(_diagnosis(trainer, record))
             if keep is not None and time.monotonic() - last_saved > 20:
                 _keep(keep, learner, trainer, record)
                 last_saved = time.monotonic()
@@ -85,24 +93,23 @@ def _resume(
     if wrong := distributed.mismatches({"record": run[1]}):
         raise TrainingError(
             f"resume: the processes {wrong['record']} read another checkpoint at {path} than "
-            f"process 0 did, perhaps an "
-            f"older copy; all must read the same file"
+            "process 0 did, perhaps an older copy; all must read the same file"
         )
     return distributed.broadcast(run[0]), run[1]
 
 
 def _agree(trainer: Trainer, resume: bool) -> None:
     """Makes sure that all processes were told to train the same."""
-    told = {**_identity(trainer), "resume": resume}
-    for name, wrong in distributed.mismatches(told).items():
+    own = {**_identity(trainer), "resume": resume}
+    for name, wrong in distributed.mismatches(own).items():
         raise TrainingError(
-            f"train: the processes {wrong} were given another {name} than process 0 ({told[name]} "
-            f"here, in process "
-            f"{jax.process_index()}); all processes must call train alike"
+            f"train: the processes {wrong} were given another {name} than process 0 ({own[name]} "
+            f"here, in process {jax.process_index()}); all processes must call train alike"
         )
 
 
 def _device(trainer: Trainer) -> str:
+    """What it runs on, in words."""
     kind, processes = trainer.devices[0], jax.process_count()
     where = f" in {processes} processes" if processes > 1 else ""
     return f"{len(trainer.devices)} x {kind.device_kind} ({kind.platform}){where}"
@@ -152,7 +159,7 @@ def _take(record: Record, seen: dict[str, Array], trainer: Trainer) -> bool:
 
 
 def _identity(trainer: Trainer) -> dict[str, Any]:
-    """What a checkpoint must agree on to be continued."""
+    """What two runs must share for one to continue the other."""
     plan = asdict(trainer.schedule)
     return {
         "task": trainer.task.fingerprint,
@@ -166,39 +173,40 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _complaint(trainer: Trainer, record: Record) -> str:
-    """Which latent and which simulated values make the losses non-finite."""
+def _diagnosis(trainer: Trainer, record: Record) -> str:
+    """Which latents and which simulated values make the losses non-finite."""
     task = trainer.task
-    rows = 1 if task.block else task.rows[1]
-    draws = run_once(
-        jax.vmap(lambda k: task.simulate(k, rows)), jr.split(jr.key(trainer.seed), 256)
+    rows, keys = 1 if task.block else task.rows[1], jr.split(jr.key(trainer.seed), 256)
+    draws = run_once(jax.vmap(lambda k: task.simulate(k, rows)), keys)
+    latents, labels = np.asarray(draws.latents), task.latents.labels()
+    faults = _latent_faults(latents, labels) + _data_faults(draws.data, latents, labels)
+    spans = dict(zip(labels, np.ptp(latents, 0).tolist(), strict=True))
+    return (
+        f"training stopped after {record.steps} steps: most losses are not finite "
+        f"({record.unusable} tasks unusable, {record.skipped} updates skipped). "
+        + ("; ".join(faults) or f"latents span {spans}, all finite")
+        + ". A narrower prior, or a link that cannot overflow, is the usual cure"
     )
-    latents = np.asarray(draws.latents)
-    said = [
+
+
+def _latent_faults(latents: np.ndarray, labels: list[str]) -> list[str]:
+    """Sentences on latents (256, P) with values that are not finite."""
+    return [
         f"latent {label} (unconstrained) is {latents[bad, i][0]} in {bad.sum()} of 256 prior draws"
-        for i, label in enumerate(task.latents.labels())
+        for i, label in enumerate(labels)
         if (bad := ~np.isfinite(latents[:, i])).any()
     ]
-    for name, values in draws.data.items():
+
+
+def _data_faults(data: Mapping[str, Any], latents: np.ndarray, labels: list[str]) -> list[str]:
+    """Sentences on simulated arguments with values that are not finite."""
+    faults = []
+    for name, values in data.items():
         bad = ~np.isfinite(np.asarray(values, np.float64)).reshape(256, -1).all(1)
         if bad.any():
-            first = {
-                task.latents.labels()[i]: float(latents[bad][0, i]) for i in range(latents.shape[1])
-            }
-            said.append(
+            first = {label: float(v) for label, v in zip(labels, latents[bad][0], strict=True)}
+            faults.append(
                 f"simulated {name!r} is not finite in {bad.sum()} of 256 tasks, first with latents "
                 f"{first}"
             )
-    if not said:
-        said = [
-            f"latents span "
-            f"{dict(zip(task.latents.labels(), np.ptp(latents, 0).tolist(), strict=True))}, all "
-            f"finite"
-        ]
-    return (
-        f"training stopped after {record.steps} steps: most losses are not finite "
-        f"({record.unusable} tasks unusable, "
-        f"{record.skipped} updates skipped). "
-        + "; ".join(said)
-        + ". A narrower prior, or a link that cannot overflow, is the usual cure"
-    )
+    return faults

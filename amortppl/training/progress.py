@@ -16,9 +16,9 @@ class Training(Progress):
 
     def look(self, record: Record) -> None:
         """Shows the latest losses."""
-        said = f"loss {record.losses[-1]:.3f}  held-out {record.held_out[-1]:.3f}"
+        message = f"loss {record.losses[-1]:.3f}  held-out {record.held_out[-1]:.3f}"
         if record.unusable or record.skipped:
-            said += f"  ({record.unusable} tasks unusable, {record.skipped} updates skipped)"
+            message += f"  ({record.unusable} tasks unusable, {record.skipped} updates skipped)"
         if self.minutes is not None:
-            said = f"step {record.steps}  {said}"
-        self.update(float(record.steps) if self.minutes is None else record.seconds, said)
+            message = f"step {record.steps}  {message}"
+        self.update(float(record.steps) if self.minutes is None else record.seconds, message)

@@ -13,18 +13,25 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.latents import entries
 
 SIMULATED = 2048
+"""Tasks simulated for the ranges."""
 
 SLACK = 0.02
-"""Width of a range that is added at both its ends. Of 300 datasets of the model at the fewest, a
-middle and the most
-rows, 0, 2.3 and 3.3% were warned of without it under a Gaussian process with inputs of its own
-range, none with it; of six other models at most 0.3% at 8 rows, with it or without, and none at 260
-and 512 rows."""
+"""Share of a range's width that is added at both its ends.
+
+Of 300 datasets of the model at the fewest, a middle and the most rows, 0, 2.3 and 3.3% were warned
+of without it under a Gaussian process with inputs of its own range, none with it; of six other
+models at most 0.3% at 8 rows, with it or without, and none at 260 and 512 rows.
+"""
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """Smallest and largest number of rows, and of each number in a row, among simulated tasks."""
+    """Smallest and largest number of rows, and of each number in a row, among simulated tasks.
+
+    Attributes:
+        rows: fewest and most rows.
+        low, high: by argument, the ends for each number of a row.
+    """
 
     rows: tuple[int, int]
     low: dict[str, list[float]]
@@ -33,13 +40,7 @@ class Ranges:
     @classmethod
     def from_simulations(cls, task: AbstractTask, seed: int) -> "Ranges":
         """The ranges of rows simulated from the task."""
-        rows = (
-            1
-            if task.block
-            else task.rows[0]
-            if task.rows[0] == task.rows[1]
-            else max(task.rows[0], min(16, task.rows[1]))
-        )
+        rows = 1 if task.block else max(task.rows[0], min(16, task.rows[1]))
         draws = run_once(
             jax.vmap(lambda k: task.simulate(k, rows).data), jr.split(jr.key(seed), SIMULATED)
         )
@@ -52,7 +53,7 @@ class Ranges:
         return cls((1, 1) if task.block else task.rows, low, high)
 
     def outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:
-        """What of a dataset lies outside: a sentence for each finding.
+        """Sentences on what of a dataset lies outside the ranges.
 
         Values count as outside when more than one row in a hundred is beyond the range (by more
         than `SLACK` widths, as the ends of what was simulated are not those of what can be), or one
@@ -60,21 +61,21 @@ class Ranges:
         than one in a hundred.
         """
         rows = len(next(iter(arrays.values())))
-        said = []
+        notes = []
         if not self.rows[0] <= rows <= self.rows[1]:
             more = (
                 "; pass ap.batches(data) to take them in mini-batches"
                 if rows > self.rows[1] > 1
                 else ""
             )
-            said.append(
+            notes.append(
                 f"{rows} rows: the guide was trained for {self.rows[0]} to {self.rows[1]}{more}"
             )
-        return said + self.values_outside(arrays)
+        return notes + self.values_outside(arrays)
 
     def values_outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:
-        """As `outside`, whatever the number of rows: for mini-batches."""
-        rows, said = len(next(iter(arrays.values()))), []
+        """As `outside`, but for the number of rows: for mini-batches."""
+        rows, notes = len(next(iter(arrays.values()))), []
         for name, values in arrays.items():
             low, high = np.asarray(self.low[name]), np.asarray(self.high[name])
             flat = values.reshape(rows, -1)
@@ -82,13 +83,13 @@ class Ranges:
             share = np.mean((flat < low - SLACK * width) | (flat > high + SLACK * width), 0)
             far = np.any((flat < low - width) | (flat > high + width), 0)
             labels = entries(name, values.shape[1:])
-            said += [
+            notes += [
                 f"{labels[i]} spans [{flat[:, i].min():.4g}, {flat[:, i].max():.4g}]: "
-                f"{100 * share[i]:.3g}% of "
-                f"its rows lie outside the range trained on, [{low[i]:.4g}, {high[i]:.4g}]"
+                f"{100 * share[i]:.3g}% of its rows lie outside the range trained on, "
+                f"[{low[i]:.4g}, {high[i]:.4g}]"
                 for i in np.nonzero((share > 0.01) | far)[0]
             ]
-        return said
+        return notes
 
     def json(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -1,4 +1,4 @@
-"""What happened in training."""
+"""The record of a training run."""
 
 from dataclasses import dataclass, field
 
@@ -8,8 +8,8 @@ class Record:
     """What happened in training: kept in the guide's certificate.
 
     Attributes:
-        losses: mean of each look's updates.
-        held_out: of the averaged weights on the held-out tasks, at each look.
+        losses: mean loss of each chunk of updates.
+        held_out: loss of the averaged weights on the held-out tasks, after each chunk.
         steps: updates made.
         unusable: simulated tasks whose values or scores were not finite.
         skipped: updates not made, as loss or gradient were not finite.

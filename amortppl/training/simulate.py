@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from amortppl.method import Target
@@ -15,17 +16,21 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
 SHARES = (5 / 8, 3 / 8)
-"""Parts of a batch, from small tasks to large. Each part is padded to its own largest size, so
-that small tasks, most of all under log-uniform sizes, do not pay for the rows of large ones; more
-parts would compile for longer than they save."""
+"""Shares of a batch's parts, from small tasks to large.
+
+Each part is padded to its own largest size, so that small tasks, the most under log-uniform sizes,
+do not pay for the rows of large ones. More parts would compile for longer than they save.
+"""
 
 WHOLE = (1.0,)
-"""One part: where a program runs once, a second part would only be a second time to compile."""
+"""One part, for programs that run once: a second part would only compile once more."""
 
 TASKS_PER_CALL = 16
-"""Tasks whose rows are drawn together on a CPU: what samplers that reject hold meanwhile stays in
-its cache
-(negative binomials 1.3 -> 0.6 s for 1000 tasks of 512 rows)."""
+"""Tasks whose rows are drawn together on a CPU.
+
+The memory of samplers that reject then stays in its cache (negative binomials 1.3 -> 0.6 s for 1000
+tasks of 512 rows).
+"""
 
 
 class Part(NamedTuple):
@@ -47,11 +52,22 @@ class Episodes(eqx.Module):
     target: Target
     usable: Bool[Array, " T"]
 
+    def asked(self) -> list[tuple[Batch, dict[str, Array]]]:
+        """Rows and queries of each part."""
+        ends = np.cumsum([b.mask.shape[0] for b in self.batches])
+        spans = [
+            slice(end - b.mask.shape[0], end) for b, end in zip(self.batches, ends, strict=True)
+        ]
+        return [
+            (b, {n: v[s] for n, v in self.target.query.items()})
+            for b, s in zip(self.batches, spans, strict=True)
+        ]
+
 
 def parts(
     task: AbstractTask, tasks: int, steps: int, shares: tuple[float, ...] = SHARES
 ) -> list[Part]:
-    """How a batch of tasks is laid out; rows are padded to a multiple of `steps` mini-batches."""
+    """The parts of a batch of tasks, rows padded to a multiple of `steps` mini-batches."""
     if task.block:
         return [Part(tasks, 1, 0.0, 1.0)]
     low, high = task.rows
@@ -76,10 +92,17 @@ def simulate(
     own: Array | slice = slice(None),
     shares: int = 1,
 ) -> Episodes:
-    """Fresh tasks: N log-uniform on the task's range (stratified, in rising order), rows x,
-    latents, observations.
+    """Simulated tasks; their sizes N are log-uniform on the task's range.
 
-    Of these only the ones at the places `own`, an equal share (one of `shares`) of each part.
+    Sizes are stratified and in rising order.
+
+    Args:
+        task: the task to simulate.
+        key: of the simulation.
+        layout: parts of the batch.
+        queries: further rows of each task, for the target.
+        own: places of the tasks wanted: an equal share of each part.
+        shares: how many such shares there are.
     """
     most = max(p.rows for p in layout)
     total = sum(p.tasks for p in layout)
@@ -105,15 +128,12 @@ def _sizes(task: AbstractTask, levels: Array, part: Part) -> Array:
         return jnp.ones(part.tasks, int)
     low, high = task.rows
     level = part.low + (part.high - part.low) * levels
-    return jnp.clip(jnp.floor(low * ((high + 1) / low) ** level), low, min(high, part.rows)).astype(
-        int
-    )
+    sizes = jnp.floor(low * ((high + 1) / low) ** level)
+    return jnp.clip(sizes, low, min(high, part.rows)).astype(int)
 
 
 def _usable(episodes: Episodes) -> Episodes:
-    """Marks tasks with values that are not finite and puts a copy of a usable one in their
-    place.
-    """
+    """Marks tasks with values that are not finite, and replaces them by a usable one."""
     rows = [_finite(b.data) for b in episodes.batches]
     usable = jnp.concatenate(rows) & _finite(episodes.target)
     batches, start = [], 0
@@ -125,10 +145,12 @@ def _usable(episodes: Episodes) -> Episodes:
 
 
 def _finite(tree: object) -> Bool[Array, " T"]:
+    """Which tasks have finite values alone."""
     leaves = [jnp.isfinite(a).all(tuple(range(1, a.ndim))) for a in jax.tree.leaves(tree)]
     return jnp.stack(leaves).all(0)
 
 
 def _replace(tree: object, usable: Bool[Array, " T"]) -> object:
+    """Tasks, the unusable ones replaced by copies of the first usable one."""
     source = jnp.where(usable, jnp.arange(usable.shape[0]), jnp.argmax(usable))
     return jax.tree.map(lambda a: a[source], tree)

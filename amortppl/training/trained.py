@@ -1,4 +1,4 @@
-"""A trained method with all that is known of its training."""
+"""A trained method with the record of its training."""
 
 import json
 import warnings
@@ -59,7 +59,7 @@ class TrainedMethod:
 
     @cached_property
     def blank(self) -> Batch:
-        """One row of zeros, for what needs the shapes of rows and not their values."""
+        """One row of zeros, for callers that need the shapes of rows and not their values."""
         data = {n: np.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
         return Batch(data, np.ones(len(next(iter(data.values()))), bool))
 
@@ -81,7 +81,7 @@ class TrainedMethod:
         return notes
 
     def training(self) -> dict[str, Any]:
-        """How it was trained, in a few numbers."""
+        """A summary of the training, as JSON can hold it."""
         kept = ("steps", "tasks", "seconds", "device", "unusable", "skipped")
         # As built: defaults made definite.
         options = vars(getattr(self.method, "options", self.spec))

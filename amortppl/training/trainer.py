@@ -1,6 +1,7 @@
 """One training run: a method built for a task, and its updates, compiled."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,13 +22,13 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
 
 CHUNK = 25
-"""Updates between two looks of the host: one compiled call, with one held-out evaluation."""
+"""Updates in one compiled call, which ends with one evaluation on held-out tasks."""
 
 TASKS = "tasks"
-"""The axis of devices, over which the tasks of an update are split."""
+"""The mesh axis over which the tasks of an update are split."""
 
 WEIGHTS, FRESH, HELD_OUT, POOL = range(4)
-"""Streams of random keys."""
+"""Streams of random keys: weights, fresh tasks, held-out tasks, the pool."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Schedule:
             equal.
         simulations: a fixed number of simulated tasks to learn from, a tenth of them held out;
             None simulates fresh tasks for each update.
+        mini_batch: rows of a mini-batch in greedy training (`amortppl.training.greedy`), where an
+            update takes one step of each task in a pool, however many steps it has behind it; None
+            unrolls `mini_batches` steps.
     """
 
     steps: int | None = 1000
@@ -55,17 +59,27 @@ class Schedule:
     mini_batches: int = 1
     uneven: bool = False
     simulations: int | None = None
+    mini_batch: int | None = None
 
 
 class Learner(NamedTuple):
-    """Weights (one flat vector, so that updates are few large operations), optimiser state,
-    averaged weights, and the best averaged weights so far with their held-out loss."""
+    """The state of a run.
+
+    Attributes:
+        weights: one flat vector, so that updates are few large operations.
+        optimiser: its state.
+        average: averaged weights.
+        best: the averaged weights with the least held-out loss so far.
+        best_loss: that loss.
+        carried: what else goes from update to update, as a pool of tasks under greedy training.
+    """
 
     weights: Float[Array, " W"]
     optimiser: Any
     average: Float[Array, " W"]
     best: Float[Array, " W"]
     best_loss: Array
+    carried: Any = ()
 
 
 class Trainer:
@@ -82,7 +96,7 @@ class Trainer:
         self.weights, self.restore = ravel_pytree(learned)
         share = 8 * len(self.devices)
         tasks = -(-schedule.batch // share) * share
-        # any task of a pool can be picked for any update, so that a pool is one part
+        # Any task of a pool can be picked for any update, so that a pool is one part.
         shares = WHOLE if schedule.simulations or method.max_batch else SHARES
         self.layout = parts(task, tasks, schedule.mini_batches, shares)
         self.queries = method.queries
@@ -108,9 +122,7 @@ class Trainer:
         )
 
     def everywhere(self, tree: Any) -> Any:
-        """What `advance` takes: arrays that are the same in all processes, on every device of
-        them.
-        """
+        """Arrays that all processes hold alike, on every device, as `advance` takes them."""
         return distributed.replicate(tree, self.mesh)
 
     def method(self, weights: Float[Array, " W"]) -> Method:
@@ -133,9 +145,7 @@ class Trainer:
     def _episodes(
         self, key: PRNGKeyArray, held_out: Array, pool: tuple[Episodes, Episodes] | None
     ) -> Episodes:
-        """The tasks of an update; where several devices work together, this device's share of
-        them.
-        """
+        """The tasks of an update; with several devices, this device's share of them."""
         own = slice(None) if self.mesh is None else _own_share(self.layout, len(self.devices))
         if pool is None:
             return simulate(self.task, key, self.layout, self.queries, own, len(self.devices))
@@ -155,8 +165,8 @@ class Trainer:
         cut = random_mini_batches if self.schedule.uneven else split
         at_once = method.max_batch or self.schedule.batch
         states = [
-            batched_map(lambda b: unroll(method, cut(b, steps)), batch, at_once)
-            for batch in episodes.batches
+            batched_map(lambda a: unroll(method, cut(a[0], steps), a[1]), part, at_once)
+            for part in episodes.asked()
         ]
         states = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
         scores = jax.vmap(jax.vmap(method.score, in_axes=(0, None)))(states, episodes.target)
@@ -165,37 +175,40 @@ class Trainer:
         total = jnp.sum(counted) if self.mesh is None else jax.lax.psum(jnp.sum(counted), TASKS)
         return jnp.sum(bounded) / jnp.maximum(total, 1), jnp.mean(counted)
 
-    def _slope(
-        self, weights: Array, key: PRNGKeyArray, held_out: Array, pool: Any
-    ) -> tuple[Array, Array, Array]:
-        """Loss of an update's tasks, the finite share of its scores, and its slope.
+    def _gradient(
+        self,
+        weights: Array,
+        carried: Any,
+        key: PRNGKeyArray,
+        step: Array,
+        held_out: Array,
+        pool: Any,
+    ) -> tuple[Array, Array, Array, Any]:
+        """Loss of an update's tasks, the finite share of its scores, the gradient, what is carried.
 
         Each device simulates and scores its own share; a count and these sums are all that travels.
         """
 
         def own(*given: Any) -> tuple[Array, Array, Array, Array]:
             episodes = self._episodes(*given[1:])
-            (loss, usable), slope = jax.value_and_grad(self._loss, has_aux=True)(given[0], episodes)
-            return loss, usable, slope, episodes.usable
+            derivative = jax.value_and_grad(self._loss, has_aux=True)
+            (loss, usable), gradient = derivative(given[0], episodes)
+            return loss, usable, gradient, episodes.usable
 
         def together(*given: Any) -> tuple[Array, Array, Array]:
-            loss, usable, slope, tasks = own(*given)
-            slope = jnp.where(
-                jnp.any(tasks), slope, 0.0
-            )  # a share without a usable task adds nothing
-            return (
-                jax.lax.psum(loss, TASKS),
-                jax.lax.pmean(usable, TASKS),
-                jax.lax.psum(slope, TASKS),
-            )
+            loss, usable, gradient, tasks = own(*given)
+            # A share without a usable task adds nothing.
+            gradient = jnp.where(jnp.any(tasks), gradient, 0.0)
+            total, mean = (partial(f, axis_name=TASKS) for f in (jax.lax.psum, jax.lax.pmean))
+            return total(loss), mean(usable), total(gradient)
 
         if self.mesh is None:
-            return own(weights, key, held_out, pool)[:3]
+            return *own(weights, key, held_out, pool)[:3], carried
         whole = PartitionSpec()
         mapped = jax.shard_map(
             together, mesh=self.mesh, in_specs=whole, out_specs=whole, check_vma=False
         )
-        return mapped(weights, key, held_out, pool)
+        return *mapped(weights, key, held_out, pool), carried
 
     def keys(self, steps: Array) -> PRNGKeyArray:
         """A key for each update, and the held-out tasks' key after them."""
@@ -207,50 +220,52 @@ class Trainer:
         self, learner: Learner, steps: Array, keys: PRNGKeyArray, progress: Array, pool: Any
     ) -> tuple[Learner, dict[str, Array]]:
         """`CHUNK` updates and one evaluation of the averaged weights on the held-out tasks."""
-
-        def update(learner: Learner, at: tuple[Array, ...]) -> tuple[Learner, dict[str, Array]]:
-            step, key, fraction, held_out = at
-            active = ~held_out & (step < (self.schedule.steps or jnp.inf))
-            weights = _choose(held_out, learner.average, learner.weights)
-            loss, usable, slope = jax.lax.cond(
-                active | held_out,
-                self._slope,
-                lambda w, *_: (jnp.nan, jnp.nan, w),
-                weights,
-                key,
-                held_out,
-                pool,
-            )  # a run may end before its last chunk does
-            good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(slope)) & (usable > 0.0)
-            change, optimiser = self.optimiser.update(slope, learner.optimiser)
-            rate = (
-                self.schedule.rate
-                * 0.5
-                * (1.0 + jnp.cos(jnp.pi * fraction))
-                * jnp.minimum(1.0, (step + 1) / 20)
-            )
-            moved = learner.weights - rate * change
-            decay = jnp.minimum(self.schedule.average, (step + 1) / (step + 10))
-            average = decay * learner.average + (1 - decay) * moved
-            after = Learner(moved, optimiser, average, learner.best, learner.best_loss)
-            better = held_out & good & (loss < learner.best_loss)
-            after = _choose(good & active, after, learner)
-            best = _choose(better, learner.average, learner.best)
-            after = after._replace(best=best, best_loss=jnp.where(better, loss, learner.best_loss))
-            return after, {"loss": loss, "usable": usable, "good": good, "active": active}
-
+        last = jnp.append(steps, steps[-1]), keys, jnp.append(progress, progress[-1])
         held_out = jnp.arange(CHUNK + 1) == CHUNK
-        return jax.lax.scan(
-            update,
-            learner,
-            (jnp.append(steps, steps[-1]), keys, jnp.append(progress, progress[-1]), held_out),
-        )
+        update = lambda learner, at: self._update(learner, *at, pool)  # noqa: E731
+        return jax.lax.scan(update, learner, (*last, held_out))
+
+    def _update(
+        self,
+        learner: Learner,
+        step: Array,
+        key: PRNGKeyArray,
+        fraction: Array,
+        held_out: Array,
+        pool: Any,
+    ) -> tuple[Learner, dict[str, Array]]:
+        """The learner after one update, or after an evaluation on held-out tasks.
+
+        Nothing is computed beyond the run's last step, where it ends before its last chunk does.
+        """
+        active = ~held_out & (step < (self.schedule.steps or jnp.inf))
+        weights = _choose(held_out, learner.average, learner.weights)
+        none = lambda w, carried, *_: (jnp.nan, jnp.nan, w, carried)  # noqa: E731
+        given = weights, learner.carried, key, step, held_out, pool
+        update = jax.lax.cond(active | held_out, self._gradient, none, *given)
+        loss, usable, gradient, carried = update
+        good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(gradient)) & (usable > 0.0)
+        after = self._descend(learner, gradient, step, fraction)
+        after = _choose(good & active, after, learner._replace(carried=()))
+        better = held_out & good & (loss < learner.best_loss)
+        best = _choose(better, learner.average, learner.best)
+        best_loss = jnp.where(better, loss, learner.best_loss)
+        report = {"loss": loss, "usable": usable, "good": good, "active": active}
+        return after._replace(best=best, best_loss=best_loss, carried=carried), report
+
+    def _descend(self, learner: Learner, gradient: Array, step: Array, fraction: Array) -> Learner:
+        """One step of Adam, with a warm-up of 20 steps and a cosine decay, and the average."""
+        change, optimiser = self.optimiser.update(gradient, learner.optimiser)
+        cosine = self.schedule.rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
+        rate = cosine * jnp.minimum(1.0, (step + 1) / 20)
+        weights = learner.weights - rate * change
+        decay = jnp.minimum(self.schedule.average, (step + 1) / (step + 10))
+        average = decay * learner.average + (1 - decay) * weights
+        return Learner(weights, optimiser, average, learner.best, learner.best_loss)
 
 
 def _own_share(layout: list[Part], devices: int) -> Array:
-    """Places of this device's tasks among all: an equal share of every part, small tasks and
-    large.
-    """
+    """Places of this device's tasks among all: an equal share of every part."""
     first = np.cumsum([0, *(p.tasks for p in layout)])[:-1]
     device = jax.lax.axis_index(TASKS)
     return jnp.concatenate(
@@ -259,8 +274,10 @@ def _own_share(layout: list[Part], devices: int) -> Array:
 
 
 def _choose(condition: Array, yes: Any, no: Any) -> Any:
+    """One of two trees."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def _like(condition: Array, array: Array) -> Array:
+    """A scalar condition with as many axes as an array."""
     return jnp.reshape(condition, (1,) * array.ndim)

@@ -66,7 +66,7 @@ def test_calibration_of_shipped_guides(name, cost, say):
 
 def outside(found):
     """Latents not in the simultaneous band, whose level is split over them."""
-    pits = found.readings.pit
+    pits = found.measurements.pit
     band = difference_band(len(pits), 1 - 0.05 / pits.shape[1])
     return [name for name, p in zip(found.labels, pits.T, strict=True) if not inside(p, band)]
 

@@ -246,7 +246,7 @@ def test_models_and_methods_have_a_line_each():
 
 
 def test_help_is_quick_because_jax_waits():
-    code = "import sys, typer.main, amortppl.cli as c; typer.main.get_command(c.app); print('jax' in sys.modules)"
+    code = "import sys, typer.main, amortppl.cli.commands as c; typer.main.get_command(c.app); print('jax' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )

@@ -54,7 +54,7 @@ def test_numbers_by_region(good):
     assert (
         row["datasets"] == inside.sum() and row["sbc_p"] == found.region_p.loc["w[1]", "prior_tail"]
     )
-    assert row["coverage_90"] == np.mean(np.abs(found.readings.pit[inside, 1] - 0.5) < 0.45)
+    assert row["coverage_90"] == np.mean(np.abs(found.measurements.pit[inside, 1] - 0.5) < 0.45)
     assert found.tree()["regions"]["bias"].sel(latent="w[1]", region="prior_tail") == row["bias"]
 
 
@@ -98,7 +98,7 @@ def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
         calibrate(far_out(line_guide, above=1.2), 200, seed=2),
         calibrate(good, 200, seed=2),
     )
-    about = np.sum(right.readings.mean[:, 0] > 1.2)
+    about = np.sum(right.measurements.mean[:, 0] > 1.2)
     assert (
         abs(found.wide - about) < 5 < about
         and found.table.attrs["wide"] == found.wide
@@ -115,8 +115,8 @@ def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
     5.
     """
     found = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
-    lost = len(found.readings.lost)
-    assert 10 < lost < 80 and len(found.readings.truth) == 200 - lost and not found.ok
+    lost = len(found.measurements.lost)
+    assert 10 < lost < 80 and len(found.measurements.truth) == 200 - lost and not found.ok
     assert np.isfinite(found.table["z_score"]).all() and set(found.together) == {
         "density",
         "joint",

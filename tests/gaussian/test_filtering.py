@@ -95,7 +95,7 @@ def test_by_scoring_a_site_ends_at_the_mode_however_far_it_is(prior):
     precision = np.asarray(information(jnp.asarray(mode, jnp.float32)), np.float64) + np.eye(3)
     np.testing.assert_allclose(frame.location, mode, atol=1e-3)
     np.testing.assert_allclose(precision_of(frame), precision, rtol=1e-2, atol=0.1)
-    assert not np.any(site.left)
+    assert not np.any(site.residual)
 
 
 def test_a_location_keeps_what_rounding_loses():

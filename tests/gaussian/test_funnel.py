@@ -16,7 +16,7 @@ from amortppl.gaussian.third_order import Displaced
 PLATED = (True, False, True, False)
 
 
-def valley_of(seed):
+def funnel_of(seed):
     keys = jr.split(jr.key(seed), 8)
     bend, axes = jr.normal(keys[0], (2, 2, 2)), jnp.eye(2) + 0.3 * jr.normal(keys[1], (2, 2))
     mode, moves, rates = (
@@ -31,14 +31,14 @@ def valley_of(seed):
 
 
 def test_there_and_back():
-    funnel, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
+    funnel, at = funnel_of(0), jr.normal(jr.key(9), (5, 4))
     np.testing.assert_allclose(funnel.inverse(funnel.forward(at)), at, atol=1e-5)
     np.testing.assert_allclose(funnel.forward(at)[0], funnel.forward(at[0]), atol=1e-6)
     np.testing.assert_array_equal(funnel.forward(at)[:, 1::2], at[:, 1::2])
 
 
 def test_slopes():
-    funnel, at = valley_of(0), jr.normal(jr.key(9), (5, 4))
+    funnel, at = funnel_of(0), jr.normal(jr.key(9), (5, 4))
     slopes = jax.vmap(funnel.jacobian)(at)
     np.testing.assert_allclose(
         jax.vmap(funnel.inverse_jacobian)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5
@@ -145,7 +145,7 @@ def state():
         zero,
         zero,
         displaced,
-        valley_of(2),
+        funnel_of(2),
     )
 
 
@@ -161,7 +161,7 @@ def test_a_state_seen_in_other_coordinates(state):
     """Value and slope at its location are the same, the factor's up to a constant; and it is its
     own neighbour.
     """
-    other, at = state.in_coordinates(valley_of(4)), state.funnel.forward(state.frame.location)
+    other, at = state.in_coordinates(funnel_of(4)), state.funnel.forward(state.frame.location)
     np.testing.assert_allclose(other.funnel.forward(other.frame.location), at, atol=1e-5)
     near = at + 1e-2 * jr.normal(jr.key(0), (20, 4))
     of = jax.vmap(log_densities, (None, 0))

@@ -87,7 +87,7 @@ def test_dependent_effects_cost_more_and_end_there_too():
     frame.
     """
     together = Plates((0,) * GROUPS + (-1,))
-    assert (len(PLATES.together), len(together.together)) == (1, GROUPS)
+    assert (len(PLATES.independent_sets), len(together.independent_sets)) == (1, GROUPS)
     for a, b in zip(
         *(jax.tree.leaves(found(0.05, plates=p)[1:3]) for p in (PLATES, together)), strict=True
     ):
@@ -96,7 +96,7 @@ def test_dependent_effects_cost_more_and_end_there_too():
 
 @pytest.mark.parametrize("noise", [0.05, 0.3])
 @pytest.mark.parametrize("sds", [-3.0, 3.0])
-def test_valley_follows_the_curve_and_the_width_of_the_effects(noise, sds):
+def test_funnel_follows_the_curve_and_the_width_of_the_effects(noise, sds):
     """Three sds of log tau away, it is within a hundredth of a width of the mode, and as wide as d
     given tau.
     """

@@ -77,9 +77,9 @@ def test_parts_of_latents_in_plates(model, parts, sets):
     task = task_of(model)
     plates = plates_of(task)
     assert list(plates.parts) == parts
-    assert len(plates.together) == sets
+    assert len(plates.independent_sets) == sets
     np.testing.assert_array_equal(plates.plated, in_plates(task))
-    np.testing.assert_array_equal(plates.together.sum(0), 1)  # each once
+    np.testing.assert_array_equal(plates.independent_sets.sum(0), 1)  # each once
 
 
 @pytest.mark.parametrize("model", [simple, pairs, within])
@@ -91,7 +91,7 @@ def test_hessian_from_products_is_the_hessian(model):
         prior, rows = task.log_densities(at, draw.data)
         return prior + rows.sum()
 
-    slope, bend = jax.jit(lambda at: plates.slope_and_curvature(joint, at))(draw.latents)
+    slope, bend = jax.jit(lambda at: plates.gradient_and_curvature(joint, at))(draw.latents)
     np.testing.assert_allclose(slope, jax.grad(joint)(draw.latents), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(bend, -jax.hessian(joint)(draw.latents), rtol=1e-4, atol=1e-3)
 
@@ -99,6 +99,6 @@ def test_hessian_from_products_is_the_hessian(model):
 def test_joined_puts_each_where_it_was():
     plates = Plates((0, -1, 1, -1))
     at = jnp.arange(4.0)
-    np.testing.assert_array_equal(plates.joined(at[plates.outer], at[plates.inner]), at)
-    for found, places in zip(plates.parted(at[None]), (plates.outer, plates.inner), strict=True):
+    np.testing.assert_array_equal(plates.join(at[plates.outer], at[plates.inner]), at)
+    for found, places in zip(plates.split(at[None]), (plates.outer, plates.inner), strict=True):
         np.testing.assert_array_equal(found, at[None, places])

@@ -19,6 +19,7 @@ import amortppl as ap
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.gaussian import third_order
 from amortppl.posterior import stream as engine
+from amortppl.posterior import stream_likelihood
 from conjugate import SMALL, line_posterior
 from spoiled import far_out
 
@@ -151,7 +152,7 @@ def test_a_step_is_compiled_once_for_every_size(line_guide, rows, compilations):
     jax.clear_caches()
     for cut in (20_000, 13_001, 9_000):
         line_guide.infer(ap.batches({n: v[:cut] for n, v in rows.items()}, 512), draws=10)
-    assert [compilations.count(f"jit({n})") for n in ("_first_step", "_advance", "_sampled")] == [
+    assert [compilations.count(f"jit({n})") for n in ("_first_step", "_advance", "_sample")] == [
         1,
         1,
         1,
@@ -285,7 +286,7 @@ def test_a_wrong_posterior_fails_the_check(line_guide, rows):
     drawn = np.asarray(tree["posterior"]["w"].values[0], np.float32)
     from amortppl.trust import psis
 
-    relative = engine.Likelihood(line_guide, drawn).over(ap.batches(few, 512))
+    relative = stream_likelihood.Likelihood(line_guide, drawn).over(ap.batches(few, 512))
     assert (
         psis.check(relative[None], np.asarray(tree["sample_stats"]["log_guide"].values))[0][0] > 0.7
     )

@@ -53,7 +53,7 @@ print(ap.model("gaussian_mean").name)
 
 
 def test_the_command_line_lists_pyro_models_without_the_extra():
-    told = run("from amortppl.cli import app\napp(['models'])")
+    told = run("from amortppl.cli.commands import app\napp(['models'])")
     assert "linear_regression_pyro" in told
     assert "linear_regression  " in told
     assert "pip install 'amortppl[pyro]'" in told

@@ -103,7 +103,8 @@ def launch(scripts, cache):
     }  # fmt: skip
     heard = [Path(folder, f"{i}.said") for i, (_, folder, *_) in enumerate(scripts)]
     commands = [
-        [sys.executable, "-c", code, str(Path(__file__).parents[1]), *rest] for code, *rest in scripts
+        [sys.executable, "-c", code, str(Path(__file__).parents[1]), *rest]
+        for code, *rest in scripts
     ]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("w")) for path in heard]

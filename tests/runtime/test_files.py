@@ -1,5 +1,7 @@
 """Arrays on disk."""
 
+from collections import namedtuple
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -32,6 +34,17 @@ def test_round_trip(tmp_path):
     assert about == {"note": [1, "two"]}
     np.testing.assert_array_equal(tree["a"], TREE["a"])
     assert tree["b"][0].dtype == TREE["b"][0].dtype and tree["b"][1].shape == (0, 4)
+
+
+def test_attributes_renamed_since_are_read_by_their_names_now(tmp_path):
+    old = namedtuple("Old", "location low")(jnp.ones(2), jnp.zeros(2))
+    new = namedtuple("New", "location rounding_error")(jnp.zeros(2), jnp.ones(2))
+    write(tmp_path / "file", pack({"low": old}, {}))
+    with pytest.raises(ValueError, match="another structure"):
+        unpack(tmp_path / "file", {"low": new})
+    tree, _ = unpack(tmp_path / "file", {"low": new}, {"low": "rounding_error"})
+    np.testing.assert_array_equal(tree["low"].rounding_error, old.low)
+    np.testing.assert_array_equal(tree["low"].location, old.location)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ from amortppl.task.batch import Batch
 from amortppl.trust.attempt import DATASETS_PER_CALL, Climb
 
 Draws = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Vectors (S, P), their log density under the guide (S,) and under the model (S,)."""
 
 
 def batch_together(run: Climb, places: list[int], rung: int) -> tuple[Batch, Array]:
+    """The datasets at some places, stacked, and a key for each, different for every rung."""
     batches = [pad(run.guide.task, run.datasets[i]) for i in places]
     keys = jax.vmap(lambda i: jr.fold_in(jr.fold_in(jr.key(run.seed), 100 + rung), i))(
         jnp.array(fill(places))
@@ -26,22 +28,27 @@ def batch_together(run: Climb, places: list[int], rung: int) -> tuple[Batch, Arr
 
 
 def fill(items: list[Any]) -> list[Any]:
+    """One item as it is; several filled up to `DATASETS_PER_CALL` with copies of the first."""
     return items if len(items) == 1 else items + [items[0]] * (DATASETS_PER_CALL - len(items))
 
 
 def pad_arrays(arrays: list[np.ndarray]) -> Array:
+    """Arrays of one shape, filled up and stacked, as float32."""
     return jnp.asarray(np.stack(fill(arrays)), jnp.float32)
 
 
 def fold_keys(keys: Array, number: int) -> Array:
+    """A number folded into each key."""
     return jax.vmap(lambda k: jr.fold_in(k, number))(keys)
 
 
 def split_results(results: Any, places: list[int]) -> list[Any]:
+    """Stacked results as one tuple for each dataset, without the copies."""
     arrays = [np.asarray(a) for a in results]
     return [tuple(a[i] for a in arrays) for i in range(len(places))]
 
 
 def score_draws(task: AbstractTask, posterior: Any, batch: Batch, key: Array, draws: int) -> Draws:
+    """Draws of a posterior with their log densities under it and under the model."""
     vectors, log_guide = posterior.sample(key, draws)
     return vectors, log_guide, batched_map(lambda v: task.log_joint(v, batch), vectors, 256)

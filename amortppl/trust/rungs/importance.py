@@ -2,9 +2,8 @@
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
+import numpyro.distributions as dist
 from jaxtyping import Array
 
 from amortppl.method import Method
@@ -21,50 +20,55 @@ from amortppl.trust.rungs.batching import (
 )
 
 POOL, ROUNDS, FREEDOM = 4, 5, 5.0
-"""Importance draws for each draw wanted, rounds of adaptation, and degrees of freedom of the
-proposal.
-"""
+"""Importance draws for each draw wanted, rounds, and degrees of freedom of the proposal."""
 
 
 def resample(run: Climb, places: list[int]) -> list[Attempt]:
-    """Adaptive importance sampling: Student proposals with the moments of the weighted draws, round
-    by round.
+    """Adaptive importance sampling: Student-t proposals with the moments of the weighted draws.
 
-    Cappé, Guillin, Marin and Robert 2004 (population Monte Carlo); Paananen, Piironen, Bürkner and
-    Vehtari 2021, "Implicitly adaptive importance sampling", for why moments are matched.
+    Each round's proposal has the moments of the draws of the round before. A dataset keeps its
+    first attempt that passes. Cappé, Guillin, Marin and Robert 2004 (population Monte Carlo);
+    Paananen, Piironen, Bürkner and Vehtari 2021, "Implicitly adaptive importance sampling", for
+    why moments are matched.
     """
     batch, keys = batch_together(run, places, 2)
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
-    answers: list[Attempt | None] = [None] * len(places)
+    attempts: list[Attempt | None] = [None] * len(places)
     for number in range(ROUNDS):
-        moments = [weighted_moments(*b) for b in best]
-        centre, factor = (pad_arrays([m[k] for m in moments]) for k in range(2))
-        pool = max(POOL * run.draws, 1000)
-        found = student_draws(
-            run.guide.method, batch, fold_keys(keys, number), centre, factor, pool
-        )
-        for place, each in enumerate(split_results(found, places)):
-            before = answers[place]
-            if before is None or before.failed:
-                answers[place] = _resample(run, each, run.seed + number)
-                weights = psis.check(each[2][None], each[1][None]).log_weights[0]
-                best[place] = (np.asarray(each[0], np.float64), weights)
-        if all(a is not None and not a.failed for a in answers):
+        draws = _propose(run, batch, fold_keys(keys, number), best)
+        for place, each in enumerate(split_results(draws, places)):
+            if _passed(attempts[place]):
+                continue
+            attempts[place] = resample_draws(run, each, run.seed + number)
+            weights = psis.check(each[2][None], each[1][None]).log_weights[0]
+            best[place] = (np.asarray(each[0], np.float64), weights)
+        if all(map(_passed, attempts)):
             break
-    return [a for a in answers if a is not None]
+    return [a for a in attempts if a is not None]
 
 
-def _resample(run: Climb, draws: Draws, seed: int) -> Attempt:
-    """S of a larger number of importance draws, with probabilities as their smoothed weights
-    (systematic).
-    """
+def _passed(attempt: Attempt | None) -> bool:
+    return attempt is not None and not attempt.failed
+
+
+def _propose(
+    run: Climb, batch: Batch, keys: Array, best: list[tuple[np.ndarray, np.ndarray]]
+) -> Draws:
+    """Draws of the proposals whose moments are those of weighted draws, by dataset."""
+    moments = [weighted_moments(*draws) for draws in best]
+    centre, factor = (pad_arrays([m[k] for m in moments]) for k in range(2))
+    return student_draws(run.guide.method, batch, keys, centre, factor, max(POOL * run.draws, 1000))
+
+
+def resample_draws(run: Climb, draws: Draws, seed: int) -> Attempt:
+    """S of a larger number of importance draws, by their smoothed weights (systematic sampling)."""
     vectors, log_guide, log_joint = (np.asarray(a, np.float64) for a in draws)
-    found = psis.check(log_joint[None], log_guide[None])
-    khat, size = float(found.khat[0]), float(found.sample_size[0])
+    check = psis.check(log_joint[None], log_guide[None])
+    khat, size = float(check.khat[0]), float(check.sample_size[0])
     failed = "" if khat < run.ladder.khat else f"k-hat {khat:.2f}"
     failed = failed or ("" if size >= run.ladder.ess else f"importance sample size {size:.0f}")
     rng = np.random.default_rng(seed)
-    steps = np.cumsum(probabilities(found.log_weights[0]))
+    steps = np.cumsum(probabilities(check.log_weights[0]))
     kept = np.searchsorted(steps, (np.arange(run.draws) + rng.uniform()) / run.draws).clip(
         max=len(vectors) - 1
     )
@@ -76,13 +80,15 @@ def _resample(run: Climb, draws: Draws, seed: int) -> Attempt:
 
 
 def probabilities(log_weights: np.ndarray) -> np.ndarray:
+    """Weights that add up to one, from their logs (S,)."""
     weights = np.exp(log_weights - np.max(log_weights))
     return weights / weights.sum()
 
 
 def weighted_moments(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and a Cholesky factor of the covariance; with few effective draws, nearer that
-    of all draws.
+    """Weighted mean (P,) and a lower Cholesky factor of the covariance (P, P) of draws (S, P).
+
+    With an effective number of draws below 10 P, the covariance is mixed with that of all draws.
     """
     weights = probabilities(log_weights)
     size, count = 1 / np.sum(weights**2), vectors.shape[1]
@@ -101,24 +107,22 @@ def weighted_moments(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.n
 def student_draws(
     method: Method, batches: Batch, keys: Array, centres: Array, factors: Array, draws: int
 ) -> Draws:
-    """Draws of a multivariate Student distribution, its log density, and the log joint."""
+    """Draws of a multivariate Student-t for each dataset, its log density, and the log joint.
+
+    Args:
+        method: of the task whose log joint is evaluated.
+        batches, keys: one of each dataset.
+        centres, factors: location (T, P) and lower factor of the scale matrix (T, P, P).
+        draws: S.
+
+    Returns:
+        (T, S, P), (T, S) and (T, S).
+    """
 
     def one(batch: Batch, key: Array, centre: Array, factor: Array) -> Draws:
-        size = len(centre)
-        z = jr.normal(jr.fold_in(key, 0), (draws, size))
-        chi = 2.0 * jr.gamma(jr.fold_in(key, 1), FREEDOM / 2, (draws, 1)) / FREEDOM
-        u = z / jnp.sqrt(chi)
-        norm = jax.scipy.special.gammaln((FREEDOM + size) / 2) - jax.scipy.special.gammaln(
-            FREEDOM / 2
-        )
-        norm = (
-            norm
-            - 0.5 * size * jnp.log(FREEDOM * jnp.pi)
-            - jnp.sum(jnp.log(jnp.abs(jnp.diag(factor))))
-        )
-        log_guide = norm - 0.5 * (FREEDOM + size) * jnp.log1p(jnp.sum(u**2, 1) / FREEDOM)
-        vectors = centre + u @ factor.T
+        student = dist.MultivariateStudentT(FREEDOM, centre, factor)
+        vectors = student.sample(key, (draws,))
         joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, 256)
-        return vectors, log_guide, joint
+        return vectors, student.log_prob(vectors), joint
 
     return jax.vmap(one)(batches, keys, centres, factors)

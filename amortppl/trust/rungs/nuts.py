@@ -15,26 +15,25 @@ from amortppl.trust.rungs.batching import batch_together, pad_arrays, split_resu
 from amortppl.trust.rungs.importance import probabilities, weighted_moments
 
 CHAINS, WARMUP, LONG = 4, 100, 600
-"""Chains of NUTS, and its warm-up with the mass matrix it was given; then once more, adapting
-it.
-"""
+"""Chains, warm-up steps with the mass matrix given, and those of a second run that adapts it."""
 
 
 def run_nuts(run: Climb, places: list[int]) -> list[Attempt]:
-    """NUTS from the best draws, their covariance as mass matrix; with a longer warm-up where chains
-    disagree.
+    """NUTS from the best draws, their covariance as the mass matrix.
+
+    Datasets whose chains disagree get a second run with a longer warm-up, which adapts the matrix.
     """
-    answers = _sample_chains(run, places, WARMUP, False)
-    again = [i for i, a in enumerate(answers) if a.failed]
+    attempts = _sample_chains(run, places, WARMUP, False)
+    again = [i for i, a in enumerate(attempts) if a.failed]
     if again:
-        for i, answer in zip(
-            again, _sample_chains(run, [places[i] for i in again], LONG, True), strict=True
-        ):
-            answers[i] = answer
-    return answers
+        longer = _sample_chains(run, [places[i] for i in again], LONG, True)
+        for i, attempt in zip(again, longer, strict=True):
+            attempts[i] = attempt
+    return attempts
 
 
 def _sample_chains(run: Climb, places: list[int], warmup: int, adapt: bool) -> list[Attempt]:
+    """Chains of the datasets at some places, each judged."""
     batch, keys = batch_together(run, places, 5 if adapt else 4)
     starts, covariances = [], []
     for place in places:
@@ -46,12 +45,12 @@ def _sample_chains(run: Climb, places: list[int], warmup: int, adapt: bool) -> l
         covariances.append(factor @ factor.T)
     length = -(-run.draws // CHAINS)
     given = (pad_arrays(starts), pad_arrays(covariances))
-    found = _nuts(run.guide.method.task, batch, keys, *given, warmup, max(length, 250), adapt)
-    return [_judge_chains(run, *each) for each in split_results(found, places)]
+    chains = _nuts(run.guide.method.task, batch, keys, *given, warmup, max(length, 250), adapt)
+    return [_judge_chains(run, *each) for each in split_results(chains, places)]
 
 
 def _judge_chains(run: Climb, chains: np.ndarray, heights: np.ndarray) -> Attempt:
-    """R-hat and effective sample size of chains (C, L, P); evenly thinned to the draws wanted."""
+    """Chains (C, L, P) evenly thinned to the draws wanted, with R-hat and effective sample size."""
     from arviz_stats.base import array_stats
 
     chains, ladder = np.asarray(chains, np.float64), run.ladder
@@ -87,9 +86,12 @@ def _nuts(
     def one(batch: Batch, key: Array, start: Array, covariance: Array) -> tuple[Array, Array]:
         def chain(key: Array, start: Array) -> tuple[Array, Array]:
             kernel = NUTS(
-                potential_fn=lambda v: -task.log_joint(v, batch), dense_mass=True, inverse_mass_matrix=covariance,
-                adapt_mass_matrix=adapt, target_accept_prob=0.9 if adapt else 0.8,
-            )  # fmt: skip
+                potential_fn=lambda v: -task.log_joint(v, batch),
+                dense_mass=True,
+                inverse_mass_matrix=covariance,
+                adapt_mass_matrix=adapt,
+                target_accept_prob=0.9 if adapt else 0.8,
+            )
             state = kernel.init(key, warmup, start, model_args=(), model_kwargs={})
             step = lambda s, _: (kernel.sample(s, (), {}), None)  # noqa: E731
             state = jax.lax.scan(step, state, length=warmup)[0]

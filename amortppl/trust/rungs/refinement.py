@@ -13,8 +13,8 @@ from amortppl.trust.rungs.batching import Draws, batch_together, score_draws, sp
 def refine(run: Climb, places: list[int]) -> list[Attempt]:
     """More steps of the method's own refinement."""
     batch, keys = batch_together(run, places, 1)
-    found = _refine(run.guide.method, batch, keys, run.draws)
-    return [attempt_from_draws(each, run.ladder) for each in split_results(found, places)]
+    draws = _refine(run.guide.method, batch, keys, run.draws)
+    return [attempt_from_draws(each, run.ladder) for each in split_results(draws, places)]
 
 
 @eqx.filter_jit

@@ -1,0 +1,107 @@
+"""The parametric method on the learned update: built by `iterative_parametric` and `reverse_kl`."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from amortppl.densities.gaussian import Gaussian
+from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.funnel import Funnel
+from amortppl.gaussian.learned_update import FAR, LearnedUpdate
+from amortppl.gaussian.log_density import Densities
+from amortppl.gaussian.objectives import SCORES
+from amortppl.gaussian.posterior import Posterior
+from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
+from amortppl.method import Method, Target
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
+
+HELD_OUT = 16
+"""Rows of the predictive objective."""
+
+
+class IterativeGuide(Method):
+    """The built method.
+
+    Attributes:
+        options: of the method, every default made definite: `signals`, `posterior`, `objective`,
+            `closed_form`, `history`, `most`, `drop`, `width`, `layers` and `heads`.
+        queries: held-out rows, where these make the score.
+    """
+
+    task: AbstractTask = eqx.field(static=True)
+    options: Any = eqx.field(static=True)
+    scale: PriorScale
+    rows: RowScaler
+    update: LearnedUpdate
+    queries: int = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
+    regime: ClassVar[str] = "parametric"
+
+    def init(self) -> Belief:
+        """theta_0, the learned prior: no rows."""
+        return self.update.init()
+
+    def step(self, state: Belief, batch: Batch) -> Belief:
+        """The state after a mini-batch; one of more than `most` rows is taken as several."""
+        return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
+
+    def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
+        """A step in which signals are absent now and then, so that each is learned alone too."""
+        return self.update(
+            state, batch, self._seen(), present(self.options.signals or (), self.options.drop, key)
+        )
+
+    def readout(self, state: Belief) -> Posterior:
+        """The Gaussian."""
+        family = Gaussian(self.task.latents.size)
+        return Posterior(
+            stop_gradient(self.scale), state.frame(), family, family.initial(), Funnel.none()
+        )
+
+    def score(self, state: Belief, target: Target) -> Array:
+        """The objective, in nats."""
+        return SCORES[self.options.objective](state, self._log, target)
+
+    @property
+    def _log(self) -> Densities:
+        return Densities(self.task, stop_gradient(self.scale), False)
+
+    def _seen(self) -> Rows:
+        log, first = self._log, stop_gradient(self.init())
+        if not self.task.likelihood:
+            return Rows(self._tokens, None)
+        return Rows(
+            self._tokens,
+            lambda batch, _: lambda at: log.by_row(at, batch),
+            lambda at: log.prior(at) - first.log_prob(at),
+        )
+
+    def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
+        """Rows in units of simulated ones, and their arcsinh."""
+        curved = self.rows(batch.data)
+        return jnp.concatenate([jnp.clip(jnp.sinh(curved), -FAR, FAR), curved], -1)
+
+
+def iterative_guide(task: AbstractTask, options: Any, key: PRNGKeyArray) -> IterativeGuide:
+    """Draws the weights for a task; units come from simulated rows.
+
+    Raises:
+        ModelError: the task has no latents.
+    """
+    keys = jr.split(key)
+    scale, rows = simulated_scales(task, keys[0])
+    sites = tuple(task.latents.unconstrained[n] for n in task.latents.names)
+    shape = Shape(
+        sites, 2 * rows.size, options.posterior, options.signals, options.closed_form, options.history,
+        options.most, (task.rows or (1, 1))[1],
+    )  # fmt: skip
+    update = LearnedUpdate(shape, keys[1], options.width, options.layers, options.heads)
+    queries = HELD_OUT if options.objective == "predictive" else 0
+    return IterativeGuide(
+        task=task, options=options, scale=scale, rows=rows, update=update, queries=queries
+    )

@@ -1,0 +1,258 @@
+"""The learned update of a Gaussian: tokens of its latents and of rows in, a move out.
+
+For latents u in prior units with state N(m, S), S^1/2 = A, a mini-batch of B rows after n:
+
+    s = B / (n + B),    g = A' grad f(m),    W = -A' hess f(m) A,    f the mini-batch's log
+    likelihood z = sqrt(s) o_1,    diag T = exp(s o_2),    T_ij = s l_i'r_j,    m <- m + A z,  A <-
+    A T'^-1
+
+with o, l and r read out of the latents' tokens. Under a Gaussian likelihood the exact move is
+z = (I + W)^-1 g of size sqrt(s) and log T of size s, so that what the network says is of order one
+at any depth. With `closed_form` the state first takes the mini-batch's Gaussian site
+(`amortppl.evidence.absorb`), and the network's move, of size s and falling with the root of the
+rows beyond those trained on, corrects what is not Gaussian in it.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.lax import stop_gradient
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.filtering import SiteUpdate, site_update
+from amortppl.gaussian.update_inputs import Rows, Shape
+from amortppl.networks.latent_codes import LatentCodes
+from amortppl.networks.update_transformer import UpdateTransformer
+from amortppl.task.batch import Batch
+
+RANK = 8
+"""Numbers of a token that make correlations with those of another."""
+
+FAR = 10.0
+"""Numbers beyond which tokens do not tell apart."""
+
+
+class LearnedUpdate(eqx.Module):
+    """h(theta, B) with theta a `Belief`.
+
+    Attributes:
+        start: theta_0: location and log sd of each latent.
+        pair: what the tokens of latents i and j say of T_ij: (h_i L)'(h_j R).
+        skip, gate: of each signal of a latent, how much of it goes straight into the answer,
+            always and as the token says.
+    """
+
+    shape: Shape = eqx.field(static=True)
+    codes: LatentCodes
+    net: UpdateTransformer
+    start: Float[Array, "2 P"]
+    pair: Float[Array, "2 E R"]
+    skip: Float[Array, "2 F"]
+    gate: Float[Array, "E 2 F"]
+
+    def __init__(
+        self, shape: Shape, key: PRNGKeyArray, width: int, layers: int, heads: int
+    ) -> None:
+        """Draws the weights."""
+        keys = jr.split(key, 3)
+        self.shape = shape
+        self.codes = LatentCodes(shape.sites, width, keys[0])
+        self.net = UpdateTransformer(
+            shape.state_numbers, shape.row + shape.edge_numbers, 2, keys[1],
+            width=width, layers=layers, heads=heads, pairs=shape.pair_numbers, edges=shape.edge_numbers,
+        )  # fmt: skip
+        size = sum(_numbers(s) for s in shape.sites)
+        self.start = jnp.zeros((2, size))
+        left = jr.normal(keys[2], (width, RANK)) / width**0.5
+        self.pair = jnp.stack([left, jnp.zeros_like(left)])
+        signals = shape.signal_numbers
+        self.skip, self.gate = jnp.zeros((2, signals)), jnp.zeros((width, 2, signals))
+
+    def init(self) -> Belief:
+        """theta_0: no rows."""
+        location, log_sd = self.start
+        size, kind = len(location), self.shape.posterior
+        spread = {"point": log_sd[:0], "diagonal": log_sd, "full": jnp.diag(jnp.exp(-log_sd))}[kind]
+        recent = jnp.zeros((size, 3 * self.shape.history))
+        return Belief(location, jnp.zeros(size), spread, jnp.zeros(()), recent)
+
+    def __call__(
+        self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]
+    ) -> Belief:
+        """The state after a mini-batch, of which the signals `present` are seen."""
+        most, size = self.shape.most, batch.mask.shape[0]
+        if size <= most:
+            return self._take(state, batch, rows, present)
+        parts = ceil(size / most)
+        place = jnp.arange(parts * most).reshape(parts, most)
+        kept = (place < size) & batch.mask[jnp.minimum(place, size - 1)]
+
+        def take(state: Belief, part: tuple[Array, Array]) -> tuple[Belief, None]:
+            mini = Batch(
+                {n: v[jnp.minimum(part[0], size - 1)] for n, v in batch.data.items()}, part[1]
+            )
+            return self._take(state, mini, rows, present), None
+
+        return jax.lax.scan(take, state, (place, kept))[0]
+
+    def _take(self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]) -> Belief:
+        count = jnp.sum(batch.mask).astype(jnp.float32)
+        share = count / jnp.maximum(state.rows + count, 1.0)
+        edges = None
+        if self.shape.closed_form:
+            moved, seen, pairs = self._after_site(state, batch, rows, share)
+            faded = jnp.sqrt(
+                jnp.minimum(1.0, self.shape.depth / jnp.maximum(state.rows + count, 1.0))
+            )
+            sizes = share * faded, share * faded
+        else:
+            seen, pairs, edges = self._signals(state, batch, rows, share, present)
+            moved, sizes = state, (jnp.sqrt(share), share)
+        tokens = jnp.concatenate([self._base(state, count, present), seen, state.recent], -1)
+        row, mask = rows.tokens(batch), jnp.zeros_like(batch.mask)
+        if "data" in self.shape.signals:
+            mask = batch.mask & present[0]
+        if edges is not None:
+            length = jnp.sqrt(jnp.sum(edges**2, 0) + 1e-12)
+            row = jnp.concatenate(
+                [row, jnp.arcsinh(length / jnp.sqrt(jnp.maximum(share, 1e-12)))[:, None]], -1
+            )
+            edges = jnp.where(mask, edges / length, 0.0)[..., None]
+        hidden = self.net.tokens(tokens, row, mask, self.codes(), pairs, edges)
+        out = hidden @ self.net.out + self.net.bias
+        out = out + jnp.einsum(
+            "pf,pof->po", seen, self.skip + jnp.einsum("pe,eof->pof", hidden, self.gate)
+        )
+        below = None
+        if state.full:
+            left, right = hidden @ self.pair[0], hidden @ self.pair[1]
+            below = sizes[1] * left @ right.T
+        after = moved.move(
+            sizes[0] * _clip(out[:, 0]), sizes[1] * jnp.clip(out[:, 1], -3.0, 6.0), below
+        )
+        first = seen[:, :1] if seen.shape[1] else jnp.zeros_like(out[:, :1])
+        recent = jnp.concatenate([first, out, state.recent], -1)
+        after = after._replace(rows=state.rows + count, recent=recent[:, : state.recent.shape[1]])
+        return jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), after, state)
+
+    def _base(self, state: Belief, count: Array, present: Bool[Array, " 3"]) -> Float[Array, "P F"]:
+        """Where the state stands, how many rows it has and gets, and which signals are there."""
+        log_rows = [
+            jnp.log1p(jnp.minimum(n, self.shape.depth)) / 3.0 - 1.0 for n in (state.rows, count)
+        ]
+        same = jnp.stack([*log_rows, *present.astype(jnp.float32)])
+        own = jnp.stack([jnp.clip(state.location, -FAR, FAR), state.log_sd() / 3.0], -1)
+        return jnp.concatenate([own, jnp.broadcast_to(same, (own.shape[0], len(same)))], -1)
+
+    def _signals(
+        self, state: Belief, batch: Batch, rows: Rows, share: Array, present: Bool[Array, " 3"]
+    ) -> tuple[Float[Array, "P F"], Float[Array, "P P C"] | None, Float[Array, "P B"] | None]:
+        """Gradient and curvature of the mini-batch at the state, in units of its sds.
+
+        Returns:
+            What they say of each latent, of each pair of latents, and the gradient of each row.
+        """
+        tokens, pairs, at, edges = [], [], stop_gradient(state), None
+        slopes, bend = self._derivatives(at, batch, rows)
+        count, g = jnp.sum(batch.mask), jnp.zeros(())
+        if slopes is not None:
+            each = present[1] * jax.vmap(at.whiten_gradient)(slopes)
+            g = jnp.sum(each, 0) / jnp.sqrt(jnp.maximum(share, 1e-12))
+            tokens += [jnp.arcsinh(g), _clip(g / jnp.sqrt(1.0 + count)), _clip(g / (1.0 + count))]
+            edges = each.T if self.shape.edge_numbers else None
+        if state.full:
+            pairs.append(_without_diagonal(_correlation(at.spread @ at.spread.T)))
+        if bend is not None:
+            w = present[2] * at.whiten_curvature(bend)
+            own = jnp.maximum(jnp.diag(w), 0.0)
+            tokens += [jnp.log1p(own), jnp.log1p(own / jnp.maximum(share, 1e-12))]
+            tokens += [] if slopes is None else [_clip(present[2] * g / (1.0 + own))]
+            root = jnp.sqrt(1.0 + own)
+            pairs.append(_without_diagonal(jnp.clip(w / (root[:, None] * root), -1.0, 1.0)))
+        size = state.location.shape[0]
+        seen = jnp.stack(tokens, -1) if tokens else jnp.zeros((size, 0))
+        return stop_gradient((seen, jnp.stack(pairs, -1) if pairs else None, edges))
+
+    def _derivatives(
+        self, at: Belief, batch: Batch, rows: Rows
+    ) -> tuple[Array | None, Array | None]:
+        """Gradients of the rows (B, P), zero where masked, and the mini-batch's -Hessian."""
+        signals = self.shape.signals
+        if "gradient" not in signals and "curvature" not in signals:
+            return None, None
+        assert (
+            rows.likelihood is not None
+        )  # signals without a likelihood are refused when a method is built
+        each = rows.likelihood(batch, at)
+        masked = lambda u: jnp.where(batch.mask, each(u), 0.0)  # noqa: E731
+        slopes, bend = None, None
+        if "gradient" in signals and rows.slopes is not None:
+            slopes = jnp.where(batch.mask[:, None], rows.slopes(batch, at), 0.0)
+        elif "gradient" in signals and self.shape.edge_numbers:
+            slopes = (jax.jacrev if batch.mask.shape[0] < len(at.location) else jax.jacfwd)(masked)(
+                at.location
+            )
+        elif "gradient" in signals:
+            slopes = jax.grad(lambda u: jnp.sum(masked(u)))(at.location)[None]
+        if "curvature" in signals:
+            bend = jnp.nan_to_num(-jax.hessian(lambda u: jnp.sum(masked(u)))(at.location))
+        return None if slopes is None else jnp.nan_to_num(slopes), bend
+
+    def _after_site(
+        self, state: Belief, batch: Batch, rows: Rows, share: Array
+    ) -> tuple[Belief, Float[Array, "P F"], Float[Array, "P P C"]]:
+        """The state with the mini-batch's Gaussian site, and what that was and left."""
+        assert rows.likelihood is not None  # refused when a method is built
+        each, frame = rows.likelihood(batch, state), stop_gradient(state.frame())
+        first = state.rows == 0
+        correction = rows.correction or (lambda _: jnp.zeros(()))
+
+        def f(at: Float[Array, " P"]) -> Array:
+            return jnp.sum(jnp.where(batch.mask, each(at), 0.0)) + jnp.where(
+                first, correction(at), 0.0
+            )
+
+        site: SiteUpdate = stop_gradient(site_update(f, frame))
+        moved = state.move(site.shift, jnp.log(jnp.diag(site.factor)), site.factor)
+        size = state.location.shape[0]
+        centre, ahead, behind = site.residual[:size], *site.residual[size:].reshape(2, size, size)
+        log_t = jnp.log(jnp.diag(site.factor))
+        root = jnp.sqrt(jnp.maximum(share, 1e-12))
+        same = jnp.full(size, jnp.arcsinh(site.surprise))
+        tokens = [
+            site.shift / root,
+            log_t / jnp.maximum(share, 1e-12),
+            jnp.arcsinh(centre / root),
+            same,
+        ]
+        tokens.append(jnp.arcsinh((jnp.diag(ahead) + jnp.diag(behind)) / root))
+        pairs = [_without_diagonal(_correlation(state.spread @ state.spread.T))]
+        pairs += [_clip(site.factor - jnp.diag(jnp.diag(site.factor)))]
+        pairs += [jnp.arcsinh((ahead + behind) / root), jnp.arcsinh((ahead - behind) / root)]
+        pairs = stop_gradient(jnp.stack(pairs, -1))
+        return moved, stop_gradient(_clip(jnp.stack(tokens, -1))), pairs
+
+
+def _numbers(shape: Sequence[int]) -> int:
+    total = 1
+    for length in shape:
+        total *= length
+    return total
+
+
+def _clip(numbers: Array) -> Array:
+    return jnp.clip(numbers, -FAR, FAR)
+
+
+def _without_diagonal(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    return matrix - jnp.diag(jnp.diag(matrix))
+
+
+def _correlation(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    root = jnp.sqrt(jnp.diag(matrix))
+    return matrix / (root[:, None] * root)

@@ -1,0 +1,95 @@
+"""What a learned update of a Gaussian is for, and what it sees of a mini-batch."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.frame import LogDensity
+from amortppl.task.batch import Batch
+
+SIGNALS = ("data", "gradient", "curvature")
+"""Rows, the gradient of their log likelihood at the state, and its -Hessian there."""
+
+
+class Shape(NamedTuple):
+    """What an update is for.
+
+    Attributes:
+        sites: shape of each site of latents.
+        row: numbers in a row's token.
+        posterior: `full`, `diagonal` or `point`.
+        signals: what it sees, of `SIGNALS`.
+        closed_form: whether it begins with the mini-batch's Gaussian site.
+        history: how many of the last steps it remembers.
+        most: rows that it looks at together; a longer mini-batch is taken as several.
+        depth: rows beyond which it was not trained.
+    """
+
+    sites: tuple[tuple[int, ...], ...]
+    row: int
+    posterior: str
+    signals: tuple[str, ...]
+    closed_form: bool = False
+    history: int = 0
+    most: int = 32
+    depth: int = 512
+
+    @property
+    def state_numbers(self) -> int:
+        """Numbers in a latent's token."""
+        return 4 + len(SIGNALS) + self.signal_numbers + 3 * self.history
+
+    @property
+    def signal_numbers(self) -> int:
+        """Numbers of it that are signals of the mini-batch."""
+        slope, bend = "gradient" in self.signals, "curvature" in self.signals
+        return 5 if self.closed_form else 3 * slope + 2 * bend + (slope and bend)
+
+    @property
+    def pair_numbers(self) -> int:
+        """Numbers for each pair of latents."""
+        return (self.posterior == "full") + (3 if self.closed_form else "curvature" in self.signals)
+
+    @property
+    def edge_numbers(self) -> int:
+        """Numbers for each latent and row: the row's gradient, where rows and gradients are
+        seen.
+        """
+        return int(not self.closed_form and "data" in self.signals and "gradient" in self.signals)
+
+
+class Rows(NamedTuple):
+    """How an update sees a mini-batch.
+
+    Attributes:
+        tokens: its rows as numbers (B, R).
+        likelihood: the log likelihood of each as a function of the latents, which may know the
+            state.
+        correction: log prior less theta_0's log density, which a closed form takes with the first
+            rows of all.
+        slopes: the gradient of each row's log likelihood at the state, where there is a cheaper
+            way to all of them than through `likelihood`.
+    """
+
+    tokens: Callable[[Batch], Float[Array, "B R"]]
+    likelihood: Callable[[Batch, Belief], Callable[[Array], Float[Array, " B"]]] | None
+    correction: LogDensity | None = None
+    slopes: Callable[[Batch, Belief], Float[Array, "B P"]] | None = None
+
+
+def present(signals: Sequence[str], drop: float, key: PRNGKeyArray) -> Bool[Array, " 3"]:
+    """Which signals a training step sees: all; with probability `drop` data alone or all but data.
+
+    So each is learned by itself too. Measured it neither helps nor hurts where rows carry their
+    own gradients (docs/learned_update.md).
+    """
+    has = [s in signals for s in SIGNALS]
+    if not (has[0] and any(has[1:])):
+        return jnp.ones(len(SIGNALS), bool)
+    level = jr.uniform(key)
+    alone, without = level < drop / 2, level > 1.0 - drop / 2
+    return jnp.stack([~without, ~alone, ~alone])

@@ -1,0 +1,203 @@
+"""Greedy training: a pool of tasks and states at all depths, of which an update takes one step.
+
+    min over phi   E_T E_i   L(step_phi(stop(state_i), B_i)),    state_i+1 = step_phi(state_i, B_i)
+
+A state is data, cut off from the gradient, so that an update costs the same at any depth. Mittal et
+al. 2025, "Iterative Amortized Inference", arXiv 2510.11471, Eq. 9; the pool replaces their outer
+loop. A task leaves the pool when its rows are used up, so that depths follow the task's sizes.
+"""
+
+from math import ceil, log
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from amortppl.errors import TrainingError
+from amortppl.method import Method, Spec, State, Target, begin, refuse_parts
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+from amortppl.training.simulate import Part, simulate
+from amortppl.training.trainer import POOL, Learner, Schedule, Trainer
+
+SLICES = 4
+"""Parts of the pool, which updates take in turn: neighbouring updates see other tasks."""
+
+
+class TaskPool(NamedTuple):
+    """Tasks with their states.
+
+    Attributes:
+        states: the state of each task.
+        data: all rows of each task; the mask keeps those it has.
+        target: what its states are scored on.
+        used: rows taken so far.
+        usable: whether its values are finite.
+    """
+
+    states: State
+    data: Batch
+    target: Target
+    used: Int[Array, "*T"]
+    usable: Bool[Array, "*T"]
+
+    @property
+    def done(self) -> Bool[Array, "*T"]:
+        """Whether all rows were taken."""
+        return self.used >= jnp.sum(self.data.mask, -1)
+
+
+def next_rows(data: Batch, used: Array, size: Array, most: int) -> Batch:
+    """The next `size` rows of a task after `used`, or those that are left, in `most` places."""
+    rows = data.mask.shape[0]
+    place = used + jnp.arange(most)
+    kept = (place < jnp.sum(data.mask)) & (jnp.arange(most) < size)
+    return Batch({n: v[jnp.minimum(place, rows - 1)] for n, v in data.data.items()}, kept)
+
+
+def random_sizes(key: PRNGKeyArray, count: int, most: int) -> Int[Array, " T"]:
+    """Sizes of mini-batches: half of them `most`, the others log-uniform down to one row."""
+    full, level = jr.split(key)
+    free = jnp.floor(jnp.exp(jr.uniform(level, (count,)) * log(most + 1)))
+    return jnp.where(jr.bernoulli(full, 0.5, (count,)), most, jnp.clip(free, 1, most)).astype(int)
+
+
+class GreedyTrainer(Trainer):
+    """A training run whose updates take one step of each task in a slice of a pool."""
+
+    def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
+        most = schedule.mini_batch or 0
+        if most < 1:
+            raise TrainingError(f"mini_batch: expected at least 1 row, got {schedule.mini_batch}")
+        super().__init__(task, spec, schedule, seed)
+        if self.mesh is not None:
+            raise TrainingError(
+                f"mini_batch: a pool of tasks is kept on one device, and there are "
+                f"{len(self.devices)}; "
+                "hide the others from this process, or train with mini_batches=K in place of "
+                "mini_batch"
+            )
+        if schedule.simulations is not None or schedule.mini_batches != 1 or task.block:
+            raise TrainingError(
+                "mini_batch: it stands in place of mini_batches and simulations, for rows that can "
+                "be cut into "
+                f"mini-batches; got mini_batches={schedule.mini_batches}, "
+                f"simulations={schedule.simulations}, "
+                f"rows={task.rows}"
+            )
+        method = self.method(self.weights)
+        refuse_parts(method)
+        _refuse_other_first_step(method, task)
+        low, high = task.rows
+        self.most, self.tasks = min(most, high), sum(p.tasks for p in self.layout)
+        self.layout = [Part(self.tasks, high, 0.0, 1.0)]
+        self.fresh = [Part(_leaving(low, high, self.most, self.tasks), high, 0.0, 1.0)]
+
+    def start(self) -> Learner:
+        """The learner before the first update, with a pool of fresh tasks."""
+        keys = jr.split(jr.split(jr.key(self.seed), 4)[POOL], SLICES)
+        make = jax.jit(lambda key: self._new(key, self.layout))
+        slices = [make(key) for key in keys]
+        return super().start()._replace(carried=jax.tree.map(lambda *a: jnp.stack(a), *slices))
+
+    def _new(self, key: PRNGKeyArray, layout: list[Part]) -> TaskPool:
+        """Fresh tasks; their states are begun by the first step."""
+        found = simulate(self.task, key, layout, self.queries)
+        method, data = self.method(self.weights), found.batches[0]
+        states = jax.vmap(lambda query: begin(method, query))(
+            found.target.query or {"row": data.mask}
+        )
+        return TaskPool(states, data, found.target, jnp.zeros(layout[0].tasks, int), found.usable)
+
+    def _slope(
+        self,
+        weights: Array,
+        carried: TaskPool,
+        key: PRNGKeyArray,
+        step: Array,
+        held_out: Array,
+        pool: Any,
+    ) -> tuple[Array, Array, Array, TaskPool]:
+        """One step of a slice's tasks: loss, finite share, slope, and the pool after it."""
+        number, keys = step % SLICES, jr.split(key)
+        one = jax.tree.map(lambda a: a[number], carried)
+        (loss, (usable, after)), slope = jax.value_and_grad(self._greedy, has_aux=True)(
+            weights, one, keys[0]
+        )
+        after = self._refilled(after, keys[1])
+        put = lambda whole, part: whole.at[number].set(part)  # noqa: E731
+        return loss, usable, slope, jax.tree.map(put, carried, after)
+
+    def _greedy(
+        self, weights: Array, pool: TaskPool, key: PRNGKeyArray
+    ) -> tuple[Array, tuple[Array, TaskPool]]:
+        method, keys = self.method(weights), jr.split(key)
+        sizes = random_sizes(keys[0], self.tasks, self.most)
+
+        def advance(
+            state: State, data: Batch, target: Target, used: Array, size: Array, key: PRNGKeyArray
+        ) -> tuple:
+            batch = next_rows(data, used, size, self.most)
+            first = begin(method, target.query)
+            state = jax.tree.map(
+                lambda a, b: jnp.where(used == 0, a, jax.lax.stop_gradient(b)), first, state
+            )
+            used = used + jnp.sum(batch.mask)
+            seen = Batch(data.data, data.mask & (jnp.arange(data.mask.shape[0]) < used))
+            told = Target(target.latents, target.query, seen)
+            return *method.learn_scored(state, batch, told, key), used
+
+        each = jr.split(keys[1], self.tasks)
+        scores, states, used = jax.vmap(advance)(
+            pool.states, pool.data, pool.target, pool.used, sizes, each
+        )
+        asked = pool.usable & ~pool.done
+        counted = asked & jnp.isfinite(scores)
+        bounded = jnp.minimum(jnp.where(counted, scores, 0.0), self.ceiling)
+        loss = jnp.sum(bounded) / jnp.maximum(jnp.sum(counted), 1)
+        usable = jnp.sum(counted) / jnp.maximum(jnp.sum(asked), 1)
+        return loss, (
+            usable,
+            pool._replace(states=states, used=used, usable=pool.usable & jnp.isfinite(scores)),
+        )
+
+    def _refilled(self, pool: TaskPool, key: PRNGKeyArray) -> TaskPool:
+        """With fresh tasks in the place of those done or of no use, once enough of them are."""
+        count = self.fresh[0].tasks
+        gone = pool.done | ~pool.usable
+        place = jnp.argsort(~gone)[:count]
+
+        def fill(pool: TaskPool) -> TaskPool:
+            return jax.tree.map(lambda a, b: a.at[place].set(b), pool, self._new(key, self.fresh))
+
+        return jax.lax.cond(jnp.sum(gone) >= count, fill, lambda pool: pool, pool)
+
+
+def _leaving(low: int, high: int, most: int, tasks: int) -> int:
+    """How many tasks use up their rows in an update: 1 / mean lifetime of them."""
+    mean_rows = low if low == high else (high + 1 - low) / log((high + 1) / low)
+    mean_size = 0.5 * most + 0.5 * (most / log(most + 1))
+    return max(1, min(tasks, ceil(tasks / max(1.0, mean_rows / mean_size))))
+
+
+def _refuse_other_first_step(method: Method, task: AbstractTask) -> None:
+    """Refuses methods whose first step is another program than the later ones."""
+    low = task.rows[0]
+    rows = {n: jnp.zeros((low, *s.shape[1:]), s.dtype) for n, s in task.rows_like.items()}
+    query = {n: v[:1] for n, v in rows.items()}
+    first = jax.eval_shape(lambda: begin(method, query))
+    later = jax.eval_shape(
+        lambda: method.step(begin(method, query), Batch(rows, jnp.ones(low, bool)))
+    )
+    shape = lambda tree: (
+        jax.tree.structure(tree),
+        [(a.shape, a.dtype) for a in jax.tree.leaves(tree)],
+    )
+    if shape(first) != shape(later):
+        raise TrainingError(
+            f"mini_batch: {type(method).__name__} begins with another kind of state than its steps "
+            f"give, and tasks "
+            "of a pool stand at all depths; train it with mini_batches=K"
+        )

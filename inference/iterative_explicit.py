@@ -1,0 +1,180 @@
+"""Explicit regime: a learned update of a learned task latent z, and a learned decoder f(x, z).
+
+    z_0 learned,    z_i+1 = h(z_i, B_i),    p(y* | x*, z_K) = f(x*, z_K)
+
+The update is that of the parametric regime (`amortppl.gaussian.learned_update`) on the numbers of z
+and their log sds, which here say no more than how far z is settled; its gradient signal is that of
+the decoder's log likelihood of the mini-batch. Both are trained together, greedily.
+
+Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXiv 2510.11471, Eq. 7
+(explicit).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from amortppl.errors import quoted
+from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.learned_update import LearnedUpdate
+from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
+from amortppl.networks.mlp import mlp
+from amortppl.predictive.head import Head
+from amortppl.predictive.predictor import Headed
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+
+
+class Decoder(eqx.Module):
+    """Features of a query given z: x's learned directions times z, and a perceptron's."""
+
+    along: eqx.nn.Linear
+    bend: eqx.nn.MLP
+
+    def __init__(self, x: int, size: int, known: int, hidden: int, key: PRNGKeyArray) -> None:
+        keys = jr.split(key)
+        self.along = eqx.nn.Linear(x, size, key=keys[0])
+        self.bend = mlp(x + 2 * size + known, hidden, hidden, 2, keys[1])
+
+    def __call__(
+        self, z: Float[Array, " Z"], known: Float[Array, " K"], x: Float[Array, "Q X"]
+    ) -> Float[Array, "Q E"]:
+        """Features of Q queries."""
+        fitted = jax.vmap(self.along)(x) * z
+        same = jnp.broadcast_to(
+            jnp.concatenate([z, known]), (x.shape[0], z.shape[0] + known.shape[0])
+        )
+        seen = jnp.concatenate([x, fitted, same], -1)
+        return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, same], -1)
+
+
+class ExplicitPredictor(Headed):
+    """The built method. See `IterativeExplicit` for its options."""
+
+    task: AbstractTask = eqx.field(static=True)
+    options: "IterativeExplicit" = eqx.field(static=True)
+    reader: Reader
+    update: LearnedUpdate
+    decoder: Decoder
+    head: Head
+    regime: ClassVar[str] = "explicit"
+
+    def init(self) -> Belief:
+        """The learned latent of no rows."""
+        return self.update.init()
+
+    def step(self, state: Belief, batch: Batch) -> Belief:
+        """The latent after a mini-batch; one of more than `most` rows is taken as several."""
+        return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
+
+    def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
+        """A step in which signals are absent now and then, so that each is learned alone too."""
+        return self.update(
+            state, batch, self._seen(), present(self.options.signals, self.options.drop, key)
+        )
+
+    def latent(self, state: Belief) -> Belief:
+        """z, as a distribution that can be drawn from."""
+        return state
+
+    def features(self, state: Belief, query: dict[str, Array]) -> Float[Array, "1 Q E"]:
+        """The decoder's features of the queries."""
+        return self.decoder(state.location, self._known(state), self.reader.x(query))[None]
+
+    def _known(self, state: Belief) -> Float[Array, " K"]:
+        """Log sds and rows, beyond those trained on as they would be there."""
+        rows = jnp.minimum(state.rows, self.task.rows[1])
+        log_sd = state.spread + 0.5 * jnp.log((1.0 + state.rows) / (1.0 + rows))
+        return jnp.append(log_sd, jnp.log1p(rows) / 3.0 - 1.0)
+
+    def _seen(self) -> Rows:
+        return Rows(self._tokens, self._likelihood, slopes=self._slopes)
+
+    def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
+        y = self.reader.y(self.reader.standard(batch.data))
+        return jnp.concatenate([self.reader.x(batch.data), y], -1)
+
+    def _likelihood(self, batch: Batch, state: Belief) -> Callable[[Array], Float[Array, " B"]]:
+        """Log density of each row under the decoder, as a function of z."""
+        known, x = self._known(state), self.reader.x(batch.data)
+        return lambda z: self.on(self.decoder(z, known, x)[None]).log_prob(batch.data)
+
+    def _slopes(self, batch: Batch, state: Belief) -> Float[Array, "B Z"]:
+        """Gradients of the rows' log densities: one backward pass with a z for each row."""
+        known, x = self._known(state), self.reader.x(batch.data)
+
+        def total(each: Float[Array, "B Z"]) -> Array:
+            features = jax.vmap(lambda z, at: self.decoder(z, known, at[None])[0])(each, x)
+            return jnp.sum(self.on(features[None]).log_prob(batch.data))
+
+        return jax.grad(total)(
+            jnp.broadcast_to(state.location, (x.shape[0], *state.location.shape))
+        )
+
+
+@dataclass(frozen=True)
+class IterativeExplicit:
+    """Options of the learned update of a task latent.
+
+    Attributes:
+        latent: numbers in z.
+        signals: what a step sees of a mini-batch: `data`, `gradient` and `curvature` of the
+            decoder's log likelihood at z.
+        history: how many of the last steps the update sees.
+        most: rows that a step looks at together, and the most that it is trained on; a longer
+            mini-batch is taken as several.
+        drop: share of training steps that see data alone, or all but data (half each).
+        width, layers, heads: of the transformer.
+        hidden, head: widths of the decoder, and of the perceptron in its head (0: linear).
+    """
+
+    latent: int = 16
+    signals: tuple[str, ...] = ("data", "gradient")
+    history: int = 0
+    most: int = 16
+    drop: float = 0.25
+    width: int = 32
+    layers: int = 3
+    heads: int = 4
+    hidden: int = 64
+    head: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [s for s in self.signals if s not in SIGNALS]
+        if unknown or not self.signals:
+            raise LookupError(f"signals: {quoted(unknown)} not among {quoted(SIGNALS)}")
+        object.__setattr__(self, "signals", tuple(s for s in SIGNALS if s in self.signals))
+
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
+        """Training defaults."""
+        return {"steps": 6000, "batch": 64, "rate": 2e-3, "average": 0.995, "mini_batch": self.most}
+
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ExplicitPredictor:
+        """Draws the weights for a task; units come from simulated rows."""
+        keys = jr.split(key, 4)
+        read = reader(task, keys[0])
+        shape = Shape(
+            ((self.latent,),), read.x_size + read.y_size, "diagonal", self.signals, False,
+            self.history, self.most, task.rows[1],
+        )  # fmt: skip
+        update = LearnedUpdate(shape, keys[1], self.width, self.layers, self.heads)
+        settling = jnp.array(
+            [0.0, 0.5]
+        )  # steps that grow shorter as 1 / sqrt(rows), until it learns better
+        update = eqx.tree_at(lambda u: u.net.bias, update, settling)
+        known = self.latent + 1
+        return ExplicitPredictor(
+            task=task, options=self, reader=read, update=update,
+            decoder=Decoder(read.x_size, self.latent, known, self.hidden, keys[2]),
+            head=Head(self.hidden + 2 * self.latent + known, read, self.head, keys[3]),
+        )  # fmt: skip
+
+
+METHOD = IterativeExplicit
