@@ -25,6 +25,7 @@ from amortppl.guide.storage import (
     refuse_revision,
 )
 from amortppl.guide.trusted_code import TrustedCode
+from amortppl.method import Spec
 from amortppl.runtime.files import unpack_bytes
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.ranges import Ranges
@@ -103,7 +104,7 @@ def _read(
     expect_same_model(path, about["task"], found)
     sizes = {n: int(np.prod(s.shape[1:])) for n, s in found.rows_like.items()}
     expect_sizes(certificate, sizes, f"{path}/certificate.json")
-    built = eqx.filter_eval_shape(spec.build, found, jr.key(0))
+    built = _build(path, spec, found)
     refuse_revision(path, about, built)
     dynamic, static = eqx.partition(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
     rows = {
@@ -119,6 +120,17 @@ def _read(
     guide = Guide(method, spec, record, about["seed"], ranges, known)
     _expect_same_weights(path, about, guide)
     return guide
+
+
+def _build(path: Path, spec: Spec, task: AbstractTask) -> Any:
+    """The method, its arrays by shape alone; whatever options of a file lead to is one error."""
+    try:
+        return eqx.filter_eval_shape(spec.build, task, jr.key(0))
+    except Exception as error:
+        raise GuideError(
+            f"{path}: its method cannot be built with the options in guide.json "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def _expect_written_together(path: Path, about: dict[str, Any], contents: dict[str, bytes]) -> None:

@@ -66,7 +66,7 @@ def _expect_options(path: Path, method: Any, options: Mapping[str, Any]) -> None
             continue
         value, default = options[field.name], field.default
         place = f"{path}/guide.json: method.options.{field.name}"
-        alike = default is None or value is None or type(value) is type(default)
+        alike = default is None or type(value) is type(default)
         if not alike and not (isinstance(default, float) and type(value) is int):
             raise GuideError(
                 f"{place}: expected {type(default).__name__} as {default!r} is, got {value!r}"

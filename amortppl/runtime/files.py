@@ -52,7 +52,7 @@ def expect_plain(path: Path) -> None:
     """
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except ValueError as error:  # a name with a null byte
         raise OSError(f"{str(path)!r}: no name for a file ({error})") from error

@@ -502,7 +502,8 @@ def test_a_full_disk_leaves_the_run_to_save(home, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("amortppl.guide.storage.write", full)
-        told = fails("train", model, "--out", out, "--steps", 25, saying="No space left")
+        quiet = ("--steps", 25, "--quiet")
+        told = fails("train", model, "--out", out, *quiet, saying="No space left")
     assert "guide.checkpoint: make room" in told.stderr and "--resume" in told.stderr
     done = works("train", model, "--out", out, "--steps", 25, "--resume")
     assert "25 updates" in done.stdout
@@ -513,7 +514,6 @@ def test_a_full_disk_leaves_the_run_to_save(home, tmp_path, monkeypatch):
     ("option", "value", "saying"),
     [
         ("--minutes", "0", "minutes: expected a finite number above 0"),
-        ("--minutes", "nan", "minutes: expected a finite number above 0"),
         ("--seed", 2**64, "seed: expected a whole number"),
     ],
 )
