@@ -25,7 +25,7 @@ def read_table(path: Path) -> pd.DataFrame:
             found = pq.read_table(file)
             names = found.column_names
             if len(set(names)) == len(names):
-                return found.to_pandas()
+                return found.to_pandas(ignore_metadata=True)
             raise ValueError(f"columns of one name: {quoted(names)}")
         except DAMAGED as error:
             reason = " ".join(str(error).split())
