@@ -52,6 +52,8 @@ def pytest_configure(config):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
             config.cache.mkdir("jax")
         )  # of processes that tests start
+        # the list of guides that this user saved is not the tests' to write
+        os.environ["XDG_STATE_HOME"] = str(config.cache.mkdir("state"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from amortppl.cli.inputs import (
+    data_files,
     expect_free,
+    expect_outputs,
     expect_writable,
     open_stream,
     parse_columns,
-    read_table,
     read_task,
 )
 from amortppl.cli.messages import plain_errors, tell_written
@@ -34,6 +35,14 @@ ColumnsOption = Annotated[
 ]
 Draws = Annotated[int, typer.Option(min=1, help="Independent draws.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Trusted = Annotated[
+    list[str],
+    typer.Option(
+        "--trust-code",
+        help="A .py file, or a module, that may be run to find the guide's model or method.",
+        default_factory=list,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 
 
@@ -94,8 +103,11 @@ def train(
                 err=True,
             )
             raise typer.Exit(130) from None
-        with tell_written(out):
-            guide.save(out)
+        try:
+            with tell_written(out):
+                guide.save(out)
+        except OSError as error:
+            raise OSError(f"{error}. {_how_to_save(kept, guide.record.steps)}") from error
         kept.unlink(missing_ok=True)
     if not quiet:
         record = guide.record
@@ -114,6 +126,7 @@ def infer(
     ],
     out: Annotated[Path, typer.Option(help="NetCDF file for the posterior.")],
     columns: ColumnsOption,
+    trust_code: Trusted,
     draws: Draws = 1000,
     seed: Seed = 0,
     report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
@@ -146,17 +159,17 @@ def infer(
     """Posterior of a dataset, with its check; of mini-batches when --batch-size, --state or --every
     is given.
     """
-    streamed = (
-        batch_size is not None or state is not None or every is not None or not Path(data).is_file()
-    )
     with plain_errors():
+        wanted = batch_size is not None or state is not None or every is not None
+        streamed = wanted or not Path(data).is_file()
         named = parse_columns(columns)
-        for place in filter(None, (out, report, state)):
-            expect_writable(place)
+        expect_outputs((out, report, state), [guide, *data_files(data)])
         if not streamed and (passes > 1 or in_order or check is not None):
             raise DataError(
                 "--passes, --in-order and --check are for mini-batches: give --batch-size as well"
             )
+        from amortppl.data.sources.whole import read_table
+
         source = (
             open_stream(data, batch_size, named, in_order) if streamed else read_table(Path(data))
         )
@@ -164,7 +177,7 @@ def infer(
         from amortppl.report.netcdf import write_tree
         from amortppl.report.summary import statistic, verdict_of
 
-        trained = load(guide)
+        trained = load(guide, trust_code=trust_code)
         options: dict[str, Any] = {"trust": trust} | ({} if budget is None else {"budget": budget})
         if streamed:
             if trust is not None:
@@ -212,13 +225,16 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="NetCDF file for the predictions.")],
     columns: ColumnsOption,
+    trust_code: Trusted,
     draws: Draws = 1000,
     seed: Seed = 0,
 ) -> None:
     """Posterior predictive draws at new inputs."""
     with plain_errors():
         named = parse_columns(columns)
-        expect_writable(out)
+        expect_writable(out, guide, data, at)
+        from amortppl.data.sources.whole import read_table
+
         frame, new = (
             read_table(data),
             int(at) if at.isdigit() and not Path(at).exists() else read_table(Path(at)),
@@ -226,7 +242,8 @@ def predict(
         from amortppl.guide.load import load
         from amortppl.report.netcdf import write_tree
 
-        tree = load(guide).predict(frame, at=new, draws=draws, seed=seed, columns=named)
+        trained = load(guide, trust_code=trust_code)
+        tree = trained.predict(frame, at=new, draws=draws, seed=seed, columns=named)
         with tell_written(out):
             write_tree(tree, out)
     typer.echo(f"predictions: {out}")
@@ -242,7 +259,7 @@ def report(
     """Report of a posterior, as one HTML page."""
     place = out or posterior.with_suffix(".html")
     with plain_errors():
-        expect_writable(place)
+        expect_writable(place, posterior)
         from amortppl.report.netcdf import read_tree
 
         _report(read_tree(posterior), place)
@@ -252,6 +269,7 @@ def report(
 @app.command()
 def diagnose(
     guide: GuidePath,
+    trust_code: Trusted,
     datasets: Annotated[int, typer.Option(min=20, help="Simulated datasets.")] = 200,
     draws: Annotated[int, typer.Option(min=20, help="Draws for each.")] = 400,
     seed: Seed = 0,
@@ -260,14 +278,13 @@ def diagnose(
 ) -> None:
     """Is a guide calibrated? Simulation-based calibration; exit status 2 when it is not."""
     with plain_errors():
-        for place in filter(None, (report, csv)):
-            expect_writable(place)
+        expect_outputs((report, csv), [guide])
         from amortppl.diagnostics.calibration import calibrate
         from amortppl.diagnostics.calibration_page import write_calibration
         from amortppl.guide.load import load
         from amortppl.runtime.files import write
 
-        found = calibrate(load(guide), datasets, draws, seed)
+        found = calibrate(load(guide, trust_code=trust_code), datasets, draws, seed)
         if report is not None:
             write_calibration(found, report)
         if csv is not None:
@@ -308,19 +325,29 @@ def compare(
 ) -> None:
     """Train several methods for equal time and score them on the same held-out datasets."""
     with plain_errors():
-        for place in (out, out.with_suffix(".png")):
-            expect_writable(place)
+        expect_outputs((out, out.with_suffix(".png")), [model.rpartition(":")[0] or model, model])
         from amortppl.diagnostics.compare import compare as run
         from amortppl.diagnostics.compare import figure
 
         names = [n.strip() for n in methods.split(",") if n.strip()]
         table = run(model, names, minutes=minutes, datasets=datasets, seed=seed, say=typer.echo)
+        from amortppl.runtime.files import write
+
         with tell_written(out):
-            table.to_csv(out, index=False)
+            write(out, table.to_csv(index=False).encode())
         figure(table, out.with_suffix(".png"))
     shown = table.drop(columns="error", errors="ignore").dropna(axis="columns", how="all")
     typer.echo(shown.to_string(index=False, float_format="%.3f"))
     typer.echo(f"table: {out}\nfigure: {out.with_suffix('.png')}")
+
+
+def _how_to_save(kept: Path, steps: int) -> str:
+    if not kept.exists():
+        return "There was no room for a checkpoint either: the guide is lost"
+    return (
+        f"The run ({steps} updates) is kept in {kept}: make room, then give the same command with "
+        f"--resume, which saves the guide"
+    )
 
 
 def _list(kind: str) -> None:

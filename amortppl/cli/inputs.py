@@ -1,15 +1,14 @@
 """What the command line is given: models, columns, tables, and paths to write to."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from amortppl.cli.messages import tell_written
-from amortppl.errors import DataError, GuideError, ModelError
+from amortppl.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from amortppl.task.task import Task
 
 
@@ -39,29 +38,6 @@ def parse_columns(given: list[str]) -> dict[str, str | list[str]]:
     return named
 
 
-def read_table(path: Path) -> "pd.DataFrame":
-    """A CSV or Parquet file as a DataFrame."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise DataError(
-            f"{path}: expected a CSV or Parquet file, found "
-            f"{'a folder' if path.is_dir() else 'nothing'}"
-        )
-    parquet = path.suffix.lower() in (".parquet", ".pq")
-    try:
-        return (
-            pd.read_parquet(path)
-            if parquet
-            else pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-        )
-    except (ValueError, OSError) as error:
-        kind = "Parquet" if parquet else "CSV"
-        raise DataError(
-            f"{path}: cannot be read as {kind} ({' '.join(str(error).split())})"
-        ) from error
-
-
 def open_stream(data: str, size: int | None, columns: dict[str, Any], in_order: bool) -> Any:
     """Mini-batches of files."""
     from amortppl.data.batches import batches
@@ -70,29 +46,49 @@ def open_stream(data: str, size: int | None, columns: dict[str, Any], in_order: 
     return batches(data, size or 4096, columns=columns, **order)
 
 
-def expect_writable(path: Path) -> None:
+def expect_writable(path: Path, *inputs: Path | str) -> None:
     """Finds out now, before any work, whether a file can be put at a path; leaves nothing behind.
 
+    Args:
+        inputs: files and folders that the same command reads, or other places that it writes to.
+
     Raises:
-        OSError: it cannot.
+        OSError: it cannot, or writing there would destroy something else.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a name for a file, this is a folder")
+    from amortppl.runtime.outputs import expect_output
+
+    expect_output(path, inputs)
     with tell_written(path):
         existing = next(p for p in path.absolute().parents if p.exists())
         with TemporaryFile(dir=existing):
             pass
 
 
+def expect_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | str]) -> None:
+    """As `expect_writable`, of several files that must not be one another either."""
+    known = list(inputs)
+    for path in outputs:
+        if path is not None:
+            expect_writable(path, *known)
+            known.append(path)
+
+
 def expect_free(path: Path) -> None:
     """Finds out now whether a guide can be saved at a path: a new folder, an empty one, or an older
     guide's.
     """
-    if (
-        path.exists()
-        and not (path / "guide.json").exists()
-        and (path.is_file() or any(path.iterdir()))
-    ):
-        raise GuideError(f"{path} exists and is not a guide; name another folder")
-    expect_writable(path / "guide.json")
-    expect_writable(path.with_name(f"{path.name}.checkpoint"))
+    from amortppl.guide.storage import expect_free as expect_no_other
+
+    expect_no_other(path)
+    for place in (path.parent / f".{path.name[:200]}", path.with_name(f"{path.name}.checkpoint")):
+        expect_writable(place)
+
+
+def data_files(data: str) -> list[Path]:
+    """The files that a path or a pattern names; none where there are none."""
+    from amortppl.data.sources.choose import expand
+
+    try:
+        return expand(data)
+    except DataError:
+        return []

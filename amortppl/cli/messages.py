@@ -1,10 +1,11 @@
 """What the command line says: one line for an error, one for a file that was written."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -26,6 +27,8 @@ def plain_errors() -> Iterator[None]:
         warnings.showwarning = warn
         try:
             yield
+        except MemoryError as error:
+            _leave("not enough memory for this; ask for fewer draws, or give --batch-size", error)
         except (
             ModelError,
             DataError,
@@ -35,8 +38,28 @@ def plain_errors() -> Iterator[None]:
             OSError,
             ImportError,
         ) as error:
-            typer.secho(f"Error: {message(error)}", fg=typer.colors.RED, err=True)
-            raise typer.Exit(1) from error
+            _leave(message(error), error)
+        except RuntimeError as error:
+            said = _machine(str(error))
+            if said is None:
+                raise
+            _leave(said, error)
+
+
+def _leave(said: str, error: BaseException) -> NoReturn:
+    typer.secho(f"Error: {said}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(1) from error
+
+
+def _machine(said: str) -> str | None:
+    """What JAX says of the machine, in words; None where it is something else."""
+    first = said.splitlines()[0] if said else ""
+    if "backend" in first and ("nknown" in first or "nable to initialize" in first):
+        wanted = os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_PLATFORM_NAME")
+        return f"JAX_PLATFORMS is {wanted!r}, and JAX has no such platform here ({first})"
+    if "RESOURCE_EXHAUSTED" in first or "ut of memory" in first:
+        return f"not enough memory ({first}); ask for fewer draws, or give --batch-size"
+    return None
 
 
 def warn(message: Warning | str, *_: Any) -> None:

@@ -12,6 +12,7 @@ from amortppl.data.chunks import Piece, Source, cut, drop_columns, shuffle, stea
 from amortppl.data.columns import Columns
 from amortppl.data.prefetch import prefetch
 from amortppl.data.sources.choose import choose
+from amortppl.data.sources.identity import FileSeen
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
@@ -45,7 +46,13 @@ class Batches:
     """
 
     def __init__(
-        self, source: Source, size: int, columns: Columns, shuffle: int | None, name: str
+        self,
+        source: Source,
+        size: int,
+        columns: Columns,
+        shuffle: int | None,
+        name: str,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         self.source, self.size, self.columns, self.shuffle, self.name = (
             source,
@@ -54,7 +61,12 @@ class Batches:
             shuffle,
             name,
         )
-        self.rows = source.rows
+        self.rows, self.shard = source.rows, shard
+
+    def files(self) -> list[FileSeen]:
+        """The files that the rows come from, as they are now; none for rows in memory."""
+        share = "{}/{}".format(*self.shard)
+        return [FileSeen.of(p, share) for p in getattr(self.source, "paths", ())]
 
     def __iter__(self) -> Iterator[Any]:
         """Plain mini-batches of `size` rows (the last may be shorter): dicts of arrays or
@@ -186,6 +198,7 @@ def batches(
         dict(columns or {}),
         shuffle,
         _name(source, chosen.rows, shuffle, (index, count)),
+        (index, count),
     )
 
 

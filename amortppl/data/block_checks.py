@@ -8,14 +8,15 @@ import numpy as np
 
 from amortppl.data.checks import (
     Where,
+    cast,
     check_finite,
     in_support,
     numbers,
     simulated_type,
-    whole_numbers,
 )
 from amortppl.data.chunks import Piece
 from amortppl.data.columns import Columns, expect_arguments, expect_columns, pick_columns
+from amortppl.data.index_checks import in_groups
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
@@ -56,13 +57,15 @@ class Checked:
         for name, array in arrays.items():
             if array.dtype.kind == "f":
                 check_finite(name, array, picks[name] if block.table else None, where)
+        in_groups(self.task, arrays, picks if block.table else {}, where)
         in_support(self.task, arrays, self.rows, where)
         return arrays
 
     def _argument(self, name: str, picked: list[str], block: Piece, where: Where) -> np.ndarray:
         labels = picked if block.table else None
         like = self.task.rows_like[name].shape[1:]
-        values = [numbers(name, block.columns[c], [c], f" of {block.unit}") for c in picked]
+        unit = f" of {block.unit}"
+        values = [numbers(name, block.columns[c], [c], unit, block.place) for c in picked]
         apart = all(v.ndim == 1 for v in values) and len(like) == 1
         shape = (len(values),) if apart else values[0].shape[1:] if len(values) == 1 else None
         if shape != like and shape != (*like, 1):
@@ -92,19 +95,17 @@ def _wrong_shape(
 def _store(
     target: np.ndarray, values: np.ndarray, name: str, labels: list[str] | None, where: Where
 ) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        target[...] = values
-    if target.dtype.kind in "iu" and values.dtype != target.dtype and values.dtype.kind != "b":
-        if values.dtype.kind == "f":
-            check_finite(name, values, labels, where)
-        whole_numbers(name, values, target == values, labels, where)
+    if values.dtype.kind == "f" and values.dtype != target.dtype:
+        check_finite(name, values, labels, where)
+    target[...] = cast(name, values, target.dtype, labels, where)
 
 
 def plain(piece: Piece, columns: Columns) -> Mapping[str, np.ndarray]:
     """Columns by the names that `amortppl.data.dataset.read` looks for: for an argument x of a
     table `x` or `x_0, x_1, ...`.
     """
-    lists = {n: [c] if isinstance(c, str) else list(c) for n, c in columns.items()}
+    given = {n: [c] if isinstance(c, str | int) else list(c) for n, c in columns.items()}
+    lists = {n: list(map(str, each)) for n, each in given.items()}
     for name, picked in lists.items():
         expect_columns(name, picked, list(piece.columns))
     taken = {c for picked in lists.values() for c in picked}

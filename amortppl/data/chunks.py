@@ -6,11 +6,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import pandas as pd
 
+from amortppl.data.checks import first_not_number
 from amortppl.errors import DataError, nearest, quoted
 
 
@@ -190,8 +190,4 @@ def _same_kind(piece: Piece, name: str, values: np.ndarray, like: dict[str, np.n
 
 def _first_odd(values: np.ndarray) -> int | None:
     """The first row that is not a number; None when all are, or are missing."""
-
-    def number(value: Any) -> bool:
-        return isinstance(value, int | float | np.number) or pd.isna(value)
-
-    return next((i for i, v in enumerate(values) if np.ndim(v) == 0 and not number(v)), None)
+    return None if values.ndim > 1 else first_not_number(values)

@@ -6,7 +6,9 @@ from typing import Any
 from amortppl.errors import DataError, nearest, quoted
 from amortppl.task.abstract import AbstractTask
 
-Columns = Mapping[str, str | list[str]]
+Columns = Mapping[str, Any]
+"""A column's name, or a list of names, by argument. Names may be whole numbers, as in a DataFrame
+without any."""
 
 
 def expect_arguments(task: AbstractTask, data: Iterable[str], wanted: list[str]) -> None:
@@ -45,8 +47,10 @@ def pick_columns(
             )
     labels = {}
     for name in wanted:
-        picked = columns.get(name) or match_columns(name, names, depth(task, name))
-        picked = [picked] if isinstance(picked, str) else list(picked)
+        picked = columns.get(name)
+        if picked is None:
+            picked = match_columns(name, list(map(str, names)), depth(task, name))
+        picked = [picked] if isinstance(picked, str | int) else list(picked)
         expect_columns(name, picked, names)
         labels[name] = [str(c) for c in picked]
     return labels
@@ -58,8 +62,14 @@ def expect_columns(name: str, picked: list[str], names: list[Any]) -> None:
     Raises:
         DataError: naming the first of them and the nearest name that is there.
     """
-    for column in picked:
-        if column not in names:
+    known = list(map(str, names))
+    for column in map(str, picked):
+        if known.count(column) > 1:
+            raise DataError(
+                f"data: {known.count(column)} columns are named {column!r}, for the argument "
+                f"{name!r}; give each its own name"
+            )
+        if column not in known:
             raise DataError(
                 f"data: no column {column!r} for the argument {name!r} (columns: "
                 f"{quoted(map(str, names))})"

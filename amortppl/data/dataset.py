@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from amortppl.data.checks import check_finite, in_support, numbers, simulated_type, whole_numbers
+from amortppl.data.checks import cast, check_finite, in_support, numbers, simulated_type
 from amortppl.data.columns import Columns, depth, expect_arguments, pick_columns
+from amortppl.data.index_checks import in_groups
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
@@ -54,7 +55,8 @@ def read(
     arrays = {n: v[None] if task.block else v for n, v in arrays.items()}
     arrays = {n: _check_shape(task, n, v) for n, v in arrays.items()}
     _equal_rows(arrays)
-    arrays = {n: _cast(task, n, v) for n, v in arrays.items()}
+    arrays = {n: cast(n, v, simulated_type(task, n), labels.get(n)) for n, v in arrays.items()}
+    in_groups(task, arrays, labels)
     if observed:
         rows = len(arrays[wanted[0]])
         fixed = task.block or task.rows[0] == task.rows[1]
@@ -64,7 +66,23 @@ def read(
 
 def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: AbstractTask) -> dict[str, Any]:
     expect_arguments(task, data, wanted)
+    _expect_one_index({n: data[n] for n in wanted})
     return {n: data[n] for n in wanted}
+
+
+def _expect_one_index(data: Mapping[str, Any]) -> None:
+    """Refuses Series and DataFrames of unlike index, whose rows pandas would join by label."""
+    tables = {n: v for n, v in data.items() if isinstance(v, pd.Series | pd.DataFrame)}
+    first = next(iter(tables), None)
+    for name, table in tables.items():
+        index, other = tables[first].index, table.index
+        if len(index) == len(other) and not index.equals(other):
+            row = int(np.argmax(np.asarray(index != other)))
+            raise DataError(
+                f"data: the rows of {first!r} and {name!r} have unlike indices, first at row "
+                f"{row} ({index[row]!r} and {other[row]!r}). Join them in one DataFrame, or pass "
+                f".to_numpy() of each to join them by position"
+            )
 
 
 def _from_frame(
@@ -73,7 +91,9 @@ def _from_frame(
     labels = pick_columns(task, list(frame.columns), columns, wanted)
     scalar = 1 if task.block else 0
     flat = {n: len(c) == 1 and depth(task, n) <= scalar for n, c in labels.items()}
-    return {n: frame[c[0]] if flat[n] else frame[c] for n, c in labels.items()}, labels
+    named = {str(c): i for i, c in enumerate(frame.columns)}
+    picked = {n: frame.iloc[:, [named[c] for c in each]] for n, each in labels.items()}
+    return {n: v.iloc[:, 0] if flat[n] else v for n, v in picked.items()}, labels
 
 
 def _check_shape(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
@@ -105,11 +125,3 @@ def _equal_rows(arrays: Mapping[str, np.ndarray]) -> None:
     rows = {n: len(v) for n, v in arrays.items()}
     if len(set(rows.values())) > 1:
         raise DataError(f"data: all arguments should have the same number of rows, got {rows}")
-
-
-def _cast(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
-    """The type the model simulates; whole numbers where it simulates whole numbers."""
-    dtype = simulated_type(task, name)
-    if np.issubdtype(dtype, np.integer) and values.dtype.kind == "f":
-        whole_numbers(name, values, values == np.round(values), None)
-    return values.astype(dtype)

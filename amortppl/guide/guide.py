@@ -20,6 +20,7 @@ from amortppl.guide.stepwise import StepwiseGuide
 from amortppl.method import Method, Spec
 from amortppl.posterior.draws import log_prob
 from amortppl.posterior.state import State
+from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -112,6 +113,7 @@ class Guide(StepwiseGuide):
         Warns:
             OutOfRangeWarning: rows or values beyond the range trained on.
         """
+        self._expect_numbers(draws, seed)
         if self.method.predicts:
             return infer_latent(self, data, draws, seed, columns, **keywords)
         if isinstance(data, Batches | State):
@@ -147,6 +149,7 @@ class Guide(StepwiseGuide):
         Returns:
             A DataTree with ArviZ's groups `predictions` and `predictions_constant_data`.
         """
+        self._expect_numbers(draws, seed)
         return prediction.predict(self, data, at, draws, seed, columns)
 
     def log_predictive(
@@ -163,6 +166,7 @@ class Guide(StepwiseGuide):
         log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D). A method that predicts by
         itself has its own.
         """
+        self._expect_numbers(draws, seed)
         return prediction.log_predictive(self, data, at, draws, seed, columns)
 
     def log_prob(
@@ -197,6 +201,7 @@ class Guide(StepwiseGuide):
             DataError: the task has no such latents, the draws lack a shared one, or the data do not
                 fit.
         """
+        expect_seed(seed)
         return local_draws.draw_local(self, draws, data, seed, columns)
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
@@ -236,7 +241,13 @@ class Guide(StepwiseGuide):
         Raises:
             DataError: the data do not fit, or the task has local latents.
         """
+        expect_whole("chains", chains, 1)
+        expect_seed(seed)
         return numpyro_guide.start_nuts(self, data, chains, seed, columns, options)
+
+    def _expect_numbers(self, draws: int, seed: int) -> None:
+        expect_draws(draws, self.task.latents.size)
+        expect_seed(seed)
 
     def to_pyro(self) -> Any:
         """This guide for Pyro's SVI, Importance, Predictive and NUTS.

@@ -1,22 +1,22 @@
-"""Where a guide's model and its method were written, and both found there again.
+"""Where a guide's model and its method were written, and both found there again."""
 
-No code of a guide's folder is run: they are imported by name, or from the file they were written
-in.
-"""
-
-import importlib
-import importlib.util
 import inspect
-import sys
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from amortppl import catalogue
 from amortppl.errors import GuideError
+from amortppl.guide.trusted_code import TrustedCode
 from amortppl.method import Spec
-from amortppl.runtime.files import unpack
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.task import Task
+
+LARGEST = 64
+"""An option of a guide from elsewhere is at most this many times its default, and at least this may
+it be: a guide's folder must not ask for endless work."""
 
 
 def describe_source(task: AbstractTask) -> dict[str, str]:
@@ -34,48 +34,80 @@ def file_of(thing: Any) -> str:
         return ""
 
 
-def find_method(path: Path, about: dict[str, Any]) -> Spec:
+def find_method(path: Path, about: dict[str, Any], trusted: TrustedCode) -> Spec:
     """The configured method, by the place it was written in.
 
     Raises:
-        GuideError: it is not there, or lacks an option.
+        GuideError: it is not there or not trusted, or lacks an option.
     """
     where = about["module"]
-    module = (
-        _from_file(path, about["file"])
-        if where.startswith("amortppl_user_")
-        else _by_name(path, where)
+    module = trusted.module(
+        "inference", about, f"where you trust that file, name it: trust_code=[{about['file']!r}]"
     )
-    if module is None:
+    if module is None or not hasattr(module, "METHOD"):
         raise GuideError(
             f"{path}: its method was written in {about['file'] or where} and is not found there"
         )
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in about["options"].items()}
+    if not trusted.own and is_dataclass(module.METHOD):
+        _expect_options(path, module.METHOD, options)
     try:
         return module.METHOD(**options)
-    except TypeError as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise GuideError(
             f"{path}: its method's options are not those of {where} here ({error})"
         ) from error
 
 
-def find_task(path: Path, about: dict[str, Any]) -> AbstractTask:
+def _expect_options(path: Path, method: Any, options: Mapping[str, Any]) -> None:
+    """Refuses options of another type than their defaults, or out of all proportion to them."""
+    for field in fields(method):
+        if field.name not in options:
+            continue
+        value, default = options[field.name], field.default
+        place = f"{path}/guide.json: method.options.{field.name}"
+        alike = default is None or type(value) is type(default)
+        if not alike and not (isinstance(default, float) and type(value) is int):
+            raise GuideError(
+                f"{place}: expected {type(default).__name__} as {default!r} is, got {value!r}"
+            )
+        scale = abs(default) if isinstance(default, int | float) else 1
+        for number in value if isinstance(value, tuple) else (value,):
+            small = not isinstance(number, int | float) or (
+                math.isfinite(number) and 0 <= number <= LARGEST * max(scale, 1)
+            )
+            if not small:
+                raise GuideError(
+                    f"{place}: expected a number from 0 to {LARGEST * max(scale, 1)}, got "
+                    f"{number!r}; a guide from elsewhere may not ask for more"
+                )
+
+
+def find_task(
+    path: Path, about: dict[str, Any], trusted: TrustedCode, stored: Mapping[str, Any]
+) -> AbstractTask:
     """The task by the place its model was written in; inputs from the stored rows where need be.
 
+    Args:
+        stored: the arrays of the guide's weights by path.
+
     Raises:
-        GuideError: the model is not there.
+        GuideError: the model is not there, or not trusted.
     """
     where = about["task"]
-    module = _module(path, where)
+    hint = "pass the task: load(path, task=...), or, where you trust that file, trust_code=[FILE]"
+    module = trusted.module("models", where, hint)
     target = getattr(module, where["model"], None) if module else None
-    if target is None:
+    if isinstance(target, AbstractTask):
+        return target
+    of_package = where["module"].startswith("amortppl.models.")
+    foreign = of_package and getattr(target, "__module__", "") != where["module"]
+    if not callable(target) or foreign:
         raise GuideError(
             f"{path}: its model {where['model']!r} was written in "
             f"{where['file'] or where['module']} and is not "
             "found there; pass the task: load(path, task=...)"
         )
-    if isinstance(target, AbstractTask):
-        return target
     rows = tuple(where["rows"]) if where["rows"] else None
     settings = getattr(module, "TASK", None)
     if where.get("episodes"):
@@ -91,7 +123,6 @@ def find_task(path: Path, about: dict[str, Any]) -> AbstractTask:
         task = Task(target, **{**settings, "name": where["name"], "rows": rows})
         if _row_shapes(task) == _row_shapes(about):
             return task
-    stored, _ = unpack(path / "weights.safetensors", None)
     inputs = {n: stored[f"['inputs']['{n}']"] for n in about["inputs"]}
     inputs = {n: v[0] for n, v in inputs.items()} if rows is None else inputs
     return Task(
@@ -110,43 +141,3 @@ def _row_shapes(of: AbstractTask | dict[str, Any]) -> dict[str, list[int]]:
     if isinstance(of, AbstractTask):
         return {n: list(of.rows_like[n].shape[1:]) for n in of.inputs}
     return {n: list(shape[1:]) for n, (shape, _) in of["inputs"].items()}
-
-
-def _module(path: Path, where: dict[str, str]) -> Any:
-    main = sys.modules.get("__main__")
-    if where["module"] == "__main__" or where["module"].startswith("amortppl_user_"):
-        if (
-            main is not None
-            and getattr(main, "__file__", None)
-            and Path(main.__file__).resolve() == Path(where["file"])
-        ):
-            return main
-        return _from_file(path, where["file"])
-    return _by_name(path, where["module"])
-
-
-def _from_file(path: Path, file: str) -> Any:
-    _refuse_own(path, Path(file))
-    return catalogue.from_file(file) if Path(file).is_file() else None
-
-
-def _by_name(path: Path, name: str) -> Any:
-    top, *rest = name.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is not None:
-        places = [Path(p, *rest) for p in spec.submodule_search_locations or []]
-        for place in [*places, *([Path(spec.origin)] if spec.origin else [])]:
-            _refuse_own(path, place)
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-def _refuse_own(path: Path, file: Path) -> None:
-    if path.resolve() in file.resolve().parents:
-        raise GuideError(
-            f"{path}: its code lies inside the guide's own folder; running it would run a "
-            f"stranger's code. Pass "
-            "task=..."
-        )

@@ -6,23 +6,31 @@ import json
 import shutil
 import tempfile
 from dataclasses import asdict
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.random as jr
 
-from amortppl.errors import GuideError
+from amortppl.errors import GuideError, quoted
+from amortppl.guide import own_guides
 from amortppl.guide.model_check import check_values
 from amortppl.guide.model_source import describe_source, file_of
-from amortppl.runtime.files import pack, write
+from amortppl.guide.schema import CERTIFICATE, GUIDE
+from amortppl.runtime.files import kind_of, pack, read_plain, write
+from amortppl.runtime.outputs import expect_outside_guides
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.misspecification import Familiarity
 
 FORMAT = 1
 """Raised when older readers could not understand a folder."""
+
+LARGEST_TEXT = 1 << 26
+"""Bytes that a JSON file of a guide may have at most."""
 
 STORED_ROWS = 2048
 """Rows of each input kept, so that a task can simulate again where its inputs are not
@@ -37,13 +45,8 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
         OSError: the place cannot be written; an older guide there is left as it was.
     """
     path = Path(path)
+    expect_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if (
-        path.exists()
-        and not (path / "guide.json").exists()
-        and (path.is_file() or any(path.iterdir()))
-    ):
-        raise GuideError(f"save: {path} exists and is not a guide; name another folder")
     temporary = path.with_name(
         f".{path.name}.{token_hex(4)}"
     )  # not mkdtemp, whose folders only their owner may read
@@ -51,17 +54,45 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
     try:
         rows = guide.task.input_rows(jr.key(guide.seed), STORED_ROWS)
         arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
-        write(temporary / "weights.safetensors", pack(arrays, {}))
-        write(temporary / "guide.json", json.dumps(_about(guide), indent=1).encode())
-        write(
-            temporary / "certificate.json",
-            json.dumps(_certificate(guide, familiarity), indent=1).encode(),
-        )
+        contents = {"weights.safetensors": pack(arrays, {}), **_texts(guide, familiarity)}
+        for name, content in contents.items():
+            write(temporary / name, content)
         _replace(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    own_guides.note(own_guides.fingerprint_files(contents), path)
     return path
+
+
+def expect_free(path: Path) -> None:
+    """Refuses a place where a guide would replace something else than a guide.
+
+    Raises:
+        GuideError: it holds something else, or other files beside an older guide's.
+        OSError: it lies inside another guide's folder.
+    """
+    expect_outside_guides(path)
+    if not path.exists():
+        return
+    if not path.is_dir() or (any(path.iterdir()) and not (path / "guide.json").exists()):
+        raise GuideError(f"save: {path} exists and is not a guide; name another folder")
+    others = sorted({p.name for p in path.iterdir()} - set(own_guides.FILES))
+    if others:
+        raise GuideError(
+            f"save: {path} is a guide's folder with other files ({quoted(others[:3])}), which "
+            f"would be lost; move them, or name another folder"
+        )
+
+
+def _texts(guide: TrainedMethod, familiarity: Familiarity) -> dict[str, bytes]:
+    """The two JSON files, of which guide.json holds the other's hash."""
+    certificate = json.dumps(_certificate(guide, familiarity), indent=1).encode()
+    about = _about(guide) | {"certificate": sha256(certificate).hexdigest()}
+    told = json.dumps(about, indent=1).encode()
+    GUIDE(json.loads(told), "save: guide.json")  # what is written can be read
+    CERTIFICATE(json.loads(certificate), "save: certificate.json")
+    return {"guide.json": told, "certificate.json": certificate}
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -115,6 +146,7 @@ def _about(guide: TrainedMethod) -> dict[str, Any]:
             if n in guide.task.sources
         },
         "seed": guide.seed,
+        "x64": bool(jax.config.jax_enable_x64),
         "hash": guide.hash,
     }
 
@@ -139,21 +171,41 @@ def refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
         )
 
 
-def read_json(path: Path, name: str) -> dict[str, Any]:
-    if not path.is_dir():
-        raise GuideError(
-            f"{path}: expected a guide's folder, found {'a file' if path.exists() else 'nothing'}"
-        )
+def read_files(path: Path) -> dict[str, bytes]:
+    """The three files of a guide's folder.
+
+    Raises:
+        GuideError: there is no folder, or one of them is missing, no plain file, or too large.
+    """
     try:
-        found = json.loads((path / name).read_text())
+        if not path.is_dir():
+            came = kind_of(path.stat().st_mode) if path.exists() else "nothing"
+            raise GuideError(f"{path}: expected a guide's folder, found {came}")
+        return {
+            name: read_plain(path / name, *([LARGEST_TEXT] if name.endswith(".json") else []))
+            for name in own_guides.FILES
+        }
     except FileNotFoundError as error:
         raise GuideError(
-            f"{path}: {name} is missing; a guide is a folder of guide.json, weights.safetensors "
-            f"and certificate.json"
+            f"{path}: {Path(error.filename).name} is missing; a guide is a folder of guide.json, "
+            f"weights.safetensors and certificate.json"
         ) from error
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:
+        raise GuideError(f"{path}: not a guide that can be read ({error})") from error
+
+
+def parse_json(path: Path, name: str, contents: dict[str, bytes]) -> dict[str, Any]:
+    """One of a guide's JSON files.
+
+    Raises:
+        GuideError: it is not UTF-8, not JSON, nested too deeply, or no object.
+    """
+    try:
+        found = json.loads(contents[name].decode())
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise GuideError(
-            f"{path}/{name}: cut short or damaged ({error}); copy or train it again"
+            f"{path}/{name}: cut short or damaged ({reason}); copy or train it again"
         ) from error
     if not isinstance(found, dict):
         raise GuideError(

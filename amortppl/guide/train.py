@@ -1,15 +1,17 @@
 """Trains a method across the tasks of a model, to a guide."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from amortppl import catalogue
-from amortppl.errors import TrainingError
+from amortppl.errors import TrainingError, nearest
 from amortppl.guide.guide import Guide
 from amortppl.method import Spec
 from amortppl.runtime import distributed
+from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whole
+from amortppl.runtime.outputs import expect_kept
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.greedy import GreedyTrainer
 from amortppl.training.loop import run_training
@@ -57,11 +59,28 @@ def train(
     given = {"steps": steps, "minutes": minutes, **schedule}
     if steps is not None and minutes is not None:
         raise TrainingError("train: give `steps` or `minutes`, not both")
+    _expect_length(steps, minutes, seed)
+    unknown = [n for n in schedule if n not in (known := [f.name for f in fields(Schedule)])]
+    if unknown:
+        raise TrainingError(f"train: no option {unknown[0]!r}{nearest(unknown[0], known)}")
     plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
+    expect_whole("train: batch", plan.batch, 1, error=TrainingError)
+    expect_whole("train: mini_batches", plan.mini_batches, 1, error=TrainingError)
+    expect_positive("train: rate", plan.rate, TrainingError)
+    if checkpoint is not None:
+        expect_kept(checkpoint, "identity")
     begin = time.monotonic()
     kind = Trainer if plan.mini_batch is None else GreedyTrainer
     trainer = kind(task, spec, plan, seed)
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
     weights = distributed.local(learner.best if plan.simulations else learner.average, trainer.mesh)
     return Guide(trainer.method(weights), spec, record, seed)
+
+
+def _expect_length(steps: int | None, minutes: float | None, seed: int) -> None:
+    if steps is not None:
+        expect_whole("train: steps", steps, 1, error=TrainingError)
+    if minutes is not None:
+        expect_positive("train: minutes", minutes, TrainingError)
+    expect_seed(seed, TrainingError)

@@ -1,19 +1,53 @@
 """The state of a guide on one dataset: saved, loaded, combined, gathered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from amortppl.data.sources.identity import FileSeen, refuse_seen
 from amortppl.errors import GuideError
+from amortppl.gaussian.state import RENAMED
 from amortppl.method import begin, refuse_parts
 from amortppl.posterior.draws import readout
 from amortppl.runtime import distributed
 from amortppl.runtime.files import pack, unpack, write
+from amortppl.runtime.json_kinds import fields as json_fields
+from amortppl.runtime.json_kinds import many, named, one_of, text, whole
+from amortppl.runtime.outputs import expect_kept
 from amortppl.training.trained import TrainedMethod
+
+STATE = json_fields(
+    {
+        "guide": text,
+        "rows": whole(0),
+        "steps": whole(0),
+        "place": json_fields(
+            {
+                "source": text,
+                **{n: whole(0) for n in ("passes", "rows")},
+                "block": whole(1),
+                "done": one_of(True, False),
+            }
+        ),
+        "kinds": named(many(text)),
+        "trace": many(
+            json_fields(
+                {"rows": whole(0), "mean": named(lambda *_: None), "sd": named(lambda *_: None)}
+            )
+        ),
+        "outside": many(text),
+    },
+    {
+        "sources": many(
+            json_fields({"name": text, "size": whole(0), "head": text, "tail": text, "share": text})
+        )
+    },
+)
+"""What is told beside the arrays of a state's file."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +86,7 @@ class State:
         place: where in a source it stands.
         trace: numbers of rows, and posterior means and sds then, where they were asked for.
         outside: notes on rows outside the ranges that the guide was trained on.
+        sources: the files of which it has seen all rows.
 
     Example:
         >>> import amortppl as ap
@@ -69,6 +104,7 @@ class State:
     place: Place = BY_HAND
     trace: tuple[dict[str, Any], ...] = ()
     outside: tuple[str, ...] = ()
+    sources: tuple[FileSeen, ...] = ()
 
     @property
     def posterior(self) -> Any:
@@ -79,8 +115,10 @@ class State:
         """Writes the state to a file, in one move.
 
         Raises:
-            OSError: the file cannot be written; an older one there is left as it was.
+            OSError: the file cannot be written, or holds other than a state; an older one there is
+                left as it was.
         """
+        expect_kept(path, "kinds")
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
         about = {
@@ -92,6 +130,7 @@ class State:
             "kinds": kinds,
             "trace": list(self.trace),
             "outside": list(self.outside),
+            "sources": [asdict(s) for s in self.sources],
         }
         write(path, pack(arrays, about))
         return Path(path)
@@ -138,14 +177,15 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         )
     try:
         _, about = unpack(path, None)
-        if about.get("guide") != guide.hash:
+        STATE(about, str(path))
+        if about["guide"] != guide.hash:
             raise GuideError(
                 f"{path}: the state of another guide (its hash is {about.get('guide')}, this "
                 f"guide's is {guide.hash}). Continue with the guide that made it, or start a new "
                 "state"
             )
         like = {n: _like(guide, kinds, about.get("queries")) for n, kinds in about["kinds"].items()}
-        arrays, _ = unpack(path, like)
+        arrays, _ = unpack(path, like, RENAMED)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(
             f"{path}: not a complete state ({error}); was it cut short? Start a new one"
@@ -156,9 +196,10 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         about["rows"],
         about["steps"],
         arrays["since"],
-        Place(**about["place"]),
+        Place(**{f.name: about["place"][f.name] for f in fields(Place)}),
         tuple(about["trace"]),
         tuple(about["outside"]),
+        tuple(FileSeen(**s) for s in about.get("sources", ())),
     )
 
 
@@ -187,8 +228,8 @@ def combine(states: Sequence[State]) -> State:
         states: at least one, all of the same guide, each with its own rows.
 
     Raises:
-        GuideError: no state, states of different guides or of rows tied to one another, or a state
-            in the middle of a further pass.
+        GuideError: no state, states of different guides, of the same files or of rows tied to one
+            another, or a state in the middle of a further pass.
 
     Example:
         >>> import amortppl as ap
@@ -199,6 +240,10 @@ def combine(states: Sequence[State]) -> State:
     """
     states = list(states)
     _refuse_mixed(states)
+    sources: list[FileSeen] = []
+    for state in states:
+        refuse_seen(sources, state.sources)
+        sources += state.sources
     seen = [s for s in states if s.rows]
     if len(seen) < 2:
         return seen[0] if seen else states[0]
@@ -207,7 +252,7 @@ def combine(states: Sequence[State]) -> State:
     value = guide.method.combine([s.value for s in seen])
     rows, steps = sum(s.rows for s in seen), sum(s.steps for s in seen)
     outside = next((s.outside for s in seen if s.outside), ())
-    return State(guide, value, rows, steps, outside=outside)
+    return State(guide, value, rows, steps, outside=outside, sources=tuple(sources))
 
 
 def _refuse_mixed(states: Sequence[State]) -> None:

@@ -12,10 +12,12 @@ import jax
 import numpy as np
 
 from amortppl.data.batches import Batches, Block
+from amortppl.data.sources.identity import refuse_seen
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method, refuse_parts
 from amortppl.posterior.state import Place, State, expect_own_guide
 from amortppl.runtime.compilation import Compiled, jit_unoptimized
+from amortppl.runtime.outputs import expect_kept, expect_output
 from amortppl.runtime.progress import Progress
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
@@ -62,13 +64,20 @@ def stream(
         raise DataError(f"passes: expected at least 1, got {passes}")
     if every is not None and every < 1:
         raise DataError(f"every: expected at least 1 row, got {every}")
+    coming = tuple(batches.files())
+    if state.place.done:
+        for grown in refuse_seen(state.sources, coming):
+            warnings.warn(grown, stacklevel=3)
+    if keep is not None:
+        expect_output(keep, [f.name for f in coming])
+        expect_kept(keep, "kinds")
     state = _resume_point(state, batches, passes)
     saver = _Saver(keep)
     total = None if batches.rows is None else batches.rows * passes
     with Progress("rows", total, f"streaming {state.place.source}", progress) as report:
         try:
             for moment, wanted in _moments(guide, batches, state, passes, every, begun):
-                state = moment
+                state = replace(moment, sources=moment.sources + coming * moment.place.done)
                 done = state.place.passes * (batches.rows or 0) + state.place.rows
                 report.update(done, f"{state.rows:,} rows in {state.steps:,} mini-batches")
                 saver.update(state)

@@ -6,6 +6,7 @@ from pathlib import Path
 import xarray as xr
 
 from amortppl.runtime.files import write
+from amortppl.runtime.outputs import expect_output
 
 
 def write_tree(tree: xr.DataTree, path: str | Path) -> Path:
@@ -16,6 +17,7 @@ def write_tree(tree: xr.DataTree, path: str | Path) -> Path:
     Raises:
         OSError: the place cannot be written.
     """
+    expect_output(path)
     write(path, bytes(tree.to_netcdf(engine="h5netcdf")))
     return Path(path)
 

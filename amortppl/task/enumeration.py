@@ -60,7 +60,9 @@ class Marginal:
         with handlers.trace() as trace, hide, _Keys(parts.covered):
             self.model(**inputs)
         latents = {n: s["value"] for n, s in trace.items() if s["type"] in ("sample", "param")}
-        numpyro.sample(self.argument, Observation(self, inputs, latents, parts), obs=value)
+        # A plate may have the argument's name
+        name = f"{self.argument}_observed" if self.argument in trace else self.argument
+        numpyro.sample(name, Observation(self, inputs, latents, parts), obs=value)
 
     def parts(self, inputs: Values) -> Parts:
         """The model's sites, read by running it without and with an observation.

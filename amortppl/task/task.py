@@ -16,6 +16,7 @@ from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.episode_task import EpisodeTask
+from amortppl.task.handlers import name_arguments
 from amortppl.task.local_latents import Local
 from amortppl.task.program import Program
 from amortppl.task.sites import Reading
@@ -68,6 +69,7 @@ class Task(AbstractTask):
         likelihood: bool = True,
         name: str | None = None,
     ) -> None:
+        model = name_arguments(model)
         self.name = (
             name
             or getattr(model, "__name__", None)

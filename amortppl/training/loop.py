@@ -1,6 +1,7 @@
 """The outer loop of training: chunks of updates, progress, checkpoints, and when to give up."""
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -56,12 +57,30 @@ def run_training(
             if poor >= 2:
                 raise TrainingError(_diagnosis(trainer, record))
             if keep is not None and time.monotonic() - last_saved > 20:
-                save_run(keep, learner, _identity(trainer), asdict(record))
+                _keep(keep, learner, trainer, record)
                 last_saved = time.monotonic()
     if keep is not None:
-        save_run(keep, learner, _identity(trainer), asdict(record))
+        _keep(keep, learner, trainer, record)
+    if trainer.schedule.minutes is not None and record.steps <= CHUNK:
+        warnings.warn(
+            f"train: only {record.steps} updates were made in {trainer.schedule.minutes} minutes, "
+            f"as compiling took the time; give more minutes, or steps=",
+            stacklevel=3,
+        )
     distributed.wait()  # a file that the leader has just written may be read next
     return learner, record
+
+
+def _keep(path: str | Path, learner: Learner, trainer: Trainer, record: Record) -> None:
+    """Writes the checkpoint. A full disk does not end the run, whose guide is still to come."""
+    try:
+        save_run(path, learner, _identity(trainer), asdict(record))
+    except OSError as error:
+        warnings.warn(
+            f"checkpoint: {path} cannot be written after {record.steps} updates ({error}); an "
+            f"older one there is as it was, and training goes on",
+            stacklevel=4,
+        )
 
 
 def _resume(
@@ -110,8 +129,11 @@ def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array
             spent, pace = distributed.broadcast(
                 ((time.monotonic() - begin) / (60 * schedule.minutes), pace)
             )
-            if spent + pace / 2 >= 1.0:
+            if done and spent + pace / 2 >= 1.0:
                 return
+            # where compiling took all the time, one round of updates is made, and as a whole run
+            pace = pace if spent < 1.0 else 1.0
+            spent = spent if spent < 1.0 else 0.0
             fractions = np.minimum(spent + pace * np.arange(CHUNK) / CHUNK, 1.0)
         started = time.monotonic()
         yield jnp.arange(done, done + CHUNK), jnp.asarray(np.minimum(fractions, 1.0), jnp.float32)

@@ -45,7 +45,13 @@ class TrainedMethod:
     @cached_property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that differ where sites, method or weights differ."""
-        parts = [self.task.fingerprint, asdict(self.spec), self.method.revision]
+        return self.hash_with(asdict(self.spec))
+
+    def hash_with(self, options: dict[str, Any]) -> str:
+        """`hash` of a method of these options, for example those that were known when it was
+        saved.
+        """
+        parts = [self.task.fingerprint, options, self.method.revision]
         digest = sha256(json.dumps(parts).encode())
         for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
             digest.update(np.asarray(leaf).tobytes())

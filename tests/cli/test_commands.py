@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 import xarray as xr
 from typer.testing import CliRunner
 
 from amortppl.cli.commands import app
+from amortppl.cli.messages import plain_errors
 
 MODEL = '''
 import numpyro
@@ -416,7 +419,7 @@ def test_a_killed_run_is_continued(home, tmp_path, monkeypatch):
             "time",
             SimpleNamespace(monotonic=lambda: float(next(hours))),
         )
-        patch.setattr("amortppl.progress.Training.look", stop)
+        patch.setattr("amortppl.training.progress.Training.look", stop)
         stopped = call("train", model, "--out", out, *length)
     assert stopped.exit_code == 130 and "--resume continues the run" in stopped.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["guide.checkpoint"]
@@ -437,3 +440,101 @@ def test_a_killed_run_is_continued(home, tmp_path, monkeypatch):
         "50 updates" in works("train", model, "--out", out, *length, "--resume", "--seed", 3).stdout
     )
     assert [p.name for p in tmp_path.iterdir()] == ["guide"]
+
+
+def test_output_never_replaces_input(home, tmp_path):
+    for name in ("data.csv", "new.csv"):
+        shutil.copy(home / name, tmp_path / name)
+    (tmp_path / "link.nc").symlink_to("data.csv")
+    data, before = tmp_path / "data.csv", (tmp_path / "data.csv").read_bytes()
+    infer = ("infer", home / "guide", data, *COLUMNS, *FEW)
+    fine = ("--out", tmp_path / "p.nc")
+    for words in (
+        (*infer, "--out", data),
+        (*infer, "--out", tmp_path / "link.nc"),
+        (*infer, *fine, "--report", data),
+        (*infer, *fine, "--state", data),
+        (*infer, *fine, "--report", tmp_path / "p.nc"),
+        (
+            "predict",
+            home / "guide",
+            data,
+            "--at",
+            tmp_path / "new.csv",
+            "--out",
+            tmp_path / "new.csv",
+        ),
+        ("report", data, "--out", data),
+    ):
+        fails(*words, saying="is read by the same command")
+    for place in (home / "guide" / "p.nc", home / "guide" / "weights.safetensors"):
+        fails(*infer, "--out", place, saying="lies inside a guide's folder")
+    fails(*infer, "--out", "/dev/null", saying="found a device")
+    fails(*infer, "--out", tmp_path / ("n" * 300), saying="too long")
+    assert data.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"data.csv", "new.csv", "link.nc"}
+
+
+def test_the_same_rows_count_once(home, tmp_path):
+    state = ("--state", tmp_path / "state", "--out", tmp_path / "p.nc", *COLUMNS, *FEW)
+    first = works("infer", home / "guide", home / "data.csv", *state)
+    assert "40 rows" in first.stdout
+    before = (tmp_path / "state").read_bytes()
+    fails("infer", home / "guide", home / "data.csv", *state, saying="has seen")
+    assert (tmp_path / "state").read_bytes() == before
+
+
+def test_a_strangers_guide_needs_trust(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    infer = ("infer", home / "guide", home / "data.csv", "--out", tmp_path / "p.nc", *COLUMNS, *FEW)
+    fails(*infer, saying="not saved by you on this machine")
+    assert not (tmp_path / "p.nc").exists()
+    done = works(*infer, "--trust-code", home / "model.py")
+    assert f"running the trusted file {home / 'model.py'}" in done.stderr
+
+
+def test_a_full_disk_leaves_the_run_to_save(home, tmp_path, monkeypatch):
+    """The guide's folder cannot be written, the checkpoint could."""
+    out, model = tmp_path / "guide", f"{home / 'model.py'}:centre"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("amortppl.guide.storage.write", full)
+        quiet = ("--steps", 25, "--quiet")
+        told = fails("train", model, "--out", out, *quiet, saying="No space left")
+    assert "guide.checkpoint: make room" in told.stderr and "--resume" in told.stderr
+    done = works("train", model, "--out", out, "--steps", 25, "--resume")
+    assert "25 updates" in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["guide"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "saying"),
+    [
+        ("--minutes", "0", "minutes: expected a finite number above 0"),
+        ("--seed", 2**64, "seed: expected a whole number"),
+    ],
+)
+def test_lengths_and_seeds_are_named(home, tmp_path, option, value, saying):
+    model = f"{home / 'model.py'}:centre"
+    fails("train", model, "--out", tmp_path / "g", option, value, saying=saying)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_draws_than_memory(home, tmp_path):
+    many = ("--draws", 10**12, "--out", tmp_path / "p.nc", *COLUMNS)
+    fails("infer", home / "guide", home / "data.csv", *many, saying="would take about")
+
+
+def test_what_jax_says_of_the_machine_is_one_line(capsys):
+    for said, words in (
+        ("Unknown backend: 'tpuu' requested", "no such platform here"),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", "not enough memory"),
+    ):
+        with pytest.raises(typer.Exit), plain_errors():
+            raise RuntimeError(said)
+        assert words in capsys.readouterr().err
+    with pytest.raises(RuntimeError), plain_errors():
+        raise RuntimeError("a fault of our own")

@@ -227,6 +227,18 @@ def test_skipped_row_groups_and_other_columns_are_not_read(task, sources, monkey
     assert all(columns == ["x_0", "x_1", "k"] for _, columns in read)
 
 
+def test_a_linked_folder_is_read_once(frame, tmp_path):
+    """Two links to the folder itself would make 2^40 paths."""
+    (tmp_path / "a").mkdir()
+    frame.to_parquet(tmp_path / "a" / "rows.parquet")
+    (tmp_path / "a" / "again.parquet").symlink_to("rows.parquet")
+    for name in ("loop", "twin"):
+        (tmp_path / "a" / name).symlink_to(".")
+    for source in (tmp_path / "a", f"{tmp_path}/**/*.parquet", f"{tmp_path}/a/**/rows.parquet"):
+        assert ap.batches(source).rows == ROWS
+    assert ap.batches([tmp_path / "a", tmp_path / "a" / "rows.parquet"]).rows == ROWS
+
+
 # What runs behind.
 
 

@@ -88,6 +88,24 @@ def test_inputs_alone(task):
         (good(b=[0, 1, 1, 2]), ["'b' holds 2 at row 3", "Bernoulli"]),
         (good(k=[0, 1, 2.5, 3]), ["'k' should hold whole numbers", "2.5 at row 2"]),
         (good(k=["a", "b", "c", "d"]), ["'k' should hold numbers", "'a'", "categories"]),
+        (good(k=["1", "2", "x", "4"]), ["'k' should hold numbers", "'x' at row 2"]),
+        (good(k=["1", "2_0", "3", "4"]), ["'2_0' at row 1"]),
+        (good(k=["1", "2,5", "3", "4"]), ["'2,5' at row 1", "decimals with a point"]),
+        (good(k=np.array([1, 2, 3, 4j])), ["'k' should hold numbers", "complex"]),
+        (good(k=np.array(["2026-01-01"] * 4, "M8[D]")), ["'k' should hold numbers", "dates"]),
+        (
+            good(k=np.ma.array([0, -999, 2, 3], mask=[0, 1, 0, 0])),
+            ["'k' is masked at row 1", "1 of 4"],
+        ),
+        (good(x=np.ma.masked_greater(np.arange(8.0).reshape(4, 2), 4)), ["'x' is masked at row 2"]),
+        (good(k=[0, 2**32 + 1, 2, 3]), ["that 32 bits can hold, got 4294967297 at row 1"]),
+        (good(k=np.array([0, 1, 3e9, 3])), ["that 32 bits can hold, got 3000000000"]),
+        (good(x=bad(np.ones((4, 2)), (1, 0), 1e39)), ["1e+39 at row 1", "infinite as float32"]),
+        (
+            {n: pd.Series(v) for n, v in good(x=np.ones(4)).items()}
+            | {"b": pd.Series([1.0] * 4, range(1, 5))},
+            ["'x' and 'b' have unlike indices, first at row 0 (0 and 1)"],
+        ),
         ([1, 2, 3], ["expected a dict", "list"]),
     ],
 )
@@ -112,7 +130,18 @@ def frame(**changes):
         (frame(x_1=["low", "high"]), None, ["column 'x_1' should hold numbers", "'low'"]),
         (frame(k=["one", "two"]), None, ["column 'k' should hold numbers"]),
         (frame(k=pd.array([1, None], dtype="Int64")), None, ["'k'", "row 1"]),
+        (
+            frame(x_1=pd.array([1, None], dtype="Int64")),
+            None,
+            ["'x' (column 'x_1')", "nan at row 1"],
+        ),
+        (frame(x_1=["1", "low"]), None, ["column 'x_1' should hold numbers", "'low' at row 1"]),
         (frame(x_1=None), None, ["'x' should have shape (N, 2)"]),
+        (
+            pd.DataFrame(np.ones((2, 5)), columns=["x_0", "x_1", "k", "b", "b"]),
+            None,
+            ["2 columns are named 'b', for the argument 'b'"],
+        ),
     ],
 )
 def test_bad_frames_are_named(task, table, columns, words):
@@ -130,3 +159,27 @@ def test_a_positive_site_refuses_zero():
     task = ap.Task(model, rows=3)
     with pytest.raises(DataError, match=r"'y' holds -1.0 at row 2, outside the support"):
         read(task, {"y": [1.0, 2.0, -1.0]})
+
+
+def test_columns_named_by_whole_numbers(task):
+    table = pd.DataFrame([[0, 1.0, 2.0, 3], [1, 3.0, 4.0, 5]])
+    dataset = read(task, table, {"b": 0, "x": [1, 2], "k": 3})
+    np.testing.assert_array_equal(dataset.arrays["x"], [[1, 2], [3, 4]])
+    assert dataset.arrays["k"].tolist() == [3, 5] and dataset.labels["x"] == ["1", "2"]
+    (block,) = ap.batches(table, 4, columns={"b": 0, "x": [1, 2], "k": 3}).blocks(task)
+    assert sorted(block.arrays["k"].tolist()) == [3, 5]
+
+
+def test_a_masked_array_without_masked_entries_is_read(task):
+    assert read(task, good(k=np.ma.array([0, 1, 2, 3]))).arrays["k"].tolist() == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="'k' of the data is masked at row 2"):
+        ap.batches(good(k=np.ma.masked_equal([0, 1, 2, 3], 2)))
+
+
+def test_streams_name_values_as_they_were_given(task):
+    for given, words in (
+        (good(k=[0, 2**32 + 1, 2, 3]), "got 4294967297 at row 1"),
+        (good(x=bad(np.ones((4, 2)), (2, 1), 1e39)), r"1e\+39 at row 2, which is infinite"),
+    ):
+        with pytest.raises(DataError, match=words):
+            list(ap.batches(given, 2, shuffle=None).blocks(task))

@@ -6,11 +6,13 @@ The location of the state's frame is compared, which is not random; so no correc
 
 import itertools
 import json
+import shutil
 
 import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 
 import amortppl as ap
@@ -316,6 +318,37 @@ def test_bad_states_are_named(line_guide, mean_guide, line_data, tmp_path):
         line_guide.load_state(place)
     with pytest.raises(GuideError, match="found nothing"):
         line_guide.load_state(tmp_path / "none")
+
+
+def test_a_file_counts_once(line_guide, rows, tmp_path):
+    """Whatever it is called by then; a file that has grown is told of."""
+    frame = pd.DataFrame({"x_0": rows["x"][:, 0], "x_1": rows["x"][:, 1], "y": rows["y"]})[:3000]
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    state = last(line_guide, tmp_path / "a.csv")
+    assert state.rows == 3000
+    state = line_guide.load_state(state.save(tmp_path / "state"))
+    shutil.copy(tmp_path / "a.csv", tmp_path / "b.csv")
+    for name in ("a.csv", "b.csv"):
+        with pytest.raises(GuideError, match=rf"has seen .*{name} in full"):
+            last(line_guide, tmp_path / name, state=state)
+    with pytest.raises(GuideError, match="would count twice"):
+        ap.combine([state, last(line_guide, tmp_path / "b.csv")])
+    half = ap.batches(tmp_path / "a.csv", 512, shard=(0, 2))
+    with pytest.raises(GuideError, match="would count twice"):
+        list(line_guide.stream(half, state, progress=False))
+    with open(tmp_path / "a.csv", "a") as file:
+        file.write("0.0,0.0,0.0\n")
+    with pytest.warns(UserWarning, match="has grown since"):
+        last(line_guide, tmp_path / "a.csv", state=state)
+
+
+def test_a_state_is_written_over_no_source(line_guide, rows, tmp_path):
+    pd.DataFrame({"x_0": [1.0], "x_1": [1.0], "y": [0.0]}).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "notes").write_text("mine")
+    for keep, words in ((tmp_path / "a.csv", "read by the same"), (tmp_path / "notes", "replaced")):
+        with pytest.raises(OSError, match=words):
+            last(line_guide, tmp_path / "a.csv", keep=keep)
+    assert (tmp_path / "notes").read_text() == "mine"
 
 
 def test_a_stopped_state_wants_its_own_source(logit_guide, votes):

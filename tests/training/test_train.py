@@ -164,6 +164,7 @@ def test_loss_falls():
     assert record.held_out[-1] < record.held_out[0] - 0.2
 
 
+@pytest.mark.filterwarnings("ignore:train. only")  # on a busy machine
 def test_minutes_end_by_the_clock():
     record = quick(steps=None, minutes=0.1).record
     assert record.steps > 0 and record.steps % CHUNK == 0
@@ -182,6 +183,30 @@ def test_minutes_are_counted_in_whole_chunks(monkeypatch):
         fractions.append(float(along[0]))
         now[0] += 1.0
     np.testing.assert_allclose(fractions, np.arange(6) / 6, atol=1e-6)
+
+
+def test_too_few_minutes_make_one_round_and_say_so():
+    with pytest.warns(UserWarning, match=r"only 25 updates were made in 0.0001 minutes"):
+        record = quick(steps=None, minutes=0.0001).record
+    assert record.steps == 25
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"steps": 0}, "steps: expected a whole number, at least 1, got 0"),
+        ({"steps": -1}, "got -1"),
+        ({"steps": None, "minutes": 0}, "minutes: expected a finite number above 0"),
+        ({"steps": None, "minutes": float("nan")}, "got nan"),
+        ({"seed": 2**64}, "seed: expected"),
+        ({"batch": 0}, "batch: expected"),
+        ({"rate": float("inf")}, "rate: expected"),
+        ({"batchs": 3}, "did you mean 'batch'"),
+    ],
+)
+def test_lengths_of_training_are_named(given, words):
+    with pytest.raises(TrainingError, match=words):
+        quick(**given)
 
 
 def test_steps_and_minutes_exclude_each_other():

@@ -1,6 +1,7 @@
 """Which kind of source a user's data are."""
 
 import glob
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ def choose(data: Any, size: int, shard: tuple[int, int]) -> Source:
         DataError: there is no such source, or it cannot be read.
     """
     if isinstance(data, str | Path):
-        return _files(_expand(data), size, shard)
+        return _files(expand(data), size, shard)
     if isinstance(data, list | tuple) and data and all(isinstance(d, str | Path) for d in data):
-        return _files([p for d in data for p in _expand(d)], size, shard)
+        return _files(_distinct([p for d in data for p in expand(d)]), size, shard)
     if isinstance(data, Mapping | pd.DataFrame):
         from amortppl.data.sources.memory import Memory
 
@@ -50,24 +51,52 @@ def _chunk(size: int) -> int:
     return min(max(16 * size, 1 << 14), 1 << 16)
 
 
-def _expand(path: str | Path) -> list[Path]:
+def expand(path: str | Path) -> list[Path]:
     """The files of a path: itself, what matches a pattern, or the Parquet files of a folder, by
-    name.
+    name. A file that is reached over several links is one.
     """
-    if Path(path).is_file():
-        return [Path(path)]
-    if Path(path).is_dir():
-        return _folder(Path(path))
-    found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+    try:
+        if Path(path).is_file():
+            return [Path(path)]
+        if Path(path).is_dir():
+            return _distinct(_folder(Path(path)))
+        found = sorted(p for p in map(Path, _matches(str(path))) if p.is_file())
+    except (OSError, ValueError) as error:  # a name too long, or with a null byte
+        raise DataError(f"batches: {str(path)[:80]!r} cannot be a path ({error})") from error
     if not found:
         kind = "files match" if glob.has_magic(str(path)) else "file or folder"
         raise DataError(f"batches: no {kind} {str(path)!r} (in {Path.cwd()})")
+    return _distinct(found)
+
+
+def _matches(pattern: str) -> list[str]:
+    """As `glob.glob`, where `**` enters every folder once, however folders are linked."""
+    before, wild, after = pattern.partition("**/")
+    if not wild:
+        return glob.glob(pattern)
+    found, seen = [], set()
+    for top in glob.glob(before) if before else ["."]:
+        for folder, below, _ in os.walk(top, followlinks=True):
+            real = os.path.realpath(folder)
+            below[:] = [] if real in seen else sorted(b for b in below if not b.startswith("."))
+            if real not in seen:
+                found += _matches(os.path.join(glob.escape(folder), after))
+            seen.add(real)
     return found
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    """Each file once."""
+    files = {}
+    for path in paths:
+        about = path.stat()
+        files.setdefault((about.st_dev, about.st_ino), path)
+    return list(files.values())
 
 
 def _folder(folder: Path) -> list[Path]:
     found = sorted(
-        p for p in folder.iterdir() if p.suffix in PARQUET and not p.name.startswith((".", "_"))
+        p for p in folder.iterdir() if is_parquet(p) and not p.name.startswith((".", "_"))
     )
     if not found:
         there = sorted(p.name for p in folder.iterdir())
@@ -79,18 +108,26 @@ def _folder(folder: Path) -> list[Path]:
     return found
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet by its name."""
+    return path.suffix.lower() in PARQUET
+
+
+def is_delimited(path: Path) -> bool:
+    """Whether a file is CSV or TSV by its name; a further suffix may tell a compression."""
+    return any(s.lower() in DELIMITED for s in path.suffixes)
+
+
 def _files(paths: list[Path], size: int, shard: tuple[int, int]) -> Source:
-    if all(p.suffix in PARQUET for p in paths):
+    if all(map(is_parquet, paths)):
         from amortppl.data.sources.parquet_files import Parquet
 
         return Parquet(paths, shard, _chunk(size))
-    if all(any(s in DELIMITED for s in p.suffixes) for p in paths):
+    if all(map(is_delimited, paths)):
         from amortppl.data.sources.csv_files import Delimited
 
         return Delimited(paths, shard)
-    odd = next(
-        (p for p in paths if p.suffix not in PARQUET and not set(p.suffixes) & set(DELIMITED)), None
-    )
+    odd = next((p for p in paths if not is_parquet(p) and not is_delimited(p)), None)
     raise DataError(
         f"batches: {odd} should end in one of {quoted((*PARQUET, *DELIMITED))}"
         if odd

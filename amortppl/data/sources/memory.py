@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from amortppl.data.checks import refuse_masked
 from amortppl.data.chunks import Piece
 from amortppl.errors import DataError
 
@@ -57,11 +58,18 @@ def as_piece(data: Any, unit: str, origin: Any) -> Piece:
         DataError: neither a dict of arrays nor a DataFrame, or arrays of different lengths.
     """
     if isinstance(data, pd.DataFrame):
-        return Piece({str(c): _values(data[c]) for c in data.columns}, len(data), origin, unit)
+        names = list(map(str, data.columns))
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice is not None:
+            raise DataError(f"data: {names.count(twice)} columns of {unit} are named {twice!r}")
+        columns = {n: _values(data.iloc[:, i]) for i, n in enumerate(names)}
+        return Piece(columns, len(data), origin, unit)
     if not isinstance(data, Mapping):
         raise DataError(
             f"data: expected a dict of arrays or a DataFrame as {unit}, got {type(data).__name__}"
         )
+    for name, values in data.items():
+        refuse_masked(f"{name!r} of {unit}", values, origin)
     arrays = {str(n): np.asarray(v) for n, v in data.items()}
     rows = {n: len(v) if v.ndim else None for n, v in arrays.items()}
     if len(set(rows.values())) > 1 or None in rows.values():

@@ -16,6 +16,9 @@ from amortppl.errors import DataError
 BUFFER = 1 << 20
 """Bytes read at a time from each column, so that a row group is never in memory as a whole."""
 
+DAMAGED = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
+"""What pyarrow raises of a damaged file."""
+
 LANES = 16
 """Places that a shuffled stream reads at in turn, so that rows from all over the files lie side by
 side.
@@ -62,7 +65,7 @@ class Parquet:
         ]
         self.strips = _share([s for s in groups if s.rows], *shard)
         self.rows = sum(s.rows for s in self.strips)
-        self.names: list[str] | None = _names(self.metadata[0])
+        self.names: list[str] | None = _names(paths[0], self.metadata[0])
 
     def pieces(self, wanted: Sequence[str] | None, skip: int, seed: int | None) -> Iterator[Piece]:
         """Pieces of the share; row groups of skipped rows alone are not read. A seed mixes the row
@@ -108,7 +111,7 @@ class Parquet:
         self, run: list[Strip], wanted: Sequence[str] | None, chunk: int, buffer: int
     ) -> Iterator[pa.RecordBatch]:
         path, metadata = self.paths[run[0].file], self.metadata[run[0].file]
-        expect_same(str(path), wanted or (), _names(metadata))
+        expect_same(str(path), wanted or (), _names(path, metadata))
         try:
             with pq.ParquetFile(
                 path, metadata=metadata, buffer_size=buffer, pre_buffer=False
@@ -117,7 +120,7 @@ class Parquet:
                 yield from file.iter_batches(
                     chunk, row_groups=groups, columns=wanted and list(wanted)
                 )
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGED as error:
             raise _broken(path, error) from error
 
 
@@ -132,8 +135,15 @@ def _in_turn(readers: list[Iterator[Piece]]) -> Iterator[Piece]:
                 yield piece
 
 
-def _names(metadata: pq.FileMetaData) -> list[str]:
-    return metadata.schema.to_arrow_schema().names
+def _names(path: Path, metadata: pq.FileMetaData) -> list[str]:
+    try:
+        names = metadata.schema.to_arrow_schema().names
+    except DAMAGED as error:
+        raise _broken(path, error) from error
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise DataError(f"data: {names.count(twice)} columns of {path} are named {twice!r}")
+    return names
 
 
 def _lengths(metadata: pq.FileMetaData) -> list[int]:
@@ -144,7 +154,7 @@ def _lengths(metadata: pq.FileMetaData) -> list[int]:
 def _metadata(path: Path) -> pq.FileMetaData:
     try:
         return pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise _broken(path, error) from error
 
 
@@ -191,7 +201,10 @@ def _origin(path: Path, run: list[Strip]) -> Callable[[int], str]:
 def _values(name: str, column: pa.Array, path: Path) -> np.ndarray:
     """A column without a copy where that can be; lists of equal lengths become a matrix."""
     if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
-        return column.to_numpy(zero_copy_only=False)
+        try:
+            return column.to_numpy(zero_copy_only=False)
+        except DAMAGED as error:
+            raise _broken(path, error) from error
     lengths = column.value_lengths().to_numpy(zero_copy_only=False)
     if (lengths != lengths[0]).any() or column.null_count:
         raise DataError(f"data: the lists of column {name!r} of {path} should all have one length")
