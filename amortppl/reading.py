@@ -8,6 +8,7 @@ import jax.random as jr
 import numpyro.handlers as handlers
 from jaxtyping import Array, Float
 
+from amortppl.conditioning import given, only_simulated
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
 from amortppl.local import one_per_row
@@ -54,6 +55,11 @@ class Reading:
                 raise ModelError(
                     f"{self.name}: observed {name!r} is not a site (it has {quoted(samples)}){nearest(name, samples)}"
                 )
+        self.given = given(program, first, self.observed, self.rows[0])
+        absent = only_simulated(program, first, self.given, sorted(targets), self.rows[0])
+        samples = {n: s for n, s in samples.items() if n not in absent}
+        first, second = ({n: s for n, s in sites.items() if n not in absent} for sites in (first, second))
+        self.first, self.second = first, second
         latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
         self.tied = {n for n in targets if not program.block and all(map(is_tied, (first[n], second[n]), self.rows))}
         self._refuse(samples, latent, targets)

@@ -15,6 +15,9 @@ from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError
 from amortppl.local import Local
+from amortppl.marginal import Marginal
+from amortppl.parity import check
+from amortppl.plain import Plain
 from amortppl.program import Program, log_density, log_jacobian, unconstrained
 from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.reading import Reading
@@ -94,7 +97,10 @@ class Task:
         model = from_pyro(model) if is_pyro(model) else model
         inputs = described(dict(inputs or {}))
         self.program = Program(model, self.name, inputs, constants or {}, observed, self.block)
+        given = tuple(self.program.by_name)
+        self.plain = Plain(model, self.program.constants, self.program.count, given, self.block)
         found = Reading(self.program, self.rows)
+        self.probe_rows = found.rows
         self.model, self.sources, self.constants = self.program.model, self.program.sources, self.program.constants
         self.inputs, self.candidates = list(self.sources), self.program.candidates
         self.by_name, self.count = self.program.by_name, self.program.count
@@ -109,6 +115,8 @@ class Task:
         for name in self.local.check() if self.local else []:
             del self.deterministic[name]
         self.likelihood = likelihood and self.has_density
+        if self.has_density and not isinstance(self.model, Marginal):
+            check(self, *self.probe_rows)
 
     @staticmethod
     def from_episodes(
