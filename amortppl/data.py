@@ -62,12 +62,16 @@ def read(task: Task, data: Any, columns: Columns | None = None, *, observed: boo
     else:
         raise DataError(f"data: expected a dict of arrays by argument or a DataFrame, got {type(data).__name__}")
     arrays = {n: numbers(n, arrays[n], labels.get(n)) for n in wanted}
+    missing = [a for a, s in task.observed.items() if s in task.twins] if observed else []
     for name, values in arrays.items():
-        finite(name, values, labels.get(name))
+        if name not in missing:
+            finite(name, values, labels.get(name))
     arrays = {n: v[None] if task.block else v for n, v in arrays.items()}
     arrays = {n: _shaped(task, n, v) for n, v in arrays.items()}
     _equal_rows(arrays)
     arrays = {n: _typed(task, n, v) for n, v in arrays.items()}
+    if missing:
+        arrays = blank(task, arrays, labels)
     if observed:
         rows = len(arrays[wanted[0]])
         fixed = task.block or task.rows[0] == task.rows[1]
@@ -244,7 +248,9 @@ def _typed(task: Task, name: str, values: np.ndarray) -> np.ndarray:
     """The type the model simulates; whole numbers where it simulates whole numbers."""
     dtype = simulated_type(task, name)
     if np.issubdtype(dtype, np.integer) and values.dtype.kind == "f":
-        whole(name, values, values == np.round(values), None)
+        known = np.nan_to_num(values)
+        whole(name, known, known == np.round(known), None)
+        return known.astype(dtype)
     return values.astype(dtype)
 
 
@@ -267,6 +273,28 @@ def whole(name: str, values: np.ndarray, fine: np.ndarray, labels: list[str] | N
     expected = "whole numbers" if small else "numbers that 32 bits can hold"
     column, place = _column(labels, at), where.place(at[0])
     raise DataError(f"data: {name!r}{column} should hold {expected}, got {values[at]} at {place}")
+
+
+def blank(
+    task: Task, arrays: dict[str, np.ndarray], labels: Mapping[str, list[str]] | None = None
+) -> dict[str, np.ndarray]:
+    """Replaces what observations hold in rows that the model says are missing (`amortppl.obs_mask`).
+
+    Raises:
+        DataError: a value that counts is not finite.
+    """
+    rows = len(next(iter(arrays.values())))
+    size = 1 << (rows - 1).bit_length() if task.row_free else rows
+    given = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in arrays.items()}
+    for name, (counts, values) in _unseen(task, given).items():
+        finite(name, np.where(np.asarray(counts)[:rows], arrays[name], 0), (labels or {}).get(name))
+        arrays = arrays | {name: np.asarray(values)[:rows]}
+    return arrays
+
+
+@partial(jax.jit, static_argnums=0)
+def _unseen(task: Task, arrays: dict[str, jax.Array]) -> dict[str, tuple[jax.Array, jax.Array]]:
+    return task.unseen(arrays)
 
 
 UNBOUNDED = ("Real", "RealVector")

@@ -60,7 +60,7 @@ class EpisodeTask(Task):
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         self.sources, self.constants, self.deterministic = {}, {}, {}
-        self.by_name, self.fixed, self.candidates, self.tied = [], [], list(self.observed), set()
+        self.by_name, self.fixed, self.candidates, self.tied, self.twins = [], [], list(self.observed), set(), {}
         self.count = self.local = None
         self.program = Program(lambda **_: self.model(), self.name, {}, {}, (), block=False)
         self.latents, self.likelihood, self.has_density = Latents({}, {}), False, False

@@ -93,9 +93,15 @@ def _narrowed(value: Any, dtype: Any) -> jax.Array:
 def _while(given: list[Any], params: dict[str, Any]) -> Sequence[Any]:
     one, two = params["cond_nconsts"], params["body_nconsts"]
     test, body, carry = given[:one], given[one : one + two], given[one + two :]
-    while bool(_run(params["cond_jaxpr"], [*test, *carry])[0]):
-        carry = _run(params["body_jaxpr"], [*body, *carry])
+    while np.any(going := np.asarray(_run(params["cond_jaxpr"], [*test, *carry])[0])):
+        after = _run(params["body_jaxpr"], [*body, *carry])
+        carry = after if not going.ndim else [_where(going, a, b) for a, b in zip(after, carry, strict=True)]
     return carry
+
+
+def _where(going: np.ndarray, after: Any, before: Any) -> Any:
+    """Of several loops in one, what those that go on have now, and what the others had."""
+    return np.where(going.reshape(going.shape + (1,) * (np.ndim(after) - going.ndim)), after, before)
 
 
 def _cond(given: list[Any], params: dict[str, Any]) -> Sequence[Any]:

@@ -149,7 +149,7 @@ def _compare(task: "Task", key: Array, found: Found, few: int) -> None:
 def _groups(task: "Task", sites: Sites) -> tuple[Sites, Sites]:
     """Latents that all rows share, and what has rows; sites that are data even in a simulation are neither."""
     own = [*task.observed.values(), *task.local.sites]
-    kept = {n: v for n, v in sites.items() if n not in task.fixed}
+    kept = {n: v for n, v in sites.items() if n not in (*task.fixed, *task.twins.values())}
     return {n: v for n, v in kept.items() if n not in own}, {n: v for n, v in kept.items() if n in own}
 
 

@@ -13,6 +13,7 @@ from amortppl.errors import ModelError, nearest, quoted
 from amortppl.latents import Latents
 from amortppl.local import one_per_row
 from amortppl.marginal import Marginal
+from amortppl.obs_mask import OBSERVED, twins
 from amortppl.program import Program
 from amortppl.tied import is_tied
 from amortppl.tracing import Site, row_axis
@@ -30,6 +31,7 @@ class Reading:
         rows: the two numbers of rows; one twice where it is fixed.
         first, second: all sites at these.
         observed: the site that each observation feeds.
+        twins: for observed sites of which rows are missing (`amortppl.obs_mask`), the sites that fill these.
         tied: observed sites whose rows are tied to one another.
         sites: latents, then observed sites.
         row_axes: the axis of the rows in the log density of each observed site.
@@ -60,6 +62,8 @@ class Reading:
         samples = {n: s for n, s in samples.items() if n not in absent}
         first, second = ({n: s for n, s in sites.items() if n not in absent} for sites in (first, second))
         self.first, self.second = first, second
+        self.twins = twins(targets, first)
+        samples = {n: s for n, s in samples.items() if n not in self.twins.values()}
         latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
         self.tied = {n for n in targets if not program.block and all(map(is_tied, (first[n], second[n]), self.rows))}
         self._refuse(samples, latent, targets)
@@ -73,7 +77,8 @@ class Reading:
         steady = {n: s for n, s in first.items() if s.kind == "deterministic" and s.shape == second[n].shape}
         if low == high and not program.block:  # where the number of rows is fixed, nothing can be seen to grow
             steady = {n: s for n, s in steady.items() if s.shape[:1] != (low,)}
-        self.deterministic = steady
+        filled = {n.removesuffix(OBSERVED) for n in self.twins}
+        self.deterministic = {n: s for n, s in steady.items() if n not in filled}
 
     def _fed_by(self, argument: str) -> str:
         """The site that an argument feeds: the one whose value is the argument once it is given."""

@@ -16,6 +16,7 @@ from numpyro.distributions.constraints import Constraint
 from amortppl.errors import ModelError
 from amortppl.local import Local
 from amortppl.marginal import Marginal
+from amortppl.obs_mask import blanked, refuse_use, seen
 from amortppl.parity import check
 from amortppl.plain import Plain
 from amortppl.program import Program, log_density, log_jacobian, unconstrained
@@ -105,7 +106,7 @@ class Task:
         self.inputs, self.candidates = list(self.sources), self.program.candidates
         self.by_name, self.count = self.program.by_name, self.program.count
         self.observed, self.sites, self.latents = found.observed, found.sites, found.latents
-        self.tied, self.row_axes = found.tied, found.row_axes
+        self.tied, self.row_axes, self.twins = found.tied, found.row_axes, found.twins
         self.fixed, self.deterministic = found.fixed, found.deterministic
         self.local = Local(self, found.local, found.first, found.second, found.rows[0])
         if self.fixed:
@@ -117,6 +118,7 @@ class Task:
         self.likelihood = likelihood and self.has_density
         if self.has_density and not isinstance(self.model, Marginal):
             check(self, *self.probe_rows)
+            refuse_use(self)
 
     @staticmethod
     def from_episodes(
@@ -204,7 +206,15 @@ class Task:
         return self.latents.flatten({n: unconstrained(trace[n]) for n in self.latents.names})
 
     def _observations(self, trace: dict) -> dict[str, Array]:
-        return {a: trace[s]["value"][None] if self.block else trace[s]["value"] for a, s in self.observed.items()}
+        values = {a: blanked(trace[s]) if s in self.twins else trace[s]["value"] for a, s in self.observed.items()}
+        return {a: v[None] if self.block else v for a, v in values.items()}
+
+    def unseen(self, data: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
+        """For each observation of which a model leaves out rows, which of its values count, and the values with the
+        others replaced."""
+        trace = self.placed(jnp.zeros(self.latents.size), data)
+        found = {a: (seen(trace[s]), blanked(trace[s])) for a, s in self.observed.items() if s in self.twins}
+        return jax.tree.map(lambda v: v[None], found) if self.block else found
 
     def log_densities(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> tuple[Array, Float[Array, " N"]]:
         """(log prior in unconstrained space, log likelihood of each row).
