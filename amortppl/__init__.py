@@ -9,42 +9,70 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amortppl.batches import Batches, batches
     from amortppl.catalogue import method, model
-    from amortppl.diagnostics.calibration import diagnose
-    from amortppl.guide import Guide
+    from amortppl.data.batches import Batches, batches
+    from amortppl.diagnostics.diagnose import diagnose
+    from amortppl.errors import (
+        DataError,
+        GuideError,
+        ModelError,
+        OutOfRangeWarning,
+        TrainingError,
+        VersionWarning,
+    )
+    from amortppl.guide.guide import Guide
+    from amortppl.guide.load import load
+    from amortppl.guide.train import train
+    from amortppl.posterior.state import State, all_gather, combine
     from amortppl.pyro import from_pyro
-    from amortppl.state import State, combine, gathered
-    from amortppl.storage import load
-    from amortppl.task import Task
-    from amortppl.train import train
+    from amortppl.task.batch import Batch
+    from amortppl.task.task import Task
+    from amortppl.trust.attempt import Ladder
 
 _HOMES = {
-    "Batches": "batches",
-    "Guide": "guide",
-    "State": "state",
-    "Task": "task",
-    "batches": "batches",
-    "combine": "state",
-    "diagnose": "diagnostics.calibration",
-    "gathered": "state",
+    "Batch": "task.batch",
+    "Batches": "data.batches",
+    "DataError": "errors",
+    "Guide": "guide.guide",
+    "GuideError": "errors",
+    "Ladder": "trust.attempt",
+    "ModelError": "errors",
+    "OutOfRangeWarning": "errors",
+    "State": "posterior.state",
+    "Streaming": "guide.options",
+    "Task": "task.task",
+    "TrainingError": "errors",
+    "VersionWarning": "errors",
+    "batches": "data.batches",
+    "combine": "posterior.state",
+    "diagnose": "diagnostics.diagnose",
     "from_pyro": "pyro",
-    "load": "storage",
+    "all_gather": "posterior.state",
+    "load": "guide.load",
     "method": "catalogue",
     "model": "catalogue",
-    "train": "train",
+    "train": "guide.train",
 }
 
 __all__ = [
+    "Batch",
     "Batches",
+    "DataError",
     "Guide",
+    "GuideError",
+    "Ladder",
+    "ModelError",
+    "OutOfRangeWarning",
     "State",
+    "Streaming",
     "Task",
+    "TrainingError",
+    "VersionWarning",
+    "all_gather",
     "batches",
     "combine",
     "diagnose",
     "from_pyro",
-    "gathered",
     "load",
     "method",
     "model",
@@ -61,7 +89,9 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps public names apart from submodules of the same name, which Python would put in their place."""
+    """Keeps public names apart from submodules of the same name, which Python would put in their
+    place.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

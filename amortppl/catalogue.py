@@ -13,7 +13,8 @@ from typing import Any
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.method import Spec
-from amortppl.task import Task
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.task import Task
 
 
 def names(kind: str) -> list[str]:
@@ -34,7 +35,8 @@ def module(kind: str, where: str) -> ModuleType:
     if Path(where).suffix == ".py":
         return from_file(where)
     raise LookupError(
-        f"{where!r} is none of {quoted(names(kind))}, nor a path to a .py file{nearest(where, names(kind))}"
+        f"{where!r} is none of {quoted(names(kind))}, nor a path to a .py "
+        f"file{nearest(where, names(kind))}"
     )
 
 
@@ -68,7 +70,9 @@ def _extra_named(where: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("pyro", "torch"):
             raise
-        raise ImportError(f"{where} is a Pyro model and needs the extra: pip install 'amortppl[pyro]'") from error
+        raise ImportError(
+            f"{where} is a Pyro model and needs the extra: pip install 'amortppl[pyro]'"
+        ) from error
 
 
 def describe(found: ModuleType) -> str:
@@ -93,8 +97,9 @@ def method(where: str, **options: Any) -> Spec:
     return found.METHOD(**options)
 
 
-def model(where: str, **changes: Any) -> Task:
-    """A task: by a model's name (`"linear_regression"`) or by a path to its file, either with `:name`.
+def model(where: str, **changes: Any) -> AbstractTask:
+    """A task: by a model's name (`"linear_regression"`) or by a path to its file, either with
+    `:name`.
 
     A model file holds a function `model` (or one of the given name) and a dict `TASK` of what
     else `Task` takes; or it holds a `Task` of the given name. A file of data in place of a model
@@ -105,25 +110,35 @@ def model(where: str, **changes: Any) -> Task:
         LookupError: no such model, or the file has no such name.
         ModelError: the model cannot be amortized as written.
     """
-    path, name = parted(where)
+    path, name = split_name(where)
     found = module("models", path)
     main = "episodes" if has_episodes(found) else "model"
     target = getattr(found, name or main, None)
     if target is None and not name:
-        tasks = [v for v in vars(found).values() if isinstance(v, Task)]
+        tasks = [v for v in vars(found).values() if isinstance(v, AbstractTask)]
         target = tasks[0] if len(tasks) == 1 else None
     if target is None:
-        public = [n for n, v in vars(found).items() if callable(v) and getattr(v, "__module__", None) == found.__name__]
-        raise LookupError(f"{path} has no {name or 'model'!r} (it defines {quoted(public)}); say {path}:NAME")
-    if isinstance(target, Task):
+        public = [
+            n
+            for n, v in vars(found).items()
+            if callable(v) and getattr(v, "__module__", None) == found.__name__
+        ]
+        raise LookupError(
+            f"{path} has no {name or 'model'!r} (it defines {quoted(public)}); say {path}:NAME"
+        )
+    if isinstance(target, AbstractTask):
         return target
     if not callable(target):
-        raise ModelError(f"{where}: expected a model function or a Task, got {type(target).__name__}")
+        raise ModelError(
+            f"{where}: expected a model function or a Task, got {type(target).__name__}"
+        )
     settings = {"name": name or Path(path).stem, **getattr(found, "TASK", {}), **changes}
-    return Task.from_episodes(target, **settings) if has_episodes(found) else Task(target, **settings)
+    return (
+        Task.from_episodes(target, **settings) if has_episodes(found) else Task(target, **settings)
+    )
 
 
-def parted(where: str) -> tuple[str, str]:
+def split_name(where: str) -> tuple[str, str]:
     """`file:name` -> file and name, which is empty where none is given."""
     path, _, name = where.rpartition(":")
     return (path, name) if path and name.isidentifier() else (where, "")

@@ -1,4 +1,6 @@
-"""The errors a user can meet. Each says what was expected, what came, where, and the likely cause."""
+"""The errors a user can meet. Each says what was expected, what came, where, and the likely
+cause.
+"""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
-"""Methods x models: the README's second figure and its table, from the evaluation that `amortppl compare` makes.
+"""Methods x models: the README's second figure and its table, from the evaluation that `amortppl
+compare` makes.
 
     python docs/methods.py [minutes of training for each, by default 2]
 
@@ -13,7 +14,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from amortppl.compare import compare
+from amortppl.diagnostics.compare import compare
 
 MODELS = {
     "linear_regression": "linear\nregression",
@@ -40,10 +41,12 @@ HERE = Path(__file__).parent
 
 
 def gaps(table, models):
-    """Nats a query at the middle number of rows, below the exact predictive where it is known, else the best method.
+    """Nats a query at the middle number of rows, below the exact predictive where it is known, else
+    the best method.
 
     Returns:
-        The gaps (methods, models), NaN where a method does not serve, and which models have an exact predictive.
+        The gaps (methods, models), NaN where a method does not serve, and which models have an
+        exact predictive.
     """
     found, exact = np.full((len(METHODS), len(models)), np.nan), []
     for column, model in enumerate(models):
@@ -74,8 +77,19 @@ def picture(table, path=HERE / "methods.png"):
     axis.set_facecolor("0.93")
     for (row, column), gap in np.ndenumerate(found):
         dark = not np.isnan(gap) and colours(max(gap, 0.003)) > 0.65
-        axis.text(column, row, said(gap), ha="center", va="center", fontsize=9, color="white" if dark else "black")
-    below = [f"{MODELS[m]}\nbelow {'exact' if known else 'best'}" for m, known in zip(models, exact, strict=True)]
+        axis.text(
+            column,
+            row,
+            said(gap),
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if dark else "black",
+        )
+    below = [
+        f"{MODELS[m]}\nbelow {'exact' if known else 'best'}"
+        for m, known in zip(models, exact, strict=True)
+    ]
     axis.set_xticks(range(len(models)), below, fontsize=8)
     axis.set_yticks(range(len(METHODS)), METHODS.values())
     axis.tick_params(length=0)
@@ -92,7 +106,11 @@ def main(minutes=2.0):
         if model not in set(table.model):
             print(model, flush=True)
             found = compare(
-                model, list(METHODS), minutes=minutes, datasets=DATASETS, say=lambda t: print(" ", t, flush=True)
+                model,
+                list(METHODS),
+                minutes=minutes,
+                datasets=DATASETS,
+                say=lambda t: print(" ", t, flush=True),
             )
             table = pd.concat([table, found.assign(model=model, minutes=minutes)])
             table.to_csv(path, index=False, float_format="%.5g")

@@ -1,9 +1,10 @@
-"""A guide trained on at most 512 rows, given up to ten million: the table and the figure of million_rows.md.
+"""A guide trained on at most 512 rows, given up to ten million: the table and the figure of
+million_rows.md.
 
     python docs/million_rows.py
 
-Logistic regression with ten covariates, from Parquet, each run in a process of its own; the truth is the
-posterior mean and covariance by Laplace and its next order, on all rows in float64.
+Logistic regression with ten covariates, from Parquet, each run in a process of its own; the truth
+is the posterior mean and covariance by Laplace and its next order, on all rows in float64.
 """
 
 import csv
@@ -26,7 +27,15 @@ from benchmarks.test_million_rows import compared, task_of, truth
 ROWS = [512, 4096, 32_768, 262_144, 1_000_000, 10_000_000]
 DATASETS = 3
 SIZES = [512, 4096]
-HEAD = ["rows", "mini-batch", "error of the mean, sds", "sd ratio, least", "sd ratio, most", "MB above idle", "seconds"]
+HEAD = [
+    "rows",
+    "mini-batch",
+    "error of the mean, sds",
+    "sd ratio, least",
+    "sd ratio, most",
+    "MB above idle",
+    "seconds",
+]
 HERE = Path(__file__).parent
 
 STREAM = """
@@ -54,11 +63,21 @@ def dataset(rows, seed):
 
 
 def run(folder, task, rows, seed):
-    """A line for each size of mini-batches; the second of two passes over the file is timed, compiled."""
+    """A line for each size of mini-batches; the second of two passes over the file is timed,
+    compiled.
+    """
     data, file = dataset(rows, seed), folder / "rows.parquet"
     columns = {f"x_{i}": data["x"][:, i] for i in range(10)} | {"y": data["y"]}
     pq.write_table(pa.table(columns), file, row_group_size=65_536)
-    command = [sys.executable, "-c", STREAM, str(folder / "guide"), str(file), sys.path[-1], json.dumps(SIZES)]
+    command = [
+        sys.executable,
+        "-c",
+        STREAM,
+        str(folder / "guide"),
+        str(file),
+        sys.path[-1],
+        json.dumps(SIZES),
+    ]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     answers = [json.loads(line) for line in out.splitlines()]
     found = [tuple(np.array(a) for a in answer[2:]) for answer in answers]
@@ -67,13 +86,17 @@ def run(folder, task, rows, seed):
 
 
 def table():
-    """The mean over datasets of each number of rows; the extremes of the ratios, the most of the memory."""
+    """The mean over datasets of each number of rows; the extremes of the ratios, the most of the
+    memory.
+    """
     task = task_of("anchor")
     with TemporaryDirectory() as name:
         ap.train(task, steps=150, seed=0, progress=False).save(Path(name) / "guide")
         for rows in ROWS:
             each = np.array([run(Path(name), task, rows, seed) for seed in range(DATASETS)])
-            for size, (error, low, high, memory, seconds) in zip(SIZES, np.moveaxis(each, 0, -1), strict=True):
+            for size, (error, low, high, memory, seconds) in zip(
+                SIZES, np.moveaxis(each, 0, -1), strict=True
+            ):
                 found = [error.mean(), low.min(), high.max(), memory.max(), seconds.mean()]
                 line = [rows, size, *(float(f"{v:.4g}") for v in found)]
                 print(line, flush=True)
@@ -88,8 +111,16 @@ def figure(lines):
         rows, _, error, _, _, _, seconds = np.array([line for line in lines if line[1] == size]).T
         for panel, values in zip(panels, (error, seconds), strict=True):
             panel.plot(rows, values, marker=marker, label=f"mini-batches of {size}")
-    panels[1].plot(rows, seconds[-1] * rows / rows[-1], color="0.6", linestyle="--", label="proportional to rows")
-    for panel, title in zip(panels, ("error of the mean, posterior sds", "seconds for a pass, compiled"), strict=True):
+    panels[1].plot(
+        rows,
+        seconds[-1] * rows / rows[-1],
+        color="0.6",
+        linestyle="--",
+        label="proportional to rows",
+    )
+    for panel, title in zip(
+        panels, ("error of the mean, posterior sds", "seconds for a pass, compiled"), strict=True
+    ):
         panel.axvline(512, color="0.8", zorder=0)
         panel.set(xscale="log", yscale="log", xlabel="rows (trained on at most 512)", title=title)
         panel.yaxis.set_major_formatter("{x:g}")

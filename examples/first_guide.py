@@ -28,7 +28,10 @@ def main(steps: int = 300, out: Path = Path("first_guide.png")) -> None:
 
     exact = module("models", "linear_regression").exact_posterior(data, jr.key(2), 4000)
     drawn = {name: posterior.posterior[name].values[0] for name in exact}
-    panels = [(f"weight {j}", drawn["weights"][:, j], exact["weights"][:, j], weights[j]) for j in range(5)]
+    panels = [
+        (f"weight {j}", drawn["weights"][:, j], exact["weights"][:, j], weights[j])
+        for j in range(5)
+    ]
     panels.append(("sigma", drawn["sigma"], exact["sigma"], sigma))
 
     figure, axes = plt.subplots(2, 3, figsize=(8, 4.5), layout="constrained")
@@ -38,7 +41,9 @@ def main(steps: int = 300, out: Path = Path("first_guide.png")) -> None:
         axis.hist(reference, bins, density=True, color="black", histtype="step", label="exact")
         axis.axvline(truth, color="C3", linestyle="--", label="simulated with")
         axis.set(title=title, yticks=[])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
     figure.savefig(out, dpi=150)
     plt.close(figure)
 

@@ -17,11 +17,17 @@ def main(steps: int = 300, datasets: int = 100, out: Path = Path("many_datasets.
     data = [{"y": rng.normal(m, 1, n)} for m, n in zip(means, sizes, strict=True)]
     posterior = guide.infer(data, log_likelihood=False, predictive=False)
 
-    draws = posterior.posterior["mean"].stack(sample=("chain", "draw")).transpose("task", "sample").values
+    draws = (
+        posterior.posterior["mean"]
+        .stack(sample=("chain", "draw"))
+        .transpose("task", "sample")
+        .values
+    )
     low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=1)
     covered = (low < means) & (means < high)
     print(
-        f"{covered.sum()} of {datasets} intervals of 90% cover; largest k-hat {posterior.sample_stats.khat.max():.2f}"
+        f"{covered.sum()} of {datasets} intervals of 90% cover; largest k-hat "
+        f"{posterior.sample_stats.khat.max():.2f}"
     )
 
     order = np.argsort(means)
@@ -30,8 +36,19 @@ def main(steps: int = 300, datasets: int = 100, out: Path = Path("many_datasets.
     colors = np.where(covered[order], "C0", "C1")
     axis.hlines(place, low[order], high[order], color=colors, linewidth=1.2)
     axis.scatter(middle[order], place, c=colors, s=9, label="posterior median and 90% interval")
-    axis.scatter(means[order], place, color="black", marker="|", s=22, linewidth=1, label="simulated with", zorder=3)
-    axis.set(xlabel="mean", ylabel="dataset, in order of the true mean", yticks=[], ylim=(-1, datasets))
+    axis.scatter(
+        means[order],
+        place,
+        color="black",
+        marker="|",
+        s=22,
+        linewidth=1,
+        label="simulated with",
+        zorder=3,
+    )
+    axis.set(
+        xlabel="mean", ylabel="dataset, in order of the true mean", yticks=[], ylim=(-1, datasets)
+    )
     axis.legend(loc="upper left", frameon=False, fontsize=8)
     axis.spines[["top", "right", "left"]].set_visible(False)
     figure.savefig(out, dpi=150)

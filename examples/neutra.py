@@ -1,7 +1,8 @@
-"""NUTS in the guide's frame: the posterior's place and shape come from the guide, so that the target is nearly round.
+"""NUTS in the guide's frame: the posterior's place and shape come from the guide, so that the
+target is nearly round.
 
-With m and L L' the mean and covariance of the guide's unconstrained draws, NUTS samples z in u = m + L z. The linear
-case of neural transport: Hoffman et al. 2019, arXiv 1903.03704.
+With m and L L' the mean and covariance of the guide's unconstrained draws, NUTS samples z in u = m
++ L z. The linear case of neural transport: Hoffman et al. 2019, arXiv 1903.03704.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpyro.infer import MCMC, NUTS
 
 import amortppl as ap
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 ROWS = 400
 
@@ -24,20 +25,29 @@ def main(steps: int = 500, draws: int = 500, out: Path = Path("neutra.png")) -> 
     guide = ap.train(task, steps=steps, seed=0)
     data = task.simulate(jr.key(5), ROWS).data
 
-    vectors, _ = guide.posterior(guide.step(guide.init(), {n: np.asarray(v) for n, v in data.items()})).sample(
-        jr.key(1), 2000
-    )
+    vectors, _ = guide.posterior(
+        guide.step(guide.init(), {n: np.asarray(v) for n, v in data.items()})
+    ).sample(jr.key(1), 2000)
     centre, frame = vectors.mean(0), jnp.linalg.cholesky(jnp.cov(vectors, rowvar=False))
     batch = Batch(data, jnp.ones(ROWS, bool))
 
     def run(potential, start):
-        sampler = MCMC(NUTS(potential_fn=potential), num_warmup=100, num_samples=draws, progress_bar=False)
+        sampler = MCMC(
+            NUTS(potential_fn=potential), num_warmup=100, num_samples=draws, progress_bar=False
+        )
         sampler.run(jr.key(2), init_params=start, extra_fields=("num_steps",))
-        return np.asarray(sampler.get_samples()), np.asarray(sampler.get_extra_fields()["num_steps"])
+        return np.asarray(sampler.get_samples()), np.asarray(
+            sampler.get_extra_fields()["num_steps"]
+        )
 
     plain, plain_steps = run(lambda u: -task.log_joint(u, batch), jnp.zeros(task.latents.size))
-    round_, round_steps = run(lambda z: -task.log_joint(centre + frame @ z, batch), jnp.zeros(task.latents.size))
-    print(f"gradients a draw: {plain_steps.mean():.1f} as written, {round_steps.mean():.1f} in the guide's frame")
+    round_, round_steps = run(
+        lambda z: -task.log_joint(centre + frame @ z, batch), jnp.zeros(task.latents.size)
+    )
+    print(
+        f"gradients a draw: {plain_steps.mean():.1f} as written, {round_steps.mean():.1f} in the "
+        f"guide's frame"
+    )
 
     back = np.asarray(jax.vmap(lambda z: centre + frame @ z)(jnp.asarray(round_)))
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")

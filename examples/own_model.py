@@ -1,7 +1,7 @@
 """A model of your own on real data: what Belgian households of 1857 spent on food (Engel's data).
 
-The noise grows with income, so its scale gets a slope too. Incomes of the simulated households are resampled from
-the real ones. The figure shows the posterior predictive against the data.
+The noise grows with income, so its scale gets a slope too. Incomes of the simulated households are
+resampled from the real ones. The figure shows the posterior predictive against the data.
 """
 
 from pathlib import Path
@@ -23,7 +23,9 @@ def food_expenditure(income, food=None):
     scale = numpyro.sample("scale", dist.LogNormal(-2.5, 0.5))
     growth = numpyro.sample("growth", dist.Normal(1, 0.5))
     with numpyro.plate("household", income.shape[0]):
-        numpyro.sample("food", dist.Normal(base + share * income, scale * jnp.power(income, growth)), obs=food)
+        numpyro.sample(
+            "food", dist.Normal(base + share * income, scale * jnp.power(income, growth)), obs=food
+        )
 
 
 def main(steps: int = 300, out: Path = Path("own_model.png")) -> None:
@@ -41,7 +43,9 @@ def main(steps: int = 300, out: Path = Path("own_model.png")) -> None:
     low, middle, high = np.quantile(drawn, [0.05, 0.5, 0.95], axis=0)
 
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-    axis.fill_between(incomes, low, high, color="C0", alpha=0.25, linewidth=0, label="90% predictive interval")
+    axis.fill_between(
+        incomes, low, high, color="C0", alpha=0.25, linewidth=0, label="90% predictive interval"
+    )
     axis.plot(incomes, middle, color="C0", label="predictive median")
     axis.scatter(table["income"], table["food"], s=8, color="black", label="households")
     axis.set(xlabel="income (1000 francs a year)", ylabel="spent on food (1000 francs a year)")

@@ -1,4 +1,6 @@
-"""The guide inside Pyro: SVI tunes its weights on one dataset, Importance checks it, NUTS starts from it."""
+"""The guide inside Pyro: SVI tunes its weights on one dataset, Importance checks it, NUTS starts
+from it.
+"""
 
 from pathlib import Path
 
@@ -20,7 +22,9 @@ def model(rows, y=None):
         pyro.sample("y", dist.Gamma(shape, shape / mean), obs=y)
 
 
-def main(steps: int = 150, tune: int = 300, draws: int = 500, out: Path = Path("pyro_svi.png")) -> None:
+def main(
+    steps: int = 150, tune: int = 300, draws: int = 500, out: Path = Path("pyro_svi.png")
+) -> None:
     guide = ap.train(ap.Task(model, rows=(10, 100)), steps=steps, seed=0).to_pyro()
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
@@ -30,13 +34,22 @@ def main(steps: int = 150, tune: int = 300, draws: int = 500, out: Path = Path("
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), elbo)
     bound = -np.array([svi.step(25, y) for _ in range(tune)])
     width = max(1, tune // 20)
-    print(f"evidence lower bound: {bound[:width].mean():.2f} at first, {bound[-width:].mean():.2f} after tuning")
+    print(
+        f"evidence lower bound: {bound[:width].mean():.2f} at first, {bound[-width:].mean():.2f} "
+        f"after tuning"
+    )
 
     importance = Importance(model, guide, num_samples=draws).run(25, y)
     print(f"effective sample size {float(importance.get_ESS()):.0f} of {draws}")
 
     kernel, starts = guide.start_nuts({"rows": 25, "y": y})
-    sampler = MCMC(kernel, num_samples=draws, warmup_steps=min(100, draws), initial_params=starts, disable_progbar=True)
+    sampler = MCMC(
+        kernel,
+        num_samples=draws,
+        warmup_steps=min(100, draws),
+        initial_params=starts,
+        disable_progbar=True,
+    )
     sampler.run(25, y)
     with torch.no_grad():
         drawn = [guide(25, y)["mean"].item() for _ in range(draws)]
@@ -45,7 +58,10 @@ def main(steps: int = 150, tune: int = 300, draws: int = 500, out: Path = Path("
     left.plot(bound, color="0.7", linewidth=0.8)
     left.set(xlabel="SVI step", ylabel="evidence lower bound (nats)")
     bins = np.linspace(*np.quantile(drawn, [0, 1]), 30)
-    for label, values in (("tuned guide", drawn), ("NUTS, started from it", sampler.get_samples()["mean"].numpy())):
+    for label, values in (
+        ("tuned guide", drawn),
+        ("NUTS, started from it", sampler.get_samples()["mean"].numpy()),
+    ):
         right.hist(values, bins, histtype="step", density=True, label=label)
     right.set(xlabel="mean", yticks=[])
     right.legend(frameon=False)

@@ -1,14 +1,15 @@
 """Explicit regime: learned features with a conjugate Bayesian linear head (ALPaCA).
 
-    y_c = phi(x)' w_c + e,    w_c ~ N(k_c, diag(lambda)^-1),    e ~ N(0, s^2),    s on a learned grid
+    y_c = phi(x)' w_c + e,    w_c ~ N(k_c, diag(lambda)^-1),    e ~ N(0, s^2),    s on a learned
+    grid
 
 Given s the posterior of w is Gaussian, and s has a posterior over its grid; both follow from
 sums over rows, so the state adds up over mini-batches in closed form. With one scale the predictive
 is Gaussian; with several it is a scale mixture, as a Student-t is.
 
 Harrison, Sharma and Pavone 2018, "Meta-learning priors for efficient online Bayesian regression",
-arXiv 1807.08912. Where a row observes a class, the head is `amortppl.predictive.gaussian_classes`: the features of
-each class are Gaussian, with a conjugate prior on their mean.
+arXiv 1807.08912. Where a row observes a class, the head is `amortppl.predictive.gaussian_classes`:
+the features of each class are Gaussian, with a conjugate prior on their mean.
 """
 
 from dataclasses import dataclass
@@ -25,19 +26,22 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.errors import ModelError
 from amortppl.networks.least_squares import Moments, solve
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.classes import one_class
-from amortppl.predictive.features import features
+from amortppl.predictive.class_sums import one_class
 from amortppl.predictive.gaussian_classes import GaussianClasses, gaussian_classes
 from amortppl.predictive.predictor import Like, Predictor, like
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.predictive.row_features import features
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 LENGTH = 8.0
 """Of an image's features to begin with, in sds of a row's."""
 
 PACE = 10.0
-"""How many times as fast as other weights log precisions are learned: those of features of no use must grow by
-factors of thousands (linear regression, 20 rows, 120 CPU s: 0.037 nats from the exact predictive without it)."""
+"""How many times as fast as other weights log precisions are learned: those of features of no use
+must grow by
+factors of thousands (linear regression, 20 rows, 120 CPU s: 0.037 nats from the exact predictive
+without it)."""
 
 
 class ScaleMixture(eqx.Module):
@@ -60,24 +64,36 @@ class ScaleMixture(eqx.Module):
 
         def one(key: PRNGKeyArray) -> dict[str, Array]:
             pick = jr.categorical(jr.fold_in(key, 0), self.log_weights, 0)
-            mean, sd = (jnp.take_along_axis(a, pick[None, None], 0)[0] for a in (self.mean, self.sd))
-            return self.reader.values(mean + sd * jr.normal(jr.fold_in(key, 1), mean.shape), self.like)
+            mean, sd = (
+                jnp.take_along_axis(a, pick[None, None], 0)[0] for a in (self.mean, self.sd)
+            )
+            return self.reader.values(
+                mean + sd * jr.normal(jr.fold_in(key, 1), mean.shape), self.like
+            )
 
         return jax.vmap(one)(jr.split(key, draws))
 
 
 class Weights(NamedTuple):
-    """Posterior of the head at its most probable noise scale: means, and a factor of the precision."""
+    """Posterior of the head at its most probable noise scale: means, and a factor of the
+    precision.
+    """
 
     mean: Float[Array, "F C"]
     factor: Float[Array, "F F"]
 
-    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, draws: int
+    ) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
         """Draws of all weights, flat, and their log densities."""
         noise = jr.normal(key, (draws, *self.mean.shape))
-        away = jax.vmap(lambda e: jax.scipy.linalg.solve_triangular(self.factor, e, lower=True, trans=1))(noise)
+        away = jax.vmap(
+            lambda e: jax.scipy.linalg.solve_triangular(self.factor, e, lower=True, trans=1)
+        )(noise)
         log_scale = self.mean.shape[1] * jnp.sum(jnp.log(jnp.diag(self.factor)))
-        return (self.mean + away).reshape(draws, -1), log_scale + jnp.sum(norm.logpdf(noise), (1, 2))
+        return (self.mean + away).reshape(draws, -1), log_scale + jnp.sum(
+            norm.logpdf(noise), (1, 2)
+        )
 
 
 class ConjugatePredictor(Predictor):
@@ -90,7 +106,7 @@ class ConjugatePredictor(Predictor):
         log_noise, noise_logits: the grid of s, and the log prior of each.
     """
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     reader: Reader
     bend: eqx.nn.MLP
     centre: Float[Array, "F C"]
@@ -113,7 +129,9 @@ class ConjugatePredictor(Predictor):
         return jax.tree.map(lambda *a: sum(a), *states)
 
     def latent(self, state: Moments) -> Weights:
-        """The posterior over the head's weights, at the most probable noise scale of all components together."""
+        """The posterior over the head's weights, at the most probable noise scale of all components
+        together.
+        """
         fits, log_weights = self._fits(state)
         best = jnp.argmax(jnp.sum(log_weights, 1))
         return Weights(self.centre + fits.weights[best], fits.factor[best])
@@ -125,7 +143,9 @@ class ConjugatePredictor(Predictor):
         shift, leverage = jax.vmap(lambda fit: fit.read(phi))(fits)
         variance = jnp.exp(2 * self.log_noise)[:, None] + leverage
         sd = jnp.broadcast_to(jnp.sqrt(variance)[:, :, None], shift.shape)
-        return ScaleMixture(self.reader, log_weights, phi @ self.centre + shift, sd, like(self.task.rows_like))
+        return ScaleMixture(
+            self.reader, log_weights, phi @ self.centre + shift, sd, like(self.task.rows_like)
+        )
 
     def _features(self, data: dict[str, Array]) -> Float[Array, "N F"]:
         line = self.reader.linear(data)
@@ -138,7 +158,9 @@ class ConjugatePredictor(Predictor):
 
         def one(log_noise: Array, logits: Array) -> tuple[Any, Array]:
             share = jnp.exp(-2 * log_noise)
-            seen = Moments(share * state.keys, share * state.cross, share * state.square, state.rows)
+            seen = Moments(
+                share * state.keys, share * state.cross, share * state.square, state.rows
+            )
             fit = solve(seen, precision)
             misfit = fit.spread * jnp.maximum(state.rows, 1.0)
             shrink = jnp.sum(jnp.log(jnp.diag(fit.factor))) - 0.5 * jnp.sum(jnp.log(precision))
@@ -155,7 +177,8 @@ class ConjugateHead:
     Attributes:
         features: learned features; of a regression, beside one and the inputs themselves.
         hidden: width of the network that makes them.
-        scales: noise scales of a regression, by default 0.16 apart in log s; 1 for a Gaussian predictive.
+        scales: noise scales of a regression, by default 0.16 apart in log s; 1 for a Gaussian
+            predictive.
         image: height and width of the input, where it is an image to be classified.
     """
 
@@ -164,11 +187,11 @@ class ConjugateHead:
     scales: int = 32
     image: tuple[int, int] | None = None
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because states add up."""
         return {"steps": 2000, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> ConjugatePredictor | GaussianClasses:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ConjugatePredictor | GaussianClasses:
         """Draws the weights for a task.
 
         Raises:
@@ -180,11 +203,16 @@ class ConjugateHead:
             phi = features(read, self.features, self.hidden, self.image, keys[1], LENGTH)
             return gaussian_classes(task, read, phi)
         if self.image is not None:
-            raise ModelError(f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it out")
+            raise ModelError(
+                f"conjugate_head: `image` is for classes, and {task.name} observes none; leave it "
+                f"out"
+            )
         if wrong := [c.argument for c in read.parts if c.discrete]:
             raise ModelError(
-                f"conjugate_head: {wrong[0]!r} of {task.name} is discrete, and the head needs continuous "
-                "observations, or one class; 'in_context', 'neural_process' and 'parametric' serve it"
+                f"conjugate_head: {wrong[0]!r} of {task.name} is discrete, and the head needs "
+                f"continuous "
+                "observations, or one class; 'in_context', 'neural_process' and 'parametric' serve "
+                "it"
             )
         size = 1 + read.x_centre.shape[0] + self.features
         ends = (-4.6, 0.5) if self.scales > 1 else (-1.0, -1.0)

@@ -16,9 +16,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.networks.deep_set import DeepSet
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.network import Network, Networked, Weights
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.adapted_network import Network, Networked, Weights
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 
 class Sums(NamedTuple):
@@ -31,7 +32,7 @@ class Sums(NamedTuple):
 class HyperPredictor(Networked):
     """The built method. See `Hypernetwork` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     reader: Reader
     encode: DeepSet
     emit: eqx.nn.MLP
@@ -44,7 +45,9 @@ class HyperPredictor(Networked):
 
     def step(self, state: Sums, batch: Batch) -> Sums:
         """Rows encoded and added."""
-        seen = jnp.concatenate([self.reader.x(batch.data), self.reader.y(self.reader.standard(batch.data))], -1)
+        seen = jnp.concatenate(
+            [self.reader.x(batch.data), self.reader.y(self.reader.standard(batch.data))], -1
+        )
         return Sums(state.encoded + self.encode(seen, batch.mask), state.rows + jnp.sum(batch.mask))
 
     def combine(self, states: Any) -> Sums:
@@ -66,11 +69,11 @@ class Hypernetwork:
     width: int = 24
     hidden: int = 64
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because sums add up."""
         return {"steps": 4000, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> HyperPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> HyperPredictor:
         """Draws the weights for a task."""
         keys = jr.split(key, 4)
         read = reader(task, keys[0])

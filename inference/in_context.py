@@ -6,7 +6,8 @@ it; queries are never written. The memory is of fixed size, so that the context 
 mini-batches, and it is kept, so that further queries cost only their own tokens.
 
 Muller et al. 2022, "Transformers can do Bayesian inference", arXiv 2112.10510; the attention is the
-mesa layer of von Oswald et al. 2023, arXiv 2309.05858; Mittal et al. 2025, arXiv 2510.11471 (implicit).
+mesa layer of von Oswald et al. 2023, arXiv 2309.05858; Mittal et al. 2025, arXiv 2510.11471
+(implicit).
 """
 
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from amortppl.networks.least_squares import Moments, Solved, solve
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 State = tuple[tuple[Moments, ...], Float[Array, ""]]
 """For each layer its memories, heads first; and how many rows were seen."""
@@ -46,13 +48,17 @@ class Layer(eqx.Module):
         self.join = eqx.nn.Linear(heads * values, width, use_bias=False, key=keys[2])
         read = 2 * heads * values + heads + 1
         self.place = mlp(width + read, width, width, 1, keys[3], start=jnp.zeros(width))
-        self.content = mlp(2 * width + heads * values, width, width, 1, keys[4], start=jnp.zeros(width))
+        self.content = mlp(
+            2 * width + heads * values, width, width, 1, keys[4], start=jnp.zeros(width)
+        )
         self.log_ridge = jnp.zeros((heads, size))
 
     def write(self, memory: Moments, place: Array, content: Array, mask: Array) -> Moments:
         """Rows added to the memory of every head."""
         values = jax.vmap(self.value)(jnp.concatenate([place, content], -1))
-        return jax.vmap(Moments.plus, (0, 1, 1, None))(memory, self._keys(place), self._split(values), mask)
+        return jax.vmap(Moments.plus, (0, 1, 1, None))(
+            memory, self._keys(place), self._split(values), mask
+        )
 
     def solved(self, memory: Moments) -> Solved:
         """What the memory says to whoever reads it."""
@@ -82,7 +88,7 @@ class Layer(eqx.Module):
 class InContextPredictor(Headed):
     """The built method. See `InContext` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "InContext" = eqx.field(static=True)
     reader: Reader
     x_line: eqx.nn.Linear
@@ -104,10 +110,14 @@ class InContextPredictor(Headed):
         memories, rows = state
         rows, place, kept = rows + jnp.sum(batch.mask), self._places(batch.data), []
         seen = self.reader.y(self.reader.standard(batch.data))
-        content = jax.vmap(self.y_line)(seen) + jax.vmap(self.y_bend)(jnp.concatenate([place, seen], -1))
+        content = jax.vmap(self.y_line)(seen) + jax.vmap(self.y_bend)(
+            jnp.concatenate([place, seen], -1)
+        )
         for layer, memory in zip(self.layers, memories, strict=True):
             kept.append(layer.write(memory, place, content, batch.mask))
-            place, found = layer.look(layer.solved(kept[-1]), place, self._log_rows(rows), self._least)
+            place, found = layer.look(
+                layer.solved(kept[-1]), place, self._log_rows(rows), self._least
+            )
             content = layer.revise(place, content, found)
         return tuple(kept), rows
 
@@ -122,7 +132,10 @@ class InContextPredictor(Headed):
         for layer, memory in zip(self.layers, memories, strict=True):
             fit = layer.solved(memory)
             place, found = layer.look(fit, place, self._log_rows(rows), self._least)
-            all_found += [found, jnp.broadcast_to(0.5 * jnp.log(fit.spread.ravel() + 1e-6), found.shape)]
+            all_found += [
+                found,
+                jnp.broadcast_to(0.5 * jnp.log(fit.spread.ravel() + 1e-6), found.shape),
+            ]
         return jnp.concatenate([place, *all_found], -1)[None]
 
     def _places(self, data: dict[str, Array]) -> Float[Array, "N E"]:
@@ -156,15 +169,18 @@ class InContext:
     values: int = 8
     hidden: int = 64
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults: half of the tasks in two mini-batches, so that K is free later."""
         return {"steps": 3000, "batch": 32, "mini_batches": 2, "uneven": True}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> InContextPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> InContextPredictor:
         """Draws the weights for a task; units come from simulated rows."""
         keys = jr.split(key, 6)
         read, width = reader(task, keys[0]), self.width
-        layers = [Layer(width, self.heads, self.keys, self.values, jr.fold_in(keys[1], i)) for i in range(self.layers)]
+        layers = [
+            Layer(width, self.heads, self.keys, self.values, jr.fold_in(keys[1], i))
+            for i in range(self.layers)
+        ]
         out = width + 2 * self.layers * self.heads * self.values
         return InContextPredictor(
             task=task, options=self, reader=read, layers=layers,

@@ -10,9 +10,10 @@ from typing import Any
 
 from jaxtyping import Array, PRNGKeyArray
 
-from amortppl.recursive import RecursiveGuide, prior_scale
-from amortppl.signals import Frame, climb
-from amortppl.task import Task
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.newton import newton_mode
+from amortppl.gaussian.recursive import RecursiveGuide, prior_scale
+from amortppl.task.abstract import AbstractTask
 
 
 class LaplaceGuide(RecursiveGuide):
@@ -20,7 +21,7 @@ class LaplaceGuide(RecursiveGuide):
 
     def fit(self, joint: Callable[[Array], Array], start: Frame) -> Frame:
         """Newton ascent from the last mode."""
-        return climb(joint, start.location, None, self.options.newton)
+        return newton_mode(joint, start.location, None, self.options.newton)
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Laplace:
 
     newton: int = 20
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Nothing is trained."""
         return {"steps": 0}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> LaplaceGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> LaplaceGuide:
         """Prior units for a task."""
         return LaplaceGuide(task=task, options=self, scale=prior_scale(task, key, "laplace"))
 

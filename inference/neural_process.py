@@ -10,24 +10,26 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
-from amortppl.predictive.neural import NeuralProcess, neural_process
-from amortppl.task import Task
+from amortppl.predictive.neural_process import NeuralProcess, neural_process
+from amortppl.task.abstract import AbstractTask
 
 
 @dataclass(frozen=True)
 class LatentNeuralProcess:
-    """Options: numbers in z, widths of the networks and of the head's perceptron, and whether z is stochastic."""
+    """Options: numbers in z, widths of the networks and of the head's perceptron, and whether z is
+    stochastic.
+    """
 
     latent: int = 16
     hidden: int = 64
     head: int = 0
     stochastic: bool = True
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because factors add up."""
         return {"steps": 4000, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> NeuralProcess:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> NeuralProcess:
         """Draws the weights for a task."""
         return neural_process(task, self.latent, self.hidden, self.head, self.stochastic, key)
 

@@ -2,16 +2,16 @@
 
 A step lets the model do what it can, and the network learns what is left. From the log joint it
 finds a Gaussian frame (Newton to the mode, then Gaussian variational sweeps by derivatives at
-cubature points; latents in plates are placed given the others, `amortppl.nested`); what is not
-Gaussian shows in the whitened residual gradients, and with the encoded rows they index a flow on
-the whitened latents, trained by forward KL over simulated tasks.
+cubature points; latents in plates are placed given the others, `amortppl.gaussian.nested_laplace`);
+what is not Gaussian shows in the whitened residual gradients, and with the encoded rows they index
+a flow on the whitened latents, trained by forward KL over simulated tasks.
 
 Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXiv 2510.11471
 (parametric regime); Radev et al. 2020, "BayesFlow", arXiv 2003.06281 (data signal alone);
 Marino, Yue and Mandt 2018, "Iterative amortized inference", arXiv 1807.09356 (gradient signal).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -20,49 +20,32 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density, density
-from amortppl.densities.gaussian import lower_triangular
 from amortppl.errors import quoted
-from amortppl.evidence import Gathered, Natural, Site, absorb, contraction, moved, seen_from, union
-from amortppl.features import PriorScale, RowScaler, simulated_scales
-from amortppl.framed import Posterior, Revisit, Start, State
-from amortppl.gamma import differentiates_log_gamma
+from amortppl.gaussian.accumulator import EvidenceSum
+from amortppl.gaussian.correction import correction_size, learned_correction
+from amortppl.gaussian.density_choice import best_density
+from amortppl.gaussian.log_density import Densities, has_log_gamma
+from amortppl.gaussian.plate_detection import in_plates, plates_given_others
+from amortppl.gaussian.plates import Plates
+from amortppl.gaussian.posterior import Posterior
+from amortppl.gaussian.revisits import revise, union_of_states
+from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free, thin
+from amortppl.gaussian.search import Search
+from amortppl.gaussian.state import Revisit, Start, State
+from amortppl.gaussian.summary import describe, fade, log_rows, summary_size
+from amortppl.gaussian.update import Site, non_gaussian_share, update_state
 from amortppl.method import Method, Target
-from amortppl.nested import nested
 from amortppl.networks import Encoder, encoder
 from amortppl.networks.mlp import mlp
-from amortppl.plates import Plates, in_plates, plates_of
-from amortppl.portions import TOGETHER, free, many, portions, thinned
-from amortppl.prior_units import Densities
-from amortppl.signals import (
-    Frame,
-    LogDensity,
-    Precision,
-    averages,
-    climb,
-    curvature,
-    settle,
-    slope_and_curvature,
-    whitened_gradients,
-)
-from amortppl.task import Batch, Task
-from amortppl.third_order import Displaced
-from amortppl.valley import Valley
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
 
 SIGNALS = ("data", "gradient", "curvature")
-
-LAST = 6
-"""With many rows, all but the last Newton steps look at a few: their mode is near that of all."""
-
-SCORING = 3
-"""How many times the usual Newton steps Fisher scoring takes: it converges linearly."""
-
-MANY = 50
-"""Latents beyond which those learned from data alone are read out as independent."""
 
 MORE = 5
 """How many times the usual Newton steps and sweeps a refinement takes."""
@@ -71,7 +54,7 @@ MORE = 5
 class ParametricGuide(Method):
     """The built method. See `Parametric` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "Parametric" = eqx.field(static=True)
     scale: PriorScale
     rows: RowScaler
@@ -86,310 +69,150 @@ class ParametricGuide(Method):
     revision: ClassVar[int] = 3
 
     @property
-    def together(self) -> int | None:
+    def max_batch(self) -> int | None:
         """A search looks at the rows that there are."""
-        return TOGETHER if self.options.signals != ("data",) and free(self.task) else None
+        return DATASETS_PER_CALL if self._framed and free(self.task) else None
 
     def init(self) -> Start:
         """The prior, no evidence."""
         return Start()
 
     def step(self, state: Start | State | Revisit, batch: Batch) -> State | Revisit:
-        """Adds a mini-batch's evidence: from the prior by a search, later by the site it adds to the frame."""
+        """Adds a mini-batch: the first by a search, a later one by its Gaussian site."""
         if isinstance(state, Revisit):
-            rows = jnp.sum(batch.mask)
-            return state._replace(
-                again=state.again.plus(self._in(state.base.valley).likelihood(batch), state.base.frame, rows)
-            )
-        known = self._prior() if isinstance(state, Start) else state
-        after = self._counted(known, batch)
-        if self.options.signals == ("data",):
+            likelihood = self._log.within(state.base.funnel).likelihood(batch)
+            again = state.again.add(likelihood, state.base.frame, jnp.sum(batch.mask))
+            return state._replace(again=again)
+        before = self._prior() if isinstance(state, Start) else state
+        after = self._count(before, batch)
+        if not self._framed:
             return after
         if isinstance(state, Start):
-            return self._found(after, batch)
-        return jax.lax.cond(jnp.any(batch.mask), lambda: self._refined(known, after, batch), lambda: known)
+            return self._search.state(after, self._starts(after), batch)
+        return jax.lax.cond(
+            jnp.any(batch.mask), lambda: self._update(before, after, batch), lambda: before
+        )
 
-    def revisit(self, state: State | Revisit, since: Start | State) -> Revisit:
-        """A state that will meet again the rows it has seen after `since`, without counting them twice."""
-        return Revisit(self.closed(state), since, Gathered.none(self.task.latents.size))
+    def start_pass(self, state: State | Revisit, since: Start | State) -> Revisit:
+        """A state that will meet again the rows it has seen after `since`."""
+        return Revisit(self.finalize(state), since, EvidenceSum.none(self.task.latents.size))
 
     def combine(self, states: Sequence[State | Revisit]) -> State:
-        """The state of the union of disjoint rows; natural parameters add in float64, on the host."""
-        states = [self.closed(s) for s in states]
-        valley = max(states, key=lambda s: float(s.rows)).valley
-        states = [s.seen_in(valley) for s in states]
-        frame, low, prior = union([(s.frame, s.low) for s in states], [s.prior for s in states])
-        rows = sum(s.rows for s in states)
-        context = sum(s.rows * s.context for s in states) / jnp.maximum(rows, 1.0)
-        left = sum(contraction(s.frame, frame) ** 3 * s.left for s in states)
-        steps = sum(s.steps for s in states)
-        surprise = sum(s.steps * s.surprise for s in states) / jnp.maximum(steps, 1.0)
-        apart = [s.displaced.after(frame.location - s.frame.location + low - s.low, s.rows) for s in states]
-        return State(
-            frame, low, prior, rows, context, left, surprise, steps,
-            moved=jnp.max(jnp.stack([s.moved for s in states])),
-            displaced=jax.tree.map(lambda *parts: sum(parts), *apart), valley=valley,
-        )  # fmt: skip
+        """The state of the union of disjoint rows; natural parameters add in float64."""
+        return union_of_states([self.finalize(s) for s in states])
 
     def readout(self, state: Start | State | Revisit) -> Posterior:
         """The corrected posterior: a flow in the frame."""
-        state, scale = self.closed(state), stop_gradient(self.scale)
-        coefficients = self.correct(self._summary(state)) * self._fade(state.rows)
-        return Posterior(scale, state.frame, self.density, coefficients, state.valley)
+        state, scale = self.finalize(state), stop_gradient(self.scale)
+        share = fade(state.rows, self._most) if self._framed else 1.0
+        coefficients = self.correct(self.summary(state)) * share
+        return Posterior(scale, state.frame, self.density, coefficients, state.funnel)
 
-    def impression(self, state: Start | State | Revisit) -> Float[Array, " F"]:
+    def summary(self, state: Start | State | Revisit) -> Float[Array, " F"]:
         """Encoded rows, where the frame stands, and what is left in it: what the networks see."""
-        return self._summary(self.closed(state))
+        state = self.finalize(state)
+        encoded = self.encode.read(state.context)
+        return describe(state, encoded, self._most, frame=self._framed)
 
-    def refined(self, batch: Batch) -> Posterior:
-        """The frame after `MORE` times as many Newton steps and variational sweeps, read out as Gaussian."""
-        if self.options.signals == ("data",):
-            return super().refined(batch)
-        joint = self._log.joint(batch)
-        start = self._found(self._counted(self._prior(), batch), batch).frame.location
-        frame = self._climbed(joint, start, batch, MORE * self._steps)
-        frame, _, valley = self._settled(joint, frame, MORE * max(self.options.sweeps, 1))
-        size = self.task.latents.size
-        family = density("gaussian", size, jr.key(0))
-        frame, valley = jax.tree.map(stop_gradient, (frame, valley))
-        return Posterior(stop_gradient(self.scale), frame, family, family.initial(), valley)
+    def refine(self, batch: Batch) -> Posterior:
+        """The frame after `MORE` times as many steps and sweeps, read out as Gaussian."""
+        if not self._framed:
+            return super().refine(batch)
+        begin = self._count(self._prior(), batch)
+        first = self._search.state(begin, self._starts(begin), batch)
+        frame, funnel = self._search.refine(first.frame.location, batch, MORE)
+        family = density("gaussian", self.task.latents.size, jr.key(0))
+        scale = stop_gradient(self.scale)
+        return Posterior(scale, frame, family, family.initial(), funnel)
 
     def score(self, state: State, target: Target) -> Array:
-        """-log q(theta | D) in nats, plus half the squared error of the network's first placement."""
+        """-log q(theta | D) in nats, plus half the squared error of the first placement."""
         loss = -self.readout(state).log_prob(target.latents)
         if self.place is None:
             return loss
-        miss = stop_gradient(self.scale).standardize(target.latents) - self._placed(state)
+        miss = stop_gradient(self.scale).standardize(target.latents) - self._place_first(state)
         return loss + 0.5 * jnp.mean(jnp.minimum(miss * miss, 25.0))
-
-    # States.
 
     def _prior(self) -> State:
         """The state of no evidence: a standard normal in prior units stands for the prior."""
-        size = self.task.latents.size
-        none, zero, one = jnp.zeros(()), jnp.zeros(size), jnp.eye(size)
-        left, context = jnp.zeros(_left_size(size)), jnp.zeros(self.encode.size)
-        return State(
-            Frame(zero, one), zero, Natural(zero, one), none, context, left, none, none, none,
-            Displaced.none(size), Valley.none(self.plates.plated if self.plates else ()),
-        )  # fmt: skip
+        plated = self.plates.plated if self.plates else ()
+        return State.of_prior(self.task.latents.size, self.encode.size, plated)
 
-    def _counted(self, state: State, batch: Batch) -> State:
+    def _count(self, state: State, batch: Batch) -> State:
         """With the rows counted and encoded."""
         count = jnp.sum(batch.mask)
         rows = state.rows + count
         if "data" in self.options.signals:
-            context = state.context + count * (self._encoded(batch) - state.context) / jnp.maximum(rows, 1.0)
-            state = state._replace(context=context)
+            added = count * (self._encode_rows(batch) - state.context)
+            state = state._replace(context=state.context + added / jnp.maximum(rows, 1.0))
         return state._replace(rows=rows)
 
-    def _encoded(self, batch: Batch) -> Float[Array, " E"]:
-        """Mean of the encoded rows. Beside a frame it only corrects: then as many as trained on say it well enough."""
-        if self.options.signals != ("data",) and len(batch.mask) > self._most:
-            batch = thinned(batch, int(self._most))
+    def _encode_rows(self, batch: Batch) -> Float[Array, " E"]:
+        """Mean of the encoded rows; beside a frame, of no more than were trained on."""
+        if self._framed and len(batch.mask) > self._most:
+            batch = thin(batch, int(self._most))
         return self.encode(self.rows(batch.data), batch.mask) / jnp.maximum(jnp.sum(batch.mask), 1)
 
-    def closed(self, state: Start | State | Revisit) -> State:
-        """The state as the evidence stands now, a pass under way weighed by its share of the rows."""
+    def finalize(self, state: Start | State | Revisit) -> State:
+        """The state as the evidence stands now, a pass under way weighed by its rows."""
         if isinstance(state, Start):
             return self._prior()
         if isinstance(state, State):
             return state
-        base, since, again = state
-        begun = self._prior() if isinstance(since, Start) else since
-        share = jnp.clip(again.rows / jnp.maximum(base.rows - begun.rows, 1.0), 0.0, 1.0)
-        prior = averages(whitened_gradients(self._in(base.valley).prior, base.frame))
-        kept = prior if isinstance(since, Start) else seen_from(base.frame, since.frame)
-        shift, factor = again.blended(kept, share)
-        frame, low = moved(base.frame, base.low, shift, factor)
-        left = contraction(begun.frame, base.frame) ** 3 * begun.left
-        left = left + (1.0 - share) * (base.left - left) + again.left
-        apart = base.displaced.again(base.frame, base.rows, share)
-        apart = apart.after(frame.location - base.frame.location + low - base.low, base.rows)
-        length = jnp.sqrt(jnp.mean((factor.T @ shift) ** 2))
-        after = base._replace(frame=frame, low=low, left=left, moved=length, displaced=apart)
-        if not isinstance(since, Start):
-            return after
-        mixed = [(1.0 - share) * a + share * b for a, b in zip(base.prior, _natural(*prior, base.frame), strict=True)]
-        return after._replace(prior=Natural(*mixed))
+        begin = self._prior() if isinstance(state.since, Start) else state.since
+        return revise(state, begin, self._log.within(state.base.funnel).prior)
 
-    # The first mini-batch: a search.
-
-    def _found(self, state: State, batch: Batch) -> State:
-        joint, steps = self._log.joint(batch), self._steps
-        few = steps - LAST if many(self.task, batch) else 0
-        frame = self._climbed(joint, self._starts(state), batch, steps, few)
-        left, valley = state.left, state.valley
-        if "curvature" in self.options.signals:
-            frame, left, valley = self._settled(joint, frame, self.options.sweeps)
-        of_prior = partial(self._in(valley).prior, batch=batch)
-        prior = _natural(*averages(whitened_gradients(of_prior, frame)), frame)
-        frame, prior, left, valley = jax.tree.map(stop_gradient, (frame, prior, left, valley))
-        displaced = Displaced.at(frame, state.rows)
-        return state._replace(frame=frame, prior=prior, left=left, displaced=displaced, valley=valley)
-
-    def _climbed(self, joint: LogDensity, start: Array, batch: Batch, steps: int, few: int = 0) -> Frame:
-        """The mode."""
-        derivatives = self.plates.slope_and_curvature if self.plates else slope_and_curvature
-        return climb(joint, start, self._stand_in(batch), steps, few, derivatives=derivatives)
-
-    def _settled(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Valley]:
-        """From the mode to where the mass lies: latents in plates given the others, these by their marginal density."""
-        valley = Valley.none()
-        if self.plates:
-            frame, valley = nested(joint, frame.location, self.plates)
-        return *settle(lambda at: joint(valley.bent(at)) + valley.log_slope(at), frame, sweeps), valley
+    @property
+    def _search(self) -> Search:
+        curvature = "curvature" in self.options.signals
+        return Search(self._log, self.plates, self.options.newton, self.options.sweeps, curvature)
 
     def _starts(self, state: State) -> Float[Array, "S P"]:
         """The prior's centre, and the network's placement."""
-        centre = state.frame.location
-        return jnp.stack([centre] if self.place is None else [centre, stop_gradient(self._placed(state))])
+        if self.place is None:
+            return state.frame.location[None]
+        return jnp.stack([state.frame.location, stop_gradient(self._place_first(state))])
 
-    def _placed(self, state: State) -> Float[Array, " P"]:
+    def _place_first(self, state: State) -> Float[Array, " P"]:
         assert self.place is not None  # a method of data alone has no first placement
-        return self.place(jnp.append(self.encode.read(state.context), self._log_rows(state.rows)))
+        encoded = self.encode.read(state.context)
+        return self.place(jnp.append(encoded, log_rows(state.rows, self._most)))
 
-    # Later mini-batches: a site each.
+    def _update(self, before: State, after: State, batch: Batch) -> State:
+        likelihood = self._log.within(before.funnel).likelihood(batch)
+        correction = partial(self._correct, before, after)
+        information = self._search.information(batch, before.rows)
+        return update_state(before, after, likelihood, correction, information)
 
-    def _refined(self, before: State, after: State, batch: Batch) -> State:
-        old = stop_gradient(before.frame)
-        information = self._information(batch, before.rows)
-        likelihood = self._in(before.valley).likelihood(batch)
-        site = jax.tree.map(stop_gradient, absorb(likelihood, old, information))
-        frame, low = moved(old, before.low, site.shift, site.factor)
-        earlier = contraction(old, frame) ** 3 * before.left
-        left = earlier + site.left
-        frame, low = moved(frame, low, *self._adjustment(before, after, site, earlier))
-        displaced = before.displaced
-        if "curvature" in self.options.signals:
-            displaced = displaced.after(frame.location - old.location + low - before.low, before.rows)
-            count = after.rows - before.rows
-            frame, low, displaced = displaced.corrected(likelihood, frame, low, after.rows, count, site.gains)
-        steps = before.steps + 1.0
-        surprise = before.surprise + (site.surprise - before.surprise) / steps
-        return after._replace(frame=frame, low=low, left=left, surprise=surprise, steps=steps, displaced=displaced)
-
-    def _adjustment(self, before: State, after: State, site: Site, earlier: Array) -> tuple[Array, Array]:
-        """The learned part of a later step: a shift and a factor in the frame that the site made.
-
-        Sites take all evidence as Gaussian; what they miss is as large as the evidence is new and
-        as what is left is large, so the correction is held to both and fades as rows add up.
-        """
-        size = site.shift.shape[0]
-        lower = np.tril_indices(size)
-        count = after.rows - before.rows
-        batch = (after.rows * after.context - before.rows * before.context) / jnp.maximum(count, 1.0)
-        parts = [
-            self.encode.read(batch), self._log_rows(before.rows)[None], self._log_rows(count)[None],
-            jnp.clip(site.shift, -5, 5), jnp.arcsinh(jnp.concatenate([site.factor[lower], earlier, site.left])),
-        ]  # fmt: skip
+    def _correct(
+        self, before: State, after: State, site: Site
+    ) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
+        """The learned part of a later step."""
         assert self.adjust is not None  # a method of data alone takes no such step
-        amount = stop_gradient(site.share * self._skew(after.rows, earlier + site.left))
-        out = amount * jnp.tanh(self.adjust(jnp.concatenate(parts)))
-        factor = lower_triangular(out[size:], size)
-        return out[:size], jnp.tril(factor, -1) + jnp.diag(jnp.exp(jnp.diag(factor)))
+        count = after.rows - before.rows
+        added = after.rows * after.context - before.rows * before.context
+        rows = [log_rows(n, self._most)[None] for n in (before.rows, count)]
+        seen = jnp.concatenate([self.encode.read(added / jnp.maximum(count, 1.0)), *rows])
+        return learned_correction(self.adjust, seen, site, self._skew(after.rows, site.left))
 
     def _skew(self, rows: Array, left: Array) -> Array:
-        """How far from Gaussian, between 0 and 1: what is left, or where that is not known 1 / sqrt(rows)."""
+        """How far from Gaussian, between 0 and 1; 1 / sqrt(1 + n / P) where that is not known."""
         if "curvature" not in self.options.signals:
             return 1.0 / jnp.sqrt(1.0 + rows / self.task.latents.size)
-        size = jnp.sqrt(jnp.mean(left**2))
-        return size / (1.0 + size)
+        return non_gaussian_share(left)
 
     @property
     def _log(self) -> Densities:
         return Densities(self.task, stop_gradient(self.scale), self.gammas)
 
-    def _in(self, valley: Valley) -> Densities:
-        return self._log._replace(valley=stop_gradient(valley))
-
     @property
-    def _steps(self) -> int:
-        return self.options.newton * (1 if "curvature" in self.options.signals else SCORING)
-
-    def _information(self, batch: Batch, before: Array) -> Precision | None:
-        """Without the curvature signal, the rows' Fisher information; how many rows came before makes its key."""
-        if "curvature" in self.options.signals:
-            return None
-        return self._log.information(batch, jr.fold_in(jr.key(0), before.astype(int)))
-
-    def _stand_in(self, batch: Batch) -> Callable[..., Array] | None:
-        """Without the curvature signal, what the search takes for it: the prior's, and the rows' information."""
-        information = self._information(batch, jnp.zeros(()))
-        if information is None:
-            return None
-        share = jnp.sum(portions(batch.mask).used[0]) / jnp.maximum(jnp.sum(batch.mask), 1)
-
-        def known(at: Array, few: Array | bool = False) -> Array:
-            return curvature(partial(self._log.prior, batch=batch), at) + jnp.where(few, share, 1.0) * information(at)
-
-        return known
-
-    # What the networks see.
-
-    def _summary(self, state: State) -> Float[Array, " F"]:
-        """Encoded rows, where the frame stands, and what is left in it."""
-        factor = state.frame.factor / jnp.sqrt(state.rows + 1.0)
-        entries = jnp.arcsinh(factor[np.tril_indices(factor.shape[0])])
-        parts = [self.encode.read(state.context), self._log_rows(state.rows)[None]]
-        if self.options.signals != ("data",):
-            parts += [jnp.clip(state.frame.location, -10, 10), entries, jnp.arcsinh(state.left)]
-        return jnp.concatenate(parts)
-
-    def _log_rows(self, rows: Array) -> Array:
-        return jnp.log1p(jnp.minimum(rows, self._most)) / 3.0 - 1.0
-
-    def _fade(self, rows: Array) -> Array:
-        """What is not Gaussian falls with the root of the rows; beyond those trained on, so does the correction."""
-        return (
-            jnp.ones(())
-            if self.options.signals == ("data",)
-            else jnp.sqrt(jnp.minimum(1.0, self._most / (rows + 1e-6)))
-        )
+    def _framed(self) -> bool:
+        """Whether the likelihood is looked at, and there is a frame."""
+        return self.options.signals != ("data",)
 
     @property
     def _most(self) -> float:
         return float((self.task.rows or (1, 1))[1])
-
-
-def _natural(slope: Array, bend: Array, frame: Frame) -> Natural:
-    """A factor's natural parameters from its whitened average gradient and curvature in a frame."""
-    precision = frame.factor @ bend @ frame.factor.T
-    return Natural(frame.factor @ slope + precision @ frame.location, precision)
-
-
-def _left_size(size: int) -> int:
-    return size + 2 * size * size
-
-
-def _fitting(task: Task, signals: tuple[str, ...]) -> str:
-    """The density that was measured best for such a task."""
-    if signals == ("data",):
-        return "diagonal" if task.latents.size > MANY else "spline_flow"
-    return "triangular" if task.block or _grouped(task) else "mixture"
-
-
-def _grouped(task: Task) -> bool:
-    """Whether latents lie in a plate, as the effects of groups do."""
-    return bool(in_plates(task).any())
-
-
-def _plates(task: Task, signals: tuple[str, ...]) -> Plates | None:
-    """Which latents are placed given the others; None where all would be, or none."""
-    plated = in_plates(task)
-    return plates_of(task) if "curvature" in signals and plated.any() and not plated.all() else None
-
-
-def _gammas(task: Task) -> bool:
-    """Whether derivatives of the likelihood have digamma functions, as those of many counts have."""
-    if not task.has_density:
-        return False
-    blank = {n: jnp.zeros(s.shape, s.dtype) for n, s in task.rows_like.items()}
-
-    def total(vector: Array) -> Array:
-        return jnp.sum(task.log_densities(vector, blank)[1])
-
-    return differentiates_log_gamma(total, jnp.zeros(task.latents.size))
 
 
 @dataclass(frozen=True)
@@ -402,14 +225,10 @@ class Parametric:
             the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
             is Fisher information, from the scores of rows simulated at the state. By default all
             three, or data alone for a task that says `likelihood=False`.
-        encoder: `deep_set`, `second_moments` (with products of columns, for variances and dependence) or
-            `set_transformer`.
-        density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents, `diagonal`. By
-            default, as measured: `mixture` (as accurate on linear regression as `triangular`; at 8 rows k-hat
-            passes on 49 of 50 datasets where that passes on 35); `triangular` for a block (eight schools: error
-            of the mean 0.11 sd by one map, 0.17 by a mixture of eight, after 600 steps) and for latents in plates,
-            whose scale bends the posterior; for data alone, where no frame makes the posterior simple, `spline_flow`,
-            and beyond `MANY` of them `diagonal` (calibrated for the 120 latents of causal_order).
+        encoder: `deep_set`, `second_moments` (with products of columns, for variances and
+            dependence) or `set_transformer`.
+        density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents,
+            `diagonal`; by default as `amortppl.gaussian.density_choice` has it.
         width: numbers in the encoded dataset, products not counted.
         newton: Newton steps to the mode.
         sweeps: Gaussian variational sweeps after it.
@@ -430,22 +249,27 @@ class Parametric:
         if self.signals is not None:
             object.__setattr__(self, "signals", tuple(s for s in SIGNALS if s in self.signals))
 
-    def resolved(self, task: Task) -> "Parametric":
+    def resolved(self, task: AbstractTask) -> "Parametric":
         """The options with every default made definite for a task."""
         signals = self.signals or (SIGNALS if task.likelihood else ("data",))
-        return replace(self, signals=signals, density=self.density or _fitting(task, signals))
+        return replace(self, signals=signals, density=self.density or best_density(task, signals))
 
-    def schedule(self, task: Task) -> dict[str, Any]:
-        """Training defaults. A flow that learns all from data needs many updates, and gains more by their number
-        than by their size (two moons, two seeds each: C2ST 0.548 after 20,000 of 64, 0.557 after 6,000 of 128); a
-        block, which is one row, can afford many, and the effects of groups gain by them (partial_pooling_pyro, held-out
-        nats, standard error 0.3: 1.5 after 1000 updates of 128, 1.8 after 3000; -7.1 by a mixture after 600 of 64 and
-        0.3 after 3000 while they were placed by the joint mode)."""
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
+        """Training defaults.
+
+        A flow that learns all from data needs many updates, and gains more by their number than by
+        their size (two moons: C2ST 0.548 after 20,000 of 64, 0.557 after 6,000 of 128, two seeds).
+        A block, which is one row, can afford many, and the effects of groups gain by them
+        (partial_pooling_pyro, held-out nats: 1.5 after 1,000 updates of 128, 1.8 after 3,000,
+        standard error 0.3).
+        """
         if self.resolved(task).signals == ("data",):
             return {"steps": 20_000, "batch": 64}
-        return {"steps": 3000, "batch": 128} if task.block or _grouped(task) else {"steps": 600, "batch": 64}
+        if task.block or in_plates(task).any():
+            return {"steps": 3000, "batch": 128}
+        return {"steps": 600, "batch": 64}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> ParametricGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ParametricGuide:
         """Draws the weights for a task; scalings come from simulated rows.
 
         Raises:
@@ -458,18 +282,25 @@ class Parametric:
         family = density(options.density or "", size, keys[4])
         encode = encoder(self.encoder, rows.size, self.width, keys[1])
         seen = encode.size + 1
-        entries = size + size * (size + 1) // 2
         framed, encoded = options.signals != ("data",), "data" in options.signals
-        summary = seen + (entries + _left_size(size) if framed else 0)
-        site = seen + 1 + entries + 2 * _left_size(size)
+        summary = seen + (summary_size(size) if framed else 0)
+        site, entries = correction_size(size)
+        start, centre = family.initial(), jnp.zeros(size)
+        adjust = mlp(seen + 1 + site, entries, self.hidden, 2, keys[5], start=jnp.zeros(entries))
+        place = mlp(seen, size, 64, 1, keys[2], start=centre) if framed and encoded else None
         return ParametricGuide(
-            task=task, options=options, scale=scale, rows=rows,
+            task=task,
+            options=options,
+            scale=scale,
+            rows=rows,
             encode=encode,
-            correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], start=family.initial()),
-            place=mlp(seen, size, 64, 1, keys[2], start=jnp.zeros(size)) if framed and encoded else None,
-            adjust=mlp(site, entries, self.hidden, 2, keys[5], start=jnp.zeros(entries)) if framed else None,
-            density=family, gammas=_gammas(task), plates=_plates(task, options.signals),
-        )  # fmt: skip
+            correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], start=start),
+            place=place,
+            adjust=adjust if framed else None,
+            density=family,
+            gammas=has_log_gamma(task),
+            plates=plates_given_others(task) if "curvature" in options.signals else None,
+        )
 
 
 METHOD = Parametric

@@ -13,15 +13,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
-from amortppl.predictive.reader import Reader, reader
+from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.transformer import Buffer, Transformer
-from amortppl.task import Batch, Task
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 
 class PriorFittedPredictor(Headed):
     """The built method. See `PriorFitted` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
     reader: Reader
     transformer: Transformer
@@ -44,18 +45,20 @@ class PriorFittedPredictor(Headed):
 
 @dataclass(frozen=True)
 class PriorFitted:
-    """Options: numbers in a token, layers, width of the head's perceptron, and rows that the context holds."""
+    """Options: numbers in a token, layers, width of the head's perceptron, and rows that the
+    context holds.
+    """
 
     width: int = 64
     layers: int = 3
     hidden: int = 64
     capacity: int = 512
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 4000, "batch": 32, "rate": 1e-3}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> PriorFittedPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> PriorFittedPredictor:
         """Draws the weights for a task."""
         keys = jr.split(key, 3)
         read = reader(task, keys[0])

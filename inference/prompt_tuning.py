@@ -18,9 +18,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.method import Target
 from amortppl.predictive.head import Head, Predictive
 from amortppl.predictive.predictor import Predictor, like
-from amortppl.predictive.reader import Reader, reader
+from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.predictive.transformer import Buffer, Transformer
-from amortppl.task import Batch, Task
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 
 class Prompted(NamedTuple):
@@ -33,7 +34,7 @@ class Prompted(NamedTuple):
 class PromptPredictor(Predictor):
     """The built method. See `PromptTuning` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     options: "PromptTuning" = eqx.field(static=True)
     reader: Reader
     transformer: Transformer
@@ -44,7 +45,9 @@ class PromptPredictor(Predictor):
 
     def init(self) -> Prompted:
         """The learned prompt."""
-        return Prompted(self.prompt, Buffer.none(min(self.options.capacity, self.task.rows[1]), self.reader))
+        return Prompted(
+            self.prompt, Buffer.none(min(self.options.capacity, self.task.rows[1]), self.reader)
+        )
 
     def step(self, state: Prompted, batch: Batch) -> Prompted:
         """A few gradient steps of the prompt on the rows of a mini-batch."""
@@ -54,7 +57,9 @@ class PromptPredictor(Predictor):
             return -jnp.sum(jnp.where(batch.mask, rows, 0.0)) / jnp.maximum(jnp.sum(batch.mask), 1)
 
         def update(prompt: Array, _: None) -> tuple[Array, None]:
-            return prompt - jnp.exp(self.log_rate) * jnp.clip(jax.grad(misfit)(prompt), -1.0, 1.0), None
+            return prompt - jnp.exp(self.log_rate) * jnp.clip(
+                jax.grad(misfit)(prompt), -1.0, 1.0
+            ), None
 
         prompt = jax.lax.scan(update, state.prompt, None, self.options.updates)[0]
         return Prompted(prompt, state.buffer.add(self.reader, batch))
@@ -70,13 +75,20 @@ class PromptPredictor(Predictor):
         return super().score(state, target) - jnp.mean(own.log_prob(target.query))
 
     def _frozen(self, prompt: Array, query: dict[str, Array]) -> Predictive:
-        transformer, head = stop_gradient(eqx.filter((self.transformer, self.head), eqx.is_inexact_array))
+        transformer, head = stop_gradient(
+            eqx.filter((self.transformer, self.head), eqx.is_inexact_array)
+        )
         rest = eqx.filter((self.transformer, self.head), eqx.is_inexact_array, inverse=True)
         transformer, head = eqx.combine((transformer, head), rest)
         return self._on(transformer, head, prompt, jnp.ones(prompt.shape[0], bool), query)
 
     def _on(
-        self, transformer: Transformer, head: Head, context: Array, mask: Array, query: dict[str, Array]
+        self,
+        transformer: Transformer,
+        head: Head,
+        context: Array,
+        mask: Array,
+        query: dict[str, Array],
     ) -> Predictive:
         features = transformer.read(context, mask, self.reader.x(query))
         return Predictive(head, self.reader, features[None], like(self.task.rows_like))
@@ -101,11 +113,11 @@ class PromptTuning:
     hidden: int = 32
     capacity: int = 64
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
         return {"steps": 3000, "batch": 32, "rate": 1e-3}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> PromptPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> PromptPredictor:
         """Draws the weights for a task."""
         keys = jr.split(key, 4)
         read, shape = reader(task, keys[0]), (self.prompt, self.width)

@@ -1,4 +1,5 @@
-"""Stochastic variational inference, un-learned: a Gaussian fitted to each dataset by Adam on the ELBO.
+"""Stochastic variational inference, un-learned: a Gaussian fitted to each dataset by Adam on the
+ELBO.
 
     ELBO = E_q [log p(theta, D)] + entropy of q,    theta = m + L e,  e ~ N(0, I)
 
@@ -16,12 +17,13 @@ import optax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, PRNGKeyArray
 
-from amortppl.recursive import RecursiveGuide, prior_scale
-from amortppl.signals import Frame
-from amortppl.task import Task
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.recursive import RecursiveGuide, prior_scale
+from amortppl.task.abstract import AbstractTask
 
 NARROW = 0.1
-"""Scale of the first Gaussian beside the prior's (as in NumPyro's and Pyro's automatic guides): gradients at draws as
+"""Scale of the first Gaussian beside the prior's (as in NumPyro's and Pyro's automatic guides):
+gradients at draws as
 wide as the prior have tails so long that Adam's steps vanish."""
 
 
@@ -29,7 +31,9 @@ class SVIGuide(RecursiveGuide):
     """The built method. See `SVI` for its options."""
 
     def fit(self, joint: Callable[[Array], Array], start: Frame) -> Frame:
-        """Adam on the mean and on the Cholesky factor of the covariance, its diagonal by the log."""
+        """Adam on the mean and on the Cholesky factor of the covariance, its diagonal by the
+        log.
+        """
         size, options = start.location.shape[0], self.options
         optimiser = optax.adam(optax.cosine_decay_schedule(options.rate, options.iterations))
 
@@ -48,7 +52,9 @@ class SVIGuide(RecursiveGuide):
             change, moments = optimiser.update(slope, moments)
             return (optax.apply_updates(fitted, change), moments), None
 
-        begun = NARROW * jnp.linalg.cholesky(jax.scipy.linalg.cho_solve((start.factor, True), jnp.eye(size)))
+        begun = NARROW * jnp.linalg.cholesky(
+            jax.scipy.linalg.cho_solve((start.factor, True), jnp.eye(size))
+        )
         first = (start.location, jnp.tril(begun, -1) + jnp.diag(jnp.log(jnp.diag(begun))))
         keys = jr.split(jr.key(0), options.iterations)
         (mean, below), _ = jax.lax.scan(update, (first, optimiser.init(first)), keys)[0]
@@ -58,18 +64,20 @@ class SVIGuide(RecursiveGuide):
 
 @dataclass(frozen=True)
 class SVI:
-    """Options: Adam steps for a mini-batch, their rate, draws in each, and whether q is a product."""
+    """Options: Adam steps for a mini-batch, their rate, draws in each, and whether q is a
+    product.
+    """
 
     iterations: int = 1000
     rate: float = 0.05
     draws: int = 4
     mean_field: bool = False
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Nothing is trained."""
         return {"steps": 0}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> SVIGuide:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> SVIGuide:
         """Prior units for a task."""
         return SVIGuide(task=task, options=self, scale=prior_scale(task, key, "svi"))
 

@@ -2,9 +2,10 @@
 
 Each class's weights come from the mean of its rows' features alone, so that any of the classes
 trained for may be any class of a new task. Gordon et al. 2019, "Meta-learning probabilistic
-inference for prediction", arXiv 1805.09921. A network learns what these weights are beyond those of the
-nearest class mean, w_c = m_c and b_c = -|m_c|^2 / 2 (Snell, Swersky and Zemel 2017, arXiv 1703.05175, section 2.4).
-It is the same for every weight: one that sees all features at once learns the classes trained on, and with one
+inference for prediction", arXiv 1805.09921. A network learns what these weights are beyond those of
+the nearest class mean, w_c = m_c and b_c = -|m_c|^2 / 2 (Snell, Swersky and Zemel 2017, arXiv
+1703.05175, section 2.4). It is the same for every weight: one that sees all features at once learns
+    the classes trained on, and with one
 example of classes that were not falls behind the pixels' nearest mean.
 """
 
@@ -19,26 +20,31 @@ from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.classes import Classified, ClassSums, one_class
-from amortppl.predictive.features import ImageFeatures, RowFeatures, features
+from amortppl.predictive.class_sums import Classified, ClassSums, one_class
 from amortppl.predictive.predictor import Predictor, like
-from amortppl.predictive.reader import Reader, reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader, reader
+from amortppl.predictive.row_features import ImageFeatures, RowFeatures, features
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 DRAWS = 10
 """Draws of the classifier's weights."""
 
 LENGTH = 2.0
-"""Of an image's features to begin with: longer ones are surer of classes trained on, and wrong of others."""
+"""Of an image's features to begin with: longer ones are surer of classes trained on, and wrong of
+others.
+"""
 
 HIDDEN = 16
-"""Width of the network that turns a weight of the nearest mean, and the rows of the class, into a Gaussian."""
+"""Width of the network that turns a weight of the nearest mean, and the rows of the class, into a
+Gaussian.
+"""
 
 
 class VersaPredictor(Predictor):
     """The built method. See `Versa` for its options."""
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     reader: Reader
     feature: RowFeatures | ImageFeatures
     amortize: eqx.nn.MLP
@@ -84,11 +90,11 @@ class Versa:
     hidden: int = 64
     image: tuple[int, int] | None = None
 
-    def schedule(self, task: Task) -> dict[str, Any]:
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults; mini-batches change nothing, because sums add up."""
         return {"steps": 4000, "batch": 32}
 
-    def build(self, task: Task, key: PRNGKeyArray) -> VersaPredictor:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> VersaPredictor:
         """Draws the weights for a task.
 
         Raises:
@@ -98,8 +104,10 @@ class Versa:
         read = reader(task, keys[0])
         if not one_class(read):
             raise ModelError(
-                f"versa: it classifies, and {task.name} observes {[c.argument for c in read.parts]} of kind "
-                f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process', 'maml' and 'parametric' "
+                f"versa: it classifies, and {task.name} observes "
+                f"{[c.argument for c in read.parts]} of kind "
+                f"{sorted({c.kind for c in read.parts})}; 'in_context', 'neural_process', 'maml' "
+                f"and 'parametric' "
                 "serve it"
             )
         feature = features(read, self.features, self.hidden, self.image, keys[1], LENGTH)

@@ -1,7 +1,9 @@
-"""Topological order of a linear structural causal model: rows of a table, the order latent by scores.
+"""Topological order of a linear structural causal model: rows of a table, the order latent by
+scores.
 
     scores ~ N(0, I),  effects_jk ~ N(0, 1),  noise_j ~ LogNormal(-0.5, 0.5)
-    row_i = B row_i + e_i,  e_ij ~ N(0, noise_j^2),    B_jk = effects_jk [score_k < score_j] 1.5 / sqrt(nodes)
+    row_i = B row_i + e_i,  e_ij ~ N(0, noise_j^2),    B_jk = effects_jk [score_k < score_j] 1.5 /
+    sqrt(nodes)
 
 Ascending scores are a topological order. Peters, Janzing and Scholkopf 2017, "Elements of Causal
 Inference", chapter 7.
@@ -24,7 +26,9 @@ def model(n, table=None):
     noise = numpyro.sample("noise", dist.LogNormal(-0.5, 0.5).expand([NODES]).to_event(1))
     order = jnp.argsort(scores)
     inward = jnp.tril(effects[order][:, order], -1) * 1.5 / NODES**0.5
-    spread = solve_triangular(jnp.eye(NODES) - inward, jnp.diag(noise[order]), lower=True, unit_diagonal=True)
+    spread = solve_triangular(
+        jnp.eye(NODES) - inward, jnp.diag(noise[order]), lower=True, unit_diagonal=True
+    )
     back = jnp.argsort(order)
     with numpyro.plate("row", n):
         covariance = (spread @ spread.T)[back][:, back] + 1e-5 * jnp.eye(NODES)

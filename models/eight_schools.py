@@ -3,8 +3,8 @@
     mu ~ N(0, 5^2),  tau ~ HalfCauchy(5),  standardized_j ~ N(0, 1)
     effect_j = mu + tau standardized_j,    y_j ~ N(effect_j, sigma_j^2),  j = 1..8
 
-Rubin 1981, "Estimation in parallel randomized experiments", Journal of Educational Statistics 6; the
-non-centred form from Betancourt and Girolami 2013, arXiv 1312.0906.
+Rubin 1981, "Estimation in parallel randomized experiments", Journal of Educational Statistics 6;
+the non-centred form from Betancourt and Girolami 2013, arXiv 1312.0906.
 """
 
 import numpy as np

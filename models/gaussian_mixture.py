@@ -1,10 +1,11 @@
 """A mixture of two Gaussians on the line, the label of each row summed out.
 
-    share ~ Beta(2, 2),  means_1 ~ N(-1, 1),  log(means_2 - means_1) ~ N(1, 0.5^2),  log scales_k ~ N(-0.5, 0.5^2)
-    y_i ~ share N(means_1, scales_1^2) + (1 - share) N(means_2, scales_2^2)
+    share ~ Beta(2, 2),  means_1 ~ N(-1, 1),  log(means_2 - means_1) ~ N(1, 0.5^2),  log scales_k ~
+    N(-0.5, 0.5^2) y_i ~ share N(means_1, scales_1^2) + (1 - share) N(means_2, scales_2^2)
 
-The means are ordered, because otherwise exchanging the components leaves the density unchanged and the
-posterior has two equal modes. Betancourt 2017, "Identifying Bayesian Mixture Models", Stan case studies.
+The means are ordered, because otherwise exchanging the components leaves the density unchanged and
+the posterior has two equal modes. Betancourt 2017, "Identifying Bayesian Mixture Models", Stan case
+studies.
 """
 
 import jax.numpy as jnp

@@ -1,11 +1,13 @@
-"""Gaussian process regression, squared-exponential kernel, one length scale for each of up to eight inputs.
+"""Gaussian process regression, squared-exponential kernel, one length scale for each of up to eight
+inputs.
 
     l_d ~ LogNormal(0, 0.7),  a ~ LogNormal(0, 0.5),  s ~ LogNormal(-1.5, 0.5)
     y ~ N(0, K),    K_ij = a^2 exp(-1/2 sum_d ((x_id - x_jd) / l_d)^2) + s^2 [i = j]
 
-Inputs of fewer dimensions fill up with columns of zeros, which leave the kernel as it is: a task's number of
-dimensions is uniform on 1 to 8. Rasmussen and Williams 2006, "Gaussian processes for machine learning", chapter 5;
-Liu et al. 2020, "Task-agnostic amortized inference of Gaussian process hyperparameters", NeurIPS 33.
+Inputs of fewer dimensions fill up with columns of zeros, which leave the kernel as it is: a task's
+number of dimensions is uniform on 1 to 8. Rasmussen and Williams 2006, "Gaussian processes for
+machine learning", chapter 5; Liu et al. 2020, "Task-agnostic amortized inference of Gaussian
+process hyperparameters", NeurIPS 33.
 """
 
 import jax
@@ -25,7 +27,8 @@ def inputs(key, n):
 
 
 TASK = {"inputs": {"x": inputs}, "rows": (5, 64), "likelihood": False}
-"""Gradient and curvature go through 64 x 64 Cholesky factors: 25 updates of 32 tasks took 155 CPU seconds, compilation
+"""Gradient and curvature go through 64 x 64 Cholesky factors: 25 updates of 32 tasks took 155 CPU
+seconds, compilation
 included, in which data alone made some 3,000 of 128. The density still checks every answer."""
 
 
@@ -37,7 +40,9 @@ def kernel(x, lengthscale, amplitude, noise):
 
 def model(x, y=None):
     """x (N, 8) in, y (N,) out."""
-    lengthscale = numpyro.sample("lengthscale", dist.LogNormal(0.0, 0.7).expand([DIMENSIONS]).to_event(1))
+    lengthscale = numpyro.sample(
+        "lengthscale", dist.LogNormal(0.0, 0.7).expand([DIMENSIONS]).to_event(1)
+    )
     amplitude = numpyro.sample("amplitude", dist.LogNormal(0.0, 0.5))
     noise = numpyro.sample("noise", dist.LogNormal(-1.5, 0.5))
     factor = jax.lax.linalg.cholesky(kernel(x, lengthscale, amplitude, noise))

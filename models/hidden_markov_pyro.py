@@ -1,11 +1,12 @@
-"""A hidden Markov model in Pyro: short series that switch between two states, which are summed out exactly.
+"""A hidden Markov model in Pyro: short series that switch between two states, which are summed out
+exactly.
 
     stay_k ~ Beta(6, 2),  level ~ N((-1, 1), 0.5^2),  sigma ~ LogNormal(-0.5, 0.3^2)
     z_1 = 0 or 1 with equal probability,  z_t = z_{t-1} with probability stay_{z_{t-1}}
     y_t ~ N(level_{z_t}, sigma^2),  t = 1..8
 
-Each row is one series of eight observations. Zucchini, MacDonald and Langrock 2016, "Hidden Markov Models for Time
-Series", second edition, chapter 2.
+Each row is one series of eight observations. Zucchini, MacDonald and Langrock 2016, "Hidden Markov
+Models for Time Series", second edition, chapter 2.
 """
 
 import pyro.distributions as dist
@@ -29,7 +30,9 @@ def model(rows, y=None):
     stay = pyro.sample("stay", dist.Beta(6.0, 2.0).expand([2]).to_event(1))
     level = pyro.sample("level", dist.Normal(torch.tensor([-1.0, 1.0]), 0.5).to_event(1))
     sigma = pyro.sample("sigma", dist.LogNormal(-0.5, 0.3))
-    to_one = torch.stack([1 - stay[0], stay[1]])  # probability of state 1 after state 0, after state 1
+    to_one = torch.stack(
+        [1 - stay[0], stay[1]]
+    )  # probability of state 1 after state 0, after state 1
     seen = []
     with pyro.plate("row", rows):
         chance = torch.tensor(0.5)

@@ -26,7 +26,8 @@ def model(x, y=None):
 
 
 def exact_posterior(data, key, draws):
-    """Independent draws from the posterior: sigma (S,) from a fine grid, then weights (S, D) given sigma.
+    """Independent draws from the posterior: sigma (S,) from a fine grid, then weights (S, D) given
+    sigma.
 
     With X'X = Q diag(spread) Q' and c = Q'X'y, the weights integrate out:
 
@@ -41,14 +42,16 @@ def exact_posterior(data, key, draws):
     variance = np.exp(2 * log_sigma)[:, None]
     shrink = variance / (variance + spread)
     misfit = (y @ y - np.sum(moment**2 / (variance + spread), -1)) / variance[:, 0]
-    log_density = (1 - len(y)) * log_sigma + (np.sum(np.log(shrink), -1) - misfit - variance[:, 0]) / 2
+    log_density = (1 - len(y)) * log_sigma + (
+        np.sum(np.log(shrink), -1) - misfit - variance[:, 0]
+    ) / 2
     cumulative = np.cumsum(np.exp(log_density - log_density.max()))
 
     place, standard = jr.split(key)
     uniform = np.asarray(jr.uniform(place, (draws,)), np.float64)
     sigma = np.exp(np.interp(uniform * cumulative[-1], cumulative, log_sigma))
     precision = 1 + spread / sigma[:, None] ** 2
-    rotated = moment / sigma[:, None] ** 2 / precision + np.asarray(jr.normal(standard, precision.shape)) / np.sqrt(
-        precision
-    )
+    rotated = moment / sigma[:, None] ** 2 / precision + np.asarray(
+        jr.normal(standard, precision.shape)
+    ) / np.sqrt(precision)
     return {"weights": rotated @ axes.T, "sigma": sigma}

@@ -1,6 +1,7 @@
 """Logistic regression: a yes or no for each row, five covariates and an intercept.
 
-    intercept ~ N(0, 1),  weights ~ N(0, I),    y_i ~ Bernoulli(logit^-1(intercept + x_i . weights)),  x_i in R^5
+    intercept ~ N(0, 1),  weights ~ N(0, I),    y_i ~ Bernoulli(logit^-1(intercept + x_i .
+    weights)),  x_i in R^5
 
 Gelman et al. 2013, "Bayesian Data Analysis", third edition, chapter 16.
 """

@@ -1,7 +1,9 @@
-"""Negative binomial regression: counts that vary more than Poisson's, five covariates and an intercept.
+"""Negative binomial regression: counts that vary more than Poisson's, five covariates and an
+intercept.
 
     intercept ~ N(0, 1),  weights ~ N(0, 0.5^2 I),  concentration ~ Gamma(2, 0.5)
-    y_i ~ NegativeBinomial(mean m_i, variance m_i + m_i^2 / concentration),  log m_i = intercept + x_i . weights
+    y_i ~ NegativeBinomial(mean m_i, variance m_i + m_i^2 / concentration),  log m_i = intercept +
+    x_i . weights
 
 Hilbe 2011, "Negative Binomial Regression", second edition, chapter 8 (the form NB2).
 """

@@ -1,7 +1,8 @@
 """Poisson regression with a normal effect for each row: counts that vary more than Poisson's.
 
     intercept ~ N(0, 1),  weights ~ N(0, 0.5^2 I),  spread ~ HalfNormal(1)
-    effect_i ~ N(0, spread^2),    y_i ~ Poisson(exp(intercept + x_i . weights + effect_i)),  x_i in R^3
+    effect_i ~ N(0, spread^2),    y_i ~ Poisson(exp(intercept + x_i . weights + effect_i)),  x_i in
+    R^3
 
 The effects are local latents: the engine integrates each out of its row's likelihood.
 

@@ -1,13 +1,14 @@
-"""A hierarchical regression in Pyro: eight groups whose intercepts are partially pooled, one common slope.
+"""A hierarchical regression in Pyro: eight groups whose intercepts are partially pooled, one common
+slope.
 
     mu ~ N(0, 1),  tau ~ HalfNormal(1),  slope ~ N(0, 1),  sigma ~ HalfNormal(1)
     intercept_j ~ N(mu, tau^2),  j = 1..8,    y_i ~ N(intercept_{g_i} + slope x_i, sigma^2)
 
-Written centred, run non-centred by `LocScaleReparam`: with few rows in a group the posterior of intercept and tau is
-a funnel, that of intercept_decentered = (intercept - mu) / tau is not.
+Written centred, run non-centred by `LocScaleReparam`: with few rows in a group the posterior of
+intercept and tau is a funnel, that of intercept_decentered = (intercept - mu) / tau is not.
 
-Gelman and Hill 2007, "Data Analysis Using Regression and Multilevel/Hierarchical Models", chapter 12; Gorinova,
-Moore and Hoffman 2020, arXiv 1906.03028.
+Gelman and Hill 2007, "Data Analysis Using Regression and Multilevel/Hierarchical Models", chapter
+12; Gorinova, Moore and Hoffman 2020, arXiv 1906.03028.
 """
 
 import pyro.distributions as dist

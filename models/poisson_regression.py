@@ -1,6 +1,7 @@
 """Poisson regression: a count for each row, five covariates and an intercept on the log scale.
 
-    intercept ~ N(0, 1),  weights ~ N(0, 0.5^2 I),    y_i ~ Poisson(exp(intercept + x_i . weights)),  x_i in R^5
+    intercept ~ N(0, 1),  weights ~ N(0, 0.5^2 I),    y_i ~ Poisson(exp(intercept + x_i . weights)),
+    x_i in R^5
 
 McCullagh and Nelder 1989, "Generalized Linear Models", second edition, chapter 6.
 """

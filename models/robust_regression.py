@@ -1,11 +1,12 @@
-"""Robust regression: Student-t noise, so that outliers lose their pull; five covariates, no intercept.
+"""Robust regression: Student-t noise, so that outliers lose their pull; five covariates, no
+intercept.
 
     weights ~ N(0, I),  sigma ~ HalfNormal(1),  nu ~ Gamma(2, 0.1)
     y_i ~ StudentT(nu, x_i . weights, sigma),  x_i in R^5
 
-Lange, Little and Taylor 1989, "Robust statistical modeling using the t distribution", JASA 84; the prior
-of the degrees of freedom nu from Juarez and Steel 2010, "Model-based clustering of non-Gaussian panel data
-based on skew-t distributions", JBES 28.
+Lange, Little and Taylor 1989, "Robust statistical modeling using the t distribution", JASA 84; the
+prior of the degrees of freedom nu from Juarez and Steel 2010, "Model-based clustering of
+non-Gaussian panel data based on skew-t distributions", JBES 28.
 """
 
 import numpyro

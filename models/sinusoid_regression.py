@@ -1,8 +1,10 @@
 """Sinusoid regression, the few-shot task of MAML: amplitude and phase differ from task to task.
 
-    amplitude ~ U(0.1, 5),  phase ~ U(0, pi),    y_i ~ N(amplitude sin(x_i - phase), 0.1^2),  x_i ~ U(-5, 5)
+    amplitude ~ U(0.1, 5),  phase ~ U(0, pi),    y_i ~ N(amplitude sin(x_i - phase), 0.1^2),  x_i ~
+    U(-5, 5)
 
-Finn, Abbeel and Levine 2017, "Model-agnostic meta-learning", arXiv 1703.03400, section 5.1 (which has no noise).
+Finn, Abbeel and Levine 2017, "Model-agnostic meta-learning", arXiv 1703.03400, section 5.1 (which
+has no noise).
 """
 
 import jax.numpy as jnp

@@ -23,7 +23,8 @@ RADIUS = dist.Normal(0.1, 0.01)
 class Crescent(dist.Distribution):
     """A half moon: loc + (r cos a + 0.25, r sin a).
 
-    Its density at loc + (0.25, 0) + v, by change of variables from (r, a) with |dv / d(r, a)| = |r|:
+    Its density at loc + (0.25, 0) + v, by change of variables from (r, a) with |dv / d(r, a)| =
+    |r|:
 
         p = N(r; 0.1, 0.01^2) / (pi |r|),    r = sign(v_1) |v|
     """
@@ -62,7 +63,8 @@ def exact_posterior(data, key, draws):
     """Independent draws from the posterior: theta (S, 2).
 
     y - crescent is linear in |theta_1 + theta_2| and theta_2 - theta_1, so crescents drawn from the
-    simulator give theta; those are kept for which the absolute value is positive and theta in the prior's square.
+    simulator give theta; those are kept for which the absolute value is positive and theta in the
+    prior's square.
     """
     generator = np.random.default_rng(np.asarray(jr.key_data(key)))
     y, kept = np.ravel(data["y"]).astype(np.float64), np.zeros((0, 2))

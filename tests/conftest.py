@@ -4,7 +4,9 @@ import gc
 import os
 from pathlib import Path
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several test processes may share one GPU
+os.environ.setdefault(
+    "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+)  # several test processes may share one GPU
 
 import jax
 import numpy as np
@@ -12,41 +14,52 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl import trainer
-from amortppl.trust import familiarity
+from amortppl.training import trainer
+from amortppl.trust import misspecification
 from conjugate import SMALL, line_model, mean_model
 
-FAMILIAR = familiarity.SIMULATED, familiarity.NEAREST
-familiarity.SIMULATED, familiarity.NEAREST = 128, 64
-"""Tasks simulated to know what is familiar: enough to run. What is about it asks for `as_many_as_users_have`."""
+FAMILIAR = misspecification.SIMULATED, misspecification.NEAREST
+misspecification.SIMULATED, misspecification.NEAREST = 128, 64
+"""Tasks simulated to know what is familiar: enough to run. What is about it asks for
+`as_many_as_users_have`.
+"""
 
 TWO_PARTS, trainer.SHARES = trainer.SHARES, (1.0,)
-"""A batch of tasks is padded alike: half as much to compile. What is about its parts asks for `parts_as_users_have`."""
+"""A batch of tasks is padded alike: half as much to compile. What is about its parts asks for
+`parts_as_users_have`.
+"""
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 MAPPINGS = 40_000
-"""Memory mappings of a test process beyond which compiled programs are dropped: each takes a few, the kernel
+"""Memory mappings of a test process beyond which compiled programs are dropped: each takes a few,
+the kernel
 allows 65,530, and the compiler crashes at the next one."""
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: one of those that together take half of all time; run by `-m slow`")
-    # The guides of the tests are tiny: the tests that are about this warning ask for it. Not said in
-    # pyproject.toml, where it would import amortppl before jaxtyping's hook.
+    config.addinivalue_line(
+        "markers", "slow: one of those that together take half of all time; run by `-m slow`"
+    )
+    # The guides of the tests are tiny: the tests that are about this warning ask for it. Not said
+    # in pyproject.toml, where it would import amortppl before jaxtyping's hook.
     config.addinivalue_line("filterwarnings", "ignore::amortppl.errors.OutOfRangeWarning")
     # Nearly all of the suite's time is XLA compiling programs that then run for milliseconds.
     jax.config.update("jax_disable_most_optimizations", True)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if getattr(config, "cache", None) is not None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("jax"))  # of processes that tests start
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
+            config.cache.mkdir("jax")
+        )  # of processes that tests start
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def pytest_ignore_collect(collection_path, config):
     """Benchmarks run only when they are named on the command line."""
-    named = [Path(config.invocation_params.dir, str(a).split("::")[0]).resolve() for a in config.args]
+    named = [
+        Path(config.invocation_params.dir, str(a).split("::")[0]).resolve() for a in config.args
+    ]
     asked = any(n == BENCHMARKS or BENCHMARKS in n.parents for n in named)
     if collection_path == BENCHMARKS and not asked:
         return True
@@ -90,10 +103,10 @@ def compilations():
 @pytest.fixture(scope="module")
 def as_many_as_users_have():
     """As many tasks simulated to know what is familiar as outside of tests."""
-    few = familiarity.SIMULATED, familiarity.NEAREST
-    familiarity.SIMULATED, familiarity.NEAREST = FAMILIAR
+    few = misspecification.SIMULATED, misspecification.NEAREST
+    misspecification.SIMULATED, misspecification.NEAREST = FAMILIAR
     yield
-    familiarity.SIMULATED, familiarity.NEAREST = few
+    misspecification.SIMULATED, misspecification.NEAREST = few
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +134,9 @@ def line_task():
     """A vector latent, one input of two covariates, rows 4 to 32."""
     dims = {"w": ["covariate"], "x": ["covariate"]}
     inputs = {"x": dist.Normal(0, 1).expand([2])}
-    return ap.Task(line_model, inputs, rows=(4, 32), dims=dims, coords={"covariate": ["age", "dose"]})
+    return ap.Task(
+        line_model, inputs, rows=(4, 32), dims=dims, coords={"covariate": ["age", "dose"]}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 
 def mean_model(rows, y=None):
@@ -47,7 +47,14 @@ TINY = {
     "meta_sgd": {"width": 8, "updates": 1},
     "hypernetwork": {"width": 4, "hidden": 8},
     "prior_fitted": {"width": 8, "layers": 1, "hidden": 8},
-    "prompt_tuning": {"width": 8, "layers": 1, "hidden": 8, "prompt": 2, "updates": 2, "capacity": 8},
+    "prompt_tuning": {
+        "width": 8,
+        "layers": 1,
+        "hidden": 8,
+        "prompt": 2,
+        "updates": 2,
+        "capacity": 8,
+    },
     "versa": {"features": 4, "hidden": 8},
     "learned_optimiser": {"updates": 2, "memory": 4},
     "svi": {"iterations": 20},
@@ -62,7 +69,10 @@ SMALL = {"width": 8, "hidden": 16, "newton": 4, "sweeps": 1, "density": "gaussia
 def assert_disjoint_rows_add_up(method, atol):
     """Two states of four rows each combine into that of all eight."""
     data = method.task.simulate(jr.key(3), 8).data
-    parts = [Batch({n: v[s] for n, v in data.items()}, jnp.ones(4, bool)) for s in (slice(0, 4), slice(4, 8))]
+    parts = [
+        Batch({n: v[s] for n, v in data.items()}, jnp.ones(4, bool))
+        for s in (slice(0, 4), slice(4, 8))
+    ]
     together = method.combine([method.step(method.init(), p) for p in parts])
     whole = method.step(method.init(), Batch(data, jnp.ones(8, bool)))
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(whole), strict=True):

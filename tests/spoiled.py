@@ -1,4 +1,6 @@
-"""Guides spoiled on purpose, and the exact guide of `line_model`, to test what must tell them apart."""
+"""Guides spoiled on purpose, and the exact guide of `line_model`, to test what must tell them
+apart.
+"""
 
 from typing import Any, ClassVar
 
@@ -7,13 +9,15 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from amortppl.guide import Guide
+from amortppl.guide.guide import Guide
 from amortppl.method import Method
-from amortppl.task import Task
+from amortppl.task.task import Task
 
 
 class Moved(eqx.Module):
-    """A posterior whose draws are moved: (u - mean) * spread + mean + shift * sd, latents in another order."""
+    """A posterior whose draws are moved: (u - mean) * spread + mean + shift * sd, latents in
+    another order.
+    """
 
     base: Any
     spread: float
@@ -64,7 +68,11 @@ def spoiled(guide, spread=1.0, shift=0.0, order=None):
     """A guide with sds times `spread`, means moved by `shift` sds, and latents in another order."""
     order = tuple(order or range(guide.task.latents.size))
     return Guide(
-        Spoiled(guide.method, guide.task, spread, shift, order), guide.spec, guide.record, guide.seed, guide.ranges
+        Spoiled(guide.method, guide.task, spread, shift, order),
+        guide.spec,
+        guide.record,
+        guide.seed,
+        guide.ranges,
     )
 
 
@@ -89,7 +97,9 @@ class Exact(Method):
         return ExactState(state.precision + x.T @ x, state.linear + x.T @ batch.data["y"])
 
     def readout(self, state):
-        return Normal(jnp.linalg.solve(state.precision, state.linear), jnp.linalg.inv(state.precision))
+        return Normal(
+            jnp.linalg.solve(state.precision, state.linear), jnp.linalg.inv(state.precision)
+        )
 
     def score(self, state, target):
         return -self.readout(state).log_prob(target.latents)
@@ -134,7 +144,9 @@ class FarOut(Exact):
 
     def readout(self, state):
         exact = super().readout(state)
-        return Tailed(exact.mean, exact.covariance, jnp.where(exact.mean[0] > self.above, self.width, 1.0))
+        return Tailed(
+            exact.mean, exact.covariance, jnp.where(exact.mean[0] > self.above, self.width, 1.0)
+        )
 
 
 def exact(guide):
@@ -144,4 +156,6 @@ def exact(guide):
 
 def far_out(guide, width=3000.0, above=-jnp.inf):
     """The exact guide, with a few draws that far out."""
-    return Guide(FarOut(guide.task, width, above), guide.spec, guide.record, guide.seed, guide.ranges)
+    return Guide(
+        FarOut(guide.task, width, above), guide.spec, guide.record, guide.seed, guide.ranges
+    )

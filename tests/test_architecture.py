@@ -23,7 +23,18 @@ HEAVY = [
 ]
 """What `import amortppl` alone must not import."""
 
-LATE = ["torch", "pyro", "torchax", "blackjax", "matplotlib", "arviz", "arviz_plots", "arviz_stats", "sklearn", "typer"]
+LATE = [
+    "torch",
+    "pyro",
+    "torchax",
+    "blackjax",
+    "matplotlib",
+    "arviz",
+    "arviz_plots",
+    "arviz_stats",
+    "sklearn",
+    "typer",
+]
 """What making a task must not import."""
 
 ALLOWED = {"numpyro", "jax", "numpy", "math", "functools", "collections", "typing"}
@@ -53,7 +64,9 @@ def files(folder):
 @pytest.mark.parametrize("path", files("models"), ids=lambda p: p.stem)
 def test_models_know_one_language_only(path):
     episodes = "\ndef episodes(" in path.read_text()
-    allowed = ALLOWED_IN_PYRO if path.stem.endswith("_pyro") else ALLOWED_IN_DATA if episodes else ALLOWED
+    allowed = (
+        ALLOWED_IN_PYRO if path.stem.endswith("_pyro") else ALLOWED_IN_DATA if episodes else ALLOWED
+    )
     assert {n.split(".")[0] for n in imported(path)} <= allowed
 
 
@@ -72,7 +85,9 @@ def test_the_engine_knows_neither_models_nor_methods(path):
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
 
 
 def test_import_is_light():
@@ -82,7 +97,7 @@ def test_import_is_light():
 def test_a_task_imports_no_more_than_it_needs_and_hides_no_public_name():
     code = f"""
 import sys, numpyro, numpyro.distributions as dist
-import amortppl.train, amortppl.method, amortppl.catalogue, amortppl as ap
+import amortppl.guide.train, amortppl.method, amortppl.catalogue, amortppl as ap
 def model(rows, y=None):
     mu = numpyro.sample("mu", dist.Normal(0, 1))
     with numpyro.plate("obs", rows): numpyro.sample("y", dist.Normal(mu, 1), obs=y)
@@ -102,6 +117,10 @@ def test_packages_are_all_listed():
     """The list of packages is explicit, so a new folder must be added to it."""
     import tomllib
 
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "amortppl").rglob("__init__.py")}
+    listed = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    )
+    found = {
+        ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "amortppl").rglob("__init__.py")
+    }
     assert listed == found | {"amortppl.models", "amortppl.inference"}

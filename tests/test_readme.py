@@ -37,7 +37,7 @@ def test_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
 @pytest.mark.parametrize("line", [c for c in COMMANDS if "amortppl " in c])
 def test_commands_exist(line):
     """Every option named is one that the command's help names."""
-    from amortppl.cli import app
+    from amortppl.cli.commands import app
 
     words = shlex.split(line[line.index("amortppl ") :])[1:]
     shown = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [words[0], "--help"])

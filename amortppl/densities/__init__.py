@@ -23,5 +23,12 @@ def density(name: str, size: int, key: PRNGKeyArray) -> Density:
 
         return SplineFlow(size, key)
     if name not in FAMILIES:
-        raise LookupError(f"density: {name!r} is none of {quoted(FAMILIES)}{nearest(name, FAMILIES)}")
-    return {"diagonal": Diagonal, "gaussian": Gaussian, "mixture": Mixture, "triangular": Triangular}[name](size)
+        raise LookupError(
+            f"density: {name!r} is none of {quoted(FAMILIES)}{nearest(name, FAMILIES)}"
+        )
+    return {
+        "diagonal": Diagonal,
+        "gaussian": Gaussian,
+        "mixture": Mixture,
+        "triangular": Triangular,
+    }[name](size)

@@ -1,4 +1,5 @@
-"""Independent latents, skewed and light- or heavy-tailed: for many, where a full covariance has more coefficients than
+"""Independent latents, skewed and light- or heavy-tailed: for many, where a full covariance has
+more coefficients than
 data teach.
 
 Jones and Pewsey 2009, "Sinh-arcsinh distributions".
@@ -15,7 +16,8 @@ from amortppl.densities.triangular import sinh_arcsinh
 
 
 class Diagonal(Density):
-    """u = sinh(b arcsinh(v) - a), v = exp(s) (z - shift), is standard normal; s is bounded by 3, a and b as those of
+    """u = sinh(b arcsinh(v) - a), v = exp(s) (z - shift), is standard normal; s is bounded by 3, a
+    and b as those of
     `Triangular`."""
 
     size: int = eqx.field(static=True)
@@ -43,4 +45,9 @@ class Diagonal(Density):
 
     def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Float[Array, " P"], ...]:
         shift, scale, skew, tail = jnp.split(coefficients, 4)
-        return shift, 3.0 * jnp.tanh(scale / 3.0), 1.5 * jnp.tanh(skew), jnp.exp(0.7 * jnp.tanh(tail))
+        return (
+            shift,
+            3.0 * jnp.tanh(scale / 3.0),
+            1.5 * jnp.tanh(skew),
+            jnp.exp(0.7 * jnp.tanh(tail)),
+        )

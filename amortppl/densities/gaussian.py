@@ -35,15 +35,22 @@ class Gaussian(Density):
         return z, log_normal(u) + jnp.sum(jnp.log(jnp.diag(factor)))
 
 
-def affine(coefficients: Float[Array, " K"], size: int) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
-    """Shift and lower-triangular factor; at zero coefficients 0 and I. Log diagonals are bounded by 3."""
+def affine(
+    coefficients: Float[Array, " K"], size: int
+) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
+    """Shift and lower-triangular factor; at zero coefficients 0 and I. Log diagonals are bounded by
+    3.
+    """
     shift, rest = coefficients[:size], coefficients[size : size + size * (size + 1) // 2]
     below = lower_triangular(rest, size)
     return shift, jnp.tril(below, -1) + jnp.diag(jnp.exp(3.0 * jnp.tanh(jnp.diag(below) / 3.0)))
 
 
-def lower_triangular(entries: Float[Array, " K"], size: int, offset: int = 0) -> Float[Array, "P P"]:
-    """The matrix with these entries row by row on and below a diagonal, the main one or `offset` above it.
+def lower_triangular(
+    entries: Float[Array, " K"], size: int, offset: int = 0
+) -> Float[Array, "P P"]:
+    """The matrix with these entries row by row on and below a diagonal, the main one or `offset`
+    above it.
 
     Gathered: a scatter costs several times that to compile and to run.
     """

@@ -20,7 +20,8 @@ LOWEST = float(np.nextafter(np.float32(-1.0), np.float32(0.0)))
 class Mixture(Density):
     """sum_m w_m N(z; shift_m, (T_m' T_m)^-1), the weights a softmax of the first M coefficients.
 
-    Components start a little apart along the diagonal, so that training can tell them from one another.
+    Components start a little apart along the diagonal, so that training can tell them from one
+    another.
     """
 
     size: int = eqx.field(static=True)
@@ -32,8 +33,13 @@ class Mixture(Density):
         self.size, self.components, self.part = size, components, Gaussian(size)
         self.coefficients = components * (1 + self.part.coefficients)
 
-    def _parts(self, coefficients: Float[Array, " K"]) -> tuple[Float[Array, " M"], Float[Array, "M C"]]:
-        weights, rest = coefficients[: self.components], coefficients[self.components :].reshape(self.components, -1)
+    def _parts(
+        self, coefficients: Float[Array, " K"]
+    ) -> tuple[Float[Array, " M"], Float[Array, "M C"]]:
+        weights, rest = (
+            coefficients[: self.components],
+            coefficients[self.components :].reshape(self.components, -1),
+        )
         return jax.nn.log_softmax(weights), rest
 
     def initial(self) -> Float[Array, " K"]:
@@ -58,15 +64,15 @@ class Mixture(Density):
         pick = jnp.sum(uniform[0] > 2.0 * jnp.cumsum(jnp.exp(log_weights))[:-1, None] - 1.0, 0)
         shift, factor = jax.vmap(lambda c: affine(c, self.size))(parts)
         spread = jax.vmap(lambda t: solve_triangular(t, jnp.eye(self.size), lower=True))(factor)
-        placed = _stacked(spread, u) + shift[:, :, None]
+        placed = _stack(spread, u) + shift[:, :, None]
         z = jnp.take_along_axis(placed, pick[None, None], 0)[0]
-        apart = _stacked(factor, z) - jnp.einsum("mij,mj->mi", factor, shift)[:, :, None]
+        apart = _stack(factor, z) - jnp.einsum("mij,mj->mi", factor, shift)[:, :, None]
         log_scale = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), -1)
         level = (log_weights + log_scale - 0.5 * self.size * jnp.log(2.0 * jnp.pi))[:, None]
         return z.T, logsumexp(level - 0.5 * jnp.sum(apart**2, 1), axis=0)
 
 
-def _stacked(matrices: Float[Array, "M P P"], columns: Float[Array, "P S"]) -> Float[Array, "M P S"]:
+def _stack(matrices: Float[Array, "M P P"], columns: Float[Array, "P S"]) -> Float[Array, "M P S"]:
     """Every matrix times all columns, as one product."""
     count, size, _ = matrices.shape
     return (matrices.reshape(count * size, size) @ columns).reshape(count, size, -1)

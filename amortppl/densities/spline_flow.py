@@ -23,14 +23,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.densities.density import Density
 
 FEW = 3
-"""Latents up to which layers are autoregressive. Their draws take a pass for each latent; those of coupling layers take
-one, and as many updates bring them as far: held-out nats of 10 and 11 latents, gaussian_process -8.97 for -8.96,
-mixture_2d -6.34 for -6.44, standard errors 0.07 and 0.13; calibration of each, nearly all draws, 23 and 21 CPU s for
+"""Latents up to which layers are autoregressive. Their draws take a pass for each latent; those of
+coupling layers take
+one, and as many updates bring them as far: held-out nats of 10 and 11 latents, gaussian_process
+-8.97 for -8.96, mixture_2d -6.34 for -6.44, standard errors 0.07 and 0.13; calibration of each,
+    nearly all draws, 23 and 21 CPU s for
 150 and 160."""
 
 
 class SplineFlow(Density):
-    """A flow whose networks read the coefficients beside the latents: masked autoregressive, or of coupling layers."""
+    """A flow whose networks read the coefficients beside the latents: masked autoregressive, or of
+    coupling layers.
+    """
 
     size: int = eqx.field(static=True)
     coefficients: int = eqx.field(static=True)
@@ -45,7 +49,9 @@ class SplineFlow(Density):
             # flowjax's own random permutation cannot be made inside jit
             return Chain([_layer(key, spline, size, context), Flip((size,))])
 
-        with jax.ensure_compile_time_eval():  # flowjax keeps the spline's initial values in a closure
+        with (
+            jax.ensure_compile_time_eval()
+        ):  # flowjax keeps the spline's initial values in a closure
             stacked = eqx.filter_vmap(layer)(jr.split(key, layers))
         self.flow = Transformed(StandardNormal((size,)), Invert(Scan(stacked)))
 
@@ -61,8 +67,16 @@ class SplineFlow(Density):
         return z, jnp.reshape(log_prob, (draws,))
 
 
-def _layer(key: PRNGKeyArray, spline: RationalQuadraticSpline, size: int, context: int) -> AbstractBijection:
-    shared = {"transformer": spline, "dim": size, "cond_dim": context, "nn_width": 64, "nn_depth": 2}
+def _layer(
+    key: PRNGKeyArray, spline: RationalQuadraticSpline, size: int, context: int
+) -> AbstractBijection:
+    shared = {
+        "transformer": spline,
+        "dim": size,
+        "cond_dim": context,
+        "nn_width": 64,
+        "nn_depth": 2,
+    }
     if size <= FEW:
         return MaskedAutoregressive(key, **shared)
     return Coupling(key, untransformed_dim=size // 2, **shared)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from amortppl.diagnostics.figures import DATA, FAINT, GUIDE, REFERENCE, SMALL, WIDE, _axes, _uri
 from amortppl.diagnostics.uniformity import difference
+from amortppl.report.figures import DATA, FAINT, GUIDE, REFERENCE, SMALL, WIDE, _axes, _uri
 
 BINS = 20
 
@@ -12,7 +12,9 @@ LEAST = -1.0
 
 
 def beyond(truth: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Which posterior means lie outside the figure: further from the truths than half their range."""
+    """Which posterior means lie outside the figure: further from the truths than half their
+    range.
+    """
     low, high = _limits(truth)
     return (mean < low) | (mean > high)
 
@@ -46,10 +48,14 @@ def ecdf(pit: np.ndarray, band: tuple[np.ndarray, np.ndarray, np.ndarray]) -> st
 
 
 def coverage(pits: np.ndarray, together: np.ndarray) -> str:
-    """Share of truths inside central intervals against their probability, each latent and all together."""
+    """Share of truths inside central intervals against their probability, each latent and all
+    together.
+    """
     figure, axes = _axes(WIDE, "probability of the interval", "share of truths inside")
     level = np.linspace(0, 1, 101)
-    axes.plot([0, 1], [0, 1], color=DATA, linewidth=1, linestyle=(0, (4, 2)), label="as it should be")
+    axes.plot(
+        [0, 1], [0, 1], color=DATA, linewidth=1, linestyle=(0, (4, 2)), label="as it should be"
+    )
     for i, pit in enumerate(pits.T):
         inside = np.searchsorted(np.sort(2 * np.abs(pit - 0.5)), level) / len(pit)
         axes.plot(level, inside, **FAINT, label="_latent" if i else "each latent")
@@ -64,13 +70,27 @@ def recovery(truth: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> str:
     figure, axes = _axes(SMALL)
     low, high = _limits(truth)
     axes.set_ylim(max(low, np.min(mean - sd)), min(high, np.max(mean + sd)))
-    axes.axline((truth.mean(), truth.mean()), slope=1, color=DATA, linewidth=1, linestyle=(0, (4, 2)))
-    axes.errorbar(truth, mean, sd, fmt="o", color=GUIDE, ecolor="#8aa9cf", markersize=2, linewidth=0.5, alpha=0.7)
+    axes.axline(
+        (truth.mean(), truth.mean()), slope=1, color=DATA, linewidth=1, linestyle=(0, (4, 2))
+    )
+    axes.errorbar(
+        truth,
+        mean,
+        sd,
+        fmt="o",
+        color=GUIDE,
+        ecolor="#8aa9cf",
+        markersize=2,
+        linewidth=0.5,
+        alpha=0.7,
+    )
     return _uri(figure)
 
 
 def contraction(contracted: np.ndarray, z: np.ndarray) -> str:
-    """z-score against contraction of every dataset (Schad, Betancourt and Vasishth 2021); those below `LEAST` at it."""
+    """z-score against contraction of every dataset (Schad, Betancourt and Vasishth 2021); those
+    below `LEAST` at it.
+    """
     figure, axes = _axes(SMALL)
     contracted = np.maximum(contracted, LEAST)
     axes.axhspan(-2, 2, color=GUIDE, alpha=0.12, linewidth=0)

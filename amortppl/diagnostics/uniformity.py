@@ -1,4 +1,6 @@
-"""Is a sample of probability integral transforms uniform? Tests, bands, and correction for how many."""
+"""Is a sample of probability integral transforms uniform? Tests, bands, and correction for how
+many.
+"""
 
 import numpy as np
 from scipy import stats
@@ -7,16 +9,18 @@ BAND = 0.95
 """Probability that all of a calibrated guide's curve lies inside its band."""
 
 BEYOND = 50
-"""Uniform samples outside of a simultaneous band, among all that it is made from: its level is known to a seventh."""
+"""Uniform samples outside of a simultaneous band, among all that it is made from: its level is
+known to a seventh.
+"""
 
 
 def p_values(pit: np.ndarray) -> np.ndarray:
     """A p-value of uniformity for each column of (T, P) transforms.
 
-    Three tests joined by Bonferroni's rule: of the whole distribution function, all its points at once
-    (Cauchy combination of pointwise tests, Tesso and Vehtari 2026, arXiv 2603.02928), and with
-    z = Phi^-1(pit) of the mean, sum z / sqrt(T) ~ N(0, 1) (a shifted posterior), and of the squares,
-    sum z^2 ~ chi^2_T (a wrong width; Cook, Gelman and Rubin 2006).
+    Three tests joined by Bonferroni's rule: of the whole distribution function, all its points at
+    once (Cauchy combination of pointwise tests, Tesso and Vehtari 2026, arXiv 2603.02928), and with
+    z = Phi^-1(pit) of the mean, sum z / sqrt(T) ~ N(0, 1) (a shifted posterior), and of the
+    squares, sum z^2 ~ chi^2_T (a wrong width; Cook, Gelman and Rubin 2006).
     """
     from arviz_stats.base import array_stats
 
@@ -24,12 +28,16 @@ def p_values(pit: np.ndarray) -> np.ndarray:
     count, z = len(pit), stats.norm.ppf(pit)
     whole = np.asarray(array_stats.uniformity_test(pit, axis=0)[0])
     centre = 2 * stats.norm.sf(np.abs(z.sum(0)) / np.sqrt(count))
-    spread = 2 * np.minimum(stats.chi2.cdf((z**2).sum(0), count), stats.chi2.sf((z**2).sum(0), count))
+    spread = 2 * np.minimum(
+        stats.chi2.cdf((z**2).sum(0), count), stats.chi2.sf((z**2).sum(0), count)
+    )
     return np.minimum(1.0, 3 * np.minimum(whole, np.minimum(centre, spread)))
 
 
 def corrected(p: np.ndarray) -> np.ndarray:
-    """Holm 1979: p-values such that any is below a only with probability a, however many there are."""
+    """Holm 1979: p-values such that any is below a only with probability a, however many there
+    are.
+    """
     p = np.asarray(p, np.float64)
     order = np.argsort(p, axis=None)
     steps = np.maximum.accumulate(p.ravel()[order] * np.arange(p.size, 0, -1))
@@ -38,11 +46,14 @@ def corrected(p: np.ndarray) -> np.ndarray:
     return found.reshape(p.shape)
 
 
-def difference_band(count: int, probability: float = BAND) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def difference_band(
+    count: int, probability: float = BAND
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points, and the ends of the simultaneous band of ECDF minus uniform for `count` values.
 
-    Säilynoja, Bürkner and Vehtari 2022, "Graphical test for discrete uniformity and its applications in
-    goodness-of-fit evaluation and multiple sample comparison", Statistics and Computing 32.
+    Säilynoja, Bürkner and Vehtari 2022, "Graphical test for discrete uniformity and its
+    applications in goodness-of-fit evaluation and multiple sample comparison", Statistics and
+    Computing 32.
     """
     from arviz_stats.ecdf_utils import get_pointwise_confidence_band, simulate_confidence_bands
 

@@ -13,7 +13,8 @@ Encoder = DeepSet | SecondMoments | SetTransformer
 
 
 def encoder(name: str, features: int, size: int, key: PRNGKeyArray) -> Encoder:
-    """An encoder of exchangeable rows by name: (N, features) rows -> sums over rows, (encoder.size,).
+    """An encoder of exchangeable rows by name: (N, features) rows -> sums over rows,
+    (encoder.size,).
 
     `encoder.read` turns these, divided by the number of rows, into what a network reads of them.
 
@@ -21,5 +22,7 @@ def encoder(name: str, features: int, size: int, key: PRNGKeyArray) -> Encoder:
         LookupError: no encoder of that name.
     """
     if name not in ENCODERS:
-        raise LookupError(f"encoder: {name!r} is none of {quoted(ENCODERS)}{nearest(name, ENCODERS)}")
+        raise LookupError(
+            f"encoder: {name!r} is none of {quoted(ENCODERS)}{nearest(name, ENCODERS)}"
+        )
     return ENCODERS[name](features, size, key)

@@ -1,10 +1,11 @@
-"""Least squares with a state that adds up: regularised regression of values on keys, in closed form.
+"""Least squares with a state that adds up: regularised regression of values on keys, in closed
+form.
 
     weights = (K'K + diag(ridge))^-1 (K'V + diag(ridge) prior)
 
 As attention (a query reads q' weights) it is the mesa layer of von Oswald et al. 2023, "Uncovering
-mesa-optimization algorithms in Transformers", arXiv 2309.05858; K'K, K'V and V'V are sums over rows,
-so that context of any length is kept in a memory of fixed size.
+mesa-optimization algorithms in Transformers", arXiv 2309.05858; K'K, K'V and V'V are sums over
+rows, so that context of any length is kept in a memory of fixed size.
 """
 
 from typing import NamedTuple
@@ -26,17 +27,25 @@ class Moments(NamedTuple):
     @classmethod
     def none(cls, keys: int, values: int) -> "Moments":
         """Before any row."""
-        return cls(jnp.zeros((keys, keys)), jnp.zeros((keys, values)), jnp.zeros(values), jnp.zeros(()))
+        return cls(
+            jnp.zeros((keys, keys)), jnp.zeros((keys, values)), jnp.zeros(values), jnp.zeros(())
+        )
 
-    def plus(self, keys: Float[Array, "N D"], values: Float[Array, "N V"], mask: Bool[Array, " N"]) -> "Moments":
+    def plus(
+        self, keys: Float[Array, "N D"], values: Float[Array, "N V"], mask: Bool[Array, " N"]
+    ) -> "Moments":
         """With further rows, those that the mask keeps."""
         keys, values = (jnp.where(mask[:, None], a, 0.0) for a in (keys, values))
-        added = Moments(keys.T @ keys, keys.T @ values, jnp.sum(values**2, 0), jnp.sum(mask).astype(jnp.float32))
+        added = Moments(
+            keys.T @ keys, keys.T @ values, jnp.sum(values**2, 0), jnp.sum(mask).astype(jnp.float32)
+        )
         return jax.tree.map(jnp.add, self, added)
 
 
 class Solved(NamedTuple):
-    """A fit: lower Cholesky factor of K'K + ridge, weights, and mean squared residual of each value."""
+    """A fit: lower Cholesky factor of K'K + ridge, weights, and mean squared residual of each
+    value.
+    """
 
     factor: Float[Array, "D D"]
     weights: Float[Array, "D V"]
@@ -48,7 +57,9 @@ class Solved(NamedTuple):
         return queries @ self.weights, jnp.sum(half**2, 0)
 
 
-def solve(moments: Moments, ridge: Float[Array, " D"], prior: Float[Array, "D V"] | float = 0.0) -> Solved:
+def solve(
+    moments: Moments, ridge: Float[Array, " D"], prior: Float[Array, "D V"] | float = 0.0
+) -> Solved:
     """Fits values to keys, the weights drawn to `prior` with precision `ridge`."""
     gram = moments.keys + jnp.diag(ridge)
     factor = jnp.linalg.cholesky(gram + 1e-6 * jnp.trace(gram) / len(ridge) * jnp.eye(len(ridge)))

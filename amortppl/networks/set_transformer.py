@@ -29,7 +29,10 @@ class Attention(eqx.Module):
         self.norm = eqx.nn.LayerNorm(size)
 
     def __call__(
-        self, queries: Float[Array, "Q E"], keys: Float[Array, "N E"], mask: Bool[Array, " N"] | None
+        self,
+        queries: Float[Array, "Q E"],
+        keys: Float[Array, "N E"],
+        mask: Bool[Array, " N"] | None,
     ) -> Float[Array, "Q E"]:
         """Queries after one look at the keys that the mask keeps."""
         seen = None if mask is None else jnp.broadcast_to(mask, (queries.shape[0], mask.shape[0]))

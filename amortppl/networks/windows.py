@@ -1,7 +1,9 @@
-"""Local features of images: the same map of every 3 x 3 window, the strongest of neighbouring windows kept.
+"""Local features of images: the same map of every 3 x 3 window, the strongest of neighbouring
+windows kept.
 
-A layer of a convolutional network (LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document
-recognition", Proceedings of the IEEE 86(11)), written as a product with the windows, which a CPU computes fastest.
+A layer of a convolutional network (LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning
+applied to document recognition", Proceedings of the IEEE 86(11)), written as a product with the
+windows, which a CPU computes fastest.
 """
 
 import equinox as eqx
@@ -18,12 +20,14 @@ FAINT = 1e-6
 
 
 class Windows(eqx.Module):
-    """Images of height x width -> the strongest response of every map in each place, as a vector of learned length.
+    """Images of height x width -> the strongest response of every map in each place, as a vector of
+    learned length.
 
-    All images have the same length, so that products compare directions (Gidaris and Komodakis 2018, "Dynamic
-    few-shot visual learning without forgetting", arXiv 1804.09458, section 3.2) and bold strokes are no class.
-    Nothing comes after: a layer on all places together learns the classes trained on, and serves others worse than
-    the pixels do. Maps begin without a response to even grey.
+    All images have the same length, so that products compare directions (Gidaris and Komodakis
+    2018, "Dynamic few-shot visual learning without forgetting", arXiv 1804.09458, section 3.2) and
+    bold strokes are no class. Nothing comes after: a layer on all places together learns the
+    classes trained on, and serves others worse than the pixels do. Maps begin without a response to
+    even grey.
 
     Attributes:
         log_length: of the features, log sqrt(sum_e phi_e^2).
@@ -35,11 +39,19 @@ class Windows(eqx.Module):
     log_scale: Float[Array, " C"]
     log_length: Float[Array, ""]
 
-    def __init__(self, shape: tuple[int, int], channels: int, key: PRNGKeyArray, length: float | None = None) -> None:
-        """Draws the maps; the features' length is `length` to begin with, or the square root of how many there are."""
+    def __init__(
+        self, shape: tuple[int, int], channels: int, key: PRNGKeyArray, length: float | None = None
+    ) -> None:
+        """Draws the maps; the features' length is `length` to begin with, or the square root of how
+        many there are.
+        """
         self.shape = shape
         maps = jr.normal(key, (SIDE**2, channels)) / SIDE
-        self.maps, self.bias, self.log_scale = maps - jnp.mean(maps, 0), jnp.zeros(channels), jnp.zeros(channels)
+        self.maps, self.bias, self.log_scale = (
+            maps - jnp.mean(maps, 0),
+            jnp.zeros(channels),
+            jnp.zeros(channels),
+        )
         self.log_length = 0.5 * jnp.log(self.size) if length is None else jnp.log(length)
 
     @property

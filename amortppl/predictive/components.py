@@ -11,7 +11,7 @@ from jaxtyping import Array
 from numpyro.distributions import biject_to, constraints
 
 from amortppl.errors import ModelError
-from amortppl.task import Task
+from amortppl.task.abstract import AbstractTask
 
 FINITE = 256
 """Most values of a support that is read as classes; a longer one is read as counts."""
@@ -24,7 +24,8 @@ class Component:
     Attributes:
         argument: the argument that holds it.
         place: where in the argument's flattened row.
-        kind: `real`, `above` (from `low` on), `below` (up to `high`), `between`, `count` (from `low` on) or `finite`.
+        kind: `real`, `above` (from `low` on), `below` (up to `high`), `between`, `count` (from
+            `low` on) or `finite`.
         low, high: ends of the support.
     """
 
@@ -56,7 +57,7 @@ class Component:
         return biject_to(supports[self.kind])
 
 
-def components(task: Task) -> tuple[Component, ...]:
+def components(task: AbstractTask) -> tuple[Component, ...]:
     """The components of all observations of a row.
 
     Raises:
@@ -64,7 +65,8 @@ def components(task: Task) -> tuple[Component, ...]:
     """
     if task.block:
         raise ModelError(
-            f"{task.name}: its data are one block, which has no rows to predict from others; 'parametric' serves it"
+            f"{task.name}: its data are one block, which has no rows to predict from others; "
+            f"'parametric' serves it"
         )
     found = []
     for argument, support in supports(task).items():
@@ -74,8 +76,10 @@ def components(task: Task) -> tuple[Component, ...]:
     return tuple(found)
 
 
-def supports(task: Task) -> dict[str, constraints.Constraint]:
-    """The support of every observation, by argument: given with episodes, else said by one run of the model."""
+def supports(task: AbstractTask) -> dict[str, constraints.Constraint]:
+    """The support of every observation, by argument: given with episodes, else said by one run of
+    the model.
+    """
     if task.supports is not None:
         return dict(task.supports)
     with jax.ensure_compile_time_eval():
@@ -84,12 +88,14 @@ def supports(task: Task) -> dict[str, constraints.Constraint]:
         return {a: trace[s]["fn"].support for a, s in task.observed.items()}
 
 
-def classified(task: Task) -> set[str]:
+def is_classification(task: AbstractTask) -> set[str]:
     """The observations that are classes: whole numbers with both ends known."""
-    return {n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"}
+    return {
+        n for n, s in supports(task).items() if s.is_discrete and _kind(task, n, s)[0] == "finite"
+    }
 
 
-def _kind(task: Task, argument: str, support: constraints.Constraint) -> tuple:
+def _kind(task: AbstractTask, argument: str, support: constraints.Constraint) -> tuple:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     low, high = (_end(getattr(support, n, None)) for n in ("lower_bound", "upper_bound"))
@@ -102,10 +108,15 @@ def _kind(task: Task, argument: str, support: constraints.Constraint) -> tuple:
         return ("real",)
     if low is None and high is None:
         raise ModelError(
-            f"{task.name}: no predictive family for {argument!r}, whose support is {support}; 'parametric' serves it"
+            f"{task.name}: no predictive family for {argument!r}, whose support is {support}; "
+            f"'parametric' serves it"
         )
     return (
-        ("between", low, high) if None not in (low, high) else ("below", 0.0, high) if low is None else ("above", low)
+        ("between", low, high)
+        if None not in (low, high)
+        else ("below", 0.0, high)
+        if low is None
+        else ("above", low)
     )
 
 

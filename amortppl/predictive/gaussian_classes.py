@@ -1,11 +1,14 @@
 """Learned features whose classes are Gaussian, with a conjugate prior on each class's mean.
 
-    phi(x) | y = c  ~  N(mu_c, I),    mu_c ~ N(m, diag(lambda)^-1),    P(y = c | D) proportional to n_c + a
+    phi(x) | y = c  ~  N(mu_c, I),    mu_c ~ N(m, diag(lambda)^-1),    P(y = c | D) proportional to
+    n_c + a
 
-Given the sums of each class's features the posterior of mu_c is Gaussian, and so is the predictive density of a
-query's features in each class; Bayes' rule turns these into class probabilities. Many rows, or a flat prior, make it
-the prototypical network of Snell, Swersky and Zemel 2017, "Prototypical networks for few-shot learning", arXiv
-1703.05175; as the classifier beside ALPaCA: Harrison, Sharma, Finn and Pavone 2020, "Continuous meta-learning
+Given the sums of each class's features the posterior of mu_c is Gaussian, and so is the predictive
+density of a query's features in each class; Bayes' rule turns these into class probabilities. Many
+rows, or a flat prior, make it the prototypical network of Snell, Swersky and Zemel 2017,
+"Prototypical networks for few-shot learning", arXiv
+1703.05175; as the classifier beside ALPaCA: Harrison, Sharma, Finn and Pavone 2020, "Continuous
+    meta-learning
 without tasks", arXiv 1912.08866, section 4.2.
 """
 
@@ -16,11 +19,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from amortppl.predictive.classes import Classified, ClassSums
-from amortppl.predictive.features import ImageFeatures, RowFeatures
+from amortppl.predictive.class_sums import Classified, ClassSums
 from amortppl.predictive.predictor import Predictor, like
-from amortppl.predictive.reader import Reader
-from amortppl.task import Batch, Task
+from amortppl.predictive.preprocessing import Reader
+from amortppl.predictive.row_features import ImageFeatures, RowFeatures
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 
 
 class GaussianClasses(Predictor):
@@ -33,7 +37,7 @@ class GaussianClasses(Predictor):
         log_concentration: log a.
     """
 
-    task: Task = eqx.field(static=True)
+    task: AbstractTask = eqx.field(static=True)
     reader: Reader
     feature: RowFeatures | ImageFeatures
     centre: Float[Array, " E"]
@@ -65,9 +69,18 @@ class GaussianClasses(Predictor):
         return Classified(self.reader, (height + often)[None], like(self.task.rows_like))
 
 
-def gaussian_classes(task: Task, reader: Reader, feature: RowFeatures | ImageFeatures) -> GaussianClasses:
-    """The predictor on features of a task's rows: a prior of unit precision, a concentration of one."""
+def gaussian_classes(
+    task: AbstractTask, reader: Reader, feature: RowFeatures | ImageFeatures
+) -> GaussianClasses:
+    """The predictor on features of a task's rows: a prior of unit precision, a concentration of
+    one.
+    """
     none = jnp.zeros(feature.size)
     return GaussianClasses(
-        task=task, reader=reader, feature=feature, centre=none, log_precision=none, log_concentration=jnp.zeros(())
+        task=task,
+        reader=reader,
+        feature=feature,
+        centre=none,
+        log_precision=none,
+        log_concentration=jnp.zeros(()),
     )

@@ -15,13 +15,13 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from amortppl.compute import mapped
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.bars import Bars
-from amortppl.predictive.categories import Categories
+from amortppl.predictive.binned import Bars
+from amortppl.predictive.categorical import Categories
 from amortppl.predictive.components import Component
-from amortppl.predictive.counts import Counts
-from amortppl.predictive.reader import Reader
+from amortppl.predictive.negative_binomial import Counts
+from amortppl.predictive.preprocessing import Reader
+from amortppl.runtime.batched_map import batched_map
 
 Family = Bars | Categories | Counts
 
@@ -37,7 +37,9 @@ def family(component: Component) -> Family:
 
 
 class Factor(eqx.Module):
-    """Coefficients of one component: a linear map of the features plus a perceptron's correction."""
+    """Coefficients of one component: a linear map of the features plus a perceptron's
+    correction.
+    """
 
     straight: eqx.nn.Linear
     bent: eqx.nn.MLP | None
@@ -45,10 +47,14 @@ class Factor(eqx.Module):
     def __init__(self, inputs: int, kind: Family, hidden: int, key: PRNGKeyArray) -> None:
         first, second = jr.split(key)
         line = eqx.nn.Linear(inputs, kind.coefficients, key=first)
-        line = eqx.tree_at(lambda n: (n.weight, n.bias), line, (jnp.zeros_like(line.weight), kind.initial()))
+        line = eqx.tree_at(
+            lambda n: (n.weight, n.bias), line, (jnp.zeros_like(line.weight), kind.initial())
+        )
         self.straight = line
         start = jnp.zeros(kind.coefficients)
-        self.bent = mlp(inputs, kind.coefficients, hidden, 2, second, start=start) if hidden else None
+        self.bent = (
+            mlp(inputs, kind.coefficients, hidden, 2, second, start=start) if hidden else None
+        )
 
     def __call__(self, features: Float[Array, " E"]) -> Float[Array, " K"]:
         """Features of one query -> coefficients."""
@@ -65,10 +71,13 @@ class Head(eqx.Module):
         keys = jr.split(key, len(reader.parts))
         before = [sum(reader.sizes[:i]) for i in range(len(reader.parts))]
         self.factors = [
-            Factor(size + n, family(c), hidden, k) for n, c, k in zip(before, reader.parts, keys, strict=True)
+            Factor(size + n, family(c), hidden, k)
+            for n, c, k in zip(before, reader.parts, keys, strict=True)
         ]
 
-    def log_prob(self, reader: Reader, features: Float[Array, "Q E"], standard: Float[Array, "Q C"]) -> Array:
+    def log_prob(
+        self, reader: Reader, features: Float[Array, "Q E"], standard: Float[Array, "Q C"]
+    ) -> Array:
         """Log density (Q,) of the components in the reader's units."""
         total, seen = jnp.zeros(features.shape[0]), features
         for i, factor in enumerate(self.factors):
@@ -82,13 +91,19 @@ class Head(eqx.Module):
         return jax.vmap(self.factors[0])(features)
 
     def sample(
-        self, reader: Reader, features: Float[Array, "Q E"], first: Float[Array, "Q K"], key: PRNGKeyArray
+        self,
+        reader: Reader,
+        features: Float[Array, "Q E"],
+        first: Float[Array, "Q K"],
+        key: PRNGKeyArray,
     ) -> Float[Array, "Q C"]:
         """One draw of every query, in the reader's units."""
         drawn, seen = [], features
         for i, factor in enumerate(self.factors):
             keys = jr.split(jr.fold_in(key, i), features.shape[0])
-            drawn.append(jax.vmap(_bound(reader, i)[1])(keys, jax.vmap(factor)(seen) if i else first))
+            drawn.append(
+                jax.vmap(_bound(reader, i)[1])(keys, jax.vmap(factor)(seen) if i else first)
+            )
             seen = jnp.concatenate([seen, reader.one(i, drawn[-1])], -1)
         return jnp.stack(drawn, -1)
 
@@ -103,7 +118,9 @@ def _bound(reader: Reader, place: int) -> tuple:
 
 
 class Predictive(eqx.Module):
-    """A joint distribution of the observations at Q queries: a mixture over S equally likely features of each."""
+    """A joint distribution of the observations at Q queries: a mixture over S equally likely
+    features of each.
+    """
 
     head: Head
     reader: Reader
@@ -115,8 +132,12 @@ class Predictive(eqx.Module):
         return logsumexp(self._each(data), 0) - self._members + self._slopes(data)
 
     def log_joint(self, data: dict[str, Array]) -> Array:
-        """Log density of the observations of all queries together, which share one member of the mixture."""
-        return logsumexp(jnp.sum(self._each(data), -1)) - self._members + jnp.sum(self._slopes(data))
+        """Log density of the observations of all queries together, which share one member of the
+        mixture.
+        """
+        return (
+            logsumexp(jnp.sum(self._each(data), -1)) - self._members + jnp.sum(self._slopes(data))
+        )
 
     def sample(self, key: PRNGKeyArray, draws: int) -> dict[str, Array]:
         """Draws of the observations by argument, each (draws, Q, ...)."""
@@ -130,7 +151,7 @@ class Predictive(eqx.Module):
             drawn = self.head.sample(self.reader, self.features[member], first[member], noise)
             return self.reader.values(drawn, self.like)
 
-        return mapped(one, jr.split(key, draws), AT_ONCE // queries)
+        return batched_map(one, jr.split(key, draws), AT_ONCE // queries)
 
     def _each(self, data: dict[str, Array]) -> Float[Array, "S Q"]:
         standard = self.reader.standard(data)

@@ -1,4 +1,6 @@
-"""What methods that read out a predictive distribution share: the score, and the readout at queries."""
+"""What methods that read out a predictive distribution share: the score, and the readout at
+queries.
+"""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -11,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.errors import GuideError
 from amortppl.method import Method, State, Target
 from amortppl.predictive.head import Head, Predictive
-from amortppl.predictive.reader import Reader
+from amortppl.predictive.preprocessing import Reader
 
 PRIOR = 0.1
 """Weight in the score of what is predicted before any row was seen."""
@@ -24,13 +26,16 @@ class At(eqx.Module):
     state: State
 
     def __call__(self, query: dict[str, Array]) -> Any:
-        """Inputs of Q queries (observations are not looked at) -> distribution of their observations."""
+        """Inputs of Q queries (observations are not looked at) -> distribution of their
+        observations.
+        """
         return self.method.predictive(self.state, query)
 
     def sample(self, key: PRNGKeyArray, draws: int) -> Any:
         """No draws of latents: there is no posterior over the model's own."""
         raise GuideError(
-            f"{type(self.method).__name__}: it predicts observations and has no posterior over the model's latents; "
+            f"{type(self.method).__name__}: it predicts observations and has no posterior over the "
+            f"model's latents; "
             "use predict or log_predictive, or train 'parametric'"
         )
 
@@ -46,7 +51,9 @@ class Predictor(Method):
 
     @abstractmethod
     def predictive(self, state: State, query: dict[str, Array]) -> Any:
-        """Distribution of the observations at Q queries: `log_prob(data)` (Q,) and `sample(key, draws)`."""
+        """Distribution of the observations at Q queries: `log_prob(data)` (Q,) and `sample(key,
+        draws)`.
+        """
 
     def readout(self, state: State) -> At:
         """The predictive distribution at any queries."""

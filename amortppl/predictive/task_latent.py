@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.networks.least_squares import Moments, Solved, solve
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.reader import Reader
-from amortppl.task import Batch
+from amortppl.predictive.preprocessing import Reader
+from amortppl.task.batch import Batch
 
 FACTORS = 2
 
@@ -44,7 +44,9 @@ class TaskLatent(NamedTuple):
         """Standard normals -> deviations from the mean."""
         return solve_triangular(self.fit.factor, noise.T, lower=True, trans=1).T
 
-    def sample(self, key: PRNGKeyArray, draws: int) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
+    def sample(
+        self, key: PRNGKeyArray, draws: int
+    ) -> tuple[Float[Array, "S Z"], Float[Array, " S"]]:
         """Draws and their log densities."""
         noise = jr.normal(key, (draws, self.mean.shape[0]))
         log_scale = jnp.sum(jnp.log(jnp.diag(self.fit.factor)))
@@ -53,7 +55,9 @@ class TaskLatent(NamedTuple):
 
 
 class Factors(eqx.Module):
-    """The factors that rows emit: directions phi from x, heights v from x and y, linear plus a perceptron."""
+    """The factors that rows emit: directions phi from x, heights v from x and y, linear plus a
+    perceptron.
+    """
 
     direction: eqx.nn.Linear
     turn: eqx.nn.MLP

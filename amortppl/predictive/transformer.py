@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amortppl.networks.mlp import mlp
 from amortppl.networks.set_transformer import Attention
-from amortppl.predictive.reader import Reader
-from amortppl.task import Batch
+from amortppl.predictive.preprocessing import Reader
+from amortppl.task.batch import Batch
 
 
 class Buffer(NamedTuple):
@@ -67,7 +67,9 @@ class Transformer(eqx.Module):
     def read(
         self, context: Float[Array, "C E"], mask: Bool[Array, " C"], x: Float[Array, "Q X"]
     ) -> Float[Array, "Q E"]:
-        """Queries after they have looked at the context in every layer; one token is always there."""
+        """Queries after they have looked at the context in every layer; one token is always
+        there.
+        """
         context, mask = jnp.concatenate([self.always, context]), jnp.append(True, mask)
         query = jax.vmap(self.query)(x)
         for layer in self.layers:

@@ -11,7 +11,7 @@ import pyro.distributions as dist
 import torch.distributions as torch_dist
 
 from amortppl.errors import ModelError, nearest
-from amortppl.pyro import foreign
+from amortppl.pyro import torch_distributions
 from amortppl.pyro.environment import to_jax
 from amortppl.pyro.supports import to_numpyro_support
 from amortppl.pyro.transforms import to_numpyro_transform
@@ -97,18 +97,24 @@ def _dirichlet_multinomial(d: Any) -> Any:
         None if isinstance(given, jax.core.Tracer) else int(np.asarray(given).max())
     )  # NumPyro draws at most so many
     concentration, count = to_jax(d.concentration), _count(d.total_count)
-    return jax_dist.DirichletMultinomial(concentration, count, total_count_max=known, validate_args=False)
+    return jax_dist.DirichletMultinomial(
+        concentration, count, total_count_max=known, validate_args=False
+    )
 
 
 def _logistic_normal(d: Any) -> Any:
     loc, scale = to_jax(d.loc), to_jax(d.scale)
     base = jax_dist.Normal(loc, scale, validate_args=False).to_event(1)
-    return jax_dist.TransformedDistribution(base, jax_dist.transforms.StickBreakingTransform(), validate_args=False)
+    return jax_dist.TransformedDistribution(
+        base, jax_dist.transforms.StickBreakingTransform(), validate_args=False
+    )
 
 
 def _diagonal_mixture(d: Any) -> Any:
     """sum_k w_k N(loc_k, diag(scale_k)^2)."""
-    component = jax_dist.Normal(to_jax(d.locs), to_jax(d.coord_scale), validate_args=False).to_event(1)
+    component = jax_dist.Normal(
+        to_jax(d.locs), to_jax(d.coord_scale), validate_args=False
+    ).to_event(1)
     weights = jax_dist.Categorical(logits=to_jax(d.component_logits), validate_args=False)
     return jax_dist.MixtureSameFamily(weights, component, validate_args=False)
 
@@ -134,31 +140,47 @@ def _improper(d: Any) -> Any:
 
 
 def _nan_masked(d: Any) -> Any:
-    """Normal whose log density is 0 where the value is NaN: NumPyro's mask needs the value, see `foreign`."""
-    return foreign.Torch(d)
+    """Normal whose log density is 0 where the value is NaN: NumPyro's mask needs the value, see
+    `foreign`.
+    """
+    return torch_distributions.Torch(d)
 
 
 def _zero_inflated(d: Any) -> Any:
-    return jax_dist.ZeroInflatedDistribution(to_numpyro(d.base_dist), **_gate(d), validate_args=False)
+    return jax_dist.ZeroInflatedDistribution(
+        to_numpyro(d.base_dist), **_gate(d), validate_args=False
+    )
 
 
 def _bivariate_von_mises(d: Any) -> Any:
     names = ["phi_loc", "psi_loc", "phi_concentration", "psi_concentration", "correlation"]
-    return jax_dist.SineBivariateVonMises(*(to_jax(getattr(d, n)) for n in names), validate_args=False)
+    return jax_dist.SineBivariateVonMises(
+        *(to_jax(getattr(d, n)) for n in names), validate_args=False
+    )
 
 
 CONVERTERS: dict[type, Converter] = {
     dist.Bernoulli: lambda d: jax_dist.Bernoulli(**_weights(d), validate_args=False),
     dist.BetaBinomial: _beta_binomial,
-    dist.Binomial: lambda d: jax_dist.Binomial(_count(d.total_count), **_weights(d), validate_args=False),
+    dist.Binomial: lambda d: jax_dist.Binomial(
+        _count(d.total_count), **_weights(d), validate_args=False
+    ),
     dist.Categorical: lambda d: jax_dist.Categorical(**_weights(d), validate_args=False),
-    dist.Delta: lambda d: jax_dist.Delta(to_jax(d.v), to_jax(d.log_density), d.event_dim, validate_args=False),
+    dist.Delta: lambda d: jax_dist.Delta(
+        to_jax(d.v), to_jax(d.log_density), d.event_dim, validate_args=False
+    ),
     dist.DirichletMultinomial: _dirichlet_multinomial,
-    dist.FoldedDistribution: lambda d: jax_dist.FoldedDistribution(to_numpyro(d.base_dist), validate_args=False),
+    dist.FoldedDistribution: lambda d: jax_dist.FoldedDistribution(
+        to_numpyro(d.base_dist), validate_args=False
+    ),
     dist.Geometric: lambda d: jax_dist.Geometric(**_weights(d), validate_args=False),
     dist.ImproperUniform: _improper,
-    dist.LKJ: lambda d: jax_dist.LKJ(d.event_shape[-1], to_jax(d.base_dist.concentration), validate_args=False),
-    dist.LKJCholesky: lambda d: jax_dist.LKJCholesky(d.dim, to_jax(d.concentration), validate_args=False),
+    dist.LKJ: lambda d: jax_dist.LKJ(
+        d.event_shape[-1], to_jax(d.base_dist.concentration), validate_args=False
+    ),
+    dist.LKJCholesky: lambda d: jax_dist.LKJCholesky(
+        d.dim, to_jax(d.concentration), validate_args=False
+    ),
     dist.LogisticNormal: _logistic_normal,
     dist.LowRankMultivariateNormal: _low_rank,
     dist.MaskedDistribution: _masked,
@@ -173,9 +195,13 @@ CONVERTERS: dict[type, Converter] = {
         to_jax(d.temperature), logits=to_jax(d.logits), validate_args=False
     ),
     dist.SineBivariateVonMises: _bivariate_von_mises,
-    dist.SineSkewed: lambda d: jax_dist.SineSkewed(to_numpyro(d.base_dist), to_jax(d.skewness), validate_args=False),
+    dist.SineSkewed: lambda d: jax_dist.SineSkewed(
+        to_numpyro(d.base_dist), to_jax(d.skewness), validate_args=False
+    ),
     dist.TransformedDistribution: _transformed,
-    dist.TruncatedPolyaGamma: lambda d: jax_dist.TruncatedPolyaGamma(tuple(d.batch_shape), validate_args=False),
+    dist.TruncatedPolyaGamma: lambda d: jax_dist.TruncatedPolyaGamma(
+        tuple(d.batch_shape), validate_args=False
+    ),
     dist.Unit: lambda d: jax_dist.Unit(to_jax(d.log_factor), validate_args=False),
     dist.Wishart: lambda d: jax_dist.Wishart(
         to_jax(d.df), scale_tril=to_jax(d._unbroadcasted_scale_tril), validate_args=False
@@ -209,8 +235,8 @@ def to_numpyro(d: Any) -> Any:
         return to_numpyro(d.base_dist).to_event(d.reinterpreted_batch_ndims)
     if kind in CONVERTERS:
         found = CONVERTERS[kind](d)
-    elif foreign.accepted(d):
-        found = foreign.Torch(d)
+    elif torch_distributions.is_accepted(d):
+        found = torch_distributions.Torch(d)
     else:
         raise unknown(kind)
     shape = tuple(d.batch_shape)
@@ -221,6 +247,8 @@ def unknown(kind: type) -> ModelError:
     """What to say of a class that is in no table."""
     near = nearest(kind.__name__, [k.__name__ for k in CONVERTERS])
     return ModelError(
-        f"{kind.__module__}.{kind.__name__} has no counterpart in NumPyro{near}. Write the site with one that has, or "
-        f"check it: amortppl.pyro.accept({kind.__name__}(...)) compares its density and sampler under JAX with torch's"
+        f"{kind.__module__}.{kind.__name__} has no counterpart in NumPyro{near}. Write the site "
+        f"with one that has, or "
+        f"check it: amortppl.pyro.accept({kind.__name__}(...)) compares its density and sampler "
+        f"under JAX with torch's"
     )

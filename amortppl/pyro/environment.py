@@ -1,9 +1,9 @@
 """Torch on JAX arrays: the environment in which a Pyro model's tensors are computed.
 
-Built on torchax, whose tensors wrap JAX arrays and whose modes send every torch operation to JAX. Added here: torch
-tensors from outside are constants; what depends on data alone is computed at once, so that `.item()` and branches
-on data work under `jit`; each tensor knows the sites it was computed from, for messages; randomness comes from
-NumPyro's key.
+Built on torchax, whose tensors wrap JAX arrays and whose modes send every torch operation to JAX.
+Added here: torch tensors from outside are constants; what depends on data alone is computed at
+once, so that `.item()` and branches on data work under `jit`; each tensor knows the sites it was
+computed from, for messages; randomness comes from NumPyro's key.
 """
 
 import threading
@@ -28,7 +28,9 @@ _INT32 = 2**31
 
 
 class Bridge(Environment):
-    """The environment of all bridged models; what belongs to one run of one model is kept for its thread."""
+    """The environment of all bridged models; what belongs to one run of one model is kept for its
+    thread.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,12 +56,17 @@ class Bridge(Environment):
     def get_and_rotate_prng_key(self, generator: Any = None) -> jax.Array:
         """A fresh key of the run, for torch's random functions."""
         if generator is not None:
-            raise ModelError("a torch.Generator in the model: leave it out, random numbers come from NumPyro's key")
+            raise ModelError(
+                "a torch.Generator in the model: leave it out, random numbers come from NumPyro's "
+                "key"
+            )
         return self.run.key()
 
     def dispatch(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """One torch operation."""
-        if func is torch._C._set_grad_enabled:  # by torch.no_grad; torch.autograd.Function says nothing
+        if (
+            func is torch._C._set_grad_enabled
+        ):  # by torch.no_grad; torch.autograd.Function says nothing
             self.run.gradients = args[0]
         args, kwargs = self._arguments(args, kwargs or {})
         leaves = tree_leaves((args, kwargs))
@@ -75,11 +82,15 @@ class Bridge(Environment):
         except TypeError as error:
             if isinstance(error, jax.errors.JAXTypeError):
                 raise
-            raise operations.failed(func, error) from error  # Python would try the other operand's method instead
+            raise operations.failed(
+                func, error
+            ) from error  # Python would try the other operand's method instead
         return self._traced_back(result, frozenset().union(*(sources(v) for v in wrapped)))
 
     def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Arguments with weights that are parameters now in place of torch's, and types that JAX has."""
+        """Arguments with weights that are parameters now in place of torch's, and types that JAX
+        has.
+        """
 
         def known(value: Any) -> Any:
             if isinstance(value, torch.Tensor) and not isinstance(value, WRAPPED):
@@ -89,7 +100,9 @@ class Bridge(Environment):
         return tree_map(known, (args, kwargs))
 
     def _outside(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """An operation on torch's own tensors alone: torch computes it, the result is a constant of the model."""
+        """An operation on torch's own tensors alone: torch computes it, the result is a constant of
+        the model.
+        """
         if isinstance(func, torch._ops.OpOverload):
             return func(*args, **kwargs)
         with no_dispatch(), torch._C.DisableTorchFunction():
@@ -97,7 +110,9 @@ class Bridge(Environment):
         return tree_map_only(torch.Tensor, self.constant, result)
 
     def _traced_back(self, result: Any, found: frozenset[str]) -> Any:
-        """The result with the sites it came from; without gradient where the model switched gradients off."""
+        """The result with the sites it came from; without gradient where the model switched
+        gradients off.
+        """
         for value in tree_leaves(result):
             if isinstance(value, WRAPPED):
                 value.sources = found | sources(value)
@@ -137,7 +152,8 @@ def narrow(dtype: torch.dtype) -> torch.dtype:
         return dtype
     if dtype in (torch.float64, torch.complex128):
         raise ModelError(
-            f"the model computes in {dtype}, and JAX is set to single precision: write torch.float32, or run "
+            f"the model computes in {dtype}, and JAX is set to single precision: write "
+            f"torch.float32, or run "
             "jax.config.update('jax_enable_x64', True) before anything else"
         )
     return torch.int32 if dtype == torch.int64 else dtype
@@ -154,7 +170,8 @@ def constant(value: torch.Tensor) -> jax.Array:
         wanted = narrow(plain.dtype)
         if wanted != plain.dtype and plain.numel() and int(plain.abs().max()) >= _INT32:
             raise ModelError(
-                "a tensor holds whole numbers beyond 32 bits: run jax.config.update('jax_enable_x64', True) first"
+                "a tensor holds whole numbers beyond 32 bits: run "
+                "jax.config.update('jax_enable_x64', True) first"
             )
         array = plain.to(wanted).to_dense().numpy().copy()
     with jax.ensure_compile_time_eval():
@@ -183,9 +200,15 @@ def to_torch(value: Any, name: str | None = None) -> Any:
 def _refuse_writes_outside(func: Any, args: Any, wrapped: list[Any]) -> None:
     """Torch's own tensors cannot take values of JAX: what was written would be lost."""
     writes = isinstance(func, torch._ops.OpOverload) and func._schema.is_mutable
-    if writes and wrapped and isinstance(args[0], torch.Tensor) and not isinstance(args[0], WRAPPED):
+    if (
+        writes
+        and wrapped
+        and isinstance(args[0], torch.Tensor)
+        and not isinstance(args[0], WRAPPED)
+    ):
         raise ModelError(
-            "the model writes into a tensor that was made outside of it: make the tensor inside the model, "
+            "the model writes into a tensor that was made outside of it: make the tensor inside "
+            "the model, "
             "or write into a .clone()"
         )
 
@@ -193,7 +216,8 @@ def _refuse_writes_outside(func: Any, args: Any, wrapped: list[Any]) -> None:
 def _without_compiler(dispatch: Any) -> None:
     """Keeps torch from importing its compiler, for seconds, at the first operation of a mode.
 
-    Torch hides a mode's dispatch from the compiler by a wrapper that looks for this attribute first.
+    Torch hides a mode's dispatch from the compiler by a wrapper that looks for this attribute
+    first.
     """
     hidden = getattr(dispatch, "__wrapped__", None)
     if hidden is not None and not hasattr(hidden, "__dynamo_disable"):
@@ -213,6 +237,8 @@ def bridge() -> Bridge:
 
 
 def map_tensors(function: Any, tree: Any) -> Any:
-    """A function applied to the arrays in lists, tuples and dicts; modules and other objects are left alone."""
+    """A function applied to the arrays in lists, tuples and dicts; modules and other objects are
+    left alone.
+    """
     leaves, structure = tree_flatten(tree)
     return structure.unflatten([function(v) for v in leaves])

@@ -1,7 +1,9 @@
-"""Runs a Pyro model alone: its sites go to NumPyro, and everything that Pyro keeps for the process is put back.
+"""Runs a Pyro model alone: its sites go to NumPyro, and everything that Pyro keeps for the process
+is put back.
 
-Pyro's stack of handlers, its dimensions of plates and the switches of validation are one for the process. They
-are set aside under a lock, so that bridged models can run in several threads and inside Pyro's own inference.
+Pyro's stack of handlers, its dimensions of plates and the switches of validation are one for the
+process. They are set aside under a lock, so that bridged models can run in several threads and
+inside Pyro's own inference.
 """
 
 import threading
@@ -21,10 +23,14 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def alone(process: Callable[[Any], None]) -> Iterator[None]:
-    """Inside, Pyro's sample and param statements end in `process(message)` instead of torch's samplers."""
-    stacks = _emptied(runtime._PYRO_STACK), _emptied(runtime._DIM_ALLOCATOR._stack)
-    with _LOCK, _unvalidated(), warnings.catch_warnings(), stacks[0], stacks[1]:
-        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")  # torch's whole numbers
+    """Inside, Pyro's sample and param statements end in `process(message)` instead of torch's
+    samplers.
+    """
+    stacks = _empty(runtime._PYRO_STACK), _empty(runtime._DIM_ALLOCATOR._stack)
+    with _LOCK, _without_validation(), warnings.catch_warnings(), stacks[0], stacks[1]:
+        warnings.filterwarnings(
+            "ignore", "Explicitly requested dtype int64"
+        )  # torch's whole numbers
         usual, thread = runtime.default_process_message, threading.get_ident()
 
         def mine_or_usual(message: Any) -> None:
@@ -40,7 +46,7 @@ def alone(process: Callable[[Any], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _emptied(stack: list[Any]) -> Iterator[None]:
+def _empty(stack: list[Any]) -> Iterator[None]:
     """A list is empty inside and has its old contents after."""
     kept = list(stack)
     stack.clear()
@@ -51,8 +57,10 @@ def _emptied(stack: list[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _unvalidated() -> Iterator[None]:
-    """No checks of values, which abstract values cannot pass. Gradients on, whatever the caller does in torch."""
+def _without_validation() -> Iterator[None]:
+    """No checks of values, which abstract values cannot pass. Gradients on, whatever the caller
+    does in torch.
+    """
     distributions = torch.distributions.Distribution
     kept = distributions._validate_args
     with pyro.validation_enabled(False), torch.enable_grad():

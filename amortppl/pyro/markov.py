@@ -13,7 +13,9 @@ from amortppl.pyro.run import Run
 def enumerating() -> bool:
     """Whether NumPyro enumerates discrete latents around this run."""
     funsor = sys.modules.get("numpyro.contrib.funsor.enum_messenger")
-    return funsor is not None and any(isinstance(h, funsor.enum) for h in numpyro.primitives._PYRO_STACK)
+    return funsor is not None and any(
+        isinstance(h, funsor.enum) for h in numpyro.primitives._PYRO_STACK
+    )
 
 
 def follow(run: Run) -> None:
@@ -24,7 +26,8 @@ def follow(run: Run) -> None:
 
     wanted = {id(h): h for h in runtime._PYRO_STACK if isinstance(h, MarkovMessenger)}
     while run.markov and (
-        id(run.markov[-1][0]) not in wanted or _depth(run, run.markov[-1][0]) > wanted[id(run.markov[-1][0])]._pos + 1
+        id(run.markov[-1][0]) not in wanted
+        or _depth(run, run.markov[-1][0]) > wanted[id(run.markov[-1][0])]._pos + 1
     ):
         run.markov.pop()[1].__exit__(None, None, None)
     for theirs in wanted.values():

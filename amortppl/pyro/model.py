@@ -10,7 +10,7 @@ import torch
 
 from amortppl.errors import ModelError
 from amortppl.pyro.environment import bridge, constant, map_tensors, to_jax, to_torch
-from amortppl.pyro.explain import explained
+from amortppl.pyro.explain import explain
 from amortppl.pyro.isolation import alone
 from amortppl.pyro.markov import close
 from amortppl.pyro.recognise import underlying
@@ -32,8 +32,14 @@ class BridgedModel:
         if isinstance(model, BridgedModel):
             model = model.pyro
         if not callable(model) or isinstance(model, type):
-            made = f"the class {model.__name__}; make an instance of it" if isinstance(model, type) else repr(model)
-            raise ModelError(f"from_pyro: expected a Pyro model (a function or a PyroModule), got {made}")
+            made = (
+                f"the class {model.__name__}; make an instance of it"
+                if isinstance(model, type)
+                else repr(model)
+            )
+            raise ModelError(
+                f"from_pyro: expected a Pyro model (a function or a PyroModule), got {made}"
+            )
         separate_stacks()
         self.pyro = model
         written = underlying(model)
@@ -53,12 +59,14 @@ class BridgedModel:
                     args, kwargs = self._given(args, kwargs)
                     with environment:
                         returned = self.pyro(*args, **kwargs)
-                    return jax.tree.map(to_jax, returned, is_leaf=lambda v: isinstance(v, torch.Tensor))
+                    return jax.tree.map(
+                        to_jax, returned, is_leaf=lambda v: isinstance(v, torch.Tensor)
+                    )
                 finally:
                     close(run)
                     environment.run = outer
         except Exception as error:
-            told = explained(error, run)
+            told = explain(error, run)
             if told is error:
                 raise
             raise told from error
@@ -74,4 +82,6 @@ class BridgedModel:
 def _argument(value: Any, name: str) -> Any:
     if isinstance(value, torch.Tensor) and not hasattr(value, "jax"):
         return to_torch(constant(value), name)
-    return to_torch(value, name) if isinstance(value, jax.Array | np.ndarray | np.generic) else value
+    return (
+        to_torch(value, name) if isinstance(value, jax.Array | np.ndarray | np.generic) else value
+    )

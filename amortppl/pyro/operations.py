@@ -1,7 +1,7 @@
 """Torch operations that torchax lacks or gets wrong, foremost every random one.
 
-torchax 0.0.13 draws some random numbers with a constant key and others by a wrong formula, so all of torch's
-random operations are defined here. Each takes a key and torch's arguments.
+torchax 0.0.13 draws some random numbers with a constant key and others by a wrong formula, so all
+of torch's random operations are defined here. Each takes a key and torch's arguments.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ from amortppl.errors import ModelError
 
 Key = jax.Array
 
-# Random numbers: f(key, shape, arguments) of an in-place operation, and with the shape of its tensor of a fresh one.
+# Random numbers: f(key, shape, arguments) of an in-place operation, and with the shape of its
+# tensor of a fresh one.
 
 
 def normal(key: Key, shape: Any, mean: Any = 0.0, std: Any = 1.0) -> Any:
@@ -81,12 +82,16 @@ LIKE = {"rand_like": uniform, "randn_like": normal, "randint_like": whole}
 
 
 def _normal_of(key: Key, mean: Any, std: Any = 1.0, size: Any = None) -> Any:
-    shape = tuple(size) if size is not None else jnp.broadcast_shapes(jnp.shape(mean), jnp.shape(std))
+    shape = (
+        tuple(size) if size is not None else jnp.broadcast_shapes(jnp.shape(mean), jnp.shape(std))
+    )
     return normal(key, shape, mean, std)
 
 
 def _multinomial(key: Key, weights: Any, num_samples: int, replacement: bool = False) -> Any:
-    """Indices drawn by weight, (..., num_samples); without replacement the largest of log weight + Gumbel noise."""
+    """Indices drawn by weight, (..., num_samples); without replacement the largest of log weight +
+    Gumbel noise.
+    """
     logits = jnp.log(weights)
     if replacement or num_samples == 1:
         drawn = jr.categorical(key, logits, shape=(num_samples, *logits.shape[:-1]))
@@ -96,14 +101,18 @@ def _multinomial(key: Key, weights: Any, num_samples: int, replacement: bool = F
 
 FRESH = {
     "normal": _normal_of,
-    "bernoulli": lambda key, p, prob=None: bernoulli(key, p.shape, p if prob is None else prob).astype(p.dtype),
+    "bernoulli": lambda key, p, prob=None: bernoulli(
+        key, p.shape, p if prob is None else prob
+    ).astype(p.dtype),
     "poisson": lambda key, rate: jr.poisson(key, rate).astype(rate.dtype),
     "binomial": lambda key, count, prob: jr.binomial(key, count, prob).astype(prob.dtype),
     "multinomial": _multinomial,
     "_standard_gamma": lambda key, a: jr.gamma(key, a),
     "_sample_dirichlet": lambda key, a: jr.dirichlet(key, a),
     "randperm": lambda key, n: jr.permutation(key, n),
-    "randint": lambda key, *bounds_and_size: whole(key, tuple(bounds_and_size[-1]), *bounds_and_size[:-1]),
+    "randint": lambda key, *bounds_and_size: whole(
+        key, tuple(bounds_and_size[-1]), *bounds_and_size[:-1]
+    ),
 }
 
 # Others.
@@ -137,7 +146,9 @@ def _as_tensor(make: Any, data: Any, dtype: Any = None, device: Any = None, env:
 
 
 def _getitem(select: Any, x: Any, places: Any, env: Any = None) -> Any:
-    """x[places], x also a tensor of torch's own; places given by tensors or lists need x itself where x is a view."""
+    """x[places], x also a tensor of torch's own; places given by tensors or lists need x itself
+    where x is a view.
+    """
     x = env.constant(x)
     chosen = isinstance(places, list) or any(
         isinstance(v, torch.Tensor) for v in torch.utils._pytree.tree_leaves(places)
@@ -150,7 +161,9 @@ def _new_tensor(x: Any, data: Any, dtype: Any = None, env: Any = None, **_: Any)
     kind = x.jax().dtype if dtype is None else mappings.t2j_dtype(dtype)
     values = env.t2j_iso(data)
     traced = any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
-    with nullcontext() if traced else jax.ensure_compile_time_eval():  # numbers stay known under jit
+    with (
+        nullcontext() if traced else jax.ensure_compile_time_eval()
+    ):  # numbers stay known under jit
         return Tensor(jnp.asarray(values, dtype=kind), env)
 
 
@@ -173,15 +186,33 @@ def install(table: dict[Any, Operator]) -> None:
     _put(table, torch.ops.aten.cosine_similarity, _cosine_similarity)
     _put(table, torch.as_tensor, partial(_as_tensor, torch.tensor), jax_function=False, env=True)
     select = table[torch.Tensor.__getitem__].func
-    _put(table, torch.Tensor.__getitem__, partial(_getitem, select), jax_function=False, env=True, view=True)
+    _put(
+        table,
+        torch.Tensor.__getitem__,
+        partial(_getitem, select),
+        jax_function=False,
+        env=True,
+        view=True,
+    )
     _put(table, torch.Tensor.new_tensor, _new_tensor, jax_function=False, env=True)
 
 
-def _put(table: Any, op: Any, function: Any, jax_function: bool = True, env: bool = False, view: bool = False) -> None:
+def _put(
+    table: Any,
+    op: Any,
+    function: Any,
+    jax_function: bool = True,
+    env: bool = False,
+    view: bool = False,
+) -> None:
     """One operation, in place of every overload of it."""
-    for known in [k for k in table if isinstance(k, torch._ops.OpOverload) and k.overloadpacket is op]:
+    for known in [
+        k for k in table if isinstance(k, torch._ops.OpOverload) and k.overloadpacket is op
+    ]:
         del table[known]
-    table[op] = Operator(op, function, jax_function, is_user_defined=True, needs_env=env, is_view_op=view)
+    table[op] = Operator(
+        op, function, jax_function, is_user_defined=True, needs_env=env, is_view_op=view
+    )
 
 
 _IGNORED = ("layout", "device", "pin_memory", "requires_grad", "memory_format", "out")
@@ -190,7 +221,9 @@ _IGNORED = ("layout", "device", "pin_memory", "requires_grad", "memory_format", 
 def _fresh(draw: Callable[..., Any]) -> Callable[..., Any]:
     """A random operation that makes a new array."""
 
-    def operation(*args: Any, env: Any, generator: Any = None, dtype: Any = None, **options: Any) -> Any:
+    def operation(
+        *args: Any, env: Any, generator: Any = None, dtype: Any = None, **options: Any
+    ) -> Any:
         given = {k: v for k, v in options.items() if k not in _IGNORED}
         drawn = draw(env.get_and_rotate_prng_key(generator), *args, **given)
         return drawn if dtype is None else drawn.astype(mappings.t2j_dtype(dtype))
@@ -204,7 +237,11 @@ def _in_place(draw: Callable[..., Any]) -> Callable[..., Any]:
     def operation(x: Any, *args: Any, env: Any, generator: Any = None, **options: Any) -> Any:
         args, options = env.t2j_iso((args, options))
         return _copy_(
-            x, Tensor(draw(env.get_and_rotate_prng_key(generator), tuple(x.shape), *args, **options), env), env=env
+            x,
+            Tensor(
+                draw(env.get_and_rotate_prng_key(generator), tuple(x.shape), *args, **options), env
+            ),
+            env=env,
         )
 
     return operation
@@ -213,7 +250,9 @@ def _in_place(draw: Callable[..., Any]) -> Callable[..., Any]:
 def _shaped(draw: Callable[..., Any], key: Key, *size: Any, **options: Any) -> Any:
     """torch.randn(2, 3), torch.randn((2, 3)) or torch.randn(size=(2, 3))."""
     size = options.pop("size", size)
-    return draw(key, tuple(size[0]) if size and not isinstance(size[0], int) else tuple(size), **options)
+    return draw(
+        key, tuple(size[0]) if size and not isinstance(size[0], int) else tuple(size), **options
+    )
 
 
 def _like(draw: Callable[..., Any], key: Key, x: Any, *args: Any, **options: Any) -> Any:
@@ -224,7 +263,8 @@ def _like(draw: Callable[..., Any], key: Key, x: Any, *args: Any, **options: Any
 def refuse(name: str) -> ModelError:
     """What to say of an operation that JAX has no counterpart for."""
     return ModelError(
-        f"the torch operation {name} has no JAX counterpart: write it with other torch operations, or compute it "
+        f"the torch operation {name} has no JAX counterpart: write it with other torch operations, "
+        f"or compute it "
         "outside the model where it needs data alone"
     )
 

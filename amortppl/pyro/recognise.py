@@ -11,7 +11,9 @@ DEPTH = 4
 
 
 def is_pyro(model: Callable[..., Any]) -> bool:
-    """Whether a model is a PyroModule or uses a name from the package pyro. False where pyro was never imported."""
+    """Whether a model is a PyroModule or uses a name from the package pyro. False where pyro was
+    never imported.
+    """
     if "pyro" not in sys.modules or getattr(model, "from_pyro", False):
         return False
     names = {n for f in _functions(model, DEPTH, set()) for n in _packages(f)}
@@ -19,10 +21,11 @@ def is_pyro(model: Callable[..., Any]) -> bool:
 
 
 def underlying(thing: Any) -> Any:
-    """The model as it was written: without handlers and other wrappers around it, and not bound to an object.
+    """The model as it was written: without handlers and other wrappers around it, and not bound to
+    an object.
 
-    A handler of Pyro's around a model is a partial call whose last argument is the model, or an object with the
-    handler as `msngr` and the model as `fn`.
+    A handler of Pyro's around a model is a partial call whose last argument is the model, or an
+    object with the handler as `msngr` and the model as `fn`.
     """
     while True:
         if isinstance(thing, functools.partial):
@@ -36,7 +39,9 @@ def underlying(thing: Any) -> Any:
 
 
 def _functions(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-    """The functions that a callable runs: itself as it was written, and what it calls from its own module."""
+    """The functions that a callable runs: itself as it was written, and what it calls from its own
+    module.
+    """
     thing = underlying(thing)
     if depth < 0 or id(thing) in seen:
         return

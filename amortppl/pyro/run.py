@@ -18,7 +18,8 @@ class Run:
 
     Attributes:
         plates: NumPyro's plates by name, to be entered again around each site.
-        lifted: torch weights that are parameters now, by identity, and their values as tensors of the model.
+        lifted: torch weights that are parameters now, by identity, and their values as tensors of
+            the model.
         weights: those weights themselves, so that no other object takes their identity.
         site: the site being handed over, for messages.
         latents: latents sampled so far.
@@ -45,7 +46,8 @@ class Run:
             self._key = numpyro.prng_key()
         if self._key is None:
             raise ModelError(
-                "the model draws random numbers outside its sample sites, and there is no key: run it under "
+                "the model draws random numbers outside its sample sites, and there is no key: run "
+                "it under "
                 "numpyro.handlers.seed, or give `rng_seed`"
             )
         self._key, fresh = jr.split(self._key)

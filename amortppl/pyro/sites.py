@@ -22,7 +22,9 @@ from amortppl.pyro.supports import to_numpyro_support
 
 
 def carry_out(message: Any) -> None:
-    """What Pyro does last with a message, done by NumPyro; what Pyro's handlers blocked is hidden from NumPyro's."""
+    """What Pyro does last with a message, done by NumPyro; what Pyro's handlers blocked is hidden
+    from NumPyro's.
+    """
     run = bridge().run
     run.site = message["name"]
     with handlers.block() if message["stop"] else ExitStack():
@@ -40,29 +42,36 @@ def _sample(run: Run, message: Any) -> None:
     fn, name, value = message["fn"], message["name"], message["value"]
     if not isinstance(fn, torch.distributions.Distribution | dist.Distribution):
         raise ModelError(
-            f"site '{name}': expected a distribution as in pyro.sample('{name}', dist.Normal(0, 1)), "
-            f"got {_described(fn)}"
+            f"site '{name}': expected a distribution as in pyro.sample('{name}', dist.Normal(0, "
+            f"1)), "
+            f"got {_describe(fn)}"
         )
     follow(run)
-    with _around(run, message):
+    with _enclosing_plates(run, message):
         if message["infer"].get("_deterministic") or _is_computed(fn, message):
             found = numpyro.deterministic(name, to_jax(value))
         elif _is_factor(fn):
             _factor(name, to_numpyro(fn))
             return
         else:
-            found = _drawn(message, to_numpyro(fn))
+            found = _draw(message, to_numpyro(fn))
     if not message["is_observed"]:
         run.latents.append(name)
     message["value"] = to_torch(found, name)
 
 
-def _described(fn: Any) -> str:
-    return f"the class {fn.__name__} without arguments" if isinstance(fn, type) else f"{type(fn).__name__} {fn!r:.60}"
+def _describe(fn: Any) -> str:
+    return (
+        f"the class {fn.__name__} without arguments"
+        if isinstance(fn, type)
+        else f"{type(fn).__name__} {fn!r:.60}"
+    )
 
 
-def _drawn(message: Any, fn: Any) -> Any:
-    """The site in NumPyro. A value from a handler of Pyro's (replay, obs through a guide) stays a latent's."""
+def _draw(message: Any, fn: Any) -> Any:
+    """The site in NumPyro. A value from a handler of Pyro's (replay, obs through a guide) stays a
+    latent's.
+    """
     name, value = message["name"], message["value"]
     infer = {k: v for k, v in message["infer"].items() if not k.startswith("_")}
     if infer.get("enumerate") == "sequential":
@@ -74,7 +83,9 @@ def _drawn(message: Any, fn: Any) -> Any:
 
 
 def _is_computed(fn: Any, message: Any) -> bool:
-    """Whether a handler (`reparam`) left a site as a value that others determine: an observed, masked Delta."""
+    """Whether a handler (`reparam`) left a site as a value that others determine: an observed,
+    masked Delta.
+    """
     masked = isinstance(fn, dist.MaskedDistribution) and fn._mask is False
     return masked and message["is_observed"] and isinstance(fn.base_dist, dist.Delta)
 
@@ -90,16 +101,20 @@ def _factor(name: str, fn: Any) -> None:
 
 
 @contextmanager
-def _around(run: Run, message: Any) -> Iterator[None]:
+def _enclosing_plates(run: Run, message: Any) -> Iterator[None]:
     """NumPyro's plates, scale and mask around a site, as Pyro's are."""
     scale = message["scale"]
     with ExitStack() as stack:
         frames = [f for f in message["cond_indep_stack"] if f.vectorized]
         for frame in sorted(frames, key=lambda f: f.dim):
-            plate = run.plates.get(frame.name) or numpyro.plate(frame.name, int(frame.size), dim=frame.dim)
+            plate = run.plates.get(frame.name) or numpyro.plate(
+                frame.name, int(frame.size), dim=frame.dim
+            )
             plate.dim = frame.dim
             stack.enter_context(plate)
-            scale = scale * plate.subsample_size / plate.size  # which NumPyro's plate multiplies again
+            scale = (
+                scale * plate.subsample_size / plate.size
+            )  # which NumPyro's plate multiplies again
         scale = to_jax(scale)
         if not (isinstance(scale, int | float) and abs(scale - 1) < 1e-9):
             stack.enter_context(handlers.scale(scale=scale))
@@ -117,7 +132,9 @@ def _plate(run: Run, message: Any) -> None:
         plate = numpyro.plate(name, size, subsample_size=len(chosen), dim=-1)
         plate._indices = chosen
     else:
-        plate = numpyro.plate(name, size, subsample_size=few if few and few < size else None, dim=-1)
+        plate = numpyro.plate(
+            name, size, subsample_size=few if few and few < size else None, dim=-1
+        )
     plate.dim = None
     run.plates[name] = plate
     if given is None and plate.subsample_size == plate.size:
@@ -133,13 +150,18 @@ def _param(run: Run, message: Any) -> None:
     if initial is None:
         if name not in pyro.get_param_store():
             raise ModelError(
-                f"pyro.param('{name}'): expected an initial value, got none, and the store has no '{name}'"
+                f"pyro.param('{name}'): expected an initial value, got none, and the store has no "
+                f"'{name}'"
             )
         initial = pyro.get_param_store()[name].detach()
-    options = {} if support is dist.constraints.real else {"constraint": to_numpyro_support(support)}
+    options = (
+        {} if support is dist.constraints.real else {"constraint": to_numpyro_support(support)}
+    )
     found = to_torch(numpyro.param(name, _initial(initial), **options), name)
     message["value"] = found
-    if isinstance(initial, torch.nn.Parameter):  # the module that owns it computes with the parameter's value
+    if isinstance(
+        initial, torch.nn.Parameter
+    ):  # the module that owns it computes with the parameter's value
         run.lifted[id(initial)] = found
         run.weights.append(initial)
 

@@ -1,8 +1,8 @@
 """One stack of NumPyro's handlers for each thread.
 
-NumPyro keeps its handlers in one list for the whole process, so that two threads that trace models at once run
-inside each other's handlers. The list is replaced by one that has an instance in each thread; in one thread
-nothing changes.
+NumPyro keeps its handlers in one list for the whole process, so that two threads that trace models
+at once run inside each other's handlers. The list is replaced by one that has an instance in each
+thread; in one thread nothing changes.
 """
 
 import sys

@@ -30,14 +30,16 @@ PLAIN = {
 def _tanh(_: Any) -> Any:
     """tanh x = 2 / (1 + exp(-2 x)) - 1."""
     double, squash = jax_transforms.AffineTransform(0.0, 2.0), jax_transforms.SigmoidTransform()
-    return jax_transforms.ComposeTransform([double, squash, jax_transforms.AffineTransform(-1.0, 2.0)])
+    return jax_transforms.ComposeTransform(
+        [double, squash, jax_transforms.AffineTransform(-1.0, 2.0)]
+    )
 
 
 def _affine(t: Any) -> Any:
-    return _raised(jax_transforms.AffineTransform(to_jax(t.loc), to_jax(t.scale)), t.event_dim)
+    return _power(jax_transforms.AffineTransform(to_jax(t.loc), to_jax(t.scale)), t.event_dim)
 
 
-def _raised(transform: Any, axes: int) -> Any:
+def _power(transform: Any, axes: int) -> Any:
     return jax_transforms.IndependentTransform(transform, axes) if axes else transform
 
 
@@ -46,14 +48,18 @@ MADE: dict[Any, Callable[[Any], Any]] = {
     torch_transforms.ComposeTransform: lambda t: jax_transforms.ComposeTransform(
         [to_numpyro_transform(p) for p in t.parts]
     ),
-    torch_transforms.IndependentTransform: lambda t: _raised(
+    torch_transforms.IndependentTransform: lambda t: _power(
         to_numpyro_transform(t.base_transform), t.reinterpreted_batch_ndims
     ),
     torch_transforms.PowerTransform: lambda t: jax_transforms.PowerTransform(to_jax(t.exponent)),
-    torch_transforms.ReshapeTransform: lambda t: jax_transforms.ReshapeTransform(tuple(t.out_shape), tuple(t.in_shape)),
+    torch_transforms.ReshapeTransform: lambda t: jax_transforms.ReshapeTransform(
+        tuple(t.out_shape), tuple(t.in_shape)
+    ),
     torch_transforms.TanhTransform: _tanh,
     torch_transforms._InverseTransform: lambda t: to_numpyro_transform(t._inv).inv,
-    transforms.LowerCholeskyAffine: lambda t: jax_transforms.LowerCholeskyAffine(to_jax(t.loc), to_jax(t.scale_tril)),
+    transforms.LowerCholeskyAffine: lambda t: jax_transforms.LowerCholeskyAffine(
+        to_jax(t.loc), to_jax(t.scale_tril)
+    ),
     transforms.Permute: lambda t: jax_transforms.PermuteTransform(to_jax(t.permutation)),
 }
 """Transforms that need numbers or other transforms."""
@@ -71,4 +77,6 @@ def to_numpyro_transform(transform: Any) -> Any:
     if kind in MADE:
         return MADE[kind](transform)
     known = sorted(k.__name__.strip("_") for k in (*PLAIN, *MADE))
-    raise ModelError(f"the transform {kind.__name__} has no counterpart in NumPyro; there are {', '.join(known)}")
+    raise ModelError(
+        f"the transform {kind.__name__} has no counterpart in NumPyro; there are {', '.join(known)}"
+    )

@@ -2,12 +2,14 @@
 
 For a statistic T and draws theta_s with predicted rows y_s (s = 1..S),
 
-    z = (mean_s T(y, theta_s) - m) / sd,    m and sd over T(y_s, theta_s), s = 1..S, and the data's own.
+    z = (mean_s T(y, theta_s) - m) / sd,    m and sd over T(y_s, theta_s), s = 1..S, and the data's
+    own.
 
-Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica 6. Such z are
-not standard normal (the data were used twice); `familiarity` finds their distribution by simulation. The data
-count as one more prediction because S of them may all be alike, as zeros of a rare event are, where the data are not:
-|z| <= sqrt(S) then, the most that S draws can tell.
+Gelman, Meng and Stern 1996, "Posterior predictive assessment of model fitness", Statistica Sinica
+6. Such z are not standard normal (the data were used twice); `familiarity` finds their distribution
+    by simulation. The data
+count as one more prediction because S of them may all be alike, as zeros of a rare event are, where
+the data are not: |z| <= sqrt(S) then, the most that S draws can tell.
 """
 
 from typing import NamedTuple
@@ -17,13 +19,18 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array
 
-from amortppl.latents import entries
-from amortppl.task import Batch, Task
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+from amortppl.task.latents import entries
 
 COLUMNS = 8
 """Columns of an argument that are looked at."""
 
-FIT = ("log likelihood of the rows", "log likelihood of the worst row", "spread of the rows' log likelihoods")
+FIT = (
+    "log likelihood of the rows",
+    "log likelihood of the worst row",
+    "spread of the rows' log likelihoods",
+)
 RESIDUAL = ("level", "spread", "largest residual", "heaviness of the tails")
 
 
@@ -34,32 +41,41 @@ class Moments(NamedTuple):
     sd: Array
 
 
-def columns(task: Task, names: list[str]) -> list[str]:
+def columns(task: AbstractTask, names: list[str]) -> list[str]:
     """Labels of the columns looked at."""
     kept = (entries(n, () if task.block else task.rows_like[n].shape[1:])[:COLUMNS] for n in names)
     return [label for labels in kept for label in labels]
 
 
-def names(task: Task) -> list[str]:
+def names(task: AbstractTask) -> list[str]:
     """What each discrepancy is about, in words."""
     inputs = [] if task.block else columns(task, task.inputs)
     said = [*(FIT if task.has_density else ())]
     for label in columns(task, list(task.observed)):
         said += [f"{label}: {kind}" for kind in RESIDUAL]
         said += [f"{label}: trend along {other}" for other in inputs]
-    return said + [f"{label}: {kind} of the input" for label in inputs for kind in ("mean", "spread")]
+    return said + [
+        f"{label}: {kind} of the input" for label in inputs for kind in ("mean", "spread")
+    ]
 
 
-def flat(task: Task, data: dict[str, Array], arguments: list[str]) -> Array:
+def flat(task: AbstractTask, data: dict[str, Array], arguments: list[str]) -> Array:
     """Columns side by side, (N, C); the entries of a block are its rows."""
-    parts = [data[n].reshape(-1, 1) if task.block else data[n].reshape(len(data[n]), -1) for n in arguments]
+    parts = [
+        data[n].reshape(-1, 1) if task.block else data[n].reshape(len(data[n]), -1)
+        for n in arguments
+    ]
     parts = [p[:, :COLUMNS].astype(jnp.float32) for p in parts]
     return jnp.concatenate(parts, 1) if parts else jnp.zeros((0, 0))
 
 
-def discrepancies(task: Task, vectors: Array, batch: Batch, key: Array, moments: Moments) -> Array:
+def discrepancies(
+    task: AbstractTask, vectors: Array, batch: Batch, key: Array, moments: Moments
+) -> Array:
     """z for each of `names(task)`, shape (J,); 0 where it has no value."""
-    predicted = jax.vmap(lambda k, v: _predicted(task, k, v, batch))(jr.split(key, len(vectors)), vectors)
+    predicted = jax.vmap(lambda k, v: _predict(task, k, v, batch))(
+        jr.split(key, len(vectors)), vectors
+    )
     found = [_fit(task, vectors, batch, predicted)] if task.has_density else []
     for name in task.observed:
         found.append(_residuals(task, name, batch, predicted[name]))
@@ -68,7 +84,7 @@ def discrepancies(task: Task, vectors: Array, batch: Batch, key: Array, moments:
     return jnp.clip(jnp.nan_to_num(jnp.concatenate(found), nan=0.0), -1e4, 1e4)
 
 
-def _predicted(task: Task, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
+def _predict(task: AbstractTask, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
     inputs = {n: batch.data[n] for n in task.inputs}
     return task.predict(key, vector, inputs, batch.mask.shape[0])
 
@@ -76,17 +92,17 @@ def _predicted(task: Task, key: Array, vector: Array, batch: Batch) -> dict[str,
 def _against(data: Array, predicted: Array) -> Array:
     """z of (S, J) or (J,) statistics of the data against (S, J) of predictions."""
     data = jnp.mean(data, 0) if data.ndim == 2 else data
-    centre, spread = _pooled(data, predicted)
+    centre, spread = _pool(data, predicted)
     return (data - centre) / spread
 
 
-def _pooled(data: Array, predicted: Array) -> tuple[Array, Array]:
+def _pool(data: Array, predicted: Array) -> tuple[Array, Array]:
     """Mean and sd, (J,), of (S, J) predictions and the data (J,) together."""
     pool = jnp.concatenate([predicted, data[None]])
     return jnp.mean(pool, 0), jnp.std(pool, 0) + 1e-6
 
 
-def _fit(task: Task, vectors: Array, batch: Batch, predicted: dict[str, Array]) -> Array:
+def _fit(task: AbstractTask, vectors: Array, batch: Batch, predicted: dict[str, Array]) -> Array:
     def rows(vector: Array, data: dict[str, Array]) -> Array:
         kept, height = batch.mask, task.log_densities(vector, data)[1]
         count = jnp.sum(kept)
@@ -95,18 +111,20 @@ def _fit(task: Task, vectors: Array, batch: Batch, predicted: dict[str, Array]) 
         return jnp.stack([mean, jnp.min(jnp.where(kept, height, jnp.inf)), jnp.log(spread + 1e-6)])
 
     def both(vector: Array, drawn: dict[str, Array]) -> Array:
-        pairs = {n: jnp.stack([batch.data[n], v.astype(batch.data[n].dtype)]) for n, v in drawn.items()}
+        pairs = {
+            n: jnp.stack([batch.data[n], v.astype(batch.data[n].dtype)]) for n, v in drawn.items()
+        }
         return jax.vmap(lambda pair: rows(vector, batch.data | pair))(pairs)
 
     seen, expected = jnp.moveaxis(jax.vmap(both)(vectors, predicted), 1, 0)
     return _against(seen, expected)
 
 
-def _residuals(task: Task, name: str, batch: Batch, predicted: Array) -> Array:
+def _residuals(task: AbstractTask, name: str, batch: Batch, predicted: Array) -> Array:
     """Of one observation: moments of its residuals, and their trend along each input."""
     seen = flat(task, batch.data, [name])
     drawn = jax.vmap(lambda y: flat(task, {name: y}, [name]))(predicted)
-    centre, spread = _pooled(seen, drawn)
+    centre, spread = _pool(seen, drawn)
     keep = (jnp.ones(len(seen), bool) if task.block else batch.mask)[:, None]
     inputs = flat(task, batch.data, [] if task.block else task.inputs)
 
@@ -128,8 +146,10 @@ def _residuals(task: Task, name: str, batch: Batch, predicted: Array) -> Array:
     return _against(found[0], found[1:])
 
 
-def _inputs(task: Task, batch: Batch, moments: Moments) -> Array:
-    """How far mean and spread of each input lie from those of simulated rows, in standard errors."""
+def _inputs(task: AbstractTask, batch: Batch, moments: Moments) -> Array:
+    """How far mean and spread of each input lie from those of simulated rows, in standard
+    errors.
+    """
     values = (flat(task, batch.data, list(task.inputs)) - moments.mean) / moments.sd
     kept, count = batch.mask[:, None], jnp.sum(batch.mask)
     mean = jnp.sum(jnp.where(kept, values, 0.0), 0) / count

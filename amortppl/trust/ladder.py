@@ -1,80 +1,34 @@
 """The ladder: for each dataset the cheapest answer that passes its check.
 
-amortized -> refined (more Newton steps and variational sweeps) -> psis (adaptive importance resampling) ->
-svi (a few steps from the guide's readout) -> nuts (started from the best draws, their covariance the mass matrix).
-A rung that raises is recorded and the next one tried; only datasets that failed climb.
+amortized -> refined (more Newton steps and variational sweeps) -> psis (adaptive importance
+resampling) -> svi (a few steps from the guide's readout) -> nuts (started from the best draws,
+their covariance the mass matrix). A rung that raises is recorded and the next one tried; only
+datasets that failed climb.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from amortppl.compute import Drawn, shapes
-from amortppl.data import Dataset
-from amortppl.errors import DataError, nearest, quoted
+from amortppl.data.dataset import Dataset
+from amortppl.posterior.draws import Drawn
+from amortppl.posterior.padding import group_by_shape
+from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
+from amortppl.trust.attempt import DATASETS_PER_CALL, RUNGS, Attempt, Climb, Ladder
+from amortppl.trust.resume import SavedClimb
+from amortppl.trust.rungs.importance import resample
+from amortppl.trust.rungs.nuts import run_nuts
+from amortppl.trust.rungs.refinement import refine
+from amortppl.trust.rungs.svi import fit_svi
 
-if TYPE_CHECKING:
-    from amortppl.guide import Guide
-
-RUNGS = ("amortized", "refined", "psis", "svi", "nuts")
-
-TOGETHER = 8
-"""Datasets that climb a rung in one compiled call: between two calls the clock is looked at."""
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """When a rung passes, and how far to climb.
-
-    Attributes:
-        khat: largest k-hat (Vehtari et al. 2024; Yao et al. 2018, "Yes, but did it work?").
-        shift: largest change of a mean, in posterior sds, that reweighting may bring to draws that are
-            used as they are; half of the 0.1 sd that answers should be good for.
-        scale: likewise for the logarithm of a sd; about half of 5%.
-        ess: smallest effective sample size of importance draws and of chains (Vehtari et al. 2021,
-            "Rank-normalization, folding, and localization: an improved R-hat").
-        rhat: largest R-hat of chains (the same).
-        budget: seconds for all datasets; then the best so far is returned, marked. None for no end.
-        keep: a file for datasets as they are finished; a run that was cut short does only the rest.
-        rungs: which to climb, in order.
-    """
-
-    khat: float = 0.7
-    shift: float = 0.05
-    scale: float = 0.03
-    ess: float = 400.0
-    rhat: float = 1.01
-    budget: float | None = None
-    keep: str | Path | None = None
-    rungs: tuple[str, ...] = RUNGS[1:]
-
-    def __post_init__(self) -> None:
-        unknown = [r for r in self.rungs if r not in RUNGS[1:]]
-        if unknown:
-            raise DataError(f"rungs: expected some of {quoted(RUNGS[1:])}, got {quoted(unknown)}")
-        if self.budget is not None and not self.budget >= 0:
-            raise DataError(f"budget: expected seconds, 0 or more, got {self.budget}")
+CLIMB = {"refined": refine, "psis": resample, "svi": fit_svi, "nuts": run_nuts}
+"""What each rung does: (climb, places) -> an attempt for each place."""
 
 
-class Attempt(NamedTuple):
-    """One rung's answer for one dataset: S draws, equally weighted or with log weights, and whether it passed."""
-
-    vectors: np.ndarray
-    log_guide: np.ndarray
-    log_joint: np.ndarray
-    log_weights: np.ndarray
-    khat: float
-    ess: float
-    rhat: float
-    failed: str
-
-
-class Climbed(NamedTuple):
+class LadderResult(NamedTuple):
     """Draws and checks of T datasets after the climb, values for `sample_stats`, and notes."""
 
     drawn: Drawn
@@ -83,122 +37,70 @@ class Climbed(NamedTuple):
     notes: list[list[str]]
 
 
-def options(trust: str | None, given: Mapping[str, Any]) -> Ladder | None:
-    """The ladder that `infer` was asked for.
-
-    Raises:
-        DataError: another word than "ladder", or an option that is none of its.
-    """
-    if trust not in (None, "ladder"):
-        raise DataError(f"trust: expected 'ladder' or None, got {trust!r}")
-    known = [f.name for f in fields(Ladder)]
-    unknown = [n for n in given if n not in known]
-    if trust is None and given:
-        name = next(iter(given))
-        said = "needs trust='ladder'" if name in known else "is for mini-batches; pass ap.batches(data) as the data"
-        raise DataError(f"infer: {name!r} {said}")
-    if unknown:
-        raise DataError(f"infer: {unknown[0]!r} is no option of the ladder{nearest(unknown[0], known)}")
-    return None if trust is None else Ladder(**given)
+def climb_rungs(run: Climb) -> None:
+    """Up the rungs, each for the datasets that have not passed."""
+    saved = SavedClimb(run) if run.ladder.keep is not None else None
+    if saved is not None:
+        saved.read()
+    for rung in run.ladder.rungs:
+        todo = np.nonzero(~run.done)[0]
+        shapes = group_by_shape(run.guide.task, [run.datasets[i] for i in todo])
+        for places in shapes.values():
+            for start in range(0, len(places), DATASETS_PER_CALL):
+                chunk = places[start : start + DATASETS_PER_CALL]
+                _try(run, rung, [int(todo[p]) for p in chunk])
+                if saved is not None:
+                    saved.write()
 
 
-def raw(draws: tuple[np.ndarray, np.ndarray, np.ndarray], ladder: Ladder, found: psis.Check | None = None) -> Attempt:
-    """Draws (S, P) with log q and log joint (S,), to be used as they are: reweighting must not move them.
-
-    Args:
-        found: their check, where it is known.
-    """
-    vectors, log_guide, log_joint = (np.asarray(a, np.float64) for a in draws)
-    found = found or psis.check(log_joint[None], log_guide[None])
-    weights, khat, size = found.log_weights[0], float(found.khat[0]), float(found.sample_size[0])
-    failed = "" if khat < ladder.khat else f"k-hat {khat:.2f}"
-    if not failed:
-        shift, scale = (float(np.abs(a).max()) for a in psis.moved(vectors, weights))
-        failed = f"reweighting moves a mean by {shift:.2f} sd" if shift > ladder.shift else failed
-        failed = failed or (f"reweighting changes a sd by {scale:.0%}" if scale > ladder.scale else "")
-    return Attempt(vectors, log_guide, log_joint, weights, khat, size, np.nan, failed)
-
-
-class _Climb:
-    """One climb: what each dataset has so far."""
-
-    def __init__(
-        self, guide: "Guide", datasets: Sequence[Dataset], drawn: Drawn, check: psis.Check, seed: int, ladder: Ladder
-    ) -> None:
-        self.guide, self.datasets, self.seed, self.ladder = guide, datasets, seed, ladder
-        self.begin, count = time.monotonic(), len(datasets)
-        self.draws = np.asarray(drawn.vectors).shape[1]
-        triples = zip(drawn.vectors, drawn.log_guide, drawn.log_joint, strict=True)
-        self.best = [raw(t, ladder, psis.Check(*(a[[i]] for a in check))) for i, t in enumerate(triples)]
-        self.last, self.source = list(self.best), ["amortized"] * count
-        self.why = np.full((count, len(RUNGS)), "", dtype=object)
-        self.seconds = np.full((count, len(RUNGS)), np.nan)
-        self.why[:, 0], self.seconds[:, 0] = [a.failed for a in self.best], 0.0
-        self.done = np.array([not a.failed for a in self.best])
-        self.late = np.zeros(count, bool)
-
-    def climb(self) -> None:
-        """Up the rungs, each for the datasets that have not passed."""
-        from amortppl.trust.kept import Kept
-        from amortppl.trust.rungs import CLIMB
-
-        kept = Kept(self) if self.ladder.keep is not None else None
-        if kept is not None:
-            kept.read()
-        for rung in self.ladder.rungs:
-            todo = np.nonzero(~self.done)[0]
-            for places in shapes(self.guide.task, [self.datasets[i] for i in todo]).values():
-                for start in range(0, len(places), TOGETHER):
-                    self._try(rung, CLIMB[rung], [int(todo[p]) for p in places[start : start + TOGETHER]])
-                    if kept is not None:
-                        kept.write()
-
-    def _try(self, rung: str, attempt: Callable[..., list[Attempt]], places: list[int]) -> None:
-        if self.ladder.budget is not None and time.monotonic() - self.begin >= self.ladder.budget:
-            self.late[places] = True
-            return
-        column, begin = RUNGS.index(rung), time.monotonic()
-        try:
-            found = attempt(self, places)
-            reasons = [a.failed for a in found]
-        except Exception as error:  # whatever a rung raises is recorded, and the next one tried
-            found, reasons = [None] * len(places), [f"raised {type(error).__name__}: {error}"] * len(places)
-        self.seconds[places, column] = (time.monotonic() - begin) / len(places)
-        for place, answer, reason in zip(places, found, reasons, strict=True):
-            self.why[place, column] = reason
-            if answer is not None:
-                self._take(place, rung, answer)
-
-    def _take(self, place: int, rung: str, answer: Attempt) -> None:
-        """Keeps an answer that passed, or is better than what there was."""
-        if not np.isfinite(answer.vectors).all():
-            self.why[place, RUNGS.index(rung)] = answer.failed or "draws are not finite"
-            return
-        self.last[place] = answer
-        better = np.isnan(answer.khat) or not answer.khat >= self.best[place].khat
-        if not answer.failed or better or rung == "nuts":
-            self.best[place], self.source[place] = answer, rung
-            self.done[place] = not answer.failed
+def _try(run: Climb, rung: str, places: list[int]) -> None:
+    """One rung for some datasets; whatever it raises is recorded, and the next one tried."""
+    budget = run.ladder.budget
+    if budget is not None and time.monotonic() - run.begin >= budget:
+        run.late[places] = True
+        return
+    column, begin = RUNGS.index(rung), time.monotonic()
+    try:
+        answers: list[Attempt | None] = [*CLIMB[rung](run, places)]
+        reasons = [a.failed for a in answers if a is not None]
+    except Exception as error:
+        answers = [None] * len(places)
+        reasons = [f"raised {type(error).__name__}: {error}"] * len(places)
+    run.seconds[places, column] = (time.monotonic() - begin) / len(places)
+    for place, answer, reason in zip(places, answers, reasons, strict=True):
+        run.why[place, column] = reason
+        if answer is not None:
+            run.take(place, rung, answer)
 
 
-def climbed(
-    guide: "Guide", datasets: Sequence[Dataset], drawn: Drawn, check: psis.Check, seed: int, ladder: Ladder
-) -> Climbed:
+def climb(
+    guide: TrainedMethod,
+    datasets: Sequence[Dataset],
+    drawn: Drawn,
+    check: psis.Check,
+    seed: int,
+    ladder: Ladder,
+) -> LadderResult:
     """For each dataset the answer of the cheapest rung that passes; see `Ladder`.
 
-    `sample_stats` gets `source`, `reliable`, `rung_seconds` and `rung_failed` (by rung: its share of the wall
-    clock, and why it failed), `rhat` and `importance_sample_size`. A dataset on which nothing passed keeps
-    the best answer there was (by k-hat; NUTS before all), with `reliable` false and a note.
+    `sample_stats` gets `source`, `reliable`, `rung_seconds` and `rung_failed` (by rung: its share
+    of the wall clock, and why it failed), `rhat` and `importance_sample_size`. A dataset on which
+    nothing passed keeps the best answer there was (by k-hat; NUTS before all), with `reliable`
+    false and a note.
     """
-    run = _Climb(guide, datasets, drawn, check, seed, ladder)
+    run = Climb(guide, datasets, drawn, check, seed, ladder)
     if guide.task.has_density:
-        run.climb()
+        climb_rungs(run)
     else:
         run.why[:, 0] = "the model has no likelihood: nothing can be checked, and no rung tried"
     answers = run.best
-    stacked = [np.stack([getattr(a, n) for a in answers]) for n in ("vectors", "log_guide", "log_joint")]
+    stacked = [
+        np.stack([getattr(a, n) for a in answers]) for n in ("vectors", "log_guide", "log_joint")
+    ]
     weights = np.stack([a.log_weights for a in answers])
-    after = psis.Check(np.array([a.khat for a in answers]), weights, np.array([a.ess for a in answers]))
+    after = psis.Check(
+        np.array([a.khat for a in answers]), weights, np.array([a.ess for a in answers])
+    )
     stats = {
         "source": np.array(run.source),
         "reliable": run.done,
@@ -207,12 +109,16 @@ def climbed(
         "rung_failed": run.why.astype(str),
     }
     notes = [_notes(run, i) for i in range(len(datasets))]
-    return Climbed(drawn._replace(**dict(zip(drawn._fields[:3], stacked, strict=True))), after, stats, notes)
+    return LadderResult(
+        drawn._replace(**dict(zip(drawn._fields[:3], stacked, strict=True))), after, stats, notes
+    )
 
 
-def _notes(run: _Climb, place: int) -> list[str]:
+def _notes(run: Climb, place: int) -> list[str]:
     if run.done[place]:
         return []
     reasons = [f"{rung}: {why}" for rung, why in zip(RUNGS, run.why[place], strict=True) if why]
-    ended = f"the budget of {run.ladder.budget:g} s was spent" if run.late[place] else "no rung passed"
+    ended = (
+        f"the budget of {run.ladder.budget:g} s was spent" if run.late[place] else "no rung passed"
+    )
     return [f"NOT RELIABLE, {ended}; {'; '.join(reasons)}"]

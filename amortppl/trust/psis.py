@@ -21,7 +21,9 @@ NOISE = 0.1
 the posterior for all purposes; the tail is then rounding of log densities, and k-hat at most 0."""
 
 SHIFTED, SPREAD = 0.5, float(np.log(2.0))
-"""Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are mislead."""
+"""Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are
+mislead.
+"""
 
 
 class Check(NamedTuple):
@@ -54,11 +56,13 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
     return Check(khat, weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
 
 
-class Moved(NamedTuple):
-    """Of T datasets the largest change by importance weights of a latent's mean, in sds, and of the logarithm of a sd,
+class MomentShift(NamedTuple):
+    """Of T datasets the largest change by importance weights of a latent's mean, in sds, and of the
+    logarithm of a sd,
     on the unconstrained scale, (T,); NaN without weights. And which latent's sd that is, (T,).
 
-    A few draws far out hardly weigh: k-hat, which looks at the largest weights, does not see them, plain sds do.
+    A few draws far out hardly weigh: k-hat, which looks at the largest weights, does not see them,
+    plain sds do.
     """
 
     mean: np.ndarray
@@ -66,16 +70,21 @@ class Moved(NamedTuple):
     latent: np.ndarray
 
 
-def moves(vectors: Sequence[np.ndarray], found: Check) -> Moved:
+def moment_shifts(vectors: Sequence[np.ndarray], found: Check) -> MomentShift:
     """What weights change of the moments of draws (T, S, P)."""
-    each = [moved(np.asarray(v, np.float64), w) for v, w in zip(vectors, found.log_weights, strict=True)]
+    each = [
+        moment_shift(np.asarray(v, np.float64), w)
+        for v, w in zip(vectors, found.log_weights, strict=True)
+    ]
     known = ~np.isnan(found.khat)
     shift, scale = (np.where(known, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
-    return Moved(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
+    return MomentShift(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
 
 
-def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Change by weights of each mean (P,), in sds, and of the logarithm of each sd (P,), of draws (S, P)."""
+def moment_shift(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Change by weights of each mean (P,), in sds, and of the logarithm of each sd (P,), of draws
+    (S, P).
+    """
     weights = np.exp(log_weights)
     with np.errstate(all="ignore"):  # of draws that are not finite
         mean, sd = vectors.mean(0), vectors.std(0) + 1e-12
@@ -84,10 +93,13 @@ def moved(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.
         return (centre - mean) / sd, np.log(spread / sd)
 
 
-def misleading(found: Check, moved: Moved, labels: Sequence[str]) -> list[list[str]]:
-    """A note for each dataset whose draws mislead as they are, where their weights can be relied on."""
+def misleading_notes(found: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:
+    """A note for each dataset whose draws mislead as they are, where their weights can be relied
+    on.
+    """
     said = (
-        "plain draws mislead: weights change the sd of {} {:.3g}-fold, a mean by {:.2g} sds; use `log_weight`, or "
+        "plain draws mislead: weights change the sd of {} {:.3g}-fold, a mean by {:.2g} sds; use "
+        "`log_weight`, or "
         "trust='ladder'"
     )
     return [
@@ -100,13 +112,17 @@ def _misleads(khat: float, mean_moved: float, sd_moved: float) -> bool:
     return bool(khat < USABLE and (mean_moved > SHIFTED or sd_moved > SPREAD))
 
 
-def import_beside() -> None:
-    """Imports ArviZ's statistics in a thread, to be there once draws are: JAX compiles for longer."""
+def import_in_background() -> None:
+    """Imports ArviZ's statistics in a thread, to be there once draws are: JAX compiles for
+    longer.
+    """
     Thread(target=import_module, args=("arviz_stats.base",)).start()
 
 
 def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Smoothed log weights and k-hat of one dataset; k-hat is infinite when a few draws hold all weight."""
+    """Smoothed log weights and k-hat of one dataset; k-hat is infinite when a few draws hold all
+    weight.
+    """
     from arviz_stats.base import array_stats
 
     if np.sum(ratios > FLOOR / 2) < 5:
@@ -115,10 +131,16 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
         return ratios, 0.0
     try:
         with np.errstate(over="ignore"):
-            weights, khat = array_stats.psislw(-ratios)  # ArviZ takes log likelihoods and negates them
-    except ValueError:  # all weights of the tail are the same: rounding, or the few draws that have any
+            weights, khat = array_stats.psislw(
+                -ratios
+            )  # ArviZ takes log likelihoods and negates them
+    except (
+        ValueError
+    ):  # all weights of the tail are the same: rounding, or the few draws that have any
         return ratios, 0.0 if np.std(ratios) < NOISE else np.inf
-    if np.isnan(khat):  # no Pareto tail is so heavy: nearly all draws lie at the floor, and weights would be NaN
+    if np.isnan(
+        khat
+    ):  # no Pareto tail is so heavy: nearly all draws lie at the floor, and weights would be NaN
         return ratios, np.inf
     if np.std(ratios) < NOISE:
         khat = min(float(khat), 0.0)
@@ -126,7 +148,9 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:
-    """What k-hat says, and how far weights move means and sds (`Moved`; NaN where that is not known), in words."""
+    """What k-hat says, and how far weights move means and sds (`Moved`; NaN where that is not
+    known), in words.
+    """
     if np.isnan(khat):
         return "not checked: no k-hat was computed, the warnings say why"
     if _misleads(khat, mean_moved, sd_moved):

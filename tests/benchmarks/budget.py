@@ -1,4 +1,6 @@
-"""Training for a number of CPU seconds, compilation included, so that methods are compared at equal cost."""
+"""Training for a number of CPU seconds, compilation included, so that methods are compared at equal
+cost.
+"""
 
 import time
 from importlib import import_module
@@ -10,7 +12,7 @@ import amortppl as ap
 
 def trained(task, method, seconds, **schedule):
     """A guide trained for so many CPU seconds: training by the clock, which is the CPU's."""
-    loop = import_module("amortppl.train")
+    loop = import_module("amortppl.training.loop")
     spec = ap.method(method) if isinstance(method, str) else method
     with mock.patch.object(loop, "time", SimpleNamespace(monotonic=time.process_time)):
         return ap.train(task, spec, minutes=seconds / 60, progress=False, **schedule)

@@ -1,4 +1,5 @@
-"""Benchmarks measure the code as a user runs it: with all optimisations, no cache of compiled programs, and no check of
+"""Benchmarks measure the code as a user runs it: with all optimisations, no cache of compiled
+programs, and no check of
 shapes at every call."""
 
 import time
@@ -13,13 +14,18 @@ import pytest
 @pytest.fixture(autouse=True)
 def as_a_user(as_many_as_users_have, parts_as_users_have, drop_many_programs, monkeypatch):
     """Undoes the short-cuts of the ordinary tests, here and in processes that benchmarks start."""
-    for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_COMPILATION_CACHE_DIR", "PYTHONDONTWRITEBYTECODE"):
+    for name in (
+        "JAX_DISABLE_MOST_OPTIMIZATIONS",
+        "JAX_COMPILATION_CACHE_DIR",
+        "PYTHONDONTWRITEBYTECODE",
+    ):
         monkeypatch.delenv(name, raising=False)
     jax.config.update("jax_disable_most_optimizations", False)
     jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     yield
-    drop_many_programs()  # with all optimisations a file of benchmarks compiles more than a process may hold
+    # With all optimisations a file of benchmarks compiles more than a process may hold
+    drop_many_programs()
 
 
 @dataclass

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import amortppl as ap
-from amortppl.compute import draw
-from amortppl.data import Dataset
+from amortppl.data.dataset import Dataset
+from amortppl.posterior.draws import draw
 from benchmarks.reference import nuts, scores, simulated
 
 REGRESSIONS = ["linear", "logistic", "poisson", "negative_binomial", "robust"]
@@ -39,7 +39,10 @@ def compare(guide, rows, datasets, cost, say):
         reference = nuts(guide.task, latents, data, DRAWS)
     found = scores(drawn, reference)
     row = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
-    say(f"{guide.task.name}, {rows} rows, {datasets} datasets: {row} (reference NUTS {spent.cpu:.0f} CPU s)")
+    say(
+        f"{guide.task.name}, {rows} rows, {datasets} datasets: {row} (reference NUTS "
+        f"{spent.cpu:.0f} CPU s)"
+    )
     return found
 
 
@@ -62,7 +65,9 @@ def test_smallest_and_largest(name, rows, cost, say):
     assert 0.95 <= found["ratio"] <= 1.05
 
 
-@pytest.mark.parametrize(("name", "rows", "datasets"), [("gaussian_mixture", 1000, 20), ("eight_schools", 1, 50)])
+@pytest.mark.parametrize(
+    ("name", "rows", "datasets"), [("gaussian_mixture", 1000, 20), ("eight_schools", 1, 50)]
+)
 def test_mixture_and_eight_schools(name, rows, datasets, cost, say):
     found = compare(guide_of(name, cost, say), rows, datasets, cost, say)
     assert found["z"] <= 0.1
@@ -71,7 +76,13 @@ def test_mixture_and_eight_schools(name, rows, datasets, cost, say):
 
 
 @pytest.mark.parametrize(
-    "name", [*(f"{r}_regression" for r in REGRESSIONS), "gaussian_mixture", "eight_schools", "gaussian_mean"]
+    "name",
+    [
+        *(f"{r}_regression" for r in REGRESSIONS),
+        "gaussian_mixture",
+        "eight_schools",
+        "gaussian_mean",
+    ],
 )
 def test_khat_in_range(name, cost, say):
     """k-hat < 0.7 on at least 95% of 200 datasets with sizes as in training."""
@@ -84,7 +95,8 @@ def test_khat_in_range(name, cost, say):
     data = [{n: v[0] for n, v in d.items()} for d in data] if task.block else data
     khat = guide.infer(data, log_likelihood=False, predictive=False)["sample_stats"]["khat"].values
     say(
-        f"{name}: k-hat < 0.7 on {np.mean(khat < 0.7):.1%} of 200 datasets of {low} to {high} rows, median "
+        f"{name}: k-hat < 0.7 on {np.mean(khat < 0.7):.1%} of 200 datasets of {low} to {high} "
+        f"rows, median "
         f"{np.median(khat):.2f}"
     )
     assert np.mean(khat < 0.7) >= 0.95

@@ -1,6 +1,8 @@
-"""Digits, five ways, one and five shots, on digits that were not trained on: equal CPU time for every method.
+"""Digits, five ways, one and five shots, on digits that were not trained on: equal CPU time for
+every method.
 
-Nearest centroid is on pixels: p(c | x) proportional to exp(-t |x - m_c|^2), its t the best on episodes of training.
+Nearest centroid is on pixels: p(c | x) proportional to exp(-t |x - m_c|^2), its t the best on
+episodes of training.
 """
 
 import equinox as eqx
@@ -12,7 +14,7 @@ import pytest
 
 import amortppl as ap
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from benchmarks.budget import trained
 
 CPU_SECONDS, EPISODES, QUERIES = 60, 1000, 25
@@ -30,7 +32,9 @@ METHODS = {
 def episodes(name, shots, seed):
     """Contexts (T, 5 shots, ...) and queries (T, QUERIES, ...)."""
     task, rows = ap.model(name), 5 * shots
-    drawn = jax.jit(jax.vmap(lambda k: task.simulate(k, rows + QUERIES).data))(jr.split(jr.key(seed), EPISODES))
+    drawn = jax.jit(jax.vmap(lambda k: task.simulate(k, rows + QUERIES).data))(
+        jr.split(jr.key(seed), EPISODES)
+    )
     return {n: v[:, :rows] for n, v in drawn.items()}, {n: v[:, rows:] for n, v in drawn.items()}
 
 
@@ -40,7 +44,9 @@ def log_probabilities(method, context, query):
 
     def one(known, new):
         at = method.predictive(final(method, Batch(known, jnp.ones(len(known["y"]), bool))), new)
-        return jnp.stack([at.log_prob(new | {"y": jnp.full_like(new["y"], c)}) for c in range(5)], -1)
+        return jnp.stack(
+            [at.log_prob(new | {"y": jnp.full_like(new["y"], c)}) for c in range(5)], -1
+        )
 
     return jax.lax.map(lambda a: one(*a), (context, query), batch_size=50)
 
@@ -56,7 +62,9 @@ def nearest_centroid(shots):
     context, query = episodes("digits", shots, 1)
     known, sharpness = squares(context, query), jnp.geomspace(0.01, 10, 61)
     scores = [mean_log(jax.nn.log_softmax(-t * known), query["y"]).mean() for t in sharpness]
-    return jax.nn.log_softmax(-sharpness[int(np.argmax(scores))] * squares(*episodes("digits:held_out", shots, 2)))
+    return jax.nn.log_softmax(
+        -sharpness[int(np.argmax(scores))] * squares(*episodes("digits:held_out", shots, 2))
+    )
 
 
 def mean_log(log_p, y):
@@ -75,7 +83,8 @@ def scores(say):
         found[name, shots] = right
         of_right, of_score = (1.96 * v.std(ddof=1) / EPISODES**0.5 for v in (right, log_score))
         say(
-            f"{name:16} {shots}-shot: accuracy {100 * right.mean():.1f} +- {100 * of_right:.1f} %, log predictive "
+            f"{name:16} {shots}-shot: accuracy {100 * right.mean():.1f} +- {100 * of_right:.1f} %, "
+            f"log predictive "
             f"{log_score.mean():.3f} +- {of_score:.3f} nats{note}"
         )
 
@@ -97,4 +106,8 @@ def test_accuracy_on_digits_not_trained_on(scores, cost):
         for better in ("versa", "conjugate_head"):
             for worse in ("maml", "nearest centroid"):
                 ahead = found[better, shots] - found[worse, shots]
-                assert ahead.mean() > 1.96 * ahead.std(ddof=1) / EPISODES**0.5, (better, worse, shots)
+                assert ahead.mean() > 1.96 * ahead.std(ddof=1) / EPISODES**0.5, (
+                    better,
+                    worse,
+                    shots,
+                )

@@ -45,7 +45,9 @@ def task_of(name):
 
 
 def guide_of(name, cost, say):
-    """The guide by its defaults, but for the seconds: the frame needs no training, the readout little."""
+    """The guide by its defaults, but for the seconds: the frame needs no training, the readout
+    little.
+    """
     if name not in guides:
         with cost() as spent:
             guides[name] = ap.train(task_of(name), steps=150, seed=0, progress=False)
@@ -62,10 +64,14 @@ def simulated(task, seed, rows=ROWS):
 def truth(task, data, start, chunk=50_000, mean=False):
     """Mode and inverse curvature V of the log joint f in float64, Newton from near by.
 
-    With `mean` the posterior mean to the next order, mode + V grad tr(V f'') / 2: the two are 0.007 sd apart.
+    With `mean` the posterior mean to the next order, mode + V grad tr(V f'') / 2: the two are 0.007
+    sd apart.
     """
     with jax.enable_x64(True):
-        wide = {n: jnp.asarray(v, jnp.float64 if v.dtype.kind == "f" else v.dtype) for n, v in data.items()}
+        wide = {
+            n: jnp.asarray(v, jnp.float64 if v.dtype.kind == "f" else v.dtype)
+            for n, v in data.items()
+        }
         rows = len(next(iter(wide.values())))
         size = next(s for s in range(min(chunk, rows), 0, -1) if rows % s == 0)
         parts = {n: v.reshape(-1, size, *v.shape[1:]) for n, v in wide.items()}
@@ -102,7 +108,9 @@ def frame(state):
     readout = state.posterior
     inverse = np.linalg.inv(np.asarray(readout.frame.factor, np.float64))
     scale = np.diag(np.asarray(readout.scale.scale, np.float64))
-    return np.asarray(readout.scale.restore(readout.frame.location), np.float64), scale @ inverse.T @ inverse @ scale
+    return np.asarray(
+        readout.scale.restore(readout.frame.location), np.float64
+    ), scale @ inverse.T @ inverse @ scale
 
 
 def compared(found, true):
@@ -113,7 +121,9 @@ def compared(found, true):
 
 
 def apart(found, true):
-    """sqrt(2 KL(truth | found)) of Gaussians: the error of the mean in sds of all latents, and of the covariance."""
+    """sqrt(2 KL(truth | found)) of Gaussians: the error of the mean in sds of all latents, and of
+    the covariance.
+    """
     precision, away = np.linalg.inv(found[1]), found[0] - true[0]
     log_ratio = np.linalg.slogdet(found[1])[1] - np.linalg.slogdet(true[1])[1]
     return np.sqrt(np.trace(precision @ true[1]) - len(away) + away @ precision @ away + log_ratio)
@@ -126,7 +136,8 @@ def drawn(state, draws=100_000):
 
 
 def svi(data, seconds, say):
-    """Mean and covariance by NumPyro's SVI on mini-batches of 1,000, a full-rank Gaussian, given so many CPU seconds.
+    """Mean and covariance by NumPyro's SVI on mini-batches of 1,000, a full-rank Gaussian, given so
+    many CPU seconds.
 
     The pace of the first steps says how many there will be; the rate falls to zero over them.
     """
@@ -140,7 +151,9 @@ def svi(data, seconds, say):
     x, y = (jnp.asarray(data[n].reshape(-1, size, *data[n].shape[1:])) for n in "xy")
 
     def started(total):
-        run = SVI(scaled, AutoMultivariateNormal(scaled, init_scale=0.1), decayed(total), Trace_ELBO())
+        run = SVI(
+            scaled, AutoMultivariateNormal(scaled, init_scale=0.1), decayed(total), Trace_ELBO()
+        )
 
         @jax.jit
         def some(state, start):
@@ -163,7 +176,10 @@ def svi(data, seconds, say):
         state = some(state, 1000 * call)
     jax.block_until_ready(state)
     gaussian = run.guide.get_posterior(run.get_params(state))
-    say(f"NumPyro SVI beside it: {1000 * calls} steps of {size} rows in {time.process_time() - begin:.1f} CPU s")
+    say(
+        f"NumPyro SVI beside it: {1000 * calls} steps of {size} rows in "
+        f"{time.process_time() - begin:.1f} CPU s"
+    )
     return np.asarray(gaussian.mean, np.float64), np.asarray(gaussian.covariance_matrix, np.float64)
 
 
@@ -173,7 +189,9 @@ def decayed(total):
 
 
 def test_anchor(cost, say):
-    """Five datasets of a million rows in memory, one pass; SVI with ten times the CPU beside the first."""
+    """Five datasets of a million rows in memory, one pass; SVI with ten times the CPU beside the
+    first.
+    """
     guide, scores, draws, spent_cpu = guide_of("anchor", cost, say), [], [], []
     for seed in range(5):
         data = simulated(guide.task, seed)
@@ -190,13 +208,21 @@ def test_anchor(cost, say):
             off, far, near = compared(fitted, true), apart(fitted, true), apart(frame(state), true)
             times = off[0] / scores[0][0]
             say(
-                f"SVI: sqrt(2 KL) from the truth {far:.3f}, {far / near:.0f} times the guide's {near:.4f}; z "
-                f"{off[0]:.3f}, {times:.1f} times the guide's; sd ratio {off[1]:.2f} to {off[2]:.2f}"
+                f"SVI: sqrt(2 KL) from the truth {far:.3f}, {far / near:.0f} times the guide's "
+                f"{near:.4f}; z "
+                f"{off[0]:.3f}, {times:.1f} times the guide's; sd ratio {off[1]:.2f} to "
+                f"{off[2]:.2f}"
             )
     z, low, high = np.mean(scores, 0)
-    say(f"anchor, 5 x {ROWS:,} rows: frame z {z:.4f}, sd ratio {low:.4f} to {high:.4f}, {np.mean(spent_cpu):.2f} CPU s")
+    say(
+        f"anchor, 5 x {ROWS:,} rows: frame z {z:.4f}, sd ratio {low:.4f} to {high:.4f}, "
+        f"{np.mean(spent_cpu):.2f} CPU s"
+    )
     z, low, high = np.mean(draws, 0)
-    say(f"anchor, 100,000 draws (their own error 0.003): z {z:.4f}, sd ratio {low:.4f} to {high:.4f}")
+    say(
+        f"anchor, 100,000 draws (their own error 0.003): z {z:.4f}, sd ratio {low:.4f} to "
+        f"{high:.4f}"
+    )
     assert z <= 0.03 and low >= 0.99 and high <= 1.01
     assert np.mean(spent_cpu) <= 0.4
     assert far >= 10 * near
@@ -214,7 +240,8 @@ def test_models(name, cost, say):
     z, low, high = compared(frame(state), true)
     dz, dlow, dhigh = compared(drawn(state), true)
     say(
-        f"{name}, {ROWS:,} rows: frame z {z:.3f}, sd ratio {low:.3f} to {high:.3f}; draws z {dz:.3f}, {dlow:.3f} to "
+        f"{name}, {ROWS:,} rows: frame z {z:.3f}, sd ratio {low:.3f} to {high:.3f}; draws z "
+        f"{dz:.3f}, {dlow:.3f} to "
         f"{dhigh:.3f}; {spent.cpu:.2f} CPU s"
     )
     bound, ratio = (0.08, 0.04) if name == "gaussian_mixture" else (0.05, 0.02)
@@ -232,7 +259,8 @@ def test_error_does_not_grow_with_rows(cost, say):
         z, low, high = compared(frame(state), truth(guide.task, data, frame(state)[0]))
         table.append((rows, z))
         say(
-            f"anchor, {rows:>9,} rows: z from the mode {z:.3f}, sd ratio {low:.3f} to {high:.3f}, {spent.cpu:.2f} CPU s"
+            f"anchor, {rows:>9,} rows: z from the mode {z:.3f}, sd ratio {low:.3f} to {high:.3f}, "
+            f"{spent.cpu:.2f} CPU s"
         )
     assert table[-1][1] <= max(table[1][1], 0.03)
 
@@ -292,11 +320,15 @@ def test_ten_million_rows_of_parquet(cost, say, tmp_path):
     for seed in range(10):
         rng = np.random.default_rng(seed)
         x = rng.standard_normal((ROWS, 10)).astype(np.float32)
-        y = (rng.random(ROWS) < 1 / (1 + np.exp(-(0.3 + x @ np.linspace(-1, 1, 10))))).astype(np.int32)
+        y = (rng.random(ROWS) < 1 / (1 + np.exp(-(0.3 + x @ np.linspace(-1, 1, 10))))).astype(
+            np.int32
+        )
         parts.append((x, y))
         import pyarrow as pa
 
-        table = pa.Table.from_pandas(pd.DataFrame({**{f"x_{i}": x[:, i] for i in range(10)}, "y": y}))
+        table = pa.Table.from_pandas(
+            pd.DataFrame({**{f"x_{i}": x[:, i] for i in range(10)}, "y": y})
+        )
         writer = writer or pq.ParquetWriter(tmp_path / "rows.parquet", table.schema)
         writer.write_table(table)
     writer.close()
@@ -312,8 +344,10 @@ def test_ten_million_rows_of_parquet(cost, say, tmp_path):
     true = truth(guide.task, data, found, chunk=100_000)
     z = np.sqrt(np.mean(((np.asarray(found) - true[0]) / np.sqrt(np.diag(true[1]))) ** 2))
     say(
-        f"10,000,000 rows of Parquet: z {z:.4f}; {(peak - idle) / 1024:.0f} MB above idle; {10 / wall:.1f} million "
-        f"rows a second, compiling too ({cpu:.1f} CPU s), {10 / again:.1f} compiled; the file alone {alone / 1e6:.1f}"
+        f"10,000,000 rows of Parquet: z {z:.4f}; {(peak - idle) / 1024:.0f} MB above idle; "
+        f"{10 / wall:.1f} million "
+        f"rows a second, compiling too ({cpu:.1f} CPU s), {10 / again:.1f} compiled; the file "
+        f"alone {alone / 1e6:.1f}"
     )
     assert z <= 0.03 and peak - idle <= 400 * 1024
     assert 10 / again >= 2
@@ -327,5 +361,8 @@ def test_cold_start(cost, say, tmp_path):
         [sys.executable, "-c", COLD, str(tmp_path / "guide"), str(tmp_path / "rows.npz")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    say(f"a million rows from a cold start, import and compilation included: {float(out.stdout):.1f} s (target 6)")
+    say(
+        f"a million rows from a cold start, import and compilation included: "
+        f"{float(out.stdout):.1f} s (target 6)"
+    )
     assert float(out.stdout) <= 6

@@ -22,8 +22,8 @@ from scipy.stats import beta, ks_2samp, kstest
 
 import amortppl as ap
 import pyro
-from amortppl.compute import draw
-from amortppl.data import Dataset
+from amortppl.data.dataset import Dataset
+from amortppl.posterior.draws import draw
 from benchmarks.reference import nuts, scores, simulated
 from pyro import poutine
 from zoo import ZOO
@@ -32,7 +32,9 @@ from zoo.compare import compared
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 FALSE_ALARM = 1e-4
-"""Probability that the comparison of all prior draws refuses a right bridge (Bonferroni over every coordinate)."""
+"""Probability that the comparison of all prior draws refuses a right bridge (Bonferroni over every
+coordinate).
+"""
 
 DRAWS = 1000
 
@@ -42,7 +44,8 @@ def test_zoo(say):
     found = {name: compared(member) for name, member in ZOO.items()}
     worst = max(found, key=lambda n: found[n].gap), max(found, key=lambda n: found[n].gradient_gap)
     say(
-        f"{len(found)} models: log density at most {found[worst[0]].gap:.2f} of the tolerance ({worst[0]}), gradient "
+        f"{len(found)} models: log density at most {found[worst[0]].gap:.2f} of the tolerance "
+        f"({worst[0]}), gradient "
         f"within {found[worst[1]].gradient_gap:.1e} ({worst[1]})"
     )
     assert len(found) >= 60
@@ -50,7 +53,9 @@ def test_zoo(say):
 
 
 WRONG_IN_TORCH = {"correlation": "L_omega", "more_families": "h"}
-"""Sites whose law torch samples wrongly: LKJ and LKJCholesky of three dimensions and more (see the test of its law)."""
+"""Sites whose law torch samples wrongly: LKJ and LKJCholesky of three dimensions and more (see the
+test of its law).
+"""
 
 
 def prior_of_pyro(member, draws):
@@ -61,7 +66,11 @@ def prior_of_pyro(member, draws):
     with pyro.validation_enabled(False), torch.no_grad():
         for _ in range(draws):
             for name, site in poutine.trace(member.model).get_trace(*member.args).nodes.items():
-                if site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample":
+                if (
+                    site["type"] == "sample"
+                    and not site["is_observed"]
+                    and type(site["fn"]).__name__ != "_Subsample"
+                ):
                     found.setdefault(name, []).append(site["value"].detach().reshape(-1).numpy())
     return {n: np.stack(v) for n, v in found.items()}
 
@@ -72,24 +81,38 @@ def prior_of_bridge(member, draws):
 
     def one(key):
         trace = handlers.trace(handlers.seed(model, key)).get_trace(*member.args)
-        return {n: jnp.ravel(s["value"]) for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
+        return {
+            n: jnp.ravel(s["value"])
+            for n, s in trace.items()
+            if s["type"] == "sample" and not s["is_observed"]
+        }
 
     return {n: np.asarray(v) for n, v in jax.jit(jax.vmap(one))(jr.split(jr.key(0), draws)).items()}
 
 
 def test_prior_draws_are_equal_in_distribution(say):
-    """Kolmogorov-Smirnov on every coordinate of every latent of the zoo, rounded so that constants are equal."""
+    """Kolmogorov-Smirnov on every coordinate of every latent of the zoo, rounded so that constants
+    are equal.
+    """
     smallest, tests = {}, 0
     for name, member in ZOO.items():
         theirs, ours = prior_of_pyro(member, DRAWS), prior_of_bridge(member, DRAWS)
         assert set(theirs) == set(ours), name
-        pairs = [(n, i) for n in theirs if n != WRONG_IN_TORCH.get(name) for i in range(theirs[n].shape[1])]
-        values = [ks_2samp(theirs[n][:, i].round(5), ours[n][:, i].round(5)).pvalue for n, i in pairs]
+        pairs = [
+            (n, i)
+            for n in theirs
+            if n != WRONG_IN_TORCH.get(name)
+            for i in range(theirs[n].shape[1])
+        ]
+        values = [
+            ks_2samp(theirs[n][:, i].round(5), ours[n][:, i].round(5)).pvalue for n, i in pairs
+        ]
         tests += len(values)
         smallest[name] = min(values, default=1.0)
     worst = min(smallest, key=smallest.get)
     say(
-        f"prior draws: {tests} two-sample tests, smallest p {smallest[worst]:.2g} ({worst}), refused below "
+        f"prior draws: {tests} two-sample tests, smallest p {smallest[worst]:.2g} ({worst}), "
+        f"refused below "
         f"{FALSE_ALARM / tests:.1g}"
     )
     assert smallest[worst] > FALSE_ALARM / tests
@@ -102,9 +125,11 @@ def correlations(cholesky):
 
 
 def test_lkj_has_its_exact_law_where_torch_has_not(say):
-    """(r + 1) / 2 ~ Beta(c - 1 + d/2, c - 1 + d/2) for each correlation: Lewandowski, Kurowicka and Joe 2009, JMVA 100.
+    """(r + 1) / 2 ~ Beta(c - 1 + d/2, c - 1 + d/2) for each correlation: Lewandowski, Kurowicka and
+    Joe 2009, JMVA 100.
 
-    A right sampler fails once in 10,000 seeds (Bonferroni); that torch's fails is why these sites are left out above.
+    A right sampler fails once in 10,000 seeds (Bonferroni); that torch's fails is why these sites
+    are left out above.
     """
     key, size = jr.key(0), 20_000
     model = ap.from_pyro(lambda: pyro.sample("L", dist.LKJCholesky(3, 1.5)))
@@ -112,7 +137,10 @@ def test_lkj_has_its_exact_law_where_torch_has_not(say):
     pyro.set_rng_seed(0)
     theirs = dist.LKJCholesky(3, 1.5).sample((size,)).numpy()
     exact = beta(2.0, 2.0)
-    found = [[kstest((r + 1) / 2, exact.cdf).pvalue for r in correlations(drawn)] for drawn in (ours, theirs)]
+    found = [
+        [kstest((r + 1) / 2, exact.cdf).pvalue for r in correlations(drawn)]
+        for drawn in (ours, theirs)
+    ]
     say(f"LKJ: smallest p bridged {min(found[0]):.2g}, torch {min(found[1]):.2g}")
     assert min(found[0]) > 1e-4 / 3
     assert min(found[1]) < 1e-4 / 3
@@ -176,7 +204,8 @@ def interleaved(repeats, *runs):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_gradient_of_a_batch(name, say):
-    """Log joint and gradient at 256 points, compiled; Pyro one point after the other, as its samplers take them.
+    """Log joint and gradient at 256 points, compiled; Pyro one point after the other, as its
+    samplers take them.
 
     Said beside it: Pyro with all points in one plate, which these two models are written for.
     """
@@ -196,7 +225,11 @@ def test_gradient_of_a_batch(name, say):
     def by_pyro():
         for i in range(256):
             at = {n: torch.from_numpy(np.array(v[i])).requires_grad_() for n, v in batch.items()}
-            total = poutine.trace(poutine.condition(in_pyro, at)).get_trace(x_torch, y_torch).log_prob_sum()
+            total = (
+                poutine.trace(poutine.condition(in_pyro, at))
+                .get_trace(x_torch, y_torch)
+                .log_prob_sum()
+            )
             torch.autograd.grad(total, list(at.values()))
 
     def in_one_plate():
@@ -204,7 +237,11 @@ def test_gradient_of_a_batch(name, say):
         shapes = {"w": (256, 1, 5), "z": (256, 5)}
         at = {n: v.reshape(shapes.get(n, (256, 1))).requires_grad_() for n, v in at.items()}
         with pyro.plate("points", 256, dim=-2):
-            total = poutine.trace(poutine.condition(in_pyro, at)).get_trace(x_torch, y_torch).log_prob_sum()
+            total = (
+                poutine.trace(poutine.condition(in_pyro, at))
+                .get_trace(x_torch, y_torch)
+                .log_prob_sum()
+            )
         torch.autograd.grad(total, list(at.values()))
 
     begin = time.perf_counter()
@@ -213,8 +250,10 @@ def test_gradient_of_a_batch(name, say):
     (in_plate,) = interleaved(20, in_one_plate)
     bridged, native = interleaved(200, compiled(ap.from_pyro(in_pyro)), compiled(in_numpyro))
     say(
-        f"{name}, 256 gradients: Pyro {1e3 * pyro_time:.0f} ms (in one plate {1e3 * in_plate:.1f} ms), bridged "
-        f"{1e3 * bridged:.3f} ms, native {1e3 * native:.3f} ms: {bridged / native:.2f} times native, "
+        f"{name}, 256 gradients: Pyro {1e3 * pyro_time:.0f} ms (in one plate {1e3 * in_plate:.1f} "
+        f"ms), bridged "
+        f"{1e3 * bridged:.3f} ms, native {1e3 * native:.3f} ms: {bridged / native:.2f} times "
+        f"native, "
         f"{pyro_time / bridged:.0f} times faster than Pyro ({in_plate / bridged:.0f} in one plate)"
     )
     assert bridged <= 1.3 * native
@@ -223,9 +262,11 @@ def test_gradient_of_a_batch(name, say):
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_prior_predictive(name, say):
-    """10,000 datasets of 50 rows; Pyro by its `Predictive(parallel=True)`, which these two models are written for.
+    """10,000 datasets of 50 rows; Pyro by its `Predictive(parallel=True)`, which these two models
+    are written for.
 
-    Said beside it: the bare plate of that, and Pyro's default, one dataset after the other (500, times twenty).
+    Said beside it: the bare plate of that, and Pyro's default, one dataset after the other (500,
+    times twenty).
     """
     in_pyro, in_numpyro = PAIRS[name]
     keys = jr.split(jr.key(0), 10_000)
@@ -241,13 +282,18 @@ def test_prior_predictive(name, say):
             in_pyro(x_torch)
 
     predictive = pyro.infer.Predictive(in_pyro, num_samples=10_000, parallel=True)
-    in_turn = 20 * interleaved(1, lambda: pyro.infer.Predictive(in_pyro, num_samples=500)(x_torch))[0]
+    in_turn = (
+        20 * interleaved(1, lambda: pyro.infer.Predictive(in_pyro, num_samples=500)(x_torch))[0]
+    )
     in_batch, in_plate = interleaved(30, lambda: predictive(x_torch), by_pyro)
     bridged, native = interleaved(50, compiled(ap.from_pyro(in_pyro)), compiled(in_numpyro))
     say(
-        f"{name}, 10,000 datasets: Pyro {1e3 * in_batch:.1f} ms, bridged {1e3 * bridged:.1f} ms, native "
-        f"{1e3 * native:.1f} ms: {bridged / native:.2f} times native, {in_batch / bridged:.1f} times faster "
-        f"than Pyro's Predictive ({in_plate / bridged:.1f} than its bare plate, {in_turn / bridged:.0f} than one after "
+        f"{name}, 10,000 datasets: Pyro {1e3 * in_batch:.1f} ms, bridged {1e3 * bridged:.1f} ms, "
+        f"native "
+        f"{1e3 * native:.1f} ms: {bridged / native:.2f} times native, {in_batch / bridged:.1f} "
+        f"times faster "
+        f"than Pyro's Predictive ({in_plate / bridged:.1f} than its bare plate, "
+        f"{in_turn / bridged:.0f} than one after "
         "the other)"
     )
     assert bridged <= 1.3 * native
@@ -264,7 +310,9 @@ def classes():
     """1000 rows of `logistic`."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(1000, 5)).astype(np.float32)
-    return x, (rng.uniform(size=1000) < 1 / (1 + np.exp(-x @ np.linspace(-1, 1, 5)))).astype(np.float32)
+    return x, (rng.uniform(size=1000) < 1 / (1 + np.exp(-x @ np.linspace(-1, 1, 5)))).astype(
+        np.float32
+    )
 
 
 def groups():
@@ -276,13 +324,16 @@ def groups():
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "rows", "steps"), [("logistic", logistic, classes, 500), ("pooled", pooled, groups, 1000)]
+    ("name", "model", "rows", "steps"),
+    [("logistic", logistic, classes, 500), ("pooled", pooled, groups, 1000)],
 )
 def test_nuts(name, model, rows, steps, cost, say):
-    """So many steps of warm-up and draws: wall clock with compilation, and the smallest effective sample size.
+    """So many steps of warm-up and draws: wall clock with compilation, and the smallest effective
+    sample size.
 
-    The logistic posterior is near Gaussian, in five dimensions: on a quiet machine Pyro is done with it while a program
-    is compiled. Means lie within 3.5 standard errors: a right bridge exceeds them for fewer than one seed in 100.
+    The logistic posterior is near Gaussian, in five dimensions: on a quiet machine Pyro is done
+    with it while a program is compiled. Means lie within 3.5 standard errors: a right bridge
+    exceeds them for fewer than one seed in 100.
     """
     given = rows()
     with cost() as bridged:
@@ -292,17 +343,27 @@ def test_nuts(name, model, rows, steps, cost, say):
         drawn = {n: np.asarray(v) for n, v in ours.get_samples().items()}
     pyro.set_rng_seed(0)
     with cost() as in_pyro:
-        theirs = pyro.infer.MCMC(pyro.infer.NUTS(model), num_samples=steps, warmup_steps=steps, disable_progbar=True)
+        theirs = pyro.infer.MCMC(
+            pyro.infer.NUTS(model), num_samples=steps, warmup_steps=steps, disable_progbar=True
+        )
         theirs.run(*(torch.from_numpy(a) for a in given))
         beside = {n: v.numpy() for n, v in theirs.get_samples().items()}
-    sizes = [np.concatenate([np.ravel(effective_sample_size(d[n][None])) for n in beside]) for d in (drawn, beside)]
-    off = np.concatenate([np.ravel((drawn[n].mean(0) - beside[n].mean(0)) / drawn[n].std(0)) for n in beside])
+    sizes = [
+        np.concatenate([np.ravel(effective_sample_size(d[n][None])) for n in beside])
+        for d in (drawn, beside)
+    ]
+    off = np.concatenate(
+        [np.ravel((drawn[n].mean(0) - beside[n].mean(0)) / drawn[n].std(0)) for n in beside]
+    )
     errors = np.abs(off) / np.sqrt(1 / sizes[0] + 1 / sizes[1])
     say(
-        f"NUTS, {name}: bridged {bridged.wall:.1f} s wall ({bridged.cpu:.1f} CPU s), Pyro {in_pyro.wall:.1f} "
-        f"s ({in_pyro.cpu:.1f} CPU s): {in_pyro.wall / bridged.wall:.1f} times faster, effective sizes "
+        f"NUTS, {name}: bridged {bridged.wall:.1f} s wall ({bridged.cpu:.1f} CPU s), Pyro "
+        f"{in_pyro.wall:.1f} "
+        f"s ({in_pyro.cpu:.1f} CPU s): {in_pyro.wall / bridged.wall:.1f} times faster, effective "
+        f"sizes "
         f"{sizes[0].min():.0f} and {sizes[1].min():.0f} (medians {np.median(sizes[0]):.0f} and "
-        f"{np.median(sizes[1]):.0f}), means within {np.abs(off).max():.2f} sd, {errors.max():.1f} standard errors"
+        f"{np.median(sizes[1]):.0f}), means within {np.abs(off).max():.2f} sd, {errors.max():.1f} "
+        f"standard errors"
     )
     assert errors.max() < 3.5
     assert np.median(sizes[0]) >= 0.7 * np.median(sizes[1])
@@ -310,11 +371,15 @@ def test_nuts(name, model, rows, steps, cost, say):
 
 
 def test_end_to_end_as_its_twin(cost, say):
-    """Linear regression trained by its defaults on the Pyro twin, against NUTS: the bounds of its NumPyro twin."""
+    """Linear regression trained by its defaults on the Pyro twin, against NUTS: the bounds of its
+    NumPyro twin.
+    """
     with cost() as spent:
         guide = ap.train(ap.model("linear_regression_pyro"), seed=0, progress=False)
     latents, data = simulated(guide.task, 50, 100)
-    drawn = draw(guide.method, [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)], 2000, 0).vectors
+    drawn = draw(
+        guide.method, [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)], 2000, 0
+    ).vectors
     found = scores(np.asarray(drawn), nuts(guide.task, latents, data, 2000))
     say(
         f"linear_regression_pyro: trained in {spent.cpu:.0f} CPU s; "
@@ -340,7 +405,9 @@ def test_evidence_in_pyro(say):
     pyro.set_rng_seed(0)
 
     def importance():
-        weights = torch.tensor(pyro.infer.Importance(conjugate, guide, num_samples=2000).run(20, y).log_weights)
+        weights = torch.tensor(
+            pyro.infer.Importance(conjugate, guide, num_samples=2000).run(20, y).log_weights
+        )
         return float(torch.logsumexp(weights, 0)) - np.log(2000)
 
     first = importance()

@@ -1,4 +1,6 @@
-"""Rows a second and memory of checked blocks from Parquet, beside pyarrow reading the file alone."""
+"""Rows a second and memory of checked blocks from Parquet, beside pyarrow reading the file
+alone.
+"""
 
 import json
 import subprocess
@@ -23,7 +25,8 @@ def model(x, y=None):
     with numpyro.plate("row", x.shape[0]):
         numpyro.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
 
-def memory():  # the most so far, in MB; not ru_maxrss, which a process inherits from the one that started it
+# The most so far, in MB; not ru_maxrss, which a process inherits from the one that started it
+def memory():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) / 1e3
 
 def alone():
@@ -43,7 +46,10 @@ print(json.dumps([rows, time.perf_counter() - wall, time.process_time() - cpu, m
 @pytest.fixture(scope="module", params=["float32", "float64", "float64, one row group"])
 def path(request, tmp_path_factory):
     """Ten covariates and an outcome of 0 and 1, as pyarrow writes them by default."""
-    path, rng = tmp_path_factory.mktemp("rows") / f"{request.param}.parquet", np.random.default_rng(0)
+    path, rng = (
+        tmp_path_factory.mktemp("rows") / f"{request.param}.parquet",
+        np.random.default_rng(0),
+    )
     kind = np.dtype(request.param.split(",")[0])
     types = {f"x_{i}": pa.from_numpy_dtype(kind) for i in range(COVARIATES)}
     schema = pa.schema(types | {"y": pa.int32() if kind == np.float32 else pa.float64()})
@@ -68,7 +74,9 @@ def test_blocks_beside_the_file_alone(path, say):
     for what, shuffle in [("alone", None), ("blocks", None), ("blocks", 0)]:
         rows, wall, cpu, memory = run(path, what, shuffle)
         name = what + ("" if shuffle is None else ", shuffled")
-        speed = f"{rows / wall / 1e6:.1f} million rows a second, {rows / cpu / 1e6:.1f} a CPU second"
+        speed = (
+            f"{rows / wall / 1e6:.1f} million rows a second, {rows / cpu / 1e6:.1f} a CPU second"
+        )
         say(f"{path.stem}, {name}: {speed}, {memory:.0f} MB above idle")
         assert rows == ROWS
         if what == "blocks" and shuffle is None:

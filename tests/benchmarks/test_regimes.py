@@ -1,4 +1,6 @@
-"""The regimes on the same tasks, trained for equal CPU seconds: gaps to exact predictives, errors beside anchors."""
+"""The regimes on the same tasks, trained for equal CPU seconds: gaps to exact predictives, errors
+beside anchors.
+"""
 
 import equinox as eqx
 import jax
@@ -10,12 +12,12 @@ from scipy.optimize import minimize
 
 import amortppl as ap
 from amortppl import catalogue
-from amortppl.compare import _held, _scored
-from amortppl.compute import stacked
-from amortppl.data import read
+from amortppl.data.dataset import read
+from amortppl.diagnostics.compare import _hold_out, _score
 from amortppl.method import final
-from amortppl.task import Batch
-from amortppl.tied import ahead
+from amortppl.posterior.new_rows import new_rows
+from amortppl.posterior.padding import stack
+from amortppl.task.batch import Batch
 from benchmarks.budget import trained
 from benchmarks.reference import simulated
 
@@ -38,21 +40,29 @@ LINEAR, GAUSSIAN_PROCESS = ("linear_regression", (20, 100, 500)), ("gp_regressio
     ],
 )
 def test_gap_to_the_exact_predictive(model, sizes, method, seconds, most, say):
-    """Nats a query, at several numbers of context rows: 5 covariates; or one dimension and a known kernel."""
+    """Nats a query, at several numbers of context rows: 5 covariates; or one dimension and a known
+    kernel.
+    """
     task, file = ap.model(model), catalogue.module("models", model)
     guide = trained(task, method, seconds)
     found = {}
     for rows in sizes:
-        found[rows] = _scored(guide, [_held(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1)
-    lines = ", ".join(f"{rows} rows {f['gap']:.4f} +- {f['gap_se']:.4f}" for rows, f in found.items())
+        found[rows] = _score(
+            guide, [_hold_out(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1
+        )
+    lines = ", ".join(
+        f"{rows} rows {f['gap']:.4f} +- {f['gap_se']:.4f}" for rows, f in found.items()
+    )
     say(f"{model}, {method}, {seconds} CPU s, {guide.record.steps} updates: gap {lines}")
     assert max(f["gap"] for f in found.values()) <= most
 
 
 def test_hyper_parameters_of_a_gaussian_process(cost, say):
-    """1 to 8 inputs; held-out log predictive against type-II maximum likelihood (L-BFGS from three starts).
+    """1 to 8 inputs; held-out log predictive against type-II maximum likelihood (L-BFGS from three
+    starts).
 
-    Hyper-parameters of 30 datasets at once, 50 draws of each, against a search for each; beside it what `infer` adds.
+    Hyper-parameters of 30 datasets at once, 50 draws of each, against a search for each; beside it
+    what `infer` adds.
     """
     task = ap.model("gaussian_process")
     guide = trained(task, ap.method("parametric", density="mixture"), 120)
@@ -62,7 +72,7 @@ def test_hyper_parameters_of_a_gaussian_process(cost, say):
     for rows in (10, 30, 60):
         pairs = [_cut(data, rows) for data in _datasets(task, rows)]
         sets = [known for known, _ in pairs]
-        batches = stacked(task, [read(task, known) for known in sets], list(range(len(sets))))
+        batches = stack(task, [read(task, known) for known in sets], list(range(len(sets))))
         heights(jnp.zeros(task.latents.size), sets[0])
         _hyper_parameters(guide.method, batches)
         guide.infer(sets, draws=50, predictive=False, log_likelihood=False)
@@ -72,16 +82,21 @@ def test_hyper_parameters_of_a_gaussian_process(cost, say):
             jax.block_until_ready(_hyper_parameters(guide.method, batches))
         with cost() as checked:
             guide.infer(sets, draws=50, predictive=False, log_likelihood=False)
-        theirs = [np.mean(ahead_of(point, *pair)) for point, pair in zip(points, pairs, strict=True)]
+        theirs = [
+            np.mean(ahead_of(point, *pair)) for point, pair in zip(points, pairs, strict=True)
+        ]
         ours = [guide.log_predictive(known, query, draws=50).mean() for known, query in pairs]
         apart = np.subtract(theirs, ours)
         worse[rows] = np.median(apart)
         slowest.append(search.cpu / amortized.cpu)
         say(
-            f"{rows} rows: log predictive ours {np.mean(ours):.3f} (median {np.median(ours):.3f}), type II "
-            f"{np.mean(theirs):.3f} ({np.median(theirs):.3f}), median difference {np.median(apart):.3f}, mean "
+            f"{rows} rows: log predictive ours {np.mean(ours):.3f} (median {np.median(ours):.3f}), "
+            f"type II "
+            f"{np.mean(theirs):.3f} ({np.median(theirs):.3f}), median difference "
+            f"{np.median(apart):.3f}, mean "
             f"{np.mean(apart):.3f} +- {np.std(apart) / len(apart) ** 0.5:.3f}; "
-            f"{slowest[-1]:.0f} times the speed, {search.cpu / checked.cpu:.0f} times with all checks"
+            f"{slowest[-1]:.0f} times the speed, {search.cpu / checked.cpu:.0f} times with all "
+            f"checks"
         )
     assert max(worse.values()) <= 0.02 and min(slowest) >= 50
 
@@ -93,33 +108,50 @@ def _hyper_parameters(method, batches):
 
 
 def _type_two(task, heights, known, number):
-    """Maximum of the marginal likelihood of three searches: from the prior's centre and from two draws of it."""
+    """Maximum of the marginal likelihood of three searches: from the prior's centre and from two
+    draws of it.
+    """
 
     def height(at):
         value, slope = heights(jnp.asarray(at, jnp.float32), known)
         return float(np.nan_to_num(value, nan=1e10)), np.nan_to_num(np.asarray(slope, np.float64))
 
     keys = jr.split(jr.key(number), 2)
-    starts = [np.zeros(task.latents.size), *(np.asarray(task.simulate(k, 5).latents, np.float64) for k in keys)]
-    searches = [minimize(height, s, jac=True, method="L-BFGS-B", bounds=[(-7, 7)] * len(s)) for s in starts]
+    starts = [
+        np.zeros(task.latents.size),
+        *(np.asarray(task.simulate(k, 5).latents, np.float64) for k in keys),
+    ]
+    searches = [
+        minimize(height, s, jac=True, method="L-BFGS-B", bounds=[(-7, 7)] * len(s)) for s in starts
+    ]
     return jnp.asarray(min(searches, key=lambda s: s.fun).x, jnp.float32)
 
 
 def test_more_context_than_trained_on(say):
-    """Trained with at most 256 rows, asked with 4096 in 16 steps: how much of the possible gain over 256 it takes."""
-    task, file = ap.model("linear_regression", rows=(8, 256)), catalogue.module("models", "linear_regression")
+    """Trained with at most 256 rows, asked with 4096 in 16 steps: how much of the possible gain
+    over 256 it takes.
+    """
+    task, file = (
+        ap.model("linear_regression", rows=(8, 256)),
+        catalogue.module("models", "linear_regression"),
+    )
     guide = trained(task, "in_context", 240)
-    held = [_held(task, file, 4096, 0, i) for i in range(DATASETS)]
-    whole = _scored(guide, held, 4096, 16)
+    held = [_hold_out(task, file, 4096, 0, i) for i in range(DATASETS)]
+    whole = _score(guide, held, 4096, 16)
     short = [h._replace(context={n: v[:256] for n, v in h.context.items()}) for h in held]
-    one = _scored(guide, short, 256, 1)
+    one = _score(guide, short, 256, 1)
     gain = (whole["lpd"] - one["lpd"]) / one["gap"]
-    say(f"gap {one['gap']:.4f} of 256 rows, {whole['gap']:.4f} of 4096 in 16 steps: {100 * gain:.0f}% of the gain")
+    say(
+        f"gap {one['gap']:.4f} of 256 rows, {whole['gap']:.4f} of 4096 in 16 steps: "
+        f"{100 * gain:.0f}% of the gain"
+    )
     assert gain >= 0.6
 
 
 def test_sinusoid(say):
-    """10 shots: mean squared error beside MAML's (its network: two layers of 40, 5 gradient steps), noise 0.01."""
+    """10 shots: mean squared error beside MAML's (its network: two layers of 40, 5 gradient steps),
+    noise 0.01.
+    """
     task, found = ap.model("sinusoid_regression"), {}
     for method in ("maml", "in_context", "neural_process", "parametric"):
         guide = trained(task, method, 60)
@@ -129,19 +161,28 @@ def test_sinusoid(say):
             drawn = guide.predict(known, {"x": query["x"]}, draws=200)["predictions"]["y"].values[0]
             errors.append(np.mean((drawn.mean(0) - query["y"]) ** 2))
         found[method] = np.mean(errors)
-        say(f"{method}: mean squared error {found[method]:.3f} +- {np.std(errors) / len(errors) ** 0.5:.3f}")
+        say(
+            f"{method}: mean squared error {found[method]:.3f} +- "
+            f"{np.std(errors) / len(errors) ** 0.5:.3f}"
+        )
     assert min(v for n, v in found.items() if n != "maml") < found["maml"]
 
 
 def test_topological_order(say):
-    """10 nodes: share of pairs in the right order, beside sorts by variance and by R^2 (Reisach et al. 2021, 2023)."""
+    """10 nodes: share of pairs in the right order, beside sorts by variance and by R^2 (Reisach et
+    al. 2021, 2023).
+    """
     task = ap.model("causal_order")
     method = ap.method("parametric", encoder="second_moments", density="diagonal", hidden=256)
     guide = trained(task, method, 180)
     latents, data = simulated(task, 400, 200)
-    truth = np.stack([np.asarray(task.latents.unflatten(jnp.asarray(v))["scores"]) for v in latents])
+    truth = np.stack(
+        [np.asarray(task.latents.unflatten(jnp.asarray(v))["scores"]) for v in latents]
+    )
     tables = data["table"]
-    tree = guide.infer([{"table": t} for t in tables], draws=200, predictive=False, log_likelihood=False)
+    tree = guide.infer(
+        [{"table": t} for t in tables], draws=200, predictive=False, log_likelihood=False
+    )
     ours = tree["posterior"]["scores"].values[:, 0].mean(1)
     explained = np.stack([1 - 1 / np.diag(np.linalg.inv(np.corrcoef(t.T))) for t in tables])
     guesses = {
@@ -153,7 +194,10 @@ def test_topological_order(say):
     found = {n: _ordered(g, truth) for n, g in guesses.items()}
     say(", ".join(f"{n} {s.mean():.3f} +- {s.std() / len(s) ** 0.5:.3f}" for n, s in found.items()))
     ahead = found["guide"] - found["variance"]
-    say(f"guide above variance, table by table: {ahead.mean():.3f} +- {ahead.std() / len(ahead) ** 0.5:.3f}")
+    say(
+        f"guide above variance, table by table: {ahead.mean():.3f} +- "
+        f"{ahead.std() / len(ahead) ** 0.5:.3f}"
+    )
     assert found["guide"].mean() > max(found["variance"].mean(), found["R^2"].mean())
 
 
@@ -188,4 +232,4 @@ def _cut(data, rows):
 def _gaussian(task, vector, known, query):
     """Log density of new rows given latents and known rows."""
     rows = Batch({n: jnp.asarray(v) for n, v in known.items()}, jnp.ones(len(known["y"]), bool))
-    return ahead(task, vector, rows, query)["y"].log_prob(query["y"])
+    return new_rows(task, vector, rows, query)["y"].log_prob(query["y"])

@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 
 import amortppl as ap
-from amortppl.data import Dataset
+from amortppl.data.dataset import Dataset
 from benchmarks.reference import nuts, simulated
 
 NEW_PROCESS = """
@@ -31,12 +31,15 @@ def test_inference_beside_nuts(cost, say):
     guide = ap.train(ap.model("linear_regression"), steps=25, progress=False)
     latents, data = simulated(guide.task, 50, 100)
     split = [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)]
-    from amortppl.compute import padded, posteriors
     from amortppl.method import final
+    from amortppl.posterior.draws import posteriors
+    from amortppl.posterior.padding import pad
 
-    batches = jax.tree.map(lambda *a: jnp.stack(a), *(padded(guide.task, d) for d in split))
+    batches = jax.tree.map(lambda *a: jnp.stack(a), *(pad(guide.task, d) for d in split))
     keys = jr.split(jr.key(0), 50)
-    draw = jax.jit(jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000)))
+    draw = jax.jit(
+        jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000))
+    )
     jax.block_until_ready(draw(batches, keys))
     jax.block_until_ready(posteriors(guide.method, batches, keys, 1000, 1000))
     with cost() as ours:
@@ -57,25 +60,39 @@ def test_inference_beside_nuts(cost, say):
 
 
 def run(program, **environment):
-    """The numbers that a program prints in a new process, which finds Python's bytecode as users' do."""
+    """The numbers that a program prints in a new process, which finds Python's bytecode as users'
+    do.
+    """
     kept = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**kept, **environment}
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**kept, **environment},
     )
     return [float(v) for v in done.stdout.split()]
 
 
 def test_first_answer_in_a_new_process(tmp_path, say):
-    """Import, load, compile and infer; the same with JAX's cache of compiled programs; and the imports alone."""
+    """Import, load, compile and infer; the same with JAX's cache of compiled programs; and the
+    imports alone.
+    """
     guide = ap.train(ap.model("linear_regression"), steps=25, progress=False)
     program = NEW_PROCESS.format(path=str(guide.save(tmp_path / "guide")))
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     run(program, **cache)
     imported, answered = np.median([run(program) for _ in range(3)], 0)
     cached = np.median([run(program, **cache) for _ in range(3)], 0)[1]
-    jax_alone = run("import time; s = time.perf_counter(); import jax, numpyro; print(time.perf_counter() - s)")[0]
+    jax_alone = run(
+        "import time; s = time.perf_counter(); import jax, numpyro; print(time.perf_counter() - s)"
+    )[0]
     say(
-        f"import amortppl {imported:.2f} s; first infer {answered:.1f} s, {cached:.1f} s with JAX's cache of compiled "
+        f"import amortppl {imported:.2f} s; first infer {answered:.1f} s, {cached:.1f} s with "
+        f"JAX's cache of compiled "
         f"programs, of which import jax, numpyro {jax_alone:.1f} s"
     )
     assert imported <= 2.0
@@ -84,7 +101,7 @@ def test_first_answer_in_a_new_process(tmp_path, say):
 
 def test_training_throughput(cost, say):
     """Simulated datasets a second, compiled, on whatever device JAX finds."""
-    from amortppl.trainer import CHUNK, Schedule, Trainer
+    from amortppl.training.trainer import CHUNK, Schedule, Trainer
 
     task = ap.model("linear_regression")
     for batch in (64, 512):
@@ -99,6 +116,7 @@ def test_training_throughput(cost, say):
             jax.block_until_ready(learner)
         made = 4 * (CHUNK + 1) * batch
         say(
-            f"{jax.devices()[0].device_kind}, batch {batch}: {made / spent.wall:.0f} datasets a second, "
+            f"{jax.devices()[0].device_kind}, batch {batch}: {made / spent.wall:.0f} datasets a "
+            f"second, "
             f"{made / spent.cpu:.0f} a CPU second"
         )

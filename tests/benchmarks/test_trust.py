@@ -1,4 +1,6 @@
-"""Calibration of shipped guides, flags of contaminated data, the ladder against long NUTS, warm NUTS against cold."""
+"""Calibration of shipped guides, flags of contaminated data, the ladder against long NUTS, warm
+NUTS against cold.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from numpyro.infer.calibration import vsbc_diagnostic
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
 from amortppl.diagnostics.uniformity import difference_band, inside
-from amortppl.trust.familiarity import FLAG
+from amortppl.trust.misspecification import FLAG
 from benchmarks.reference import mixed, nuts, simulated
 
 NAMES = [
@@ -35,10 +37,12 @@ def guide_of(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_calibration_of_shipped_guides(name, cost, say):
-    """1,000 datasets in 20 CPU s; every latent in the simultaneous band, its level split over the latents.
+    """1,000 datasets in 20 CPU s; every latent in the simultaneous band, its level split over the
+    latents.
 
-    Of perfect guides one in twenty has a latent outside, nearly one of the seventeen; so those are looked at again with
-    four times as many other datasets, which leaves a false alarm in 4% of runs and sees errors half as large.
+    Of perfect guides one in twenty has a latent outside, nearly one of the seventeen; so those are
+    looked at again with four times as many other datasets, which leaves a false alarm in 4% of runs
+    and sees errors half as large.
     """
     if name.endswith("_pyro"):
         pytest.importorskip("torch", reason="the extra `pyro` is not installed")
@@ -48,7 +52,10 @@ def test_calibration_of_shipped_guides(name, cost, say):
         found.table
     out = outside(found)
     total = len(found.labels)
-    say(f"{name}: {total - len(out)}/{total} in the band, ok {found.ok}, {found.together}, {spent.cpu:.1f} CPU s")
+    say(
+        f"{name}: {total - len(out)}/{total} in the band, ok {found.ok}, {found.together}, "
+        f"{spent.cpu:.1f} CPU s"
+    )
     say(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
     if out:
         again = outside(calibrate(guide, 4000, 400, seed=1))
@@ -65,7 +72,9 @@ def outside(found):
 
 
 def test_calibration_beside_refitting(cost, say):
-    """NumPyro's own variational SBC fits every dataset anew: twenty of them, with its default 1000 steps of SVI."""
+    """NumPyro's own variational SBC fits every dataset anew: twenty of them, with its default 1000
+    steps of SVI.
+    """
     task = ap.model("linear_regression")
     x = simulated(task, 1, 100)[1]["x"][0]
     guide = AutoMultivariateNormal(task.model)
@@ -74,11 +83,16 @@ def test_calibration_beside_refitting(cost, say):
             jr.PRNGKey(0), task.model, guide, numpyro.optim.Adam(0.01), Trace_ELBO(), x,
             observed_sites=["y"], num_simulations=20, num_samples=400,
         )  # fmt: skip
-    say(f"linear_regression: NumPyro's variational SBC, 20 datasets of 100 rows: {spent.cpu:.1f} CPU s")
+    say(
+        f"linear_regression: NumPyro's variational SBC, 20 datasets of 100 rows: {spent.cpu:.1f} "
+        f"CPU s"
+    )
 
 
 def contaminated(data, kind, rng):
-    """One dataset changed: 5% outliers at ten noise sds, counts overdispersed, or x shifted by one sd."""
+    """One dataset changed: 5% outliers at ten noise sds, counts overdispersed, or x shifted by one
+    sd.
+    """
     rows, out = len(data["y"]), dict(data)
     if kind == "outliers":
         place = rng.choice(rows, max(1, rows // 20), replace=False)
@@ -93,7 +107,11 @@ def contaminated(data, kind, rng):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("linear_regression", "outliers"), ("linear_regression", "shifted x"), ("poisson_regression", "overdispersed")],
+    [
+        ("linear_regression", "outliers"),
+        ("linear_regression", "shifted x"),
+        ("poisson_regression", "overdispersed"),
+    ],
 )
 def test_contamination_is_flagged(name, kind, say):
     guide, rng = guide_of(name), np.random.default_rng(0)
@@ -103,7 +121,10 @@ def test_contamination_is_flagged(name, kind, say):
     for datasets in (clean, [contaminated(d, kind, rng) for d in clean]):
         stats = guide.infer(datasets, draws=200, **QUIET).sample_stats
         shares.append(float(((stats["distance_p"] < FLAG) | (stats["fit_p"] < FLAG)).mean()))
-    say(f"{name}, {kind}: {shares[1]:.1%} flagged at {shares[0]:.1%} false alarms (200 datasets of 200 rows)")
+    say(
+        f"{name}, {kind}: {shares[1]:.1%} flagged at {shares[0]:.1%} false alarms (200 datasets of "
+        f"200 rows)"
+    )
     assert shares[1] >= 0.9 and shares[0] <= 0.05
 
 
@@ -118,10 +139,11 @@ def troubled(data, rng):
 
 
 def test_ladder_against_nuts(cost, say):
-    """200 datasets of 100 rows; the reference keeps 32,000 of 64,000 draws, beside it 500 of the usual 1000.
+    """200 datasets of 100 rows; the reference keeps 32,000 of 64,000 draws, beside it 500 of the
+    usual 1000.
 
-    Monte-Carlo errors of both sides are about 0.01 sd in each of 1200 means and 0.7% in each sd: 0.03 sd and 2.5%
-    in the worst.
+    Monte-Carlo errors of both sides are about 0.01 sd in each of 1200 means and 0.7% in each sd:
+    0.03 sd and 2.5% in the worst.
     """
     guide = guide_of("linear_regression")
     task = guide.task
@@ -144,28 +166,45 @@ def test_ladder_against_nuts(cost, say):
     source, reliable = post.sample_stats["source"].values, post.sample_stats["reliable"].values
     first = np.isin(source[PARTS["in range"]], ["amortized", "refined"]).mean()
     say(f"ladder: error of the mean at most {z.max():.3f} sd, 95% below {np.quantile(z, 0.95):.3f}")
-    say(f"  of the sd at most {off.max():.3f}, 95% below {np.quantile(off, 0.95):.3f}; {sum(~sound)} left out")
+    say(
+        f"  of the sd at most {off.max():.3f}, 95% below {np.quantile(off, 0.95):.3f}; "
+        f"{sum(~sound)} left out"
+    )
     for part, places in PARTS.items():
         say(f"  {part}: {dict(zip(*np.unique(source[places], return_counts=True), strict=True))}")
     say(f"  reliable {reliable.mean():.0%}; in range {first:.0%} by the first two rungs")
-    say(f"  1000 draws {climb.cpu:.1f} CPU s compiled; NUTS {usual.cpu:.0f}, {long.cpu:.0f} for the reference")
+    say(
+        f"  1000 draws {climb.cpu:.1f} CPU s compiled; NUTS {usual.cpu:.0f}, {long.cpu:.0f} for "
+        f"the reference"
+    )
     assert reliable.all() and first >= 0.7 and climb.cpu <= long.cpu / 20
     assert z.max() <= 0.1 and off.max() <= 0.05
 
 
 def evaluations(kernel, arguments, start, warmup, wanted=400):
-    """Gradient evaluations of one chain, warm-up included, for so many effective draws of its slowest latent."""
-    sampler, counted = MCMC(kernel, num_warmup=warmup, num_samples=1000, progress_bar=False), ("num_steps",)
-    sampler.warmup(jr.key(0), **arguments, init_params=start, collect_warmup=True, extra_fields=counted)
+    """Gradient evaluations of one chain, warm-up included, for so many effective draws of its
+    slowest latent.
+    """
+    sampler, counted = (
+        MCMC(kernel, num_warmup=warmup, num_samples=1000, progress_bar=False),
+        ("num_steps",),
+    )
+    sampler.warmup(
+        jr.key(0), **arguments, init_params=start, collect_warmup=True, extra_fields=counted
+    )
     before = sampler.get_extra_fields()["num_steps"].sum()
     sampler.run(jr.key(1), **arguments, extra_fields=counted)
-    fewest = min(effective_sample_size(np.asarray(v)[None]).min() for v in sampler.get_samples().values())
+    fewest = min(
+        effective_sample_size(np.asarray(v)[None]).min() for v in sampler.get_samples().values()
+    )
     return before + wanted / fewest * sampler.get_extra_fields()["num_steps"].sum()
 
 
 @pytest.mark.parametrize("name", ["linear_regression", "poisson_regression"])
 def test_warm_nuts_against_cold(name, say):
-    """Five datasets of 100 rows; cold NUTS has the better of 300 and 1000 steps of warm-up, warm NUTS 50."""
+    """Five datasets of 100 rows; cold NUTS has the better of 300 and 1000 steps of warm-up, warm
+    NUTS 50.
+    """
     guide = guide_of(name)
     _, data = simulated(guide.task, 5, 100)
     found = []
@@ -176,7 +215,9 @@ def test_warm_nuts_against_cold(name, say):
         found.append((evaluations(kernel, one, start, 50), cold))
     warm, cold = np.array(found).T
     say(
-        f"{name}: gradients for 400 effective draws, warm {np.median(warm):.0f}, cold {np.median(cold):.0f}; "
-        f"ratio {np.median(cold / warm):.1f} ({np.min(cold / warm):.1f} to {np.max(cold / warm):.1f})"
+        f"{name}: gradients for 400 effective draws, warm {np.median(warm):.0f}, cold "
+        f"{np.median(cold):.0f}; "
+        f"ratio {np.median(cold / warm):.1f} ({np.min(cold / warm):.1f} to "
+        f"{np.max(cold / warm):.1f})"
     )
     assert np.median(cold / warm) >= 3

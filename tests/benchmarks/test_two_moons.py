@@ -1,4 +1,6 @@
-"""Two moons from 10,000 simulations, data signal alone; sbi and BayesFlow beside it where installed."""
+"""Two moons from 10,000 simulations, data signal alone; sbi and BayesFlow beside it where
+installed.
+"""
 
 import importlib.util
 
@@ -35,7 +37,9 @@ def score(sample):
 
     found = []
     for i, y in enumerate(simulated(OBSERVATIONS, 123)[1]):
-        found.append(c2st(sample(y), np.asarray(exact_posterior({"y": y}, jr.key(i), DRAWS)["theta"])))
+        found.append(
+            c2st(sample(y), np.asarray(exact_posterior({"y": y}, jr.key(i), DRAWS)["theta"]))
+        )
     return found
 
 
@@ -49,12 +53,17 @@ def test_ours(ours, cost, say):
         guide = ap.train(ap.model("two_moons"), simulations=SIMULATIONS, progress=False)
     found = score(lambda y: guide.infer({"y": y}, draws=DRAWS)["posterior"]["theta"].values[0])
     ours["cpu"] = spent.cpu
-    say(f"amortppl: C2ST {np.mean(found):.3f} ({min(found):.3f} to {max(found):.3f}), training {spent.cpu:.0f} CPU s")
+    say(
+        f"amortppl: C2ST {np.mean(found):.3f} ({min(found):.3f} to {max(found):.3f}), training "
+        f"{spent.cpu:.0f} CPU s"
+    )
     assert np.mean(found) <= 0.545
 
 
 @pytest.mark.filterwarnings("ignore")  # of what it is built on
-@pytest.mark.skipif(not importlib.util.find_spec("sbi"), reason="sbi is not installed (extra `bench`)")
+@pytest.mark.skipif(
+    not importlib.util.find_spec("sbi"), reason="sbi is not installed (extra `bench`)"
+)
 def test_beside_sbi(ours, cost, say):
     import torch
     from sbi.inference import NPE
@@ -63,10 +72,16 @@ def test_beside_sbi(ours, cost, say):
     torch.manual_seed(0)
     theta, y = (torch.as_tensor(np.array(a)) for a in simulated(SIMULATIONS, 0))
     with cost() as spent:
-        trainer = NPE(BoxUniform(-torch.ones(2), torch.ones(2)), density_estimator="nsf", show_progress_bars=False)
+        trainer = NPE(
+            BoxUniform(-torch.ones(2), torch.ones(2)),
+            density_estimator="nsf",
+            show_progress_bars=False,
+        )
         posterior = trainer.append_simulations(theta, y).train() and trainer.build_posterior()
     found = score(
-        lambda y: posterior.sample((DRAWS,), x=torch.as_tensor(np.array(y)), show_progress_bars=False).numpy()
+        lambda y: posterior.sample(
+            (DRAWS,), x=torch.as_tensor(np.array(y)), show_progress_bars=False
+        ).numpy()
     )
     say(
         f"sbi NPE (spline flow): C2ST {np.mean(found):.3f}, training {spent.cpu:.0f} CPU s, ours "
@@ -76,9 +91,13 @@ def test_beside_sbi(ours, cost, say):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not importlib.util.find_spec("bayesflow"), reason="bayesflow is not installed (extra `bench`)")
+@pytest.mark.skipif(
+    not importlib.util.find_spec("bayesflow"), reason="bayesflow is not installed (extra `bench`)"
+)
 def test_beside_bayesflow(ours, cost, say, monkeypatch):
-    """Its own workflow by its defaults: standardised, AdamW with a cosine schedule, a spline coupling flow."""
+    """Its own workflow by its defaults: standardised, AdamW with a cosine schedule, a spline
+    coupling flow.
+    """
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     import bayesflow
     import keras
@@ -92,9 +111,14 @@ def test_beside_bayesflow(ours, cost, say, monkeypatch):
             inference_conditions=["y"],
         )
         workflow.fit_offline({"theta": theta, "y": y}, verbose=0)
-    found = score(lambda y: np.asarray(workflow.sample(num_samples=DRAWS, conditions={"y": y[None]})["theta"])[0])
+    found = score(
+        lambda y: np.asarray(
+            workflow.sample(num_samples=DRAWS, conditions={"y": y[None]})["theta"]
+        )[0]
+    )
     say(
-        f"BayesFlow {bayesflow.__version__} (spline coupling flow, 100 epochs): C2ST {np.mean(found):.3f}, training "
+        f"BayesFlow {bayesflow.__version__} (spline coupling flow, 100 epochs): C2ST "
+        f"{np.mean(found):.3f}, training "
         f"{spent.cpu:.0f} CPU s, ours {ours['cpu'] / spent.cpu:.2f} of it"
     )
     assert ours["cpu"] <= 0.5 * spent.cpu

@@ -1,4 +1,6 @@
-"""No wrong answer without a word: a line a case, right / clear error / marked unreliable / SILENT."""
+"""No wrong answer without a word: a line a case, right / clear error / marked unreliable /
+SILENT.
+"""
 
 import warnings
 

@@ -10,7 +10,8 @@ from jax.scipy.stats import norm
 from amortppl import densities
 
 START = {"diagonal": 1e-5, "gaussian": 1e-5, "triangular": 1e-5, "mixture": 0.3}
-"""How near each family's log density is to the standard normal's at zero coefficients. A mixture starts with its
+"""How near each family's log density is to the standard normal's at zero coefficients. A mixture
+starts with its
 components a little apart; a spline flow's weights are drawn at random."""
 
 
@@ -50,7 +51,9 @@ def test_integrates_to_one_on_the_plane(family):
     points = jnp.stack(jnp.meshgrid(line, line, indexing="ij"), -1)
     log_prob = jax.vmap(jax.vmap(lambda p: density.log_prob(p, coefficients(density))))
     heights = jnp.exp(log_prob(points))
-    np.testing.assert_allclose(np.trapezoid(np.trapezoid(heights, line, axis=1), line), 1.0, atol=3e-3)
+    np.testing.assert_allclose(
+        np.trapezoid(np.trapezoid(heights, line, axis=1), line), 1.0, atol=3e-3
+    )
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])

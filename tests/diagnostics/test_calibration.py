@@ -7,7 +7,7 @@ from scipy import stats
 
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
-from amortppl.diagnostics.calibration_report import write_calibration
+from amortppl.diagnostics.calibration_page import write_calibration
 from amortppl.diagnostics.uniformity import corrected, difference_band, inside, p_values
 from amortppl.errors import DataError
 from spoiled import exact, far_out, spoiled
@@ -21,28 +21,39 @@ def good(line_guide):
 
 
 def test_table_of_an_exact_guide(good):
-    """Coverage of 200 datasets has a sd of 0.035 and 0.021, the root mean square z-score of 0.05: with bounds
-    at four of these a correct program fails for one seed in 3,000. `ok` is false for 5% of seeds; this one is fixed."""
+    """Coverage of 200 datasets has a sd of 0.035 and 0.021, the root mean square z-score of 0.05:
+    with bounds
+    at four of these a correct program fails for one seed in 3,000. `ok` is false for 5% of seeds;
+    this one is fixed."""
     table = ap.diagnose(good, datasets=200, seed=2)
     assert list(table.columns[: len(FIXED)]) == FIXED and list(table.index) == ["w[0]", "w[1]"]
     assert table["ok"].all() and table.attrs["ok_together"]
-    assert np.all(np.abs(table["coverage_50"] - 0.5) < 0.14) and np.all(np.abs(table["coverage_90"] - 0.9) < 0.085)
+    assert np.all(np.abs(table["coverage_50"] - 0.5) < 0.14) and np.all(
+        np.abs(table["coverage_90"] - 0.9) < 0.085
+    )
     assert np.all(np.abs(table["z_score"] - 1) < 0.2)
-    assert np.all((table["contraction"] > 0.6) & (table["contraction"] < 1)) and np.all(table["recovery"] > 0.8)
+    assert np.all((table["contraction"] > 0.6) & (table["contraction"] < 1)) and np.all(
+        table["recovery"] > 0.8
+    )
 
 
 def test_numbers_by_region(good):
-    """With few rows posteriors contract less and recover less, and are as well calibrated: the root mean square z-score
-    of 66 datasets has a sd of 0.09, with bounds at four of these one of ten fails for one seed in 1,600. Of seeds 0 to
-    39 none fails in anything."""
+    """With few rows posteriors contract less and recover less, and are as well calibrated: the root
+    mean square z-score
+    of 66 datasets has a sd of 0.09, with bounds at four of these one of ten fails for one seed in
+    1,600. Of seeds 0 to 39 none fails in anything."""
     found = calibrate(good, 200, seed=2)
     numbers = found.by_region
     assert list(numbers.index[:5]) == [("w[0]", region) for region in found.regions]
     small, large = (numbers.xs(f"rows_{n}", level="region") for n in ("small", "large"))
-    assert np.all(small["contraction"] < large["contraction"] - 0.05) and np.all(small["recovery"] < large["recovery"])
+    assert np.all(small["contraction"] < large["contraction"] - 0.05) and np.all(
+        small["recovery"] < large["recovery"]
+    )
     assert np.all(np.abs(numbers["z_score"] - 1) < 0.36) and np.all(numbers["datasets"] >= 66)
     row, inside = numbers.loc[("w[1]", "prior_tail")], found.regions["prior_tail"][:, 1]
-    assert row["datasets"] == inside.sum() and row["sbc_p"] == found.region_p.loc["w[1]", "prior_tail"]
+    assert (
+        row["datasets"] == inside.sum() and row["sbc_p"] == found.region_p.loc["w[1]", "prior_tail"]
+    )
     assert row["coverage_90"] == np.mean(np.abs(found.readings.pit[inside, 1] - 0.5) < 0.45)
     assert found.tree()["regions"]["bias"].sel(latent="w[1]", region="prior_tail") == row["bias"]
 
@@ -53,16 +64,22 @@ def test_false_alarms_of_an_exact_guide(good):
     assert sum(failed) <= int(stats.binom.ppf(0.997, 60, 0.05))
 
 
-@pytest.mark.parametrize("fault", [{"spread": 0.8}, {"spread": 1.25}, {"shift": 0.3}, {"order": (1, 0)}], ids=str)
+@pytest.mark.parametrize(
+    "fault", [{"spread": 0.8}, {"spread": 1.25}, {"shift": 0.3}, {"order": (1, 0)}], ids=str
+)
 def test_spoiled_guides_are_caught(good, fault):
-    """With 200 datasets, on five seeds of five. A miss of narrow sds by all tests has a probability below 1%."""
+    """With 200 datasets, on five seeds of five. A miss of narrow sds by all tests has a probability
+    below 1%.
+    """
     for seed in range(5):
         found = calibrate(spoiled(good, **fault), 200, seed=seed)
         assert not found.ok and not found.table["ok"].all(), (fault, seed)
 
 
 def test_prior_as_posterior_is_caught_by_the_joint_density(line_guide, good):
-    """A guide that ignores its data passes by ranks of each latent; the joint density tells (Modrák et al. 2023)."""
+    """A guide that ignores its data passes by ranks of each latent; the joint density tells (Modrák
+    et al. 2023).
+    """
 
     class Blind(type(good.method)):
         def step(self, state, batch):
@@ -73,12 +90,20 @@ def test_prior_as_posterior_is_caught_by_the_joint_density(line_guide, good):
 
 
 def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
-    """Of a tenth of the datasets 2% of the draws lie 3000 times too far out: ranks hardly see it, sds and means do.
-    Each of these has such draws but with probability 3e-4. Of seeds 0 to 39 one has a recovery below 0.6 (0.597) and
-    none fails otherwise; this one is fixed."""
-    found, right = calibrate(far_out(line_guide, above=1.2), 200, seed=2), calibrate(good, 200, seed=2)
+    """Of a tenth of the datasets 2% of the draws lie 3000 times too far out: ranks hardly see it,
+    sds and means do.
+    Each of these has such draws but with probability 3e-4. Of seeds 0 to 39 one has a recovery
+    below 0.6 (0.597) and none fails otherwise; this one is fixed."""
+    found, right = (
+        calibrate(far_out(line_guide, above=1.2), 200, seed=2),
+        calibrate(good, 200, seed=2),
+    )
     about = np.sum(right.readings.mean[:, 0] > 1.2)
-    assert abs(found.wide - about) < 5 < about and found.table.attrs["wide"] == found.wide and right.wide == 0
+    assert (
+        abs(found.wide - about) < 5 < about
+        and found.table.attrs["wide"] == found.wide
+        and right.wide == 0
+    )
     np.testing.assert_allclose(found.table["contraction"], right.table["contraction"], atol=0.05)
     assert np.all(found.table["recovery"] > 0.6)
     text = write_calibration(found, tmp_path / "far.html").read_text()
@@ -86,12 +111,21 @@ def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
 
 
 def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
-    """Left out of the ranks, which would be wrong, and a fault: 28 datasets expected, with a sd of 5."""
+    """Left out of the ranks, which would be wrong, and a fault: 28 datasets expected, with a sd of
+    5.
+    """
     found = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
     lost = len(found.readings.lost)
     assert 10 < lost < 80 and len(found.readings.truth) == 200 - lost and not found.ok
-    assert np.isfinite(found.table["z_score"]).all() and set(found.together) == {"density", "joint", "tarp"}
-    assert f"Draws are not finite: {lost} of 200" in write_calibration(found, tmp_path / "lost.html").read_text()
+    assert np.isfinite(found.table["z_score"]).all() and set(found.together) == {
+        "density",
+        "joint",
+        "tarp",
+    }
+    assert (
+        f"Draws are not finite: {lost} of 200"
+        in write_calibration(found, tmp_path / "lost.html").read_text()
+    )
     with pytest.raises(DataError, match="draws of 200 of 200 simulated datasets are not finite"):
         calibrate(far_out(line_guide, jnp.nan), 200)
 
@@ -102,7 +136,9 @@ def test_a_trained_guide_passes(line_guide):
 
 
 def test_posterior_calibration_around_one_dataset(good, line_data):
-    """Latents come from the guide's own posterior, so that narrow sds partly hide: 0.6 shows as 0.73."""
+    """Latents come from the guide's own posterior, so that narrow sds partly hide: 0.6 shows as
+    0.73.
+    """
     assert calibrate(good, 200, around=line_data).ok
     assert not calibrate(spoiled(good, spread=0.6), 200, around=line_data).ok
 
@@ -110,7 +146,7 @@ def test_posterior_calibration_around_one_dataset(good, line_data):
 def test_tree_is_readable_by_arviz(good, tmp_path):
     import arviz_plots
 
-    from amortppl.diagnostics.netcdf import read_tree, write_tree
+    from amortppl.report.netcdf import read_tree, write_tree
 
     tree = calibrate(good, 60).tree()
     arviz_plots.plot_ecdf_pit(tree, group="prior_sbc", sample_dims="simulation", backend="none")
@@ -128,7 +164,9 @@ def test_bad_input(mean_guide, line_guide, line_data):
 
 
 def test_p_values_are_uniform_and_small_where_they_should_be():
-    """2,000 uniform samples of 200: at level 1% the count beyond is binomial, 0.003 of all seeds fail."""
+    """2,000 uniform samples of 200: at level 1% the count beyond is binomial, 0.003 of all seeds
+    fail.
+    """
     rng = np.random.default_rng(0)
     below = np.sum(p_values(rng.uniform(size=(200, 2000))) < 0.01)
     assert below <= stats.binom.ppf(0.997, 2000, 0.01)
@@ -150,7 +188,7 @@ def test_band_holds_all_of_the_curve_as_often_as_it_says():
 def test_report_and_command(good, mean_guide, tmp_path):
     from typer.testing import CliRunner
 
-    from amortppl.cli import app
+    from amortppl.cli.commands import app
 
     ap.diagnose(spoiled(good, spread=0.8), report=tmp_path / "bad.html")
     text = (tmp_path / "bad.html").read_text()
@@ -159,7 +197,14 @@ def test_report_and_command(good, mean_guide, tmp_path):
     assert "Calibrated: nothing wrong in" in (tmp_path / "good.html").read_text()
 
     mean_guide.save(tmp_path / "guide")
-    given = ["diagnose", str(tmp_path / "guide"), "--datasets", "60", "--csv", str(tmp_path / "table.csv")]
+    given = [
+        "diagnose",
+        str(tmp_path / "guide"),
+        "--datasets",
+        "60",
+        "--csv",
+        str(tmp_path / "table.csv"),
+    ]
     done = CliRunner().invoke(app, [*given, "--report", str(tmp_path / "report.html")])
     assert done.exit_code in (0, 2) and ("NOT calibrated" in done.output) == (done.exit_code == 2)
     assert "sbc_p" in (tmp_path / "table.csv").read_text() and (tmp_path / "report.html").exists()

@@ -13,17 +13,23 @@ from scipy import stats
 import amortppl as ap
 from amortppl.errors import ModelError
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import assert_disjoint_rows_add_up, line_model, line_posterior
 
 
 @pytest.fixture(scope="module")
 def method():
-    """Features without influence, weights of unit prior variance and unit noise, all in the reader's units."""
+    """Features without influence, weights of unit prior variance and unit noise, all in the
+    reader's units.
+    """
     task = ap.Task(line_model, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
     built = ap.method("conjugate_head", features=2, hidden=4, scales=1).build(task, jr.key(0))
     unit, read = built.reader.y_scale[0], built.reader
-    read = eqx.tree_at(lambda r: (r.x_centre, r.x_scale, r.y_centre), read, (jnp.zeros(2), jnp.ones(2), jnp.zeros(1)))
+    read = eqx.tree_at(
+        lambda r: (r.x_centre, r.x_scale, r.y_centre),
+        read,
+        (jnp.zeros(2), jnp.ones(2), jnp.zeros(1)),
+    )
     still = jax.tree.map(lambda a: 0.0 * a if eqx.is_inexact_array(a) else a, built.bend)
     precision = jnp.array([10.0, 2 * jnp.log(unit), 2 * jnp.log(unit), 0.0, 0.0])
     changed = (read, still, precision / PACE, -jnp.log(unit)[None])
@@ -35,7 +41,9 @@ def test_predictive_is_exact_in_any_number_of_steps(method, steps):
     """The intercept has prior variance exp(-10), which moves log densities by less than 1e-3."""
     data = method.task.simulate(jr.key(3), 24).data
     known, query = ({n: v[part] for n, v in data.items()} for part in (slice(0, 20), slice(20, 24)))
-    state = eqx.filter_jit(lambda m, b: final(m, b, steps))(method, Batch(known, jnp.ones(20, bool)))
+    state = eqx.filter_jit(lambda m, b: final(m, b, steps))(
+        method, Batch(known, jnp.ones(20, bool))
+    )
     mean, covariance = line_posterior(*(np.asarray(known[n], np.float64) for n in ("x", "y")))
     x = np.asarray(query["x"], np.float64)
     sd = np.sqrt(1 + np.einsum("qi,ij,qj->q", x, covariance, x))

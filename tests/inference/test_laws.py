@@ -1,4 +1,6 @@
-"""Laws that every method in inference/ must pass; a new file is found and tested without being named here."""
+"""Laws that every method in inference/ must pass; a new file is found and tested without being
+named here.
+"""
 
 import equinox as eqx
 import jax
@@ -13,10 +15,19 @@ import amortppl as ap
 from amortppl import catalogue
 from amortppl.errors import ModelError
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import TINY
 
-ORDERED = {"maml", "meta_sgd", "prompt_tuning", "learned_optimiser", "in_context", "svi", "laplace", "parametric"}
+ORDERED = {
+    "maml",
+    "meta_sgd",
+    "prompt_tuning",
+    "learned_optimiser",
+    "in_context",
+    "svi",
+    "laplace",
+    "parametric",
+}
 """Methods whose steps depend on the state, so that mini-batches are not exactly their union."""
 
 
@@ -33,7 +44,9 @@ def classes(x, y=None):
 
 
 def task_of(name):
-    return ap.Task(classes if name == "versa" else line, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 16))
+    return ap.Task(
+        classes if name == "versa" else line, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 16)
+    )
 
 
 @pytest.fixture(scope="module", params=catalogue.names("inference"))
@@ -43,7 +56,9 @@ def each(request):
     task = task_of(name)
     spec = ap.method(name, **TINY.get(name, {}))
     method = eqx.filter_jit(spec.build)(task, jr.key(0))
-    noisy = lambda a: a + 0.05 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a  # noqa: E731
+    noisy = lambda a: (
+        a + 0.05 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a
+    )
     method = method if name in ("parametric", "svi", "laplace") else jax.tree.map(noisy, method)
     draw = task.simulate(jr.key(5), 16)
     return name, task, spec, method, draw
@@ -52,7 +67,9 @@ def each(request):
 def said(method, task, state, query, latents):
     """What a state says, as an array: log densities of queries, or of the latents."""
     return (
-        method.predictive(state, query).log_prob(query) if method.predicts else method.readout(state).log_prob(latents)
+        method.predictive(state, query).log_prob(query)
+        if method.predicts
+        else method.readout(state).log_prob(latents)
     )
 
 
@@ -84,7 +101,9 @@ def test_any_number_of_steps(each):
     """Finite for K = 3; the same as one step where states add up."""
     name, _, _, method, draw = each
     data, query = halves(draw)
-    one, three = (answer(method, Batch(data, jnp.ones(12, bool)), query, draw.latents, k) for k in (1, 3))
+    one, three = (
+        answer(method, Batch(data, jnp.ones(12, bool)), query, draw.latents, k) for k in (1, 3)
+    )
     assert np.isfinite(three).all()
     if name not in ORDERED:
         np.testing.assert_allclose(three, one, rtol=2e-3, atol=2e-3)
@@ -96,7 +115,9 @@ def test_vmap_is_one_by_one_and_the_state_keeps_its_structure(each):
     batch = Batch(data, jnp.ones(12, bool))
     many = jax.tree.map(lambda a: jnp.stack([a, a[::-1]]), batch)
     single = answer(method, batch, query, draw.latents, 1)
-    both = eqx.filter_jit(lambda m: jax.vmap(lambda b: said(m, task, final(m, b), query, draw.latents))(many))(method)
+    both = eqx.filter_jit(
+        lambda m: jax.vmap(lambda b: said(m, task, final(m, b), query, draw.latents))(many)
+    )(method)
     np.testing.assert_allclose(both[0], single, rtol=2e-3, atol=2e-3)
     first = jax.eval_shape(lambda: method.step(method.init(), batch))
     second = jax.eval_shape(lambda s: method.step(s, batch), first)
@@ -106,7 +127,9 @@ def test_vmap_is_one_by_one_and_the_state_keeps_its_structure(each):
 
 @pytest.mark.slow
 def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
-    """One short training; then every public way of asking gives finite answers, the same after a reload."""
+    """One short training; then every public way of asking gives finite answers, the same after a
+    reload.
+    """
     _, task, spec, _, draw = each
     untrained = spec.schedule(task).get("steps") == 0
     length = {} if untrained else {"steps": 2, "batch": 8, "mini_batches": 1, "uneven": False}
@@ -119,13 +142,18 @@ def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
     nothing = {"x": np.zeros((0, 2)), "y": np.zeros(0)}
     assert np.isfinite(guide.predict(nothing, {"x": query["x"]}, draws=5)["predictions"]["y"]).all()
     again = ap.load(guide.save(tmp_path / "guide"), task=task)
-    np.testing.assert_allclose(again.log_predictive(data, query, draws=50), found, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        again.log_predictive(data, query, draws=50), found, rtol=1e-5, atol=1e-5
+    )
     *_, state = guide.stream(ap.batches(data, size=4), progress=False)
     assert state.rows == 12
     assert np.isfinite(guide.log_predictive(state, query, draws=50)).all()
     kept = guide.load_state(state.save(tmp_path / "state"))
     np.testing.assert_allclose(
-        guide.log_predictive(kept, query, draws=50), guide.log_predictive(state, query, draws=50), rtol=1e-5, atol=1e-5
+        guide.log_predictive(kept, query, draws=50),
+        guide.log_predictive(state, query, draws=50),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 

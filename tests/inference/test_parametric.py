@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 import amortppl as ap
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 
 def line(x, y=None):
@@ -54,7 +54,9 @@ def posterior(task, data, steps=1, **options):
     readout = method.readout(state)
     inverse = np.linalg.inv(np.asarray(readout.frame.factor, np.float64))
     scale = np.diag(np.asarray(readout.scale.scale))
-    return np.asarray(readout.scale.restore(readout.frame.location)), scale @ inverse.T @ inverse @ scale
+    return np.asarray(
+        readout.scale.restore(readout.frame.location)
+    ), scale @ inverse.T @ inverse @ scale
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -68,7 +70,9 @@ def test_the_frame_of_a_gaussian_posterior_is_exact_in_any_number_of_steps(task,
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_without_curvature_the_frame_is_near_in_any_number_of_steps(task, dataset, steps):
-    """The mode from gradients, the precision from 256 simulated rows a step: sd 5%, tolerance four times that."""
+    """The mode from gradients, the precision from 256 simulated rows a step: sd 5%, tolerance four
+    times that.
+    """
     mean, covariance = posterior(task, dataset.data, steps, signals=("gradient",))
     truth, spread = exact(dataset.data)
     np.testing.assert_allclose(mean, truth, atol=2e-2)
@@ -85,7 +89,9 @@ def noisy(x, y=None):
 
 @pytest.mark.parametrize("sigma", [0.003, 0.1, 10.0])
 def test_gradients_alone_reach_the_mode_from_a_bad_start(sigma):
-    """Residuals of up to 700 sds at the end, 15 at the start; truth: scipy's mode in float64, in posterior sds."""
+    """Residuals of up to 700 sds at the end, 15 at the start; truth: scipy's mode in float64, in
+    posterior sds.
+    """
     task = ap.Task(noisy, {"x": dist.Normal(0, 1).expand([2])}, rows=(8, 256))
     random = np.random.default_rng(0)
     x = random.standard_normal((256, 2))
@@ -96,8 +102,15 @@ def test_gradients_alone_reach_the_mode_from_a_bad_start(sigma):
         miss = np.sum((y - x @ at[1:]) ** 2) / np.exp(2 * at[0])
         return 256 * at[0] + 0.5 * (miss + at[1:] @ at[1:] + ((at[0] + 2) / 2) ** 2)
 
-    best = minimize(energy, [np.log(sigma), 2.0, -1.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-8}).x
-    method = ap.method("parametric", width=4, hidden=8, signals=("gradient",)).build(task, jr.key(0))
+    best = minimize(
+        energy,
+        [np.log(sigma), 2.0, -1.0],
+        method="Nelder-Mead",
+        options={"xatol": 1e-8, "fatol": 1e-8},
+    ).x
+    method = ap.method("parametric", width=4, hidden=8, signals=("gradient",)).build(
+        task, jr.key(0)
+    )
     data = {"x": jnp.asarray(x, jnp.float32), "y": jnp.asarray(y, jnp.float32)}
     readout = method.readout(jax.jit(lambda b: final(method, b))(Batch(data, jnp.ones(256, bool))))
     found = np.asarray(readout.scale.restore(readout.frame.location), np.float64)
@@ -116,9 +129,13 @@ def test_data_alone_leaves_the_frame_at_the_prior(task, dataset):
     np.testing.assert_allclose(covariance, np.eye(2), atol=0.1)
 
 
-@pytest.mark.parametrize(("signals", "change"), [(("data",), True), (("data", "gradient", "curvature"), False)])
+@pytest.mark.parametrize(
+    ("signals", "change"), [(("data",), True), (("data", "gradient", "curvature"), False)]
+)
 def test_beside_a_frame_the_networks_see_some_of_many_rows(task, signals, change):
-    """Of 64 rows, 32 trained on, every second; of data alone every row counts, and each keeps its weight."""
+    """Of 64 rows, 32 trained on, every second; of data alone every row counts, and each keeps its
+    weight.
+    """
     method = ap.method("parametric", width=4, hidden=8, signals=signals).build(task, jr.key(0))
     data = task.simulate(jr.key(0), 64).data
     other = data | {"y": data["y"] + jnp.where(jnp.arange(64) % 2, 1.0, 0.0)}
@@ -136,7 +153,10 @@ def test_defaults_follow_the_task(task):
     assert spec.resolved(ap.model("two_moons")).signals == ("data",)
     assert spec.resolved(ap.model("two_moons")).density == "spline_flow"
     assert spec.resolved(ap.model("causal_order")).density == "diagonal"
-    assert [spec.resolved(t).density for t in (task, ap.Task(groups, rows=8))] == ["mixture", "triangular"]
+    assert [spec.resolved(t).density for t in (task, ap.Task(groups, rows=8))] == [
+        "mixture",
+        "triangular",
+    ]
 
 
 def test_an_unknown_signal_is_named():
@@ -168,6 +188,8 @@ def scattered(n, y=None):
 def test_a_simulator_without_a_density_learns_from_data_and_says_it_was_not_checked():
     task = ap.Task(scattered, rows=(8, 8))
     assert not task.has_density
-    guide = ap.train(task, ap.method("parametric", width=8, hidden=16), steps=25, batch=16, progress=False)
+    guide = ap.train(
+        task, ap.method("parametric", width=8, hidden=16), steps=25, batch=16, progress=False
+    )
     post = guide.infer({"y": np.zeros(8)}, draws=50)
     assert np.isnan(post["sample_stats"]["khat"]) and "log_likelihood" not in post

@@ -6,14 +6,16 @@ import numpy as np
 from amortppl.models.linear_regression import exact_posterior
 
 import amortppl as ap
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 
 
 def test_a_posterior_far_narrower_than_the_prior():
     """Noise of sd 0.1 under a prior of scale 1, with five weights: log sigma has sd 0.09.
 
-    Mean within 0.3 sd of that of exact draws and sd within 20%. The Gaussian and Adam's own noise leave 0.16 sd and
-    6.5%, seeds are fixed: a false alarm takes another version of what computes it. From the prior's own width
+    Mean within 0.3 sd of that of exact draws and sd within 20%. The Gaussian and Adam's own noise
+    leave 0.16 sd and
+    6.5%, seeds are fixed: a false alarm takes another version of what computes it. From the prior's
+        own width
     sigma came out as 1.3.
     """
     rng = np.random.default_rng(0)
@@ -21,7 +23,9 @@ def test_a_posterior_far_narrower_than_the_prior():
     y = (x @ rng.standard_normal(5) + 0.1 * rng.standard_normal(64)).astype(np.float32)
     task = ap.model("linear_regression")
     method = ap.method("svi").build(task, jr.key(0))
-    state = method.step(method.init(), Batch({"x": jnp.asarray(x), "y": jnp.asarray(y)}, jnp.ones(64, bool)))
+    state = method.step(
+        method.init(), Batch({"x": jnp.asarray(x), "y": jnp.asarray(y)}, jnp.ones(64, bool))
+    )
     drawn = np.asarray(method.readout(state).sample(jr.key(1), 4000)[0])
     exact = exact_posterior({"x": x, "y": y}, jr.key(0), 4000)
     truth = np.concatenate([np.log(exact["sigma"])[:, None], exact["weights"]], 1)

@@ -10,7 +10,8 @@ import jax.random as jr
 import pytest
 
 from amortppl import catalogue
-from amortppl.task import Draw, Task
+from amortppl.task.batch import Draw
+from amortppl.task.task import Task
 
 ROWS = 12
 

@@ -11,7 +11,10 @@ import amortppl as ap
 
 @pytest.mark.parametrize(
     ("name", "classes"),
-    [("digits", digits.images((0, 1, 2, 3, 4), True)), ("digits:held_out", digits.images((5, 6, 7, 8, 9)))],
+    [
+        ("digits", digits.images((0, 1, 2, 3, 4), True)),
+        ("digits:held_out", digits.images((5, 6, 7, 8, 9))),
+    ],
 )
 def test_first_rows_hold_each_class_equally_often_and_no_image_twice(name, classes):
     task = ap.model(name)
@@ -21,7 +24,9 @@ def test_first_rows_hold_each_class_equally_often_and_no_image_twice(name, class
     for images, labels in zip(x, y, strict=True):
         assert (np.sort(labels[:40].reshape(8, 5)) == np.arange(5)).all()
         assert len({i.tobytes() for i in images}) == 41
-        pairs = {(label, known[image.tobytes()]) for label, image in zip(labels, images, strict=True)}
+        pairs = {
+            (label, known[image.tobytes()]) for label, image in zip(labels, images, strict=True)
+        }
         assert len(pairs) == 5
     assert len({tuple(labels[:5]) for labels in y}) > 30
 
@@ -29,7 +34,9 @@ def test_first_rows_hold_each_class_equally_often_and_no_image_twice(name, class
 def test_no_class_is_trained_on_and_held_out():
     trained, held = digits.images((0, 1, 2, 3, 4), True), digits.images((5, 6, 7, 8, 9))
     assert trained.shape == (40, 174, 64) and held.shape == (5, 174, 64)
-    assert not {i.tobytes() for i in trained.reshape(-1, 64)} & {i.tobytes() for i in held.reshape(-1, 64)}
+    assert not {i.tobytes() for i in trained.reshape(-1, 64)} & {
+        i.tobytes() for i in held.reshape(-1, 64)
+    }
 
 
 def test_more_images_than_there_are_is_refused():

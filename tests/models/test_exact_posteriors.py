@@ -1,9 +1,10 @@
-"""Exact posteriors of models/ against the one truth that needs no formula: the joint distribution itself.
+"""Exact posteriors of models/ against the one truth that needs no formula: the joint distribution
+itself.
 
-If theta ~ p(theta), D ~ p(D | theta), and theta_1..theta_S ~ p(theta | D), then theta, theta_1..theta_S are
-exchangeable, so the rank of theta among the others is uniform under every function of theta and D (Talts et al.
-2018, arXiv 1804.06788). The log likelihood as the function sees what the coordinates do not (Modrak et al. 2023,
-arXiv 2211.02383).
+If theta ~ p(theta), D ~ p(D | theta), and theta_1..theta_S ~ p(theta | D), then theta,
+theta_1..theta_S are exchangeable, so the rank of theta among the others is uniform under every
+function of theta and D (Talts et al. 2018, arXiv 1804.06788). The log likelihood as the function
+sees what the coordinates do not (Modrak et al. 2023, arXiv 2211.02383).
 """
 
 import jax
@@ -24,31 +25,47 @@ ROWS = 8
 
 
 def ranks(name: str, exact_posterior) -> dict[str, np.ndarray]:
-    """Rank of the truth among exact draws, for every latent's entry and the log likelihood: (DATASETS,) each."""
+    """Rank of the truth among exact draws, for every latent's entry and the log likelihood:
+    (DATASETS,) each.
+    """
     task, model = catalogue.model(name), catalogue.module("models", name).model
     rows = 1 if task.block else ROWS
-    draws = jax.jit(jax.vmap(lambda key: task.simulate(key, rows)))(jr.split(jr.key(rows), DATASETS))
+    draws = jax.jit(jax.vmap(lambda key: task.simulate(key, rows)))(
+        jr.split(jr.key(rows), DATASETS)
+    )
     truth = jax.jit(jax.vmap(task.constrain))(draws.latents, draws.data)
     data = {k: np.asarray(v[:, 0] if task.block else v) for k, v in draws.data.items()}
-    exact = [exact_posterior({k: v[i] for k, v in data.items()}, jr.key(i), DRAWS) for i in range(DATASETS)]
-    sites = {n: np.stack([np.concatenate([truth[n][i][None], e[n]]) for i, e in enumerate(exact)]) for n in exact[0]}
+    exact = [
+        exact_posterior({k: v[i] for k, v in data.items()}, jr.key(i), DRAWS)
+        for i in range(DATASETS)
+    ]
+    sites = {
+        n: np.stack([np.concatenate([truth[n][i][None], e[n]]) for i, e in enumerate(exact)])
+        for n in exact[0]
+    }
     assert set(sites) == set(task.latents.names)
 
     def likelihood(values, given):
         given = given | ({task.count: rows} if task.count else {})
         trace = log_density(model, (), given, values)[1]
-        return sum(jnp.sum(trace[s]["fn"].log_prob(trace[s]["value"])) for s in task.observed.values())
+        return sum(
+            jnp.sum(trace[s]["fn"].log_prob(trace[s]["value"])) for s in task.observed.values()
+        )
 
     table = {n: v.reshape(DATASETS, DRAWS + 1, -1) for n, v in sites.items()}
     quantities = {f"{n}[{j}]": v[..., j] for n, v in table.items() for j in range(v.shape[-1])}
     quantities["log likelihood"] = jax.jit(jax.vmap(jax.vmap(likelihood, (0, None))))(
         jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), sites), data
     )
-    return {n: np.sum(np.asarray(v)[:, 1:] < np.asarray(v)[:, :1], 1) for n, v in quantities.items()}
+    return {
+        n: np.sum(np.asarray(v)[:, 1:] < np.asarray(v)[:, :1], 1) for n, v in quantities.items()
+    }
 
 
 def smallest_p(found: dict[str, np.ndarray]) -> float:
-    """Smallest p-value of chi-square tests for uniform ranks in ten bins, times the number of tests."""
+    """Smallest p-value of chi-square tests for uniform ranks in ten bins, times the number of
+    tests.
+    """
     tests = [chisquare(np.bincount(rank // 10, minlength=10)).pvalue for rank in found.values()]
     return min(tests) * len(tests)
 

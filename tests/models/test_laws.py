@@ -1,4 +1,6 @@
-"""Laws that every model in models/ must pass; a new file is found and tested without being named here."""
+"""Laws that every model in models/ must pass; a new file is found and tested without being named
+here.
+"""
 
 import inspect
 
@@ -10,9 +12,10 @@ import pytest
 from numpyro.infer.util import log_density
 
 from amortppl import catalogue
-from amortppl.marginal import Marginal
 from amortppl.pyro import from_pyro, is_pyro
-from amortppl.task import Batch, Task
+from amortppl.task.batch import Batch
+from amortppl.task.enumeration import Marginal
+from amortppl.task.task import Task
 
 
 def test_there_are_models():
@@ -45,13 +48,18 @@ def _constant(each, values) -> bool:
 def test_log_joint_is_numpyros_plus_log_jacobian(each):
     """The Jacobian is the determinant of the derivative of `constrain`, taken by autodiff."""
     if each.task.local:
-        pytest.skip("NumPyro's joint density has the local latents not integrated out: see test_local.py")
+        pytest.skip(
+            "NumPyro's joint density has the local latents not integrated out: see test_local.py"
+        )
     task, (vector, data) = each.task, each.draw
     value = jax.jit(task.log_joint)(vector, Batch(data, each.mask))
 
     def latents(at):
         sites = task.constrain(at, data)
-        free = [sites[n][..., :-1] if task.sites[n].support == "Simplex" else sites[n] for n in task.latents.names]
+        free = [
+            sites[n][..., :-1] if task.sites[n].support == "Simplex" else sites[n]
+            for n in task.latents.names
+        ]
         return jnp.concatenate([jnp.zeros(0), *map(jnp.ravel, free)])
 
     @jax.jit
@@ -59,7 +67,10 @@ def test_log_joint_is_numpyros_plus_log_jacobian(each):
         sites = {name: task.constrain(at, data)[name] for name in task.latents.names}
         given = {name: values[0] if task.block else values for name, values in data.items()}
         given |= {task.count: len(each.mask)} if task.count else {}
-        return log_density(each.task.model, (), given, sites)[0] + jnp.linalg.slogdet(jax.jacobian(latents)(at))[1]
+        return (
+            log_density(each.task.model, (), given, sites)[0]
+            + jnp.linalg.slogdet(jax.jacobian(latents)(at))[1]
+        )
 
     np.testing.assert_allclose(value, reference(vector), rtol=1e-5, atol=1e-4)
 
@@ -79,7 +90,9 @@ def test_gradient_is_finite_and_that_of_the_function(each):
         direction = direction / jnp.linalg.norm(direction)
         ahead, behind = (float(joint(vector + s * 1e-3 * direction)) for s in (1, -1))
         slope = float(gradient @ direction)
-        assert abs((ahead - behind) / 2e-3 - slope) < noise + 0.01 * float(jnp.linalg.norm(gradient))
+        assert abs((ahead - behind) / 2e-3 - slope) < noise + 0.01 * float(
+            jnp.linalg.norm(gradient)
+        )
 
 
 def test_constrain_and_back(each):
@@ -124,7 +137,9 @@ def test_order_of_rows_changes_nothing(each):
         densities(each.draw.latents, d) for d in (each.draw.data, permuted)
     )
     np.testing.assert_allclose(prior_permuted, prior, rtol=1e-6)
-    if each.task.tied:  # each row's density is given those before it; only all together do not change
+    if (
+        each.task.tied
+    ):  # each row's density is given those before it; only all together do not change
         np.testing.assert_allclose(rows_permuted.sum(), rows.sum(), rtol=1e-4, atol=1e-3)
         return
     np.testing.assert_allclose(rows_permuted, rows[order], rtol=1e-5, atol=1e-5)

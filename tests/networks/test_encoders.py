@@ -13,7 +13,9 @@ from amortppl.networks import ENCODERS, encoder
 def encode(request):
     """An encoder of 3 features with weights that are not at their start."""
     net = encoder(request.param, 3, 8, jr.key(0))
-    return jax.tree.map(lambda a: a + 0.1 * jr.normal(jr.key(1), a.shape) if isinstance(a, jax.Array) else a, net)
+    return jax.tree.map(
+        lambda a: a + 0.1 * jr.normal(jr.key(1), a.shape) if isinstance(a, jax.Array) else a, net
+    )
 
 
 def test_order_of_rows_changes_nothing(encode):

@@ -12,7 +12,7 @@ from scipy import stats
 import amortppl as ap
 from amortppl.errors import ModelError
 from amortppl.method import final
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import assert_disjoint_rows_add_up
 
 
@@ -31,7 +31,9 @@ def method():
 
 
 def log_density(rows, centre, precision):
-    """Of one class's features, its mean integrated out: they are jointly Gaussian, feature by feature."""
+    """Of one class's features, its mean integrated out: they are jointly Gaussian, feature by
+    feature.
+    """
     shared = np.ones((len(rows), len(rows)))
     return sum(
         stats.multivariate_normal.logpdf(v, np.full(len(rows), c), np.eye(len(rows)) + shared / p)
@@ -44,14 +46,18 @@ def log_density(rows, centre, precision):
 def test_probabilities_are_exact_in_any_number_of_steps(method, steps):
     data = method.task.simulate(jr.key(4), 14).data
     known, query = ({n: v[part] for n, v in data.items()} for part in (slice(0, 12), slice(12, 14)))
-    state = eqx.filter_jit(lambda m, b: final(m, b, steps))(method, Batch(known, jnp.ones(12, bool)))
+    state = eqx.filter_jit(lambda m, b: final(m, b, steps))(
+        method, Batch(known, jnp.ones(12, bool))
+    )
     seen, new = (np.asarray(method.feature(method.reader, d), np.float64) for d in (known, query))
     centre, precision = np.asarray(method.centre), np.exp(method.log_precision)
     expected = np.zeros((2, 3))
     for c in range(3):
         own = seen[np.asarray(known["y"]) == c]
         for i, row in enumerate(new):
-            density = log_density(np.vstack([own, row]), centre, precision) - log_density(own, centre, precision)
+            density = log_density(np.vstack([own, row]), centre, precision) - log_density(
+                own, centre, precision
+            )
             expected[i, c] = density + np.log(len(own) + 0.7)
     expected -= np.logaddexp.reduce(expected, 1)[:, None]
     at = method.predictive(state, query)
@@ -68,7 +74,9 @@ def test_states_of_disjoint_rows_add_up(method):
 
 @pytest.mark.parametrize("image", [(2, 2), (2, 1)])
 def test_an_image_of_another_size_is_refused(method, image):
-    with pytest.raises(ModelError, match=r"image: expected .height, width. of the input.* 2 pixels in all"):
+    with pytest.raises(
+        ModelError, match=r"image: expected .height, width. of the input.* 2 pixels in all"
+    ):
         ap.method("versa", image=image).build(method.task, jr.key(0))
 
 

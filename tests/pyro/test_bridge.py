@@ -43,7 +43,9 @@ def test_nuts_finds_the_conjugate_posterior():
 
 def test_svi_finds_the_conjugate_posterior():
     guide = autoguide.AutoNormal(BRIDGED)
-    result = SVI(BRIDGED, guide, numpyro.optim.Adam(0.05), Trace_ELBO(10)).run(jr.key(0), 400, Y, progress_bar=False)
+    result = SVI(BRIDGED, guide, numpyro.optim.Adam(0.05), Trace_ELBO(10)).run(
+        jr.key(0), 400, Y, progress_bar=False
+    )
     assert abs(float(result.params["mu_auto_loc"]) - MEAN) < 0.1
     assert abs(float(result.params["mu_auto_scale"]) - SD) < 0.05
 
@@ -69,7 +71,9 @@ def test_returns_jax_arrays():
 def joint_of_a_thread(found, errors):
     try:
         for at in (0.1, 0.2, 0.3):
-            found.append((at, float(jax.jit(lambda mu: log_density(BRIDGED, (Y,), {}, {"mu": mu})[0])(at))))
+            found.append(
+                (at, float(jax.jit(lambda mu: log_density(BRIDGED, (Y,), {}, {"mu": mu})[0])(at)))
+            )
     except Exception as error:
         errors.append(error)
 
@@ -169,7 +173,9 @@ def parameters(x, y=None):
 def test_parameters_are_fitted_by_svi():
     x = np.asarray(jr.normal(jr.key(0), (50, 2)))
     svi = SVI(ap.from_pyro(parameters), lambda *a: None, numpyro.optim.Adam(0.05), Trace_ELBO())
-    found = svi.run(jr.key(0), 500, x, x @ np.array([1.0, -2.0], np.float32), progress_bar=False).params
+    found = svi.run(
+        jr.key(0), 500, x, x @ np.array([1.0, -2.0], np.float32), progress_bar=False
+    ).params
     np.testing.assert_allclose(found["w"], [1.0, -2.0], atol=0.05)
 
 
@@ -181,7 +187,9 @@ def no_gradient(y=None):
 
 
 def test_no_grad_stops_gradients():
-    slope = jax.grad(lambda a: log_density(ap.from_pyro(no_gradient), (jnp.float32(5.0),), {}, {"a": a})[0])(0.5)
+    slope = jax.grad(
+        lambda a: log_density(ap.from_pyro(no_gradient), (jnp.float32(5.0),), {}, {"a": a})[0]
+    )(0.5)
     np.testing.assert_allclose(slope, -0.5, rtol=1e-6)
 
 

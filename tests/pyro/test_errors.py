@@ -59,7 +59,9 @@ def unknown_distribution():
 
 
 def unknown_transform():
-    pyro.sample("x", dist.TransformedDistribution(dist.Normal(torch.zeros(2), 1.0).to_event(1), [PLANAR]))
+    pyro.sample(
+        "x", dist.TransformedDistribution(dist.Normal(torch.zeros(2), 1.0).to_event(1), [PLANAR])
+    )
 
 
 def unknown_operation():
@@ -114,7 +116,9 @@ def test_double_precision_where_it_is_on():
 
 def test_double_arguments():
     with pytest.raises(ModelError, match="float64"):
-        ap.from_pyro(lambda x: pyro.sample("x", dist.Normal(x, 1.0)))(torch.zeros(2, dtype=torch.float64))
+        ap.from_pyro(lambda x: pyro.sample("x", dist.Normal(x, 1.0)))(
+            torch.zeros(2, dtype=torch.float64)
+        )
 
 
 def test_large_whole_numbers():

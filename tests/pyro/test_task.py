@@ -1,4 +1,6 @@
-"""Tasks of Pyro models: recognised by themselves, the same as their NumPyro twins; the command line."""
+"""Tasks of Pyro models: recognised by themselves, the same as their NumPyro twins; the command
+line.
+"""
 
 import textwrap
 from itertools import product
@@ -22,10 +24,10 @@ from typer.testing import CliRunner
 
 import amortppl as ap
 import pyro
-from amortppl.cli import app
+from amortppl.cli.commands import app
 from amortppl.errors import ModelError
 from amortppl.pyro import is_pyro
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from conjugate import mean_model
 from pyro import poutine
 
@@ -52,7 +54,14 @@ def in_numpyro(rows, y=None):
 
 
 @pytest.mark.parametrize(
-    "model", [in_pyro, through_a_helper, Module(), poutine.scale(in_pyro, scale=1.0), config_enumerate(in_pyro)]
+    "model",
+    [
+        in_pyro,
+        through_a_helper,
+        Module(),
+        poutine.scale(in_pyro, scale=1.0),
+        config_enumerate(in_pyro),
+    ],
 )
 def test_pyro_models_are_recognised(model):
     assert is_pyro(model)
@@ -71,7 +80,9 @@ def test_linear_regression_is_its_twin():
     assert twin.fingerprint == original.fingerprint
     draw = original.simulate(jr.key(0), 20)
     batch = Batch(draw.data, jnp.ones(20, bool))
-    np.testing.assert_allclose(twin.log_joint(draw.latents, batch), original.log_joint(draw.latents, batch), rtol=1e-6)
+    np.testing.assert_allclose(
+        twin.log_joint(draw.latents, batch), original.log_joint(draw.latents, batch), rtol=1e-6
+    )
 
 
 def test_inputs_described_by_pyro_and_torch():
@@ -81,7 +92,9 @@ def test_inputs_described_by_pyro_and_torch():
             pyro.sample("y", dist.Normal(x @ w, 1.0), obs=y)
 
     for described in (dist.Normal(0.0, 1.0).expand([2]), torch.ones(30, 2)):
-        assert ap.Task(line, {"x": described}, rows=(4, 8)).simulate(jr.key(0), 5).data["x"].shape == (5, 2)
+        assert ap.Task(line, {"x": described}, rows=(4, 8)).simulate(jr.key(0), 5).data[
+            "x"
+        ].shape == (5, 2)
 
 
 def test_control_flow_is_told_by_site():
@@ -111,7 +124,9 @@ def test_enumerated_labels_are_summed_out():
         jnp.log(p) + norm.logpdf(y, loc)
         for p, loc in zip((1 - latents["w"], latents["w"]), latents["loc"], strict=True)
     ]
-    np.testing.assert_allclose(task.log_densities(draw.latents, draw.data)[1], jnp.logaddexp(*parts), rtol=1e-5)
+    np.testing.assert_allclose(
+        task.log_densities(draw.latents, draw.data)[1], jnp.logaddexp(*parts), rtol=1e-5
+    )
 
 
 def test_hidden_markov_is_the_forward_algorithm():
@@ -131,7 +146,9 @@ def test_hidden_markov_is_the_forward_algorithm():
 
 @pytest.mark.parametrize("states", [2, 6])
 def test_observations_that_exclude_one_another_have_their_exact_density(states):
-    """Of four far values two may favour one state and two another, by more nats than float32's exponents hold."""
+    """Of four far values two may favour one state and two another, by more nats than float32's
+    exponents hold.
+    """
     levels = torch.linspace(-2.0, 2.0, states)
 
     @config_enumerate
@@ -140,7 +157,11 @@ def test_observations_that_exclude_one_another_have_their_exact_density(states):
         with pyro.plate("n", rows):
             label = pyro.sample("label", dist.Categorical(torch.ones(states) / states))
             seen = [
-                pyro.sample(f"y_{t}", dist.Normal(loc + levels[label], 0.5), obs=None if y is None else y[:, t])
+                pyro.sample(
+                    f"y_{t}",
+                    dist.Normal(loc + levels[label], 0.5),
+                    obs=None if y is None else y[:, t],
+                )
                 for t in range(4)
             ]
         return torch.stack(seen, -1)
@@ -148,7 +169,9 @@ def test_observations_that_exclude_one_another_have_their_exact_density(states):
     y = 20.0 * np.array(list(product((-1.0, 1.0), repeat=4)))
     at, data = jnp.zeros(1), {"y": jnp.asarray(y, jnp.float32)}
     task = ap.Task(repeated, rows=(4, 16))
-    exact = logsumexp(stats.norm.logpdf(y[..., None], levels.numpy(), 0.5).sum(1), axis=1) - np.log(states)
+    exact = logsumexp(stats.norm.logpdf(y[..., None], levels.numpy(), 0.5).sum(1), axis=1) - np.log(
+        states
+    )
     found, slope = jax.value_and_grad(lambda at: task.log_densities(at, data)[1].sum())(at)
     np.testing.assert_allclose(task.log_densities(at, data)[1], exact, rtol=1e-6)
     np.testing.assert_allclose(found, exact.sum(), rtol=1e-6)
@@ -162,7 +185,10 @@ def test_what_is_returned_must_be_what_is_observed():
         with pyro.plate("n", rows):
             label = pyro.sample("label", dist.Bernoulli(0.5))
             seen = [
-                pyro.sample(f"y_{t}", dist.Normal(loc + label, 1.0), obs=None if y is None else y[:, t]) for t in (0, 1)
+                pyro.sample(
+                    f"y_{t}", dist.Normal(loc + label, 1.0), obs=None if y is None else y[:, t]
+                )
+                for t in (0, 1)
             ]
         return torch.stack(seen[::-1], -1)
 

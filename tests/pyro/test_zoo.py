@@ -1,4 +1,6 @@
-"""Every model of the zoo: log density and gradient at a draw from the prior, by Pyro and through the bridge."""
+"""Every model of the zoo: log density and gradient at a draw from the prior, by Pyro and through
+the bridge.
+"""
 
 import pytest
 

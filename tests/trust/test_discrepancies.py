@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
-from amortppl.task import Batch
+from amortppl.task.batch import Batch
 from amortppl.trust.discrepancies import Moments, discrepancies, names
 
 ROWS, DRAWS, SETS = 100, 50, 30
@@ -41,7 +41,8 @@ def found():
 
 
 def test_a_rare_event_is_no_contradiction(found):
-    """One in a hundred rows, which all predictions of its row may miss: each z is of order one. Only the draws are
+    """One in a hundred rows, which all predictions of its row may miss: each z is of order one.
+    Only the draws are
     random, by a fixed key: no false alarms. The largest of 210 is 1.3.
     """
     rare = np.zeros((SETS, ROWS))
@@ -59,7 +60,8 @@ def test_no_more_than_the_draws_can_tell(found):
 
 
 def test_overdispersed_counts_are_too_spread(found):
-    """Variance 4 for a mean of 2, where 100 rows know it to a seventh: 7 sds; of 30 clean datasets |z| stays below 5
+    """Variance 4 for a mean of 2, where 100 rows know it to a seventh: 7 sds; of 30 clean datasets
+    |z| stays below 5
     (of a standard normal, false alarms 2e-5)."""
     rng = np.random.default_rng(0)
     clean = rng.poisson(2.0, (SETS, ROWS))

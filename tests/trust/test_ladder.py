@@ -7,9 +7,9 @@ import pytest
 
 import amortppl as ap
 from amortppl.errors import DataError
-from amortppl.trust import rungs
-from amortppl.trust.answer import log_evidence
-from amortppl.trust.ladder import RUNGS
+from amortppl.trust.attempt import RUNGS
+from amortppl.trust.checks import log_evidence
+from amortppl.trust.rungs import nuts
 from conjugate import line_posterior
 from spoiled import exact, spoiled
 
@@ -38,7 +38,10 @@ def test_a_good_answer_does_not_climb(good, line_data):
     post = good.infer(line_data, trust="ladder", **QUIET)
     stats = post.sample_stats
     assert str(stats["source"].values) == "amortized" and bool(stats["reliable"])
-    assert list(stats["rung"].values) == list(RUNGS) and np.isnan(stats["rung_seconds"].values[1:]).all()
+    assert (
+        list(stats["rung"].values) == list(RUNGS)
+        and np.isnan(stats["rung_seconds"].values[1:]).all()
+    )
 
 
 @pytest.mark.parametrize("rung", ["psis", pytest.param("nuts", marks=pytest.mark.slow)])
@@ -56,25 +59,34 @@ def test_a_rung_repairs_a_spoiled_guide(wrong, line_data, rung):
 
 
 def test_rungs_that_raise_or_fail_are_recorded(wrong, line_data, monkeypatch):
-    """The exact method has no refinement; SVI is made to run out of memory; no k-hat can be below -10."""
+    """The exact method has no refinement; SVI is made to run out of memory; no k-hat can be below
+    -10.
+    """
 
     def no_memory(*_):
         raise MemoryError("out of memory")
 
-    monkeypatch.setitem(rungs.CLIMB, "svi", no_memory)
+    monkeypatch.setitem(nuts.CLIMB, "svi", no_memory)
     given = {"rungs": ("refined", "svi", "psis"), "khat": -10.0}
     post = wrong.infer(line_data, trust="ladder", **given, **QUIET)
     said = dict(zip(RUNGS, map(str, post.sample_stats["rung_failed"].values), strict=True))
     assert (
-        "no refinement" in said["refined"] and "MemoryError: out of memory" in said["svi"] and "k-hat" in said["psis"]
+        "no refinement" in said["refined"]
+        and "MemoryError: out of memory" in said["svi"]
+        and "k-hat" in said["psis"]
     )
     assert not bool(post.sample_stats["reliable"])
-    assert any(w.startswith("NOT RELIABLE, no rung passed") for w in json.loads(post.attrs["warnings"]))
+    assert any(
+        w.startswith("NOT RELIABLE, no rung passed") for w in json.loads(post.attrs["warnings"])
+    )
 
 
 def test_a_spent_budget_is_marked(wrong, line_data):
     post = wrong.infer(line_data, trust="ladder", budget=0, **QUIET)
-    assert not bool(post.sample_stats["reliable"]) and str(post.sample_stats["source"].values) == "amortized"
+    assert (
+        not bool(post.sample_stats["reliable"])
+        and str(post.sample_stats["source"].values) == "amortized"
+    )
     assert any("budget of 0 s was spent" in w for w in json.loads(post.attrs["warnings"]))
 
 
@@ -83,7 +95,7 @@ def test_an_interrupted_batch_keeps_what_was_finished(wrong, line_data, tmp_path
     """Twelve datasets climb by eights; the interrupt comes with the second call."""
     data = [{n: v + 0.001 * i for n, v in line_data.items()} for i in range(12)]
     given = {"trust": "ladder", "rungs": ("psis",), "keep": tmp_path / "kept", **QUIET}
-    calls, real = [], rungs.CLIMB["psis"]
+    calls, real = [], nuts.CLIMB["psis"]
 
     def counted(run, places):
         calls.append(list(places))
@@ -91,7 +103,7 @@ def test_an_interrupted_batch_keeps_what_was_finished(wrong, line_data, tmp_path
             raise KeyboardInterrupt
         return real(run, places)
 
-    monkeypatch.setitem(rungs.CLIMB, "psis", counted)
+    monkeypatch.setitem(nuts.CLIMB, "psis", counted)
     with pytest.raises(KeyboardInterrupt):
         wrong.infer(data, **given)
     post = wrong.infer(data, **given)
@@ -126,6 +138,8 @@ def test_log_evidence_of_a_conjugate_model(good, line_guide, line_data):
     assert sign > 0
     for guide in (good, line_guide):
         stats = guide.infer(line_data, draws=4000, **QUIET).sample_stats
-        assert abs(float(stats["log_evidence"]) - true) < 0.02 + 4 * float(stats["log_evidence_error"])
+        assert abs(float(stats["log_evidence"]) - true) < 0.02 + 4 * float(
+            stats["log_evidence_error"]
+        )
         assert float(stats["log_evidence_error"]) < 0.02
     assert np.isnan(log_evidence(np.full((1, 9), np.nan), np.zeros((1, 9)))[0]).all()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortppl.diagnostics.summary import verdict_of
-from amortppl.trust.psis import check, moves, verdict
+from amortppl.report.summary import verdict_of
+from amortppl.trust.psis import check, moment_shifts, verdict
 from spoiled import exact, far_out
 
 
@@ -46,7 +46,9 @@ def test_a_degenerate_joint_never_looks_good():
 
 @pytest.mark.parametrize("span", [600.0, 5e3, 1e6])
 def test_weights_too_far_apart_for_a_tail_are_not_reliable(span):
-    """Log ratios evenly spread over so many nats: one draw holds all, and what is not a number must not pass unsaid."""
+    """Log ratios evenly spread over so many nats: one draw holds all, and what is not a number must
+    not pass unsaid.
+    """
     found = check(-np.linspace(0, span, 500)[None], np.zeros((1, 500)))
     assert found.khat[0] > 0.7 and np.isfinite(found.log_weights).all()
     assert found.sample_size[0] < 5 and "not reliable" in verdict(found.khat[0])
@@ -66,7 +68,8 @@ def test_a_model_without_a_likelihood_is_not_checked():
 
 
 def test_draws_far_out_mislead(line_guide, line_data):
-    """2% of the draws are 3000 times too far out: k-hat does not see them, sds do; the ladder puts it right.
+    """2% of the draws are 3000 times too far out: k-hat does not see them, sds do; the ladder puts
+    it right.
 
     Of 1000 draws none is far out with probability 2e-9; weights of the others are equal.
     """
@@ -82,11 +85,13 @@ def test_draws_far_out_mislead(line_guide, line_data):
     assert not any("mislead" in note for note in json.loads(climbed.attrs["warnings"]))
     assert right.sample_stats["sd_moved"] < 0.01 and right.sample_stats["mean_moved"] < 0.01
     assert verdict_of(right).startswith("good")
-    assert far_out(line_guide).infer([line_data, line_data]).sample_stats["sd_moved"].dims == ("task",)
+    assert far_out(line_guide).infer([line_data, line_data]).sample_stats["sd_moved"].dims == (
+        "task",
+    )
 
 
 def test_weights_that_are_not_known_move_nothing():
-    found = moves(np.ones((2, 50, 1)), check(np.full((2, 50), np.nan), np.zeros((2, 50))))
+    found = moment_shifts(np.ones((2, 50, 1)), check(np.full((2, 50), np.nan), np.zeros((2, 50))))
     assert np.isnan(found.mean).all() and np.isnan(found.sd).all()
 
 

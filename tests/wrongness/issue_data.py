@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 import pandas as pd
 
 import amortppl as ap
-from amortppl.guide import Guide
+from amortppl.guide.guide import Guide
 from spoiled import spoiled
 from wrongness.registry import Seen, against, case, gaussian, marked, posterior
 
@@ -53,14 +53,18 @@ def masked_data():
 
 @case("masked arrays in a table of inputs", "'x'", "masked")
 def masked_table():
-    x = np.ma.masked_array(np.where(np.arange(20)[:, None] == 1, -999.0, X), mask=np.zeros((20, 2), bool))
+    x = np.ma.masked_array(
+        np.where(np.arange(20)[:, None] == 1, -999.0, X), mask=np.zeros((20, 2), bool)
+    )
     x[1] = np.ma.masked
     return accepted(ap.Task(plane, {"x": x}), {"x": X, "y": Y})
 
 
 @case("a count beyond 32 bits", "4294967297", "row 0")
 def wrapped_count():
-    return accepted(ap.Task(counts, GROUPS), {"g": np.zeros(3, int), "y": np.array([2**32 + 1, 1, 1])})
+    return accepted(
+        ap.Task(counts, GROUPS), {"g": np.zeros(3, int), "y": np.array([2**32 + 1, 1, 1])}
+    )
 
 
 @case("a group beyond 32 bits", "4294967299", "row 0")
@@ -70,7 +74,9 @@ def wrapped_group():
 
 @case("a count of 3e9", "3000000000", "row 0")
 def wrapped_to_negative():
-    return accepted(ap.Task(counts, GROUPS), {"g": np.zeros(3, int), "y": np.array([3_000_000_000, 1, 1])})
+    return accepted(
+        ap.Task(counts, GROUPS), {"g": np.zeros(3, int), "y": np.array([3_000_000_000, 1, 1])}
+    )
 
 
 @case("1e39 in an observation", "1e+39", "row 3")
@@ -80,12 +86,16 @@ def infinite():
 
 @case("1e39 in an input", "1e+39", "row 3")
 def infinite_input():
-    return accepted(ap.Task(plane, WIDE), {"x": np.where(np.arange(20)[:, None] == 3, 1e39, X), "y": Y})
+    return accepted(
+        ap.Task(plane, WIDE), {"x": np.where(np.arange(20)[:, None] == 3, 1e39, X), "y": Y}
+    )
 
 
 @case("1e39 in a table of inputs", "1e+39")
 def infinite_table():
-    return accepted(ap.Task(plane, {"x": np.where(np.arange(20)[:, None] == 3, 1e39, X)}), {"x": X, "y": Y})
+    return accepted(
+        ap.Task(plane, {"x": np.where(np.arange(20)[:, None] == 3, 1e39, X)}), {"x": X, "y": Y}
+    )
 
 
 @case("group -1", "'g'", "-1", "row 2")
@@ -100,7 +110,9 @@ def unknown_group():
 
 @case("a group beyond those known, inputs from a table", "'g'", "7", "row 2")
 def unknown_group_of_table():
-    return accepted(ap.Task(effects, {"g": np.arange(12) % 4}), {"g": np.array([0, 3, 7, 1]), "y": np.ones(4)})
+    return accepted(
+        ap.Task(effects, {"g": np.arange(12) % 4}), {"g": np.array([0, 3, 7, 1]), "y": np.ones(4)}
+    )
 
 
 @case("Series of unlike index", "index")
@@ -119,13 +131,17 @@ def unlike_index():
 
 @case("a missing value in the second of two columns", "'x_1'", "row 1")
 def missing_in_second():
-    frame = pd.DataFrame({"x_0": np.arange(3.0), "x_1": pd.array([1, None, 3], dtype="Int64"), "y": np.arange(3.0)})
+    frame = pd.DataFrame(
+        {"x_0": np.arange(3.0), "x_1": pd.array([1, None, 3], dtype="Int64"), "y": np.arange(3.0)}
+    )
     return accepted(ap.Task(plane, WIDE), frame)
 
 
 @case("two columns of one name", "two columns", "'y'")
 def twice():
-    return accepted(ap.Task(plane, WIDE), pd.DataFrame(np.ones((3, 4)), columns=["x_0", "x_1", "y", "y"]))
+    return accepted(
+        ap.Task(plane, WIDE), pd.DataFrame(np.ones((3, 4)), columns=["x_0", "x_1", "y", "y"])
+    )
 
 
 @case("columns named by integers")
@@ -152,12 +168,19 @@ def wide():
 @case("draws that are not finite")
 def not_finite():
     sound = guide()
-    method = eqx.tree_at(lambda m: m.scale, sound.method, jax.tree.map(lambda a: a * np.nan, sound.method.scale))
+    method = eqx.tree_at(
+        lambda m: m.scale, sound.method, jax.tree.map(lambda a: a * np.nan, sound.method.scale)
+    )
     broken = Guide(method, sound.spec, sound.record, sound.seed, sound.ranges, sound.familiarity)
     return against(broken.infer({"x": X, "y": Y}), {"w": gaussian(X, Y)})
 
 
 @case("minutes too short to compile", "minutes")
 def no_time():
-    found = ap.train(ap.Task(plane, WIDE), ap.method("parametric", width=4, hidden=8), minutes=1e-4, progress=False)
+    found = ap.train(
+        ap.Task(plane, WIDE),
+        ap.method("parametric", width=4, hidden=8),
+        minutes=1e-4,
+        progress=False,
+    )
     return Seen(0.0 if found.record.steps else np.inf)

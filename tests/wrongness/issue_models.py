@@ -64,8 +64,9 @@ def obs_mask_counts():
 @case("obs_mask of Pyro", "y")
 def obs_mask_pyro():
     torch = pytest.importorskip("torch")
-    import pyro
     import pyro.distributions as pdist
+
+    import pyro
 
     def model(x, seen, y=None):
         w = pyro.sample("w", pdist.Normal(0.0, 1.0))
@@ -126,7 +127,10 @@ def scaled():
             numpyro.sample("y", dist.Normal(w * x, 1), obs=y)
 
     x, y = line()
-    return against(trained(ap.Task(model, X, rows=(8, 64)), {"x": x, "y": y}), {"w": slope_of(x, y, noise=10**0.5)})
+    return against(
+        trained(ap.Task(model, X, rows=(8, 64)), {"x": x, "y": y}),
+        {"w": slope_of(x, y, noise=10**0.5)},
+    )
 
 
 @case("a plate that takes some of the rows", "plate")
@@ -150,7 +154,9 @@ def latent_when_simulating():
             numpyro.sample("y", dist.Normal(w * x + extra, 1), obs=y)
 
     x, y = line()
-    return against(posterior(ap.Task(model, X, rows=(8, 64)), {"x": x, "y": y}), {"w": slope_of(x, y)})
+    return against(
+        posterior(ap.Task(model, X, rows=(8, 64)), {"x": x, "y": y}), {"w": slope_of(x, y)}
+    )
 
 
 @case("a site only when simulating that adds nothing", "mu")
@@ -163,7 +169,9 @@ def site_when_simulating():
             numpyro.sample("y", dist.Normal(w * x, 1), obs=y)
 
     x, y = line()
-    return against(posterior(ap.Task(model, X, rows=(8, 64)), {"x": x, "y": y}), {"w": slope_of(x, y)})
+    return against(
+        posterior(ap.Task(model, X, rows=(8, 64)), {"x": x, "y": y}), {"w": slope_of(x, y)}
+    )
 
 
 @case("a latent only when observed", "'s'")
@@ -175,7 +183,9 @@ def latent_when_observed():
             numpyro.sample("y", dist.Normal(w * x, s), obs=y)
 
     x, y = line()
-    return against(posterior(ap.Task(model, X, rows=(8, 64)), {"x": x, "y": y}), {"w": slope_of(x, y)})
+    return against(
+        posterior(ap.Task(model, X, rows=(8, 64)), {"x": x, "y": y}), {"w": slope_of(x, y)}
+    )
 
 
 @case("a handler as a decorator")
@@ -192,16 +202,22 @@ def decorated():
         (handlers.scope(prefix="a")(model), "a/w"),
         (handlers.seed(rng_seed=0)(handlers.block(hide=["nothing"])(model)), "w"),
     ):
-        seen.append(against(posterior(ap.Task(wrapped, X, rows=(8, 64)), {"x": x, "y": y}), {name: slope_of(x, y)}))
+        seen.append(
+            against(
+                posterior(ap.Task(wrapped, X, rows=(8, 64)), {"x": x, "y": y}),
+                {name: slope_of(x, y)},
+            )
+        )
     return max(seen)
 
 
 @case("a plate named like an argument")
 def plate_named():
     torch = pytest.importorskip("torch")
-    import pyro
     import pyro.distributions as pdist
     from pyro.infer import config_enumerate
+
+    import pyro
 
     @config_enumerate
     def model(n, data=None):
@@ -217,7 +233,9 @@ def plate_named():
         each = 0.7 * stats.norm.pdf(y[:, None], m) + 0.3 * stats.norm.pdf(y[:, None], m + 3)
         return -(m**2) / 2 + np.log(each).sum(0)
 
-    return against(posterior(ap.Task(model, rows=(8, 64)), {"data": y}), {"m": on_grid(joint, -4, 4)})
+    return against(
+        posterior(ap.Task(model, rows=(8, 64)), {"data": y}), {"m": on_grid(joint, -4, 4)}
+    )
 
 
 @case("a censoring indicator drawn apart from what it censors", "c")
@@ -229,18 +247,24 @@ def censored():
 
     x, t = line(100, slope=1.0)
     c, y = (t + 0.5 > 1).astype(int), np.minimum(t + 0.5, 1.0)
-    task = ap.Task(model, X | {"c": lambda k, n: jr.bernoulli(k, 0.3, (n,)).astype(jnp.int32)}, (8, 128))
+    task = ap.Task(
+        model, X | {"c": lambda k, n: jr.bernoulli(k, 0.3, (n,)).astype(jnp.int32)}, (8, 128)
+    )
     away = (y - x)[:, None]
 
     def joint(a):
-        return -(a**2) / 2 + np.where(c[:, None] > 0, stats.norm.logsf(away - a), stats.norm.logpdf(away - a)).sum(0)
+        return -(a**2) / 2 + np.where(
+            c[:, None] > 0, stats.norm.logsf(away - a), stats.norm.logpdf(away - a)
+        ).sum(0)
 
     return against(trained(task, {"x": x, "c": c, "y": y}), {"a": on_grid(joint, -4, 4)})
 
 
 @case("the p-value of fit of one block")
 def fit_of_a_block():
-    """Twenty blocks made by the model: the share of p-values below 0.2 is 4 of 20, more than 13 in 10^-5 of runs."""
+    """Twenty blocks made by the model: the share of p-values below 0.2 is 4 of 20, more than 13 in
+    10^-5 of runs.
+    """
 
     def model(y=None):
         m = numpyro.sample("m", dist.Normal(0, 1))

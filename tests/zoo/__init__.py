@@ -1,6 +1,15 @@
 """About sixty Pyro models, by theme."""
 
-from zoo import discrete, distributions, handlers, hierarchy, modules, operations, regression, series
+from zoo import (
+    discrete,
+    distributions,
+    handlers,
+    hierarchy,
+    modules,
+    operations,
+    regression,
+    series,
+)
 from zoo.registry import ZOO, Member
 
 __all__ = [

@@ -1,4 +1,6 @@
-"""A Pyro model's log density and gradient by Pyro, and by NumPyro through the bridge, at one draw from the prior."""
+"""A Pyro model's log density and gradient by Pyro, and by NumPyro through the bridge, at one draw
+from the prior.
+"""
 
 from typing import Any, NamedTuple
 
@@ -32,12 +34,16 @@ class Compared(NamedTuple):
     @property
     def gradient_gap(self) -> float:
         """Of the gradient, relative to its largest entry (or to 1 where it is smaller)."""
-        flat = [np.concatenate([np.ravel(g[n]) for n in sorted(g)] or [np.zeros(1)]) for g in self[2:]]
+        flat = [
+            np.concatenate([np.ravel(g[n]) for n in sorted(g)] or [np.zeros(1)]) for g in self[2:]
+        ]
         return float(np.max(np.abs(flat[0] - flat[1])) / max(1.0, np.max(np.abs(flat[0]))))
 
 
 class Drawn(NamedTuple):
-    """One draw: continuous latents (which need gradients), discrete ones, rows chosen by plates, parameters."""
+    """One draw: continuous latents (which need gradients), discrete ones, rows chosen by plates,
+    parameters.
+    """
 
     continuous: dict[str, torch.Tensor]
     discrete: dict[str, torch.Tensor]
@@ -57,7 +63,9 @@ def drawn(member: Member, seed: int = 1) -> Drawn:
             found.rows[name] = site["value"]
         elif site["type"] == "sample" and not site["is_observed"]:
             value, discrete = site["value"].detach(), site["fn"].support.is_discrete
-            (found.discrete if discrete else found.continuous)[name] = value.clone().requires_grad_(not discrete)
+            (found.discrete if discrete else found.continuous)[name] = value.clone().requires_grad_(
+                not discrete
+            )
     return found
 
 
@@ -68,14 +76,18 @@ def native(member: Member, at: Drawn) -> tuple[float, dict[str, np.ndarray]]:
         total = poutine.trace(fixed).get_trace(*member.args).log_prob_sum()
     values = list(at.continuous.values())
     slopes = torch.autograd.grad(total, values, allow_unused=True) if values else ()
-    found = [np.zeros(v.shape) if s is None else s.numpy() for v, s in zip(values, slopes, strict=True)]
+    found = [
+        np.zeros(v.shape) if s is None else s.numpy() for v, s in zip(values, slopes, strict=True)
+    ]
     return float(total), dict(zip(at.continuous, found, strict=True))
 
 
 def bridged(member: Member, at: Drawn) -> tuple[float, dict[str, np.ndarray]]:
     """By NumPyro, under jit and grad."""
     discrete, rows, parameters = ({n: v.numpy() for n, v in part.items()} for part in at[1:])
-    model = numpyro_handlers.substitute(ap.from_pyro(member.model), data={n: jnp.asarray(v) for n, v in rows.items()})
+    model = numpyro_handlers.substitute(
+        ap.from_pyro(member.model), data={n: jnp.asarray(v) for n, v in rows.items()}
+    )
 
     def joint(latents: dict[str, Any]) -> Any:
         return log_density(model, member.args, {}, {**latents, **discrete, **parameters})[0]

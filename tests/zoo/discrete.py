@@ -18,7 +18,9 @@ def mixture(y):
         loc = pyro.sample("loc", dist.Normal(0.0, 3.0))
         scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
     with pyro.plate("n", len(y)):
-        pyro.sample("y", dist.MixtureSameFamily(dist.Categorical(w), dist.Normal(loc, scale)), obs=y)
+        pyro.sample(
+            "y", dist.MixtureSameFamily(dist.Categorical(w), dist.Normal(loc, scale)), obs=y
+        )
 
 
 @member(TWO_LUMPS[14:26])
@@ -40,7 +42,9 @@ def hidden_markov(y):
     mu = pyro.sample("mu", dist.Normal(torch.tensor([-1.0, 0.0, 1.0]), 1.0).to_event(1))
     x = 0
     for t in pyro.markov(range(len(y))):
-        x = pyro.sample(f"x_{t}", dist.Categorical(Vindex(moves)[..., x, :]), infer={"enumerate": "parallel"})
+        x = pyro.sample(
+            f"x_{t}", dist.Categorical(Vindex(moves)[..., x, :]), infer={"enumerate": "parallel"}
+        )
         pyro.sample(f"y_{t}", dist.Normal(Vindex(mu)[..., x], 1.0), obs=y[t])
 
 
@@ -68,7 +72,9 @@ def dirichlet_process(y):
     with pyro.plate("components", 5):
         mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
     with pyro.plate("data", len(y)):
-        pyro.sample("y", dist.MixtureSameFamily(dist.Categorical(weights), dist.Normal(mu, 1.0)), obs=y)
+        pyro.sample(
+            "y", dist.MixtureSameFamily(dist.Categorical(weights), dist.Normal(mu, 1.0)), obs=y
+        )
 
 
 @member(torch.randint(0, 6, (4, 10)))
@@ -95,7 +101,9 @@ def annotators(ratings):
     with pyro.plate("item", 9, dim=-2):
         true = pyro.sample("true", dist.Bernoulli(share))
         with pyro.plate("a", 3, dim=-1):
-            pyro.sample("rating", dist.Bernoulli(torch.where(true == 1, hit, false)), obs=ratings.float())
+            pyro.sample(
+                "rating", dist.Bernoulli(torch.where(true == 1, hit, false)), obs=ratings.float()
+            )
 
 
 @member((uniform(6, 4) < 0.5).float())
@@ -108,7 +116,9 @@ def capture_recapture(seen):
         alive = torch.ones(len(seen))
         for t in pyro.markov(range(seen.shape[1])):
             alive = pyro.sample(f"z_{t}", dist.Bernoulli(survive * alive))
-            pyro.sample(f"y_{t}", dist.Bernoulli((catch * alive).clamp(1e-6, 1 - 1e-6)), obs=seen[:, t])
+            pyro.sample(
+                f"y_{t}", dist.Bernoulli((catch * alive).clamp(1e-6, 1 - 1e-6)), obs=seen[:, t]
+            )
 
 
 @member(torch.tensor([[3.0, 5.0, 2.0], [1.0, 8.0, 1.0]]))

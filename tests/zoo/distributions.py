@@ -28,7 +28,9 @@ def families():
     pyro.sample("q", dist.AsymmetricLaplace(0.0, 1.0, 2.0))
     pyro.sample("r", dist.ContinuousBernoulli(torch.tensor(0.3)))
     pyro.sample("s", dist.RelaxedBernoulli(torch.tensor(0.5), probs=torch.tensor(0.4)))
-    pyro.sample("t", dist.LowRankMultivariateNormal(torch.zeros(3), torch.ones(3, 1), torch.ones(3)))
+    pyro.sample(
+        "t", dist.LowRankMultivariateNormal(torch.zeros(3), torch.ones(3, 1), torch.ones(3))
+    )
     pyro.sample("u", dist.Geometric(torch.tensor(0.3)))
 
 
@@ -43,24 +45,40 @@ def more_families():
     pyro.sample("g", dist.RelaxedOneHotCategorical(torch.tensor(0.7), logits=torch.zeros(3)))
     pyro.sample("h", dist.LKJ(3, 1.0 + a))
     pyro.sample("i", dist.Wishart(torch.tensor(4.0), covariance_matrix=torch.eye(2) * (1 + a)))
-    pyro.sample("j", dist.ZeroInflatedNegativeBinomial(a, logits=torch.tensor(0.5), gate=torch.tensor(0.3)))
+    pyro.sample(
+        "j", dist.ZeroInflatedNegativeBinomial(a, logits=torch.tensor(0.5), gate=torch.tensor(0.3))
+    )
     pyro.sample("k", dist.SkewLogistic(0.0, 1.0, a))
-    pyro.sample("l", dist.SineBivariateVonMises(0.0, 0.0, 1.0, 2.0, 0.5), obs=torch.tensor([0.3, -0.2]))
-    pyro.sample("m", dist.MixtureOfDiagNormals(torch.zeros(2, 3), torch.ones(2, 3) * a, torch.zeros(2)))
+    pyro.sample(
+        "l", dist.SineBivariateVonMises(0.0, 0.0, 1.0, 2.0, 0.5), obs=torch.tensor([0.3, -0.2])
+    )
+    pyro.sample(
+        "m", dist.MixtureOfDiagNormals(torch.zeros(2, 3), torch.ones(2, 3) * a, torch.zeros(2))
+    )
 
 
 @member()
 def transformed():
     a = pyro.sample(
-        "a", dist.TransformedDistribution(dist.Normal(0.0, 1.0), [T.AffineTransform(1.0, 2.0), T.ExpTransform()])
+        "a",
+        dist.TransformedDistribution(
+            dist.Normal(0.0, 1.0), [T.AffineTransform(1.0, 2.0), T.ExpTransform()]
+        ),
     )
     base = dist.Normal(torch.zeros(3), 1.0).to_event(1)
     pyro.sample("b", dist.TransformedDistribution(base, [T.AffineTransform(torch.ones(3), a)]))
-    pyro.sample("c", dist.TransformedDistribution(dist.Uniform(0.01, 0.99), T.SigmoidTransform().inv))
+    pyro.sample(
+        "c", dist.TransformedDistribution(dist.Uniform(0.01, 0.99), T.SigmoidTransform().inv)
+    )
     pyro.sample("d", dist.TransformedDistribution(base, [dist.transforms.OrderedTransform()]))
     pyro.sample("e", dist.Normal(torch.zeros(2), 1.0).to_event(1).mask(torch.tensor(True)))
     pyro.sample("f", dist.TransformedDistribution(base, [T.StickBreakingTransform()]))
-    pyro.sample("g", dist.TransformedDistribution(dist.Normal(0.0, 1.0), [T.TanhTransform(), T.PowerTransform(3.0)]))
+    pyro.sample(
+        "g",
+        dist.TransformedDistribution(
+            dist.Normal(0.0, 1.0), [T.TanhTransform(), T.PowerTransform(3.0)]
+        ),
+    )
 
 
 @member(normal(25, 3))
@@ -84,7 +102,9 @@ def factor_analysis(y):
 def precision_matrix(y):
     chol = pyro.sample("chol", dist.LKJCholesky(2, 1.0))
     precision = chol @ chol.T + 0.1 * torch.eye(2)
-    mean = pyro.sample("mean", dist.ImproperUniform(dist.constraints.real_vector, (), (2,)), obs=torch.zeros(2))
+    mean = pyro.sample(
+        "mean", dist.ImproperUniform(dist.constraints.real_vector, (), (2,)), obs=torch.zeros(2)
+    )
     with pyro.plate("n", len(y)):
         pyro.sample("y", dist.MultivariateNormal(mean, precision_matrix=precision), obs=y)
 

@@ -43,7 +43,9 @@ def factors_and_masks(x, y):
         pyro.sample("y", dist.Normal(x @ b, 1.0), obs=y)
         pyro.factor("f", -b.abs().sum() * torch.ones(len(x)))
     with poutine.scale(scale=0.5):
-        pyro.sample("y2", dist.Normal((x @ b).mean(), 1.0).mask(b.sum() > -100.0), obs=torch.tensor(0.3))
+        pyro.sample(
+            "y2", dist.Normal((x @ b).mean(), 1.0).mask(b.sum() > -100.0), obs=torch.tensor(0.3)
+        )
     pyro.factor("ridge", -(b**2).sum())
 
 

@@ -47,7 +47,9 @@ def correlated_slopes(x, g, y=None):
     scales = pyro.sample("scales", dist.HalfNormal(torch.ones(2)).to_event(1))
     mean = pyro.sample("mean", dist.Normal(torch.zeros(2), 1.0).to_event(1))
     with pyro.plate("groups", 5):
-        both = pyro.sample("both", dist.MultivariateNormal(mean, scale_tril=torch.diag(scales) @ chol))
+        both = pyro.sample(
+            "both", dist.MultivariateNormal(mean, scale_tril=torch.diag(scales) @ chol)
+        )
     sigma = pyro.sample("sigma", dist.HalfCauchy(1.0))
     with pyro.plate("data", len(x)):
         pyro.sample("y", dist.Normal(both[g, 0] + both[g, 1] * x, sigma), obs=y)

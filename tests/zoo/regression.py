@@ -23,7 +23,9 @@ def logistic(x, y=None):
     w = pyro.sample("w", dist.Normal(x.new_zeros(3), 1.0).to_event(1))
     b = pyro.sample("b", dist.Normal(0.0, 10.0))
     with pyro.plate("data", x.size(0)):
-        pyro.sample("obs", dist.Bernoulli(logits=F.linear(x, w.unsqueeze(0)).squeeze(-1) + b), obs=y)
+        pyro.sample(
+            "obs", dist.Bernoulli(logits=F.linear(x, w.unsqueeze(0)).squeeze(-1) + b), obs=y
+        )
 
 
 @member((uniform(40) < 0.3).float(), uniform(40) * 5, 7 + normal(40))
@@ -49,7 +51,9 @@ def count_families(x, y=None):
         pyro.sample("negative_binomial", dist.NegativeBinomial(c, logits=eta), obs=y)
         pyro.sample("binomial", dist.Binomial(20, logits=eta), obs=y)
         pyro.sample("gamma_poisson", dist.GammaPoisson(c, c / eta.exp()), obs=y)
-        pyro.sample("zero_inflated", dist.ZeroInflatedPoisson(eta.exp(), gate=torch.tensor(0.2)), obs=y)
+        pyro.sample(
+            "zero_inflated", dist.ZeroInflatedPoisson(eta.exp(), gate=torch.tensor(0.2)), obs=y
+        )
 
 
 @member(X, Y)
@@ -135,7 +139,11 @@ def seasonal(time, y=None):
     concentration = pyro.sample("concentration", dist.InverseGamma(3.0, 10.0))
     mean = torch.exp(1 + trend * time + features @ weights)
     with pyro.plate("time", len(time)):
-        pyro.sample("y", dist.NegativeBinomial(concentration, logits=mean.log() - concentration.log()), obs=y)
+        pyro.sample(
+            "y",
+            dist.NegativeBinomial(concentration, logits=mean.log() - concentration.log()),
+            obs=y,
+        )
 
 
 @member(X, Y)

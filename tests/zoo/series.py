@@ -59,7 +59,9 @@ def stochastic_volatility(returns):
 @member(torch.tensor([[30.0, 4.0], [47.2, 6.1], [70.2, 9.8], [77.4, 35.2], [36.3, 59.4]]))
 def lotka_volterra(seen):
     """Lynx and hares by Euler steps."""
-    theta = pyro.sample("theta", dist.LogNormal(torch.tensor([-0.6, -3.6, -0.25, -3.6]), 0.1).to_event(1))
+    theta = pyro.sample(
+        "theta", dist.LogNormal(torch.tensor([-0.6, -3.6, -0.25, -3.6]), 0.1).to_event(1)
+    )
     sigma = pyro.sample("sigma", dist.LogNormal(-1.0, 0.5))
     prey, hunters = seen[0, 0], seen[0, 1]
     track = []
@@ -70,7 +72,9 @@ def lotka_volterra(seen):
         if step % 5 == 4:
             track.append(torch.stack([prey, hunters]))
     with pyro.plate("years", 4, dim=-2), pyro.plate("kinds", 2, dim=-1):
-        pyro.sample("y", dist.LogNormal(torch.stack(track).clamp(min=1e-3).log(), sigma), obs=seen[1:])
+        pyro.sample(
+            "y", dist.LogNormal(torch.stack(track).clamp(min=1e-3).log(), sigma), obs=seen[1:]
+        )
 
 
 @member(counts(torch.tensor([1.0, 2.0, 5.0, 9.0, 15.0, 20.0, 16.0, 9.0])))
@@ -89,7 +93,10 @@ def epidemic(cases):
 @member(counts(torch.cat([torch.full((15,), 3.0), torch.full((15,), 1.0)])))
 def change_point(y):
     """The rate changes at a time between the ends, smoothly."""
-    early, late = pyro.sample("early", dist.Gamma(2.0, 1.0)), pyro.sample("late", dist.Gamma(2.0, 1.0))
+    early, late = (
+        pyro.sample("early", dist.Gamma(2.0, 1.0)),
+        pyro.sample("late", dist.Gamma(2.0, 1.0)),
+    )
     tau = pyro.sample("tau", dist.Uniform(0.0, 30.0))
     with pyro.plate("year", len(y)) as year:
         before = torch.sigmoid(2 * (tau - year.float()))
@@ -100,8 +107,13 @@ def change_point(y):
 def gaussian_hmm(y):
     s = pyro.sample("s", dist.LogNormal(0.0, 1.0))
     first = dist.Normal(0.0, 1.0).expand([1]).to_event(1)
-    moves, seen = dist.Normal(torch.zeros(6, 1), s).to_event(1), dist.Normal(torch.zeros(6, 1), 0.5).to_event(1)
-    pyro.sample("y", dist.GaussianHMM(first, torch.eye(1), moves, torch.eye(1), seen), obs=y.unsqueeze(-1))
+    moves, seen = (
+        dist.Normal(torch.zeros(6, 1), s).to_event(1),
+        dist.Normal(torch.zeros(6, 1), 0.5).to_event(1),
+    )
+    pyro.sample(
+        "y", dist.GaussianHMM(first, torch.eye(1), moves, torch.eye(1), seen), obs=y.unsqueeze(-1)
+    )
 
 
 @member(torch.randint(0, 3, (10,)))
@@ -109,4 +121,6 @@ def discrete_hmm(y):
     start = pyro.sample("start", dist.Dirichlet(torch.ones(2)))
     moves = pyro.sample("moves", dist.Dirichlet(torch.ones(2, 2)).to_event(1))
     emits = pyro.sample("emits", dist.Dirichlet(torch.ones(2, 3)).to_event(1))
-    pyro.sample("y", dist.DiscreteHMM(start.log(), moves.log(), dist.Categorical(emits), duration=10), obs=y)
+    pyro.sample(
+        "y", dist.DiscreteHMM(start.log(), moves.log(), dist.Categorical(emits), duration=10), obs=y
+    )

@@ -1,0 +1,1 @@
+"""Rows coming in: datasets, columns, checks, mini-batches."""

@@ -1,0 +1,199 @@
+"""Mini-batches of data of any size and from anywhere, read ahead at constant memory."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from amortppl.data.block_checks import Checked, plain
+from amortppl.data.chunks import Piece, Source, cut, drop_columns, shuffle, steady
+from amortppl.data.columns import Columns
+from amortppl.data.prefetch import prefetch
+from amortppl.data.sources.choose import choose
+from amortppl.errors import DataError
+from amortppl.task.abstract import AbstractTask
+
+WINDOW = 32
+"""Mini-batches among which the rows of a stream are shuffled, at least."""
+
+WINDOW_BYTES = 32 << 20
+"""Memory for the rows of a table that are shuffled among one another."""
+
+
+class Block(NamedTuple):
+    """Some mini-batches in a row.
+
+    Attributes:
+        arrays: by argument, checked, of the types that the model simulates, rows first.
+        start: number in the stream of the first row.
+    """
+
+    arrays: dict[str, np.ndarray]
+    start: int
+
+
+class Batches:
+    """Mini-batches of a source; made by `amortppl.batches`.
+
+    Attributes:
+        size: rows in a mini-batch.
+        columns: the column or columns of each argument.
+        rows: number of rows (of this process's share), when known without reading them.
+        name: what it is called in messages and in a state that stops half-way.
+    """
+
+    def __init__(
+        self, source: Source, size: int, columns: Columns, shuffle: int | None, name: str
+    ) -> None:
+        self.source, self.size, self.columns, self.shuffle, self.name = (
+            source,
+            size,
+            columns,
+            shuffle,
+            name,
+        )
+        self.rows = source.rows
+
+    def __iter__(self) -> Iterator[Any]:
+        """Plain mini-batches of `size` rows (the last may be shorter): dicts of arrays or
+        DataFrames, as they came.
+
+        Columns that `columns` gives to an argument are renamed after it, so that `guide.step` finds
+        them.
+        """
+        return prefetch(lambda: map(self._plain, cut(self._pieces(None, 0), self.size)))
+
+    def blocks(self, task: AbstractTask, per_block: int = 16, skip: int = 0) -> Iterator[Block]:
+        """Blocks of `per_block` mini-batches (the last may be shorter), checked against a task.
+
+        Reading, conversion and checks run up to two blocks ahead in a background thread.
+
+        Args:
+            task: says which arguments there are, of what shape, type and support.
+            skip: rows to pass over, a multiple of `per_block * size`. Row groups of a Parquet file
+                that lie among them are not read.
+
+        Raises:
+            DataError: no rows, a column that is missing or changes, values that are missing,
+                infinite or outside their support; naming the file, the row group and the row.
+        """
+        rows = per_block * self.size
+        if task.block:
+            raise DataError(
+                f"batches: the data of {task.name} are one block of fixed size; give them to infer "
+                f"as a whole"
+            )
+        if per_block < 1 or skip < 0 or skip % rows:
+            raise DataError(
+                f"batches: skip should be a multiple of per_block * size = {rows} rows, got {skip}"
+            )
+        if self.rows is not None and skip > self.rows:
+            raise DataError(
+                f"batches: {skip} rows are to be skipped, but there are {self.rows}; is it the "
+                f"same source?"
+            )
+        checked = Checked(task, self.columns, rows)
+        wanted = self._wanted(checked)
+        return prefetch(lambda: self._blocks(checked, wanted, skip))
+
+    def _blocks(self, checked: Checked, wanted: list[str] | None, skip: int) -> Iterator[Block]:
+        start = skip
+        for piece in cut(self._pieces(wanted, skip), checked.rows):
+            yield Block(checked.arrays(piece), start)
+            start += piece.rows
+
+    def _wanted(self, checked: Checked) -> list[str] | None:
+        """The columns to read, in order, without repeats."""
+        if self.source.names is None:
+            return None
+        picks = checked.picks(self.source.names, bool(self.source.table))
+        return list(dict.fromkeys(c for picked in picks.values() for c in picked))
+
+    def _pieces(self, wanted: Sequence[str] | None, skip: int) -> Iterator[Piece]:
+        """All pieces after `skip` rows, in their order, with the same columns."""
+        window = self._window(wanted)
+        mixed = self.shuffle is not None and not self.source.permutes
+        before = skip // window * window if mixed else skip
+        pieces = steady(self.source.pieces(wanted, before, self.shuffle))
+        if mixed:
+            pieces = drop_columns(
+                shuffle(pieces, window, self.shuffle, before // window), skip - before
+            )
+        rows = skip
+        for piece in pieces:
+            rows += piece.rows
+            yield piece
+        if not rows:
+            raise DataError("data: the source has no rows; at least one is needed")
+
+    def _window(self, wanted: Sequence[str] | None) -> int:
+        """Rows that are shuffled among one another: as many whole mini-batches as the memory for it
+        holds.
+        """
+        width = 8 * len(wanted or self.source.names or ())
+        return self.size * max(WINDOW, WINDOW_BYTES // (width * self.size) if width else 0)
+
+    def _plain(self, piece: Piece) -> Any:
+        columns = plain(piece, self.columns)
+        return pd.DataFrame(columns) if piece.table else columns
+
+
+def batches(
+    source: Any,
+    size: int = 4096,
+    *,
+    columns: Columns | None = None,
+    shuffle: int | Literal["auto"] | None = "auto",
+    shard: tuple[int, int] = (0, 1),
+) -> Batches:
+    """Mini-batches of data of any size.
+
+    Args:
+        source: a dict of arrays by argument, a DataFrame, the path of a Parquet, CSV or TSV file,
+            of a folder of Parquet files, or a pattern such as `rows/*.parquet`, a list of paths, or
+            an iterable of dicts or DataFrames of any length (its `__next__` runs in another
+            thread).
+        size: rows in a mini-batch.
+        columns: for tables, the column or columns of each argument; by default columns named like
+            the argument, or like `argument_0`, `argument_1`, ...
+        shuffle: a seed, or None for rows in the order they come; by default 0 for rows at hand (in
+            memory and in files), because sorted rows would mislead a posterior that sees them in
+            turn, and None for an iterable. Rows in memory are permuted; Parquet is read at sixteen
+            places at once and its rows are shuffled within 32 MiB, CSV likewise but file by file,
+            iterables among 32 mini-batches. The same seed gives the same order again.
+        shard: (index, count), this process's share of the rows, as in
+            `(jax.process_index(), jax.process_count())`. The shares are disjoint and together
+            whole. Of an iterable the share is every count-th table.
+
+    Raises:
+        DataError: there is no such source, or it cannot be read.
+    """
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise DataError(f"batches: size should be a whole number of rows from 1 on, got {size!r}")
+    index, count = shard
+    if not 0 <= index < count:
+        raise DataError(
+            f"batches: shard should be (index, count) with 0 <= index < count, got {shard}"
+        )
+    chosen = choose(source, int(size), (index, count))
+    if shuffle == "auto":
+        shuffle = None if chosen.names is None else 0
+    return Batches(
+        chosen,
+        int(size),
+        dict(columns or {}),
+        shuffle,
+        _name(source, chosen.rows, shuffle, (index, count)),
+    )
+
+
+def _name(source: Any, rows: int | None, shuffle: int | None, shard: tuple[int, int]) -> str:
+    """The same for the same rows in the same order, as far as that is known without reading
+    them.
+    """
+    kind = str(source) if isinstance(source, str | Path) else type(source).__name__
+    known = [kind] + ([] if rows is None else [f"{rows} rows"])
+    known += [] if shuffle is None else [f"shuffled by {shuffle}"]
+    return ", ".join(known + ([] if shard == (0, 1) else [f"share {shard[0]} of {shard[1]}"]))

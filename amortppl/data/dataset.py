@@ -1,0 +1,122 @@
+"""A user's data -> checked arrays by argument."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from amortppl.data.checks import check_finite, in_support, numbers, simulated_type, whole_numbers
+from amortppl.data.columns import Columns, depth, expect_arguments, pick_columns
+from amortppl.data.missing import blank_missing
+from amortppl.errors import DataError
+from amortppl.task.abstract import AbstractTask
+
+
+class Dataset(NamedTuple):
+    """Checked arrays by argument, each with N rows first (a block has one), and column names."""
+
+    arrays: dict[str, np.ndarray]
+    labels: dict[str, list[str]]
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(next(iter(self.arrays.values())))
+
+
+def read(
+    task: AbstractTask, data: Any, columns: Columns | None = None, *, observed: bool = True
+) -> Dataset:
+    """Checks one dataset against its task.
+
+    Args:
+        task: says which arguments there are, of what shape, type and support.
+        data: a dict of arrays by argument, or a DataFrame.
+        columns: for a DataFrame, the column or columns of each argument; by default columns
+            named like the argument, or like `argument_0`, `argument_1`, ...
+        observed: whether the observations must be there; without them only inputs are read.
+
+    Raises:
+        DataError: naming the argument, what was expected, what came, and the likely cause.
+    """
+    wanted = list(task.arguments) if observed else list(task.inputs)
+    if isinstance(data, pd.DataFrame):
+        arrays, labels = _from_frame(task, data, columns or {}, wanted)
+    elif isinstance(data, Mapping):
+        arrays, labels = _from_mapping(data, wanted, task), {}
+    else:
+        raise DataError(
+            f"data: expected a dict of arrays by argument or a DataFrame, got {type(data).__name__}"
+        )
+    arrays = {n: numbers(n, arrays[n], labels.get(n)) for n in wanted}
+    missing = [a for a, s in task.observed.items() if s in task.twins] if observed else []
+    for name, values in arrays.items():
+        if name not in missing:
+            check_finite(name, values, labels.get(name))
+    arrays = {n: v[None] if task.block else v for n, v in arrays.items()}
+    arrays = {n: _check_shape(task, n, v) for n, v in arrays.items()}
+    _equal_rows(arrays)
+    arrays = {n: _cast(task, n, v) for n, v in arrays.items()}
+    if missing:
+        arrays = blank_missing(task, arrays, labels)
+    if observed:
+        rows = len(arrays[wanted[0]])
+        fixed = task.block or task.rows[0] == task.rows[1]
+        in_support(task, arrays, rows if fixed else 1 << (rows - 1).bit_length())
+    return Dataset(arrays, labels)
+
+
+def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: AbstractTask) -> dict[str, Any]:
+    expect_arguments(task, data, wanted)
+    return {n: data[n] for n in wanted}
+
+
+def _from_frame(
+    task: AbstractTask, frame: pd.DataFrame, columns: Columns, wanted: list[str]
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    labels = pick_columns(task, list(frame.columns), columns, wanted)
+    scalar = 1 if task.block else 0
+    flat = {n: len(c) == 1 and depth(task, n) <= scalar for n, c in labels.items()}
+    return {n: frame[c[0]] if flat[n] else frame[c] for n, c in labels.items()}, labels
+
+
+def _check_shape(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
+    expected = task.rows_like[name].shape[1:]
+    if values.shape[1:] != expected and values.shape[1:] == (*expected, 1):
+        values = values[..., 0]
+    if values.ndim == 0 or values.shape[1:] != expected:
+        want, came = (
+            (expected, values.shape[1:]) if task.block else (("N", *expected), values.shape)
+        )
+        raise DataError(
+            f"data: {name!r} should have shape ({', '.join(map(str, want))}), got "
+            f"({', '.join(map(str, came))}){_shape_hint(expected, values)}"
+        )
+    if len(values) == 0:
+        raise DataError(f"data: {name!r} has no rows; at least one is needed")
+    return values
+
+
+def _shape_hint(expected: tuple[int, ...], values: np.ndarray) -> str:
+    if values.ndim == 2 and len(expected) == 1 and values.shape[0] == expected[0]:
+        return "; is it transposed?"
+    if values.ndim == 2 and len(expected) == 1:
+        return f"; the guide was trained for {expected[0]} columns"
+    return ""
+
+
+def _equal_rows(arrays: Mapping[str, np.ndarray]) -> None:
+    rows = {n: len(v) for n, v in arrays.items()}
+    if len(set(rows.values())) > 1:
+        raise DataError(f"data: all arguments should have the same number of rows, got {rows}")
+
+
+def _cast(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
+    """The type the model simulates; whole numbers where it simulates whole numbers."""
+    dtype = simulated_type(task, name)
+    if np.issubdtype(dtype, np.integer) and values.dtype.kind == "f":
+        known = np.nan_to_num(values)
+        whole_numbers(name, known, known == np.round(known), None)
+        return known.astype(dtype)
+    return values.astype(dtype)

@@ -1,0 +1,1 @@
+"""One kind of source of rows a file."""

@@ -1,0 +1,1 @@
+"""Gaussian approximations of a posterior, and how mini-batches refine them."""

@@ -1,0 +1,65 @@
+"""Trains a method across the tasks of a model, to a guide."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from amortppl import catalogue
+from amortppl.errors import TrainingError
+from amortppl.guide.guide import Guide
+from amortppl.method import Spec
+from amortppl.runtime import distributed
+from amortppl.task.abstract import AbstractTask
+from amortppl.training.loop import run_training
+from amortppl.training.trainer import Schedule, Trainer
+
+
+def train(
+    task: AbstractTask,
+    method: str | Spec = "parametric",
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    resume: str | Path | None = None,
+    progress: bool = True,
+    **schedule: Any,
+) -> Guide:
+    """Trains an amortized guide across tasks simulated from the model.
+
+    Minimises the mean score of the method's readouts; for the parametric regime the forward
+    Kullback-Leibler divergence E_{theta, D} [-log q(theta | D)] (Papamakarios and Murray 2016;
+    Mittal et al. 2025).
+
+    Args:
+        task: the model, its inputs and sizes.
+        method: a method's name, a path to a file that defines one, or a configured method.
+        steps: updates to make (the method's default when neither this nor `minutes` is given).
+        minutes: instead, wall-clock minutes to train for, compilation included. The learning rate
+            then follows the clock, so only `steps` makes a run repeatable.
+        seed: the same seed on the same machine gives the same weights.
+        checkpoint: a file to keep the run in while it goes on.
+        resume: a checkpoint to continue from, to the same result as an unbroken run.
+        progress: whether to report while training.
+        schedule: further fields of `Schedule`.
+
+    Returns:
+        A guide bound to the task.
+
+    Raises:
+        TrainingError: losses stay non-finite, or the checkpoint is of another run.
+        LookupError: no method of that name.
+    """
+    spec = catalogue.method(method) if isinstance(method, str) else method
+    given = {"steps": steps, "minutes": minutes, **schedule}
+    if steps is not None and minutes is not None:
+        raise TrainingError("train: give `steps` or `minutes`, not both")
+    plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
+    plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
+    begin = time.monotonic()
+    trainer = Trainer(task, spec, plan, seed)
+    learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
+    weights = distributed.local(learner.best if plan.simulations else learner.average, trainer.mesh)
+    return Guide(trainer.method(weights), spec, record, seed)

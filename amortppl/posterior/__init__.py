@@ -1,0 +1,1 @@
+"""A trained method on data: draws, predictions, streams, states."""

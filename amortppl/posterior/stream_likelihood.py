@@ -1,0 +1,43 @@
+"""The log likelihood of all rows of a stream, summed chunk by chunk."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from amortppl.data.batches import Batches
+from amortppl.method import Method
+from amortppl.posterior.stream import _lay_out
+from amortppl.runtime import batched_map
+from amortppl.task.batch import Batch
+from amortppl.training.trained import TrainedMethod
+
+
+class Likelihood:
+    """Log likelihoods of draws, summed over a source of any length.
+
+    Sums over a million rows lose what float32 cannot hold; so each row's is taken relative to that
+    at the first draw, and mini-batches are added up in float64.
+    """
+
+    def __init__(self, guide: TrainedMethod, vectors: Array) -> None:
+        self.guide, self.vectors = guide, vectors
+
+    def over(self, batches: Batches) -> np.ndarray:
+        """sum_i log p(y_i | x_i, theta_s) - log p(y_i | x_i, theta_0), shape (S,)."""
+        total = np.zeros(len(self.vectors))
+        steps = max(1, 4096 // batches.size)
+        for block in batches.blocks(self.guide.task, steps):
+            minis = _lay_out(block, batches.size, steps)
+            flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), minis)
+            total += np.asarray(relative(self.guide.method, self.vectors, flat), np.float64)
+        return total
+
+
+@eqx.filter_jit
+def relative(method: Method, vectors: Array, batch: Batch) -> Array:
+    rows = batched_map.batched_map(
+        lambda v: method.task.log_densities(v, batch.data)[1], vectors, 16
+    )
+    return jnp.sum(jnp.where(batch.mask, rows - rows[0], 0.0), 1)

@@ -1,0 +1,114 @@
+"""A posterior as one HTML page that loads nothing: verdict, posterior, checks, data, model,
+training.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from amortppl.report import page
+from amortppl.report.many_datasets import OPENED, datasets, fold_datasets, verdicts
+from amortppl.report.predictive_checks import predictive_check
+from amortppl.report.provenance import data, model, provenance, training
+from amortppl.report.sections import (
+    LEVELS,
+    ROWS,
+    comparison,
+    overview,
+    posteriors,
+    trust,
+    verdict_box,
+)
+from amortppl.report.stream_section import growth_section
+from amortppl.report.summary import name_left_out, summaries, warnings_of
+from amortppl.runtime.files import write
+
+NOTES = 50
+"""Warnings that a page shows at most."""
+
+
+def write_report(tree: xr.DataTree, path: str | Path) -> Path:
+    """Writes the report of what `guide.infer` returned.
+
+    Args:
+        tree: groups `posterior` and `sample_stats`, the others as far as they are there; a group
+            `reference_posterior` (for example by NUTS) is compared with the guide's.
+        path: the HTML file; it is replaced in one move.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the tree has no posterior.
+        OSError: the place cannot be written.
+    """
+    if "posterior" not in tree.children:
+        raise ValueError(
+            f"report: expected a tree with a group 'posterior', got "
+            f"{sorted(tree.children) or 'no groups'}"
+        )
+    parts = _several(tree) if "task" in tree["posterior"].dims else _one(tree)
+    parts += [model(tree), training(warnings_of(tree, "training", {})), provenance(tree)]
+    title = f"Posterior of {tree.attrs.get('model', 'a model')}"
+    write(path, page.document(title, [p for p in parts if p]).encode())
+    return Path(path)
+
+
+def _one(tree: xr.DataTree) -> list[str]:
+    """The sections of one dataset."""
+    latents = summaries(tree["posterior"].dataset)
+    reference = (
+        summaries(tree["reference_posterior"].dataset)
+        if "reference_posterior" in tree.children
+        else []
+    )
+    return [
+        verdict_box(tree),
+        overview(tree),
+        posteriors(latents, reference),
+        growth_section(tree),
+        comparison(tree, latents, reference),
+        page.section("Does the model reproduce the data?", *predictive_check(tree)),
+        trust(tree, latents),
+        data(tree),
+    ]
+
+
+def _several(tree: xr.DataTree) -> list[str]:
+    """The sections of many datasets: a table of all, and the one with the largest k-hat in
+    detail.
+    """
+    khats = np.atleast_1d(np.asarray(tree["sample_stats"]["khat"], float))
+    said = verdicts(tree)
+    counts = {kind: sum(s.startswith(kind) for s in said) for kind in LEVELS}
+    level = [LEVELS[kind] for kind, n in counts.items() if n][-1]
+    order = np.argsort(np.where(np.isfinite(khats), -khats, -np.inf), kind="stable")
+    notes, worst = warnings_of(tree, "warnings", []), int(order[0])
+    detail = _one(_pick(tree, worst))
+    about = page.paragraph("The dataset with the largest k-hat; what follows is about it alone.")
+    more = [f"{len(notes) - NOTES} further warnings left out"] if len(notes) > NOTES else []
+    left = page.paragraph(name_left_out(len(khats), ROWS, "datasets"))
+    return [
+        page.box(
+            level,
+            f"{len(khats)} datasets: "
+            + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n),
+        ),
+        page.box("care", "Warnings", notes[:NOTES] + more) if notes else "",
+        page.section("All datasets", datasets(tree, order[:ROWS], said), left),
+        page.section("Plots by dataset", *fold_datasets(tree, order[:OPENED], _pick)),
+        page.section(f"Task {worst} in detail", about, *detail[:2]),
+        *detail[2:],
+    ]
+
+
+def _pick(tree: xr.DataTree, task: int) -> xr.DataTree:
+    """The tree of one dataset among several; the warnings were told with the list of all."""
+    sets = {n: g.dataset for n, g in tree.children.items()}
+    picked = {
+        f"/{n}": d.isel(task=task, drop=True) if "task" in d.dims else d for n, d in sets.items()
+    }
+    return xr.DataTree.from_dict(
+        {"/": xr.Dataset(attrs={**tree.attrs, "warnings": "[]"}), **picked}
+    )

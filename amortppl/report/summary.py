@@ -1,0 +1,99 @@
+"""Draws -> numbers: one summary for each entry of each latent."""
+
+import json
+from collections.abc import Hashable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from amortppl.trust.psis import verdict
+
+CREDIBLE = 0.89
+"""Probability of the equal-tailed intervals (ArviZ's default)."""
+
+TAILS = (0.5 - CREDIBLE / 2, 0.5 + CREDIBLE / 2)
+
+MOMENTS = {"mean": np.mean, "sd": np.std, "min": np.min, "median": np.median, "max": np.max}
+"""What tables of data and predictions show."""
+
+
+class Summary(NamedTuple):
+    """One number that is unknown: its label (`slope[age]`), moments, interval, and draws (S,)."""
+
+    label: str
+    mean: float
+    sd: float
+    low: float
+    high: float
+    draws: np.ndarray
+
+
+def label_latents(dataset: xr.Dataset, skip: set[Hashable]) -> Iterator[tuple[str, np.ndarray]]:
+    """Every entry of every variable with its label; the dimensions `skip` stay in the values."""
+    from arviz_base import xarray_sel_iter
+    from arviz_base.labels import BaseLabeller
+
+    label = BaseLabeller().make_label_flat
+    for name, where, place in xarray_sel_iter(dataset, skip_dims=skip):
+        yield label(name, where, place), dataset[name].isel(place).values
+
+
+def summaries(posterior: xr.Dataset) -> list[Summary]:
+    """Mean, sd and interval of each entry, the variables with most entries last.
+
+    Args:
+        posterior: variables with dimensions (chain, draw, ...).
+    """
+    order = sorted(posterior.data_vars, key=lambda n: posterior[n].size > 50 * _draws(posterior))
+    return [
+        _summary(label, values)
+        for label, values in label_latents(posterior[order], {"chain", "draw"})
+    ]
+
+
+def _draws(posterior: xr.Dataset) -> int:
+    return int(posterior.sizes["chain"] * posterior.sizes["draw"])
+
+
+def _summary(label: str, values: np.ndarray) -> Summary:
+    draws = np.asarray(values, np.float64).ravel()
+    low, high = np.quantile(draws, TAILS)
+    return Summary(
+        label, float(draws.mean()), float(draws.std(ddof=1)), float(low), float(high), draws
+    )
+
+
+def number(value: Any, scale: float | None = None) -> str:
+    """A number as text: three significant figures, or as many decimals as a spread of `scale`
+    deserves.
+    """
+    value = float(value)
+    if not np.isfinite(value):
+        return "none"
+    if scale is not None and np.isfinite(scale) and scale > 0 and abs(value) < 1e6 * scale:
+        decimals = int(np.clip(2 - np.floor(np.log10(scale)), 0, 12))
+        return f"{round(value, decimals) + 0.0:.{decimals}f}"
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.3g}"
+
+
+def name_left_out(there: int, shown: int, what: str, how: str = "left out") -> str:
+    """What a page does not show, in words; nothing when it shows all."""
+    return f"{there - shown} further {what} {how}." if there > shown else ""
+
+
+def statistic(tree: xr.DataTree, name: str, otherwise: Any = np.nan) -> Any:
+    """One value of `sample_stats`, where it is there."""
+    if "sample_stats" not in tree.children or name not in tree["sample_stats"]:
+        return otherwise
+    return np.asarray(tree["sample_stats"][name]).item()
+
+
+def verdict_of(tree: xr.DataTree) -> str:
+    """What the check of one posterior says, in words."""
+    return verdict(*(statistic(tree, n) for n in ("khat", "mean_moved", "sd_moved")))
+
+
+def warnings_of(tree: xr.DataTree, name: str, otherwise: Any) -> Any:
+    """An attribute of the tree that holds JSON."""
+    return json.loads(tree.attrs.get(name) or "null") or otherwise

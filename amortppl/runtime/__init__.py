@@ -1,0 +1,1 @@
+"""Below all of statistics: compilation, JAX's internals, devices, files, progress."""

@@ -1,0 +1,1 @@
+"""A model read as a family of datasets."""

@@ -1,0 +1,227 @@
+"""What every task is: a family of datasets that can be simulated."""
+
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from numpyro.distributions.constraints import Constraint
+
+from amortppl.errors import ModelError
+from amortppl.task.batch import Batch, Draw
+from amortppl.task.density import ConditionalDensity
+from amortppl.task.inputs import Source
+from amortppl.task.latents import Latents
+from amortppl.task.local_latents import Local
+from amortppl.task.obs_mask import blanked, seen
+from amortppl.task.plain import Plain
+from amortppl.task.program import Program, log_jacobian
+from amortppl.task.tracing import Site
+
+
+class AbstractTask(ABC):
+    """A distribution over datasets D = {(x_i, y_i), i = 1..N}.
+
+    It has two kinds: `Task`, of a model, and `EpisodeTask`, of episodes drawn from data.
+
+    Attributes:
+        name: what to call it.
+        rows: the smallest and largest number of rows; None for one block.
+        density: the densities of the model's sites, with every latent given.
+        inputs: names of the inputs.
+        observed: the site that each observation feeds.
+        sites: latents, then observed sites.
+        latents: those that all rows share.
+        local: those of which every row has its own; false where there are none.
+        tied: observed sites whose rows have a joint Gaussian distribution.
+        twins: for observed sites of which rows may be missing (`amortppl.task.obs_mask`), the
+            sites that fill these.
+        row_axes: the axis of the rows in the log density of each observed site.
+        plain: the model as its user wrote it; only a task of a model has it.
+        probe_rows: the two numbers of rows with which the model was traced; likewise.
+        fixed: sites that are observed even when simulating.
+        deterministic: deterministic sites that do not grow with the rows.
+        rows_like: shapes and types of the fewest rows.
+        has_density: whether every observed site can evaluate its log density.
+        likelihood: whether methods use that density.
+        supports: of the observations, where no model says them.
+        dims, coords: names of axes by site or argument, and labels along named axes.
+    """
+
+    name: str
+    rows: tuple[int, int] | None
+    model: Callable[..., Any]
+    program: Program
+    density: ConditionalDensity
+    sources: dict[str, Source]
+    constants: dict[str, Any]
+    inputs: list[str]
+    candidates: list[str]
+    by_name: list[str]
+    count: str | None
+    observed: dict[str, str]
+    sites: dict[str, Site]
+    latents: Latents
+    local: Local
+    tied: set[str]
+    twins: dict[str, str]
+    row_axes: dict[str, int]
+    plain: Plain
+    probe_rows: tuple[int, int]
+    fixed: list[str]
+    deterministic: dict[str, Site]
+    rows_like: dict[str, Any]
+    has_density: bool
+    likelihood: bool
+    dims: dict[str, list[str]]
+    coords: dict[str, list[Any]]
+    supports: Mapping[str, Constraint] | None = None
+
+    @abstractmethod
+    def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
+        """Draws latents and `rows` rows of inputs and observations. Jit- and vmap-able."""
+
+    @abstractmethod
+    def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
+        """For each observation, which of its values lie in its support."""
+
+    @property
+    @abstractmethod
+    def row_free(self) -> bool:
+        """Whether rows may be added and left out."""
+
+    @property
+    def block(self) -> bool:
+        """Whether the data are one block of fixed size (seen by the engine as one row)."""
+        return self.rows is None
+
+    @property
+    def arguments(self) -> list[str]:
+        """Names of the data: inputs, then observations."""
+        return [*self.inputs, *self.observed]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of arguments, sites, families, shapes and supports."""
+        sites = {
+            n: [s.distribution, s.support, s.shape, s.dtype] for n, s in sorted(self.sites.items())
+        }
+        layout = [self.inputs, self.observed, sites, self.latents.unconstrained, self.block]
+        return sha256(json.dumps(layout).encode()).hexdigest()[:16]
+
+    def input_rows(self, key: PRNGKeyArray, rows: int) -> dict[str, Array]:
+        """Rows of every input."""
+        return self.program.input_rows(key, rows)
+
+    def source_code(self) -> str:
+        """The model as it was written, or its name where the source is not at hand."""
+        try:
+            return inspect.getsource(inspect.unwrap(self.model))
+        except (OSError, TypeError):
+            return self.name
+
+    # Densities, which a task of episodes does not have: then its model raises a ModelError.
+
+    def trace_at(
+        self,
+        vector: Float[Array, " P"],
+        data: Mapping[str, Array],
+        local: Mapping[str, Array] | None = None,
+    ) -> dict[str, dict]:
+        """The sites of one run with latents from an unconstrained vector.
+
+        Local latents come, unconstrained by site, from `local` or else from their prior.
+        """
+        return self.density.trace_at(vector, data, local)
+
+    def unseen(self, data: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
+        """For each observation of which a model leaves out rows, which of its values count, and
+        the values with the others replaced.
+        """
+        trace = self.trace_at(jnp.zeros(self.latents.size), data)
+        of_rows = {a: trace[s] for a, s in self.observed.items() if s in self.twins}
+        found = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
+        return jax.tree.map(lambda v: v[None], found) if self.block else found
+
+    def log_densities(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array]
+    ) -> tuple[Array, Float[Array, " N"]]:
+        """(log prior in unconstrained space, log likelihood of each row).
+
+            log p(theta(u)) + log |d theta / d u|,    log p(y_i | x_i, theta(u)),  i = 1..N
+
+        Args:
+            vector: u, the latents' unconstrained vector.
+            data: arrays by argument; for a block each with a leading axis of 1, and N = 1.
+        """
+        if self.local:
+            return self.local.log_densities(vector, data)
+        return self.density.joint(vector, data, {}, {})
+
+    def log_prior(self, vector: Float[Array, " P"]) -> Array:
+        """Log prior density of the unconstrained vector. The model runs on inputs drawn from the
+        task's own.
+        """
+        rows = (self.rows or (1, 1))[0]
+        trace = self.program.trace_at(
+            jr.key(0), self.latents.unflatten(vector), self.input_rows(jr.key(0), rows), rows
+        )
+        return self.density.prior(trace, vector)
+
+    def log_likelihood(self, vector: Float[Array, " P"], batch: Batch) -> Array:
+        """Log likelihood of the rows that the mask keeps."""
+        return jnp.sum(jnp.where(batch.mask, self.log_densities(vector, batch.data)[1], 0.0))
+
+    def log_joint(self, vector: Float[Array, " P"], batch: Batch) -> Array:
+        """Log prior plus masked log likelihood, in unconstrained space, in one run of the model."""
+        prior, rows = self.log_densities(vector, batch.data)
+        return prior + jnp.sum(jnp.where(batch.mask, rows, 0.0))
+
+    def constrain(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> dict[str, Array]:
+        """Unconstrained vector -> latents, and deterministic sites that do not grow with the
+        rows.
+        """
+        trace = self.trace_at(vector, data)
+        return {n: trace[n]["value"] for n in (*self.latents.names, *self.deterministic)}
+
+    def sites_at(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Latents by name, and each one's log |d theta / d u| summed over its entries."""
+        trace, sites = self.trace_at(vector, data), self.latents.unflatten(vector)
+        return {n: trace[n]["value"] for n in sites}, {
+            n: jnp.sum(log_jacobian(trace[n], u)) for n, u in sites.items()
+        }
+
+    def unconstrain(
+        self, values: Mapping[str, Array], data: Mapping[str, Array]
+    ) -> Float[Array, " P"]:
+        """Latents by name -> unconstrained vector, each through its own support."""
+        return self.density.vector(
+            self.program.trace(jr.key(0), data, place=lambda site: values.get(site["name"]))
+        )
+
+    def predict(
+        self, key: PRNGKeyArray, vector: Float[Array, " P"], inputs: Mapping[str, Array], rows: int
+    ) -> dict:
+        """Draws the observations of `rows` rows of inputs given the latents."""
+        return self.density.observations(
+            self.program.trace_at(key, self.latents.unflatten(vector), inputs, rows)
+        )
+
+
+def row_range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:
+    """Smallest and largest number of rows; None for one block."""
+    if rows is None:
+        return None
+    low, high = (rows, rows) if isinstance(rows, int) else rows
+    if not 1 <= low <= high:
+        wanted = "1 <= smallest <= largest, or None for one block"
+        raise ModelError(f"rows: expected {wanted}; got ({low}, {high})")
+    return int(low), int(high)

@@ -1,0 +1,213 @@
+"""What the sites of a model are: observed, latent, tied, of every row; and which of them cannot be
+amortized.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpyro.handlers as handlers
+from jaxtyping import Array, Float
+
+from amortppl.errors import ModelError, nearest, quoted
+from amortppl.task.conditioning import given, only_simulated
+from amortppl.task.enumeration import Marginal
+from amortppl.task.joint_gaussian import is_joint_gaussian
+from amortppl.task.latents import Latents
+from amortppl.task.local_latents import one_per_row
+from amortppl.task.obs_mask import OBSERVED, twins
+from amortppl.task.program import Program
+from amortppl.task.tracing import Site, row_axis
+
+PROBE_ROWS = (7, 11)
+"""Numbers of rows with which a model is traced to see what grows with its rows."""
+
+
+class Reading:
+    """What a model contains, from runs on abstract values with two numbers of rows.
+
+    Discrete latents that the model asks to enumerate are summed out: its program then runs without
+    them.
+
+    Attributes:
+        rows: the two numbers of rows; one twice where it is fixed.
+        first, second: all sites at these.
+        observed: the site that each observation feeds.
+        twins: for observed sites of which rows are missing (`amortppl.task.obs_mask`), the sites
+            that fill these.
+        tied: observed sites whose rows are tied to one another.
+        sites: latents, then observed sites.
+        row_axes: the axis of the rows in the log density of each observed site.
+        local, latents: those of which every row has its own, and the others.
+        fixed: sites that are observed even when simulating.
+        deterministic: those that do not grow with the rows.
+    """
+
+    def __init__(self, program: Program, rows: tuple[int, int] | None) -> None:
+        low, high = rows or (1, 1)
+        self.program, self.name, self.rows = (
+            program,
+            program.name,
+            PROBE_ROWS if low != high else (low, low),
+        )
+        first, second = (program.sites(n) for n in self.rows)
+        if any(s.enumerated for s in first.values()) and len(program.candidates) == 1:
+            program.model = Marginal(program.model, program.candidates[0])
+            program.model.verify(
+                program.kwargs(program.input_rows(jr.key(0), self.rows[0]), self.rows[0])
+            )
+            first, second = (program.sites(n) for n in self.rows)
+        self.first, self.second = first, second
+        self.observed = {n: n for n in program.by_name} | {
+            a: self._fed_by(a) for a in program.candidates
+        }
+        targets = set(self.observed.values())
+        samples = {n: s for n, s in first.items() if s.kind == "sample"}
+        for name in program.by_name:
+            if name not in samples:
+                raise ModelError(
+                    f"{self.name}: observed {name!r} is not a site (it has "
+                    f"{quoted(samples)}){nearest(name, samples)}"
+                )
+        self.given = given(program, first, self.observed, self.rows[0])
+        absent = only_simulated(program, first, self.given, sorted(targets), self.rows[0])
+        samples = {n: s for n, s in samples.items() if n not in absent}
+        first, second = (
+            {n: s for n, s in sites.items() if n not in absent} for sites in (first, second)
+        )
+        self.first, self.second = first, second
+        self.twins = twins(targets, first)
+        samples = {n: s for n, s in samples.items() if n not in self.twins.values()}
+        latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
+        self.tied = {
+            n
+            for n in targets
+            if not program.block and all(map(is_joint_gaussian, (first[n], second[n]), self.rows))
+        }
+        self._refuse(samples, latent, targets)
+        self.sites = latent | {n: s for n, s in samples.items() if n in targets}
+        self.row_axes = {n: self._row_axis(n) for n in targets}
+        plates = (
+            set()
+            if program.block
+            else {first[n].plates.get(axis, "") for n, axis in self.row_axes.items()}
+        )
+        self.local = one_per_row(latent, first, second, plates - {""})
+        shared = {n: s for n, s in latent.items() if n not in self.local}
+        self.latents = Latents(
+            {n: s.shape for n, s in shared.items()}, {n: s.unconstrained for n, s in shared.items()}
+        )
+        self.fixed = [n for n, s in samples.items() if s.observed and n not in targets]
+        steady = {
+            n: s
+            for n, s in first.items()
+            if s.kind == "deterministic" and s.shape == second[n].shape
+        }
+        if (
+            low == high and not program.block
+        ):  # where the number of rows is fixed, nothing can be seen to grow
+            steady = {n: s for n, s in steady.items() if s.shape[:1] != (low,)}
+        filled = {n.removesuffix(OBSERVED) for n in self.twins}
+        self.deterministic = {n: s for n, s in steady.items() if n not in filled}
+
+    def _fed_by(self, argument: str) -> str:
+        """The site that an argument feeds: the one whose value is the argument once it is given."""
+        program, sites, rows = self.program, self.first, self.rows[0]
+        free = [s for s in sites.values() if s.kind == "sample" and not s.observed]
+        changed: list[str] = []
+        for guess in sorted(free, key=lambda s: s.name != argument):
+            fed: list[str] = []
+
+            def run(key: Array, value: Array, fed: list[str] = fed) -> None:
+                kwargs = program.kwargs(program.input_rows(key, rows), rows) | {argument: value}
+                trace = handlers.trace(handlers.seed(program.model, key)).get_trace(**kwargs)
+                seen = {
+                    n: s for n, s in trace.items() if s["type"] == "sample" and s["is_observed"]
+                }
+                changed.extend(n for n in seen if n in sites and not sites[n].observed)
+                fed.extend(n for n, s in seen.items() if s["value"] is value)
+
+            try:
+                jax.eval_shape(run, jr.key(0), jax.ShapeDtypeStruct(guess.shape, guess.dtype))
+            except Exception:
+                continue
+            if fed:
+                return fed[0]
+        reason = (
+            f"it reaches the site {quoted(dict.fromkeys(changed))} only after a change; pass the "
+            f"changed values "
+            f"as the argument"
+            if changed
+            else "no sample site is observed when it is given; pass it as `obs=` of a site"
+        )
+        raise ModelError(
+            f"{self.name}: the argument {argument!r} defaults to None, so it should be an "
+            f"observation, but {reason}"
+        )
+
+    def _refuse(self, samples: dict[str, Site], latent: dict[str, Site], targets: set[str]) -> None:
+        discrete = [n for n, s in latent.items() if s.discrete]
+        if discrete:
+            raise ModelError(
+                f"{self.name}: the latent {quoted(discrete)} is discrete, and a guide needs "
+                f"densities. Sum it out: "
+                "with numpyro.distributions.MixtureSameFamily or MixtureGeneral for a label of "
+                "each row, or by "
+                "jax.scipy.special.logsumexp over its values elsewhere"
+            )
+        if not targets:
+            raise ModelError(
+                f"{self.name}: no observed site. Give the model an argument with default None and "
+                f"pass it as `obs=` "
+                f"(its sample sites are {quoted(samples)}), or name the sites in `observed`"
+            )
+        if self.tied and self.tied != targets:
+            raise ModelError(
+                f"{self.name}: the rows of {quoted(self.tied)} are tied to one another by a "
+                f"Gaussian over all of them, "
+                f"those of {quoted(targets - self.tied)} are not; observe them in models of their "
+                f"own"
+            )
+        if not latent and not self.tied:
+            raise ModelError(
+                f"{self.name}: no latent site: every sample site is observed ({quoted(targets)}), "
+                f"nothing is to be "
+                "inferred"
+            )
+
+    def _row_axis(self, name: str) -> int:
+        if self.program.block or name in self.tied:
+            return 0
+        site, rows = self.first[name], self.rows[0]
+        if rows == self.rows[1]:
+            axis = next((i for i, size in enumerate(site.density_shape) if size == rows), None)
+        else:
+            axis = row_axis(site, self.second[name])
+        if axis is None:
+            raise ModelError(
+                f"{self.name}: the log density of {name!r} (shape {site.density_shape} at {rows} "
+                f"rows) has no "
+                "axis of rows. Put the site in a plate over the rows, or say rows=None if the data "
+                "are one block of "
+                "fixed size"
+            )
+        return axis
+
+    def refuse_factors(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> None:
+        """Sites observed even when simulating must not depend on latents: simulation, as of `data`,
+        ignores them.
+        """
+
+        def fixed(vector: Array) -> Array:
+            trace = self.program.trace_at(jr.key(0), self.latents.unflatten(vector), data)
+            return sum(jnp.sum(trace[n]["fn"].log_prob(trace[n]["value"])) for n in self.fixed)
+
+        if bool(jnp.any(jax.grad(fixed)(vector) != 0)):
+            raise ModelError(
+                f"{self.name}: the site {quoted(self.fixed)} (a numpyro.factor, or an observation "
+                f"that no "
+                "argument feeds) changes the density of the latents, but tasks simulated from the "
+                "model do not follow "
+                "it. Make it an argument with default None, or write it as part of the prior"
+            )

@@ -1,0 +1,178 @@
+"""A task of a model: a NumPyro or Pyro program, the distribution of its inputs, and a range of
+sizes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, PRNGKeyArray
+from numpyro.distributions.constraints import Constraint
+
+from amortppl.pyro import described, from_pyro, is_pyro
+from amortppl.task.abstract import AbstractTask, row_range
+from amortppl.task.batch import Draw
+from amortppl.task.density import ConditionalDensity
+from amortppl.task.enumeration import Marginal
+from amortppl.task.episode_task import EpisodeTask
+from amortppl.task.local_latents import Local
+from amortppl.task.obs_mask_check import refuse_used_fill
+from amortppl.task.parity import check
+from amortppl.task.plain import Plain
+from amortppl.task.program import Program
+from amortppl.task.sites import Reading
+
+
+class Task(AbstractTask):
+    """A NumPyro model read as a distribution over datasets.
+
+    A dataset D = {(x_i, y_i), i = 1..N} is drawn by N ~ log-uniform on `rows`, x_i ~ `inputs`,
+    theta ~ prior, y_i ~ p(y | x_i, theta). Latents of which every row has its own are integrated
+    out of the row's likelihood (`amortppl.task.local_latents`): by quadrature up to three numbers a
+    row, by Laplace's approximation with a warning beyond. theta is what all rows share. Rows may
+    also be tied to one another by a Gaussian over all of them, as under a Gaussian process
+    (`amortppl.task.joint_gaussian`).
+
+    Args:
+        model: a NumPyro or Pyro model. Arguments that default to None are observations,
+            sampled when they are absent; arguments with another default are constants; the
+            others are inputs. One argument that is none of these gets the number of rows.
+        inputs: for each input a numpyro distribution of one row, a callable
+            `(key, n) -> array`, or a DataFrame/array whose rows are resampled.
+        rows: the smallest and largest number of rows to train for, or one fixed number; None
+            when the data are one block of fixed size whose entries are not exchangeable.
+        constants: values of arguments that are the same in every dataset.
+        observed: sites that the data feed by name, for models without an argument for them
+            (as with `numpyro.handlers.condition`).
+        dims: for a site or an argument, names of its axes (rows and plates name themselves).
+        coords: labels along named axes.
+        likelihood: False for a simulator whose density is missing or of no use to gradients;
+            methods then learn from data alone. Found by itself when an observed site's
+            distribution has no `log_prob`.
+        name: what to call it; by default the model's name.
+
+    Raises:
+        ModelError: no latent (unless rows are tied), no observed site, a discrete latent, a latent
+            for each row that other rows depend on, control flow on a latent, or an argument that
+            nothing describes.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        inputs: Mapping[str, Any] | None = None,
+        rows: tuple[int, int] | int | None = (8, 512),
+        *,
+        constants: Mapping[str, Any] | None = None,
+        observed: Sequence[str] = (),
+        dims: Mapping[str, Sequence[str]] | None = None,
+        coords: Mapping[str, Sequence[Any]] | None = None,
+        likelihood: bool = True,
+        name: str | None = None,
+    ) -> None:
+        self.name = (
+            name
+            or getattr(model, "__name__", None)
+            or getattr(model, "__wrapped__", model).__class__.__name__
+        )
+        self.rows = row_range(rows)
+        self.dims = {k: list(v) for k, v in (dims or {}).items()}
+        self.coords = {k: list(v) for k, v in (coords or {}).items()}
+        model = from_pyro(model) if is_pyro(model) else model
+        inputs = described(dict(inputs or {}))
+        self.program = Program(model, self.name, inputs, constants or {}, observed, self.block)
+        fed = tuple(self.program.by_name)
+        self.plain = Plain(model, self.program.constants, self.program.count, fed, self.block)
+        found = Reading(self.program, self.rows)
+        self.probe_rows = found.rows
+        self.model, self.sources = self.program.model, self.program.sources
+        self.constants, self.candidates = self.program.constants, self.program.candidates
+        self.inputs = list(self.sources)
+        self.by_name, self.count = self.program.by_name, self.program.count
+        self.observed, self.sites, self.latents = found.observed, found.sites, found.latents
+        self.tied, self.row_axes, self.twins = found.tied, found.row_axes, found.twins
+        self.fixed, self.deterministic = found.fixed, found.deterministic
+        self.density = ConditionalDensity(
+            self.program, self.latents, self.observed, self.tied, self.row_axes, self.twins
+        )
+        self.local = Local(self.density, found.local, found.first, found.second, found.rows[0])
+        if self.fixed:
+            found.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
+        rows = found.rows[0]
+        self.rows_like = jax.eval_shape(lambda k: self.simulate(k, rows), jr.key(0)).data
+        self.has_density = self._has_density()
+        if self.local:
+            for name in self.local.check(self.deterministic, self.fixed, self.has_density):
+                del self.deterministic[name]
+        self.likelihood = likelihood and self.has_density
+        if self.has_density and not isinstance(self.model, Marginal):
+            check(self, *self.probe_rows)
+            refuse_used_fill(self)
+
+    @staticmethod
+    def from_episodes(
+        episodes: Callable[[PRNGKeyArray, int], Mapping[str, Any]],
+        inputs: Sequence[str],
+        observed: Mapping[str, Constraint],
+        rows: tuple[int, int] | int,
+        **labels: Any,
+    ) -> EpisodeTask:
+        """A task whose datasets are episodes drawn from data, where there is no model to simulate
+        from.
+
+            context and queries = episodes(key, N + N*),    min  E -log p(y* | x*, context)
+
+        It has no latents and no likelihood: the methods that predict observations serve it.
+
+        Args:
+            episodes: `(key, rows) -> dict of arrays`, each with `rows` rows first, in jax.numpy, so
+                that it can be compiled and batched. The first rows are the context, any number in
+                `rows`; those after it the queries.
+            inputs: names of the inputs.
+            observed: the support of every observation, from `numpyro.distributions.constraints`;
+                for classes
+                0..C-1 `{"y": constraints.integer_interval(0, C - 1)}`.
+            rows: the smallest and largest number of context rows to train for, or one fixed number.
+            labels: `name`, `dims` and `coords`, as of a `Task`.
+
+        Raises:
+            ModelError: the callable fails, cannot be compiled, lacks an argument, or returns other
+                than `rows` finite rows within the supports.
+        """
+        return EpisodeTask(episodes, inputs, observed, rows, **labels)
+
+    @property
+    def row_free(self) -> bool:
+        """Whether rows may be added and left out: only the observations have their size."""
+        return not self.block and self.rows[0] != self.rows[1]
+
+    def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
+        """Draws latents from the prior and `rows` rows of inputs and observations. Jit- and
+        vmap-able.
+
+        For a block, `rows` is 1 and every array has a leading axis of 1.
+        """
+        inputs = self.input_rows(jr.fold_in(key, 0), rows)
+        trace = self.program.trace(jr.fold_in(key, 1), inputs, rows)
+        return Draw(self.density.vector(trace), inputs | self.density.observations(trace))
+
+    def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
+        """For each observation, which of its values lie in the support of the site it feeds."""
+        trace = self.trace_at(jnp.zeros(self.latents.size), data)
+        inside = {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
+        whole = {
+            a: jnp.broadcast_to(v, data[a].shape) if self.tied else jnp.asarray(v)
+            for a, v in inside.items()
+        }
+        return {a: v[None] if self.block else v for a, v in whole.items()}
+
+    def _has_density(self) -> bool:
+        """Whether every observed site can evaluate its log density."""
+        rows = 1 if self.block else self.rows[0]
+        try:
+            jax.eval_shape(lambda k: self.log_densities(*self.simulate(k, rows)), jr.key(0))
+        except NotImplementedError:
+            return False
+        return True

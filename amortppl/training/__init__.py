@@ -1,0 +1,1 @@
+"""Simulating tasks, training a method on them, and the record of it."""

@@ -1,0 +1,38 @@
+"""A training run kept on disk, so that a killed one goes on."""
+
+from pathlib import Path
+from typing import Any
+
+from amortppl.errors import TrainingError
+from amortppl.runtime.files import pack, unpack, write
+
+
+def save_run(
+    path: str | Path, learner: Any, identity: dict[str, Any], record: dict[str, Any]
+) -> None:
+    """Keeps a training run."""
+    write(path, pack(learner, {"identity": identity, "record": record}))
+
+
+def load_run(path: str | Path, like: Any, identity: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Reads a training run back.
+
+    Raises:
+        TrainingError: no such file, damaged, or of another task, method, schedule or seed.
+    """
+    if not Path(path).is_file():
+        raise TrainingError(f"resume: expected a checkpoint file, found none at {path}")
+    try:
+        learner, about = unpack(path, like)
+    except ValueError as error:
+        raise TrainingError(f"resume: {error}") from error
+    differ = [k for k, v in identity.items() if about["identity"].get(k) != v]
+    if differ:
+        raise TrainingError(
+            f"resume: {path} is a run with another {', '.join(differ)}: "
+            f"{[about['identity'].get(k) for k in differ]} "
+            f"there, {[identity[k] for k in differ]} here. Continue with the same settings, or "
+            f"start anew "
+            f"without resume"
+        )
+    return learner, about["record"]

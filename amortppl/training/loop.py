@@ -1,0 +1,182 @@
+"""The outer loop: updates by the chunk, progress, checkpoints, and an end when losses cannot be
+used.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array
+
+from amortppl.errors import TrainingError
+from amortppl.runtime import distributed
+from amortppl.runtime.compilation import run_once
+from amortppl.training.checkpoint import load_run, save_run
+from amortppl.training.progress import Training
+from amortppl.training.record import Record
+from amortppl.training.trainer import CHUNK, Learner, Schedule, Trainer
+
+if TYPE_CHECKING:
+    pass
+
+
+def run_training(
+    trainer: Trainer, begin: float, keep: str | Path | None, resume: str | Path | None, shown: bool
+) -> tuple[Learner, Record]:
+    _agree(trainer, resume is not None)
+    keep, shown = (keep, shown) if distributed.leader() else (None, False)
+    record = Record(device=_device(trainer))
+    learner, offset = distributed.broadcast(trainer.start()), 0.0
+    if resume is not None:
+        learner, saved = _resume(resume, learner, _identity(trainer))
+        record = Record(**saved)
+        offset = record.seconds
+    learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
+    with Training(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
+        for steps, fractions in _chunks(trainer.schedule, record.steps, begin - offset):
+            given = trainer.everywhere((steps, trainer.keys(steps), fractions))
+            learner, seen = trainer.advance(learner, *given, trainer.pool)
+            poor = poor + 1 if _take(record, seen, trainer) else 0
+            record.seconds = time.monotonic() - begin + offset
+            report.look(record)
+            if poor >= 2:
+                raise TrainingError(_complaint(trainer, record))
+            if keep is not None and time.monotonic() - last_saved > 20:
+                save_run(keep, learner, _identity(trainer), asdict(record))
+                last_saved = time.monotonic()
+    if keep is not None:
+        save_run(keep, learner, _identity(trainer), asdict(record))
+    distributed.wait()  # a file that the leader has just written may be read next
+    return learner, record
+
+
+def _resume(
+    path: str | Path, like: Learner, identity: dict[str, Any]
+) -> tuple[Learner, dict[str, Any]]:
+    """The run in a checkpoint, once every process has read the same one."""
+    run = distributed.run_on_all(
+        lambda: load_run(path, like, identity), TrainingError, f"resume: reading {path}"
+    )
+    if wrong := distributed.mismatches({"record": run[1]}):
+        raise TrainingError(
+            f"resume: the processes {wrong['record']} read another checkpoint at {path} than "
+            f"process 0 did, perhaps an "
+            f"older copy; all must read the same file"
+        )
+    return distributed.broadcast(run[0]), run[1]
+
+
+def _agree(trainer: Trainer, resume: bool) -> None:
+    """Makes sure that all processes were told to train the same."""
+    told = {**_identity(trainer), "resume": resume}
+    for name, wrong in distributed.mismatches(told).items():
+        raise TrainingError(
+            f"train: the processes {wrong} were given another {name} than process 0 ({told[name]} "
+            f"here, in process "
+            f"{jax.process_index()}); all processes must call train alike"
+        )
+
+
+def _device(trainer: Trainer) -> str:
+    kind, processes = trainer.devices[0], jax.process_count()
+    where = f" in {processes} processes" if processes > 1 else ""
+    return f"{len(trainer.devices)} x {kind.device_kind} ({kind.platform}){where}"
+
+
+def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array, Array]]:
+    """Step numbers and the fraction of the run at each, a chunk at a time."""
+    pace = 0.0
+    while True:
+        if schedule.minutes is None:
+            total = schedule.steps or 0
+            if done >= total:
+                return
+            fractions = (done + np.arange(CHUNK)) / total
+        else:
+            # By the clock of process 0, so that all processes stop at the same update.
+            spent, pace = distributed.broadcast(
+                ((time.monotonic() - begin) / (60 * schedule.minutes), pace)
+            )
+            if spent + pace / 2 >= 1.0:
+                return
+            fractions = np.minimum(spent + pace * np.arange(CHUNK) / CHUNK, 1.0)
+        started = time.monotonic()
+        yield jnp.arange(done, done + CHUNK), jnp.asarray(np.minimum(fractions, 1.0), jnp.float32)
+        if schedule.minutes is not None and done > 0:
+            pace = (time.monotonic() - started) / (60 * schedule.minutes)
+        done += CHUNK
+
+
+def _take(record: Record, seen: dict[str, Array], trainer: Trainer) -> bool:
+    """Adds a chunk to the record; True when most of its tasks or updates were lost."""
+    loss, usable, good, active = (
+        np.asarray(seen[k], np.float64) for k in ("loss", "usable", "good", "active")
+    )
+    made, tasks = active > 0, sum(p.tasks for p in trainer.layout)
+    kept = made & (good > 0)
+    record.steps += int(made.sum())
+    record.tasks += tasks * int(made.sum())
+    record.unusable += round(float(np.sum(1.0 - usable[made])) * tasks)
+    record.skipped += int(np.sum(made & ~kept))
+    record.losses.append(float(np.mean(loss[kept])) if kept.any() else float("nan"))
+    record.held_out.append(float(loss[-1]))
+    return bool(np.mean(usable[made]) < 0.5 or kept.sum() < 0.5 * made.sum())
+
+
+def _identity(trainer: Trainer) -> dict[str, Any]:
+    """What a checkpoint must agree on to be continued."""
+    plan = asdict(trainer.schedule)
+    return {
+        "task": trainer.task.fingerprint,
+        "method": [
+            type(trainer.spec).__name__,
+            trainer.static.revision,
+            *map(str, vars(trainer.spec).items()),
+        ],
+        "schedule": {k: plan[k] for k in sorted(plan)},
+        "seed": trainer.seed,
+    }
+
+
+def _complaint(trainer: Trainer, record: Record) -> str:
+    """Which latent and which simulated values make the losses non-finite."""
+    task = trainer.task
+    rows = 1 if task.block else task.rows[1]
+    draws = run_once(
+        jax.vmap(lambda k: task.simulate(k, rows)), jr.split(jr.key(trainer.seed), 256)
+    )
+    latents = np.asarray(draws.latents)
+    said = [
+        f"latent {label} (unconstrained) is {latents[bad, i][0]} in {bad.sum()} of 256 prior draws"
+        for i, label in enumerate(task.latents.labels())
+        if (bad := ~np.isfinite(latents[:, i])).any()
+    ]
+    for name, values in draws.data.items():
+        bad = ~np.isfinite(np.asarray(values, np.float64)).reshape(256, -1).all(1)
+        if bad.any():
+            first = {
+                task.latents.labels()[i]: float(latents[bad][0, i]) for i in range(latents.shape[1])
+            }
+            said.append(
+                f"simulated {name!r} is not finite in {bad.sum()} of 256 tasks, first with latents "
+                f"{first}"
+            )
+    if not said:
+        said = [
+            f"latents span "
+            f"{dict(zip(task.latents.labels(), np.ptp(latents, 0).tolist(), strict=True))}, all "
+            f"finite"
+        ]
+    return (
+        f"training stopped after {record.steps} steps: most losses are not finite "
+        f"({record.unusable} tasks unusable, "
+        f"{record.skipped} updates skipped). "
+        + "; ".join(said)
+        + ". A narrower prior, or a link that cannot overflow, is the usual cure"
+    )

@@ -1,0 +1,89 @@
+"""A trained method with all that is known of its training."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from amortppl.data.dataset import Dataset
+from amortppl.errors import OutOfRangeWarning
+from amortppl.method import Method, Spec
+from amortppl.task.batch import Batch
+from amortppl.training.ranges import Ranges
+from amortppl.training.record import Record
+
+
+class TrainedMethod:
+    """A trained method, the task it was trained for, and how.
+
+    Everything that asks a trained method (draws, streams, checks, reports) takes one of these;
+    `Guide` adds the user's verbs.
+
+    Attributes:
+        method: the trained method (an Equinox module with `init`, `step`, `readout`).
+        task: the task it was trained for.
+        spec: the options it was built with.
+        record: how it was trained.
+        seed: the seed of its training.
+        ranges: what it was trained on.
+    """
+
+    def __init__(
+        self, method: Method, spec: Spec, record: Record, seed: int, ranges: Ranges | None = None
+    ) -> None:
+        self.method, self.spec, self.record, self.seed = method, spec, record, seed
+        self.task = method.task
+        self.ranges = ranges or Ranges.from_simulations(self.task, seed)
+
+    @cached_property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that differ where sites, method or weights differ."""
+        parts = [self.task.fingerprint, asdict(self.spec), self.method.revision]
+        digest = sha256(json.dumps(parts).encode())
+        for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def blank(self) -> Batch:
+        """One row of zeros, for what needs the shapes of rows and not their values."""
+        data = {n: np.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
+        return Batch(data, np.ones(len(next(iter(data.values()))), bool))
+
+    def notes(self, datasets: Sequence[Dataset]) -> list[list[str]]:
+        """Notes, by dataset, on what lies outside the ranges trained on.
+
+        Warns:
+            OutOfRangeWarning: of each note of one dataset, or once of several datasets.
+        """
+        notes = [self.ranges.outside(d.arrays) for d in datasets]
+        outside = [i for i, n in enumerate(notes) if n]
+        warned = notes[0]
+        if len(datasets) > 1 and outside:
+            first = f"dataset {outside[0]}: {'; '.join(notes[outside[0]])}"
+            count = f"{len(outside)} of {len(datasets)} datasets are unlike those trained on"
+            warned = [f"{count}. The first is {first}"]
+        for note in warned:
+            warnings.warn(note, OutOfRangeWarning, stacklevel=4)
+        return notes
+
+    def training(self) -> dict[str, Any]:
+        """How it was trained, in a few numbers."""
+        kept = ("steps", "tasks", "seconds", "device", "unusable", "skipped")
+        # As built: defaults made definite.
+        options = vars(getattr(self.method, "options", self.spec))
+        return {
+            "method": type(self.spec).__name__,
+            "options": {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()},
+            "rows": self.ranges.rows,
+            **{k: getattr(self.record, k) for k in kept},
+            "loss": self.record.losses,
+            "held_out": self.record.held_out,
+        }

@@ -1,0 +1,70 @@
+"""The checks of one answer: is the dataset familiar, does the model fit it, how probable is it?"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from amortppl.data.dataset import Dataset
+from amortppl.posterior.draws import Drawn
+from amortppl.posterior.padding import group_by_shape, stack
+from amortppl.training.trained import TrainedMethod
+from amortppl.trust.discrepancies import Moments
+from amortppl.trust.misspecification import DRAWS, Familiarity, discrepancies_of
+
+
+class Answer(NamedTuple):
+    """Values for `sample_stats` by name, each (T, ...), and notes for each of T datasets."""
+
+    stats: dict[str, np.ndarray]
+    notes: list[list[str]]
+
+
+def check_answers(
+    guide: TrainedMethod, known: Familiarity, datasets: Sequence[Dataset], drawn: Drawn, seed: int
+) -> Answer:
+    """Distance and fit with their p-values, and the log evidence with its Monte-Carlo error."""
+    moments = Moments(*(jnp.asarray(m, jnp.float32) for m in known.moments))
+    fits: dict[int, np.ndarray] = {}
+    for places in group_by_shape(guide.task, datasets).values():
+        batch = stack(guide.task, datasets, places)
+        keys = jr.split(jr.fold_in(jr.key(seed), 13), len(places))
+        vectors = jnp.asarray(np.stack([drawn.vectors[i][:DRAWS] for i in places]))
+        found = np.asarray(
+            discrepancies_of(guide.method, batch, vectors, keys, moments), np.float64
+        )
+        fits |= dict(zip(places, found, strict=True))
+    features = np.nan_to_num(np.asarray(drawn.features, np.float64))
+    rows = np.array([d.rows for d in datasets], float)
+    judged = known.judge(guide, features, np.stack([fits[i] for i in range(len(datasets))]), rows)
+    evidence, error = log_evidence(drawn.log_joint, drawn.log_guide)
+    stats = {
+        "distance": judged.distance,
+        "distance_p": judged.distance_p,
+        "fit_p": judged.fit_p,
+        "log_evidence": evidence,
+        "log_evidence_error": error,
+    }
+    return Answer(stats, judged.said)
+
+
+def log_evidence(log_joint: np.ndarray, log_guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log p(D) of each dataset by importance sampling, and its Monte-Carlo standard error.
+
+        log 1/S sum_s w_s,   w_s = p(theta_s, D) / q(theta_s | D);   error = sd(w) / (mean(w)
+        sqrt(S))
+
+    Args:
+        log_joint, log_guide: (T, S); NaN without a likelihood, and then so are both answers.
+    """
+    ratio = np.asarray(log_joint, np.float64) - np.asarray(log_guide, np.float64)
+    silent = np.isnan(ratio).all(-1)
+    ratio = np.nan_to_num(ratio, nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
+    draws = ratio.shape[-1]
+    with np.errstate(all="ignore"):
+        level = np.logaddexp.reduce(ratio, -1) - np.log(draws)
+        weights = np.exp(ratio - level[..., None])
+        error = weights.std(-1) / np.sqrt(draws)
+    return np.where(silent, np.nan, level), np.where(silent, np.nan, error)

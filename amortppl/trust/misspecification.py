@@ -1,0 +1,233 @@
+"""Is a dataset like those that the model makes? Two p-values, calibrated on simulated tasks.
+
+Distance: of what the method sees of the dataset (`Method.features`) from simulated tasks, under a
+    Gaussian with
+a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe and Radev 2023,
+"Detecting model misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit: the
+largest of the posterior-predictive discrepancies. Each is ranked among simulated tasks that fitted
+nothing (conformal p-values, Vovk et al. 2005): p <= a with probability a for a dataset of the
+model, whatever the guide is worth.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array
+
+from amortppl.method import Method, final
+from amortppl.predictive.predictor import At
+from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import run_once
+from amortppl.task.batch import Batch
+from amortppl.training.simulate import WHOLE, parts, simulate
+from amortppl.training.trained import TrainedMethod
+from amortppl.trust.discrepancies import Moments, discrepancies, flat, names
+
+SIMULATED, NEAREST = 1024, 256
+"""Tasks simulated; half of them place and scale, and of the other half a dataset is ranked among
+those
+that have about as many rows."""
+
+DIRECTIONS, DRAWS, WORK = 16, 50, 2_000_000
+
+FLAG = 0.0125
+"""Either p-value below this is told: at most two of 256 simulated tasks are as strange. Which 256
+varies with the
+guide: of 4000 datasets of the model one of linear regression tells 2.1%, one of Poisson regression
+    3.1% (5.5% and
+4.2% at 0.02)."""
+
+
+class Familiar(NamedTuple):
+    """Of T datasets: both p-values (T,), and in words what does not fit, the worst first."""
+
+    distance: np.ndarray
+    distance_p: np.ndarray
+    fit_p: np.ndarray
+    said: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What simulated tasks look like: as JSON in a guide's certificate.
+
+    Attributes:
+        moments: mean and sd of the inputs' columns.
+        centre, scale: of each feature, (F,).
+        directions: principal directions, each divided by its standard deviation, (K, F).
+        rest: standard deviation of what they leave.
+        rows: of each task that is ranked among, (R,).
+        distances: (R,).
+        level, spread: median and scale of each discrepancy, (J,).
+        fits: the discrepancies, scaled, in absolute value, (R, J).
+    """
+
+    moments: list[list[float]]
+    centre: list[float]
+    scale: list[float]
+    directions: list[list[float]]
+    rest: float
+    rows: list[float]
+    distances: list[float]
+    level: list[float]
+    spread: list[float]
+    fits: list[list[float]]
+
+    @classmethod
+    def from_simulations(cls, guide: TrainedMethod) -> "Familiarity":
+        """Of a guide, from tasks simulated with its own seed."""
+        task, key = guide.task, jr.fold_in(jr.key(guide.seed), 11)
+        made = run_once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
+        batches = made.batches[0]
+        moments = _moments(guide, batches)
+        seen = _look_at(guide.method, batches, jr.fold_in(key, 1), moments)
+        rows = np.asarray(batches.mask).sum(1)
+        usable = np.asarray(made.usable)
+        features, fits, rows = (np.asarray(a, np.float64)[usable] for a in (*seen, rows))
+        return _fit_distances(moments, features, fits, rows)
+
+    def json(self) -> dict[str, Any]:
+        """As JSON can hold it, four significant figures."""
+        return {
+            n: np.asarray([float(f"{x:.4g}") for x in np.ravel(v)]).reshape(np.shape(v)).tolist()
+            for n, v in asdict(self).items()
+        }
+
+    def judge(
+        self, guide: TrainedMethod, features: np.ndarray, fits: np.ndarray, rows: np.ndarray
+    ) -> Familiar:
+        """Both p-values of T datasets from their features (T, F), discrepancies (T, J) and rows
+        (T,).
+        """
+        distance = self.distance(features)
+        scaled = np.abs((fits - np.asarray(self.level)) / np.asarray(self.spread))
+        p, fit_p, said = [], [], []
+        for far, each, count in zip(distance, scaled, rows, strict=True):
+            near = self._near(count)
+            p.append(_rank(np.asarray(self.distances)[near], far))
+            known = np.asarray(self.fits).reshape(len(self.rows), -1)[near]
+            fit_p.append(_rank(known.max(1), each.max()) if each.size else 1.0)
+            said.append(_words(guide, p[-1], fit_p[-1], each, known))
+        return Familiar(distance, np.array(p), np.array(fit_p), said)
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """Mahalanobis distances (T,), divided by the root of the number of features."""
+        if not features.shape[1]:  # a method that tells nothing of what it sees
+            return np.zeros(len(features))
+        away = np.clip((features - np.asarray(self.centre)) / np.asarray(self.scale), -1e3, 1e3)
+        return _distances(away, np.asarray(self.directions).reshape(-1, away.shape[1]), self.rest)
+
+    def _near(self, rows: float) -> np.ndarray:
+        apart = np.abs(np.log(np.asarray(self.rows)) - np.log(max(rows, 1.0)))
+        return np.argsort(apart, kind="stable")[:NEAREST]
+
+
+def _distances(away: np.ndarray, directions: np.ndarray, rest: float) -> np.ndarray:
+    if not away.shape[1]:
+        return np.zeros(len(away))
+    length = np.linalg.norm(directions, axis=1)
+    along = away @ directions.T
+    left = away - (along / length**2) @ directions
+    return np.sqrt((np.sum(along**2, 1) + np.sum(left**2, 1) / rest**2) / away.shape[1])
+
+
+def _fit_distances(
+    moments: Moments, features: np.ndarray, fits: np.ndarray, rows: np.ndarray
+) -> Familiarity:
+    learn, rank = np.arange(len(rows)) % 2 == 0, np.arange(len(rows)) % 2 == 1
+    features = np.nan_to_num(features)
+    centre, scale = features[learn].mean(0), features[learn].std(0)
+    scale = np.where(scale > 1e-6, scale, 1.0)
+    away = np.clip((features - centre) / scale, -1e3, 1e3)
+    directions, rest = _principal(away[learn])
+    level = np.median(fits[learn], 0)
+    spread = (
+        np.maximum(np.quantile(np.abs(fits[learn] - level), 0.68, axis=0), 1e-3)
+        if fits.size
+        else level
+    )
+    scaled = np.abs((fits[rank] - level) / spread)
+    found = (np.stack(moments), centre, scale, directions, rest, rows[rank])
+    return Familiarity(
+        *(
+            np.asarray(a).tolist()
+            for a in (*found, _distances(away[rank], directions, rest), level, spread, scaled)
+        )
+    )
+
+
+def _principal(away: np.ndarray) -> tuple[np.ndarray, float]:
+    """Directions over their sds (K, F), and the sd of what they leave."""
+    if not away.shape[1]:
+        return np.zeros((0, 0)), 1.0
+    _, values, vectors = np.linalg.svd(away, full_matrices=False)
+    sds = values / np.sqrt(len(away))
+    kept = min(DIRECTIONS, int(np.sum(sds > 1e-3)))
+    left = away.shape[1] - kept
+    rest = np.sqrt(np.sum(sds[kept:] ** 2) / left) if left else 1.0
+    return vectors[:kept] / sds[:kept, None], float(max(rest, 0.05))
+
+
+def _rank(known: np.ndarray, value: float) -> float:
+    return (1 + np.sum(known >= value)) / (1 + len(known))
+
+
+def _words(
+    guide: TrainedMethod, distance_p: float, fit_p: float, fits: np.ndarray, known: np.ndarray
+) -> list[str]:
+    said = []
+    if distance_p < FLAG:
+        said.append(f"the dataset is unlike those the guide was trained on (p = {distance_p:.2g})")
+    if fit_p < FLAG:
+        order = [i for i in np.argsort(-fits)[:3] if _rank(known[:, i], fits[i]) < FLAG]
+        what = ", ".join(names(guide.task)[i] for i in order)
+        said.append(
+            f"the model would not make such data (p = {fit_p:.2g}); what does not fit: {what}"
+        )
+    return said
+
+
+def _moments(guide: TrainedMethod, batches: Batch) -> Moments:
+    if guide.task.block or not guide.task.inputs:
+        return Moments(np.zeros(0), np.ones(0))
+    columns = jax.vmap(lambda d: flat(guide.task, d, list(guide.task.inputs)))(batches.data)
+    rows = np.asarray(columns)[np.asarray(batches.mask)]
+    sd = rows.std(0)
+    return Moments(rows.mean(0), np.where(sd > 1e-6, sd, 1.0))
+
+
+@eqx.filter_jit
+def _look_at(method: Method, batches: Batch, key: Array, moments: Moments) -> tuple[Array, Array]:
+    """Features (T, F) and discrepancies (T, J) of simulated tasks."""
+
+    def one(batch: Batch, key: Array) -> tuple[Array, Array]:
+        state = final(method, batch)
+        readout = method.readout(state)
+        if isinstance(
+            readout, At
+        ):  # no posterior over the model's latents, so nothing to replicate data from
+            return method.summary(state), jnp.zeros(0)
+        vectors = readout.sample(key, DRAWS)[0]
+        return method.summary(state), discrepancies(
+            method.task, vectors, batch, jr.fold_in(key, 1), moments
+        )
+
+    tasks, rows = batches.mask.shape
+    return batched_map(
+        lambda a: one(*a), (batches, jr.split(jr.fold_in(key, 0), tasks)), WORK // (DRAWS * rows)
+    )
+
+
+@eqx.filter_jit
+def discrepancies_of(
+    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
+) -> Array:
+    """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P)."""
+    return jax.vmap(lambda b, v, k: discrepancies(method.task, v, b, k, moments))(
+        batches, vectors, keys
+    )

@@ -1,0 +1,47 @@
+"""Datasets of one shape taken together by a rung, padded with copies."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array
+
+from amortppl.posterior.padding import pad
+from amortppl.runtime.batched_map import batched_map
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+from amortppl.trust.attempt import DATASETS_PER_CALL, Climb
+
+Draws = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def batch_together(run: Climb, places: list[int], rung: int) -> tuple[Batch, Array]:
+    batches = [pad(run.guide.task, run.datasets[i]) for i in places]
+    keys = jax.vmap(lambda i: jr.fold_in(jr.fold_in(jr.key(run.seed), 100 + rung), i))(
+        jnp.array(fill(places))
+    )
+    return jax.tree.map(lambda *a: np.stack(a), *fill(batches)), keys
+
+
+def fill(items: list[Any]) -> list[Any]:
+    return items if len(items) == 1 else items + [items[0]] * (DATASETS_PER_CALL - len(items))
+
+
+def pad_arrays(arrays: list[np.ndarray]) -> Array:
+    return jnp.asarray(np.stack(fill(arrays)), jnp.float32)
+
+
+def fold_keys(keys: Array, number: int) -> Array:
+    return jax.vmap(lambda k: jr.fold_in(k, number))(keys)
+
+
+def split_results(results: Any, places: list[int]) -> list[Any]:
+    arrays = [np.asarray(a) for a in results]
+    return [tuple(a[i] for a in arrays) for i in range(len(places))]
+
+
+def score_draws(task: AbstractTask, posterior: Any, batch: Batch, key: Array, draws: int) -> Draws:
+    vectors, log_guide = posterior.sample(key, draws)
+    return vectors, log_guide, batched_map(lambda v: task.log_joint(v, batch), vectors, 256)

@@ -1,0 +1,24 @@
+"""The rung of further refinement steps."""
+
+import equinox as eqx
+import jax
+from jaxtyping import Array
+
+from amortppl.method import Method
+from amortppl.task.batch import Batch
+from amortppl.trust.attempt import Attempt, Climb, attempt_from_draws
+from amortppl.trust.rungs.batching import Draws, batch_together, score_draws, split_results
+
+
+def refine(run: Climb, places: list[int]) -> list[Attempt]:
+    """More steps of the method's own refinement."""
+    batch, keys = batch_together(run, places, 1)
+    found = _refine(run.guide.method, batch, keys, run.draws)
+    return [attempt_from_draws(each, run.ladder) for each in split_results(found, places)]
+
+
+@eqx.filter_jit
+def _refine(method: Method, batches: Batch, keys: Array, draws: int) -> Draws:
+    return jax.vmap(lambda b, k: score_draws(method.task, method.refine(b), b, k, draws))(
+        batches, keys
+    )

@@ -1,0 +1,58 @@
+"""The rung of stochastic variational inference from the guide's draws."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array
+
+from amortppl.method import Method, final
+from amortppl.task.batch import Batch
+from amortppl.trust.attempt import Attempt, Climb
+from amortppl.trust.rungs.batching import Draws, batch_together, score_draws, split_results
+from amortppl.trust.rungs.importance import POOL, _resample
+
+STEPS, PARTICLES, RATE = 150, 32, 0.02
+"""Updates of SVI, draws for each, and the rate of Adam."""
+
+
+def fit_svi(run: Climb, places: list[int]) -> list[Attempt]:
+    """A few steps of stochastic variational inference on the guide's readout, then importance
+    resampling.
+    """
+    batch, keys = batch_together(run, places, 3)
+    found = _fit_svi(run.guide.method, batch, keys, POOL * run.draws)
+    return [_resample(run, each, run.seed) for each in split_results(found, places)]
+
+
+@eqx.filter_jit
+def _fit_svi(method: Method, batches: Batch, keys: Array, draws: int) -> Draws:
+    """Maximises E_q [log p(theta, D) - log q(theta)] over the readout's own numbers."""
+
+    def one(batch: Batch, key: Array) -> Draws:
+        learned, rest = eqx.partition(method.readout(final(method, batch)), eqx.is_inexact_array)
+        optimiser = optax.chain(
+            optax.zero_nans(), optax.clip_by_global_norm(10.0), optax.adam(RATE)
+        )
+
+        def loss(learned: Any, key: Array) -> Array:
+            posterior = eqx.combine(learned, rest)
+            vectors, log_guide = posterior.sample(key, PARTICLES)
+            joint = jax.vmap(lambda v: method.task.log_joint(v, batch))(vectors)
+            return jnp.mean(log_guide - joint)
+
+        def update(carry: Any, key: Array) -> tuple[Any, None]:
+            learned, memory = carry
+            change, memory = optimiser.update(jax.grad(loss)(learned, key), memory)
+            return (optax.apply_updates(learned, change), memory), None
+
+        begin = (learned, optimiser.init(learned))
+        learned = jax.lax.scan(update, begin, jr.split(jr.fold_in(key, 0), STEPS))[0][0]
+        return score_draws(
+            method.task, eqx.combine(learned, rest), batch, jr.fold_in(key, 1), draws
+        )
+
+    return jax.vmap(one)(batches, keys)

@@ -1,0 +1,104 @@
+"""Which latents are independent of one another given the rest, and Hessians by fewer products."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+import amortppl as ap
+from amortppl.gaussian.plate_detection import in_plates, plates_of
+from amortppl.gaussian.plates import Plates
+
+GROUPS = 5
+INPUTS = {n: dist.Categorical(logits=jnp.zeros(GROUPS)) for n in ("a", "b")}
+
+
+def simple(a, b, y=None):
+    scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+    with numpyro.plate("group", GROUPS):
+        effect = numpyro.sample("effect", dist.Normal(0.0, scale))
+        slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+    with numpyro.plate("row", a.shape[0]):
+        numpyro.sample("y", dist.Normal(effect[a] + slope[a] * b, 1.0), obs=y)
+
+
+def pairs(a, b, y=None):
+    """A row is of two groups."""
+    with numpyro.plate("group", GROUPS):
+        effect = numpyro.sample("effect", dist.Normal(0.0, 1.0))
+    sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
+    with numpyro.plate("row", a.shape[0]):
+        numpyro.sample("y", dist.Normal(effect[a] - effect[b], sigma), obs=y)
+
+
+def crossed(a, b, y=None):
+    """A row is of a group of each of two plates."""
+    with numpyro.plate("left", GROUPS):
+        left = numpyro.sample("left_effect", dist.Normal(0.0, 1.0))
+    with numpyro.plate("right", GROUPS):
+        right = numpyro.sample("right_effect", dist.Normal(0.0, 1.0))
+    sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
+    with numpyro.plate("row", a.shape[0]):
+        numpyro.sample("y", dist.Normal(left[a] + right[b], sigma), obs=y)
+
+
+def within(a, b, y=None):
+    """Groups within schools: those of a school share its effect."""
+    sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
+    with numpyro.plate("school", 2, dim=-1):
+        school = numpyro.sample("school_effect", dist.Normal(0.0, 1.0))
+        with numpyro.plate("class", GROUPS, dim=-2):
+            group = numpyro.sample("class_effect", dist.Normal(school, 1.0))
+    with numpyro.plate("row", a.shape[0]):
+        numpyro.sample("y", dist.Normal(group[a, b % 2], sigma), obs=y)
+
+
+def task_of(model):
+    return ap.Task(model, INPUTS, rows=(4, 128))
+
+
+@pytest.mark.parametrize(
+    ("model", "parts", "sets"),
+    [
+        (simple, [*range(GROUPS), -1, *range(GROUPS)], 2),  # effect, scale, slope
+        (pairs, [0] * GROUPS + [-1], GROUPS),
+        (crossed, [0] * 2 * GROUPS + [-1], 2 * GROUPS),
+        (
+            within,
+            [0, 1] * (GROUPS + 1) + [-1],
+            GROUPS + 1,
+        ),  # class_effect (class, school), school_effect, sigma
+    ],
+)
+def test_parts_of_latents_in_plates(model, parts, sets):
+    task = task_of(model)
+    plates = plates_of(task)
+    assert list(plates.parts) == parts
+    assert len(plates.together) == sets
+    np.testing.assert_array_equal(plates.plated, in_plates(task))
+    np.testing.assert_array_equal(plates.together.sum(0), 1)  # each once
+
+
+@pytest.mark.parametrize("model", [simple, pairs, within])
+def test_hessian_from_products_is_the_hessian(model):
+    task = task_of(model)
+    draw, plates = task.simulate(jr.key(0), 128), plates_of(task)
+
+    def joint(at):
+        prior, rows = task.log_densities(at, draw.data)
+        return prior + rows.sum()
+
+    slope, bend = jax.jit(lambda at: plates.slope_and_curvature(joint, at))(draw.latents)
+    np.testing.assert_allclose(slope, jax.grad(joint)(draw.latents), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(bend, -jax.hessian(joint)(draw.latents), rtol=1e-4, atol=1e-3)
+
+
+def test_joined_puts_each_where_it_was():
+    plates = Plates((0, -1, 1, -1))
+    at = jnp.arange(4.0)
+    np.testing.assert_array_equal(plates.joined(at[plates.outer], at[plates.inner]), at)
+    for found, places in zip(plates.parted(at[None]), (plates.outer, plates.inner), strict=True):
+        np.testing.assert_array_equal(found, at[None, places])

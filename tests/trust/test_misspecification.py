@@ -1,0 +1,75 @@
+"""Strange data are told from those of the model, at a known rate of false alarms."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from amortppl.guide.guide import Guide
+from amortppl.guide.load import load
+from amortppl.trust.misspecification import FLAG
+from spoiled import exact
+
+QUIET = {"log_likelihood": False, "predictive": False, "draws": 100}
+SETS = 60
+
+
+@pytest.fixture(scope="module")
+def good(as_many_as_users_have, line_guide):
+    return exact(line_guide)
+
+
+def simulated(change=None, rows=30):
+    rng = np.random.default_rng(5)
+    data = []
+    for _ in range(SETS):
+        x, w = rng.standard_normal((rows, 2)), rng.standard_normal(2)
+        noise = rng.standard_normal(rows)
+        if change == "outliers":
+            noise[:2] += 8 * np.sign(noise[:2])
+        if change == "wide noise":
+            noise *= 2.5
+        if change == "shifted x":
+            x += 1.5
+        data.append({"x": x, "y": x @ w + noise})
+    return data
+
+
+def flagged(guide, data):
+    found = guide.infer(data, **QUIET).sample_stats
+    return ((found["distance_p"] < FLAG) | (found["fit_p"] < FLAG)).values
+
+
+@pytest.mark.slow
+def test_false_alarms(good, line_guide):
+    """Two p-values at level `FLAG` each: of 60 datasets of the model at most the 99.9% point of a
+    binomial.
+    """
+    fresh = Guide(line_guide.method, line_guide.spec, line_guide.record, line_guide.seed)
+    for guide in (good, fresh):
+        assert flagged(guide, simulated()).sum() <= stats.binom.ppf(0.999, SETS, 2 * FLAG)
+
+
+@pytest.mark.parametrize("change", ["outliers", "wide noise", "shifted x"])
+def test_contaminated_data_are_flagged(good, change):
+    """In 90 of 100; each fault is many sds large, so that a miss of more is not a matter of the
+    seed.
+    """
+    assert flagged(good, simulated(change)).mean() >= 0.9
+
+
+def test_says_what_does_not_fit(good):
+    said = json.loads(good.infer(simulated("outliers")[0], **QUIET).attrs["warnings"])
+    assert any(
+        "the model would not make such data" in s and ("tails" in s or "worst row" in s)
+        for s in said
+    )
+
+
+def test_certificate_keeps_it(mean_guide, tmp_path):
+    again = load(mean_guide.save(tmp_path / "guide"))
+    assert again._familiarity is not None
+    np.testing.assert_allclose(
+        again.familiarity.distances, mean_guide.familiarity.distances, rtol=1e-3
+    )
