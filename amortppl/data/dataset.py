@@ -1,6 +1,7 @@
 """A user's data -> checked arrays by argument."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +15,14 @@ from amortppl.task.abstract import AbstractTask
 
 
 class Dataset(NamedTuple):
-    """Checked arrays by argument, each with N rows first (a block has one), and column names."""
+    """Checked arrays by argument, each with N rows first (a block has one), and column names.
+
+    `given` holds the same numbers as they came, before they were made 32 bits wide.
+    """
 
     arrays: dict[str, np.ndarray]
     labels: dict[str, list[str]]
+    given: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def rows(self) -> int:
@@ -57,6 +62,7 @@ def read(
     arrays = {n: v[None] if task.block else v for n, v in arrays.items()}
     arrays = {n: _check_shape(task, n, v) for n, v in arrays.items()}
     _equal_rows(arrays)
+    given = arrays
     arrays = {n: _cast(task, n, v) for n, v in arrays.items()}
     if missing:
         arrays = blank_missing(task, arrays, labels)
@@ -64,7 +70,7 @@ def read(
         rows = len(arrays[wanted[0]])
         fixed = task.block or task.rows[0] == task.rows[1]
         in_support(task, arrays, rows if fixed else 1 << (rows - 1).bit_length())
-    return Dataset(arrays, labels)
+    return Dataset(arrays, labels, given)
 
 
 def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: AbstractTask) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def posterior_tree(
     guide: TrainedMethod,
     datasets: Sequence[Dataset],
     drawn: Drawn,
+    each: Sequence[Mapping[str, np.ndarray]],
     check: Check,
     notes: Sequence[list[str]],
     keep: Sequence[bool],
@@ -40,9 +41,9 @@ def posterior_tree(
     """Assembles posterior, sample_stats, data, and on demand log likelihood and predictive draws.
 
     Draws are independent: they lie along `draw` of one `chain`. Several datasets lie along a
-    leading `task`; their rows are padded with NaN to the longest.
+    leading `task`; their rows are padded with NaN to the longest. `each` holds the latents of each
+    dataset's draws by name.
     """
-    each = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     names = AxisNames(guide, datasets[0])
     lead = (["chain", "draw"], single)
     groups = {"posterior": {n: _draws([e[n] for e in each], names.of(n), *lead) for n in each[0]}}

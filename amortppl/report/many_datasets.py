@@ -7,31 +7,16 @@ import numpy as np
 import xarray as xr
 
 from amortppl.report import figures, page
-from amortppl.report.summary import number, summaries, warnings_of
-from amortppl.trust.psis import verdict
+from amortppl.report.summary import figures_of, number, summaries, warnings_of
+from amortppl.trust.verdict import verdict
 
 OPENED, MEANS, PLOTS = 40, 4, 6
 """Datasets whose plots are in the page, latents in the table, and plots for each dataset."""
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
-    """What is to be thought of each dataset, in words: the ladder's word where it was climbed, else
-    k-hat's.
-    """
-    khats, reliable = _stat(tree, "khat"), _stat(tree, "reliable")
-    if reliable is None:
-        unknown = np.full(len(khats), np.nan)
-        return list(
-            map(
-                verdict, khats, _stat(tree, "mean_moved", unknown), _stat(tree, "sd_moved", unknown)
-            )
-        )
-    source = _stat(tree, "source")
-    passed = [f"good: {s} passed its check" for s in source]
-    return [
-        p if r else "not reliable: no rung of the ladder passed"
-        for p, r in zip(passed, reliable, strict=True)
-    ]
+    """What the checks of each dataset say, in words."""
+    return [verdict(figures) for figures in figures_of(tree)]
 
 
 def datasets(tree: xr.DataTree, order: Sequence[int], said: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ EXPLAINED = (
 
 def verdict_box(tree: xr.DataTree) -> str:
     """The verdict on one posterior in plain words, and the warnings."""
-    made, notes = statistic(tree, "source", "amortized"), warnings_of(tree, "warnings", [])
+    notes = warnings_of(tree, "warnings", [])
     said = (
         "not checked: there is no k-hat here"
         if statistic(tree, "khat", None) is None
@@ -49,10 +49,6 @@ def verdict_box(tree: xr.DataTree) -> str:
     khat = statistic(tree, "khat")
     level = next(colour for kind, colour in LEVELS.items() if said.startswith(kind))
     headline = said[0].upper() + said[1:] + (f" (k-hat {khat:.2f})" if not np.isnan(khat) else "")
-    if any(n.startswith("NOT RELIABLE") for n in notes):
-        level, headline = "bad", "Not reliable: no rung of the ladder passed its check"
-    elif made == "nuts" and not np.isfinite(khat):
-        level, headline = "good", "Draws by NUTS, started from the guide"
     hint = (
         ["There are warnings: read them before you use this posterior."]
         if notes and level == "good"

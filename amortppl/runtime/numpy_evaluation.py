@@ -30,9 +30,26 @@ def evaluate(function: Callable[..., Any], *arguments: Any) -> Any:
         function: what JAX can trace, of trees of arrays; its random numbers are others than JAX's.
         arguments: trees of arrays.
     """
-    closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    leaves = [widened(a) for a in jax.tree.leaves(arguments)]
-    return jax.tree.unflatten(jax.tree.structure(shape), _run(closed, leaves))
+    return Traced(function, *arguments)(*arguments)
+
+
+class Traced:
+    """A JAX function traced once for arrays of given shapes, to be evaluated by NumPy many times.
+
+    Args:
+        function: as of `evaluate`.
+        like: trees of arrays or of `jax.ShapeDtypeStruct`.
+    """
+
+    def __init__(self, function: Callable[..., Any], *like: Any) -> None:
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*like)
+        self.jaxpr, self.structure = closed.jaxpr, jax.tree.structure(shape)
+        self.consts = [widened(c) for c in closed.consts]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The function's value by NumPy."""
+        leaves = [widened(a) for a in jax.tree.leaves(arguments)]
+        return jax.tree.unflatten(self.structure, _evaluated(self.jaxpr, self.consts, leaves))
 
 
 def widened(value: Any) -> Any:

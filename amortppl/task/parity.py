@@ -144,7 +144,7 @@ def _shaped(task: AbstractTask, name: str, density: Array) -> Array:
 
 
 def _compare(task: AbstractTask, key: Array, found: Found, few: int) -> None:
-    prior, rows = _groups(task, found.plain)
+    prior, rows = split_sites(task, found.plain)
     if differ(found.turned.prior, _sum(prior), prior) or differ(
         found.turned.rows.sum(), _sum(rows), rows
     ):
@@ -158,7 +158,7 @@ def _compare(task: AbstractTask, key: Array, found: Found, few: int) -> None:
             for a, b in zip(found.alone[name], again, strict=True)
         ):
             raise ModelError(_coupled(task, key, name, few))
-    prior, rows = _groups(task, found.alone)
+    prior, rows = split_sites(task, found.alone)
     if differ(found.padded.prior, _sum(prior), prior):
         names = [n for n in prior if differ(prior[n], found.plain[n], prior)]
         raise ModelError(
@@ -173,8 +173,8 @@ def _compare(task: AbstractTask, key: Array, found: Found, few: int) -> None:
         )
 
 
-def _groups(task: AbstractTask, sites: Sites) -> tuple[Sites, Sites]:
-    """Latents that all rows share, and what has rows; sites that are data even in a simulation are
+def split_sites(task: AbstractTask, sites: Sites) -> tuple[Sites, Sites]:
+    """(Prior, rows): latents that all rows share, and what has rows; sites that are data even in a simulation are
     neither.
     """
     own = [*task.observed.values(), *task.local.sites]
