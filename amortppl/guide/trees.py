@@ -18,7 +18,9 @@ from amortppl.posterior import predictions
 from amortppl.posterior.draws import Drawn, constrain
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import RUNGS
+from amortppl.trust.parity import Parity
 from amortppl.trust.psis import Check, MomentShift
+from amortppl.trust.verdict import Figures, all_finite, is_reliable
 
 if TYPE_CHECKING:
     from amortppl.posterior.state import State
@@ -99,6 +101,7 @@ def state_tree(
     *,
     check: Check | None = None,
     moved: MomentShift | None = None,
+    parity: Parity | None = None,
     trace: Sequence[Mapping[str, Any]] = (),
     notes: list[str],
     seed: int,
@@ -126,6 +129,16 @@ def state_tree(
     ):
         stats["surprise"] = ([], np.float64(surprise))
     values = constrain(guide.method, vectors, blank)
+    figures = Figures(finite=all_finite(values[n] for n in guide.task.latents.names))
+    if check is not None and moved is not None:
+        figures = figures._replace(
+            khat=check.khat[0], mean_moved=moved.mean[0], sd_moved=moved.sd[0]
+        )
+    if parity is not None:
+        stats["log_joint_error"] = ([], parity.error[0])
+        figures = figures._replace(agrees=bool(parity.agrees[0]))
+    stats["finite"], stats["log_joint_agrees"] = ([], figures.finite), ([], figures.agrees)
+    stats["reliable"] = ([], np.bool_(is_reliable(figures)))
     groups = {
         "posterior": {n: _draws([v], names.of(n), *lead) for n, v in values.items()},
         "sample_stats": stats,
@@ -300,6 +313,9 @@ def latent_tree(
     values = z[:, None][0] if single else z[:, None]
     groups = {
         "posterior": {"z": ([*lead, "z_dim"], values)},
-        "sample_stats": {"khat": _tasks(np.full(len(z), np.nan), single)},
+        "sample_stats": {
+            "khat": _tasks(np.full(len(z), np.nan), single),
+            "reliable": _tasks(np.zeros(len(z), bool), single),
+        },
     }
     return _tree(groups, {}, _attributes(guide, seed, notes))
