@@ -16,6 +16,7 @@ from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.enumeration import Marginal
+from amortppl.task.enumeration_check import check_enumeration
 from amortppl.task.episode_task import EpisodeTask
 from amortppl.task.local_latents import Local
 from amortppl.task.obs_mask_check import refuse_used_fill
@@ -107,7 +108,9 @@ class Task(AbstractTask):
             for name in self.local.check(self.deterministic, self.fixed, self.has_density):
                 del self.deterministic[name]
         self.likelihood = likelihood and self.has_density
-        if self.has_density and not isinstance(self.model, Marginal):
+        if self.has_density and isinstance(self.model, Marginal):
+            check_enumeration(self)
+        elif self.has_density:
             check(self, *self.probe_rows)
             refuse_used_fill(self)
 
