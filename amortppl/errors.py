@@ -26,6 +26,10 @@ class OutOfRangeWarning(UserWarning):
     """The data lie outside what the guide was trained on: believe the checks, not the guide."""
 
 
+class UnreliableWarning(UserWarning):
+    """An answer, or its check, does not follow from the model and the data as they are."""
+
+
 class VersionWarning(UserWarning):
     """An optional package is of a version that this one was not tested with."""
 

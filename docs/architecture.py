@@ -68,7 +68,10 @@ def needed() -> dict[str, set[str]]:
     }
 
 
-def main(out: Path = Path(__file__).with_name("architecture.png")) -> None:
+OUT = Path(__file__).with_name("architecture.png")
+
+
+def main(out: Path = OUT) -> None:
     """Boxes by floor, arrows for imports that do not follow from others."""
     figure, axis = plt.subplots(figsize=(9, 10), layout="constrained")
     for name, others in needed().items():

@@ -201,14 +201,7 @@ def infer(
         khat = statistic(tree, "khat")
     if not quiet:
         rows = f"{int(tree['sample_stats']['rows']):,} rows; " if streamed else ""
-        said = f"k-hat {khat:.2f}: {verdict_of(tree)}" if khat == khat else "k-hat not computed"
-        if trust is not None:
-            passed = (
-                "passed its check"
-                if statistic(tree, "reliable")
-                else "NOT RELIABLE: no rung passed"
-            )
-            said = f"{statistic(tree, 'source')}: {passed}"
+        said = verdict_of(tree) if khat != khat else f"k-hat {khat:.2f}: {verdict_of(tree)}"
         typer.echo(rows + said)
         typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
 

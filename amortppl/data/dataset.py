@@ -1,6 +1,7 @@
 """A user's data -> checked arrays by argument."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,15 +10,20 @@ import pandas as pd
 from amortppl.data.checks import cast, check_finite, in_support, numbers, simulated_type
 from amortppl.data.columns import Columns, depth, expect_arguments, pick_columns
 from amortppl.data.index_checks import in_groups
+from amortppl.data.missing import blank_missing
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
 
 class Dataset(NamedTuple):
-    """Checked arrays by argument, each with N rows first (a block has one), and column names."""
+    """Checked arrays by argument, each with N rows first (a block has one), and column names.
+
+    `given` holds the same numbers as they came, before they were made 32 bits wide.
+    """
 
     arrays: dict[str, np.ndarray]
     labels: dict[str, list[str]]
+    given: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def rows(self) -> int:
@@ -50,18 +56,25 @@ def read(
             f"data: expected a dict of arrays by argument or a DataFrame, got {type(data).__name__}"
         )
     arrays = {n: numbers(n, arrays[n], labels.get(n)) for n in wanted}
+    missing = [a for a, s in task.observed.items() if s in task.twins] if observed else []
     for name, values in arrays.items():
-        check_finite(name, values, labels.get(name))
+        if name not in missing:
+            check_finite(name, values, labels.get(name))
     arrays = {n: v[None] if task.block else v for n, v in arrays.items()}
     arrays = {n: _check_shape(task, n, v) for n, v in arrays.items()}
     _equal_rows(arrays)
+    given = arrays
+    # Of missing cells anything will do: the argument that marks them takes them out.
+    arrays = {n: np.nan_to_num(v) if n in missing else v for n, v in arrays.items()}
     arrays = {n: cast(n, v, simulated_type(task, n), labels.get(n)) for n, v in arrays.items()}
     in_groups(task, arrays, labels)
+    if missing:
+        arrays = blank_missing(task, arrays, given, labels)
     if observed:
         rows = len(arrays[wanted[0]])
         fixed = task.block or task.rows[0] == task.rows[1]
         in_support(task, arrays, rows if fixed else 1 << (rows - 1).bit_length())
-    return Dataset(arrays, labels)
+    return Dataset(arrays, labels, given)
 
 
 def _from_mapping(data: Mapping[str, Any], wanted: list[str], task: AbstractTask) -> dict[str, Any]:

@@ -160,8 +160,9 @@ def _result(step: Any, given: list[_Known | None]) -> _Known | None:
 def _unwrapped(given: list[_Known | None]) -> _Known | None:
     """`where(i < 0, i + size, i)`, by which JAX counts from the end, is i."""
     negative, plain = given[0], given[1]
-    counts = negative is not None and negative.negative and plain is not None
-    return plain if counts and plain.name == negative.name else None
+    if negative is None or plain is None or not negative.negative:
+        return None
+    return plain if plain.name == negative.name else None
 
 
 def _note(step: Any, index: _Known, found: dict[str, list[Index]]) -> None:

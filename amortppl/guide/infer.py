@@ -9,12 +9,14 @@ from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError
 from amortppl.guide.trees import posterior_tree
-from amortppl.posterior.draws import Drawn, draw
+from amortppl.posterior.draws import Drawn, constrain, draw
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.checks import check_answers
 from amortppl.trust.misspecification import Familiarity
+from amortppl.trust.parity_notes import judge_parity
+from amortppl.trust.verdict import all_finite, are_reliable
 
 if TYPE_CHECKING:
     import xarray
@@ -59,8 +61,15 @@ def infer(
     stats |= {"mean_moved": moved.mean, "sd_moved": moved.sd}
     if climb is None:
         notes = _join_notes(notes, psis.misleading_notes(check, moved, guide.task.latents.labels()))
+    judged, more = judge_parity(guide.task, datasets, drawn)
+    notes = _join_notes(notes, more)
+    values = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
+    finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
+    agrees, passed = judged["log_joint_agrees"], stats.get("reliable")
+    judged |= {"finite": finite, "reliable": are_reliable(check, moved, finite, agrees, passed)}
+    stats |= judged
     kept = _what_to_keep(guide, datasets, drawn, keep)
-    return posterior_tree(guide, datasets, drawn, check, notes, kept, seed, single, stats)
+    return posterior_tree(guide, datasets, drawn, values, check, notes, kept, seed, single, stats)
 
 
 def _join_notes(notes: Sequence[list[str]], more: Sequence[list[str]]) -> list[list[str]]:

@@ -23,6 +23,7 @@ from amortppl.posterior.stream_likelihood import Likelihood
 from amortppl.runtime.compilation import jit_unoptimized
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
+from amortppl.trust.stream_parity import StreamParity
 
 if TYPE_CHECKING:
     import xarray
@@ -57,16 +58,19 @@ def infer_stream(
     drawn = _draw(guide, final, draws, seed)
     small = data.rows is not None and draws * data.rows <= CHECKED
     wanted = small if options.check is None else options.check
-    checked = _check(guide, data, *drawn) if wanted and options.state is None else None
+    parity = StreamParity(guide.task, drawn[0])
+    checked = _check(guide, data, *drawn, parity) if wanted and options.state is None else None
     moved = None if checked is None else psis.moment_shifts([drawn[0]], checked)
     if checked is None or moved is None:
         more = [_why_unchecked(guide, options.state)]
     else:
         [more] = psis.misleading_notes(checked, moved, guide.task.latents.labels())
+        more = more + parity.notes()
     notes = _notes(final) + more
     return state_tree(
-        guide, final, *drawn, check=checked, moved=moved, trace=trace, notes=notes, seed=seed
-    )
+        guide, final, *drawn, check=checked, moved=moved, parity=parity.result, trace=trace,
+        notes=notes, seed=seed,
+    )  # fmt: skip
 
 
 def _last_state(
@@ -102,13 +106,19 @@ def _sample(method: Method, value: Any, key: Array, draws: int) -> tuple[Array, 
 
 
 def _check(
-    guide: TrainedMethod, batches: Batches, vectors: np.ndarray, log_guide: np.ndarray
+    guide: TrainedMethod,
+    batches: Batches,
+    vectors: np.ndarray,
+    log_guide: np.ndarray,
+    parity: StreamParity,
 ) -> psis.Check | None:
     """PSIS of the draws against the log joint, up to a constant: reads the source once more."""
     if not guide.task.has_density:
         return None
     prior = np.asarray(jax.jit(jax.vmap(lambda v: guide.task.log_prior(v)))(jnp.asarray(vectors)))
-    joint = Likelihood(guide, jnp.asarray(vectors)).over(batches) + prior
+    likelihood = Likelihood(guide, jnp.asarray(vectors)).over(batches, parity.add)
+    joint = likelihood + prior
+    parity.judge(joint - joint[0])
     return psis.check(joint[None], log_guide[None])
 
 

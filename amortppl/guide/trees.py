@@ -21,7 +21,9 @@ from amortppl.posterior import predictions
 from amortppl.posterior.draws import Drawn, constrain
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import RUNGS
+from amortppl.trust.parity import Parity
 from amortppl.trust.psis import Check, MomentShift
+from amortppl.trust.verdict import Figures, all_finite, is_reliable
 
 if TYPE_CHECKING:
     from amortppl.posterior.state import State
@@ -35,6 +37,7 @@ def posterior_tree(
     guide: TrainedMethod,
     datasets: Sequence[Dataset],
     drawn: Drawn,
+    each: Sequence[Mapping[str, np.ndarray]],
     check: Check,
     notes: Sequence[list[str]],
     keep: Sequence[bool],
@@ -51,6 +54,7 @@ def posterior_tree(
         guide: the guide.
         datasets: T datasets.
         drawn: S draws for each.
+        each: the latents of each dataset's draws, by name.
         check: of the draws.
         notes: warnings, by dataset.
         keep: whether to keep log likelihoods, and whether to keep predictive draws.
@@ -58,7 +62,6 @@ def posterior_tree(
         single: whether the only dataset has no axis `task`.
         stats: further statistics by name, (T,) or (T, R).
     """
-    each = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     names = AxisNames(guide, datasets[0])
     names.coords["rung"] = list(RUNGS)
     further = {n: by_task_and_rung(v, single) for n, v in (stats or {}).items()}
@@ -144,6 +147,7 @@ def state_tree(
     *,
     check: Check | None = None,
     moved: MomentShift | None = None,
+    parity: Parity | None = None,
     trace: Sequence[Mapping[str, Any]] = (),
     notes: list[str],
     seed: int,
@@ -163,9 +167,12 @@ def state_tree(
     blank = Dataset(guide.blank.data, {})
     names = AxisNames(guide, blank)
     values = constrain(guide.method, vectors, blank)
+    finite = all_finite(values[n] for n in guide.task.latents.names)
+    stats = _state_stats(guide, state, log_guide, check, moved)
+    stats |= _state_verdict(finite, check, moved, parity)
     groups = {
         "posterior": {n: with_draws([v], names.of(n), True) for n, v in values.items()},
-        "sample_stats": _state_stats(guide, state, log_guide, check, moved),
+        "sample_stats": stats,
     }
     if trace:
         names.coords["seen"] = [int(t["rows"]) for t in trace]
@@ -200,6 +207,26 @@ def _state_stats(
     if np.isfinite(surprise):
         stats["surprise"] = ([], np.float64(surprise))
     return stats
+
+
+def _state_verdict(
+    finite: bool, check: Check | None, moved: MomentShift | None, parity: Parity | None
+) -> dict[str, Variable]:
+    """The figures of the verdict, and the verdict itself."""
+    figures, stats = Figures(finite=finite), {}
+    if check is not None and moved is not None:
+        figures = figures._replace(
+            khat=check.khat[0], mean_moved=moved.mean[0], sd_moved=moved.sd[0]
+        )
+    if parity is not None:
+        stats["log_joint_error"] = ([], parity.error[0])
+        figures = figures._replace(agrees=bool(parity.agrees[0]))
+    return {
+        **stats,
+        "finite": ([], np.bool_(figures.finite)),
+        "log_joint_agrees": ([], np.bool_(figures.agrees)),
+        "reliable": ([], np.bool_(is_reliable(figures))),
+    }
 
 
 def prediction_tree(

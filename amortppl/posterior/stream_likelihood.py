@@ -1,5 +1,7 @@
 """The log likelihood of all rows of a stream, summed chunk by chunk."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,11 +30,18 @@ class Likelihood:
     def __init__(self, guide: TrainedMethod, vectors: Array) -> None:
         self.guide, self.vectors = guide, vectors
 
-    def over(self, batches: Batches) -> np.ndarray:
-        """sum_i log p(y_i | x_i, theta_s) - log p(y_i | x_i, theta_0), shape (S,)."""
+    def over(
+        self, batches: Batches, look: Callable[[dict[str, np.ndarray]], object] = lambda _: None
+    ) -> np.ndarray:
+        """sum_i log p(y_i | x_i, theta_s) - log p(y_i | x_i, theta_0), shape (S,).
+
+        Args:
+            look: called with the rows of every block.
+        """
         total = np.zeros(len(self.vectors))
         steps = max(1, 4096 // batches.size)
         for block in batches.blocks(self.guide.task, steps):
+            look(block.arrays)
             minis = lay_out(block, batches.size, steps)
             flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), minis)
             total += np.asarray(relative(self.guide.method, self.vectors, flat), np.float64)

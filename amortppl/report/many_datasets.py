@@ -7,24 +7,16 @@ import numpy as np
 import xarray as xr
 
 from amortppl.report import figures, page
-from amortppl.report.summary import Summary, number, summaries, warnings_of
-from amortppl.trust.psis import verdict
+from amortppl.report.summary import Summary, figures_of, number, summaries, warnings_of
+from amortppl.trust.verdict import verdict
 
 OPENED, MEANS, PLOTS = 40, 4, 6
 """Datasets whose plots are in the page, latents in the table, and plots for each dataset."""
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
-    """The verdict on each dataset, in words: the ladder's where it was climbed, else k-hat's."""
-    khats, reliable = _stat(tree, "khat"), _stat(tree, "reliable")
-    if reliable is None:
-        nan = np.full(len(khats), np.nan)
-        return list(map(verdict, khats, *(_stat(tree, n, nan) for n in ("mean_moved", "sd_moved"))))
-    failed = "not reliable: no rung of the ladder passed"
-    return [
-        f"good: {source} passed its check" if passed else failed
-        for source, passed in zip(_stat(tree, "source"), reliable, strict=True)
-    ]
+    """What the checks of each dataset say, in words."""
+    return [verdict(figures) for figures in figures_of(tree)]
 
 
 class _Entry(NamedTuple):

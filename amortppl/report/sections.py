@@ -42,7 +42,7 @@ EXPLANATION = (
 def verdict_box(tree: xr.DataTree) -> str:
     """The verdict on one posterior in words, and the warnings."""
     notes = warnings_of(tree, "warnings", [])
-    level, headline = _headline(tree, notes)
+    level, headline = _headline(tree)
     if not notes:
         return page.box(level, headline)
     hint = ["There are warnings: read them before you use this posterior."]
@@ -50,13 +50,9 @@ def verdict_box(tree: xr.DataTree) -> str:
     return box + page.box("care", "Warnings", notes)
 
 
-def _headline(tree: xr.DataTree, notes: list[str]) -> tuple[str, str]:
+def _headline(tree: xr.DataTree) -> tuple[str, str]:
     """The level of a verdict (a value of `LEVELS`) and the verdict itself."""
     khat = statistic(tree, "khat")
-    if any(n.startswith("NOT RELIABLE") for n in notes):
-        return "bad", "Not reliable: no rung of the ladder passed its check"
-    if statistic(tree, "source", "amortized") == "nuts" and not np.isfinite(khat):
-        return "good", "Draws by NUTS, started from the guide"
     unchecked = statistic(tree, "khat", None) is None
     verdict = "not checked: there is no k-hat here" if unchecked else verdict_of(tree)
     level = next(colour for kind, colour in LEVELS.items() if verdict.startswith(kind))

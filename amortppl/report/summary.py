@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from amortppl.trust.psis import verdict
+from amortppl.trust.verdict import Figures, verdict
 
 CREDIBLE = 0.89
 """Probability of the equal-tailed intervals (ArviZ's default)."""
@@ -91,8 +91,39 @@ def statistic(tree: xr.DataTree, name: str, otherwise: Any = np.nan) -> Any:
 
 
 def verdict_of(tree: xr.DataTree) -> str:
-    """The verdict of the check of one posterior, in words."""
-    return verdict(*(statistic(tree, n) for n in ("khat", "mean_moved", "sd_moved")))
+    """What the checks of one posterior say, in words."""
+    return verdict(figures_of(tree)[0])
+
+
+def figures_of(tree: xr.DataTree) -> list[Figures]:
+    """What is known of each dataset's posterior; files of earlier versions say less."""
+    stats = tree["sample_stats"].dataset
+    khats = np.atleast_1d(stats["khat"].values)
+
+    def known(name: str, otherwise: Any) -> np.ndarray:
+        found = stats[name].values if name in stats else otherwise
+        return np.broadcast_to(found, khats.shape)
+
+    finite = known("finite", _are_finite(tree["posterior"].dataset))
+    moved = (known(n, np.nan) for n in ("mean_moved", "sd_moved"))
+    climbed = known("reliable", None) if "rung_failed" in stats else known("", None)
+    agrees, source = known("log_joint_agrees", True), known("source", "amortized")
+    each = zip(khats, *moved, finite, agrees, climbed, source, strict=True)
+    return [
+        Figures(
+            *numbers, bool(fine), bool(same), None if passed is None else bool(passed), str(made)
+        )
+        for *numbers, fine, same, passed, made in each
+    ]
+
+
+def _are_finite(posterior: xr.Dataset) -> np.ndarray:
+    """Whether all draws are, by dataset."""
+    fine = [
+        np.isfinite(v).all([d for d in v.dims if d != "task"]).values
+        for v in posterior.data_vars.values()
+    ]
+    return np.all(np.stack(np.broadcast_arrays(*fine)), 0)
 
 
 def warnings_of(tree: xr.DataTree, name: str, otherwise: Any) -> Any:

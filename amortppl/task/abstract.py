@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
@@ -18,6 +19,8 @@ from amortppl.task.density import ConditionalDensity
 from amortppl.task.inputs import Source
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
+from amortppl.task.obs_mask import blanked, seen
+from amortppl.task.plain import Plain
 from amortppl.task.program import Program, log_jacobian
 from amortppl.task.tracing import Site
 
@@ -37,7 +40,11 @@ class AbstractTask(ABC):
         latents: those that all rows share.
         local: those of which every row has its own; false where there are none.
         tied: observed sites whose rows have a joint Gaussian distribution.
+        twins: for observed sites of which rows may be missing (`amortppl.task.obs_mask`), the
+            sites that fill these.
         row_axes: the axis of the rows in the log density of each observed site.
+        plain: the model as its user wrote it; only a task of a model has it.
+        probe_rows: the two numbers of rows with which the model was traced; likewise.
         fixed: sites that are observed even when simulating.
         deterministic: deterministic sites that do not grow with the rows.
         rows_like: shapes and types of the fewest rows.
@@ -63,7 +70,10 @@ class AbstractTask(ABC):
     latents: Latents
     local: Local
     tied: set[str]
+    twins: dict[str, str]
     row_axes: dict[str, int]
+    plain: Plain
+    probe_rows: tuple[int, int]
     fixed: list[str]
     deterministic: dict[str, Site]
     rows_like: dict[str, Any]
@@ -129,6 +139,15 @@ class AbstractTask(ABC):
         Local latents come, unconstrained by site, from `local` or else from their prior.
         """
         return self.density.trace_at(vector, data, local)
+
+    def unseen(self, data: Mapping[str, Array]) -> dict[str, tuple[Array, Array]]:
+        """For each observation of which a model leaves out rows, which of its values count, and
+        the values with the others replaced.
+        """
+        trace = self.trace_at(jnp.zeros(self.latents.size), data)
+        of_rows = {a: trace[s] for a, s in self.observed.items() if s in self.twins}
+        found = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
+        return jax.tree.map(lambda v: v[None], found) if self.block else found
 
     def log_densities(
         self, vector: Float[Array, " P"], data: Mapping[str, Array]

@@ -1,12 +1,13 @@
 """The densities of a model's sites on data, given its latents."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
 from amortppl.task.latents import Latents
+from amortppl.task.obs_mask import blanked
 from amortppl.task.program import Program, log_density, log_jacobian, unconstrain
 from amortppl.task.tracing import sum_by_row
 
@@ -20,6 +21,7 @@ class ConditionalDensity:
         observed: the site that each observation feeds.
         tied: observed sites whose rows have a joint Gaussian distribution.
         row_axes: the axis of the rows in the log density of each observed site.
+        missing: observed sites of which rows may be missing (`amortppl.task.obs_mask`).
     """
 
     def __init__(
@@ -29,9 +31,10 @@ class ConditionalDensity:
         observed: Mapping[str, str],
         tied: set[str],
         row_axes: Mapping[str, int],
+        missing: Collection[str] = (),
     ) -> None:
         self.program, self.latents, self.observed = program, latents, observed
-        self.tied, self.row_axes = tied, row_axes
+        self.tied, self.row_axes, self.missing = tied, row_axes, missing
 
     def trace_at(
         self,
@@ -52,7 +55,10 @@ class ConditionalDensity:
 
     def observations(self, trace: Mapping[str, dict]) -> dict[str, Array]:
         """The observations of a run, by argument."""
-        values = {a: trace[s]["value"] for a, s in self.observed.items()}
+        values = {
+            a: blanked(trace[s]) if s in self.missing else trace[s]["value"]
+            for a, s in self.observed.items()
+        }
         return {a: v[None] for a, v in values.items()} if self.program.block else values
 
     def joint(
@@ -71,7 +77,7 @@ class ConditionalDensity:
             local_axes: the axis of the rows in the log density of each of these.
         """
         trace = self.trace_at(vector, data, local)
-        rows = [self._by_row(n, trace[n]) for n in self.observed.values()]
+        rows = [self.by_row(n, trace[n]) for n in self.observed.values()]
         own = {n: log_density(trace[n]) + log_jacobian(trace[n], u) for n, u in local.items()}
         rows += [sum_by_row(density, local_axes[n]) for n, density in own.items()]
         return self.prior(trace, vector), sum(rows)
@@ -84,7 +90,8 @@ class ConditionalDensity:
         )
         return sum(each, jnp.zeros(()))
 
-    def _by_row(self, name: str, site: dict) -> Float[Array, " N"]:
+    def by_row(self, name: str, site: dict) -> Float[Array, " N"]:
+        """The log density of each row of a traced site; of a block, its sum."""
         density = log_density(site, tied=name in self.tied)
         if self.program.block:
             return jnp.sum(density)[None]

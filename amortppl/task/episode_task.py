@@ -76,7 +76,7 @@ class EpisodeTask(AbstractTask):
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         self.sources, self.constants, self.deterministic = {}, {}, {}
         self.by_name, self.fixed, self.candidates, self.tied = [], [], list(self.observed), set()
-        self.count = None
+        self.count, self.twins = None, {}
         self.program = Program(lambda **_: self.model(), self.name, {}, {}, (), block=False)
         self.latents, self.likelihood, self.has_density = Latents({}, {}), False, False
         self.row_axes = dict.fromkeys(self.observed, 0)

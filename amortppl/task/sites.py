@@ -11,10 +11,12 @@ import numpyro.handlers as handlers
 from jaxtyping import Array, Float
 
 from amortppl.errors import ModelError, nearest, quoted
+from amortppl.task.conditioning import given, only_simulated
 from amortppl.task.enumeration import Marginal
 from amortppl.task.joint_gaussian import is_joint_gaussian
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import one_per_row
+from amortppl.task.obs_mask import OBSERVED, twins
 from amortppl.task.program import Program
 from amortppl.task.tracing import Site, row_axis
 
@@ -32,6 +34,8 @@ class Reading:
         rows: the two numbers of rows; one twice where it is fixed.
         first, second: all sites at these.
         observed: the site that each observation feeds.
+        twins: for observed sites of which rows are missing (`amortppl.task.obs_mask`), the sites
+            that fill these.
         tied: observed sites whose rows are tied to one another.
         sites: latents, then observed sites.
         row_axes: the axis of the rows in the log density of each observed site.
@@ -66,6 +70,15 @@ class Reading:
                     f"{self.name}: observed {name!r} is not a site (it has "
                     f"{quoted(samples)}){nearest(name, samples)}"
                 )
+        self.given = given(program, first, self.observed, self.rows[0])
+        absent = only_simulated(program, first, self.given, sorted(targets), self.rows[0])
+        samples = {n: s for n, s in samples.items() if n not in absent}
+        first, second = (
+            {n: s for n, s in sites.items() if n not in absent} for sites in (first, second)
+        )
+        self.first, self.second = first, second
+        self.twins = twins(targets, first)
+        samples = {n: s for n, s in samples.items() if n not in self.twins.values()}
         latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
         self.tied = {
             n
@@ -95,7 +108,8 @@ class Reading:
             low == high and not program.block
         ):  # where the number of rows is fixed, nothing can be seen to grow
             steady = {n: s for n, s in steady.items() if s.shape[:1] != (low,)}
-        self.deterministic = steady
+        filled = {n.removesuffix(OBSERVED) for n in self.twins}
+        self.deterministic = {n: s for n, s in steady.items() if n not in filled}
 
     def _fed_by(self, argument: str) -> str:
         """The site that an argument feeds: the one whose value is the argument once it is given."""

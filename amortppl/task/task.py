@@ -15,9 +15,14 @@ from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.enumeration import Marginal
+from amortppl.task.enumeration_check import check_enumeration
 from amortppl.task.episode_task import EpisodeTask
 from amortppl.task.handlers import name_arguments
 from amortppl.task.local_latents import Local
+from amortppl.task.obs_mask_check import refuse_used_fill
+from amortppl.task.parity import check
+from amortppl.task.plain import Plain
 from amortppl.task.program import Program
 from amortppl.task.sites import Reading
 
@@ -81,16 +86,19 @@ class Task(AbstractTask):
         model = from_pyro(model) if is_pyro(model) else model
         inputs = described(dict(inputs or {}))
         self.program = Program(model, self.name, inputs, constants or {}, observed, self.block)
+        fed = tuple(self.program.by_name)
+        self.plain = Plain(model, self.program.constants, self.program.count, fed, self.block)
         found = Reading(self.program, self.rows)
+        self.probe_rows = found.rows
         self.model, self.sources = self.program.model, self.program.sources
         self.constants, self.candidates = self.program.constants, self.program.candidates
         self.inputs = list(self.sources)
         self.by_name, self.count = self.program.by_name, self.program.count
         self.observed, self.sites, self.latents = found.observed, found.sites, found.latents
-        self.tied, self.row_axes = found.tied, found.row_axes
+        self.tied, self.row_axes, self.twins = found.tied, found.row_axes, found.twins
         self.fixed, self.deterministic = found.fixed, found.deterministic
         self.density = ConditionalDensity(
-            self.program, self.latents, self.observed, self.tied, self.row_axes
+            self.program, self.latents, self.observed, self.tied, self.row_axes, self.twins
         )
         self.local = Local(self.density, found.local, found.first, found.second, found.rows[0])
         if self.fixed:
@@ -102,6 +110,11 @@ class Task(AbstractTask):
             for name in self.local.check(self.deterministic, self.fixed, self.has_density):
                 del self.deterministic[name]
         self.likelihood = likelihood and self.has_density
+        if self.has_density and isinstance(self.model, Marginal):
+            check_enumeration(self)
+        elif self.has_density:
+            check(self, *self.probe_rows)
+            refuse_used_fill(self)
 
     @staticmethod
     def from_episodes(

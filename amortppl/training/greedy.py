@@ -191,7 +191,7 @@ def _refuse_other_first_step(method: Method, task: AbstractTask) -> None:
     later = jax.eval_shape(
         lambda: method.step(begin(method, query), Batch(rows, jnp.ones(low, bool)))
     )
-    shape = lambda tree: (
+    shape = lambda tree: (  # noqa: E731
         jax.tree.structure(tree),
         [(a.shape, a.dtype) for a in jax.tree.leaves(tree)],
     )

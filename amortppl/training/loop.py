@@ -116,7 +116,7 @@ def _device(trainer: Trainer) -> str:
 
 
 def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array, Array]]:
-    """Step numbers and the fraction of the run at each, a chunk at a time."""
+    """Step numbers and the fraction of the run at each, a chunk at a time; one chunk at least."""
     pace = 0.0
     while True:
         if schedule.minutes is None:
@@ -131,10 +131,9 @@ def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array
             )
             if done and spent + pace / 2 >= 1.0:
                 return
-            # where compiling took all the time, one round of updates is made, and as a whole run
-            pace = pace if spent < 1.0 else 1.0
-            spent = spent if spent < 1.0 else 0.0
-            fractions = np.minimum(spent + pace * np.arange(CHUNK) / CHUNK, 1.0)
+            late = not done and spent >= 1.0  # compiled for longer: one whole run in one chunk
+            spent, along = (0.0, 1.0) if late else (spent, pace)
+            fractions = np.minimum(spent + along * np.arange(CHUNK) / CHUNK, 1.0)
         started = time.monotonic()
         yield jnp.arange(done, done + CHUNK), jnp.asarray(np.minimum(fractions, 1.0), jnp.float32)
         if schedule.minutes is not None and done > 0:

@@ -34,6 +34,11 @@ FIT = (
 RESIDUAL = ("level", "spread", "largest residual", "heaviness of the tails")
 
 
+ROUNDING = 1e-4
+"""Of a statistic, far above what 32 bits round: one that is the same for every dataset would else
+differ by rounding alone, in one compiled program from another, and divided by next to nothing."""
+
+
 class Moments(NamedTuple):
     """Mean and sd of each column of the inputs among simulated rows, (C,)."""
 
@@ -93,7 +98,7 @@ def _against(data: Array, predicted: Array) -> Array:
     """z of (S, J) or (J,) statistics of the data against (S, J) of predictions."""
     data = jnp.mean(data, 0) if data.ndim == 2 else data
     centre, spread = _pool(data, predicted)
-    return (data - centre) / spread
+    return (data - centre) / (spread + ROUNDING * jnp.abs(centre))
 
 
 def _pool(data: Array, predicted: Array) -> tuple[Array, Array]:

@@ -35,6 +35,10 @@ that have about as many rows."""
 
 DIRECTIONS, DRAWS, WORK = 16, 50, 2_000_000
 
+LEAST = 0.02
+"""Smallest scale of a discrepancy: one that does not vary by so much among simulated tasks is a
+constant up to rounding."""
+
 FLAG = 0.0125
 """Either p-value below this is told: at most two of 256 simulated tasks are as strange. Which 256
 varies with the
@@ -147,7 +151,7 @@ def _fit_distances(
     directions, rest = _principal(away[learn])
     level = np.median(fits[learn], 0)
     spread = (
-        np.maximum(np.quantile(np.abs(fits[learn] - level), 0.68, axis=0), 1e-3)
+        np.maximum(np.quantile(np.abs(fits[learn] - level), 0.68, axis=0), LEAST)
         if fits.size
         else level
     )

@@ -227,7 +227,7 @@ def test_what_is_learned_beyond_closed_form_sites(model, say):
         jnp.zeros_like(a)
         for a in (update.net.out, update.net.bias, update.pair, update.skip, update.gate)
     ]
-    parts = lambda m: [
+    parts = lambda m: [  # noqa: E731
         m.update.net.out,
         m.update.net.bias,
         m.update.pair,

@@ -62,7 +62,7 @@ def each(request):
     task = task_of(name)
     spec = ap.method(name, **TINY.get(name, {}))
     method = eqx.filter_jit(spec.build)(task, jr.key(0))
-    noisy = lambda a: (
+    noisy = lambda a: (  # noqa: E731
         a + 0.05 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a
     )
     method = method if name in ("parametric", "svi", "laplace") else jax.tree.map(noisy, method)

@@ -1,0 +1,114 @@
+"""Why the engine's log joint of a dataset is not the plain model's, in words."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from amortppl.data.dataset import Dataset
+from amortppl.errors import UnreliableWarning, quoted
+from amortppl.posterior.draws import Drawn
+from amortppl.posterior.padding import pad
+from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.parity import Point, engine_sites, plain_sites, split_sites
+from amortppl.trust.parity import (
+    HARMLESS,
+    Data,
+    allowed,
+    compare,
+    log_likelihood,
+    pick_draws,
+    whole,
+    widen,
+)
+
+EXPLAINED = 3
+"""Datasets of which the cause is looked for, at most: it takes some evaluations more."""
+
+
+def judge_parity(
+    task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn
+) -> tuple[dict[str, np.ndarray], list[list[str]]]:
+    """`log_joint_error` and `log_joint_agrees` for `sample_stats`, and notes for each dataset.
+
+    Warns:
+        UnreliableWarning: of the first dataset whose log joint is not the model's.
+    """
+    parity = compare(task, datasets, drawn)
+    notes: list[list[str]] = [[] for _ in datasets]
+    wrong = np.nonzero(~parity.agrees)[0]
+    for place in wrong:
+        off = f"the log joint behind k-hat is {parity.error[place]:.3g} nats off the model's own"
+        cause = _cause(task, datasets[place], drawn, place) if place in wrong[:EXPLAINED] else ""
+        notes[place] = [f"NOT RELIABLE, {off}{cause}"]
+    if len(wrong):
+        which = f"{len(wrong)} of {len(datasets)} datasets: " if len(datasets) > 1 else ""
+        warnings.warn(which + notes[wrong[0]][0], UnreliableWarning, stacklevel=4)
+    return {"log_joint_error": parity.error, "log_joint_agrees": parity.agrees}, notes
+
+
+def _cause(task: AbstractTask, dataset: Dataset, drawn: Drawn, place: int) -> str:
+    """What differs, by evaluations in 64 bits of the engine's program on its padded rows, and of
+    the model on numbers 32 bits wide.
+    """
+    data, joint = widen(task, dataset), np.asarray(drawn.log_joint[place])
+    vector = np.asarray(drawn.vectors[place])[pick_draws(joint)[-1]]
+    plain = whole(task, vector[None], data)
+    limit = float(allowed(plain)[0]) / 2
+    short = {n: v.astype(data[n].dtype) for n, v in dataset.arrays.items()}
+    if not abs(whole(task, vector[None], short).value[0] - plain.value[0]) <= limit:
+        return _of_width(dataset, data)
+    sites, differ = _by_site(task, dataset, data, vector)
+    if not abs(differ.sum()) <= limit:
+        worst = sites[int(np.argmax(np.nan_to_num(np.abs(differ), nan=np.inf)))]
+        return f": the site {worst!r} {_of_rows(task, vector, data)}"
+    return ": rounding in 32 bits; centre and scale the data, or set jax_enable_x64"
+
+
+def _of_width(dataset: Dataset, data: Data) -> str:
+    def change(name: str) -> float:
+        values = data[name].astype(float)
+        spread = np.std(values) + 1e-300
+        return float(np.nanmax(np.abs(dataset.arrays[name].astype(float) - values)) / spread)
+
+    worst = max(data, key=change)
+    return (
+        f": the numbers of {worst!r} need more than the 32 bits that are computed with; centre and "
+        "scale them first"
+    )
+
+
+def _by_site(
+    task: AbstractTask, dataset: Dataset, data: Data, vector: np.ndarray
+) -> tuple[list[str], np.ndarray]:
+    """Sites, and by how much the engine's program differs from the model on each."""
+    batch, rows = pad(task, dataset), dataset.rows
+    wide = {n: v.astype(data[n].dtype) for n, v in batch.data.items()}
+    point = vector.astype(np.float32)
+    ours = evaluate(lambda v, d: engine_sites(task, Point(v, {}, d)), point, wide)
+    plain = evaluate(lambda v, d: plain_sites(task, Point(v, {}, d)), point, data)
+    prior, own = split_sites(task, plain)
+    names = [*prior, *own]
+    off = [
+        np.sum(ours[n][:rows] if n in own and task.row_free else ours[n]) - np.sum(plain[n])
+        for n in names
+    ]
+    return names, np.array(off, float)
+
+
+def _of_rows(task: AbstractTask, vector: np.ndarray, data: Data) -> str:
+    """Whether the model's own density of the rows is that of their halves together."""
+    rows = next(iter(data.values())).shape[0]
+    if task.row_free and rows > 1:
+        parts = [
+            {n: v[at] for n, v in data.items()} for at in (slice(rows // 2), slice(rows // 2, rows))
+        ]
+        first, second, together = (log_likelihood(task, vector, part) for part in (*parts, data))
+        if not abs(first + second - together) <= HARMLESS:
+            return (
+                "has another density in a part of the rows than in all of them, so the rows are "
+                f"not independent given {quoted(task.latents.names)}; say rows=None (one block), "
+                "or pass what is computed from all rows as an input"
+            )
+    return "has another density once rows are padded, or in the engine's program"

@@ -1,0 +1,75 @@
+"""Is the log joint of a stream's draws, up to a constant, the plain model's?
+
+What k-hat of a stream rests on is log p(theta_s, D) - log p(theta_0, D). At one further draw it is
+compared with the plain model's (`amortppl.trust.parity`), a block of rows at a time, in 64 bits.
+"""
+
+import warnings
+
+import numpy as np
+
+from amortppl.data.checks import simulated_type
+from amortppl.errors import UnreliableWarning
+from amortppl.task.abstract import AbstractTask
+from amortppl.trust.parity import Parity, Sum, allowed, is_comparable, log_joints
+
+
+class StreamParity:
+    """Adds up the plain model's log likelihood of a stream at two of its draws.
+
+    Attributes:
+        result: of the one dataset that the stream is, once `judge` was called.
+    """
+
+    def __init__(self, task: AbstractTask, vectors: np.ndarray) -> None:
+        self.task, self.place = task, len(vectors) // 2
+        self.pair = np.asarray(vectors)[[0, self.place]]
+        self.active = is_comparable(task) and task.row_free and not task.tied
+        self.total, self.prior = np.zeros((3, 2)), np.zeros(2)
+        self.result = Parity(np.array([np.nan]), np.array([np.nan]), np.array([True]))
+
+    def add(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes a block of rows in."""
+        if not self.active or not np.isfinite(self.pair).all():
+            return
+        wide = {"f": np.float64, "i": np.int64, "u": np.uint64}
+        kinds = {n: wide[simulated_type(self.task, n).kind] for n in arrays}
+        [found] = log_joints(
+            self.task, [self.pair], [{n: v.astype(kinds[n]) for n, v in arrays.items()}]
+        )
+        if not self.total[2].any():
+            self.prior = self._prior(arrays, kinds)
+        self.total += np.stack(found)
+        self.total[0] -= self.prior
+
+    def judge(self, joint: np.ndarray) -> None:
+        """Compares the log joints (S,) of all draws, relative to that of the first."""
+        if not self.total[2].any():
+            return
+        value = np.diff(self.total[0] + self.prior)
+        plain = Sum(value, self.total[1, 1:], self.total[2, 1:])
+        off, limit = joint[[self.place]] - plain.value, allowed(plain)
+        self.result = Parity(off, limit, np.abs(off) <= limit)
+
+    def notes(self) -> list[str]:
+        """A note where they differ.
+
+        Warns:
+            UnreliableWarning: likewise.
+        """
+        if self.result.agrees[0]:
+            return []
+        note = (
+            f"NOT RELIABLE, the log joint behind k-hat is {self.result.error[0]:.3g} nats off the "
+            "model's own over all rows: rows that are not independent given the latents, or numbers "
+            "that 32 bits do not hold; infer some hundreds of rows in memory to see the cause"
+        )
+        warnings.warn(note, UnreliableWarning, stacklevel=4)
+        return [note]
+
+    def _prior(self, arrays: dict[str, np.ndarray], kinds: dict[str, type]) -> np.ndarray:
+        """Log prior at both draws: what one row and that row twice have in common."""
+        one = {n: v[:1].astype(kinds[n]) for n, v in arrays.items()}
+        twice = {n: np.repeat(v, 2, 0) for n, v in one.items()}
+        first, both = log_joints(self.task, [self.pair] * 2, [one, twice])
+        return 2 * first.value - both.value

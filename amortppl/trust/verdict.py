@@ -1,0 +1,71 @@
+"""One verdict on an answer, from all that is known of it: reliable or not, and in words.
+
+Reports, tables and the command line ask here, so that they say the same.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from amortppl.trust import psis
+
+
+class Figures(NamedTuple):
+    """What is known of one answer.
+
+    Attributes:
+        khat: NaN where there is none.
+        mean_moved, sd_moved: the largest changes by importance weights of a mean, in sds, and of
+            the logarithm of a sd; NaN where not known.
+        finite: whether all draws are.
+        agrees: whether the log joint behind k-hat is the plain model's (`amortppl.trust.parity`).
+        passed: whether a rung of the ladder passed; None where it was not climbed.
+        source: the rung that the draws are from.
+    """
+
+    khat: float = np.nan
+    mean_moved: float = np.nan
+    sd_moved: float = np.nan
+    finite: bool = True
+    agrees: bool = True
+    passed: bool | None = None
+    source: str = "amortized"
+
+
+def is_reliable(figures: Figures) -> bool:
+    """Whether the draws can be used as they are; False where nothing was checked."""
+    return verdict(figures).startswith(("good", "usable:"))
+
+
+def verdict(figures: Figures) -> str:
+    """What is to be thought of an answer; the worst of its figures decides."""
+    if not figures.finite:
+        return "not reliable: some draws are not finite"
+    if not figures.agrees:
+        return (
+            "not reliable: the log joint that was checked is not the model's on these data; the "
+            "warnings say what differs"
+        )
+    if figures.passed is not None:
+        passed = f"good: {figures.source} passed its check"
+        return passed if figures.passed else "not reliable: no rung of the ladder passed"
+    return psis.verdict(figures.khat, figures.mean_moved, figures.sd_moved)
+
+
+def all_finite(values: Iterable[np.ndarray]) -> bool:
+    """Whether all numbers are finite."""
+    return all(bool(np.isfinite(v).all()) for v in values)
+
+
+def are_reliable(
+    check: psis.Check,
+    moved: psis.MomentShift,
+    finite: np.ndarray,
+    agrees: np.ndarray,
+    passed: np.ndarray | None = None,
+) -> np.ndarray:
+    """`is_reliable` of T datasets, (T,)."""
+    climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
+    each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
+    return np.array([is_reliable(Figures(*figures)) for figures in each])

@@ -1,0 +1,28 @@
+"""No wrong answer without a word: a line a case, right / clear error / marked unreliable /
+SILENT.
+"""
+
+import warnings
+
+import jax
+import pytest
+
+import wrongness.issue_data
+import wrongness.issue_models  # noqa: F401
+from wrongness.registry import CASES, outcome
+
+
+@pytest.fixture(autouse=True)
+def few_optimisations(as_a_user):
+    """What is measured here is no time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CASES)
+def test_wrongness(name, say):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = outcome(CASES[name])
+    say(f"{found.verdict:18s} {name}: {found.said}")
+    assert found.verdict in ("right", "clear error", "marked unreliable")
