@@ -28,5 +28,5 @@ def test_a_sum_that_leaves_a_state_out_is_refused(monkeypatch):
         return right(site) if site["name"] == "y" else right(site) * 0.9
 
     monkeypatch.setattr(enumeration, "_factor", without_prior)
-    with pytest.raises(ModelError, match="'label' summed out .* 81 configurations"):
+    with pytest.raises(ModelError, match=r"'label' summed out .* 81 configurations"):
         ap.Task(mixture, rows=4)
