@@ -174,8 +174,9 @@ def _compare(task: AbstractTask, key: Array, found: Found, few: int) -> None:
 
 
 def split_sites(task: AbstractTask, sites: Sites) -> tuple[Sites, Sites]:
-    """(Prior, rows): latents that all rows share, and what has rows; sites that are data even in a simulation are
-    neither.
+    """(Prior, rows): latents that all rows share, and what has rows.
+
+    Sites that are data even in a simulation are neither.
     """
     own = [*task.observed.values(), *task.local.sites]
     kept = {n: v for n, v in sites.items() if n not in (*task.fixed, *task.twins.values())}

@@ -120,3 +120,15 @@ def test_infinite_draws_are_not_reliable(guide):
     del post["sample_stats"]["finite"]
     post["posterior"]["slope"] = post["posterior"]["slope"] * jnp.inf
     assert verdict_of(post) == "not reliable: some draws are not finite"
+
+
+def test_a_stream_is_compared_too(guide):
+    """Blocks of rows in 64 bits against the engine's padded ones: right, and with rows coupled."""
+    source = ap.batches(data_of(700), size=64)
+    post = guide.infer(source, check=True)
+    assert bool(post.sample_stats["reliable"]) and bool(post.sample_stats["log_joint_agrees"])
+    assert abs(float(post.sample_stats["log_joint_error"])) < 1e-2
+    coupled = ap.train(task_of(centred_when_long), "laplace", progress=False)
+    with pytest.warns(UnreliableWarning, match="all rows"):
+        post = coupled.infer(ap.batches(data_of(700), size=64), check=True)
+    assert not bool(post.sample_stats["reliable"])
