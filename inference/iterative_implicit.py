@@ -250,17 +250,31 @@ class IterativeImplicit:
         said = 3 * values + 6
         skip = jnp.zeros((said, size))
         update = UpdateTransformer(
-            read.x_size + size + values + said, read.x_size + values, size + 2, keys[2],
-            width=self.width, layers=self.layers, heads=self.heads, states_mix=False, rows_see=(),
-        )  # fmt: skip
+            read.x_size + size + values + said,
+            read.x_size + values,
+            size + 2,
+            keys[2],
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            states_mix=False,
+            rows_see=(),
+        )
         return ImplicitUpdate(
-            task=task, options=self, space=Space(self.state, read.parts), reader=read,
+            task=task,
+            options=self,
+            space=Space(self.state, read.parts),
+            reader=read,
             sites=SiteReader(read.x_size, read.x_size // 2, self.keys, self.hidden, keys[1]),
             update=eqx.tree_at(lambda n: n.bias, update, update.bias.at[-1].set(QUICK)),
             start=mlp(read.x_size, size, self.hidden, 1, keys[3], start=None if apart else first),
-            skip=skip if apart else skip.at[:values].set(places(read, 1)), reach=reach, fade=jnp.zeros(()),
-            head=Head(size, read, self.hidden, keys[4]) if apart else LogitsHead(read, self.hidden, keys[4]),
-        )  # fmt: skip
+            skip=skip if apart else skip.at[:values].set(places(read, 1)),
+            reach=reach,
+            fade=jnp.zeros(()),
+            head=Head(size, read, self.hidden, keys[4])
+            if apart
+            else LogitsHead(read, self.hidden, keys[4]),
+        )
 
 
 METHOD = IterativeImplicit

@@ -150,10 +150,13 @@ class MAMLInContext:
         keys = jr.split(key, 3)
         read = reader(task, keys[0])
         method = AdaptivePredictor(
-            task=task, options=own, reader=read,
+            task=task,
+            options=own,
+            reader=read,
             transformer=Transformer(read, own.width, own.layers, keys[1]),
-            head=Head(own.width + 1, read, own.hidden, keys[2]), log_rate=jnp.log(jnp.asarray(self.rate)),
-        )  # fmt: skip
+            head=Head(own.width + 1, read, own.hidden, keys[2]),
+            log_rate=jnp.log(jnp.asarray(self.rate)),
+        )
         return method if self.start is None else with_weights_of(self.start, method)
 
 

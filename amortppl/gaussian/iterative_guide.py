@@ -97,9 +97,15 @@ def iterative_guide(task: AbstractTask, options: Any, key: PRNGKeyArray) -> Iter
     scale, rows = simulated_scales(task, keys[0])
     sites = tuple(task.latents.unconstrained[n] for n in task.latents.names)
     shape = Shape(
-        sites, 2 * rows.size, options.posterior, options.signals, options.closed_form, options.history,
-        options.most, (task.rows or (1, 1))[1],
-    )  # fmt: skip
+        sites,
+        2 * rows.size,
+        options.posterior,
+        options.signals,
+        options.closed_form,
+        options.history,
+        options.most,
+        (task.rows or (1, 1))[1],
+    )
     update = LearnedUpdate(shape, keys[1], options.width, options.layers, options.heads)
     queries = HELD_OUT if options.objective == "predictive" else 0
     return IterativeGuide(

@@ -63,9 +63,16 @@ class LearnedUpdate(eqx.Module):
         self.shape = shape
         self.codes = LatentCodes(shape.sites, width, keys[0])
         self.net = UpdateTransformer(
-            shape.state_numbers, shape.row + shape.edge_numbers, 2, keys[1],
-            width=width, layers=layers, heads=heads, pairs=shape.pair_numbers, edges=shape.edge_numbers,
-        )  # fmt: skip
+            shape.state_numbers,
+            shape.row + shape.edge_numbers,
+            2,
+            keys[1],
+            width=width,
+            layers=layers,
+            heads=heads,
+            pairs=shape.pair_numbers,
+            edges=shape.edge_numbers,
+        )
         size = sum(_numbers(s) for s in shape.sites)
         self.start = jnp.zeros((2, size))
         left = jr.normal(keys[2], (width, RANK)) / width**0.5

@@ -61,8 +61,8 @@ class StreamParity:
             return []
         note = (
             f"NOT RELIABLE, the log joint behind k-hat is {self.result.error[0]:.3g} nats off the "
-            "model's own over all rows: rows that are not independent given the latents, or numbers "
-            "that 32 bits do not hold; infer some hundreds of rows in memory to see the cause"
+            "model's own over all rows: rows that are not independent given the latents, or "
+            "numbers that 32 bits do not hold; infer some hundreds of rows in memory to see why"
         )
         warnings.warn(note, UnreliableWarning, stacklevel=4)
         return [note]

@@ -20,11 +20,24 @@ from amortppl.trust.misspecification import FLAG
 from benchmarks.reference import mixed, nuts, simulated
 
 NAMES = [
-    "linear_regression", "logistic_regression", "poisson_regression", "negative_binomial_regression",
-    "robust_regression", "gaussian_mean", "eight_schools", "sinusoid_regression", "two_moons", "gaussian_mixture",
-    "overdispersed_poisson", "mixture_2d", "gaussian_process", "causal_order", "hidden_markov_pyro",
-    "linear_regression_pyro", "partial_pooling_pyro",
-]  # fmt: skip
+    "linear_regression",
+    "logistic_regression",
+    "poisson_regression",
+    "negative_binomial_regression",
+    "robust_regression",
+    "gaussian_mean",
+    "eight_schools",
+    "sinusoid_regression",
+    "two_moons",
+    "gaussian_mixture",
+    "overdispersed_poisson",
+    "mixture_2d",
+    "gaussian_process",
+    "causal_order",
+    "hidden_markov_pyro",
+    "linear_regression_pyro",
+    "partial_pooling_pyro",
+]
 QUIET = {"log_likelihood": False, "predictive": False}
 guides: dict = {}
 
@@ -80,9 +93,16 @@ def test_calibration_beside_refitting(cost, say):
     guide = AutoMultivariateNormal(task.model)
     with cost() as spent:
         vsbc_diagnostic(
-            jr.PRNGKey(0), task.model, guide, numpyro.optim.Adam(0.01), Trace_ELBO(), x,
-            observed_sites=["y"], num_simulations=20, num_samples=400,
-        )  # fmt: skip
+            jr.PRNGKey(0),
+            task.model,
+            guide,
+            numpyro.optim.Adam(0.01),
+            Trace_ELBO(),
+            x,
+            observed_sites=["y"],
+            num_simulations=20,
+            num_samples=400,
+        )
     say(
         f"linear_regression: NumPyro's variational SBC, 20 datasets of 100 rows: {spent.cpu:.1f} "
         f"CPU s"

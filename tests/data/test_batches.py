@@ -92,10 +92,21 @@ def sources(frame, arrays, tmp_path_factory):
 
 
 KINDS = [
-    "dict", "DataFrame", "nullable", "Parquet", "Parquet, one row group", "Parquet with lists", "folder", "pattern",
-    "list of paths", "CSV files", "TSV", "CSV, compressed", "list of DataFrames", "iterator of "
-                                                                                  "dicts",
-]  # fmt: skip
+    "dict",
+    "DataFrame",
+    "nullable",
+    "Parquet",
+    "Parquet, one row group",
+    "Parquet with lists",
+    "folder",
+    "pattern",
+    "list of paths",
+    "CSV files",
+    "TSV",
+    "CSV, compressed",
+    "list of DataFrames",
+    "iterator of dicts",
+]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -67,8 +67,13 @@ def test_log_prob_of_draws_is_log_guide(line_guide, line_data, post):
 
 def test_schema(post):
     assert set(post.children) == {
-        "posterior", "sample_stats", "log_likelihood", "posterior_predictive", "observed_data", "constant_data"
-    }  # fmt: skip
+        "posterior",
+        "sample_stats",
+        "log_likelihood",
+        "posterior_predictive",
+        "observed_data",
+        "constant_data",
+    }
     assert dict(post.posterior.sizes) == {"chain": 1, "draw": DRAWS, "covariate": 2}
     assert list(post.posterior["covariate"].values) == ["age", "dose"]
     assert set(post.posterior) == {"w", "w_sum"}
@@ -210,13 +215,16 @@ def test_of_many_datasets_out_of_range_one_warning_tells(line_guide, line_data):
     assert sum("x[1] spans" in w for w in json.loads(post.attrs["warnings"])) == 2
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda g, d: g.infer([]), "empty list"),
-    (lambda g, d: g.infer(d, draws=0), "at least 1"),
-    (lambda g, d: g.infer({"x": d["x"]}), "'y'"),
-    (lambda g, d: g.infer("data.csv"), "got str"),
-    (lambda g, d: g.predict(d, at={"X": d["x"]}), "did you mean 'x'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda g, d: g.infer([]), "empty list"),
+        (lambda g, d: g.infer(d, draws=0), "at least 1"),
+        (lambda g, d: g.infer({"x": d["x"]}), "'y'"),
+        (lambda g, d: g.infer("data.csv"), "got str"),
+        (lambda g, d: g.predict(d, at={"X": d["x"]}), "did you mean 'x'"),
+    ],
+)
 def test_wrong_calls(line_guide, line_data, call, words):
     with pytest.raises(DataError, match=words):
         call(line_guide, line_data)

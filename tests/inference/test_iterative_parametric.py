@@ -303,26 +303,66 @@ def no_latents(key, rows):
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: ap.method("iterative_parametric", signals=("rows",)), LookupError, "'rows' not among 'data'"),
-        (lambda: ap.method("iterative_parametric", posterior="flow"), LookupError, "'flow' is none "
-                                                                                   "of 'full'"),
-        (lambda: ap.method("iterative_parametric", objective="elbo").build(line_task(), jr.key(0)), LookupError,
-         "objective: 'elbo' is none of 'forward_kl'"),
-        (lambda: ap.method("iterative_parametric", closed_form=True, posterior="point").build(line_task(), jr.key(0)),
-         ModelError, "a site is a full Gaussian"),
-        (lambda: blind(objective="reverse_kl"), ModelError, "'reverse_kl' needs the log density of "
-                                                            "mean_model"),
+        (
+            lambda: ap.method("iterative_parametric", signals=("rows",)),
+            LookupError,
+            "'rows' not among 'data'",
+        ),
+        (
+            lambda: ap.method("iterative_parametric", posterior="flow"),
+            LookupError,
+            "'flow' is none of 'full'",
+        ),
+        (
+            lambda: ap.method("iterative_parametric", objective="elbo").build(
+                line_task(), jr.key(0)
+            ),
+            LookupError,
+            "objective: 'elbo' is none of 'forward_kl'",
+        ),
+        (
+            lambda: ap.method("iterative_parametric", closed_form=True, posterior="point").build(
+                line_task(), jr.key(0)
+            ),
+            ModelError,
+            "a site is a full Gaussian",
+        ),
+        (
+            lambda: blind(objective="reverse_kl"),
+            ModelError,
+            "'reverse_kl' needs the log density of mean_model",
+        ),
         (lambda: blind(signals=("gradient",)), ModelError, "offers no likelihood"),
-        (lambda: ap.train(ap.Task.from_episodes(no_latents, ["x"], {"y": dist.constraints.real}, (4, 8)),
-                          "iterative_parametric"), ModelError, "it has no latents to infer"),
-        (lambda: ap.train(line_task(), "iterative_parametric", mini_batches=4), TrainingError,
-         "in place of mini_batches"),
-        (lambda: ap.train(line_task(), "iterative_parametric", mini_batch=0), TrainingError, "at least 1 row, got 0"),
-        (lambda: ap.train(line_task(), "parametric", mini_batch=4), TrainingError, "another kind "
-                                                                                   "of state"),
-        (lambda: ap.batches({"x": np.zeros((4, 2)), "y": np.zeros(4)}, size=0), ap.errors.DataError, "from 1 on"),
+        (
+            lambda: ap.train(
+                ap.Task.from_episodes(no_latents, ["x"], {"y": dist.constraints.real}, (4, 8)),
+                "iterative_parametric",
+            ),
+            ModelError,
+            "it has no latents to infer",
+        ),
+        (
+            lambda: ap.train(line_task(), "iterative_parametric", mini_batches=4),
+            TrainingError,
+            "in place of mini_batches",
+        ),
+        (
+            lambda: ap.train(line_task(), "iterative_parametric", mini_batch=0),
+            TrainingError,
+            "at least 1 row, got 0",
+        ),
+        (
+            lambda: ap.train(line_task(), "parametric", mini_batch=4),
+            TrainingError,
+            "another kind of state",
+        ),
+        (
+            lambda: ap.batches({"x": np.zeros((4, 2)), "y": np.zeros(4)}, size=0),
+            ap.errors.DataError,
+            "from 1 on",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_clear_error(call, error, match):
     with pytest.raises(error, match=match):
         call()

@@ -115,8 +115,12 @@ def test_draws_come_from_all_members(predictive):
 
 def test_kinds_follow_supports(task):
     assert {c.argument: c.kind for c in components(task)} == {
-        "real": "real", "positive": "above", "share": "between", "count": "count", "label": "finite",
-    }  # fmt: skip
+        "real": "real",
+        "positive": "above",
+        "share": "between",
+        "count": "count",
+        "label": "finite",
+    }
     with pytest.raises(ModelError, match="one block"):
         components(ap.model("eight_schools"))
 
@@ -147,12 +151,14 @@ def test_joint_density_integrates_to_one_in_the_units_of_the_data(predictive):
     """
     size, keys = 40_000, jr.split(jr.key(5), 5)
     parts = {
-        "real": dist.StudentT(3.0, 0.0, 3.0), "positive": dist.TransformedDistribution(
+        "real": dist.StudentT(3.0, 0.0, 3.0),
+        "positive": dist.TransformedDistribution(
             dist.StudentT(3.0, 0.0, 2.0), dist.transforms.ExpTransform()
-        ), "share": dist.Beta(0.7, 0.7), "count": dist.NegativeBinomial2(5.0, 0.7), "label": dist.Categorical(
-            jnp.ones(3) / 3
         ),
-    }  # fmt: skip
+        "share": dist.Beta(0.7, 0.7),
+        "count": dist.NegativeBinomial2(5.0, 0.7),
+        "label": dist.Categorical(jnp.ones(3) / 3),
+    }
     drawn = {n: d.sample(k, (size,)) for (n, d), k in zip(parts.items(), keys, strict=True)}
     drawn |= {
         "positive": jnp.clip(drawn["positive"], 1e-30, 1e30),

@@ -98,9 +98,11 @@ def launch(scripts, cache):
     said.
     """
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
-        "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    }  # fmt: skip
+    }
     heard = [Path(folder, f"{i}.said") for i, (_, folder, *_) in enumerate(scripts)]
     commands = [
         [sys.executable, "-c", code, str(Path(__file__).parents[1]), *rest]
@@ -290,12 +292,17 @@ def test_trees_arrive_whole(pair):
     for rank, found in enumerate(pair[0]):
         assert found["leader"] == (rank == 0) and found["empty"] == {}
         assert found["all_gather"] == {
-            "wide": ["float64", [1 / 3, 1 / 3 + 1]], "rows": [["int64", [2**40, 2**40 + 1]]],
-            "none": ["bool", [[], []]], "many": ["int32", [[0, 0, 0], [0, 1, 2]]],
-        }  # fmt: skip
+            "wide": ["float64", [1 / 3, 1 / 3 + 1]],
+            "rows": [["int64", [2**40, 2**40 + 1]]],
+            "none": ["bool", [[], []]],
+            "many": ["int32", [[0, 0, 0], [0, 1, 2]]],
+        }
         assert found["broadcast"] == {
-            "wide": ["float64", 1 / 3], "rows": [["int64", 2**40]], "none": ["bool", []], "many": ["int32", [0, 0, 0]],
-        }  # fmt: skip
+            "wide": ["float64", 1 / 3],
+            "rows": [["int64", 2**40]],
+            "none": ["bool", []],
+            "many": ["int32", [0, 0, 0]],
+        }
         assert (
             "those of [1] differ" in found["unlike"] and f"float64[{2 + rank}]" in found["unlike"]
         )

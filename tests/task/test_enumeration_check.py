@@ -27,10 +27,6 @@ def test_a_sum_that_leaves_a_state_out_is_refused(monkeypatch):
     def without_prior(site):
         return right(site) if site["name"] == "y" else right(site) * 0.9
 
-<<<<<<< HEAD
     monkeypatch.setattr(funsor_sum, "_factor", without_prior)
-=======
-    monkeypatch.setattr(enumeration, "_factor", without_prior)
->>>>>>> wrong
     with pytest.raises(ModelError, match=r"'label' summed out .* 81 configurations"):
         ap.Task(mixture, rows=4)

@@ -157,9 +157,16 @@ def test_there_is_no_density(task):
 
 
 PREDICT = [
-    "in_context", "neural_process", "conditional_neural_process", "prior_fitted", "prompt_tuning", "hypernetwork",
-    "maml", "meta_sgd", "conjugate_head",
-]  # fmt: skip
+    "in_context",
+    "neural_process",
+    "conditional_neural_process",
+    "prior_fitted",
+    "prompt_tuning",
+    "hypernetwork",
+    "maml",
+    "meta_sgd",
+    "conjugate_head",
+]
 
 UPDATED = {"in_context", "neural_process", "hypernetwork", "maml", "conjugate_head", "versa"}
 """One of each kind of head gets an update too; `inference/test_laws.py` trains every method, on a

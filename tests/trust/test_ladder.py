@@ -7,9 +7,9 @@ import pytest
 
 import amortppl as ap
 from amortppl.errors import DataError
+from amortppl.trust import ladder
 from amortppl.trust.attempt import RUNGS
 from amortppl.trust.checks import log_evidence
-from amortppl.trust.rungs import nuts
 from conjugate import line_posterior
 from spoiled import exact, spoiled
 
@@ -66,7 +66,7 @@ def test_rungs_that_raise_or_fail_are_recorded(wrong, line_data, monkeypatch):
     def no_memory(*_):
         raise MemoryError("out of memory")
 
-    monkeypatch.setitem(nuts.CLIMB, "svi", no_memory)
+    monkeypatch.setitem(ladder.CLIMB, "svi", no_memory)
     given = {"rungs": ("refined", "svi", "psis"), "khat": -10.0}
     post = wrong.infer(line_data, trust="ladder", **given, **QUIET)
     said = dict(zip(RUNGS, map(str, post.sample_stats["rung_failed"].values), strict=True))
@@ -95,7 +95,7 @@ def test_an_interrupted_batch_keeps_what_was_finished(wrong, line_data, tmp_path
     """Twelve datasets climb by eights; the interrupt comes with the second call."""
     data = [{n: v + 0.001 * i for n, v in line_data.items()} for i in range(12)]
     given = {"trust": "ladder", "rungs": ("psis",), "keep": tmp_path / "kept", **QUIET}
-    calls, real = [], nuts.CLIMB["psis"]
+    calls, real = [], ladder.CLIMB["psis"]
 
     def counted(run, places):
         calls.append(list(places))
@@ -103,7 +103,7 @@ def test_an_interrupted_batch_keeps_what_was_finished(wrong, line_data, tmp_path
             raise KeyboardInterrupt
         return real(run, places)
 
-    monkeypatch.setitem(nuts.CLIMB, "psis", counted)
+    monkeypatch.setitem(ladder.CLIMB, "psis", counted)
     with pytest.raises(KeyboardInterrupt):
         wrong.infer(data, **given)
     post = wrong.infer(data, **given)

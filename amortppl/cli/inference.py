@@ -1,0 +1,207 @@
+"""Commands that ask a guide, and check it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from amortppl.cli.app import ColumnsOption, DataPath, Draws, GuidePath, Quiet, Seed, Trusted, app
+from amortppl.cli.inputs import (
+    data_files,
+    expect_outputs,
+    expect_writable,
+    open_stream,
+    parse_columns,
+)
+from amortppl.cli.messages import plain_errors, tell_written
+from amortppl.errors import DataError
+
+
+@app.command()
+def infer(
+    guide: GuidePath,
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="The dataset: CSV or Parquet, a folder of Parquet files, or a pattern."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="NetCDF file for the posterior.")],
+    columns: ColumnsOption,
+    trust_code: Trusted,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+    report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows in a mini-batch; reads at constant memory.")
+    ] = None,
+    passes: Annotated[
+        int, typer.Option(min=1, help="How often to go through the mini-batches.")
+    ] = 1,
+    state: Annotated[
+        Path | None, typer.Option(help="File that keeps the state: continued if it is there.")
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Keep means and sds each time so many rows were seen.")
+    ] = None,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Take rows as they come instead of shuffled.")
+    ] = False,
+    check: Annotated[
+        bool | None, typer.Option(help="Whether to read all mini-batches again for k-hat.")
+    ] = None,
+    trust: Annotated[
+        str | None, typer.Option(help="'ladder': climb to the cheapest answer that passes.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0.0, help="Seconds that the ladder may take.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Posterior of a dataset, with its check.
+
+    Of mini-batches when --batch-size, --state or --every is given.
+    """
+    wanted = batch_size is not None or state is not None or every is not None
+    streamed = wanted or not Path(data).is_file()
+    with plain_errors():
+        named = parse_columns(columns)
+        expect_outputs((out, report, state), [guide, *data_files(data)])
+        if not streamed and (passes > 1 or in_order or check is not None):
+            raise DataError(
+                "--passes, --in-order and --check are for mini-batches: give --batch-size as well"
+            )
+        if streamed and trust is not None:
+            raise DataError(
+                "--trust is for a dataset that is looked at as a whole; leave out --batch-size"
+            )
+        source = _source(data, streamed, batch_size, named, in_order)
+        from amortppl.guide.load import load
+        from amortppl.report.netcdf import write_tree
+
+        trained = load(guide, trust_code=trust_code)
+        options: dict[str, Any] = {"trust": trust} | ({} if budget is None else {"budget": budget})
+        if streamed:
+            begun = trained.load_state(state) if state is not None and state.exists() else None
+            options = {"passes": passes, "every": every, "keep": state, "check": check}
+            options |= {"progress": not quiet, "state": begun}
+        tree = trained.infer(source, draws=draws, seed=seed, columns=named, **options)
+        with tell_written(out):
+            write_tree(tree, out)
+        if report is not None:
+            _report(tree, report)
+    if not quiet:
+        typer.echo(_verdict(tree, streamed))
+        typer.echo(f"posterior: {out}" + (f"\nreport: {report}" if report else ""))
+
+
+def _source(
+    data: str, streamed: bool, batch_size: int | None, columns: dict[str, Any], in_order: bool
+) -> Any:
+    """A table, or mini-batches of files."""
+    if streamed:
+        return open_stream(data, batch_size, columns, in_order)
+    from amortppl.data.sources.whole import read_table
+
+    return read_table(Path(data))
+
+
+def _verdict(tree: Any, streamed: bool) -> str:
+    """The verdict on a posterior in a line, after its rows where they were streamed."""
+    from amortppl.report.summary import statistic, verdict_of
+
+    khat = statistic(tree, "khat")
+    rows = f"{int(tree['sample_stats']['rows']):,} rows; " if streamed else ""
+    return rows + (verdict_of(tree) if khat != khat else f"k-hat {khat:.2f}: {verdict_of(tree)}")
+
+
+@app.command()
+def predict(
+    guide: GuidePath,
+    data: DataPath,
+    at: Annotated[
+        str,
+        typer.Option(
+            help="The new inputs, CSV or Parquet; a number of rows for a model without any."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="NetCDF file for the predictions.")],
+    columns: ColumnsOption,
+    trust_code: Trusted,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+) -> None:
+    """Posterior predictive draws at new inputs."""
+    with plain_errors():
+        named = parse_columns(columns)
+        expect_writable(out, guide, data, at)
+        from amortppl.data.sources.whole import read_table
+
+        frame, new = (
+            read_table(data),
+            int(at) if at.isdigit() and not Path(at).exists() else read_table(Path(at)),
+        )
+        from amortppl.guide.load import load
+        from amortppl.report.netcdf import write_tree
+
+        trained = load(guide, trust_code=trust_code)
+        tree = trained.predict(frame, at=new, draws=draws, seed=seed, columns=named)
+        with tell_written(out):
+            write_tree(tree, out)
+    typer.echo(f"predictions: {out}")
+
+
+@app.command()
+def report(
+    posterior: Annotated[Path, typer.Argument(help="A posterior that `infer` wrote.")],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; by default beside the posterior.")
+    ] = None,
+) -> None:
+    """Report of a posterior, as one HTML page."""
+    place = out or posterior.with_suffix(".html")
+    with plain_errors():
+        expect_writable(place, posterior)
+        from amortppl.report.netcdf import read_tree
+
+        _report(read_tree(posterior), place)
+    typer.echo(f"report: {place}")
+
+
+@app.command()
+def diagnose(
+    guide: GuidePath,
+    trust_code: Trusted,
+    datasets: Annotated[int, typer.Option(min=20, help="Simulated datasets.")] = 200,
+    draws: Annotated[int, typer.Option(min=20, help="Draws for each.")] = 400,
+    seed: Seed = 0,
+    report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file for the table.")] = None,
+) -> None:
+    """Is a guide calibrated? Simulation-based calibration; exit status 2 when it is not."""
+    with plain_errors():
+        expect_outputs((report, csv), [guide])
+        from amortppl.diagnostics.calibration import calibrate
+        from amortppl.diagnostics.calibration_page import write_calibration
+        from amortppl.guide.load import load
+        from amortppl.runtime.files import write
+
+        found = calibrate(load(guide, trust_code=trust_code), datasets, draws, seed)
+        if report is not None:
+            write_calibration(found, report)
+        if csv is not None:
+            write(csv, found.table.to_csv().encode())
+    typer.echo(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
+    typer.echo(f"{'calibrated' if found.ok else 'NOT calibrated'} ({datasets} simulated datasets)")
+    if not found.ok:
+        raise typer.Exit(2)
+
+
+def _report(tree: Any, path: Path) -> None:
+    from amortppl.report.posterior_page import write_report
+
+    try:
+        with tell_written(path):
+            write_report(tree, path)
+    except ValueError as error:
+        raise DataError(str(error)) from error
