@@ -46,7 +46,7 @@ class Guide(StepwiseGuide):
         >>> data = {"y": [0.3, -0.2, 1.1, 0.4]}
         >>> guide.infer(data, draws=100)["posterior"]["mean"].shape
         (1, 100)
-        >>> guide.predict(data, at={"rows": 2}, draws=100)["predictions"]["y"].shape
+        >>> guide.predict(data, at=2, draws=100)["predictions"]["y"].shape
         (1, 100, 2)
         >>> guide.step(guide.init(), data).rows
         4

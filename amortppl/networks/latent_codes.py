@@ -21,7 +21,7 @@ class LatentCodes(eqx.Module):
     """Sites of given shapes -> codes (P, E) of their entries, site after site in row-major order.
 
     Example:
-        >>> LatentCodes([(), (3,)], 8, jax.random.key(0))().shape
+        >>> LatentCodes([(), (3,)], 8, jr.key(0))().shape
         (4, 8)
     """
 

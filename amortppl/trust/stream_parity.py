@@ -47,7 +47,8 @@ class StreamParity:
         if not self.total[2].any():
             return
         value = np.diff(self.total[0] + self.prior)
-        plain = Sum(value, self.total[1, 1:], self.total[2, 1:])
+        # Both draws are rounded, and either may be the one whose terms are large.
+        plain = Sum(value, self.total[1].sum(keepdims=True), self.total[2, 1:])
         off, limit = joint[[self.place]] - plain.value, allowed(plain)
         self.result = Parity(off, limit, np.abs(off) <= limit)
 
