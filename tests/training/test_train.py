@@ -337,7 +337,7 @@ def test_progress_says_where_it_is(capsys):
 def test_unknown_names():
     with pytest.raises(LookupError, match="did you mean 'parametric'"):
         ap.train(ap.Task(mean_model, rows=8), "parametrik")
-    with pytest.raises(TrainingError, match="stepz.*did you mean 'steps'"):
+    with pytest.raises(TrainingError, match=r"stepz.*did you mean 'steps'"):
         ap.train(ap.Task(mean_model, rows=8), stepz=3)
 
 
