@@ -17,12 +17,11 @@ from typing import Any, ClassVar, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import GuideError
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.batch import Batch
+from amortppl.task.batch import Batch, split
 
 State = Any
 """What a method carries from step to step: a PyTree of arrays.
@@ -185,43 +184,6 @@ class Spec(Protocol):
     def build(self, task: AbstractTask, key: PRNGKeyArray) -> Method:
         """The method for a task, its weights drawn with the key."""
         ...
-
-
-def split(batch: Batch, steps: int) -> Batch:
-    """The rows of one dataset as K mini-batches: leading axis K. Rows must be a multiple of K.
-
-    >>> batch = Batch({"y": jnp.arange(4.0)}, jnp.ones(4, bool))
-    >>> split(batch, 2).data["y"].tolist()
-    [[0.0, 1.0], [2.0, 3.0]]
-    """
-    return jax.tree.map(lambda a: a.reshape(steps, a.shape[0] // steps, *a.shape[1:]), batch)
-
-
-def random_mini_batches(batch: Batch, steps: int) -> Batch:
-    """The rows of one dataset as K mini-batches of random sizes: leading axis K.
-
-    Each mini-batch holds all rows and masks those of the others. With probability one half, one
-    mini-batch has all rows and the others none; else the cuts are log-uniform. They are drawn with
-    a key made from the data, so that the same data are always cut in the same way.
-
-    >>> batch = Batch({"y": jnp.arange(4.0)}, jnp.ones(4, bool))
-    >>> random_mini_batches(batch, 3).mask.sum(0).tolist()
-    [1, 1, 1, 1]
-    """
-    count = jnp.sum(batch.mask)
-    bits = [
-        jax.lax.bitcast_convert_type(a.astype(jnp.float32), jnp.uint32)
-        for a in jax.tree.leaves(batch.data)
-    ]
-    # A sum of whole numbers is the same in any order.
-    key = jr.fold_in(jr.key(0), sum(jnp.sum(b) for b in bits))
-    level = jnp.sort(jr.uniform(key, (steps - 1,)))
-    cuts = jnp.ceil(jnp.maximum(count, 1) ** level).astype(int)
-    cuts = jnp.where(jr.bernoulli(jr.fold_in(key, 1)), count, cuts)
-    starts, stops = jnp.append(0, cuts), jnp.append(cuts, batch.mask.shape[0])
-    place = jnp.arange(batch.mask.shape[0])
-    masks = batch.mask & (place >= starts[:, None]) & (place < stops[:, None])
-    return Batch({n: jnp.broadcast_to(v, (steps, *v.shape)) for n, v in batch.data.items()}, masks)
 
 
 def begin(method: Method, query: dict[str, Array] | None) -> State:

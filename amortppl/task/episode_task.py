@@ -48,28 +48,15 @@ class EpisodeTask(AbstractTask):
         coords: Mapping[str, Sequence[Any]] | None = None,
         name: str | None = None,
     ) -> None:
-        if not callable(episodes):
-            raise ModelError(
-                f"episodes: expected a callable (key, rows) -> dict of arrays, got "
-                f"{_kind(episodes)}"
-            )
         self.name = name or getattr(episodes, "__name__", type(episodes).__name__)
-        if rows is None:
-            raise ModelError(
-                f"{self.name}: rows: expected (smallest, largest) rows of context, or one number, "
-                f"got None; a block "
-                "has no rows to predict from others"
-            )
-        self.episodes, self.model, self.rows = (
-            episodes,
-            _no_model(episodes, self.name),
-            row_range(rows),
-        )
+        _expect_episodes(episodes, self.name, rows)
+        self.episodes, self.rows = episodes, row_range(rows)
+        self.model = _no_model(episodes, self.name)
         self.inputs, self.supports = _inputs(self.name, inputs), _supports(self.name, observed)
         if twice := [n for n in self.inputs if n in self.supports]:
             raise ModelError(
                 f"{self.name}: {quoted(twice)} is in `inputs` and in `observed`; name it in one of "
-                f"them"
+                "them"
             )
         self.observed = {n: n for n in self.supports}
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
@@ -180,6 +167,18 @@ class EpisodeTask(AbstractTask):
                     f"for it, "
                     f"{self.supports[name]!r}; are classes counted from 0?"
                 )
+
+
+def _expect_episodes(episodes: Any, name: str, rows: Any) -> None:
+    if not callable(episodes):
+        raise ModelError(
+            f"episodes: expected a callable (key, rows) -> dict of arrays, got {_kind(episodes)}"
+        )
+    if rows is None:
+        raise ModelError(
+            f"{name}: rows: expected (smallest, largest) rows of context, or one number, got "
+            "None; a block has no rows to predict from others"
+        )
 
 
 def _no_model(episodes: Episodes, name: str) -> Callable[..., Any]:

@@ -24,7 +24,7 @@ PROBE_ROWS = (7, 11)
 """Numbers of rows with which a model is traced to see what grows with its rows."""
 
 
-class Reading:
+class ModelSites:
     """What a model contains, from runs on abstract values with two numbers of rows.
 
     Discrete latents that the model asks to enumerate are summed out: its program then runs without
@@ -46,70 +46,81 @@ class Reading:
 
     def __init__(self, program: Program, rows: tuple[int, int] | None) -> None:
         low, high = rows or (1, 1)
-        self.program, self.name, self.rows = (
-            program,
-            program.name,
-            PROBE_ROWS if low != high else (low, low),
-        )
+        self.program, self.name = program, program.name
+        self.rows = PROBE_ROWS if low != high else (low, low)
+        self.first, self.second = self._traced()
+        fed = {a: self._fed_by(a) for a in program.candidates}
+        self.observed = {n: n for n in program.by_name} | fed
+        targets = set(self.observed.values())
+        samples = self._samples(targets)
+        latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
+        self.tied = {n for n in targets if self._is_joint(n)}
+        self._refuse(samples, latent, targets)
+        self.sites = latent | {n: s for n, s in samples.items() if n in targets}
+        self.row_axes = {n: self._row_axis(n) for n in targets}
+        self.local = one_per_row(latent, self.first, self.second, self._row_plates())
+        self.latents = _shared({n: s for n, s in latent.items() if n not in self.local})
+        self.fixed = [n for n, s in samples.items() if s.observed and n not in targets]
+        self.deterministic = self._steady(low if low == high and not program.block else None)
+
+    def _traced(self) -> tuple[dict[str, Site], dict[str, Site]]:
+        """All sites at both numbers of rows, without discrete latents that are summed out."""
+        program, rows = self.program, self.rows[0]
         first, second = (program.sites(n) for n in self.rows)
         if any(s.enumerated for s in first.values()) and len(program.candidates) == 1:
             program.model = Marginal(program.model, program.candidates[0])
-            program.model.verify(
-                program.kwargs(program.input_rows(jr.key(0), self.rows[0]), self.rows[0])
-            )
+            program.model.verify(program.kwargs(program.input_rows(jr.key(0), rows), rows))
             first, second = (program.sites(n) for n in self.rows)
-        self.first, self.second = first, second
-        self.observed = {n: n for n in program.by_name} | {
-            a: self._fed_by(a) for a in program.candidates
-        }
-        targets = set(self.observed.values())
-        samples = {n: s for n, s in first.items() if s.kind == "sample"}
-        for name in program.by_name:
+        return first, second
+
+    def _samples(self, targets: set[str]) -> dict[str, Site]:
+        """The sample sites that count: not those that only a simulation has, nor twins.
+
+        Raises:
+            ModelError: a site that the data feed by name is not there.
+        """
+        samples = {n: s for n, s in self.first.items() if s.kind == "sample"}
+        for name in self.program.by_name:
             if name not in samples:
                 raise ModelError(
                     f"{self.name}: observed {name!r} is not a site (it has "
                     f"{quoted(samples)}){nearest(name, samples)}"
                 )
-        self.given = given(program, first, self.observed, self.rows[0])
-        absent = only_simulated(program, first, self.given, sorted(targets), self.rows[0])
-        samples = {n: s for n, s in samples.items() if n not in absent}
-        first, second = (
-            {n: s for n, s in sites.items() if n not in absent} for sites in (first, second)
-        )
-        self.first, self.second = first, second
-        self.twins = twins(targets, first)
-        samples = {n: s for n, s in samples.items() if n not in self.twins.values()}
-        latent = {n: s for n, s in samples.items() if n not in targets and not s.observed}
-        self.tied = {
-            n
-            for n in targets
-            if not program.block and all(map(is_joint_gaussian, (first[n], second[n]), self.rows))
-        }
-        self._refuse(samples, latent, targets)
-        self.sites = latent | {n: s for n, s in samples.items() if n in targets}
-        self.row_axes = {n: self._row_axis(n) for n in targets}
-        plates = (
-            set()
-            if program.block
-            else {first[n].plates.get(axis, "") for n, axis in self.row_axes.items()}
-        )
-        self.local = one_per_row(latent, first, second, plates - {""})
-        shared = {n: s for n, s in latent.items() if n not in self.local}
-        self.latents = Latents(
-            {n: s.shape for n, s in shared.items()}, {n: s.unconstrained for n, s in shared.items()}
-        )
-        self.fixed = [n for n, s in samples.items() if s.observed and n not in targets]
-        steady = {
-            n: s
-            for n, s in first.items()
-            if s.kind == "deterministic" and s.shape == second[n].shape
-        }
-        if (
-            low == high and not program.block
-        ):  # where the number of rows is fixed, nothing can be seen to grow
-            steady = {n: s for n, s in steady.items() if s.shape[:1] != (low,)}
+        rows = self.rows[0]
+        self.given = given(self.program, self.first, self.observed, rows)
+        absent = only_simulated(self.program, self.first, self.given, sorted(targets), rows)
+        both = (self.first, self.second)
+        self.first, self.second = ({n: s for n, s in b.items() if n not in absent} for b in both)
+        self.twins = twins(targets, self.first)
+        left_out = {*absent, *self.twins.values()}
+        return {n: s for n, s in samples.items() if n not in left_out}
+
+    def _is_joint(self, name: str) -> bool:
+        """Whether an observed site is one Gaussian vector over the rows."""
+        if self.program.block:
+            return False
+        sites = (self.first[name], self.second[name])
+        return all(map(is_joint_gaussian, sites, self.rows))
+
+    def _row_plates(self) -> set[str]:
+        """The plates that hold the rows of observed sites."""
+        if self.program.block:
+            return set()
+        return {self.first[n].plates.get(axis, "") for n, axis in self.row_axes.items()} - {""}
+
+    def _steady(self, fixed_rows: int | None) -> dict[str, Site]:
+        """Deterministic sites that do not grow with the rows.
+
+        Where the number of rows is fixed, nothing can be seen to grow: a first axis of that size
+        counts as rows.
+        """
         filled = {n.removesuffix(OBSERVED) for n in self.twins}
-        self.deterministic = {n: s for n, s in steady.items() if n not in filled}
+        steady = {}
+        for name, site in self.first.items():
+            grows = site.shape != self.second[name].shape or site.shape[:1] == (fixed_rows,)
+            if site.kind == "deterministic" and not grows and name not in filled:
+                steady[name] = site
+        return steady
 
     def _fed_by(self, argument: str) -> str:
         """The site that an argument feeds: the one whose value is the argument once it is given."""
@@ -211,3 +222,9 @@ class Reading:
                 "model do not follow "
                 "it. Make it an argument with default None, or write it as part of the prior"
             )
+
+
+def _shared(sites: dict[str, Site]) -> Latents:
+    """The latents that all rows share."""
+    shapes = {n: s.shape for n, s in sites.items()}
+    return Latents(shapes, {n: s.unconstrained for n, s in sites.items()})

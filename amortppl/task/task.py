@@ -24,7 +24,7 @@ from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.parity import check
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
-from amortppl.task.sites import Reading
+from amortppl.task.sites import ModelSites
 
 
 class Task(AbstractTask):
@@ -75,46 +75,56 @@ class Task(AbstractTask):
         name: str | None = None,
     ) -> None:
         model = name_arguments(model)
-        self.name = (
-            name
-            or getattr(model, "__name__", None)
-            or getattr(model, "__wrapped__", model).__class__.__name__
-        )
+        wrapped = getattr(model, "__wrapped__", model).__class__.__name__
+        self.name = name or getattr(model, "__name__", None) or wrapped
         self.rows = row_range(rows)
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         model = from_pyro(model) if is_pyro(model) else model
         inputs = described(dict(inputs or {}))
-        self.program = Program(model, self.name, inputs, constants or {}, observed, self.block)
-        fed = tuple(self.program.by_name)
-        self.plain = Plain(model, self.program.constants, self.program.count, fed, self.block)
-        found = Reading(self.program, self.rows)
-        self.probe_rows = found.rows
-        self.model, self.sources = self.program.model, self.program.sources
-        self.constants, self.candidates = self.program.constants, self.program.candidates
-        self.inputs = list(self.sources)
-        self.by_name, self.count = self.program.by_name, self.program.count
+        program = Program(model, self.name, inputs, constants or {}, observed, self.block)
+        fed = tuple(program.by_name)
+        self.plain = Plain(model, program.constants, program.count, fed, self.block)
+        found = self._read(program)
+        if self.fixed:
+            found.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
+        fewest = found.rows[0]
+        self.rows_like = jax.eval_shape(lambda k: self.simulate(k, fewest), jr.key(0)).data
+        self.has_density = self._has_density()
+        if self.local:
+            for site in self.local.check(self.deterministic, self.fixed, self.has_density):
+                del self.deterministic[site]
+        self.likelihood = likelihood and self.has_density
+        if self.has_density:
+            self._expect_the_models_density()
+
+    def _read(self, program: Program) -> ModelSites:
+        """Finds the model's sites, and keeps what they say."""
+        found = ModelSites(program, self.rows)
+        self.program, self.probe_rows = program, found.rows
+        self.model, self.sources, self.inputs = program.model, program.sources, [*program.sources]
+        self.constants, self.candidates = program.constants, program.candidates
+        self.by_name, self.count = program.by_name, program.count
         self.observed, self.sites, self.latents = found.observed, found.sites, found.latents
         self.tied, self.row_axes, self.twins = found.tied, found.row_axes, found.twins
         self.fixed, self.deterministic = found.fixed, found.deterministic
         self.density = ConditionalDensity(
-            self.program, self.latents, self.observed, self.tied, self.row_axes, self.twins
+            program, self.latents, self.observed, self.tied, self.row_axes, self.twins
         )
         self.local = Local(self.density, found.local, found.first, found.second, found.rows[0])
-        if self.fixed:
-            found.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
-        rows = found.rows[0]
-        self.rows_like = jax.eval_shape(lambda k: self.simulate(k, rows), jr.key(0)).data
-        self.has_density = self._has_density()
-        if self.local:
-            for name in self.local.check(self.deterministic, self.fixed, self.has_density):
-                del self.deterministic[name]
-        self.likelihood = likelihood and self.has_density
-        if self.has_density and isinstance(self.model, Marginal):
+        return found
+
+    def _expect_the_models_density(self) -> None:
+        """Compares the engine's log densities with the plain model's.
+
+        Raises:
+            ModelError: they differ.
+        """
+        if isinstance(self.model, Marginal):
             check_enumeration(self)
-        elif self.has_density:
-            check(self, *self.probe_rows)
-            refuse_used_fill(self)
+            return
+        check(self, *self.probe_rows)
+        refuse_used_fill(self)
 
     @staticmethod
     def from_episodes(

@@ -14,11 +14,12 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from amortppl.method import Method, Spec, random_mini_batches, refuse_parts, split, unroll
+from amortppl.method import Method, Spec, refuse_parts, unroll
 from amortppl.runtime import distributed
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import run_once
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import random_mini_batches, split
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
 
 CHUNK = 25
