@@ -111,7 +111,7 @@ class GreedyTrainer(Trainer):
         )
         return TaskPool(states, data, found.target, jnp.zeros(layout[0].tasks, int), found.usable)
 
-    def _slope(
+    def _gradient(
         self,
         weights: Array,
         carried: TaskPool,
@@ -120,15 +120,15 @@ class GreedyTrainer(Trainer):
         held_out: Array,
         pool: Any,
     ) -> tuple[Array, Array, Array, TaskPool]:
-        """One step of a slice's tasks: loss, finite share, slope, and the pool after it."""
+        """One step of a slice's tasks: loss, finite share, gradient, and the pool after it."""
         number, keys = step % SLICES, jr.split(key)
         one = jax.tree.map(lambda a: a[number], carried)
-        (loss, (usable, after)), slope = jax.value_and_grad(self._greedy, has_aux=True)(
+        (loss, (usable, after)), gradient = jax.value_and_grad(self._greedy, has_aux=True)(
             weights, one, keys[0]
         )
         after = self._refilled(after, keys[1])
         put = lambda whole, part: whole.at[number].set(part)  # noqa: E731
-        return loss, usable, slope, jax.tree.map(put, carried, after)
+        return loss, usable, gradient, jax.tree.map(put, carried, after)
 
     def _greedy(
         self, weights: Array, pool: TaskPool, key: PRNGKeyArray

@@ -168,11 +168,6 @@ PREDICT = [
     "conjugate_head",
 ]
 
-UPDATED = {"in_context", "neural_process", "hypernetwork", "maml", "conjugate_head", "versa"}
-"""One of each kind of head gets an update too; `inference/test_laws.py` trains every method, on a
-model.
-"""
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classes", "regression"])
@@ -182,8 +177,8 @@ def test_every_method_that_predicts_serves_it(task, name, kind, tmp_path):
     task = task if kind == "classes" else other
     if (name, kind) == ("versa", "regression"):
         pytest.skip("it classifies")
-    spec, steps = ap.method(name, **TINY[name]), int(name in UPDATED)
-    guide = ap.train(task, spec, steps=steps, batch=8, mini_batches=1, uneven=False, progress=False)
+    spec = ap.method(name, **TINY[name])
+    guide = ap.train(task, spec, steps=1, batch=8, mini_batches=1, uneven=False, progress=False)
     known, new = halves(task)
     found = guide.log_predictive(known, new)
     assert np.isfinite(found).all()
