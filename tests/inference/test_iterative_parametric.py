@@ -162,7 +162,7 @@ def test_an_update_costs_the_same_at_any_depth(run):
 def test_tasks_of_the_pool_stand_at_all_depths_and_leave_when_their_rows_are_used_up(run):
     learner = run.start()
     advance = jax.jit(
-        lambda c, k, s: run._slope(learner.weights, c, k, s, jnp.asarray(False), None)[3]
+        lambda c, k, s: run._gradient(learner.weights, c, k, s, jnp.asarray(False), None)[3]
     )
     pool = learner.carried
     for step in range(24):
