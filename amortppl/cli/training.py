@@ -139,6 +139,14 @@ def _list(kind: str) -> None:
     """A line for every file of a kind, from its source: nothing is imported."""
     about = summaries(kind)
     wide = max(map(len, about), default=0) + 2
-    extra = "" if find_spec("pyro") else " (needs the extra: pip install 'amortppl[pyro]')"
+    extra = "" if _has_pyro() else " (needs the extra: pip install 'amortppl[pyro]')"
     for name, line in about.items():
         typer.echo(f"{name:<{wide}}{line}{extra if name.endswith('_pyro') else ''}")
+
+
+def _has_pyro() -> bool:
+    """Whether the extra `pyro` is there, without importing it."""
+    try:
+        return find_spec("pyro") is not None
+    except ImportError:
+        return False
