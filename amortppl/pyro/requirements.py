@@ -12,7 +12,6 @@ TESTED = {
     "torch": ("2.9", "2.13"),
     "pyro-ppl": ("1.9.1", "1.10"),
     "torchax": ("0.0.13", "0.0.14"),
-    "funsor": ("0.4.5", "0.5"),
 }
 """Oldest version that was tested, and the first that was not, of each package of the extra."""
 

@@ -105,7 +105,6 @@ def test_plates_take_the_rows_they_are_given():
 
 def test_markov_contexts_let_dimensions_be_used_again():
     """Two steps apart, two latents of a chain have the same dimension; within reach, others."""
-    pytest.importorskip("funsor")
     from numpyro.contrib.funsor import config_enumerate, enum
 
     def chain():

@@ -37,8 +37,6 @@ def test_a_handler_has_the_arguments_of_its_model(wrapped, latents):
 
 @pytest.mark.parametrize("plate", ["row", "data"])
 def test_a_plate_may_have_the_name_of_the_data(plate):
-    pytest.importorskip("funsor")
-
     def mixture(n, data=None):
         w = numpyro.sample("w", dist.Dirichlet(np.ones(2)))
         with numpyro.plate(plate, n):
