@@ -493,6 +493,7 @@ def test_a_strangers_guide_needs_trust(home, tmp_path, monkeypatch):
     assert f"running the trusted file {home / 'model.py'}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_run_to_save(home, tmp_path, monkeypatch):
     """The guide's folder cannot be written, the checkpoint could."""
     out, model = tmp_path / "guide", f"{home / 'model.py'}:centre"
