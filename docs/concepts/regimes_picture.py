@@ -35,7 +35,9 @@ def arrow(axis: Any, start: tuple[float, float], end: tuple[float, float]) -> No
     )
 
 
-def panel(axis: Any, title: str, middle: str, first: tuple[str, bool], last: tuple[str, bool]) -> None:
+def panel(
+    axis: Any, title: str, middle: str, first: tuple[str, bool], last: tuple[str, bool]
+) -> None:
     """One regime, from D at the top through g and f to y."""
     box(axis, 0, 4.4, "dataset D")
     box(axis, 0, 3.2, *first, wide=2.1)
@@ -51,7 +53,8 @@ def panel(axis: Any, title: str, middle: str, first: tuple[str, bool], last: tup
     axis.axis("off")
 
 
-def main(out: Path = Path(__file__).with_name("regimes.png")) -> None:
+def main() -> None:
+    """Writes regimes.png beside this file."""
     figure, axes = plt.subplots(1, 3, figsize=(8.4, 4.7), layout="constrained")
     panel(
         axes[0],
@@ -70,7 +73,7 @@ def main(out: Path = Path(__file__).with_name("regimes.png")) -> None:
         ("g: pass on", False),
         ("f: predict", True),
     )
-    figure.savefig(out, dpi=160)
+    figure.savefig(Path(__file__).with_name("regimes.png"), dpi=160)
 
 
 if __name__ == "__main__":

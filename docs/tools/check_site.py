@@ -1,6 +1,6 @@
 """Checks built pages: every link and anchor leads somewhere, and nothing is asked of another host.
 
-    uv run python docs/tools/check_site.py site
+uv run python docs/tools/check_site.py site
 """
 
 import re
@@ -15,6 +15,9 @@ LOADED = {"script": "src", "img": "src", "source": "src", "iframe": "src", "vide
 
 ASKING = ("stylesheet", "preconnect", "preload", "icon", "dns-prefetch", "manifest")
 """Kinds of <link> of which the same holds."""
+
+OTHER_HOST = re.compile(r"(?:@import|url\()\s*[\"']?(?:https?:)?//[^\"')]*")
+"""In a style sheet."""
 
 
 class Page(HTMLParser):
@@ -52,7 +55,9 @@ def faults(site: Path) -> Iterator[str]:
             if wrong:
                 yield f"{where}: {address}: {wrong}"
     for path in sorted(site.rglob("*.css")):
-        for address in re.findall(r"(?:@import|url\()\s*[\"']?(https?:)?//[^\"')]*", path.read_text()):
+        for address in re.findall(
+            r"(?:@import|url\()\s*[\"']?(https?:)?//[^\"')]*", path.read_text()
+        ):
             yield f"{path.relative_to(site)}: asks another host ({address})"
 
 

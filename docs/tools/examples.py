@@ -1,5 +1,6 @@
-"""Examples of docstrings as MkDocs reads them: `Example:` is the section `Examples:`, and a block of
-`>>>` lines in the text is code.
+"""Examples of docstrings as mkdocstrings reads them.
+
+`Example:` becomes the section `Examples:`, and a block of `>>>` lines in the text becomes code.
 """
 
 import re

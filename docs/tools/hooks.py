@@ -8,7 +8,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from command_line import describe_commands  # noqa: E402
+from command_line import describe_commands
 
 COMMANDS = "<!-- commands -->"
 
@@ -19,15 +19,29 @@ _FORMULA = re.compile(
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]*\)")
 """Links to files of the repository beside docs/, which the site does not hold."""
 
+NOT_RUN = "*Run on*"
+"""The line of a page that `run_page.py` has not run yet."""
+
 _sources: dict[str, str] = {}
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Fills in the commands, and leaves links out of docs/ as plain text."""
     markdown = markdown.replace(COMMANDS, describe_commands() if COMMANDS in markdown else "")
+    markdown = _mark_unrun(markdown) if NOT_RUN in markdown else markdown
     markdown = _OUTSIDE.sub(r"\1", markdown) if "/" not in page.file.src_uri else markdown
     _sources[page.file.dest_uri] = markdown
     return markdown
+
+
+def _mark_unrun(markdown: str) -> str:
+    """A page without outputs and pictures, which says so at its head."""
+    markdown = re.sub(
+        r"^```text\n+```\n|^!\[[^\]]*\]\(pictures/.*\n", "", markdown, flags=re.MULTILINE
+    )
+    head, rest = markdown.split("\n", 1)
+    note = "!!! note\n    The code of this page has not been run yet: outputs and pictures are missing."
+    return f"{head}\n\n{note}\n{rest.replace(NOT_RUN, '')}"
 
 
 def on_page_content(html_text: str, **_: Any) -> str:
@@ -59,8 +73,9 @@ def _title(text: str) -> str:
 
 def _first_sentence(text: str) -> str:
     """The first sentence of the first paragraph that is prose."""
-    for block in re.split(r"\n\s*\n", text):
-        if block and block[0].isalnum() and not block.startswith("```"):
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    for block in re.split(r"\n\s*\n", prose):
+        if block and (block[0].isalnum() or block.startswith("**")):
             plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", " ".join(block.split()))
-            return re.split(r"(?<=[.:]) ", plain)[0]
+            return re.split(r"(?<=[.:?]) ", plain)[0].rstrip(":").replace("**", "")
     return ""

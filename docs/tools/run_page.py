@@ -9,7 +9,6 @@ this was and how long it took. A block after `<!-- not run: REASON -->` is not r
 
 import contextlib
 import io
-import os
 import re
 import shutil
 import sys
@@ -64,15 +63,11 @@ def run(page: Path, folder: Path) -> Iterator[tuple[Block, str]]:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams.update(STYLE)
     names: dict[str, Any] = {"__name__": "__main__"}
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
-        for block in blocks(page.read_text()):
+    todo = blocks(page.read_text())
+    with matplotlib.rc_context(STYLE), contextlib.chdir(folder):
+        for block in todo:
             yield block, "" if block.why else _run_block(block.code, page, names)
-    finally:
-        os.chdir(here)
 
 
 def _run_block(code: str, page: Path, names: dict[str, Any]) -> str:
@@ -106,7 +101,7 @@ def rewrite(page: Path) -> None:
     wall, cpu = time.time() - begin, time.process_time() - cpu
     day = f"{date.today().day} {date.today():%B %Y}"
     when = f"*Run on {day} on two shared CPU cores: {wall:.0f} s, {cpu:.0f} CPU s.*"
-    page.write_text(re.sub(r"^\*Run on .*\*$", when, text, flags=re.MULTILINE))
+    page.write_text(re.sub(r"^\*Run on.*\*$", when, text, flags=re.MULTILINE))
 
 
 def main(names: list[str]) -> int:
