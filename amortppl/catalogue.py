@@ -84,9 +84,9 @@ def _extra_named(where: str) -> Iterator[None]:
         ) from error
 
 
-def describe(found: ModuleType) -> str:
+def describe(loaded: ModuleType) -> str:
     """The first paragraph of a module's docstring, on one line."""
-    return " ".join((found.__doc__ or "").strip().split("\n\n")[0].split())
+    return " ".join((loaded.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def method(where: str, **options: Any) -> Spec:
@@ -100,10 +100,10 @@ def method(where: str, **options: Any) -> Spec:
         LookupError: no such method.
         TypeError: an option it does not have.
     """
-    found = module("inference", where)
-    if not hasattr(found, "METHOD"):
+    loaded = module("inference", where)
+    if not hasattr(loaded, "METHOD"):
         raise LookupError(f"{where} defines no METHOD (a class with `build(task, key)`)")
-    return found.METHOD(**options)
+    return loaded.METHOD(**options)
 
 
 def model(where: str, **changes: Any) -> AbstractTask:
@@ -120,17 +120,17 @@ def model(where: str, **changes: Any) -> AbstractTask:
         ModelError: the model cannot be amortized as written.
     """
     path, name = split_name(where)
-    found = module("models", path)
-    main = "episodes" if has_episodes(found) else "model"
-    target = getattr(found, name or main, None)
+    loaded = module("models", path)
+    main = "episodes" if has_episodes(loaded) else "model"
+    target = getattr(loaded, name or main, None)
     if target is None and not name:
-        tasks = [v for v in vars(found).values() if isinstance(v, AbstractTask)]
+        tasks = [v for v in vars(loaded).values() if isinstance(v, AbstractTask)]
         target = tasks[0] if len(tasks) == 1 else None
     if target is None:
         public = [
             n
-            for n, v in vars(found).items()
-            if callable(v) and getattr(v, "__module__", None) == found.__name__
+            for n, v in vars(loaded).items()
+            if callable(v) and getattr(v, "__module__", None) == loaded.__name__
         ]
         raise LookupError(
             f"{path} has no {name or 'model'!r} (it defines {quoted(public)}); say {path}:NAME"
@@ -141,9 +141,9 @@ def model(where: str, **changes: Any) -> AbstractTask:
         raise ModelError(
             f"{where}: expected a model function or a Task, got {type(target).__name__}"
         )
-    settings = {"name": name or Path(path).stem, **getattr(found, "TASK", {}), **changes}
+    settings = {"name": name or Path(path).stem, **getattr(loaded, "TASK", {}), **changes}
     return (
-        Task.from_episodes(target, **settings) if has_episodes(found) else Task(target, **settings)
+        Task.from_episodes(target, **settings) if has_episodes(loaded) else Task(target, **settings)
     )
 
 
@@ -153,6 +153,6 @@ def split_name(where: str) -> tuple[str, str]:
     return (path, name) if path and name.isidentifier() else (where, "")
 
 
-def has_episodes(found: ModuleType) -> bool:
+def has_episodes(loaded: ModuleType) -> bool:
     """Whether a file holds episodes of data in place of a model."""
-    return hasattr(found, "episodes") and not hasattr(found, "model")
+    return hasattr(loaded, "episodes") and not hasattr(loaded, "model")

@@ -34,10 +34,10 @@ class VersionWarning(UserWarning):
     """An optional package is of a version that this one was not tested with."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, choices: Iterable[str]) -> str:
     """A hint `; did you mean 'x'?`, or nothing when no known name is near."""
-    known = list(known)
-    folded = {k.lower(): k for k in reversed(known)}
+    choices = list(choices)
+    folded = {k.lower(): k for k in reversed(choices)}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
 

@@ -40,20 +40,20 @@ def plain_errors() -> Iterator[None]:
         ) as error:
             _leave(message(error), error)
         except RuntimeError as error:
-            said = _machine(str(error))
-            if said is None:
+            text = _machine(str(error))
+            if text is None:
                 raise
-            _leave(said, error)
+            _leave(text, error)
 
 
-def _leave(said: str, error: BaseException) -> NoReturn:
-    typer.secho(f"Error: {said}", fg=typer.colors.RED, err=True)
+def _leave(text: str, error: BaseException) -> NoReturn:
+    typer.secho(f"Error: {text}", fg=typer.colors.RED, err=True)
     raise typer.Exit(1) from error
 
 
-def _machine(said: str) -> str | None:
+def _machine(text: str) -> str | None:
     """What JAX says of the machine, in words; None where it is something else."""
-    first = said.splitlines()[0] if said else ""
+    first = text.splitlines()[0] if text else ""
     if "backend" in first and ("nknown" in first or "nable to initialize" in first):
         wanted = os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_PLATFORM_NAME")
         return f"JAX_PLATFORMS is {wanted!r}, and JAX has no such platform here ({first})"

@@ -207,6 +207,6 @@ def _name(source: Any, rows: int | None, shuffle: int | None, shard: tuple[int, 
     them.
     """
     kind = str(source) if isinstance(source, str | Path) else type(source).__name__
-    known = [kind] + ([] if rows is None else [f"{rows} rows"])
-    known += [] if shuffle is None else [f"shuffled by {shuffle}"]
-    return ", ".join(known + ([] if shard == (0, 1) else [f"share {shard[0]} of {shard[1]}"]))
+    parts = [kind] + ([] if rows is None else [f"{rows} rows"])
+    parts += [] if shuffle is None else [f"shuffled by {shuffle}"]
+    return ", ".join(parts + ([] if shard == (0, 1) else [f"share {shard[0]} of {shard[1]}"]))

@@ -78,19 +78,19 @@ def _find(task: AbstractTask) -> dict[str, list[Index]]:
         closed = jax.make_jaxpr(lambda d: _densities(task, vector, d))(task.rows_like)
     except ModelError:  # episodes, which have no model
         return {}
-    found: dict[str, list[Index]] = {n: [] for n in whole}
+    uses: dict[str, list[Index]] = {n: [] for n in whole}
     names = list(jax.tree.leaves({n: n for n in task.rows_like}))
-    known = {
+    origins = {
         v: _Known(n, lambda x: x)
         for n, v in zip(names, closed.jaxpr.invars, strict=True)
         if n in whole
     }
-    _walk(closed.jaxpr, known, found)
+    _walk(closed.jaxpr, origins, uses)
     rows = max((task.rows or (1, 1))[0], 2048 if not task.block else 1)
     simulated = task.input_rows(jr.key(0), rows)
     return {
         n: kept
-        for n, rules in found.items()
+        for n, rules in uses.items()
         if (kept := [r for r in rules if not _outside(r, np.asarray(simulated[n])).any()])
     }
 
@@ -107,22 +107,22 @@ def _density(site: dict[str, Any]) -> Any:
         return site["value"]
 
 
-def _walk(program: Any, known: dict[Any, _Known], found: dict[str, list[Index]]) -> None:
+def _walk(program: Any, origins: dict[Any, _Known], uses: dict[str, list[Index]]) -> None:
     for step in program.eqns:
-        given = [None if isinstance(v, Literal) else known.get(v) for v in step.invars]
+        given = [None if isinstance(v, Literal) else origins.get(v) for v in step.invars]
         if not any(given):
             continue
         if step.primitive.name == "gather" and given[1] is not None:
-            _note(step, given[1], found)
+            _note(step, given[1], uses)
         inner = _inner(step)
         if inner is not None and len(inner.invars) == len(step.invars):
             pairs = zip(inner.invars, given, strict=True)
             below = {v: k for v, k in pairs if k is not None}
-            _walk(inner, below, found)
+            _walk(inner, below, uses)
             results = [None if isinstance(v, Literal) else below.get(v) for v in inner.outvars]
-            known |= {v: k for v, k in zip(step.outvars, results, strict=True) if k is not None}
+            origins |= {v: k for v, k in zip(step.outvars, results, strict=True) if k is not None}
         elif (result := _result(step, given)) is not None:
-            known[step.outvars[0]] = result
+            origins[step.outvars[0]] = result
 
 
 def _inner(step: Any) -> Any:
@@ -165,13 +165,13 @@ def _unwrapped(given: list[_Known | None]) -> _Known | None:
     return plain if plain.name == negative.name else None
 
 
-def _note(step: Any, index: _Known, found: dict[str, list[Index]]) -> None:
+def _note(step: Any, index: _Known, uses: dict[str, list[Index]]) -> None:
     """Keeps a gather along one axis."""
     axes = step.params["dimension_numbers"].start_index_map
     if len(axes) != 1 or index.negative:
         return
     size = step.invars[0].aval.shape[axes[0]] - step.params["slice_sizes"][axes[0]] + 1
-    found[index.name].append(Index(index.of, size))
+    uses[index.name].append(Index(index.of, size))
 
 
 def _outside(rule: Index, values: np.ndarray) -> np.ndarray:

@@ -201,15 +201,15 @@ def parse_json(path: Path, name: str, contents: dict[str, bytes]) -> dict[str, A
         GuideError: it is not UTF-8, not JSON, nested too deeply, or no object.
     """
     try:
-        found = json.loads(contents[name].decode())
+        parsed = json.loads(contents[name].decode())
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise GuideError(
             f"{path}/{name}: cut short or damaged ({reason}); copy or train it again"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise GuideError(
-            f"{path}/{name}: expected a JSON object, found {type(found).__name__}; copy or train "
+            f"{path}/{name}: expected a JSON object, found {type(parsed).__name__}; copy or train "
             f"it again"
         )
-    return found
+    return parsed

@@ -60,9 +60,9 @@ def train(
     if steps is not None and minutes is not None:
         raise TrainingError("train: give `steps` or `minutes`, not both")
     _expect_length(steps, minutes, seed)
-    unknown = [n for n in schedule if n not in (known := [f.name for f in fields(Schedule)])]
+    unknown = [n for n in schedule if n not in (options := [f.name for f in fields(Schedule)])]
     if unknown:
-        raise TrainingError(f"train: no option {unknown[0]!r}{nearest(unknown[0], known)}")
+        raise TrainingError(f"train: no option {unknown[0]!r}{nearest(unknown[0], options)}")
     plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
     expect_whole("train: batch", plan.batch, 1, error=TrainingError)

@@ -70,9 +70,9 @@ def dynamic_slice_rule(a: Any, *starts: Any, slice_sizes: Sequence[int], **_: An
 
 
 def dynamic_update_slice_rule(a: Any, update: Any, *starts: Any, **_: Any) -> Any:
-    found = np.array(a)
-    found[starts_rule(a, starts, update.shape)] = update
-    return found
+    updated = np.array(a)
+    updated[starts_rule(a, starts, update.shape)] = update
+    return updated
 
 
 def pad_rule(a: Any, value: Any, padding_config: Any, **_: Any) -> Any:
@@ -136,16 +136,16 @@ def gather_rule(
             else np.zeros([1] * len(kept), int)
         )
         places.append(start.reshape(*start.shape, *[1] * len(kept)) + span)
-    found = a[tuple(places)] if places else np.broadcast_to(a, indices.shape[:-1])
+    gathered = a[tuple(places)] if places else np.broadcast_to(a, indices.shape[:-1])
     if "FILL" in str(mode) and outside.any():
-        empty = np.nan if found.dtype.kind == "f" and fill_value is None else fill_value
+        empty = np.nan if gathered.dtype.kind == "f" and fill_value is None else fill_value
         empty = (
             empty
             if empty is not None
-            else (np.iinfo(found.dtype).min if found.dtype.kind == "i" else 0)
+            else (np.iinfo(gathered.dtype).min if gathered.dtype.kind == "i" else 0)
         )
-        found = np.where(outside.reshape(*outside.shape, *[1] * len(kept)), empty, found)
-    return np.moveaxis(found, range(lead, found.ndim), numbers.offset_dims)
+        gathered = np.where(outside.reshape(*outside.shape, *[1] * len(kept)), empty, gathered)
+    return np.moveaxis(gathered, range(lead, gathered.ndim), numbers.offset_dims)
 
 
 def sort_rule(*given: Any, dimension: int, num_keys: int, **_: Any) -> Sequence[Any]:
@@ -186,10 +186,10 @@ def triangular_solve_rule(
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
             return np.full_like(b, np.nan)
         trans, right = (transpose_a, b) if left_side else (not transpose_a, b.T)
-        found = linalg.solve_triangular(
+        solution = linalg.solve_triangular(
             a, right, trans=int(trans), lower=lower, unit_diagonal=unit_diagonal
         )
-        return found if left_side else found.T
+        return solution if left_side else solution.T
 
     return batched_rule(one, a, b)
 
@@ -200,15 +200,15 @@ def split_rule(a: Any, sizes: Sequence[int], axis: int, **_: Any) -> Sequence[An
 
 def bitcast_rule(a: Any, new_dtype: Any, **_: Any) -> Any:
     narrow = np.asarray(a, np.float32) if np.asarray(a).dtype.kind == "f" else np.asarray(a)
-    found = narrow.view(new_dtype)
-    return found.astype(np.float64) if found.dtype.kind == "f" else found
+    values = narrow.view(new_dtype)
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
 def polynomial_rule(x: Any, *coefficients: Any, **_: Any) -> Any:
-    found = np.zeros_like(x)
+    value = np.zeros_like(x)
     for each in coefficients[::-1]:
-        found = found * x + each
-    return found
+        value = value * x + each
+    return value
 
 
 def unstack_rule(a: Any, axis: int, **_: Any) -> Sequence[Any]:
@@ -243,12 +243,12 @@ def fresh_rule(key: Any, number: int, shape: Sequence[int] = ()) -> Any:
 
 
 def each_key_rule(function: Rule, keys: Any, *more: Any) -> Any:
-    found = [
+    results = [
         np.asarray(function(k, *m))
         for k, *m in zip(*(b.ravel() for b in np.broadcast_arrays(keys, *more)), strict=True)
     ]
     lead = np.broadcast_shapes(*(np.shape(a) for a in (keys, *more)))
-    return np.stack(found).reshape((*lead, *found[0].shape))
+    return np.stack(results).reshape((*lead, *results[0].shape))
 
 
 def random_bits_rule(keys: Any, bit_width: int, shape: Sequence[int], **_: Any) -> Any:

@@ -146,8 +146,8 @@ class AbstractTask(ABC):
         """
         trace = self.trace_at(jnp.zeros(self.latents.size), data)
         of_rows = {a: trace[s] for a, s in self.observed.items() if s in self.twins}
-        found = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
-        return jax.tree.map(lambda v: v[None], found) if self.block else found
+        pairs = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
+        return jax.tree.map(lambda v: v[None], pairs) if self.block else pairs
 
     def log_densities(
         self, vector: Float[Array, " P"], data: Mapping[str, Array]
