@@ -63,10 +63,12 @@ def _machine(text: str) -> str | None:
 
 
 def warn(message: Warning | str, *_: Any) -> None:
+    """Prints a warning in one line on stderr; takes the place of `warnings.showwarning`."""
     typer.secho(f"Warning: {' '.join(str(message).split())}", fg=typer.colors.YELLOW, err=True)
 
 
 def message(error: Exception) -> str:
+    """An error in words: with the file's name where it is the system's, without quotes."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

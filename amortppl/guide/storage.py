@@ -160,6 +160,11 @@ def _certificate(guide: TrainedMethod, familiarity: Familiarity) -> dict[str, An
 
 
 def refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
+    """Refuses weights of another revision of the method's code than the one here.
+
+    Raises:
+        GuideError: the revisions differ.
+    """
     was, now = about["method"].get("revision", 0), method.revision
     if was != now:
         raise GuideError(
