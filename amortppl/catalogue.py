@@ -99,6 +99,11 @@ def method(where: str, **options: Any) -> Spec:
     Raises:
         LookupError: no such method.
         TypeError: an option it does not have.
+
+    Example:
+        >>> import amortppl as ap
+        >>> ap.method("parametric", density="mixture").density
+        'mixture'
     """
     loaded = module("inference", where)
     if not hasattr(loaded, "METHOD"):
@@ -115,9 +120,18 @@ def model(where: str, **changes: Any) -> AbstractTask:
     holds a function `episodes` (or one of the given name) and a dict `TASK` of what else
     `Task.from_episodes` takes.
 
+    Args:
+        where: the name or the path.
+        changes: arguments of `Task` in place of those in `TASK`, for example `rows=(8, 64)`.
+
     Raises:
         LookupError: no such model, or the file has no such name.
         ModelError: the model cannot be amortized as written.
+
+    Example:
+        >>> import amortppl as ap
+        >>> ap.model("gaussian_mean", rows=(4, 8)).rows
+        (4, 8)
     """
     path, name = split_name(where)
     loaded = module("models", path)

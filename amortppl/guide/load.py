@@ -56,7 +56,12 @@ def load(
             saved with.
 
     Example:
-        >>> import amortppl as ap
+        >>> import amortppl as ap, tempfile
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = ap.load(guide.save(f"{folder}/guide"))
+        >>> again.hash == guide.hash
+        True
         >>> guide = ap.load("guides/theirs", task=task)  # doctest: +SKIP
         >>> guide = ap.load("guides/theirs", trust_code=["models/dose.py"])  # doctest: +SKIP
     """

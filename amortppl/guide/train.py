@@ -54,6 +54,13 @@ def train(
     Raises:
         TrainingError: losses stay non-finite, or the checkpoint is of another run.
         LookupError: no method of that name.
+
+    Example:
+        >>> import amortppl as ap
+        >>> task = ap.model("gaussian_mean", rows=(4, 8))
+        >>> guide = ap.train(task, steps=2, batch=8, progress=False)  # some thousand in earnest
+        >>> guide.record.steps, guide.task is task
+        (2, True)
     """
     spec = catalogue.method(method) if isinstance(method, str) else method
     given = {"steps": steps, "minutes": minutes, **schedule}

@@ -59,6 +59,25 @@ class Task(AbstractTask):
         ModelError: no latent (unless rows are tied), no observed site, a discrete latent, a latent
             for each row that other rows depend on, control flow on a latent, or an argument that
             nothing describes.
+
+    Example:
+        >>> import amortppl as ap, numpyro, numpyro.distributions as dist
+        >>> def slope(x, y=None):
+        ...     b = numpyro.sample("b", dist.Normal(0, 1))
+        ...     with numpyro.plate("row", x.shape[0]):
+        ...         numpyro.sample("y", dist.Normal(b * x, 1), obs=y)
+        >>> task = ap.Task(slope, inputs={"x": dist.Normal(0, 1)}, rows=(4, 8))
+        >>> task.latents.names, task.row_free
+        (['b'], True)
+        >>> draw = task.simulate(jr.key(0), 6)
+        >>> draw.latents.shape, draw.data["y"].shape
+        ((1,), (6,))
+        >>> bool(task.supported(draw.data)["y"].all())
+        True
+        >>> def coin(key, rows):  # an episode: rows of one coin, the first of them the context
+        ...     return {"y": jr.bernoulli(key, jr.uniform(jr.fold_in(key, 1)), (rows,)).astype(int)}
+        >>> ap.Task.from_episodes(coin, [], {"y": dist.constraints.boolean}, rows=(4, 8)).arguments
+        ['y']
     """
 
     def __init__(

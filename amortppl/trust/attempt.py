@@ -36,6 +36,17 @@ class Ladder:
         budget: seconds for all datasets; then the best so far is returned, marked. None for no end.
         keep: a file for datasets as they are finished; a run that was cut short does only the rest.
         rungs: which to climb, in order.
+
+    Raises:
+        DataError: a rung that there is not, or a negative budget.
+
+    Example:
+        >>> import amortppl as ap
+        >>> ap.Ladder(budget=60.0, rungs=("refined", "psis")).khat
+        0.7
+        >>> ap.Ladder(rungs=("hmc",))
+        Traceback (most recent call last):
+        amortppl.errors.DataError: rungs: expected some of ...
     """
 
     khat: float = 0.7
