@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ModelError,
         OutOfRangeWarning,
         TrainingError,
+        UnreliableWarning,
         VersionWarning,
     )
     from amortppl.guide.guide import Guide
@@ -47,6 +48,7 @@ _HOMES = {
     "Streaming": "guide.options",
     "Task": "task.task",
     "TrainingError": "errors",
+    "UnreliableWarning": "errors",
     "VersionWarning": "errors",
     "batches": "data.batches",
     "compare": "diagnostics.compare",
@@ -76,6 +78,7 @@ __all__ = [
     "Streaming",
     "Task",
     "TrainingError",
+    "UnreliableWarning",
     "VersionWarning",
     "all_gather",
     "batches",

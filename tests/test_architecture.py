@@ -185,7 +185,7 @@ def test_packages_are_all_listed():
     listed = set(
         tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     )
-    found = {
+    packages = {
         ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "amortppl").rglob("__init__.py")
     }
-    assert listed == found | {"amortppl.models", "amortppl.inference"}
+    assert listed == packages | {"amortppl.models", "amortppl.inference"}

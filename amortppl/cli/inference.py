@@ -186,14 +186,16 @@ def diagnose(
         from amortppl.guide.load import load
         from amortppl.runtime.files import write
 
-        found = calibrate(load(guide, trust_code=trust_code), datasets, draws, seed)
+        calibration = calibrate(load(guide, trust_code=trust_code), datasets, draws, seed)
         if report is not None:
-            write_calibration(found, report)
+            write_calibration(calibration, report)
         if csv is not None:
-            write(csv, found.table.to_csv().encode())
-    typer.echo(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
-    typer.echo(f"{'calibrated' if found.ok else 'NOT calibrated'} ({datasets} simulated datasets)")
-    if not found.ok:
+            write(csv, calibration.table.to_csv().encode())
+    typer.echo(calibration.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
+    typer.echo(
+        f"{'calibrated' if calibration.ok else 'NOT calibrated'} ({datasets} simulated datasets)"
+    )
+    if not calibration.ok:
         raise typer.Exit(2)
 
 

@@ -29,7 +29,7 @@ default.
 
 def infer(
     guide: TrainedMethod,
-    known: Familiarity,
+    familiarity: Familiarity,
     data: Any,
     draws: int,
     seed: int,
@@ -40,7 +40,7 @@ def infer(
     """Posterior of one dataset or of a list of datasets; see `Guide.infer`.
 
     Args:
-        known: what simulated tasks look like to the guide.
+        familiarity: what simulated tasks look like to the guide.
         keep: whether to keep log likelihoods by row, and predictive draws; None by their size.
         climb: the ladder, or None for the guide's own answer.
     """
@@ -52,7 +52,7 @@ def infer(
     psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
     check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
-    stats, more = check_answers(guide, known, datasets, drawn, seed)
+    stats, more = check_answers(guide, familiarity, datasets, drawn, seed)
     notes = _join_notes(notes, more)
     if climb is not None:
         drawn, check, climbed, more = ladder.climb(guide, datasets, drawn, check, seed, climb)

@@ -94,6 +94,9 @@ class State:
         >>> state = guide.step(guide.init(), {"y": [0.5, 1.5, 1.0]})
         >>> state.rows, state.steps
         (3, 1)
+        >>> float(abs(state.posterior.mean - 0.75).max()) < 1e-3
+        True
+        >>> state.save("my.state")  # doctest: +SKIP
     """
 
     guide: TrainedMethod

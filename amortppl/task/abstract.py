@@ -52,6 +52,38 @@ class AbstractTask(ABC):
         likelihood: whether methods use that density.
         supports: of the observations, where no model says them.
         dims, coords: names of axes by site or argument, and labels along named axes.
+
+    Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
+        >>> import amortppl as ap
+        >>> task = ap.model("gaussian_mean", rows=(2, 8))
+        >>> isinstance(task, ap.AbstractTask), task.block, task.arguments, len(task.fingerprint)
+        (True, False, ['y'], 16)
+        >>> theta, data = jnp.zeros(1), {"y": jnp.array([0.0, 2.0])}
+        >>> prior, rows = task.log_densities(theta, data)  # -y_i^2 / 2 - log(2 pi) / 2
+        >>> round(float(prior), 2), rows.round(2).tolist()
+        (-0.92, [-0.92, -2.92])
+        >>> round(float(task.log_prior(theta)), 2)
+        -0.92
+        >>> batch = ap.Batch(data, jnp.array([True, False]))
+        >>> round(float(task.log_likelihood(theta, batch)), 2)
+        -0.92
+        >>> round(float(task.log_joint(theta, batch)), 2)
+        -1.84
+        >>> float(task.constrain(theta + 1.5, data)["mean"])
+        1.5
+        >>> task.unconstrain({"mean": jnp.array(1.5)}, data).tolist()
+        [1.5]
+        >>> sites, log_jacobians = task.sites_at(theta, data)
+        >>> float(log_jacobians["mean"])
+        0.0
+        >>> task.predict(jr.key(0), theta, {}, 3)["y"].shape
+        (3,)
+        >>> sorted(task.trace_at(theta, data))
+        ['mean', 'row', 'y']
+        >>> task.input_rows(jr.key(0), 3), task.unseen(data)  # it has no inputs and no masks
+        ({}, {})
+        >>> "numpyro.sample" in task.source_code()
+        True
     """
 
     name: str
@@ -146,8 +178,8 @@ class AbstractTask(ABC):
         """
         trace = self.trace_at(jnp.zeros(self.latents.size), data)
         of_rows = {a: trace[s] for a, s in self.observed.items() if s in self.twins}
-        found = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
-        return jax.tree.map(lambda v: v[None], found) if self.block else found
+        pairs = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
+        return jax.tree.map(lambda v: v[None], pairs) if self.block else pairs
 
     def log_densities(
         self, vector: Float[Array, " P"], data: Mapping[str, Array]

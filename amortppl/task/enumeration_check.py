@@ -52,8 +52,8 @@ def check_enumeration(task: AbstractTask) -> None:
 
 
 def _plain(task: AbstractTask, point: Point, states: dict[str, Array]) -> Array:
-    found = task.plain.density(task.latents.unflatten(point.vector), point.data, states)
-    return found.total(list(found.sites))
+    density = task.plain.density(task.latents.unflatten(point.vector), point.data, states)
+    return density.total(list(density.sites))
 
 
 def _states(task: AbstractTask, point: Point) -> dict[str, np.ndarray] | None:
@@ -78,9 +78,9 @@ def _states(task: AbstractTask, point: Point) -> dict[str, np.ndarray] | None:
     choices = [list(supports[n].ravel()) for n in hidden for _ in range(sizes[n])]
     if not choices or np.prod([float(len(c)) for c in choices]) > CONFIGURATIONS:
         return None
-    every, found, start = np.array(list(product(*choices))), {}, 0
+    every, states, start = np.array(list(product(*choices))), {}, 0
     for name, site in hidden.items():
         columns = every[:, start : start + sizes[name]]
-        found[name] = columns.reshape(-1, *np.shape(site["value"])).astype(site["value"].dtype)
+        states[name] = columns.reshape(-1, *np.shape(site["value"])).astype(site["value"].dtype)
         start += sizes[name]
-    return found
+    return states

@@ -74,9 +74,9 @@ def is_comparable(task: AbstractTask) -> bool:
 def compare(task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn) -> Parity:
     """Compares the log joints of draws with the plain model's on the rows as they came."""
     count = len(datasets)
-    found = Parity(np.full(count, np.nan), np.full(count, np.nan), np.ones(count, bool))
+    parity = Parity(np.full(count, np.nan), np.full(count, np.nan), np.ones(count, bool))
     if not is_comparable(task):
-        return found
+        return parity
     picked = [pick_draws(np.asarray(j)) for j in drawn.log_joint]
     vectors = [np.asarray(v)[p] for v, p in zip(drawn.vectors, picked, strict=True)]
     data = [widen(task, d) for d in datasets]
@@ -85,10 +85,10 @@ def compare(task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn) -> Pa
         if not len(chosen):
             continue
         engine = np.asarray(drawn.log_joint[place], np.float64)[chosen]
-        _judge(found, place, engine, sums)
-        if not found.agrees[place] and task.row_free:
-            _judge(found, place, engine, whole(task, vectors[place], data[place]))
-    return found
+        _judge(parity, place, engine, sums)
+        if not parity.agrees[place] and task.row_free:
+            _judge(parity, place, engine, whole(task, vectors[place], data[place]))
+    return parity
 
 
 def pick_draws(joint: np.ndarray) -> np.ndarray:
@@ -98,11 +98,11 @@ def pick_draws(joint: np.ndarray) -> np.ndarray:
     return order[[0, len(order) // 2]] if len(order) else order
 
 
-def _judge(found: Parity, place: int, engine: np.ndarray, plain: Sum) -> None:
+def _judge(parity: Parity, place: int, engine: np.ndarray, plain: Sum) -> None:
     off, limit = engine - plain.value, allowed(plain)
     worst = int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf) / limit))
-    found.error[place], found.allowed[place] = off[worst], limit[worst]
-    found.agrees[place] = abs(off[worst]) <= limit[worst]
+    parity.error[place], parity.allowed[place] = off[worst], limit[worst]
+    parity.agrees[place] = abs(off[worst]) <= limit[worst]
 
 
 def allowed(plain: Sum) -> np.ndarray:
@@ -115,8 +115,8 @@ def widen(task: AbstractTask, dataset: Dataset) -> Data:
     kinds = {n: simulated_type(task, n).kind for n in dataset.arrays}
     given = {n: dataset.given.get(n, v) for n, v in dataset.arrays.items()}
     wide = {"f": np.float64, "i": np.int64, "u": np.uint64}
-    known = {n: np.nan_to_num(v) if kinds[n] != "f" else v for n, v in given.items()}
-    return {n: v.astype(wide[kinds[n]]) for n, v in known.items()}
+    filled = {n: np.nan_to_num(v) if kinds[n] != "f" else v for n, v in given.items()}
+    return {n: v.astype(wide[kinds[n]]) for n, v in filled.items()}
 
 
 def log_joints(
@@ -125,7 +125,7 @@ def log_joints(
     """Log joints of T datasets, each at its own few vectors (S, P), from pieces of their rows."""
     if not task.row_free or task.tied:
         return [whole(task, v, d) for v, d in zip(vectors, data, strict=True)]
-    found: dict[int, Sum] = {}
+    sums: dict[int, Sum] = {}
     by_size: dict[int, list[int]] = {}
     for place, each in enumerate(data):
         by_size.setdefault(min(1 << _rows(each).bit_length() - 1, LONGEST), []).append(place)
@@ -145,8 +145,8 @@ def log_joints(
         own: dict[int, list[Part]] = {place: [] for place in places}
         for (place, *_), part in zip(pieces, parts, strict=True):
             own[place].append(part)
-        found |= {place: _add_up(each, len(vectors[place])) for place, each in own.items()}
-    return [found[i] for i in range(len(data))]
+        sums |= {place: _add_up(each, len(vectors[place])) for place, each in own.items()}
+    return [sums[i] for i in range(len(data))]
 
 
 class Part(NamedTuple):
@@ -184,12 +184,12 @@ def _add_up(parts: Sequence[Part], draws: int) -> Sum:
 
 def whole(task: AbstractTask, vectors: np.ndarray, data: Data) -> Sum:
     """Log joints of one dataset at vectors (S, P), from all its rows at once."""
-    found = []
+    totals = []
     for vector in vectors:
         prior, rows = _at_once(task, vector, data)
         size = np.abs(prior).sum() + np.abs(rows).sum()
-        found.append([prior.sum() + rows.sum(), size, rows.size])
-    return Sum(*np.reshape(found, (-1, 3)).T)
+        totals.append([prior.sum() + rows.sum(), size, rows.size])
+    return Sum(*np.reshape(totals, (-1, 3)).T)
 
 
 def log_likelihood(task: AbstractTask, vector: np.ndarray, data: Data) -> float:

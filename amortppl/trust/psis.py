@@ -70,14 +70,14 @@ class MomentShift(NamedTuple):
     latent: np.ndarray
 
 
-def moment_shifts(vectors: Sequence[np.ndarray], found: Check) -> MomentShift:
+def moment_shifts(vectors: Sequence[np.ndarray], result: Check) -> MomentShift:
     """What weights change of the moments of draws (T, S, P)."""
     each = [
         moment_shift(np.asarray(v, np.float64), w)
-        for v, w in zip(vectors, found.log_weights, strict=True)
+        for v, w in zip(vectors, result.log_weights, strict=True)
     ]
-    known = ~np.isnan(found.khat)
-    shift, scale = (np.where(known, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
+    has_khat = ~np.isnan(result.khat)
+    shift, scale = (np.where(has_khat, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
     return MomentShift(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
 
 
@@ -93,18 +93,18 @@ def moment_shift(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarr
         return (centre - mean) / sd, np.log(spread / sd)
 
 
-def misleading_notes(found: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:
+def misleading_notes(result: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:
     """A note for each dataset whose draws mislead as they are, where their weights can be relied
     on.
     """
-    said = (
+    template = (
         "plain draws mislead: weights change the sd of {} {:.3g}-fold, a mean by {:.2g} sds; use "
         "`log_weight`, or "
         "trust='ladder'"
     )
     return [
-        [said.format(labels[latent], np.exp(sd), mean)] if _misleads(khat, mean, sd) else []
-        for khat, mean, sd, latent in zip(found.khat, *moved, strict=True)
+        [template.format(labels[latent], np.exp(sd), mean)] if _misleads(khat, mean, sd) else []
+        for khat, mean, sd, latent in zip(result.khat, *moved, strict=True)
     ]
 
 

@@ -34,12 +34,12 @@ class StreamParity:
             return
         wide = {"f": np.float64, "i": np.int64, "u": np.uint64}
         kinds = {n: wide[simulated_type(self.task, n).kind] for n in arrays}
-        [found] = log_joints(
+        [sums] = log_joints(
             self.task, [self.pair], [{n: v.astype(kinds[n]) for n, v in arrays.items()}]
         )
         if not self.total[2].any():
             self.prior = self._prior(arrays, kinds)
-        self.total += np.stack(found)
+        self.total += np.stack(sums)
         self.total[0] -= self.prior
 
     def judge(self, joint: np.ndarray) -> None:

@@ -530,12 +530,12 @@ def test_more_draws_than_memory(home, tmp_path):
 
 
 def test_what_jax_says_of_the_machine_is_one_line(capsys):
-    for said, words in (
+    for message, words in (
         ("Unknown backend: 'tpuu' requested", "no such platform here"),
         ("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", "not enough memory"),
     ):
         with pytest.raises(typer.Exit), plain_errors():
-            raise RuntimeError(said)
+            raise RuntimeError(message)
         assert words in capsys.readouterr().err
     with pytest.raises(RuntimeError), plain_errors():
         raise RuntimeError("a fault of our own")
