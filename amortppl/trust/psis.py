@@ -129,22 +129,19 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
         return ratios, np.inf
     if np.ptp(ratios) < 1e-8:
         return ratios, 0.0
+    is_flat = bool(np.std(ratios) < NOISE)
     try:
         with np.errstate(over="ignore"):
-            weights, khat = array_stats.psislw(
-                -ratios
-            )  # ArviZ takes log likelihoods and negates them
-    except (
-        ValueError
-    ):  # all weights of the tail are the same: rounding, or the few draws that have any
-        return ratios, 0.0 if np.std(ratios) < NOISE else np.inf
-    if np.isnan(
-        khat
-    ):  # no Pareto tail is so heavy: nearly all draws lie at the floor, and weights would be NaN
-        return ratios, np.inf
-    if np.std(ratios) < NOISE:
-        khat = min(float(khat), 0.0)
-    return np.asarray(weights), float(khat)
+            # ArviZ takes log likelihoods and negates them.
+            weights, khat = array_stats.psislw(-ratios)
+    except ValueError:
+        # All weights of the tail are the same: rounding, or the few draws that have any.
+        return ratios, 0.0 if is_flat else np.inf
+    if np.isnan(khat):
+        # The tail has a few distinct weights: rounding, or nearly all draws lie at the floor, which
+        # no Pareto tail fits.
+        return ratios, 0.0 if is_flat else np.inf
+    return np.asarray(weights), min(float(khat), 0.0) if is_flat else float(khat)
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:

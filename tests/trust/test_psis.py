@@ -19,6 +19,15 @@ def test_a_perfect_guide():
     np.testing.assert_allclose(np.logaddexp.reduce(result.log_weights, -1), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_weights_equal_up_to_rounding_are_those_of_a_perfect_guide(units):
+    """Of which a Pareto fit to the tail, a few distinct numbers, has no k-hat."""
+    rng = np.random.default_rng(3)
+    log_q = rng.standard_normal((20, 1000))
+    rounding = rng.integers(-units, units + 1, log_q.shape) * 2.0**-22
+    assert np.all(check(log_q + rounding, log_q).khat <= 0.0)
+
+
 @pytest.mark.parametrize(("scale", "low", "high"), [(2.0, -np.inf, 0.5), (0.4, 0.7, np.inf)])
 def test_wide_guides_pass_and_narrow_guides_fail(scale, low, high):
     """q = N(0, scale^2) for p = N(0, 1): the ratio's tail index is 1 - scale^2 where scale < 1."""
