@@ -44,15 +44,15 @@ class Guide(ProgramGuide):
         >>> import amortppl as ap, tempfile
         >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
         >>> data = {"y": [0.3, -0.2, 1.1, 0.4]}  # the posterior of the mean is N(0.32, 0.2)
-        >>> post = guide.infer(data, draws=100)
+        >>> post = guide.infer(data)
         >>> post["posterior"]["mean"].shape, bool(post["sample_stats"]["reliable"])
-        ((1, 100), True)
+        ((1, 1000), True)
         >>> guide.predict(data, at=2, draws=100)["predictions"]["y"].shape
         (1, 100, 2)
         >>> guide.log_predictive(data, {"y": [0.32, 4.32]}).round().tolist()
         [-1.0, -8.0]
         >>> guide.log_prob(data, {"mean": [0.32, 1.32]}).round().tolist()
-        [0.0, -3.0]
+        [-0.0, -3.0]
         >>> guide.familiarity.json().keys() >= {"rows", "fits"}  # of simulated tasks
         True
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -237,6 +237,18 @@ class Guide(ProgramGuide):
         Raises:
             DataError: the task has no such latents, the draws lack a shared one, or the data do not
                 fit.
+
+        Example:
+            >>> import amortppl as ap, numpyro, numpyro.distributions as dist
+            >>> def model(rows, y=None):
+            ...     mean = numpyro.sample("mean", dist.Normal(0, 1))
+            ...     with numpyro.plate("row", rows):
+            ...         effect = numpyro.sample("effect", dist.Normal(mean, 1))
+            ...         numpyro.sample("y", dist.Normal(effect, 1), obs=y)
+            >>> guide = ap.train(ap.Task(model, rows=(4, 8)), "laplace", progress=False)
+            >>> effects = guide.local({"mean": np.zeros(500)}, {"y": [2.0, -2.0]})
+            >>> effects["posterior"]["effect"].mean(("chain", "draw")).values.round().tolist()
+            [1.0, -1.0]
         """
         expect_seed(seed)
         return local_draws.draw_local(self, draws, data, seed, columns)

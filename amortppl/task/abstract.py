@@ -60,7 +60,7 @@ class AbstractTask(ABC):
         (True, False, ['y'], 16)
         >>> theta, data = jnp.zeros(1), {"y": jnp.array([0.0, 2.0])}
         >>> prior, rows = task.log_densities(theta, data)  # -y_i^2 / 2 - log(2 pi) / 2
-        >>> round(float(prior), 2), rows.round(2).tolist()
+        >>> round(float(prior), 2), [round(float(r), 2) for r in rows]
         (-0.92, [-0.92, -2.92])
         >>> round(float(task.log_prior(theta)), 2)
         -0.92

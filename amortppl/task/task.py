@@ -74,10 +74,12 @@ class Task(AbstractTask):
         ((1,), (6,))
         >>> bool(task.supported(draw.data)["y"].all())
         True
-        >>> def coin(key, rows):  # an episode: rows of one coin, the first of them the context
-        ...     return {"y": jr.bernoulli(key, jr.uniform(jr.fold_in(key, 1)), (rows,)).astype(int)}
-        >>> ap.Task.from_episodes(coin, [], {"y": dist.constraints.boolean}, rows=(4, 8)).arguments
-        ['y']
+        >>> def episode(key, rows):  # a line through the origin; its first rows are the context
+        ...     x = jr.normal(key, (rows,))
+        ...     return {"x": x, "y": jr.normal(jr.fold_in(key, 1)) * x}
+        >>> real = dist.constraints.real
+        >>> ap.Task.from_episodes(episode, ["x"], {"y": real}, rows=(4, 8)).arguments
+        ['x', 'y']
     """
 
     def __init__(

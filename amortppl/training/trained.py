@@ -39,8 +39,8 @@ class TrainedMethod:
         >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
         >>> len(guide.hash), guide.hash == guide.hash_with({"steps": 1})
         (16, False)
-        >>> guide.blank.data["y"].tolist()
-        [0.0, 0.0, 0.0, 0.0]
+        >>> set(guide.blank.data["y"].tolist())
+        {0.0}
         >>> from amortppl.data.dataset import read
         >>> guide.notes([read(guide.task, {"y": [0.3, -0.2, 1.1, 0.4]})])
         [[]]

@@ -129,17 +129,19 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
         return ratios, np.inf
     if np.ptp(ratios) < 1e-8:
         return ratios, 0.0
-    flat = np.std(ratios) < NOISE
+    is_flat = bool(np.std(ratios) < NOISE)
     try:
         with np.errstate(over="ignore"):
-            # ArviZ takes log likelihoods and negates them
+            # ArviZ takes log likelihoods and negates them.
             weights, khat = array_stats.psislw(-ratios)
-    except ValueError:  # all weights of the tail are the same
-        weights, khat = ratios, np.nan
-    # NaN: of a flat tail its rounding, else so heavy that nearly all draws lie at the floor
+    except ValueError:
+        # All weights of the tail are the same: rounding, or the few draws that have any.
+        return ratios, 0.0 if is_flat else np.inf
     if np.isnan(khat):
-        return ratios, 0.0 if flat else np.inf
-    return np.asarray(weights), min(float(khat), 0.0) if flat else float(khat)
+        # The tail has a few distinct weights: rounding, or nearly all draws lie at the floor, which
+        # no Pareto tail fits.
+        return ratios, 0.0 if is_flat else np.inf
+    return np.asarray(weights), min(float(khat), 0.0) if is_flat else float(khat)
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:
