@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from amortppl.data.dataset import Dataset
-from amortppl.guide.axis_names import AxisNames
+from amortppl.posterior.axis_names import AxisNames
 from amortppl.guide.tree_layout import (
     Variable,
     assemble,
