@@ -129,22 +129,17 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
         return ratios, np.inf
     if np.ptp(ratios) < 1e-8:
         return ratios, 0.0
+    flat = np.std(ratios) < NOISE
     try:
         with np.errstate(over="ignore"):
-            weights, khat = array_stats.psislw(
-                -ratios
-            )  # ArviZ takes log likelihoods and negates them
-    except (
-        ValueError
-    ):  # all weights of the tail are the same: rounding, or the few draws that have any
-        return ratios, 0.0 if np.std(ratios) < NOISE else np.inf
-    if np.isnan(
-        khat
-    ):  # no Pareto tail is so heavy: nearly all draws lie at the floor, and weights would be NaN
-        return ratios, np.inf
-    if np.std(ratios) < NOISE:
-        khat = min(float(khat), 0.0)
-    return np.asarray(weights), float(khat)
+            # ArviZ takes log likelihoods and negates them
+            weights, khat = array_stats.psislw(-ratios)
+    except ValueError:  # all weights of the tail are the same
+        weights, khat = ratios, np.nan
+    # NaN: of a flat tail its rounding, else so heavy that nearly all draws lie at the floor
+    if np.isnan(khat):
+        return ratios, 0.0 if flat else np.inf
+    return np.asarray(weights), min(float(khat), 0.0) if flat else float(khat)
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:

@@ -19,6 +19,13 @@ def test_a_perfect_guide():
     np.testing.assert_allclose(np.logaddexp.reduce(result.log_weights, -1), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3, 8, 64])
+def test_a_guide_that_is_exact_but_for_rounding_is_good(levels):
+    """Log weights that take few values, a unit in the last place apart; nothing is random."""
+    ratios = np.random.default_rng(0).integers(0, levels, (20, 400)) * 2.0**-22
+    assert (check(ratios, np.zeros((20, 400))).khat <= 0).all()
+
+
 @pytest.mark.parametrize(("scale", "low", "high"), [(2.0, -np.inf, 0.5), (0.4, 0.7, np.inf)])
 def test_wide_guides_pass_and_narrow_guides_fail(scale, low, high):
     """q = N(0, scale^2) for p = N(0, 1): the ratio's tail index is 1 - scale^2 where scale < 1."""
