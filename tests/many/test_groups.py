@@ -65,7 +65,7 @@ def test_what_is_wrong_is_named(task):
         list(read_groups(task, table, "whom"))
     with pytest.raises(DataError, match="'who' is missing at row 1"):
         list(read_groups(task, table.assign(who=[0, None, 1, 1, 1]), "who"))
-    with pytest.raises(DataError, match="'y' .*row 3"):
+    with pytest.raises(DataError, match=r"'y' .*row 3"):
         list(read_groups(task, table.assign(y=[0, 0, 0, np.nan, 0]), "who"))
     with pytest.raises(DataError, match="expected a DataFrame or files"):
         list(read_groups(task, {"who": np.zeros(2), "y": np.zeros(2)}, "who"))
