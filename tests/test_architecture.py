@@ -102,6 +102,7 @@ FLOORS = [
     "training",
     "posterior",
     "trust",
+    "many",
     "report",
     "guide",
     "diagnostics",

@@ -7,7 +7,6 @@ import numpy as np
 import xarray as xr
 
 from amortppl.data.dataset import Dataset
-from amortppl.guide.axis_names import AxisNames
 from amortppl.guide.tree_layout import (
     Variable,
     assemble,
@@ -18,6 +17,7 @@ from amortppl.guide.tree_layout import (
     without_draws,
 )
 from amortppl.posterior import predictions
+from amortppl.posterior.axis_names import AxisNames
 from amortppl.posterior.draws import Drawn, constrain
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import RUNGS
