@@ -65,8 +65,9 @@ def infer(
     notes = _join_notes(notes, more)
     values = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
-    agrees, passed = judged["log_joint_agrees"], stats.get("reliable")
-    judged |= {"finite": finite, "reliable": are_reliable(check, moved, finite, agrees, passed)}
+    same = judged["log_joint_agrees"], judged["log_joint_checked"]
+    reliable = are_reliable(check, moved, finite, *same, stats.get("reliable"))
+    judged |= {"finite": finite, "reliable": reliable}
     stats |= judged
     kept = _what_to_keep(guide, datasets, drawn, keep)
     return posterior_tree(guide, datasets, drawn, values, check, notes, kept, seed, single, stats)
