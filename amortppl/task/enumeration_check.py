@@ -40,7 +40,8 @@ def check_enumeration(task: AbstractTask) -> None:
     if states is None:
         return
     plain = evaluate(lambda p, z: jax.vmap(lambda each: _plain(task, p, each))(z), point, states)
-    engine = evaluate(lambda p: task.density.joint(p.vector, p.data, {}, {}), point)
+    axes = task.local.density_axes
+    engine = evaluate(lambda p: task.density.joint(p.vector, p.data, p.local, axes), point)
     ours, truth = float(engine[0] + engine[1].sum()), float(logsumexp(plain))
     if np.isfinite(truth) and differ(ours, truth, {"joint": np.asarray(truth)}):
         raise ModelError(
@@ -52,7 +53,8 @@ def check_enumeration(task: AbstractTask) -> None:
 
 
 def _plain(task: AbstractTask, point: Point, states: dict[str, Array]) -> Array:
-    found = task.plain.density(task.latents.unflatten(point.vector), point.data, states)
+    latents = task.latents.unflatten(point.vector) | point.local
+    found = task.plain.density(latents, point.data, states)
     return found.total(list(found.sites))
 
 

@@ -105,12 +105,17 @@ def integrated(case: Any, data: Mapping[str, Any]) -> float:
     support = {"e": biject_to(dist.constraints.real), "f": biject_to(dist.constraints.positive)}
     bijection = support.get(name[0], support["e"])
 
+    shared = {n: jnp.asarray(v) for n, v in case.latents.items()}
+
+    states = [{n: jnp.asarray(v) for n, v in z.items()} for z in case.configurations(slice(1))]
+
     def row(u: Any, rows: Any) -> Any:
         """Of a dataset of one row, with its Jacobian."""
-        values = {**case.latents, name: jnp.broadcast_to(bijection(u), (1, *shape[1:]))}
-        found = density(case.model, case.arguments_of(rows), values)
-        out = case.fixed(found)
-        return sum(jnp.sum(v) for n, v in found.sites.items() if n and n not in out)
+        values = {**shared, name: jnp.broadcast_to(bijection(u), (1, *shape[1:]))}
+        each = [density(case.model, case.arguments_of(rows), {**values, **z}) for z in states]
+        out = case.fixed(each[0])
+        totals = [sum(jnp.sum(v) for n, v in d.sites.items() if n and n not in out) for d in each]
+        return jax.nn.logsumexp(jnp.stack(totals), 0)
 
     def grid(rows: Any) -> Any:
         return jax.vmap(lambda u: row(u, rows))(jnp.asarray(GRID, jnp.float32))

@@ -86,7 +86,7 @@ def _refused(described: RandomModel, error: Exception) -> Outcome:
     """A clear error names a site or an argument of the model, or what is wrong with it all."""
     named = re.findall(r"'([^']+)'", str(error))
     text = re.sub(r"'[^']*'|[-+]?\d[\d.e+-]*", "_", str(error))
-    reason = f"{type(error).__name__}: {text.removeprefix('model: ')[:110]}"
+    reason = f"{type(error).__name__}: {text.removeprefix('model: ')[:90]} … {text[-70:]}"
     return Outcome("refused" if named else "unclear", reason)
 
 
@@ -162,7 +162,7 @@ class Case:
 
     def truth(self, data: Mapping[str, Any], latents: Mapping[str, Any]) -> tuple[float, float]:
         """(Log prior in unconstrained space of what all rows share, log density of the rows)."""
-        each = [self._sites(data, {**latents, **z}) for z in self._configurations()]
+        each = [self._sites(data, {**latents, **z}) for z in self.configurations()]
         shared = [n for n in self.task.latents.names]
         prior = sum(each[0].sites[n] for n in shared)
         out = self.fixed(each[0])
@@ -200,9 +200,10 @@ class Case:
         fillers = {n for n in found.latent if n.endswith("_unobserved")}
         return (data - fed) | fillers
 
-    def _configurations(self) -> list[dict[str, np.ndarray]]:
-        """Values of all discrete latents."""
-        shapes = {n: self.drawn.values[n] for n in self.enumerated}
+    def configurations(self, rows: slice = slice(None)) -> list[dict[str, np.ndarray]]:
+        """Values of all discrete latents, those with an axis of rows of some rows alone."""
+        drawn = {n: self.drawn.values[n] for n in self.enumerated}
+        shapes = {n: v[rows] if v.shape[:1] == (self.rows,) else v for n, v in drawn.items()}
         choices = [self.enumerated[n] for n, v in shapes.items() for _ in range(v.size)]
         if np.prod([len(c) for c in choices] or [1]) > 300:
             raise Unjudged("too many configurations of discrete latents")
@@ -222,7 +223,7 @@ class Case:
         given = {n: v[None] if self.task.block else v for n, v in data.items()}
         if self.task.local:
             self.vector = np.asarray(self._vector(given))
-            prior, rows = self.task.log_densities(jnp.asarray(self.vector), _jax(given))
+            prior, rows = evaluate(self.task.log_densities, self.vector, _jax(given))
             return float(prior), np.asarray(rows)
         vector = self._vector(given)
         prior, rows = evaluate(self.task.log_densities, vector, _jax(given))
@@ -284,10 +285,10 @@ class Case:
     def factors(self) -> None:
         """What is observed even in simulations says nothing of the latents."""
         other = self.language.simulate(self.model, self._arguments(self.inputs, {}), 77).values
-        first = self._sites(self.data, {**self.latents, **self._configurations()[0]})
+        first = self._sites(self.data, {**self.latents, **self.configurations()[0]})
         out = self.fixed(first) - {n for n in first.latent}
         second = self._sites(
-            self.data, {**{n: other[n] for n in self.latents}, **self._configurations()[0]}
+            self.data, {**{n: other[n] for n in self.latents}, **self.configurations()[0]}
         )
         for name in out:
             self.equal(
