@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TrainingError,
         VersionWarning,
     )
+    from amortppl.fit.fit import fit
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
     from amortppl.guide.options import Streaming
@@ -52,6 +53,7 @@ _HOMES = {
     "compare": "diagnostics.compare",
     "combine": "posterior.state",
     "diagnose": "diagnostics.diagnose",
+    "fit": "fit.fit",
     "from_pyro": "pyro",
     "all_gather": "posterior.state",
     "load": "guide.load",
@@ -82,6 +84,7 @@ __all__ = [
     "combine",
     "compare",
     "diagnose",
+    "fit",
     "from_pyro",
     "load",
     "method",

@@ -89,6 +89,7 @@ def test_the_engine_knows_neither_models_nor_methods(path):
 
 FLOORS = [
     "errors",
+    "formula",
     "runtime",
     "pyro",
     "densities",
@@ -104,6 +105,7 @@ FLOORS = [
     "trust",
     "report",
     "guide",
+    "fit",
     "diagnostics",
     "cli",
 ]
