@@ -30,6 +30,10 @@ class UnreliableWarning(UserWarning):
     """An answer, or its check, does not follow from the model and the data as they are."""
 
 
+class DesignWarning(UserWarning):
+    """The data of a formula do not tell all that it asks, so that priors answer."""
+
+
 class VersionWarning(UserWarning):
     """An optional package is of a version that this one was not tested with."""
 

@@ -26,9 +26,7 @@ def named_arguments(model: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         ModelError: what was given is not a function, or takes arguments without names.
     """
     if not callable(model):
-        raise ModelError(
-            f"fit: expected a model function or a formula, got {type(model).__name__}"
-        )
+        raise ModelError(f"fit: expected a model function or a formula, got {type(model).__name__}")
     parameters = inspect.signature(name_arguments(model)).parameters
     return {n: p for n, p in parameters.items() if p.kind != p.VAR_KEYWORD}
 

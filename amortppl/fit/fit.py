@@ -1,7 +1,8 @@
 """`ap.fit`: a checked posterior of the data at hand, with nothing trained."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import jax.random as jr
 import numpy as np
@@ -11,6 +12,8 @@ from amortppl.data.dataset import read
 from amortppl.errors import DataError
 from amortppl.fit.data_task import Arrays, arrays_by_argument, task_of_data
 from amortppl.fit.frame_method import FrameAlone
+from amortppl.fit.predictions import add_predictions
+from amortppl.formula.formula import Formula, formula
 from amortppl.guide.guide import Guide
 from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
@@ -24,11 +27,16 @@ if TYPE_CHECKING:
 
 
 def fit(
-    model: Callable[..., Any],
-    data: Any,
+    model: Callable[..., Any] | str | Formula,
+    data: Any = None,
     draws: int = 1000,
     seed: int = 0,
     *,
+    family: str = "gaussian",
+    link: str | None = None,
+    priors: Mapping[str, Any] | None = None,
+    missing: str = "error",
+    weights: str | None = None,
     columns: Columns | None = None,
     log_likelihood: bool | None = None,
     predictive: bool | None = None,
@@ -45,11 +53,13 @@ def fit(
 
     Args:
         model: a NumPyro or Pyro model, as `ap.Task` takes it. Its arguments that default to None
-            are observations. Shapes, types and the number of rows are those of the data.
+            are observations. Shapes, types and the number of rows are those of the data. Or a
+            formula like `"y ~ x + (1 | g)"`, or what `ap.formula` returned.
         data: a dict of arrays by argument, a DataFrame, or a list of these (the result then has a
-            leading dimension `task`).
+            leading dimension `task`). Of a formula, the table.
         draws: S, the number of draws for each dataset.
         seed: the seed of the draws.
+        family, link, priors, missing, weights: of a formula, as `ap.formula` takes them.
         columns: for DataFrames, the columns of each argument.
         log_likelihood, predictive: whether to keep the log likelihood of each row and predictive
             draws; by default when draws x rows <= 2e7.
@@ -60,7 +70,9 @@ def fit(
 
     Returns:
         The DataTree that `Guide.infer` returns; `source` in its sample_stats is `frame` where the
-        frame passed. With `keep_amortizing` a pair of it and the guide.
+        frame passed. With `keep_amortizing` a pair of it and the guide. Of a formula, `coefficient`
+        has the columns' names along `column` and is in their units; rows without an outcome are
+        predicted in the group `predictions`.
 
     Raises:
         ModelError: `ap.Task` refuses the model, or it has no likelihood.
@@ -76,19 +88,58 @@ def fit(
         >>> post["posterior"]["mean"].shape
         (1, 100)
     """
+    if isinstance(model, str):
+        model = formula(
+            model, data, family, link=link, priors=priors, missing=missing, weights=weights
+        )
+        data = None
+    options = Options(draws, seed, (log_likelihood, predictive), ladder_of(trust, keywords))
+    if isinstance(model, Formula):
+        tree, guide = fit_formula(model, options)
+    else:
+        tree, guide = fit_model(model, data, columns, options)
+    return (tree, guide) if keep_amortizing else tree
+
+
+class Options(NamedTuple):
+    """Draws, seed, what to keep, and the ladder."""
+
+    draws: int
+    seed: int
+    keep: tuple[bool | None, bool | None]
+    climb: Ladder | None
+
+
+def fit_model(
+    model: Callable[..., Any], data: Any, columns: Columns | None, options: Options, **labels: Any
+) -> tuple["xarray.DataTree", Guide]:
+    """The posterior of a model's data, and the guide that it is of.
+
+    Args:
+        labels: what else `Task` takes.
+    """
     single = not isinstance(data, Sequence) or isinstance(data, str | bytes)
     datasets = [arrays_by_argument(model, d, columns) for d in ([data] if single else data)]
     if not datasets:
         raise DataError("data: expected at least one dataset, got an empty list")
-    guide = untrained_guide(model, datasets, seed)
-    expect_draws(draws, guide.task.latents.size)
+    guide = untrained_guide(model, datasets, options.seed, **labels)
+    expect_draws(options.draws, guide.task.latents.size)
     own = [{n: v for n, v in d.items() if n in guide.task.arguments} for d in datasets]
-    climb = ladder_of(trust, keywords)
-    keep = (log_likelihood, predictive)
     given = own[0] if single else own
-    tree = infer(guide, None, given, draws, seed, None, keep, climb)
-    tree = name_source(tree)
-    return (tree, guide) if keep_amortizing else tree
+    tree = infer(guide, None, given, options.draws, options.seed, None, options.keep, options.climb)
+    return name_source(tree), guide
+
+
+def fit_formula(form: Formula, options: Options) -> tuple["xarray.DataTree", Guide]:
+    """The posterior of a formula, with predictions of the rows that lack an outcome."""
+    labels = {"dims": form.dims, "coords": form.coords, "name": form.text}
+    tree, guide = fit_model(form.model, form.data, None, options, **labels)
+    notes = [*form.notes, *json.loads(tree.attrs["warnings"])]
+    about = {"formula": form.text, "family": form.family, "link": form.link}
+    tree.attrs |= {**about, "model_source": form.source(), "warnings": json.dumps(notes)}
+    if form.unobserved is not None:
+        add_predictions(tree, form, form.unobserved, options.seed)
+    return tree, guide
 
 
 def untrained_guide(

@@ -76,7 +76,6 @@ class FrameGuide(Method):
         counted = before._replace(rows=before.rows + jnp.sum(batch.mask))
         return self._search.state(counted, before.frame.location[None], batch)
 
-
     def readout(self, state: Start | State) -> Posterior:
         """The Gaussian of the frame, through the funnel where latents lie in plates."""
         state = self._prior() if isinstance(state, Start) else state
