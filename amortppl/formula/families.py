@@ -6,6 +6,8 @@ go by their names. `{spread}` is the outcome's own standard deviation (of its lo
 (Goodrich, Gabry, Ali and Brilleman) and Bambi (Capretto et al. 2022, JSS 103).
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from amortppl.errors import DataError, nearest, quoted
@@ -37,7 +39,7 @@ class Family(NamedTuple):
     likelihood: str
     outcome: str
     parameters: tuple[Parameter, ...] = ()
-    by_link: dict[str, str] = {}
+    by_link: Mapping[str, str] = MappingProxyType({})
     scaled: bool = False
     of_log: bool = False
     intercept: bool = True
@@ -124,7 +126,7 @@ FAMILIES = {
         ("logit",), "dist.Categorical(logits=jnp.pad(eta, ((0, 0), (1, 0))))", "levels"
     ),
 }
-"""Families by name. The mean of `weibull` here is its scale; `sigma` of `lognormal` is of the log."""
+"""Families by name. The mean of `weibull` is its scale here; that of `lognormal` is of the log."""
 
 ALIASES = {
     "normal": "gaussian",

@@ -12,6 +12,7 @@ import pandas as pd
 from amortppl.errors import DataError, DesignWarning
 from amortppl.formula.design import Design, build_design, new_design
 from amortppl.formula.families import FAMILIES, family_named
+from amortppl.formula.inputs import program_data
 from amortppl.formula.links import link_named
 from amortppl.formula.missing import cells_to_impute, choose_rows
 from amortppl.formula.names import argument_named, labels_of
@@ -19,7 +20,7 @@ from amortppl.formula.outcome import Outcome, read_outcome
 from amortppl.formula.parse import Parsed, parse
 from amortppl.formula.priors import Priors, default_priors, override
 from amortppl.formula.problems import expect_variation, notes_on
-from amortppl.formula.program import Parts, arguments_of, program_data, run_program, write_program
+from amortppl.formula.program import Parts, arguments_of, run_program, write_program
 from amortppl.formula.scaling import Scaling
 from amortppl.formula.table import as_frame, plain_columns
 from amortppl.formula.terms import columns_used, describe, evaluate_numbers

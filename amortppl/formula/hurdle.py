@@ -17,8 +17,8 @@ from numpyro.distributions.discrete import HurdleProbs
 def positive_poisson(key: PRNGKeyArray, rate: Array) -> Array:
     """Draws from a Poisson distribution given that it is not zero.
 
-    The first event of a unit interval is at T, P(T <= t | an event) = (1 - e^-rt) / (1 - e^-r); after
-    it there are Poisson(r (1 - T)) more.
+    The first event of a unit interval is at T, P(T <= t | an event) = (1 - e^-rt) / (1 - e^-r);
+    after it there are Poisson(r (1 - T)) more.
     """
     first, rest = jr.split(key)
     share = jr.uniform(first, rate.shape) * -jnp.expm1(-rate)

@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from itertools import pairwise
 from typing import Any
 
 from amortppl.formula.program import Parts
@@ -38,7 +39,7 @@ def labels_of(parts: Parts) -> tuple[dict[str, list[str]], dict[str, list[Any]]]
         coords["level"] = levels[1:]
     if parts.family == "ordinal":
         dims |= {"threshold": ["threshold_between"], "level_share": ["level"]}
-        pairs = zip(levels, levels[1:], strict=False)
+        pairs = pairwise(levels)
         coords |= {"level": levels, "threshold_between": [f"{a} | {b}" for a, b in pairs]}
     for group in parts.design.groups:
         name, term = group.name, f"{group.name}_term"

@@ -9,8 +9,8 @@ import pandas as pd
 
 from amortppl.errors import DataError, quoted
 from amortppl.formula.families import FAMILIES
-from amortppl.formula.terms import evaluate_numbers
 from amortppl.formula.table import expect_columns
+from amortppl.formula.terms import evaluate_numbers
 
 TWO_PLACES = re.compile(r"^(p|prop|proportion|censored|weighted)\s*\((.*),([^,]*)\)$", re.S)
 """Calls of two arguments before the `~`."""
@@ -185,14 +185,14 @@ def _refuse(
     fitting = [n for n in FITTING if SUPPORTS[FAMILIES[n].outcome].inside(values[~missing]).all()]
     hint = f"; family={fitting[0]!r} would fit" if fitting and fitting[0] != family else ""
     raise DataError(
-        f"formula: the outcome {text!r} is {values[row]:g} in row {row} ({count} such rows), and the "
-        f"family {family!r} needs {support.words}{hint}"
+        f"formula: the outcome {text!r} is {values[row]:g} in row {row} ({count} such rows), and "
+        f"the family {family!r} needs {support.words}{hint}"
     )
 
 
 def _censored(frame: pd.DataFrame, text: str) -> np.ndarray:
     """1 where the true value lies beyond: of words, or of 1 for an event as in R's `Surv`."""
-    column = frame[text] if text in frame else None
+    column = frame.get(text)
     if column is not None and not _numeric(column) and column.dtype != bool:
         words = column.astype(object).map(lambda v: str(v).lower()).to_numpy()
         known = np.isin(words, [*NOT_CENSORED, *CENSORED])

@@ -1,10 +1,10 @@
-"""A formula's text taken apart by formulae's own scanner and parser, with errors that mark the place.
+"""A formula's text taken apart by formulae's own parser, with errors that mark the place.
 
     outcome ~ common terms + (varying terms | factor)
 
 formulae (Capretto 2020, "formulae: formulas for mixed-effects models in Python") follows lme4 and
-patsy. Two marks are read here: `(x || g)` for effects of groups without correlation, and what stands
-before the `~`, which `amortppl.formula.outcome` reads.
+patsy. Two marks are read here: `(x || g)` for effects of groups without correlation, and what
+stands before the `~`, which `amortppl.formula.outcome` reads.
 """
 
 from typing import Any, NamedTuple
@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from amortppl.errors import DataError
 
 OPEN, CLOSE = "([{", ")]}"
+
+CLOSES = dict(zip(OPEN, CLOSE, strict=True))
+"""What closes each opening bracket."""
 
 
 class Block(NamedTuple):
@@ -87,9 +90,8 @@ def _expect_closed(text: str) -> None:
     for place, sign in enumerate(text):
         if sign in OPEN:
             opened.append(place)
-        elif sign in CLOSE:
-            if not opened or OPEN.index(text[opened.pop()]) != CLOSE.index(sign):
-                raise _error(text, place, f"this {sign!r} closes nothing")
+        elif sign in CLOSE and not (opened and CLOSES[text[opened.pop()]] == sign):
+            raise _error(text, place, f"this {sign!r} closes nothing")
     if opened:
         raise _error(text, opened[-1], f"this {text[opened[-1]]!r} is never closed")
 
@@ -102,7 +104,7 @@ def _tree(text: str, predictor: str, start: int) -> Any:
         start: where in it the predictor begins.
     """
     from formulae.parser import ParseError, Parser
-    from formulae.scanner import Scanner, ScanError
+    from formulae.scanner import ScanError, Scanner
 
     if not predictor.strip():
         raise _error(text, len(text), "there is nothing behind the '~'; write 1 for an intercept")
@@ -132,7 +134,7 @@ def _lower(error: Exception) -> str:
 
 def _unreadable(predictor: str) -> int:
     """The place of the first sign that the scanner does not know."""
-    from formulae.scanner import Scanner, ScanError
+    from formulae.scanner import ScanError, Scanner
 
     for end in range(1, len(predictor) + 1):
         try:

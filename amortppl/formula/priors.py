@@ -78,10 +78,7 @@ def default_priors(
     trials = None if outcome.trials is None else outcome.trials[~outcome.missing]
     spread = _spread(values, family)
     level = _level(values, design.offset, trials, family, link)
-    if not kind.scaled or link != "identity":
-        width = 1.0
-    else:
-        width = spread
+    width = spread if kind.scaled and link == "identity" else 1.0
     if not design.intercept and kind.intercept:
         width = float(np.hypot(width, level))
     slopes = tuple(Prior("Normal", (0.0, WIDE * width / u)) for u in scaling.units)

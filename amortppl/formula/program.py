@@ -1,6 +1,6 @@
 """The NumPyro program of a formula, as text that a user can take over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,8 +184,9 @@ def _cutpoints(parts: Parts) -> list[str]:
     if parts.family != "ordinal":
         return []
     shift = " + coefficient @ CENTRES" if parts.design.columns else ""
+    levels = len(parts.outcome.levels)
     return [
-        f'shares = numpyro.sample("level_share", dist.Dirichlet(jnp.ones({len(parts.outcome.levels)})))',
+        f'shares = numpyro.sample("level_share", dist.Dirichlet(jnp.ones({levels})))',
         "below, above = jnp.cumsum(shares)[:-1], jnp.cumsum(shares[::-1])[::-1][1:]",
         "cutpoints = jnp.log(below) - jnp.log(above)",
         f'numpyro.deterministic("threshold", cutpoints{shift})',
@@ -272,29 +273,3 @@ def _likelihood(parts: Parts) -> list[str]:
         f'with numpyro.plate("row", {names[0]}.shape[0]){scale}:',
         f'    numpyro.sample("{argument}", {text}, obs={argument})',
     ]
-
-
-def program_data(
-    parts: Parts, design: Design, missing: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """The inputs of the program for the rows of a design.
-
-    Args:
-        missing: the numbers of each row's missing cells, by argument.
-    """
-    data: dict[str, np.ndarray] = {}
-    rows = len(design.matrix)
-    for name in arguments_of(parts):
-        if name == "x":
-            data[name] = parts.scaling.standardize(design.matrix)
-        elif name == "offset":
-            data[name] = (
-                np.zeros(rows) if design.offset is None else np.asarray(design.offset, float)
-            )
-        elif name in missing:
-            data[name] = missing[name]
-    for group in design.groups:
-        data[group.name] = group.index
-        if not group.intercept_only:
-            data[f"{group.name}_x"] = group.matrix
-    return {n: data[n] for n in arguments_of(parts) if n in data}

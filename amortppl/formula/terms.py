@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,9 @@ def _called(text: str) -> set[str]:
     from formulae.scanner import Scanner
 
     tokens = Scanner(text).scan(add_intercept=False)
-    pairs = zip(tokens, tokens[1:], strict=False)
-    return {a.lexeme for a, b in pairs if a.kind == "IDENTIFIER" and b.kind == "LEFT_PAREN"}
+    return {
+        a.lexeme for a, b in pairwise(tokens) if a.kind == "IDENTIFIER" and b.kind == "LEFT_PAREN"
+    }
 
 
 def evaluate(description: Any, frame: pd.DataFrame, text: str) -> Any:
