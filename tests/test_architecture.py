@@ -89,6 +89,7 @@ def test_the_engine_knows_neither_models_nor_methods(path):
 
 FLOORS = [
     "errors",
+    "formula",
     "runtime",
     "pyro",
     "densities",
@@ -105,6 +106,7 @@ FLOORS = [
     "many",
     "report",
     "guide",
+    "fit",
     "diagnostics",
     "cli",
 ]

@@ -13,7 +13,7 @@ from amortppl.posterior.draws import Drawn, constrain, draw
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
-from amortppl.trust.checks import check_answers
+from amortppl.trust.checks import check_answers, check_evidence
 from amortppl.trust.misspecification import Familiarity
 from amortppl.trust.parity_notes import judge_parity
 from amortppl.trust.verdict import all_finite, are_reliable
@@ -29,7 +29,7 @@ default.
 
 def infer(
     guide: TrainedMethod,
-    familiarity: Familiarity,
+    familiarity: Familiarity | None,
     data: Any,
     draws: int,
     seed: int,
@@ -40,7 +40,7 @@ def infer(
     """Posterior of one dataset or of a list of datasets; see `Guide.infer`.
 
     Args:
-        familiarity: what simulated tasks look like to the guide.
+        familiarity: what simulated tasks look like to the guide; None where none were simulated.
         keep: whether to keep log likelihoods by row, and predictive draws; None by their size.
         climb: the ladder, or None for the guide's own answer.
     """
@@ -52,7 +52,11 @@ def infer(
     psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
     check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
-    stats, more = check_answers(guide, familiarity, datasets, drawn, seed)
+    stats, more = (
+        check_answers(guide, familiarity, datasets, drawn, seed)
+        if familiarity
+        else check_evidence(drawn)
+    )
     notes = _join_notes(notes, more)
     if climb is not None:
         drawn, check, climbed, more = ladder.climb(guide, datasets, drawn, check, seed, climb)

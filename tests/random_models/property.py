@@ -280,7 +280,9 @@ class Case:
         data = {n: v[order] for n, v in self.data.items()}
         self.equal("rows in another order", float(self.engine(data)[1].sum()), self.plain)
         if not self.task.local:
-            self.equal("the plain rows in another order", self.plain, self.truth(data, self.latents)[1])
+            self.equal(
+                "the plain rows in another order", self.plain, self.truth(data, self.latents)[1]
+            )
 
     def factors(self) -> None:
         """What is observed even in simulations says nothing of the latents."""
@@ -299,6 +301,7 @@ class Case:
 
     def simulations(self) -> None:
         """The engine's own simulations vary, and have the model's shapes."""
+
         def simulated(key: Any) -> Any:
             return self.task.simulate(key, 1 if self.task.block else self.rows)
 

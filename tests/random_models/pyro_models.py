@@ -54,7 +54,9 @@ def _placed(model: Any, at: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _samples(model: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    given = {n: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for n, v in arguments.items()}
+    given = {
+        n: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for n, v in arguments.items()
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = poutine.trace(model).get_trace(**given)
