@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from amortppl.diagnostics.sensitivity import sensitivity
     from amortppl.errors import (
         DataError,
+        DesignWarning,
         GuideError,
         ModelError,
         OutOfRangeWarning,
         TrainingError,
+        UnreliableWarning,
         VersionWarning,
     )
+    from amortppl.fit.fit import fit
+    from amortppl.formula.formula import Formula, formula
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
     from amortppl.guide.options import Streaming
@@ -38,6 +42,8 @@ _HOMES = {
     "Batch": "task.batch",
     "Batches": "data.batches",
     "DataError": "errors",
+    "DesignWarning": "errors",
+    "Formula": "formula.formula",
     "Guide": "guide.guide",
     "GuideError": "errors",
     "Ladder": "trust.attempt",
@@ -47,11 +53,14 @@ _HOMES = {
     "Streaming": "guide.options",
     "Task": "task.task",
     "TrainingError": "errors",
+    "UnreliableWarning": "errors",
     "VersionWarning": "errors",
     "batches": "data.batches",
     "compare": "diagnostics.compare",
     "combine": "posterior.state",
     "diagnose": "diagnostics.diagnose",
+    "fit": "fit.fit",
+    "formula": "formula.formula",
     "from_pyro": "pyro",
     "all_gather": "posterior.state",
     "load": "guide.load",
@@ -67,6 +76,8 @@ __all__ = [
     "Batch",
     "Batches",
     "DataError",
+    "DesignWarning",
+    "Formula",
     "Guide",
     "GuideError",
     "Ladder",
@@ -76,12 +87,15 @@ __all__ = [
     "Streaming",
     "Task",
     "TrainingError",
+    "UnreliableWarning",
     "VersionWarning",
     "all_gather",
     "batches",
     "combine",
     "compare",
     "diagnose",
+    "fit",
+    "formula",
     "from_pyro",
     "load",
     "method",

@@ -94,6 +94,9 @@ class State:
         >>> state = guide.step(guide.init(), {"y": [0.5, 1.5, 1.0]})
         >>> state.rows, state.steps
         (3, 1)
+        >>> round(float(state.posterior.log_prob(jax.numpy.array([0.75]))), 1)  # N(0.75, 1 / 4)
+        -0.2
+        >>> state.save("my.state")  # doctest: +SKIP
     """
 
     guide: TrainedMethod

@@ -23,6 +23,6 @@ def few_optimisations(as_a_user):
 def test_wrongness(name, say):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = outcome(CASES[name])
-    say(f"{found.verdict:18s} {name}: {found.said}")
-    assert found.verdict in ("right", "clear error", "marked unreliable")
+        result = outcome(CASES[name])
+    say(f"{result.verdict:18s} {name}: {result.message}")
+    assert result.verdict in ("right", "clear error", "marked unreliable")

@@ -105,5 +105,5 @@ def test_joined_puts_each_where_it_was():
     plates = Plates((0, -1, 1, -1))
     at = jnp.arange(4.0)
     np.testing.assert_array_equal(plates.join(at[plates.outer], at[plates.inner]), at)
-    for found, places in zip(plates.split(at[None]), (plates.outer, plates.inner), strict=True):
-        np.testing.assert_array_equal(found, at[None, places])
+    for values, places in zip(plates.split(at[None]), (plates.outer, plates.inner), strict=True):
+        np.testing.assert_array_equal(values, at[None, places])

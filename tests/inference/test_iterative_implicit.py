@@ -101,13 +101,13 @@ def test_a_count_and_a_class_as_probabilities():
 
 def test_a_stream_is_its_rows_in_memory(guide, line_data, at):
     """Queries first, rows streamed past them; by hand too."""
-    known = guide.log_predictive(line_data, at)
+    in_memory = guide.log_predictive(line_data, at)
     stream = ap.batches(line_data, size=16, shuffle=None)
-    np.testing.assert_allclose(guide.log_predictive(stream, at), known, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(guide.log_predictive(stream, at), in_memory, rtol=1e-4, atol=1e-4)
     state = guide.init(at={"x": at["x"]})
     for rows in (slice(0, 16), slice(16, 20)):
         state = guide.step(state, {n: v[rows] for n, v in line_data.items()})
-    np.testing.assert_allclose(guide.log_predictive(state, at), known, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(guide.log_predictive(state, at), in_memory, rtol=1e-4, atol=1e-4)
     drawn = guide.predict(stream, {"x": at["x"]}, draws=50)["predictions"]["y"]
     assert drawn.shape == (1, 50, 3) and np.isfinite(drawn).all()
 

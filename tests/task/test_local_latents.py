@@ -148,9 +148,9 @@ def test_lognormal_counts_are_those_of_dense_integration(counts_task, level, spr
     """
     y = np.array([0, 1, 2, 5, 20, 100, 1000, 10])
     vector = jnp.array([level, np.log(spread)], jnp.float32)
-    found = rows_of(counts_task, vector, {"y": y})
+    log_densities = rows_of(counts_task, vector, {"y": y})
     likely = lognormal_counts(y.astype(float), level, spread)
-    assert (np.abs(found - likely) < 2e-5 + 1e-7 * gammaln(y + 1)).all()
+    assert (np.abs(log_densities - likely) < 2e-5 + 1e-7 * gammaln(y + 1)).all()
 
 
 def test_the_gradient_is_that_of_dense_integration(counts_task):
