@@ -1,7 +1,6 @@
 """Opens built pages in headless Chromium: console messages, other hosts, faults of accessibility.
 
-    npm pack axe-core@4 && tar xzf axe-core-4*.tgz
-    uv run python docs/tools/look.py site package/axe.min.js [PAGE.html ...]
+    bash docs/look.sh [PAGE.html ...]
 
 Every page is opened at 390 and 1280 pixels, in light and dark colours. No name but localhost can be
 resolved, so that a request to another host is an error on the console. axe-core finds faults of
