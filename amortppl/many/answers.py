@@ -67,11 +67,11 @@ def answer(
     parity, _ = judge_parity(guide.task, datasets, drawn)
     labels, values = _values(guide, datasets, drawn)
     finite = np.isfinite(values).all((1, 2))
-    agrees, passed = parity["log_joint_agrees"], climbed.get("reliable")
+    compared = (parity["log_joint_agrees"], parity["log_joint_checked"])
     checks = {
         "rows": np.array([d.rows for d in datasets]),
         "khat": np.asarray(check.khat),
-        "reliable": are_reliable(check, moved, finite, agrees, passed),
+        "reliable": are_reliable(check, moved, finite, *compared, climbed.get("reliable")),
         "source": climbed["source"],
     }
     return Answers(names, labels, values, np.asarray(check.log_weights), checks)
