@@ -84,11 +84,6 @@ def _extra_named(where: str) -> Iterator[None]:
         ) from error
 
 
-def describe(loaded: ModuleType) -> str:
-    """The first paragraph of a module's docstring, on one line."""
-    return " ".join((loaded.__doc__ or "").strip().split("\n\n")[0].split())
-
-
 def method(where: str, **options: Any) -> Spec:
     """A configured method: by name (`"parametric"`) or by path to a file with a `METHOD`.
 

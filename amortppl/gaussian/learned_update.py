@@ -131,8 +131,7 @@ class LearnedUpdate(eqx.Module):
             )
             edges = jnp.where(mask, edges / length, 0.0)[..., None]
         hidden = self.net.tokens(tokens, row, mask, self.codes(), pairs, edges)
-        out = hidden @ self.net.out + self.net.bias
-        out = out + jnp.einsum(
+        out = self.net.head(hidden) + jnp.einsum(
             "pf,pof->po", seen, self.skip + jnp.einsum("pe,eof->pof", hidden, self.gate)
         )
         below = None
