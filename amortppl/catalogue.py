@@ -73,7 +73,7 @@ def from_file(path: str | Path) -> ModuleType:
 
 @contextmanager
 def _extra_named(where: str) -> Iterator[None]:
-    """Says what to install when a Pyro model's packages are missing."""
+    """Adds to an import error what to install when a Pyro model's packages are missing."""
     try:
         yield
     except ModuleNotFoundError as error:

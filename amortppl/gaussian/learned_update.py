@@ -7,7 +7,8 @@ For latents u in prior units with state N(m, S), S^1/2 = A, a mini-batch of B ro
     A T'^-1
 
 with o, l and r read out of the latents' tokens. Under a Gaussian likelihood the exact move is
-z = (I + W)^-1 g of size sqrt(s) and log T of size s, so that what the network says is of order one
+z = (I + W)^-1 g of size sqrt(s) and log T of size s, so that the network's output
+is of order one
 at any depth. With `closed_form` the state first takes the mini-batch's Gaussian site
 (`amortppl.evidence.absorb`), and the network's move, of size s and falling with the root of the
 rows beyond those trained on, corrects what is not Gaussian in it.

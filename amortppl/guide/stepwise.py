@@ -89,7 +89,8 @@ class StepwiseGuide(TrainedMethod):
     ) -> Iterator[State]:
         """The state after each mini-batch, or after every so many rows: an anytime posterior.
 
-        Memory stays constant however long the source is. The last state yielded has seen all rows.
+        The memory used does not depend on the length of the source. The last state yielded has seen
+        all rows.
 
         Args:
             batches: from `amortppl.batches`.

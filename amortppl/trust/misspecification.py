@@ -6,7 +6,7 @@ a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe a
 "Detecting model misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit: the
 largest of the posterior-predictive discrepancies. Each is ranked among simulated tasks that fitted
 nothing (conformal p-values, Vovk et al. 2005): p <= a with probability a for a dataset of the
-model, whatever the guide is worth.
+model, however good or bad the guide is.
 """
 
 from dataclasses import asdict, dataclass
