@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from amortppl.diagnostics.sensitivity import sensitivity
     from amortppl.errors import (
         DataError,
+        DesignWarning,
         GuideError,
         ModelError,
         OutOfRangeWarning,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
         UnreliableWarning,
         VersionWarning,
     )
+    from amortppl.fit.fit import fit
+    from amortppl.formula.formula import Formula, formula
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
     from amortppl.guide.options import Streaming
@@ -39,6 +42,8 @@ _HOMES = {
     "Batch": "task.batch",
     "Batches": "data.batches",
     "DataError": "errors",
+    "DesignWarning": "errors",
+    "Formula": "formula.formula",
     "Guide": "guide.guide",
     "GuideError": "errors",
     "Ladder": "trust.attempt",
@@ -54,6 +59,8 @@ _HOMES = {
     "compare": "diagnostics.compare",
     "combine": "posterior.state",
     "diagnose": "diagnostics.diagnose",
+    "fit": "fit.fit",
+    "formula": "formula.formula",
     "from_pyro": "pyro",
     "all_gather": "posterior.state",
     "load": "guide.load",
@@ -69,6 +76,8 @@ __all__ = [
     "Batch",
     "Batches",
     "DataError",
+    "DesignWarning",
+    "Formula",
     "Guide",
     "GuideError",
     "Ladder",
@@ -85,6 +94,8 @@ __all__ = [
     "combine",
     "compare",
     "diagnose",
+    "fit",
+    "formula",
     "from_pyro",
     "load",
     "method",

@@ -89,6 +89,10 @@ class UnreliableWarning(UserWarning):
     """
 
 
+class DesignWarning(UserWarning):
+    """The data of a formula do not tell all that it asks, so that priors answer."""
+
+
 class VersionWarning(UserWarning):
     """An optional package is of a version that this one was not tested with.
 

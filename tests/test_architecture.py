@@ -89,6 +89,7 @@ def test_the_engine_knows_neither_models_nor_methods(path):
 
 FLOORS = [
     "errors",
+    "formula",
     "runtime",
     "pyro",
     "densities",
@@ -102,8 +103,10 @@ FLOORS = [
     "training",
     "posterior",
     "trust",
+    "many",
     "report",
     "guide",
+    "fit",
     "diagnostics",
     "cli",
 ]

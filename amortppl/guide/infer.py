@@ -13,7 +13,7 @@ from amortppl.posterior.draws import Drawn, constrain, draw
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
-from amortppl.trust.checks import check_answers
+from amortppl.trust.checks import check_answers, check_evidence
 from amortppl.trust.misspecification import Familiarity
 from amortppl.trust.parity_notes import judge_parity
 from amortppl.trust.verdict import all_finite, are_reliable
@@ -29,7 +29,7 @@ default.
 
 def infer(
     guide: TrainedMethod,
-    familiarity: Familiarity,
+    familiarity: Familiarity | None,
     data: Any,
     draws: int,
     seed: int,
@@ -40,7 +40,7 @@ def infer(
     """Posterior of one dataset or of a list of datasets; see `Guide.infer`.
 
     Args:
-        familiarity: what simulated tasks look like to the guide.
+        familiarity: what simulated tasks look like to the guide; None where none were simulated.
         keep: whether to keep log likelihoods by row, and predictive draws; None by their size.
         climb: the ladder, or None for the guide's own answer.
     """
@@ -52,7 +52,11 @@ def infer(
     psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
     check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
-    stats, more = check_answers(guide, familiarity, datasets, drawn, seed)
+    stats, more = (
+        check_answers(guide, familiarity, datasets, drawn, seed)
+        if familiarity
+        else check_evidence(drawn)
+    )
     notes = _join_notes(notes, more)
     if climb is not None:
         drawn, check, climbed, more = ladder.climb(guide, datasets, drawn, check, seed, climb)
@@ -65,8 +69,9 @@ def infer(
     notes = _join_notes(notes, more)
     values = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
-    agrees, passed = judged["log_joint_agrees"], stats.get("reliable")
-    judged |= {"finite": finite, "reliable": are_reliable(check, moved, finite, agrees, passed)}
+    same = judged["log_joint_agrees"], judged["log_joint_checked"]
+    reliable = are_reliable(check, moved, finite, *same, stats.get("reliable"))
+    judged |= {"finite": finite, "reliable": reliable}
     stats |= judged
     kept = _what_to_keep(guide, datasets, drawn, keep)
     return posterior_tree(guide, datasets, drawn, values, check, notes, kept, seed, single, stats)

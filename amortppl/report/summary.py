@@ -108,12 +108,19 @@ def figures_of(tree: xr.DataTree) -> list[Figures]:
     moved = (stat(n, np.nan) for n in ("mean_moved", "sd_moved"))
     climbed = stat("reliable", None) if "rung_failed" in stats else stat("", None)
     agrees, source = stat("log_joint_agrees", True), stat("source", "amortized")
-    each = zip(khats, *moved, finite, agrees, climbed, source, strict=True)
+    compared = ~np.isnan(stat("log_joint_error", 0.0))
+    checked = stat("log_joint_checked", compared)
+    each = zip(khats, *moved, finite, agrees, climbed, source, checked, strict=True)
     return [
         Figures(
-            *numbers, bool(fine), bool(same), None if passed is None else bool(passed), str(made)
+            *numbers,
+            bool(fine),
+            bool(same),
+            None if passed is None else bool(passed),
+            str(made),
+            bool(judged),
         )
-        for *numbers, fine, same, passed, made in each
+        for *numbers, fine, same, passed, made, judged in each
     ]
 
 

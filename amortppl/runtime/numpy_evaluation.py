@@ -107,9 +107,10 @@ def _applied(equation: Any, given: list[Any]) -> Sequence[Any]:
 def _like(value: Any, aval: Any) -> Any:
     """The value with the type that JAX gives it; floats stay float64."""
     array = np.asarray(value)
-    if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key) or np.dtype(aval.dtype).kind == "f":
+    if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
         return array
-    return array.astype(aval.dtype)
+    # Whole numbers made floats must divide and subtract as floats do.
+    return array.astype(np.float64 if jnp.issubdtype(aval.dtype, jnp.floating) else aval.dtype)
 
 
 def _by_jax(equation: Any, given: list[Any]) -> Sequence[Any]:

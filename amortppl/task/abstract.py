@@ -5,7 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from amortppl.task.obs_mask import blanked, seen
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program, log_jacobian
 from amortppl.task.tracing import Site
+
+if TYPE_CHECKING:
+    from amortppl.task.judge import Judge
 
 
 class AbstractTask(ABC):
@@ -44,6 +47,8 @@ class AbstractTask(ABC):
             sites that fill these.
         row_axes: the axis of the rows in the log density of each observed site.
         plain: the model as its user wrote it; only a task of a model has it.
+        judge: its log density, with what every row has of its own integrated and summed out;
+            likewise.
         probe_rows: the two numbers of rows with which the model was traced; likewise.
         fixed: sites that are observed even when simulating.
         deterministic: deterministic sites that do not grow with the rows.
@@ -105,6 +110,7 @@ class AbstractTask(ABC):
     twins: dict[str, str]
     row_axes: dict[str, int]
     plain: Plain
+    judge: "Judge"
     probe_rows: tuple[int, int]
     fixed: list[str]
     deterministic: dict[str, Site]

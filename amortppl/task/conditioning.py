@@ -16,7 +16,7 @@ import numpyro.handlers as handlers
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate
-from amortppl.task.program import Program
+from amortppl.task.program import Program, log_density
 from amortppl.task.tracing import Site
 
 Sites = Mapping[str, Site]
@@ -43,7 +43,7 @@ def given(program: Program, sites: Sites, observed: Mapping[str, str], rows: int
         observed: the site that each observation feeds.
 
     Raises:
-        ModelError: a plate takes some of its rows at random.
+        ModelError: the model fails with them, or a plate takes some of its rows at random.
     """
     groups = Given([], [], [])
 
@@ -58,9 +58,37 @@ def given(program: Program, sites: Sites, observed: Mapping[str, str], rows: int
                     np.ndim(scale) == 0 and isinstance(scale, int | float) and scale == 1
                 ):
                     groups.scaled.append(name)
+                _evaluate_density(program, name, site)
 
-    jax.eval_shape(run, jr.key(0))
+    try:
+        jax.eval_shape(run, jr.key(0))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{program.name}: the model fails when {quoted(observed)} are given {rows} rows that "
+            f"it simulated: {type(error).__name__}: {error}"
+        ) from error
     return groups
+
+
+def _evaluate_density(program: Program, name: str, site: Any) -> None:
+    """Evaluates the log density of a traced site, where its distribution has one.
+
+    Raises:
+        ModelError: it fails, or its shape does not fit the scale around it.
+    """
+    try:
+        log_density(site)
+    except NotImplementedError:
+        return
+    except Exception as error:
+        raise ModelError(
+            f"{program.name}: the log density of the site {name!r} (a value of shape "
+            f"{jnp.shape(site['value'])}, scale of shape {np.shape(site['scale'])}) fails: "
+            f"{type(error).__name__}: {error}. It is likely that the shapes of its parameters, of "
+            "a mask or of a scale do not broadcast with its value"
+        ) from error
 
 
 def _traced(

@@ -16,10 +16,11 @@ from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.enumeration import Marginal
-from amortppl.task.enumeration_check import check_enumeration
 from amortppl.task.episode_task import EpisodeTask
 from amortppl.task.handlers import name_arguments
+from amortppl.task.judge import Judge
 from amortppl.task.local_latents import Local
+from amortppl.task.marginal_check import check_marginal
 from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.parity import check
 from amortppl.task.plain import Plain
@@ -116,6 +117,7 @@ class Task(AbstractTask):
             for site in self.local.check(self.deterministic, self.fixed, self.has_density):
                 del self.deterministic[site]
         self.likelihood = likelihood and self.has_density
+        self.judge = Judge(self)
         if self.has_density:
             self._expect_the_models_density()
 
@@ -155,11 +157,10 @@ class Task(AbstractTask):
         Raises:
             ModelError: they differ.
         """
-        if isinstance(self.model, Marginal):
-            check_enumeration(self)
-            return
-        check(self, *self.probe_rows)
-        refuse_used_fill(self)
+        if not isinstance(self.model, Marginal):
+            check(self, *self.probe_rows)
+            refuse_used_fill(self)
+        check_marginal(self)
 
     @staticmethod
     def from_episodes(

@@ -56,6 +56,13 @@ def check_answers(
     return Answer(stats, judged.notes)
 
 
+def check_evidence(drawn: Drawn) -> Answer:
+    """The log evidence alone, where no tasks were simulated to compare the datasets with."""
+    evidence, error = log_evidence(drawn.log_joint, drawn.log_guide)
+    stats = {"log_evidence": evidence, "log_evidence_error": error}
+    return Answer(stats, [[] for _ in range(len(evidence))])
+
+
 def log_evidence(log_joint: np.ndarray, log_guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log p(D) of each dataset by importance sampling, and its Monte-Carlo standard error.
 

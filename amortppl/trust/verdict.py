@@ -20,6 +20,7 @@ class Figures(NamedTuple):
             the logarithm of a sd; NaN where not known.
         finite: whether all draws are.
         agrees: whether the log joint behind k-hat is the plain model's (`amortppl.trust.parity`).
+        checked: whether it was compared.
         passed: whether a rung of the ladder passed; None where it was not climbed.
         source: the rung that the draws are from.
     """
@@ -31,6 +32,7 @@ class Figures(NamedTuple):
     agrees: bool = True
     passed: bool | None = None
     source: str = "amortized"
+    checked: bool = True
 
 
 def is_reliable(figures: Figures) -> bool:
@@ -42,7 +44,9 @@ def verdict(figures: Figures) -> str:
     """The verdict on an answer, in words; the worst of its figures decides."""
     if not figures.finite:
         return "not reliable: some draws are not finite"
-    if not figures.agrees:
+    if not figures.checked and (figures.passed or not np.isnan(figures.khat)):
+        return "not compared with the model: the warnings say why"
+    if figures.checked and not figures.agrees:
         return (
             "not reliable: the log joint that was checked is not the model's on these data; the "
             "warnings say what differs"
@@ -63,9 +67,11 @@ def are_reliable(
     moved: psis.MomentShift,
     finite: np.ndarray,
     agrees: np.ndarray,
+    checked: np.ndarray,
     passed: np.ndarray | None = None,
 ) -> np.ndarray:
     """`is_reliable` of T datasets, (T,)."""
     climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
     each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
-    return np.array([is_reliable(Figures(*figures)) for figures in each])
+    figures = [Figures(*f, checked=bool(c)) for f, c in zip(each, checked, strict=True)]
+    return np.array([is_reliable(f) for f in figures])

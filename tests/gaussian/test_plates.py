@@ -82,7 +82,12 @@ def test_parts_of_latents_in_plates(model, parts, sets):
     np.testing.assert_array_equal(plates.independent_sets.sum(0), 1)  # each once
 
 
-@pytest.mark.parametrize("model", [simple, pairs, within])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(simple, marks=SLOW), pairs, pytest.param(within, marks=SLOW)]
+)
 def test_hessian_from_products_is_the_hessian(model):
     task = task_of(model)
     draw, plates = task.simulate(jr.key(0), 128), plates_of(task)

@@ -110,6 +110,7 @@ def exact(data):
     return mean, np.cov(points, rowvar=False, aweights=weight, ddof=0)
 
 
+@pytest.mark.slow
 def test_what_early_mini_batches_missed_is_corrected_later(logit_guide, votes, monkeypatch):
     """Forty mini-batches of 512: within 0.01 sd of the exact mean, several times nearer than
     without. Not random.

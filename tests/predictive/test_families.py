@@ -98,6 +98,7 @@ def test_draws_of_whole_numbers_follow_their_density(family):
     assert distance < stats.chi2.isf(1 / 3000, len(expected) - 1)
 
 
+@pytest.mark.slow
 def test_draws_come_from_all_members(predictive):
     """Kolmogorov-Smirnov distance of 4000 draws of the first component; exceeds 0.033 once in 3,000
     seeds a query.

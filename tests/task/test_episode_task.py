@@ -120,6 +120,7 @@ def test_saved_and_loaded_with_its_task(task, guide, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:train. only")
 def test_a_file_of_episodes(tmp_path):
     """It is compared on its held-out episodes, and its guide is loaded without the task."""
