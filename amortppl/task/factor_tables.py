@@ -58,11 +58,11 @@ def find_tables(factors: Factors, sizes: np.ndarray, rows: int) -> Tables | None
     """
     rng = np.random.default_rng(17)
     for bases in (2, 6):
-        found = _tables(factors, sizes, rows, bases, rng)
-        if found is None:
+        tables = _tables(factors, sizes, rows, bases, rng)
+        if tables is None:
             return None
-        if _agrees(factors, found, sizes, rows, rng):
-            return found
+        if _agrees(factors, tables, sizes, rows, rng):
+            return tables
     return None
 
 
