@@ -154,7 +154,9 @@ def _bound(name: str, arguments: list[float], named: dict[str, float]) -> Prior:
     kind = getattr(dist, name, None)
     if not (inspect.isclass(kind) and issubclass(kind, dist.Distribution)):
         distributions = [n for n in dir(dist) if n[:1].isupper()]
-        raise DataError(f"priors: NumPyro has no distribution {name!r}{nearest(name, distributions)}")
+        raise DataError(
+            f"priors: NumPyro has no distribution {name!r}{nearest(name, distributions)}"
+        )
     try:
         call = inspect.signature(kind).bind(*arguments, **named)
         kind(*call.args, **call.kwargs, validate_args=True)
