@@ -18,6 +18,7 @@ from amortppl.errors import DataError
 from amortppl.method import Method, final
 from amortppl.posterior.padding import group_by_shape, pad, stack
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.batch import Batch
 
 WORK = 4_000_000
@@ -50,7 +51,7 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
     """
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    keys = jr.split(jr.key(seed), len(datasets))
+    keys = jr.split(seed_key(seed), len(datasets))
     by_place: dict[int, Drawn] = {}
     for rows, places in group_by_shape(method.task, datasets).items():
         batches = stack(method.task, datasets, places)
