@@ -40,7 +40,7 @@ counts as at the border.
 LEAST = 50
 """Effective nodes that an importance sum needs."""
 
-START, PASSES, SETTLED = 3.0, 40, 0.1
+START, PASSES, SETTLED = 2.0, 40, 0.3
 """First scale of u; most passes that move the lattice; change, in sds, that ends them."""
 
 Rows = Callable[[np.ndarray], np.ndarray]

@@ -31,7 +31,9 @@ SIZES = [3, 1, 12, 5, 1, 1, 30]
 
 def expect_datasets(read_back, table):
     wanted = table.groupby("who", sort=False)["y"]
-    assert [g.name for g in read_back] == list(wanted.groups) and len(read_back) == table["who"].nunique()
+    assert [g.name for g in read_back] == list(wanted.groups) and len(read_back) == table[
+        "who"
+    ].nunique()
     for group, (_, y) in zip(read_back, wanted, strict=True):
         np.testing.assert_array_equal(group.dataset.arrays["y"], y.to_numpy(np.float32))
         np.testing.assert_array_equal(group.dataset.given["y"], y)

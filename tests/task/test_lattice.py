@@ -58,5 +58,7 @@ def test_five_numbers_by_an_importance_sum():
     root = rng.normal(size=(200, 5, 5)) + 2 * np.eye(5)
     cover = root @ np.swapaxes(root, 1, 2)
     bend, volume = np.linalg.inv(cover), np.linalg.slogdet(2 * np.pi * cover)[1]
-    integral = integrate(lambda u: -0.5 * (np.einsum("sri,rij,srj->sr", u, bend, u) + volume), 200, 5)
+    integral = integrate(
+        lambda u: -0.5 * (np.einsum("sri,rij,srj->sr", u, bend, u) + volume), 200, 5
+    )
     assert abs(integral.value.sum()) < total_error(add_errors(integral.error, 5), 5) < 10
