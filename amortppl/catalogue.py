@@ -73,7 +73,7 @@ def from_file(path: str | Path) -> ModuleType:
 
 @contextmanager
 def _extra_named(where: str) -> Iterator[None]:
-    """Says what to install when a Pyro model's packages are missing."""
+    """Adds to an import error what to install when a Pyro model's packages are missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -82,11 +82,6 @@ def _extra_named(where: str) -> Iterator[None]:
         raise ImportError(
             f"{where} is a Pyro model and needs the extra: pip install 'amortppl[pyro]'"
         ) from error
-
-
-def describe(loaded: ModuleType) -> str:
-    """The first paragraph of a module's docstring, on one line."""
-    return " ".join((loaded.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def method(where: str, **options: Any) -> Spec:

@@ -90,7 +90,17 @@ class UnreliableWarning(UserWarning):
 
 
 class DesignWarning(UserWarning):
-    """The data of a formula do not tell all that it asks, so that priors answer."""
+    """The data do not determine all coefficients of a formula, so that these follow their priors:
+    a column is constant or a sum of others, a group has one level, or a column separates outcomes.
+
+    Example:
+        >>> import amortppl as ap, warnings
+        >>> table = {"y": [1.0, 2.0, 4.0], "x": [3.0, 3.0, 3.0]}
+        >>> with warnings.catch_warnings(record=True, action="always") as caught:
+        ...     form = ap.formula("y ~ x", table)
+        >>> {w.category.__name__ for w in caught}
+        {'DesignWarning'}
+    """
 
 
 class VersionWarning(UserWarning):

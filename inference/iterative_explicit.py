@@ -22,8 +22,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import quoted
 from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.learned_steps import LearnedSteps
 from amortppl.gaussian.learned_update import LearnedUpdate
-from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
+from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
@@ -55,7 +56,7 @@ class Decoder(eqx.Module):
         return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, same], -1)
 
 
-class ExplicitPredictor(Headed):
+class ExplicitPredictor(LearnedSteps, Headed):
     """The built method. See `IterativeExplicit` for its options."""
 
     task: AbstractTask = eqx.field(static=True)
@@ -65,20 +66,6 @@ class ExplicitPredictor(Headed):
     decoder: Decoder
     head: Head
     regime: ClassVar[str] = "explicit"
-
-    def init(self) -> Belief:
-        """The learned latent of no rows."""
-        return self.update.init()
-
-    def step(self, state: Belief, batch: Batch) -> Belief:
-        """The latent after a mini-batch; one of more than `most` rows is taken as several."""
-        return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
-
-    def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
-        """A step in which signals are absent now and then, so that each is learned alone too."""
-        return self.update(
-            state, batch, self._seen(), present(self.options.signals, self.options.drop, key)
-        )
 
     def latent(self, state: Belief) -> Belief:
         """z, as a distribution that can be drawn from."""

@@ -5,8 +5,8 @@ another.
 
 r is a transformer in which the query's token reads the rows of the mini-batch, and what their least
 squares says of the query in closed form. What it proposes is mixed into the state with the
-mini-batch's share of the evidence, about B / (n + B), so that it neither drifts nor forgets however
-many mini-batches follow. It is trained greedily: one step from states of every depth, for
+mini-batch's share of the evidence, about B / (n + B), so that it neither drifts nor
+forgets over many mini-batches. It is trained greedily: one step from states of every depth, for
 mini-batches of every size, no gradient through earlier steps.
 
 Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXiv 2510.11471, Eq. 8

@@ -76,7 +76,7 @@ def message(error: Exception) -> str:
 
 @contextmanager
 def tell_written(path: Path) -> Iterator[None]:
-    """Names the path that was meant in whatever goes wrong while writing it."""
+    """Adds the path to any error that writing the file raises."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,8 @@
 """Mini-batches of data of any size and from anywhere, read ahead at constant memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -29,10 +30,12 @@ class Block(NamedTuple):
     Attributes:
         arrays: by argument, checked, of the types that the model simulates, rows first.
         start: number in the stream of the first row.
+        given: the numbers as they came, by argument, of whatever width; empty where nobody asks.
     """
 
     arrays: dict[str, np.ndarray]
     start: int
+    given: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Batches:
@@ -88,7 +91,9 @@ class Batches:
         """
         return prefetch(lambda: map(self._plain, cut(self._pieces(None, 0), self.size)))
 
-    def blocks(self, task: AbstractTask, per_block: int = 16, skip: int = 0) -> Iterator[Block]:
+    def blocks(
+        self, task: AbstractTask, per_block: int = 16, skip: int = 0, keep: bool = False
+    ) -> Iterator[Block]:
         """Blocks of `per_block` mini-batches (the last may be shorter), checked against a task.
 
         Reading, conversion and checks run up to two blocks ahead in a background thread.
@@ -97,6 +102,7 @@ class Batches:
             task: says which arguments there are, of what shape, type and support.
             skip: rows to pass over, a multiple of `per_block * size`. Row groups of a Parquet file
                 that lie among them are not read.
+            keep: whether blocks have the numbers as they came, too.
 
         Raises:
             DataError: no rows, a column that is missing or changes, values that are missing,
@@ -117,14 +123,14 @@ class Batches:
                 f"batches: {skip} rows are to be skipped, but there are {self.rows}; is it the "
                 f"same source?"
             )
-        checked = Checked(task, self.columns, rows)
+        checked = Checked(task, self.columns, rows, keep)
         wanted = self._wanted(checked)
         return prefetch(lambda: self._blocks(checked, wanted, skip))
 
     def _blocks(self, checked: Checked, wanted: list[str] | None, skip: int) -> Iterator[Block]:
         start = skip
         for piece in cut(self._pieces(wanted, skip), checked.rows):
-            yield Block(checked.arrays(piece), start)
+            yield Block(checked.arrays(piece), start, checked.given)
             start += piece.rows
 
     def _wanted(self, checked: Checked) -> list[str] | None:

@@ -28,10 +28,12 @@ class Checked:
         task: says which arguments there are, of what shape, type and support.
         columns: the column or columns of each argument, as in `amortppl.data.dataset.read`.
         rows: rows in a block; the check of supports is compiled for this number.
+        keep: whether `given` keeps the numbers of the last block as they came.
     """
 
-    def __init__(self, task: AbstractTask, columns: Columns, rows: int) -> None:
-        self.task, self.columns, self.rows = task, columns, rows
+    def __init__(self, task: AbstractTask, columns: Columns, rows: int, keep: bool = False) -> None:
+        self.task, self.columns, self.rows, self.keep = task, columns, rows, keep
+        self.given: dict[str, np.ndarray] = {}
 
     def picks(self, names: list[str], table: bool) -> dict[str, list[str]]:
         """The columns of each argument, of a source with columns `names`.
@@ -71,6 +73,9 @@ class Checked:
         if shape != like and shape != (*like, 1):
             raise _wrong_shape(name, picked, like, values, block)
         array = np.empty((block.rows, *like), simulated_type(self.task, name))
+        if self.keep:
+            came = np.column_stack(values) if apart else values[0].reshape(array.shape)
+            self.given = self.given | {name: came}
         if apart:
             for place, column in enumerate(values):
                 _store(array[:, place], column, name, labels and [labels[place]], where)

@@ -3,8 +3,8 @@
 JAX takes an index of -1 as the last and one beyond the end as the end, so that an unknown group
 would be answered as the last one in silence. The model's own program says which inputs these are:
 those of whole numbers that reach the index of a gather through whole-number arithmetic alone, as in
-`a[group]` or `a[group - 1]`. What the model does otherwise with a whole number (compare, multiply,
-clip) is its own affair.
+`a[group]` or `a[group - 1]`. Other uses of a whole number (compared, multiplied, clipped) are not
+checked.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ _INDICES: WeakKeyDictionary[AbstractTask, dict[str, list[Index]]] = WeakKeyDicti
 def indices(task: AbstractTask) -> dict[str, list[Index]]:
     """The inputs that a task's model uses as an index, with all that they point at.
 
-    A rule that the task's own simulated inputs break is none: the model means something else.
+    A rule that simulated inputs of the task break is left out: there the model uses the number
+    in another way.
     """
     if task not in _INDICES:
         _INDICES[task] = _find(task)

@@ -148,8 +148,8 @@ def untrained_guide(
     """The guide that is the frame alone, of a task whose inputs are the rows of a dataset."""
     expect_seed(seed)
     task = task_of_data(model, datasets, **labels)
-    known = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
-    ranges = ranges_of([read(task, d).arrays for d in known])
+    rows_of = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
+    ranges = ranges_of([read(task, d).arrays for d in rows_of])
     method = FrameAlone().build(task, jr.key(seed))
     return Guide(method, FrameAlone(), Record(), seed, ranges)
 

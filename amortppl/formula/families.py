@@ -150,9 +150,9 @@ def family_named(name: str) -> str:
     Raises:
         DataError: there is none of this name.
     """
-    found = ALIASES.get(name, name)
-    if found not in FAMILIES:
+    family = ALIASES.get(name, name)
+    if family not in FAMILIES:
         raise DataError(
             f"family: {name!r} is none of {quoted(FAMILIES)}{nearest(str(name), FAMILIES)}"
         )
-    return found
+    return family

@@ -38,6 +38,15 @@ class Formula:
         data: the program's arguments, with the outcome.
         unobserved: rows of the table whose outcome is missing, or None.
         notes: what was left out, and what the data do not tell, in words.
+
+    Example:
+        >>> form = formula("y ~ x", {"y": [1.0, 2.0, 4.0], "x": [0.0, 1.0, 2.0]})
+        >>> form.family, form.link, form.argument, form.columns
+        ('gaussian', 'identity', 'y', ('x',))
+        >>> {n: v.shape for n, v in form.inputs({"x": [3.0]}).items()}
+        {'x': (1, 1)}
+        >>> "numpyro.sample" in form.source()
+        True
     """
 
     text: str

@@ -82,10 +82,10 @@ def cells_to_impute(
             continue
         _expect_plain(name, parsed, design, frame)
         place, argument = design.columns.index(name), _argument(name, taken)
-        known = frame[name][~holes].to_numpy(float)
-        spread = float(known.std()) if len(known) > 1 and known.std() > 0 else 1.0
+        observed = frame[name][~holes].to_numpy(float)
+        spread = float(observed.std()) if len(observed) > 1 and observed.std() > 0 else 1.0
         count = int(holes.sum())
-        imputed.append(Imputed(argument, place, count, float(known.mean()), spread))
+        imputed.append(Imputed(argument, place, count, float(observed.mean()), spread))
         numbers[argument] = np.where(holes, np.cumsum(holes) - 1, count).astype(np.int32)
     return tuple(imputed), numbers
 

@@ -195,9 +195,9 @@ def _censored(frame: pd.DataFrame, text: str) -> np.ndarray:
     column = frame.get(text)
     if column is not None and not _numeric(column) and column.dtype != bool:
         words = column.astype(object).map(lambda v: str(v).lower()).to_numpy()
-        known = np.isin(words, [*NOT_CENSORED, *CENSORED])
-        if not known.all():
-            row = int(np.flatnonzero(~known)[0])
+        is_valid = np.isin(words, [*NOT_CENSORED, *CENSORED])
+        if not is_valid.all():
+            row = int(np.flatnonzero(~is_valid)[0])
             raise DataError(
                 f"formula: the status {text!r} is {column.iloc[row]!r} in row {row}; expected "
                 f"{quoted((*NOT_CENSORED, *CENSORED))}, or 1 for an event and 0 for none"

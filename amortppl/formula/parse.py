@@ -126,10 +126,10 @@ def _tree(text: str, predictor: str, start: int) -> Any:
 
 
 def _lower(error: Exception) -> str:
-    said = str(error).rstrip(". ")
-    if said.startswith("Don't know how to parse"):
+    message = str(error).rstrip(". ")
+    if message.startswith("Don't know how to parse"):
         return "a term is missing here"
-    return said[:1].lower() + said[1:]
+    return message[:1].lower() + message[1:]
 
 
 def _unreadable(predictor: str) -> int:

@@ -153,8 +153,10 @@ def _bound(name: str, arguments: list[float], named: dict[str, float]) -> Prior:
 
     kind = getattr(dist, name, None)
     if not (inspect.isclass(kind) and issubclass(kind, dist.Distribution)):
-        known = [n for n in dir(dist) if n[:1].isupper()]
-        raise DataError(f"priors: NumPyro has no distribution {name!r}{nearest(name, known)}")
+        distributions = [n for n in dir(dist) if n[:1].isupper()]
+        raise DataError(
+            f"priors: NumPyro has no distribution {name!r}{nearest(name, distributions)}"
+        )
     try:
         call = inspect.signature(kind).bind(*arguments, **named)
         kind(*call.args, **call.kwargs, validate_args=True)
@@ -186,18 +188,18 @@ def override(priors: Priors, given: Mapping[str, Any], design: Design) -> Priors
     Raises:
         DataError: a name that is none of these.
     """
-    known = [*(["Intercept"] if priors.intercept else []), *dict.fromkeys(design.columns)]
-    known += [*dict.fromkeys(design.terms), *priors.parameters]
+    names = [*(["Intercept"] if priors.intercept else []), *dict.fromkeys(design.columns)]
+    names += [*dict.fromkeys(design.terms), *priors.parameters]
     for group in design.groups:
-        known += [
+        names += [
             group.factor,
             f"correlation|{group.factor}",
             *map(_of_group(group.factor), group.terms),
         ]
     for name, value in given.items():
-        if name not in known:
+        if name not in names:
             raise DataError(
-                f"priors: {name!r} is none of {quoted(dict.fromkeys(known))}{nearest(name, known)}"
+                f"priors: {name!r} is none of {quoted(dict.fromkeys(names))}{nearest(name, names)}"
             )
         priors = _override_one(priors, name, value, design)
     return priors

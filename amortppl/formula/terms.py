@@ -31,13 +31,13 @@ def describe(text: str, frame: pd.DataFrame) -> Any:
 
     with plain_errors(text):
         description = model_description(text)
-    known = [*FUNCTIONS, *TRANSFORMS]
+    functions = [*FUNCTIONS, *TRANSFORMS]
     expect_columns(frame, columns_used(description), "formula")
     for name in sorted(_called(text)):
-        if name.split(".")[0] not in known:
+        if name.split(".")[0] not in functions:
             raise DataError(
-                f"formula: no function {name!r} (there are {quoted(sorted(known))})"
-                f"{nearest(name, known)}"
+                f"formula: no function {name!r} (there are {quoted(sorted(functions))})"
+                f"{nearest(name, functions)}"
             )
     return description
 
@@ -93,5 +93,5 @@ def plain_errors(text: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
-        said = str(error) or type(error).__name__
-        raise DataError(f"formula: {text.strip()!r} cannot be evaluated: {said}") from error
+        message = str(error) or type(error).__name__
+        raise DataError(f"formula: {text.strip()!r} cannot be evaluated: {message}") from error

@@ -1,6 +1,5 @@
 """A trained method bound to its task."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -8,7 +7,6 @@ import numpy as np
 
 from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
-from amortppl.data.dataset import read
 from amortppl.errors import DataError
 from amortppl.guide import local_draws, storage
 from amortppl.guide import predict as prediction
@@ -19,7 +17,6 @@ from amortppl.guide.predict import infer_latent
 from amortppl.guide.program_guide import ProgramGuide
 from amortppl.many.table import map_table
 from amortppl.method import Method, Spec
-from amortppl.posterior.draws import log_prob
 from amortppl.posterior.state import State
 from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.training.ranges import Ranges
@@ -246,25 +243,6 @@ class Guide(ProgramGuide):
         """
         self._expect_numbers(draws, seed)
         return prediction.log_predictive(self, data, at, draws, seed, columns)
-
-    def log_prob(
-        self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None
-    ) -> np.ndarray:
-        """Log density log q(theta | D), in nats, of latents in their own space.
-
-        Args:
-            data: the dataset D.
-            latents: values by site, each with the same leading shape (or none).
-            columns: for DataFrames, the columns of each argument.
-
-        Returns:
-            An array of that leading shape.
-
-        Raises:
-            DataError: the data do not fit.
-            KeyError: a latent is missing.
-        """
-        return log_prob(self.method, read(self.task, data, columns), latents)
 
     def local(
         self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None

@@ -130,7 +130,8 @@ def _read(
 
 
 def _build(path: Path, spec: Spec, task: AbstractTask) -> Any:
-    """The method, its arrays by shape alone; whatever options of a file lead to is one error."""
+    """The method with the shapes of its arrays in their place; options that cannot be used are one
+    error."""
     try:
         return eqx.filter_eval_shape(spec.build, task, jr.key(0))
     except Exception as error:

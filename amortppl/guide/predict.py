@@ -20,6 +20,7 @@ from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.trained import TrainedMethod
 
@@ -43,7 +44,7 @@ def predict(
     if guide.method.predicts:
         state, notes = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data
-        drawn = _sample(guide.method, state, padded, jr.key(seed), draws)
+        drawn = _sample(guide.method, state, padded, seed_key(seed), draws)
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
@@ -101,7 +102,7 @@ def infer_latent(
         )
     many = data if isinstance(data, list | tuple) else [data]
     states = [_state_of(guide, d, columns, **streaming) for d in many]
-    keys = jr.split(jr.key(seed), len(states))
+    keys = jr.split(seed_key(seed), len(states))
     z = [
         np.asarray(_latents(guide.method, state, key, draws))
         for (state, _), key in zip(states, keys, strict=True)
@@ -190,9 +191,9 @@ def _vectors(
     """Draws (S, P) of the unconstrained latents given the data, and notes on these."""
     if isinstance(data, State | Batches):
         state, notes = _state_of(guide, data, columns)
-        return _draw_vectors(guide.method, state, jr.key(seed), draws), notes
+        return _draw_vectors(guide.method, state, seed_key(seed), draws), notes
     if empty(data):
-        rows, keys = (guide.task.rows or (1, 1))[0], jr.split(jr.key(seed), draws)
+        rows, keys = (guide.task.rows or (1, 1))[0], jr.split(seed_key(seed), draws)
         return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(keys), []
     dataset = read(guide.task, data, columns)
     return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]

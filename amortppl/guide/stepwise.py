@@ -1,9 +1,11 @@
 """A trained method step by step: states, and streams of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
@@ -11,14 +13,14 @@ from amortppl.data.dataset import read
 from amortppl.guide.predict import begin_at
 from amortppl.method import refuse_parts
 from amortppl.posterior import padding
-from amortppl.posterior.draws import step
+from amortppl.posterior.draws import log_prob, step
 from amortppl.posterior.state import BY_HAND, State, expect_own_guide, load_state
 from amortppl.posterior.stream import stream
 from amortppl.training.trained import TrainedMethod
 
 
 class StepwiseGuide(TrainedMethod):
-    """The contract of every method, on data: `init`, `step` and `posterior`.
+    """The contract of every method, on data: `init`, `step` and `posterior`, and its density.
 
     Example:
         >>> import amortppl as ap, jax, numpy as np, tempfile
@@ -77,6 +79,25 @@ class StepwiseGuide(TrainedMethod):
         expect_own_guide(self, state)
         return state.posterior
 
+    def log_prob(
+        self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None
+    ) -> np.ndarray:
+        """Log density log q(theta | D), in nats, of latents in their own space.
+
+        Args:
+            data: the dataset D.
+            latents: values by site, each with the same leading shape (or none).
+            columns: for DataFrames, the columns of each argument.
+
+        Returns:
+            An array of that leading shape.
+
+        Raises:
+            DataError: the data do not fit.
+            KeyError: a latent is missing.
+        """
+        return log_prob(self.method, read(self.task, data, columns), latents)
+
     def stream(
         self,
         batches: Batches,
@@ -89,7 +110,8 @@ class StepwiseGuide(TrainedMethod):
     ) -> Iterator[State]:
         """The state after each mini-batch, or after every so many rows: an anytime posterior.
 
-        Memory stays constant however long the source is. The last state yielded has seen all rows.
+        The memory used does not depend on the length of the source. The last state yielded has seen
+        all rows.
 
         Args:
             batches: from `amortppl.batches`.

@@ -14,7 +14,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.random as jr
 
 from amortppl.errors import GuideError, quoted
 from amortppl.guide import own_guides
@@ -23,6 +22,7 @@ from amortppl.guide.model_source import describe_source, file_of
 from amortppl.guide.schema import CERTIFICATE, GUIDE
 from amortppl.runtime.files import kind_of, pack, read_plain, write
 from amortppl.runtime.outputs import expect_outside_guides
+from amortppl.runtime.seeds import seed_key
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.misspecification import Familiarity
 
@@ -52,7 +52,7 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
     )  # not mkdtemp, whose folders only their owner may read
     temporary.mkdir()
     try:
-        rows = guide.task.input_rows(jr.key(guide.seed), STORED_ROWS)
+        rows = guide.task.input_rows(seed_key(guide.seed), STORED_ROWS)
         arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
         contents = {"weights.safetensors": pack(arrays, {}), **_texts(guide, familiarity)}
         for name, content in contents.items():

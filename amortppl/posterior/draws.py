@@ -18,6 +18,7 @@ from amortppl.errors import DataError
 from amortppl.method import Method, final
 from amortppl.posterior.padding import group_by_shape, pad, stack
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.batch import Batch
 
 WORK = 4_000_000
@@ -56,7 +57,7 @@ def draw(
     """
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    keys = jr.split(jr.key(seed), len(datasets)) if keys is None else keys
+    keys = jr.split(seed_key(seed), len(datasets)) if keys is None else keys
     by_place: dict[int, Drawn] = {}
     for rows, places in group_by_shape(method.task, datasets).items():
         batches = stack(method.task, datasets, places)

@@ -59,7 +59,7 @@ class Place:
         passes: how many passes over it are complete.
         rows: rows of the present pass that are done.
         block: rows in a block, so that a continued run reads the same blocks.
-        done: whether all passes that were asked for are complete.
+        done: whether all requested passes are complete.
     """
 
     source: str
@@ -80,11 +80,11 @@ class State:
     Attributes:
         guide: the guide it belongs to.
         value: what the method carries, a PyTree of arrays.
-        rows: rows seen, each counted once however often it was met.
+        rows: rows seen, each counted once, also after several passes.
         steps: mini-batches taken.
         since: the value before the rows of the present source; a further pass starts from it.
         place: where in a source it stands.
-        trace: numbers of rows, and posterior means and sds then, where they were asked for.
+        trace: numbers of rows, with posterior means and sds at that point, if requested.
         outside: notes on rows outside the ranges that the guide was trained on.
         sources: the files of which it has seen all rows.
 

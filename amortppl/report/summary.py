@@ -91,12 +91,12 @@ def statistic(tree: xr.DataTree, name: str, otherwise: Any = np.nan) -> Any:
 
 
 def verdict_of(tree: xr.DataTree) -> str:
-    """What the checks of one posterior say, in words."""
+    """The verdict of the checks on one posterior, in words."""
     return verdict(figures_of(tree)[0])
 
 
 def figures_of(tree: xr.DataTree) -> list[Figures]:
-    """What is known of each dataset's posterior; files of earlier versions say less."""
+    """The figures of each dataset's posterior; files of earlier versions lack some of them."""
     stats = tree["sample_stats"].dataset
     khats = np.atleast_1d(stats["khat"].values)
 

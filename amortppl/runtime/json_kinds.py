@@ -55,7 +55,7 @@ def one_of(*allowed: Any) -> Kind:
 
 
 def either(*kinds: Kind) -> Kind:
-    """Any of some kinds; the last says what is wrong."""
+    """Any of some kinds; the error is that of the last."""
 
     def check(value: Any, place: str) -> None:
         for kind in kinds[:-1]:

@@ -130,7 +130,7 @@ def gather_rule(
     fill_value: Any,
     **_: Any,
 ) -> Any:
-    """Slices of an array at the places that `indices` (their last axis) say."""
+    """Slices of an array at the places in `indices` (along its last axis)."""
     numbers, lead = dimension_numbers, indices.ndim - 1
     batching = dict(
         zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)

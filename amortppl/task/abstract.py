@@ -55,7 +55,7 @@ class AbstractTask(ABC):
         rows_like: shapes and types of the fewest rows.
         has_density: whether every observed site can evaluate its log density.
         likelihood: whether methods use that density.
-        supports: of the observations, where no model says them.
+        supports: of the observations, where there is no model to read them from.
         dims, coords: names of axes by site or argument, and labels along named axes.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:

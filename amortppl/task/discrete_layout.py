@@ -15,8 +15,8 @@ from amortppl.task.abstract import AbstractTask
 
 
 class Hidden(NamedTuple):
-    """A discrete latent: its states, the shape of a row of its value, and the axis of the rows, from
-    the right; None in a block.
+    """A discrete latent: its states, the shape of a row of its value, and the axis of the rows,
+    from the right; None in a block.
     """
 
     support: np.ndarray

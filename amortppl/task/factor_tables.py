@@ -2,12 +2,12 @@
 
     log sum_z exp f(z),    f(z) = sum_k f_k(z)
 
-Which of the V entries of z a factor f_k depends on is found by changing one entry at a time. Entries
-of one factor get unlike colours; then a run for each combination of states by colour holds every
-factor's whole table, which for a label costs K runs and for a chain of K states K^2, however long it
-is. Tables are summed out one entry after another (Koller and Friedman 2009, "Probabilistic Graphical
-Models", algorithm 9.1). What was found is tried at random configurations, where every row has its
-own: they must give what the tables give, or nothing is summed.
+Which of the V entries of z a factor f_k depends on is found by changing one entry at a time. The
+entries of one factor get unlike colours; then a run for each combination of states by colour holds
+every factor's whole table, which for a label costs K runs and for a chain of K states K^2, however
+long it is. Tables are summed out one entry after another (Koller and Friedman 2009, "Probabilistic
+Graphical Models", algorithm 9.1). What was found is tried at random configurations, where every row
+has its own: they must give what the tables give, or nothing is summed.
 
 Rows are an axis of all arrays: B rows have the same tables with other numbers.
 """
@@ -58,11 +58,11 @@ def find_tables(factors: Factors, sizes: np.ndarray, rows: int) -> Tables | None
     """
     rng = np.random.default_rng(17)
     for bases in (2, 6):
-        found = _tables(factors, sizes, rows, bases, rng)
-        if found is None:
+        tables = _tables(factors, sizes, rows, bases, rng)
+        if tables is None:
             return None
-        if _agrees(factors, found, sizes, rows, rng):
-            return found
+        if _agrees(factors, tables, sizes, rows, rng):
+            return tables
     return None
 
 

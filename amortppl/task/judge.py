@@ -97,9 +97,9 @@ class Judge:
 
         def heights(at: np.ndarray) -> np.ndarray:
             local = np.moveaxis(at.reshape(len(at), pieces, rows, self.size), 0, 1)
-            prior, found = self._in_chunks(vectors, data, local)
+            prior, likelihoods = self._in_chunks(vectors, data, local)
             priors.append(prior)
-            return np.moveaxis(found, 1, 0).reshape(len(at), -1)
+            return np.moveaxis(likelihoods, 1, 0).reshape(len(at), -1)
 
         if self.size:
             value, error = integrate(heights, pieces * rows, self.size)
@@ -116,13 +116,13 @@ class Judge:
         """
         pieces, count, rows = local.shape[:3]
         most = len(nodes(self.size, 0).at) if self.size else 1
-        program, found, prior = self._program(pieces, rows), [], np.zeros(pieces)
+        program, chunks, prior = self._program(pieces, rows), [], np.zeros(pieces)
         for start in range(0, count, most):
             part = local[:, start : start + most]
             filled = np.pad(part, [(0, 0), (0, most - part.shape[1]), (0, 0), (0, 0)], "edge")
             prior, factors = program(vectors, data, filled, self._values(rows))
-            found.append(self._summed(factors)[:, : part.shape[1]])
-        return prior, np.concatenate(found, 1)
+            chunks.append(self._summed(factors)[:, : part.shape[1]])
+        return prior, np.concatenate(chunks, 1)
 
     def _values(self, rows: int) -> dict[str, np.ndarray]:
         if self.tables is None:
@@ -140,12 +140,12 @@ class Judge:
 
     def _program(self, pieces: int, rows: int) -> Traced:
         """The program for so many pieces of so many rows, traced once."""
-        known = self._programs.get((pieces, rows))
-        if known is None:
+        program = self._programs.get((pieces, rows))
+        if program is None:
             if len(self._programs) >= 128:
                 self._programs.clear()
-            known = self._programs[pieces, rows] = self._trace(pieces, rows)
-        return known
+            program = self._programs[pieces, rows] = self._trace(pieces, rows)
+        return program
 
     def _trace(self, pieces: int, rows: int) -> Traced:
         task = self.task
@@ -185,8 +185,8 @@ def _all_parts(
     def one(vector: Array, rows: dict[str, Array], u: Array) -> tuple[Array, Array]:
         if judge.tables is None:
             sites = judge.task.local.unflatten(u)
-            found = plain_sites(judge.task, Point(vector, sites, rows))
-            prior, each = _by_row(split_sites(judge.task, found), rows)
+            sites_of_rows = plain_sites(judge.task, Point(vector, sites, rows))
+            prior, each = _by_row(split_sites(judge.task, sites_of_rows), rows)
             return prior, each[None, None]
         sites = judge.task.local.unflatten(u) if judge.size else {}
         parts = partial(_parts, judge.task, judge.layout, Point(vector, sites, rows))
@@ -203,9 +203,9 @@ def _parts(
 ) -> tuple[Array, Array]:
     """Log prior, and the factors (F, B) at one configuration of the discrete latents."""
     shared = task.latents.unflatten(point.vector)
-    found = task.plain.density(shared | point.local, point.data, states)
-    local = {n: found.sites[n] + found.jacobians[n] for n in point.local}
-    return found.total(list(shared)), layout.factors(found.sites | local)
+    density = task.plain.density(shared | point.local, point.data, states)
+    local = {n: density.sites[n] + density.jacobians[n] for n in point.local}
+    return density.total(list(shared)), layout.factors(density.sites | local)
 
 
 def _factors_at(task: AbstractTask, layout: Layout, point: Point, rows: int) -> Factors:
@@ -214,11 +214,11 @@ def _factors_at(task: AbstractTask, layout: Layout, point: Point, rows: int) -> 
     traced = Traced(jax.vmap(lambda z: _parts(task, layout, point, z)[1]), like)
 
     def factors(states: np.ndarray) -> np.ndarray:
-        found = []
+        parts = []
         for start in range(0, len(states), AT_ONCE):
             part = states[start : start + AT_ONCE]
             filled = np.pad(part, [(0, AT_ONCE - len(part)), (0, 0), (0, 0)], "edge")
-            found.append(traced(layout.values(filled))[: len(part)])
-        return np.concatenate(found)
+            parts.append(traced(layout.values(filled))[: len(part)])
+        return np.concatenate(parts)
 
     return factors

@@ -40,7 +40,7 @@ counts as at the border.
 LEAST = 50
 """Effective nodes that an importance sum needs."""
 
-START, PASSES, SETTLED = 3.0, 40, 0.1
+START, PASSES, SETTLED = 2.0, 40, 0.3
 """First scale of u; most passes that move the lattice; change, in sds, that ends them."""
 
 Rows = Callable[[np.ndarray], np.ndarray]
@@ -162,14 +162,14 @@ def _moved(
     before = factor @ np.swapaxes(factor, 1, 2)
     few = np.square(weight).sum(0) > 1 / (2 * mean.shape[1] + 2)
     floor = np.where(few, (gap / 2) ** 2, 1e-6)
-    found = np.linalg.cholesky(cover + floor[:, None, None] * before)
+    factors = np.linalg.cholesky(cover + floor[:, None, None] * before)
     best = terms.argmax(0)
     wide = grid.border[best] | (weight.sum(0) < 0.5)
     centre[wide] = at[best, np.arange(len(best))][wide]
-    found[wide] = 2 * factor[wide]
+    factors[wide] = 2 * factor[wide]
     lost = ~np.isfinite(peak)
-    centre[lost], found[lost] = mean[lost], factor[lost] / 2
-    return centre, found
+    centre[lost], factors[lost] = mean[lost], factor[lost] / 2
+    return centre, factors
 
 
 def _sum(

@@ -122,7 +122,7 @@ class Task(AbstractTask):
             self._expect_the_models_density()
 
     def _read(self, program: Program) -> ModelSites:
-        """Finds the model's sites, and keeps what they say."""
+        """Finds the model's sites, and keeps what is read from them."""
         model_sites = ModelSites(program, self.rows)
         self.program, self.probe_rows = program, model_sites.rows
         self.model, self.sources, self.inputs = program.model, program.sources, [*program.sources]

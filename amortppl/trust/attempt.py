@@ -133,7 +133,7 @@ class Climb:
         self.late = np.zeros(count, bool)
 
     def take(self, place: int, rung: str, answer: Attempt) -> None:
-        """Keeps an answer that passed, or is better than what there was."""
+        """Keeps an answer that passed its check or is better than the one before."""
         if not np.isfinite(answer.vectors).all():
             self.why[place, RUNGS.index(rung)] = answer.failed or "draws are not finite"
             return

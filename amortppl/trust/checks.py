@@ -10,6 +10,7 @@ import numpy as np
 from amortppl.data.dataset import Dataset
 from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import group_by_shape, stack
+from amortppl.runtime.seeds import seed_key
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
 from amortppl.trust.misspecification import DRAWS, Familiarity, discrepancies_of
@@ -34,7 +35,7 @@ def check_answers(
     fits: dict[int, np.ndarray] = {}
     for places in group_by_shape(guide.task, datasets).values():
         batch = stack(guide.task, datasets, places)
-        keys = jr.split(jr.fold_in(jr.key(seed), 13), len(places))
+        keys = jr.split(jr.fold_in(seed_key(seed), 13), len(places))
         vectors = jnp.asarray(np.stack([drawn.vectors[i][:DRAWS] for i in places]))
         measured = np.asarray(
             discrepancies_of(guide.method, batch, vectors, keys, moments), np.float64

@@ -6,7 +6,7 @@ a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe a
 "Detecting model misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit: the
 largest of the posterior-predictive discrepancies. Each is ranked among simulated tasks that fitted
 nothing (conformal p-values, Vovk et al. 2005): p <= a with probability a for a dataset of the
-model, whatever the guide is worth.
+model, however good or bad the guide is.
 """
 
 from dataclasses import asdict, dataclass
@@ -23,6 +23,7 @@ from amortppl.method import Method, final
 from amortppl.predictive.predictor import At
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import run_once
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
@@ -85,7 +86,7 @@ class Familiarity:
     @classmethod
     def from_simulations(cls, guide: TrainedMethod) -> "Familiarity":
         """Of a guide, from tasks simulated with its own seed."""
-        task, key = guide.task, jr.fold_in(jr.key(guide.seed), 11)
+        task, key = guide.task, jr.fold_in(seed_key(guide.seed), 11)
         made = run_once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
         batches = made.batches[0]
         moments = _moments(guide, batches)

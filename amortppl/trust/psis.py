@@ -145,7 +145,7 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:
-    """What k-hat says, and how far weights move means and sds (`Moved`; NaN where that is not
+    """The verdict of k-hat, and of how far weights move means and sds (NaN where that is not
     known), in words.
     """
     if np.isnan(khat):

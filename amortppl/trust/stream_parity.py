@@ -1,7 +1,8 @@
 """Is the log joint of a stream's draws, up to a constant, the plain model's?
 
 What k-hat of a stream rests on is log p(theta_s, D) - log p(theta_0, D). At one further draw it is
-compared with the plain model's (`amortppl.trust.parity`), a block of rows at a time, in 64 bits.
+compared with the plain model's (`amortppl.trust.parity`), a block of rows at a time, in 64 bits, on
+the numbers as the source gave them, before they were cast.
 """
 
 import warnings
@@ -29,7 +30,7 @@ class StreamParity:
         self.result = Parity.unknown(1)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
-        """Takes a block of rows in."""
+        """Takes a block of rows in, as they came."""
         if not self.active or not np.isfinite(self.pair).all():
             return
         wide = {"f": np.float64, "i": np.int64, "u": np.uint64}

@@ -1,6 +1,6 @@
-"""One verdict on an answer, from all that is known of it: reliable or not, and in words.
+"""One verdict on an answer from all its checks: reliable or not, and in words.
 
-Reports, tables and the command line ask here, so that they say the same.
+Reports, tables and the command line all use it, so that they agree.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def is_reliable(figures: Figures) -> bool:
 
 
 def verdict(figures: Figures) -> str:
-    """What is to be thought of an answer; the worst of its figures decides."""
+    """The verdict on an answer, in words; the worst of its figures decides."""
     if not figures.finite:
         return "not reliable: some draws are not finite"
     if not figures.checked and (figures.passed or not np.isnan(figures.khat)):

@@ -15,8 +15,9 @@ from numpyro.infer.calibration import vsbc_diagnostic
 
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
-from amortppl.diagnostics.uniformity import difference_band, inside
+from amortppl.diagnostics.uniformity import difference_band
 from amortppl.trust.misspecification import FLAG
+from bands import inside
 from benchmarks.reference import mixed, nuts, simulated
 
 NAMES = [

@@ -8,8 +8,9 @@ from scipy import stats
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
 from amortppl.diagnostics.calibration_page import write_calibration
-from amortppl.diagnostics.uniformity import difference_band, holm, inside, p_values
+from amortppl.diagnostics.uniformity import difference_band, holm, p_values
 from amortppl.errors import DataError
+from bands import inside
 from spoiled import exact, far_out, spoiled
 
 FIXED = ["sbc_p", "coverage_50", "coverage_90", "z_score", "contraction", "ok"]

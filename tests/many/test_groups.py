@@ -29,10 +29,12 @@ def block(request, monkeypatch):
 SIZES = [3, 1, 12, 5, 1, 1, 30]
 
 
-def expect_datasets(found, table):
+def expect_datasets(read_back, table):
     wanted = table.groupby("who", sort=False)["y"]
-    assert [g.name for g in found] == list(wanted.groups) and len(found) == table["who"].nunique()
-    for group, (_, y) in zip(found, wanted, strict=True):
+    assert [g.name for g in read_back] == list(wanted.groups) and len(read_back) == table[
+        "who"
+    ].nunique()
+    for group, (_, y) in zip(read_back, wanted, strict=True):
         np.testing.assert_array_equal(group.dataset.arrays["y"], y.to_numpy(np.float32))
         np.testing.assert_array_equal(group.dataset.given["y"], y)
 
@@ -48,9 +50,9 @@ def test_blocks_change_nothing(task, block, tmp_path):
 def test_a_frame_is_sorted_by_dataset_and_not_within(task):
     table = long_table(SIZES).sample(frac=1, random_state=1)
     first = [n for n, _ in table.groupby("who", sort=False)]
-    found = list(read_groups(task, table, "who"))
-    assert [g.name for g in found] == first
-    expect_datasets(found, table)
+    read_back = list(read_groups(task, table, "who"))
+    assert [g.name for g in read_back] == first
+    expect_datasets(read_back, table)
 
 
 def test_a_file_whose_datasets_are_in_pieces_is_refused(task, tmp_path):
@@ -76,8 +78,8 @@ def test_datasets_of_fixed_size(block):
     rng = np.random.default_rng(0)
     sigma = rng.uniform(5, 20, 16)
     table = pd.DataFrame({"year": np.repeat([1, 2], 8), "sigma": sigma, "y": rng.normal(0, 9, 16)})
-    found = list(read_groups(task, table, "year"))
-    assert [g.name for g in found] == [1, 2]
-    np.testing.assert_array_equal(found[1].dataset.given["sigma"][0], sigma[8:])
+    read_back = list(read_groups(task, table, "year"))
+    assert [g.name for g in read_back] == [1, 2]
+    np.testing.assert_array_equal(read_back[1].dataset.given["sigma"][0], sigma[8:])
     with pytest.raises(DataError, match=r"dataset 2 \(row 8\): "):
         list(read_groups(task, table[:12], "year"))

@@ -50,10 +50,10 @@ def test_moments_are_those_of_the_closed_form(guide, long, whole):
 
 def test_workers_give_what_one_gives(guide, long, whole):
     parts = [long[long["who"] % 3 == i] for i in range(3)]
-    found = pd.concat([guide.map_batches(p, "who", draws=400) for p in parts])
-    found = found.sort_values("who", ignore_index=True)
+    merged = pd.concat([guide.map_batches(p, "who", draws=400) for p in parts])
+    merged = merged.sort_values("who", ignore_index=True)
     columns = ["mean", "sd", "q5", "q50", "q95"]
-    np.testing.assert_allclose(found[columns], whole[columns], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(merged[columns], whole[columns], rtol=1e-4, atol=1e-4)
 
 
 def test_draws(guide, long, whole):

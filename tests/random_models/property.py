@@ -186,18 +186,18 @@ class Case:
         rows = len(next(iter(data.values())))
         return {n: rows if n == "n" else v for n, v in given.items()}
 
-    def fixed(self, found: Any) -> set[str]:
+    def fixed(self, density: Any) -> set[str]:
         """Sites that hold data even in simulations, and what fills rows that are not seen.
 
         Raises:
             Silent: a latent is there that the task does not know.
         """
         fed = self._fed_sites()
-        stray = found.latent - set(self.latents) - set(self.enumerated) - fed
+        stray = density.latent - set(self.latents) - set(self.enumerated) - fed
         if stray:
             raise Silent(f"with data given the model has further latents: {sorted(stray)}")
-        data = {n for n in found.sites if n not in found.latent} - {""}
-        fillers = {n for n in found.latent if n.endswith("_unobserved")}
+        data = {n for n in density.sites if n not in density.latent} - {""}
+        fillers = {n for n in density.latent if n.endswith("_unobserved")}
         return (data - fed) | fillers
 
     def configurations(self, rows: slice = slice(None)) -> list[dict[str, np.ndarray]]:
@@ -207,14 +207,14 @@ class Case:
         choices = [self.enumerated[n] for n, v in shapes.items() for _ in range(v.size)]
         if np.prod([len(c) for c in choices] or [1]) > 300:
             raise Unjudged("too many configurations of discrete latents")
-        found = []
+        assignments = []
         for values in product(*choices):
             rest, each = list(values), {}
             for n, v in shapes.items():
                 taken, rest = rest[: v.size], rest[v.size :]
                 each[n] = np.array(taken).reshape(v.shape).astype(v.dtype)
-            found.append(each)
-        return found
+            assignments.append(each)
+        return assignments
 
     # The engine.
 
@@ -331,9 +331,9 @@ class NumPyro:
             import numpyro.handlers as handlers
 
             fed = handlers.condition(model, data=by_name) if by_name else model
-            found = numpyro_models.density(fed, {**numbers, **whole}, latents)
-            about["latent"] = found.latent
-            return found.sites
+            density = numpyro_models.density(fed, {**numbers, **whole}, latents)
+            about["latent"] = density.latent
+            return density.sites
 
         sites = evaluate(run, *(_jax(v) for v in (numbers, latents, by_name)))
         if abs(sites.pop("")) > 1e-2 * (1 + sum(abs(v) for v in sites.values())):

@@ -21,9 +21,9 @@ def test_gaussians_of_any_place_and_size(size):
         off = u - mean
         return -0.5 * (np.einsum("sri,rij,srj->sr", off, bend, off) + volume)
 
-    found = integrate(heights, rows, size)
-    assert np.abs(found.value).max() < 1e-6
-    assert found.error.max() < 2e-3
+    integral = integrate(heights, rows, size)
+    assert np.abs(integral.value).max() < 1e-6
+    assert integral.error.max() < 2e-3
 
 
 def test_counts_with_wide_effects():
@@ -36,9 +36,9 @@ def test_counts_with_wide_effects():
 
     line = np.linspace(-40, 40, 400_001)[:, None, None] * np.ones((6, 1))
     truth = logsumexp(heights(line), 0) + np.log(80 / 400_000)
-    found = integrate(heights, 6, 1)
-    assert np.abs(found.value - truth).max() < 1e-8
-    assert found.error.max() < 1e-5
+    integral = integrate(heights, 6, 1)
+    assert np.abs(integral.value - truth).max() < 1e-8
+    assert integral.error.max() < 1e-5
 
 
 def test_two_modes_and_long_tails_within_the_error():
@@ -48,8 +48,8 @@ def test_two_modes_and_long_tails_within_the_error():
         return np.logaddexp(*(stats.norm(c, 0.5).logpdf(u[..., 0]) for c in (-8, 8)))
 
     assert integrate(two, 1, 1).value[0] == pytest.approx(np.log(2), abs=1e-6)
-    found = integrate(lambda u: stats.cauchy.logpdf(u[..., 0]), 1, 1)
-    assert abs(found.value[0]) < found.error[0] < 0.02
+    integral = integrate(lambda u: stats.cauchy.logpdf(u[..., 0]), 1, 1)
+    assert abs(integral.value[0]) < integral.error[0] < 0.02
 
 
 def test_five_numbers_by_an_importance_sum():
@@ -58,5 +58,7 @@ def test_five_numbers_by_an_importance_sum():
     root = rng.normal(size=(200, 5, 5)) + 2 * np.eye(5)
     cover = root @ np.swapaxes(root, 1, 2)
     bend, volume = np.linalg.inv(cover), np.linalg.slogdet(2 * np.pi * cover)[1]
-    found = integrate(lambda u: -0.5 * (np.einsum("sri,rij,srj->sr", u, bend, u) + volume), 200, 5)
-    assert abs(found.value.sum()) < total_error(add_errors(found.error, 5), 5) < 10
+    integral = integrate(
+        lambda u: -0.5 * (np.einsum("sri,rij,srj->sr", u, bend, u) + volume), 200, 5
+    )
+    assert abs(integral.value.sum()) < total_error(add_errors(integral.error, 5), 5) < 10

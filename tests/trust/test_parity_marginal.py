@@ -45,20 +45,20 @@ def labels_of(rows):
 
 @pytest.fixture(scope="module")
 def effects():
-    return ap.train(ap.Task(counts, {"x": dist.Normal(0, 1)}), "laplace", progress=False)
+    return ap.train(ap.Task(counts, {"x": dist.Normal(0, 1)}, (2, 48)), "laplace", progress=False)
 
 
 def test_local_latents_are_compared(effects):
-    """100 rows and 3: the lattice and the engine's quadrature are within 0.01 nats."""
-    stats = effects.infer([counts_of(100), counts_of(3)], draws=200, **ONLY).sample_stats
+    """48 rows and 3: the lattice and the engine's quadrature are within 0.01 nats."""
+    stats = effects.infer([counts_of(48), counts_of(3)], draws=200, **ONLY).sample_stats
     assert stats["log_joint_checked"].values.all() and stats["log_joint_agrees"].values.all()
     assert np.abs(stats["log_joint_error"].values).max() < 0.01
 
 
 def test_discrete_latents_are_compared_in_memory_and_in_streams():
-    """Labels of 300 rows, far beyond any sum over configurations."""
-    guide = ap.train(ap.Task(labels), "laplace", progress=False)
-    for data in (labels_of(300), ap.batches(labels_of(300), size=64)):
+    """Labels of 64 rows, far beyond any sum over configurations."""
+    guide = ap.train(ap.Task(labels, rows=(4, 64)), "laplace", progress=False)
+    for data in (labels_of(64), ap.batches(labels_of(300), size=16)):
         stats = guide.infer(data, draws=200).sample_stats
         assert bool(stats["log_joint_checked"]) and bool(stats["log_joint_agrees"])
         assert abs(float(stats["log_joint_error"])) < 0.01
@@ -74,7 +74,7 @@ def test_an_engine_that_is_off_in_large_datasets_only(monkeypatch):
 
     monkeypatch.setattr(Local, "log_densities", off)
     jax.clear_caches()
-    guide = ap.train(ap.Task(counts, {"x": dist.Normal(0, 1)}), "laplace", progress=False)
+    guide = ap.train(ap.Task(counts, {"x": dist.Normal(0, 1)}, (2, 48)), "laplace", progress=False)
     with pytest.warns(UnreliableWarning, match="'effect' taken out"):
         post = guide.infer(counts_of(40), draws=200, **ONLY)
     assert not bool(post.sample_stats["log_joint_agrees"])
@@ -85,7 +85,7 @@ def test_an_engine_that_is_off_in_large_datasets_only(monkeypatch):
 def test_what_was_not_compared_does_not_agree(monkeypatch):
     """The judge has no tables: checked and agrees are False, the verdict and a note say so."""
     monkeypatch.setattr(factor_tables, "RUNS", 1)
-    guide = ap.train(ap.Task(labels), "laplace", progress=False)
+    guide = ap.train(ap.Task(labels, rows=(4, 64)), "laplace", progress=False)
     post = guide.infer(labels_of(60), draws=200, **ONLY)
     stats = post.sample_stats
     assert not bool(stats["log_joint_checked"]) and not bool(stats["log_joint_agrees"])

@@ -179,7 +179,7 @@ def _numbers(parsed: Any, cells: Any) -> np.ndarray:
 
 
 def _opened(path: Path) -> Any:
-    """The file's bytes, decompressed by what it begins with, whatever it is called."""
+    """The file's bytes, decompressed by the format that its first bytes show, not by its name."""
     with open(path, "rb") as file:
         head = file.read(8)
     if head[:4] == b"PAR1":

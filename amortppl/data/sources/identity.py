@@ -37,7 +37,7 @@ class FileSeen:
         )
 
     def same_rows(self, other: "FileSeen") -> bool:
-        """Whether both hold the same rows, whatever they are called."""
+        """Whether both hold the same rows; their names may differ."""
         alike = (self.size, self.head, self.tail) == (other.size, other.head, other.tail)
         return alike and (self.share == other.share or "0/1" in (self.share, other.share))
 
