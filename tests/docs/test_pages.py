@@ -42,6 +42,14 @@ def test_a_wrong_output_is_seen(tmp_path):
     assert run_page.words(printed) != run_page.words(block.output)
 
 
+def test_the_source_of_a_function_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    lines = "import inspect\n\n\ndef one():\n    return 1\n\n\nprint(inspect.getsource(one))\n"
+    page.write_text(f"# Words\n\n```python\n{lines}```\n")
+    ((_, printed),) = run_page.run(page, tmp_path)
+    assert printed == "def one():\n    return 1"
+
+
 def test_outputs_are_written_where_they_belong(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
