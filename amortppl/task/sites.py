@@ -58,6 +58,7 @@ class ModelSites:
         self._refuse(samples, latent, targets)
         self.sites = latent | {n: s for n, s in samples.items() if n in targets}
         self.row_axes = {n: self._row_axis(n) for n in targets}
+        self._refuse_rows_elsewhere()
         self.local = one_per_row(latent, self.first, self.second, self._row_plates())
         self.latents = _shared({n: s for n, s in latent.items() if n not in self.local})
         self.fixed = [n for n, s in samples.items() if s.observed and n not in targets]
@@ -204,6 +205,24 @@ class ModelSites:
                 "fixed size"
             )
         return axis
+
+    def _refuse_rows_elsewhere(self) -> None:
+        """Rows of data are the first axis of every array, so they must be that of each observation.
+
+        Raises:
+            ModelError: they are another axis of one.
+        """
+        if self.program.block:
+            return
+        for argument, name in self.observed.items():
+            shapes = [s[name].shape for s in (self.first, self.second)]
+            if any(s[:1] != (n,) for s, n in zip(shapes, self.rows, strict=True)):
+                raise ModelError(
+                    f"{self.name}: the observation {argument!r} has shape {shapes[0]} at "
+                    f"{self.rows[0]} rows, and rows must be its first axis. Give the plate of the "
+                    f"rows the leftmost axis of the site {name!r} (dim=-2 of two), or say rows=None "
+                    "if the data are one block of fixed size"
+                )
 
     def refuse_factors(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> None:
         """Sites observed even when simulating must not depend on latents: simulation, as of `data`,

@@ -95,10 +95,10 @@ def compare(task: ap.Task, module: Any, described: RandomModel) -> None:
     for seed, rows in enumerate(_sizes(task)):
         case = Case(task, module, described, rows, seed)
         case.whole()
-        if task.row_free and not task.tied:
-            case.cut()
-        if task.row_free:
-            case.turned()
+    if task.row_free and not task.tied:
+        case.cut()
+    if task.row_free:
+        case.turned()
     case.factors()
     case.simulations()
 
@@ -356,7 +356,8 @@ class Pyro:
     def log_densities(model: Any, arguments: Any, latents: Any, by_name: Any) -> Any:
         from random_models import pyro_models
 
-        return pyro_models.density(model, arguments, latents, by_name)
+        fed = pyro_models.conditioned(model, by_name) if by_name else model
+        return pyro_models.density(fed, arguments, latents)
 
     @staticmethod
     def integrated(case: Case, data: Any) -> float:

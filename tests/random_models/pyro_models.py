@@ -45,6 +45,11 @@ def density(model: Any, arguments: Mapping[str, Any], values: Mapping[str, Any])
     return Density({**sites, "": 0.0}, latent)
 
 
+def conditioned(model: Any, data: Mapping[str, Any]) -> Any:
+    """The model with observations fed by name."""
+    return poutine.condition(model, data={n: torch.as_tensor(np.array(v)) for n, v in data.items()})
+
+
 def _placed(model: Any, at: Mapping[str, torch.Tensor]) -> Any:
     """Latents at these values, which stay latents."""
     trace = poutine.Trace()
