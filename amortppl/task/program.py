@@ -13,7 +13,6 @@ from amortppl.task.inputs import draw_rows, source
 from amortppl.task.joint_gaussian import chain_rule_density
 from amortppl.task.tracing import LastSite, Site, abstract_sites
 
-
 _UNSAMPLED = "its distribution has no sampler (as ImproperUniform), and tasks are simulated"
 
 

@@ -220,8 +220,8 @@ class ModelSites:
                 raise ModelError(
                     f"{self.name}: the observation {argument!r} has shape {shapes[0]} at "
                     f"{self.rows[0]} rows, and rows must be its first axis. Give the plate of the "
-                    f"rows the leftmost axis of the site {name!r} (dim=-2 of two), or say rows=None "
-                    "if the data are one block of fixed size"
+                    f"rows the leftmost axis of the site {name!r} (dim=-2 of two), or say "
+                    "rows=None if the data are one block of fixed size"
                 )
 
     def refuse_factors(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> None:

@@ -27,9 +27,7 @@ PARTS = {
     "event": Part(
         ('bv = PPL.sample("bv", dist.Normal(0.0, 1.0).expand([2]).to_event(1))',), "v @ bv", "v"
     ),
-    "expanded": Part(
-        ('be = PPL.sample("be", dist.Normal(0.0, 1.0).expand([2]))',), "v @ be", "v"
-    ),
+    "expanded": Part(('be = PPL.sample("be", dist.Normal(0.0, 1.0).expand([2]))',), "v @ be", "v"),
     "columns": Part(
         (
             'with PPL.plate("columns", 2):',
@@ -117,9 +115,7 @@ PARTS = {
         ),
     ),
     "loop": Part(
-        (
-            "steps = [PPL.sample(f'l_{i}', dist.Normal(0.0, 1.0)) for i in range(3)]",
-        ),
+        ("steps = [PPL.sample(f'l_{i}', dist.Normal(0.0, 1.0)) for i in range(3)]",),
         "LIB.stack(steps)[g]",
         "g",
     ),
@@ -127,21 +123,19 @@ PARTS = {
     "local": Part(
         (
             'te = PPL.sample("te", dist.HalfNormal(1.0))',
-            'with rows:',
+            "with rows:",
             '    e = PPL.sample("e", dist.Normal(0.0, te))',
         ),
         "e",
     ),
     "local_gamma": Part(
         (
-            'with rows:',
+            "with rows:",
             '    f = PPL.sample("f", dist.Gamma(2.0, 2.0))',
         ),
         "LIB.log(f)",
     ),
-    "local_bare": Part(
-        ('eb = PPL.sample("eb", dist.Normal(0.0, 1.0).expand([n]))',), "eb"
-    ),
+    "local_bare": Part(('eb = PPL.sample("eb", dist.Normal(0.0, 1.0).expand([n]))',), "eb"),
     "local_event": Part(
         ('ee = PPL.sample("ee", dist.Normal(0.0, 1.0).expand([n]).to_event(1))',), "ee"
     ),
@@ -149,9 +143,7 @@ PARTS = {
         ('rw = PPL.sample("rw", dist.GaussianRandomWalk(0.3, num_steps=n))',), "rw", pyro=None
     ),
     "row_loop": Part(
-        (
-            "each = [PPL.sample(f'r_{i}', dist.Normal(0.0, 1.0)) for i in range(n)]",
-        ),
+        ("each = [PPL.sample(f'r_{i}', dist.Normal(0.0, 1.0)) for i in range(n)]",),
         "LIB.stack(each)",
     ),
     "half_as_many": Part(
@@ -161,16 +153,14 @@ PARTS = {
     # Discrete latents.
     "label": Part(
         (
-            'with rows:',
+            "with rows:",
             '    k = PPL.sample("k", dist.Categorical(probs=ARRAY([0.4, 0.6])), '
             'infer={"enumerate": "parallel"})',
         ),
         "ARRAY([-1.0, 1.0])[k]",
     ),
     "switch": Part(
-        (
-            'q = PPL.sample("q", dist.Bernoulli(0.3), infer={"enumerate": "parallel"})',
-        ),
+        ('q = PPL.sample("q", dist.Bernoulli(0.3), infer={"enumerate": "parallel"})',),
         "1.5 * q * LIB.ones(n)",
     ),
     "discrete": Part(('dl = PPL.sample("dl", dist.Poisson(2.0))',), "0.1 * dl * LIB.ones(n)"),
@@ -205,9 +195,7 @@ PARTS = {
         pyro=(("noise = torch.randn(n)",), "0.5 * noise"),
     ),
     "numpy_noise": Part((), "ARRAY(np.random.randn(n).astype(np.float32))"),
-    "scan_rows": Part(
-        (), "scan(lambda c, xi: (0.5 * c + xi, 0.5 * c + xi), 0.0, x)[1]", "x", None
-    ),
+    "scan_rows": Part((), "scan(lambda c, xi: (0.5 * c + xi, 0.5 * c + xi), 0.0, x)[1]", "x", None),
     "inverse_index": Part((), "TABLE[g - 1]", "g"),
     "beyond_index": Part((), "TABLE[g + 1]", "g"),
     "wide_closure": Part((), "x * WIDE[0, 0]", "x"),
@@ -226,9 +214,7 @@ EXTRAS = {
         ('PPL.sample("h0", dist.Normal(0.0, 1.0), obs=ARRAY(0.5))',), ""
     ),
     "unused": Part(('PPL.sample("spare", dist.Normal(0.0, 1.0))',), ""),
-    "only_simulated": Part(
-        ("if y is None:", '    PPL.sample("aux", dist.Normal(0.0, 1.0))'), ""
-    ),
+    "only_simulated": Part(("if y is None:", '    PPL.sample("aux", dist.Normal(0.0, 1.0))'), ""),
     "only_simulated_used": Part(
         ("if y is None:", '    eta = eta + PPL.sample("shift", dist.Normal(0.0, 1.0))'), ""
     ),
@@ -267,7 +253,10 @@ OUTER = {
     "seed": ("numpyro.handlers.seed(model, 0)", None),
     "scope": ("numpyro.handlers.scope(model, 'deep')", None),
     "trace": ("POUTINE.trace(model)", ""),
-    "decorator": ("numpyro.handlers.scale(scale=1.0)(model)", "pyro.poutine.scale(scale=1.0)(model)"),
+    "decorator": (
+        "numpyro.handlers.scale(scale=1.0)(model)",
+        "pyro.poutine.scale(scale=1.0)(model)",
+    ),
     "infer_config": (
         "numpyro.handlers.infer_config(model, config_fn=lambda site: {})",
         "pyro.poutine.infer_config(model, config_fn=lambda site: {})",

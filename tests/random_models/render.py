@@ -128,7 +128,9 @@ def inputs_of(described: RandomModel) -> list[str]:
 def render(described: RandomModel) -> str:
     """A module with `model` and `task()`, the arguments of its task."""
     inputs = inputs_of(described)
-    text = f"{HEAD[described.language]}\n\n{_model(described, inputs)}\n\n{_task(described, inputs)}"
+    text = (
+        f"{HEAD[described.language]}\n\n{_model(described, inputs)}\n\n{_task(described, inputs)}"
+    )
     for token, meaning in TOKENS[described.language].items():
         text = text.replace(token, meaning)
     return text
