@@ -14,6 +14,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
+from amortppl.runtime.seeds import seed_key
+
 
 def keys_of(names: Sequence[Any], seed: int) -> Array:
     """A key for each name, (T,).
@@ -23,7 +25,7 @@ def keys_of(names: Sequence[Any], seed: int) -> Array:
         >>> bool((jr.key_data(a)[1] == jr.key_data(b)[0]).all())
         True
     """
-    return _fold(jr.key(seed), jnp.asarray(_words(names)))
+    return _fold(seed_key(seed), jnp.asarray(_words(names)))
 
 
 def _words(names: Iterable[Any]) -> np.ndarray:

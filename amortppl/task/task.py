@@ -25,6 +25,7 @@ from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.parity import check
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
+from amortppl.task.simulation_check import check_simulations
 from amortppl.task.sites import ModelSites
 
 
@@ -117,6 +118,7 @@ class Task(AbstractTask):
             for site in self.local.check(self.deterministic, self.fixed, self.has_density):
                 del self.deterministic[site]
         self.likelihood = likelihood and self.has_density
+        check_simulations(self)
         self.judge = Judge(self)
         if self.has_density:
             self._expect_the_models_density()
