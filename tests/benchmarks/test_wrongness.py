@@ -7,8 +7,12 @@ import warnings
 import jax
 import pytest
 
+import wrongness.columns
+import wrongness.inside
 import wrongness.issue_data
-import wrongness.issue_models  # noqa: F401
+import wrongness.issue_models
+import wrongness.shapes
+import wrongness.streams  # noqa: F401
 from wrongness.registry import CASES, outcome
 
 
