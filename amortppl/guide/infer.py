@@ -14,6 +14,7 @@ from amortppl.training.trained import TrainedMethod
 from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.checks import check_answers
+from amortppl.trust.missed_modes import judge_missed, missed_spread
 from amortppl.trust.misspecification import Familiarity
 from amortppl.trust.parity_notes import judge_parity
 from amortppl.trust.verdict import all_finite, are_reliable
@@ -63,10 +64,13 @@ def infer(
         notes = _join_notes(notes, psis.misleading_notes(check, moved, guide.task.latents.labels()))
     judged, more = judge_parity(guide.task, datasets, drawn)
     notes = _join_notes(notes, more)
+    missed = missed_spread(guide.task, datasets, drawn, check.log_weights)
+    notes = _join_notes(notes, judge_missed(missed))
     values = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
     agrees, passed = judged["log_joint_agrees"], stats.get("reliable")
-    judged |= {"finite": finite, "reliable": are_reliable(check, moved, finite, agrees, passed)}
+    reliable = are_reliable(check, moved, finite, agrees, missed, passed)
+    judged |= {"finite": finite, "missed_spread": missed, "reliable": reliable}
     stats |= judged
     kept = _what_to_keep(guide, datasets, drawn, keep)
     return posterior_tree(guide, datasets, drawn, values, check, notes, kept, seed, single, stats)

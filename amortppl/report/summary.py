@@ -108,12 +108,18 @@ def figures_of(tree: xr.DataTree) -> list[Figures]:
     moved = (known(n, np.nan) for n in ("mean_moved", "sd_moved"))
     climbed = known("reliable", None) if "rung_failed" in stats else known("", None)
     agrees, source = known("log_joint_agrees", True), known("source", "amortized")
-    each = zip(khats, *moved, finite, agrees, climbed, source, strict=True)
+    missed = known("missed_spread", np.nan)
+    each = zip(khats, *moved, finite, agrees, climbed, source, missed, strict=True)
     return [
         Figures(
-            *numbers, bool(fine), bool(same), None if passed is None else bool(passed), str(made)
+            *numbers,
+            bool(fine),
+            bool(same),
+            None if passed is None else bool(passed),
+            str(made),
+            float(share),
         )
-        for *numbers, fine, same, passed, made in each
+        for *numbers, fine, same, passed, made, share in each
     ]
 
 

@@ -135,7 +135,7 @@ def gather_rule(
             if d in kept
             else np.zeros([1] * len(kept), int)
         )
-        places.append(start.reshape(*start.shape, *[1] * len(kept)) + span)
+        places.append(np.reshape(start, (*start.shape, *[1] * len(kept))) + span)
     found = a[tuple(places)] if places else np.broadcast_to(a, indices.shape[:-1])
     if "FILL" in str(mode) and outside.any():
         empty = np.nan if found.dtype.kind == "f" and fill_value is None else fill_value
@@ -144,7 +144,7 @@ def gather_rule(
             if empty is not None
             else (np.iinfo(found.dtype).min if found.dtype.kind == "i" else 0)
         )
-        found = np.where(outside.reshape(*outside.shape, *[1] * len(kept)), empty, found)
+        found = np.where(np.reshape(outside, (*outside.shape, *[1] * len(kept))), empty, found)
     return np.moveaxis(found, range(lead, found.ndim), numbers.offset_dims)
 
 

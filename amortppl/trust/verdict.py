@@ -10,6 +10,10 @@ import numpy as np
 
 from amortppl.trust import psis
 
+MISSED = float(np.log(1.3))
+"""Change of the logarithm of a sd by mass where there are no draws, above which an answer is not
+reliable: 2% of the posterior at 6 sds from the mean."""
+
 
 class Figures(NamedTuple):
     """What is known of one answer.
@@ -22,6 +26,8 @@ class Figures(NamedTuple):
         agrees: whether the log joint behind k-hat is the plain model's (`amortppl.trust.parity`).
         passed: whether a rung of the ladder passed; None where it was not climbed.
         source: the rung that the draws are from.
+        missed: the change of the logarithm of a sd by mass that was seen where there are no draws
+            (`amortppl.trust.missed_modes`); NaN where it was not looked for.
     """
 
     khat: float = np.nan
@@ -31,6 +37,7 @@ class Figures(NamedTuple):
     agrees: bool = True
     passed: bool | None = None
     source: str = "amortized"
+    missed: float = np.nan
 
 
 def is_reliable(figures: Figures) -> bool:
@@ -47,6 +54,8 @@ def verdict(figures: Figures) -> str:
             "not reliable: the log joint that was checked is not the model's on these data; the "
             "warnings say what differs"
         )
+    if figures.missed > MISSED:
+        return "not reliable: another mode of the posterior has no draws"
     if figures.passed is not None:
         passed = f"good: {figures.source} passed its check"
         return passed if figures.passed else "not reliable: no rung of the ladder passed"
@@ -63,9 +72,10 @@ def are_reliable(
     moved: psis.MomentShift,
     finite: np.ndarray,
     agrees: np.ndarray,
+    missed: np.ndarray,
     passed: np.ndarray | None = None,
 ) -> np.ndarray:
     """`is_reliable` of T datasets, (T,)."""
     climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
-    each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
-    return np.array([is_reliable(Figures(*figures)) for figures in each])
+    each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, missed, strict=True)
+    return np.array([is_reliable(Figures(*most, missed=share)) for *most, share in each])

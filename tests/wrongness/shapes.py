@@ -12,7 +12,7 @@ import amortppl as ap
 from wrongness.columns import SLOPE, straight, success
 from wrongness.issue_data import WIDE, X, Y, plane
 from wrongness.issue_models import line, slope_of, trained
-from wrongness.registry import Seen, against, case, gaussian, marked, on_grid, posterior
+from wrongness.registry import MEAN, SD, Seen, against, case, gaussian, marked, on_grid, posterior
 
 
 def level_of(family, **prior):
@@ -240,8 +240,9 @@ def offset(mean, sd, noise=1.0, rows=40):
     post = posterior(ap.Task(model, rows=(8, 64)), {"y": y})
     draws = post.posterior["m"].values.ravel().astype(float) - mean
     centre = np.sum(y - mean) / noise**2 / precision
-    post["posterior"]["m"].values[...] -= np.float32(mean)
-    return against(post, {"m": (centre, precision**-0.5)}) if len(draws) else Seen(np.inf)
+    sd_ratio = np.log(max(float(draws.std()), 1e-300) * precision**0.5)
+    off = max(abs(draws.mean() - centre) * precision**0.5 / MEAN, abs(sd_ratio) / SD)
+    return Seen(float(off), marked(post))
 
 
 @case("an outcome with an offset of 1e8")
