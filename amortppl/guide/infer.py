@@ -10,6 +10,7 @@ from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError
 from amortppl.guide.trees import posterior_tree
 from amortppl.posterior.draws import Drawn, constrain, draw
+from amortppl.runtime.arguments import expect_draws
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
@@ -49,6 +50,7 @@ def infer(
     datasets = [read(guide.task, d, columns) for d in ([data] if single else data)]
     if not datasets:
         raise DataError("data: expected at least one dataset, got an empty list")
+    expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
     psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)

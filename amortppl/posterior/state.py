@@ -228,8 +228,8 @@ def combine(states: Sequence[State]) -> State:
         states: at least one, all of the same guide, each with its own rows.
 
     Raises:
-        GuideError: no state, states of different guides, of the same files or of rows tied to one
-            another, or a state in the middle of a further pass.
+        GuideError: no state, states of different guides, of the same files or the same rows, of
+            rows tied to one another, or a state in the middle of a further pass.
 
     Example:
         >>> import amortppl as ap
@@ -245,6 +245,7 @@ def combine(states: Sequence[State]) -> State:
         refuse_seen(sources, state.sources)
         sources += state.sources
     seen = [s for s in states if s.rows]
+    _refuse_equal(seen)
     if len(seen) < 2:
         return seen[0] if seen else states[0]
     guide = states[0].guide
@@ -272,6 +273,19 @@ def _refuse_mixed(states: Sequence[State]) -> None:
                 f"combine: state {number} stopped after {place.rows} rows of pass "
                 f"{place.passes + 1} over {place.source}; finish it first"
             )
+
+
+def _refuse_equal(states: Sequence[State]) -> None:
+    """Refuses two states that are the same in every number: their rows would count twice."""
+    seen: dict[bytes, int] = {}
+    for number, state in enumerate(states):
+        content = b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(state.value))
+        if content in seen:
+            raise GuideError(
+                f"combine: states {seen[content]} and {number} are equal, so they have seen the "
+                f"same rows, which would count twice; give each shard its own rows"
+            )
+        seen[content] = number
 
 
 def all_gather(state: State) -> list[State]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpyro.handlers as handlers
 from jaxtyping import Array, PRNGKeyArray
 from numpyro.distributions import biject_to
+from numpyro.primitives import Messenger
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.task.inputs import draw_rows, source
@@ -71,12 +72,17 @@ class Program:
 
     def sites(self, rows: int) -> dict[str, Site]:
         """The sites of a simulation in order, from a run on abstract values."""
+        model = _LastSite(self.model)
         try:
-            return abstract_sites(
-                self.model, lambda key: self.kwargs(self.input_rows(key, rows), rows)
-            )
+            return abstract_sites(model, lambda key: self.kwargs(self.input_rows(key, rows), rows))
         except ModelError:
             raise
+        except NotImplementedError as error:
+            raise ModelError(
+                f"{self.name}: the site {model.name!r} ~ {model.family} cannot be simulated, and "
+                f"tasks are simulated from the model; give it a distribution that can be sampled "
+                f"(for a flat prior a wide one)"
+            ) from error
         except Exception as error:
             given = (
                 f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"
@@ -118,6 +124,17 @@ class Program:
             return biject_to(site["fn"].support)(values[site["name"]]) if known else None
 
         return self.trace(key, data, rows, place)
+
+
+class _LastSite(Messenger):
+    """Remembers the sample site that a model came to last."""
+
+    name, family = "", ""
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """Notes a site before it is sampled."""
+        if msg["type"] == "sample":
+            self.name, self.family = msg["name"], type(msg["fn"]).__name__
 
 
 def unconstrain(site: dict) -> Array:
