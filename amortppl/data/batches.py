@@ -43,6 +43,17 @@ class Batches:
         columns: the column or columns of each argument.
         rows: number of rows (of this process's share), when known without reading them.
         name: what it is called in messages and in a state that stops half-way.
+
+    Example:
+        >>> import amortppl as ap
+        >>> rows = ap.batches({"y": np.arange(10.0)}, size=4, shuffle=None)
+        >>> [batch["y"].tolist() for batch in rows]
+        [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0], [8.0, 9.0]]
+        >>> task = ap.model("gaussian_mean")
+        >>> [block.arrays["y"].shape for block in rows.blocks(task, per_block=2)]
+        [(8,), (2,)]
+        >>> rows.files()  # they are in memory
+        []
     """
 
     def __init__(
@@ -180,7 +191,14 @@ def batches(
             whole. Of an iterable the share is every count-th table.
 
     Raises:
-        DataError: there is no such source, or it cannot be read.
+        DataError: there is no such source, it cannot be read, or `size` or `shard` is wrong.
+
+    Example:
+        >>> import amortppl as ap
+        >>> rows = ap.batches({"y": np.arange(10.0)}, size=4)
+        >>> rows.rows, sorted(len(batch["y"]) for batch in rows)
+        (10, [2, 4, 4])
+        >>> ap.batches("rows/*.parquet", columns={"x": ["age", "dose"]})  # doctest: +SKIP
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise DataError(f"batches: size should be a whole number of rows from 1 on, got {size!r}")
@@ -207,6 +225,6 @@ def _name(source: Any, rows: int | None, shuffle: int | None, shard: tuple[int, 
     them.
     """
     kind = str(source) if isinstance(source, str | Path) else type(source).__name__
-    known = [kind] + ([] if rows is None else [f"{rows} rows"])
-    known += [] if shuffle is None else [f"shuffled by {shuffle}"]
-    return ", ".join(known + ([] if shard == (0, 1) else [f"share {shard[0]} of {shard[1]}"]))
+    parts = [kind] + ([] if rows is None else [f"{rows} rows"])
+    parts += [] if shuffle is None else [f"shuffled by {shuffle}"]
+    return ", ".join(parts + ([] if shard == (0, 1) else [f"share {shard[0]} of {shard[1]}"]))

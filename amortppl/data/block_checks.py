@@ -109,11 +109,11 @@ def plain(piece: Piece, columns: Columns) -> Mapping[str, np.ndarray]:
     for name, picked in lists.items():
         expect_columns(name, picked, list(piece.columns))
     taken = {c for picked in lists.values() for c in picked}
-    found = {n: [v] for n, v in piece.columns.items() if n not in taken}
-    found |= {n: [piece.columns[c] for c in picked] for n, picked in lists.items()}
+    arguments = {n: [v] for n, v in piece.columns.items() if n not in taken}
+    arguments |= {n: [piece.columns[c] for c in picked] for n, picked in lists.items()}
     if not piece.table:
-        return {n: v[0] if len(v) == 1 else np.column_stack(v) for n, v in found.items()}
-    return {k: v for n, values in found.items() for k, v in _number_columns(n, values).items()}
+        return {n: v[0] if len(v) == 1 else np.column_stack(v) for n, v in arguments.items()}
+    return {k: v for n, values in arguments.items() for k, v in _number_columns(n, values).items()}
 
 
 def _number_columns(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:

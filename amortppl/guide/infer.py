@@ -14,7 +14,7 @@ from amortppl.runtime.arguments import expect_draws
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
-from amortppl.trust.checks import check_answers
+from amortppl.trust.checks import check_answers, check_evidence
 from amortppl.trust.missed_modes import judge_missed, missed_spread
 from amortppl.trust.misspecification import Familiarity
 from amortppl.trust.parity_notes import judge_parity
@@ -31,7 +31,7 @@ default.
 
 def infer(
     guide: TrainedMethod,
-    known: Familiarity,
+    familiarity: Familiarity | None,
     data: Any,
     draws: int,
     seed: int,
@@ -42,7 +42,7 @@ def infer(
     """Posterior of one dataset or of a list of datasets; see `Guide.infer`.
 
     Args:
-        known: what simulated tasks look like to the guide.
+        familiarity: what simulated tasks look like to the guide; None where none were simulated.
         keep: whether to keep log likelihoods by row, and predictive draws; None by their size.
         climb: the ladder, or None for the guide's own answer.
     """
@@ -55,7 +55,11 @@ def infer(
     psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
     check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
-    stats, more = check_answers(guide, known, datasets, drawn, seed)
+    stats, more = (
+        check_answers(guide, familiarity, datasets, drawn, seed)
+        if familiarity
+        else check_evidence(drawn)
+    )
     notes = _join_notes(notes, more)
     if climb is not None:
         drawn, check, climbed, more = ladder.climb(guide, datasets, drawn, check, seed, climb)
@@ -70,8 +74,8 @@ def infer(
     notes = _join_notes(notes, judge_missed(missed))
     values = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
-    agrees, passed = judged["log_joint_agrees"], stats.get("reliable")
-    reliable = are_reliable(check, moved, finite, agrees, missed, passed)
+    same = judged["log_joint_agrees"], judged["log_joint_checked"]
+    reliable = are_reliable(check, moved, finite, *same, missed, stats.get("reliable"))
     judged |= {"finite": finite, "missed_spread": missed, "reliable": reliable}
     stats |= judged
     kept = _what_to_keep(guide, datasets, drawn, keep)

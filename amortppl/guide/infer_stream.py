@@ -154,8 +154,8 @@ def moments(guide: TrainedMethod, state: State) -> dict[str, Any]:
     values = constrain(
         guide.method, _draw(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {})
     )
-    said = {n: v for n, v in values.items() if n in guide.task.latents.names}
+    latents = {n: v for n, v in values.items() if n in guide.task.latents.names}
     return {
-        "mean": {n: v.mean(0).tolist() for n, v in said.items()},
-        "sd": {n: v.std(0).tolist() for n, v in said.items()},
+        "mean": {n: v.mean(0).tolist() for n, v in latents.items()},
+        "sd": {n: v.std(0).tolist() for n, v in latents.items()},
     }

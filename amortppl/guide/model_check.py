@@ -24,9 +24,10 @@ def check_values(task: AbstractTask) -> dict[str, np.ndarray]:
     Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or
     noise differ.
     """
-    found = run_once(_at_three_points, task) if task.latents.size else {}
+    densities = run_once(_at_three_points, task) if task.latents.size else {}
     return {
-        n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in found.items()
+        n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30)
+        for n, v in densities.items()
     }
 
 

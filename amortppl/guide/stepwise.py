@@ -18,7 +18,22 @@ from amortppl.training.trained import TrainedMethod
 
 
 class StepwiseGuide(TrainedMethod):
-    """The contract of every method, on data: `init`, `step` and `posterior`."""
+    """The contract of every method, on data: `init`, `step` and `posterior`.
+
+    Example:
+        >>> import amortppl as ap, jax, numpy as np, tempfile
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
+        >>> state = guide.step(guide.init(), {"y": [0.3, -0.2, 1.1, 0.4]})
+        >>> vectors, log_density = guide.posterior(state).sample(jax.random.key(0), 100)
+        >>> vectors.shape, log_density.shape
+        ((100, 1), (100,))
+        >>> rows = ap.batches({"y": np.linspace(-1.0, 2.0, 12)}, size=4)
+        >>> [s.rows for s in guide.stream(rows, every=4, progress=False)]
+        [4, 8, 12]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     guide.load_state(state.save(f"{folder}/state")).rows
+        4
+    """
 
     def init(self, at: Any = None, columns: Columns | None = None) -> State:
         """The state before any row was seen.
@@ -39,7 +54,8 @@ class StepwiseGuide(TrainedMethod):
 
         Raises:
             DataError: the rows do not fit the task.
-            GuideError: the rows are tied to those that the state has seen.
+            GuideError: the state is of another guide, or the rows are tied to those that it has
+                seen.
         """
         expect_own_guide(self, state)
         dataset = read(self.task, batch, columns)
@@ -50,7 +66,14 @@ class StepwiseGuide(TrainedMethod):
         return replace(state, value=value, rows=rows, steps=steps, place=BY_HAND)
 
     def posterior(self, state: State) -> Any:
-        """The distribution over the latents' unconstrained vector at a state."""
+        """The distribution over the latents' unconstrained vector (P,) at a state.
+
+        It has `sample(key, draws)`, which returns draws (S, P) and their log densities (S,), and
+        `log_prob(vector)`, in nats.
+
+        Raises:
+            GuideError: the state is of another guide.
+        """
         expect_own_guide(self, state)
         return state.posterior
 

@@ -160,6 +160,11 @@ def _certificate(guide: TrainedMethod, familiarity: Familiarity) -> dict[str, An
 
 
 def refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
+    """Refuses weights of another revision of the method's code than the one here.
+
+    Raises:
+        GuideError: the revisions differ.
+    """
     was, now = about["method"].get("revision", 0), method.revision
     if was != now:
         raise GuideError(
@@ -201,15 +206,15 @@ def parse_json(path: Path, name: str, contents: dict[str, bytes]) -> dict[str, A
         GuideError: it is not UTF-8, not JSON, nested too deeply, or no object.
     """
     try:
-        found = json.loads(contents[name].decode())
+        parsed = json.loads(contents[name].decode())
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise GuideError(
             f"{path}/{name}: cut short or damaged ({reason}); copy or train it again"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise GuideError(
-            f"{path}/{name}: expected a JSON object, found {type(found).__name__}; copy or train "
+            f"{path}/{name}: expected a JSON object, found {type(parsed).__name__}; copy or train "
             f"it again"
         )
-    return found
+    return parsed

@@ -40,7 +40,13 @@ class Drawn(NamedTuple):
     features: Array
 
 
-def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> Drawn:
+def draw(
+    method: Method,
+    datasets: Sequence[Dataset],
+    draws: int,
+    seed: int,
+    keys: Array | None = None,
+) -> Drawn:
     """S draws for each of T datasets.
 
     Datasets padded to equal shapes share one batched call.
@@ -50,7 +56,7 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
     """
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    keys = jr.split(jr.key(seed), len(datasets))
+    keys = jr.split(jr.key(seed), len(datasets)) if keys is None else keys
     by_place: dict[int, Drawn] = {}
     for rows, places in group_by_shape(method.task, datasets).items():
         batches = stack(method.task, datasets, places)

@@ -53,6 +53,7 @@ class Bridge(Environment):
 
     @run.setter
     def run(self, run: Run) -> None:
+        """Makes it the run that this thread is in."""
         self._thread.run = run
 
     def get_and_rotate_prng_key(self, generator: Any = None) -> jax.Array:

@@ -112,6 +112,7 @@ def fields(needed: dict[str, Kind], optional: dict[str, Kind] | None = None) -> 
 
 
 def wrong(place: str, expected: str, value: Any) -> GuideError:
+    """The error of a value that is not of the kind expected at a place of a file."""
     came = repr(value) if isinstance(value, int | float | str) else type(value).__name__
     came = came if len(came) < 80 else f"{came[:77]}..."
     return GuideError(f"{place}: expected {expected}, got {came}")

@@ -78,8 +78,8 @@ def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) ->
 
     with np.errstate(all="ignore"):
         for equation in jaxpr.eqns:
-            found = _applied(equation, [read(a) for a in equation.invars])
-            values.update(zip(equation.outvars, found, strict=True))
+            results = _applied(equation, [read(a) for a in equation.invars])
+            values.update(zip(equation.outvars, results, strict=True))
     return [read(a) for a in jaxpr.outvars]
 
 
@@ -88,11 +88,11 @@ def _applied(equation: Any, given: list[Any]) -> Sequence[Any]:
     if name in CONTROL:
         return CONTROL[name](given, params)
     if name in RULES:
-        found = RULES[name](*given, **params)
+        results = RULES[name](*given, **params)
         return (
-            found
+            results
             if equation.primitive.multiple_results
-            else [_like(found, equation.outvars[0].aval)]
+            else [_like(results, equation.outvars[0].aval)]
         )
     called = next((params[k] for k in CALLS if k in params), None)
     if called is not None:
@@ -107,15 +107,16 @@ def _applied(equation: Any, given: list[Any]) -> Sequence[Any]:
 def _like(value: Any, aval: Any) -> Any:
     """The value with the type that JAX gives it; floats stay float64."""
     array = np.asarray(value)
-    if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key) or np.dtype(aval.dtype).kind == "f":
+    if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
         return array
-    return array.astype(aval.dtype)
+    # Whole numbers made floats must divide and subtract as floats do.
+    return array.astype(np.float64 if jnp.issubdtype(aval.dtype, jnp.floating) else aval.dtype)
 
 
 def _by_jax(equation: Any, given: list[Any]) -> Sequence[Any]:
     cast = [_narrowed(v, a.aval.dtype) for v, a in zip(given, equation.invars, strict=True)]
-    found = equation.primitive.bind(*cast, **equation.params)
-    return [widened(v) for v in (found if equation.primitive.multiple_results else [found])]
+    results = equation.primitive.bind(*cast, **equation.params)
+    return [widened(v) for v in (results if equation.primitive.multiple_results else [results])]
 
 
 def _narrowed(value: Any, dtype: Any) -> jax.Array:
@@ -158,8 +159,8 @@ def _scan(given: list[Any], params: dict[str, Any]) -> Sequence[Any]:
     )
     rows: list[Any] = [None] * length
     for i in range(length)[:: -1 if params["reverse"] else 1]:
-        found = _run(params["jaxpr"], [*fixed, *carry, *(a[i] for a in along)])
-        carry, rows[i] = found[:carries], found[carries:]
+        results = _run(params["jaxpr"], [*fixed, *carry, *(a[i] for a in along)])
+        carry, rows[i] = results[:carries], results[carries:]
     shapes = [v.aval.shape for v in params["jaxpr"].jaxpr.outvars[carries:]]
     stacked = [
         np.stack([r[k] for r in rows]) if rows else np.zeros((0, *s)) for k, s in enumerate(shapes)

@@ -5,7 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from amortppl.task.obs_mask import blanked, seen
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program, log_jacobian
 from amortppl.task.tracing import Site
+
+if TYPE_CHECKING:
+    from amortppl.task.judge import Judge
 
 
 class AbstractTask(ABC):
@@ -44,6 +47,8 @@ class AbstractTask(ABC):
             sites that fill these.
         row_axes: the axis of the rows in the log density of each observed site.
         plain: the model as its user wrote it; only a task of a model has it.
+        judge: its log density, with what every row has of its own integrated and summed out;
+            likewise.
         probe_rows: the two numbers of rows with which the model was traced; likewise.
         fixed: sites that are observed even when simulating.
         deterministic: deterministic sites that do not grow with the rows.
@@ -52,6 +57,38 @@ class AbstractTask(ABC):
         likelihood: whether methods use that density.
         supports: of the observations, where no model says them.
         dims, coords: names of axes by site or argument, and labels along named axes.
+
+    Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
+        >>> import amortppl as ap
+        >>> task = ap.model("gaussian_mean", rows=(2, 8))
+        >>> isinstance(task, ap.AbstractTask), task.block, task.arguments, len(task.fingerprint)
+        (True, False, ['y'], 16)
+        >>> theta, data = jnp.zeros(1), {"y": jnp.array([0.0, 2.0])}
+        >>> prior, rows = task.log_densities(theta, data)  # -y_i^2 / 2 - log(2 pi) / 2
+        >>> round(float(prior), 2), [round(float(r), 2) for r in rows]
+        (-0.92, [-0.92, -2.92])
+        >>> round(float(task.log_prior(theta)), 2)
+        -0.92
+        >>> batch = ap.Batch(data, jnp.array([True, False]))
+        >>> round(float(task.log_likelihood(theta, batch)), 2)
+        -0.92
+        >>> round(float(task.log_joint(theta, batch)), 2)
+        -1.84
+        >>> float(task.constrain(theta + 1.5, data)["mean"])
+        1.5
+        >>> task.unconstrain({"mean": jnp.array(1.5)}, data).tolist()
+        [1.5]
+        >>> sites, log_jacobians = task.sites_at(theta, data)
+        >>> float(log_jacobians["mean"])
+        0.0
+        >>> task.predict(jr.key(0), theta, {}, 3)["y"].shape
+        (3,)
+        >>> sorted(task.trace_at(theta, data))
+        ['mean', 'row', 'y']
+        >>> task.input_rows(jr.key(0), 3), task.unseen(data)  # it has no inputs and no masks
+        ({}, {})
+        >>> "numpyro.sample" in task.source_code()
+        True
     """
 
     name: str
@@ -73,6 +110,7 @@ class AbstractTask(ABC):
     twins: dict[str, str]
     row_axes: dict[str, int]
     plain: Plain
+    judge: "Judge"
     probe_rows: tuple[int, int]
     fixed: list[str]
     deterministic: dict[str, Site]
@@ -146,8 +184,8 @@ class AbstractTask(ABC):
         """
         trace = self.trace_at(jnp.zeros(self.latents.size), data)
         of_rows = {a: trace[s] for a, s in self.observed.items() if s in self.twins}
-        found = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
-        return jax.tree.map(lambda v: v[None], found) if self.block else found
+        pairs = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
+        return jax.tree.map(lambda v: v[None], pairs) if self.block else pairs
 
     def log_densities(
         self, vector: Float[Array, " P"], data: Mapping[str, Array]

@@ -120,8 +120,8 @@ class Program:
         """The sites of one run with latents placed by their unconstrained values."""
 
         def place(site: dict) -> Array | None:
-            known = site["type"] == "sample" and site["name"] in values
-            return biject_to(site["fn"].support)(values[site["name"]]) if known else None
+            is_latent = site["type"] == "sample" and site["name"] in values
+            return biject_to(site["fn"].support)(values[site["name"]]) if is_latent else None
 
         return self.trace(key, data, rows, place)
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpyro.handlers as handlers
 from numpyro.distributions import biject_to
-from numpyro.distributions.util import sum_rightmost
 
 from amortppl.errors import ModelError, quoted
 
@@ -169,4 +168,4 @@ def row_axis(site: Site, other: Site, shape: str = "density_shape") -> int | Non
 def sum_by_row(log_density: jax.Array, axis: int) -> jax.Array:
     """Sums a log density over all axes but that of the rows."""
     moved = jnp.moveaxis(log_density, axis, 0)
-    return sum_rightmost(moved, moved.ndim - 1)
+    return jnp.sum(moved, axis=tuple(range(1, moved.ndim)))

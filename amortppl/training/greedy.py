@@ -104,12 +104,14 @@ class GreedyTrainer(Trainer):
 
     def _new(self, key: PRNGKeyArray, layout: list[Part]) -> TaskPool:
         """Fresh tasks; their states are begun by the first step."""
-        found = simulate(self.task, key, layout, self.queries)
-        method, data = self.method(self.weights), found.batches[0]
+        simulated = simulate(self.task, key, layout, self.queries)
+        method, data = self.method(self.weights), simulated.batches[0]
         states = jax.vmap(lambda query: begin(method, query))(
-            found.target.query or {"row": data.mask}
+            simulated.target.query or {"row": data.mask}
         )
-        return TaskPool(states, data, found.target, jnp.zeros(layout[0].tasks, int), found.usable)
+        return TaskPool(
+            states, data, simulated.target, jnp.zeros(layout[0].tasks, int), simulated.usable
+        )
 
     def _gradient(
         self,

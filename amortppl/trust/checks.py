@@ -23,22 +23,28 @@ class Answer(NamedTuple):
 
 
 def check_answers(
-    guide: TrainedMethod, known: Familiarity, datasets: Sequence[Dataset], drawn: Drawn, seed: int
+    guide: TrainedMethod,
+    familiarity: Familiarity,
+    datasets: Sequence[Dataset],
+    drawn: Drawn,
+    seed: int,
 ) -> Answer:
     """Distance and fit with their p-values, and the log evidence with its Monte-Carlo error."""
-    moments = Moments(*(jnp.asarray(m, jnp.float32) for m in known.moments))
+    moments = Moments(*(jnp.asarray(m, jnp.float32) for m in familiarity.moments))
     fits: dict[int, np.ndarray] = {}
     for places in group_by_shape(guide.task, datasets).values():
         batch = stack(guide.task, datasets, places)
         keys = jr.split(jr.fold_in(jr.key(seed), 13), len(places))
         vectors = jnp.asarray(np.stack([drawn.vectors[i][:DRAWS] for i in places]))
-        found = np.asarray(
+        measured = np.asarray(
             discrepancies_of(guide.method, batch, vectors, keys, moments), np.float64
         )
-        fits |= dict(zip(places, found, strict=True))
+        fits |= dict(zip(places, measured, strict=True))
     features = np.nan_to_num(np.asarray(drawn.features, np.float64))
     rows = np.array([d.rows for d in datasets], float)
-    judged = known.judge(guide, features, np.stack([fits[i] for i in range(len(datasets))]), rows)
+    judged = familiarity.judge(
+        guide, features, np.stack([fits[i] for i in range(len(datasets))]), rows
+    )
     evidence, error = log_evidence(drawn.log_joint, drawn.log_guide)
     stats = {
         "distance": judged.distance,
@@ -47,7 +53,14 @@ def check_answers(
         "log_evidence": evidence,
         "log_evidence_error": error,
     }
-    return Answer(stats, judged.said)
+    return Answer(stats, judged.notes)
+
+
+def check_evidence(drawn: Drawn) -> Answer:
+    """The log evidence alone, where no tasks were simulated to compare the datasets with."""
+    evidence, error = log_evidence(drawn.log_joint, drawn.log_guide)
+    stats = {"log_evidence": evidence, "log_evidence_error": error}
+    return Answer(stats, [[] for _ in range(len(evidence))])
 
 
 def log_evidence(log_joint: np.ndarray, log_guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

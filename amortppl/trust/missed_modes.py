@@ -52,10 +52,13 @@ MOST_LATENTS = 12
 """Latents up to which all maps of one and two signs are tried."""
 
 ROWS = 1 << 20
-"""Rows times draws evaluated for all datasets together, about."""
+"""Rows times draws from the prior evaluated for a dataset."""
 
 FEWEST = 32
-"""Draws from the prior below which none are worth their time."""
+"""Draws, of the answer or from the prior, below which none are worth their time."""
+
+LOOKED = 32
+"""Datasets looked at, spread over all; where one of them has mass elsewhere, all are."""
 
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -65,29 +68,40 @@ def missed_spread(
 ) -> np.ndarray:
     """Change of the logarithm of a sd by mass outside the draws' region, of each posterior, (T,).
 
-    0 where none was seen; NaN where nothing was evaluated: no density, draws that are not finite,
-    or datasets beyond the `ROWS` that are evaluated.
+    0 where none was seen; NaN where nothing was evaluated: no density, few draws or such that are
+    not finite, more than `ROWS` / `FEWEST` rows, or datasets beside the `LOOKED`.
 
     Args:
         drawn: draws (T, S, P) with their log joint (T, S).
         log_weights: normalised importance weights, (T, S).
     """
-    missed, spent = np.full(len(datasets), np.nan), 0
+    missed = np.full(len(datasets), np.nan)
     if not task.has_density or task.local or not task.latents.size:
         return missed
-    for place, dataset in enumerate(datasets):
-        vectors, joint = np.asarray(drawn.vectors[place], float), drawn.log_joint[place]
-        joint = np.asarray(joint, np.float64)
-        if not (np.isfinite(vectors).all() and np.isfinite(joint).any()) or len(vectors) < 50:
-            continue
-        batch = pad(task, dataset)
-        count = min(PRIOR_DRAWS, max(0, ROWS - spent) // (2 * len(batch.mask)))
-        count = 1 << count.bit_length() - 1 if count >= FEWEST else 0
-        if not count:
-            continue
-        spent += 2 * count * len(batch.mask)
-        missed[place] = _missed(task, batch, vectors, joint, log_weights[place], count)
+
+    def look(places: np.ndarray) -> None:
+        for place in places:
+            weights = np.asarray(log_weights[place])
+            missed[place] = _of_dataset(task, datasets[place], drawn, weights, int(place))
+
+    first = np.unique(np.linspace(0, len(datasets) - 1, LOOKED).astype(int))
+    look(first)
+    if (missed[first] > MISSED).any():
+        look(np.setdiff1d(np.arange(len(datasets)), first))
     return missed
+
+
+def _of_dataset(
+    task: AbstractTask, dataset: Dataset, drawn: Drawn, log_weights: np.ndarray, place: int
+) -> float:
+    vectors = np.asarray(drawn.vectors[place], np.float64)
+    joint = np.asarray(drawn.log_joint[place], np.float64)
+    if not (np.isfinite(vectors).all() and np.isfinite(joint).any()) or len(vectors) < FEWEST:
+        return np.nan
+    batch = pad(task, dataset)
+    count = min(PRIOR_DRAWS, ROWS // len(batch.mask))
+    count = 1 << count.bit_length() - 1
+    return _missed(task, batch, vectors, joint, log_weights, count) if count >= FEWEST else np.nan
 
 
 def judge_missed(missed: np.ndarray) -> list[list[str]]:
@@ -185,7 +199,8 @@ def _mapped(
 def _maps(task: AbstractTask) -> list[Map]:
     """Exchanges of two entries of all vectors of one length, then changes of one and two signs."""
     size = task.latents.size
-    places = task.latents.unflatten(np.arange(size))
+    named = task.latents.unflatten(jnp.arange(size, dtype=jnp.float32))
+    places = {n: np.asarray(p).astype(int) for n, p in named.items()}
     lengths = dict.fromkeys(np.shape(p)[-1] for p in places.values() if np.ndim(p))
     orders = [
         order

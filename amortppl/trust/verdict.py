@@ -24,6 +24,7 @@ class Figures(NamedTuple):
             the logarithm of a sd; NaN where not known.
         finite: whether all draws are.
         agrees: whether the log joint behind k-hat is the plain model's (`amortppl.trust.parity`).
+        checked: whether it was compared.
         passed: whether a rung of the ladder passed; None where it was not climbed.
         source: the rung that the draws are from.
         missed: the change of the logarithm of a sd by mass that was seen where there are no draws
@@ -37,6 +38,7 @@ class Figures(NamedTuple):
     agrees: bool = True
     passed: bool | None = None
     source: str = "amortized"
+    checked: bool = True
     missed: float = np.nan
 
 
@@ -49,7 +51,9 @@ def verdict(figures: Figures) -> str:
     """What is to be thought of an answer; the worst of its figures decides."""
     if not figures.finite:
         return "not reliable: some draws are not finite"
-    if not figures.agrees:
+    if not figures.checked and (figures.passed or not np.isnan(figures.khat)):
+        return "not compared with the model: the warnings say why"
+    if figures.checked and not figures.agrees:
         return (
             "not reliable: the log joint that was checked is not the model's on these data; the "
             "warnings say what differs"
@@ -72,10 +76,15 @@ def are_reliable(
     moved: psis.MomentShift,
     finite: np.ndarray,
     agrees: np.ndarray,
+    checked: np.ndarray,
     missed: np.ndarray,
     passed: np.ndarray | None = None,
 ) -> np.ndarray:
     """`is_reliable` of T datasets, (T,)."""
     climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
-    each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, missed, strict=True)
-    return np.array([is_reliable(Figures(*most, missed=share)) for *most, share in each])
+    each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
+    figures = [
+        Figures(*f, checked=bool(c), missed=float(m))
+        for f, c, m in zip(each, checked, missed, strict=True)
+    ]
+    return np.array([is_reliable(f) for f in figures])

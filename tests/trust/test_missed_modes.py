@@ -25,10 +25,10 @@ def square(n, y=None):
 
 
 def far_apart(n, y=None):
-    """One row of 3 is likely near 6 too, with the density of the prior there."""
-    m = numpyro.sample("m", dist.Normal(0, 3))
+    """A row of 3 is likely near -0.3 and near 9.3, each times the prior's density."""
+    m = numpyro.sample("m", dist.Normal(0, 6))
     with numpyro.plate("row", n):
-        near = dist.Normal(m * (m - 9), 1.0)
+        near = dist.Normal(m * (m - 9), 3.0)
         numpyro.sample("y", near, obs=y)
 
 
@@ -63,16 +63,16 @@ def test_a_mirrored_mode_has_its_exact_mass():
 
 
 def test_a_second_mode_that_prior_draws_hit():
-    """Masses by a grid. Prior draws hit a mode 0.2 wide some ten times in 512: right to a factor of
-    three in 99% of seeds.
+    """Masses by a grid. Prior draws hit a mode 0.8 wide some eight times in 512: right to a factor
+    of three in 99% of seeds.
     """
     y = np.array([3.0])
     grid = np.linspace(-20, 20, 400001)
-    density = np.exp(-(grid**2) / 18 - (y[0] - grid * (grid - 9)) ** 2 / 2)
+    density = np.exp(-(grid**2) / 72 - (y[0] - grid * (grid - 9)) ** 2 / 18)
     first = grid < 4
     mass = density[~first].sum() / density[first].sum()
     centre = np.sum((grid * density)[first]) / density[first].sum()
-    figure, sd = found(far_apart, y, centre, 0.11)
+    figure, sd = found(far_apart, y, centre, 0.31)
     other = np.sum((grid * density)[~first]) / density[~first].sum()
     expected = mass * ((other - centre) / sd[0]) ** 2
     assert expected / 3 < np.expm1(2 * figure) < 3 * expected
@@ -85,8 +85,8 @@ def test_exchanged_labels():
 
 
 def test_answers_without_another_mode(mean_task):
-    """500 conjugate posteriors, drawn exactly: mass 10^-9 at most is outside, so that one above the
-    limit would be a fault.
+    """500 conjugate posteriors, drawn exactly, of which 32 are looked at: mass 10^-6 at most is
+    outside, so that one above the limit would be a fault.
     """
     rng = np.random.default_rng(0)
     y = 2 * rng.normal(size=(500, 1)) + rng.normal(size=(500, 20))
@@ -99,7 +99,7 @@ def test_answers_without_another_mode(mean_task):
     level = np.full((500, 400), -np.log(400))
     drawn = Drawn(vectors, level, joint[..., 0] + constant, np.zeros((500, 1)))
     figures = missed_spread(mean_task, sets, drawn, level)
-    assert np.nanmax(figures) < 1e-3 and np.isfinite(figures).sum() > 400
+    assert np.nanmax(figures) < 1e-3 and np.isfinite(figures).sum() == 32
 
 
 def test_the_verdict_and_the_warning():

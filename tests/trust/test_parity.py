@@ -49,8 +49,8 @@ def guide():
 def test_pieces_add_up_to_numpyros_log_density(rows):
     """In 64 bits against 32: rounding of 5,000 terms is below 1e-2 by a factor of ten."""
     task, data = task_of(line), data_of(rows)
-    [found] = log_joints(task, [np.array([[0.3], [-2.0]])], [widen(task, read(task, data))])
-    for value, slope in zip(found.value, (0.3, -2.0), strict=True):
+    [sums] = log_joints(task, [np.array([[0.3], [-2.0]])], [widen(task, read(task, data))])
+    for value, slope in zip(sums.value, (0.3, -2.0), strict=True):
         plain = log_density(line, (data["x"], data["y"]), {}, {"slope": slope})[0]
         assert value == pytest.approx(float(plain), rel=1e-5, abs=1e-2)
 
@@ -63,9 +63,9 @@ def test_an_engine_that_is_off_is_seen(guide):
         [s.value for s in log_joints(guide.task, vectors, [widen(guide.task, d) for d in datasets])]
     )
     joint[5] += 1.0
-    found = compare(guide.task, datasets, Drawn(vectors, joint, joint, joint))
-    assert list(np.nonzero(~found.agrees)[0]) == [5]
-    assert found.error[5] == pytest.approx(1.0) and np.abs(np.delete(found.error, 5)).max() < 1e-9
+    parity = compare(guide.task, datasets, Drawn(vectors, joint, joint, joint))
+    assert list(np.nonzero(~parity.agrees)[0]) == [5]
+    assert parity.error[5] == pytest.approx(1.0) and np.abs(np.delete(parity.error, 5)).max() < 1e-9
 
 
 def test_an_answer_that_agrees_is_reliable(guide):
@@ -104,7 +104,7 @@ def test_numbers_that_32_bits_cannot_tell_apart(guide, start, agrees):
 
 
 def test_one_verdict_from_all_figures():
-    said = {
+    cases = {
         "good": Figures(0.1),
         "good: nuts": Figures(passed=True, source="nuts"),
         "usable: ": Figures(0.6),
@@ -115,7 +115,7 @@ def test_one_verdict_from_all_figures():
         "not reliable: no rung": Figures(0.1, passed=False),
         "not checked": Figures(),
     }
-    for words, figures in said.items():
+    for words, figures in cases.items():
         assert verdict(figures).startswith(words)
         assert is_reliable(figures) == words.startswith(("good", "usable: "))
 

@@ -65,9 +65,9 @@ def refuse_seen(seen: Sequence[FileSeen], coming: Iterable[FileSeen]) -> list[st
     """
     notes = []
     for file in coming:
-        known = next((s for s in seen if s.same_rows(file)), None)
-        if known is not None:
-            other = "" if known.name == file.name else f", then called {known.name}"
+        earlier = next((s for s in seen if s.same_rows(file)), None)
+        if earlier is not None:
+            other = "" if earlier.name == file.name else f", then called {earlier.name}"
             raise GuideError(
                 f"state: it has seen {file.name} in full{other}; its rows would count twice. Give "
                 f"other rows, or start a new state"
