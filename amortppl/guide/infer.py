@@ -10,10 +10,12 @@ from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError
 from amortppl.guide.trees import posterior_tree
 from amortppl.posterior.draws import Drawn, constrain, draw
+from amortppl.runtime.arguments import expect_draws
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.checks import check_answers, check_evidence
+from amortppl.trust.missed_modes import judge_missed, missed_spread
 from amortppl.trust.misspecification import Familiarity
 from amortppl.trust.parity_notes import judge_parity
 from amortppl.trust.verdict import all_finite, are_reliable
@@ -48,6 +50,7 @@ def infer(
     datasets = [read(guide.task, d, columns) for d in ([data] if single else data)]
     if not datasets:
         raise DataError("data: expected at least one dataset, got an empty list")
+    expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
     psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
@@ -67,11 +70,13 @@ def infer(
         notes = _join_notes(notes, psis.misleading_notes(check, moved, guide.task.latents.labels()))
     judged, more = judge_parity(guide.task, datasets, drawn)
     notes = _join_notes(notes, more)
+    missed = missed_spread(guide.task, datasets, drawn, check.log_weights)
+    notes = _join_notes(notes, judge_missed(missed))
     values = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
     same = judged["log_joint_agrees"], judged["log_joint_checked"]
-    reliable = are_reliable(check, moved, finite, *same, stats.get("reliable"))
-    judged |= {"finite": finite, "reliable": reliable}
+    reliable = are_reliable(check, moved, finite, *same, missed, stats.get("reliable"))
+    judged |= {"finite": finite, "missed_spread": missed, "reliable": reliable}
     stats |= judged
     kept = _what_to_keep(guide, datasets, drawn, keep)
     return posterior_tree(guide, datasets, drawn, values, check, notes, kept, seed, single, stats)

@@ -20,6 +20,7 @@ from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
+from amortppl.runtime.arguments import expect_draws
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.trained import TrainedMethod
@@ -38,9 +39,8 @@ def predict(
     **streaming: Any,
 ) -> "xarray.DataTree":
     """Predictive draws at new inputs; see `Guide.predict`."""
-    if draws < 1:
-        raise DataError(f"draws: expected at least 1, got {draws}")
     new = inputs(guide.task, at, columns)
+    expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:
         state, notes = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data
@@ -61,6 +61,7 @@ def log_predictive(
 ) -> np.ndarray:
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
     new = read(guide.task, at, columns)
+    expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:
         state, _ = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data

@@ -81,6 +81,12 @@ class Program:
                 )
         except ModelError:
             raise
+        except NotImplementedError as error:
+            raise ModelError(
+                f"{self.name}: the site {last.name!r} ~ {last.family} cannot be simulated, and "
+                f"tasks are simulated from the model; give it a distribution that can be sampled "
+                f"(for a flat prior a wide one)"
+            ) from error
         except Exception as error:
             given = (
                 f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"

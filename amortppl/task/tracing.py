@@ -26,10 +26,12 @@ class LastSite(Messenger):
     """Notes the sample site that a model has come to, for the message when it fails."""
 
     name: str | None = None
+    family = ""
 
     def process_message(self, msg: Any) -> None:
-        """Takes the name."""
-        self.name = msg["name"] if msg["type"] == "sample" else self.name
+        """Takes the name of a site, and that of its distribution, before it is sampled."""
+        if msg["type"] == "sample":
+            self.name, self.family = msg["name"], type(msg["fn"]).__name__
 
     def describe(self) -> str:
         """Where the model is, in words."""
