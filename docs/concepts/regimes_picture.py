@@ -55,7 +55,7 @@ def panel(
 
 def main() -> None:
     """Writes regimes.png beside this file."""
-    figure, axes = plt.subplots(1, 3, figsize=(8.4, 4.7), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(7.6, 4.3), layout="constrained")
     panel(
         axes[0],
         "parametric",

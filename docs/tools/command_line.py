@@ -16,10 +16,14 @@ def describe_commands() -> str:
 
 def _describe(name: str, command: Any, above: Any) -> str:
     context = typer.Context(command, info_name=name, parent=above)
-    parts = [f"## {name}", f"```text\n{command.get_usage(context)}\n```", command.help or ""]
+    arguments = [p.name.upper() for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join([context.command_path, *arguments, "[OPTIONS]"])
+    parts = [f"## {name}", f"```text\n{usage}\n```", command.help or ""]
     shown = [p for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
     if shown:
-        parts.append("\n".join(["| | default | |", "|---|---|---|", *map(_row, shown)]))
+        parts.append(
+            "\n".join(["| option | default | meaning |", "|---|---|---|", *map(_row, shown)])
+        )
     return "\n\n".join(parts)
 
 
@@ -33,4 +37,5 @@ def _row(parameter: Any) -> str:
 
 
 def _default(value: Any) -> str:
-    return "" if value in (None, False) or callable(value) or value == [] else f"`{value}`"
+    absent = value is None or value is False or callable(value) or value == []
+    return "" if absent else f"`{value}`"

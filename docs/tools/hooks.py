@@ -19,6 +19,8 @@ _FORMULA = re.compile(
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]*\)")
 """Links to files of the repository beside docs/, which the site does not hold."""
 
+_SEARCH = 'data-md-component="search" role="dialog" aria-label="Search"'
+
 NOT_RUN = "*Run on*"
 """The line of a page that `run_page.py` has not run yet."""
 
@@ -40,7 +42,7 @@ def _mark_unrun(markdown: str) -> str:
         r"^```text\n+```\n|^!\[[^\]]*\]\(pictures/.*\n", "", markdown, flags=re.MULTILINE
     )
     head, rest = markdown.split("\n", 1)
-    note = "!!! note\n    The code of this page has not been run yet: outputs and pictures are missing."
+    note = "!!! note\n    The code of this page has not been run yet: no outputs, no pictures."
     return f"{head}\n\n{note}\n{rest.replace(NOT_RUN, '')}"
 
 
@@ -54,6 +56,11 @@ def on_page_content(html_text: str, **_: Any) -> str:
         return formula if kind == "inline" else f'<div class="formula">{formula}</div>'
 
     return _FORMULA.sub(draw, html_text)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """The theme's search gets a name, which readers of screens need."""
+    return output.replace('data-md-component="search" role="dialog"', _SEARCH)
 
 
 def on_post_build(config: Any) -> None:

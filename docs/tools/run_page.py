@@ -3,8 +3,8 @@
     uv run --extra pyro python docs/tools/run_page.py docs/tutorials/regression.md
 
 A fenced `text` block that follows a `python` block is its output and is written anew; pictures that
-a block saves under a plain name go to pictures/ beside the page; a line `*Run on ...*` says when
-this was and how long it took. A block after `<!-- not run: REASON -->` is not run.
+a block saves under a plain name go to pictures/ beside the page; a line `*Run on ...*` says on
+which day this was. A block after `<!-- not run: REASON -->` is not run.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -85,7 +84,7 @@ def words(text: str) -> str:
 
 def rewrite(page: Path) -> None:
     """Runs a page and writes its outputs and pictures anew."""
-    begin, cpu, text = time.time(), time.process_time(), page.read_text()
+    text = page.read_text()
     with tempfile.TemporaryDirectory() as folder:
         parts, at = [], 0
         for block, printed in run(page.resolve(), Path(folder)):
@@ -98,9 +97,7 @@ def rewrite(page: Path) -> None:
             (page.parent / "pictures").mkdir(exist_ok=True)
             shutil.copy(picture, page.parent / "pictures")
     text = "".join(parts) + text[at:]
-    wall, cpu = time.time() - begin, time.process_time() - cpu
-    day = f"{date.today().day} {date.today():%B %Y}"
-    when = f"*Run on {day} on two shared CPU cores: {wall:.0f} s, {cpu:.0f} CPU s.*"
+    when = f"*Run on {date.today().day} {date.today():%B %Y}.*"
     page.write_text(re.sub(r"^\*Run on.*\*$", when, text, flags=re.MULTILINE))
 
 

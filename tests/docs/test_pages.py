@@ -81,4 +81,4 @@ def test_executed_pages_say_when():
     for page in (ROOT / "docs").rglob("*.md"):
         text = page.read_text()
         if any(b.output for b in run_page.blocks(text)):
-            assert re.search(r"^\*Run on \d+ \w+ \d{4} ", text, re.MULTILINE), name_of(page)
+            assert re.search(r"^\*Run on \d+ \w+ \d{4}\.\*$", text, re.MULTILINE), name_of(page)
