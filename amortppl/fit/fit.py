@@ -18,6 +18,7 @@ from amortppl.guide.guide import Guide
 from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
 from amortppl.runtime.arguments import expect_draws, expect_seed
+from amortppl.runtime.compilation import run_once
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -150,7 +151,7 @@ def untrained_guide(
     task = task_of_data(model, datasets, **labels)
     known = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
     ranges = ranges_of([read(task, d).arrays for d in known])
-    method = FrameAlone().build(task, jr.key(seed))
+    method = run_once(FrameAlone().build, task, jr.key(seed))
     return Guide(method, FrameAlone(), Record(), seed, ranges)
 
 
