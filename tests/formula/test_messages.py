@@ -57,8 +57,8 @@ def test_the_place_of_a_mistake_is_marked(text, place):
         ("y ~ x", {"link": "logit"}, "no link of the family 'gaussian'"),
         ("y ~ x", {"family": "poisson"}, "is 5.5 in row 4 (2 such rows)"),
         ("k ~ x", {"family": "bernoulli"}, "is 2 in row 1 (2 such rows), and the family "
-         "'bernoulli' needs 0 and 1, or two levels; family='poisson' would fit"),
-        ("k ~ x", {"family": "gamma"}, "needs numbers above 0; family='poisson' would fit"),
+         "'bernoulli' needs 0 and 1, or two levels; family='poisson' or 'gaussian' would fit"),
+        ("k ~ x", {"family": "gamma"}, "needs numbers above 0; family='poisson' or 'gaussian' would fit"),
         ("g ~ x", {}, "family='categorical' would fit"),
         ("k ~ x", {"family": "binomial"}, "needs p(successes, trials)"),
         ("p(y, k) ~ x", {"family": "binomial"}, "is 5.5 in row 4"),
