@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import xarray
 
 
+RUNGS = ("psis", "refined", "svi", "nuts")
+"""Rungs that follow the frame: importance sampling first, whose program is the shortest."""
+
+
 def fit(
     model: Callable[..., Any] | str | Formula,
     data: Any = None,
@@ -49,8 +53,8 @@ def fit(
 
     A Gaussian frame is placed by derivatives of the log joint (Newton's method to the mode, groups
     integrated out, sweeps of Gaussian variational inference). Its draws are checked by importance
-    weights. Where the check fails, the ladder climbs to the cheapest rung that passes: more
-    refinement, importance sampling, variational inference, NUTS.
+    weights. Where the check fails, the ladder climbs to the cheapest rung that passes: adaptive
+    importance sampling, more refinement, variational inference, NUTS.
 
     Args:
         model: a NumPyro or Pyro model, as `ap.Task` takes it. Its arguments that default to None
@@ -94,7 +98,8 @@ def fit(
             model, data, family, link=link, priors=priors, missing=missing, weights=weights
         )
         data = None
-    options = Options(draws, seed, (log_likelihood, predictive), ladder_of(trust, keywords))
+    given: Keywords = {"rungs": RUNGS, **keywords} if trust == "ladder" else keywords
+    options = Options(draws, seed, (log_likelihood, predictive), ladder_of(trust, given))
     if isinstance(model, Formula):
         tree, guide = fit_formula(model, options)
     else:
