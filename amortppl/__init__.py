@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from amortppl.guide.train import train
     from amortppl.posterior.state import State, all_gather, combine
     from amortppl.pyro import from_pyro
+    from amortppl.runtime.timings import timings
     from amortppl.task.abstract import AbstractTask
     from amortppl.task.batch import Batch
     from amortppl.task.task import Task
@@ -59,6 +60,7 @@ _HOMES = {
     "model": "catalogue",
     "module": "catalogue",
     "sensitivity": "diagnostics.sensitivity",
+    "timings": "runtime.timings",
     "train": "guide.train",
 }
 
@@ -88,6 +90,7 @@ __all__ = [
     "model",
     "module",
     "sensitivity",
+    "timings",
     "train",
 ]
 

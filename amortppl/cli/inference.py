@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from amortppl.cli.app import ColumnsOption, DataPath, Draws, GuidePath, Quiet, Seed, Trusted, app
+from amortppl.cli.app import (
+    ColumnsOption,
+    DataPath,
+    Draws,
+    GuidePath,
+    Quiet,
+    Seed,
+    ShowTimings,
+    Trusted,
+    app,
+)
 from amortppl.cli.inputs import (
     data_files,
     expect_outputs,
@@ -13,7 +23,7 @@ from amortppl.cli.inputs import (
     open_stream,
     parse_columns,
 )
-from amortppl.cli.messages import plain_errors, tell_written
+from amortppl.cli.messages import plain_errors, tell_timings, tell_written
 from amortppl.errors import DataError
 
 
@@ -56,6 +66,7 @@ def infer(
     budget: Annotated[
         float | None, typer.Option(min=0.0, help="Seconds that the ladder may take.")
     ] = None,
+    timings: ShowTimings = False,
     quiet: Quiet = False,
 ) -> None:
     """Posterior of a dataset, with its check.
@@ -64,7 +75,7 @@ def infer(
     """
     wanted = batch_size is not None or state is not None or every is not None
     streamed = wanted or not Path(data).is_file()
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         named = parse_columns(columns)
         expect_outputs((out, report, state), [guide, *data_files(data)])
         if not streamed and (passes > 1 or in_order or check is not None):
@@ -130,9 +141,10 @@ def predict(
     trust_code: Trusted,
     draws: Draws = 1000,
     seed: Seed = 0,
+    timings: ShowTimings = False,
 ) -> None:
     """Posterior predictive draws at new inputs."""
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         named = parse_columns(columns)
         expect_writable(out, guide, data, at)
         from amortppl.data.sources.whole import read_table
@@ -177,9 +189,10 @@ def diagnose(
     seed: Seed = 0,
     report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file for the table.")] = None,
+    timings: ShowTimings = False,
 ) -> None:
     """Is a guide calibrated? Simulation-based calibration; exit status 2 when it is not."""
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         expect_outputs((report, csv), [guide])
         from amortppl.diagnostics.calibration import calibrate
         from amortppl.diagnostics.calibration_page import write_calibration

@@ -1,5 +1,6 @@
 """A trained method bound to its task."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -21,6 +22,7 @@ from amortppl.method import Method, Spec
 from amortppl.posterior.draws import log_prob
 from amortppl.posterior.state import State
 from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
+from amortppl.runtime.timings import timings
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -105,7 +107,7 @@ class Guide(StepwiseGuide):
             the two groups above. In sample_stats are khat, log_weight, log_guide, log_joint and
             log_evidence; mean_moved and sd_moved, the largest changes by weights of a mean, in sds,
             and of the logarithm of a sd; distance from the simulated tasks, distance_p and fit_p.
-            Warnings are in the attributes.
+            Warnings are in the attributes, and under `timings` where the time went (`ap.timings`).
 
         Raises:
             DataError: the data do not fit the task.
@@ -114,6 +116,23 @@ class Guide(StepwiseGuide):
             OutOfRangeWarning: rows or values beyond the range trained on.
         """
         self._expect_numbers(draws, seed)
+        with timings() as spent:
+            keep = (log_likelihood, predictive)
+            tree = self._infer(data, draws, seed, columns, keep, trust, streaming, keywords)
+        tree.attrs["timings"] = json.dumps(spent.summary())
+        return tree
+
+    def _infer(
+        self,
+        data: Any,
+        draws: int,
+        seed: int,
+        columns: Columns | None,
+        keep: tuple[bool | None, bool | None],
+        trust: str | Ladder | None,
+        streaming: Streaming | None,
+        keywords: Any,
+    ) -> "xarray.DataTree":
         if self.method.predicts:
             return infer_latent(self, data, draws, seed, columns, **keywords)
         if isinstance(data, Batches | State):
@@ -124,7 +143,6 @@ class Guide(StepwiseGuide):
         if streaming is not None:
             raise DataError("streaming: for mini-batches; pass ap.batches(data) as the data")
         climb = ladder_of(trust, keywords)
-        keep = (log_likelihood, predictive)
         return infer(self, self.familiarity, data, draws, seed, columns, keep, climb)
 
     def predict(

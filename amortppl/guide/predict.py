@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.random as jr
 import numpy as np
@@ -20,7 +19,9 @@ from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
+from amortppl.runtime.compilation import Compiled
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
 if TYPE_CHECKING:
@@ -223,20 +224,28 @@ def empty(data: Any) -> bool:
     return all(np.shape(v)[:1] == (0,) for v in data.values())
 
 
-_state = eqx.filter_jit(lambda method, batch, query: final(method, batch, 1, query))
-_density = eqx.filter_jit(lambda method, state, data: method.predictive(state, data).log_prob(data))
-_draw_vectors = eqx.filter_jit(
-    lambda method, state, key, draws: method.readout(state).sample(key, draws)[0]
-)
+@Compiled
+def _state(method: Method, batch: Batch, query: dict[str, Array] | None) -> Any:
+    return final(method, batch, 1, query)
 
 
-@eqx.filter_jit
+@Compiled
+def _density(method: Method, state: Any, data: dict[str, Array]) -> Array:
+    return method.predictive(state, data).log_prob(data)
+
+
+@Compiled
+def _draw_vectors(method: Method, state: Any, key: Array, draws: int) -> Array:
+    return method.readout(state).sample(key, draws)[0]
+
+
+@Compiled
 def _sample(
     method: Method, state: Any, query: dict[str, Array], key: Array, draws: int
 ) -> dict[str, Array]:
     return method.predictive(state, query).sample(key, draws)
 
 
-@eqx.filter_jit
+@Compiled
 def _latents(method: Method, state: Any, key: Array, draws: int) -> Array:
     return method.latent(state).sample(key, draws)[0]

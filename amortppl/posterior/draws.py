@@ -6,7 +6,6 @@ Datasets are padded to few shapes, batched, and compiled once for each shape.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -18,6 +17,7 @@ from amortppl.errors import DataError
 from amortppl.method import Method, final
 from amortppl.posterior.padding import group_by_shape, pad, stack
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import Compiled
 from amortppl.task.batch import Batch
 
 WORK = 4_000_000
@@ -82,11 +82,16 @@ def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np
     return np.asarray(_log_prob(method, pad(task, dataset), flat)).reshape(lead)
 
 
-step = eqx.filter_jit(lambda method, value, batch: method.step(value, batch))
-"""One step of a method, compiled."""
+@Compiled
+def step(method: Method, value: Any, batch: Batch) -> Any:
+    """One step of a method."""
+    return method.step(value, batch)
 
-readout = eqx.filter_jit(lambda method, value: method.readout(value))
-"""A method's readout, compiled."""
+
+@Compiled
+def readout(method: Method, value: Any) -> Any:
+    """A method's readout."""
+    return method.readout(value)
 
 
 def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
@@ -97,7 +102,7 @@ def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: in
     return sample(method, states(method, batches), batches, keys, draws, size)
 
 
-@eqx.filter_jit
+@Compiled
 def states(method: Method, batches: Batch) -> Any:
     """The states of a batch of datasets of one shape.
 
@@ -106,7 +111,7 @@ def states(method: Method, batches: Batch) -> Any:
     return jax.vmap(lambda batch: final(method, batch))(batches)
 
 
-@eqx.filter_jit
+@Compiled
 def sample(
     method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
 ) -> Drawn:
@@ -122,12 +127,12 @@ def sample(
     return jax.vmap(one)(values, batches, keys)
 
 
-@eqx.filter_jit
+@Compiled
 def _constrain(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
     return jax.vmap(lambda v: method.task.constrain(v, data))(jnp.asarray(vectors))
 
 
-@eqx.filter_jit
+@Compiled
 def _log_prob(method: Method, batch: Batch, values: dict[str, Array]) -> Array:
     posterior = method.readout(final(method, batch))
 

@@ -12,7 +12,6 @@ model, whatever the guide is worth.
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -22,7 +21,7 @@ from jaxtyping import Array
 from amortppl.method import Method, final
 from amortppl.predictive.predictor import At
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import run_once
+from amortppl.runtime.compilation import Compiled, run_once
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
@@ -205,7 +204,7 @@ def _moments(guide: TrainedMethod, batches: Batch) -> Moments:
     return Moments(rows.mean(0), np.where(sd > 1e-6, sd, 1.0))
 
 
-@eqx.filter_jit
+@Compiled
 def _look_at(method: Method, batches: Batch, key: Array, moments: Moments) -> tuple[Array, Array]:
     """Features (T, F) and discrepancies (T, J) of simulated tasks."""
 
@@ -227,7 +226,7 @@ def _look_at(method: Method, batches: Batch, key: Array, moments: Moments) -> tu
     )
 
 
-@eqx.filter_jit
+@Compiled
 def discrepancies_of(
     method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
 ) -> Array:
