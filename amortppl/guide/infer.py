@@ -9,7 +9,7 @@ from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError
 from amortppl.guide.trees import posterior_tree
-from amortppl.posterior.draws import Drawn, constrain, draw
+from amortppl.posterior.draws import Drawn, constrain_each, draw
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
@@ -63,7 +63,7 @@ def infer(
         notes = _join_notes(notes, psis.misleading_notes(check, moved, guide.task.latents.labels()))
     judged, more = judge_parity(guide.task, datasets, drawn)
     notes = _join_notes(notes, more)
-    values = [constrain(guide.method, v, d) for v, d in zip(drawn.vectors, datasets, strict=True)]
+    values = constrain_each(guide.method, drawn.vectors, datasets)
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
     agrees, passed = judged["log_joint_agrees"], stats.get("reliable")
     judged |= {"finite": finite, "reliable": are_reliable(check, moved, finite, agrees, passed)}

@@ -19,7 +19,7 @@ from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
-from amortppl.runtime.compilation import Compiled
+from amortppl.runtime.compilation import Compiled, jit_unoptimized
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
@@ -193,8 +193,7 @@ def _vectors(
         state, notes = _state_of(guide, data, columns)
         return _draw_vectors(guide.method, state, jr.key(seed), draws), notes
     if empty(data):
-        rows, keys = (guide.task.rows or (1, 1))[0], jr.split(jr.key(seed), draws)
-        return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(keys), []
+        return _draw_prior(guide.task, jr.key(seed), draws), []
     dataset = read(guide.task, data, columns)
     return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 
@@ -222,6 +221,13 @@ def empty(data: Any) -> bool:
     if not (isinstance(data, Mapping) and data):
         return False
     return all(np.shape(v)[:1] == (0,) for v in data.values())
+
+
+@jit_unoptimized
+def _draw_prior(task: AbstractTask, key: Array, draws: int) -> Array:
+    """Latents of simulated tasks, (S, P)."""
+    rows = (task.rows or (1, 1))[0]
+    return jax.vmap(lambda k: task.simulate(k, rows).latents)(jr.split(key, draws))
 
 
 @Compiled

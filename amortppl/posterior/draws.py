@@ -15,7 +15,7 @@ from jaxtyping import Array
 from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError
 from amortppl.method import Method, final
-from amortppl.posterior.padding import group_by_shape, pad, stack
+from amortppl.posterior.padding import chunks, pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import Compiled
 from amortppl.task.batch import Batch
@@ -50,20 +50,42 @@ def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> 
     """
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    keys = jr.split(jr.key(seed), len(datasets))
-    by_place: dict[int, Drawn] = {}
-    for rows, places in group_by_shape(method.task, datasets).items():
-        batches = stack(method.task, datasets, places)
-        drawn = posteriors(method, batches, keys[np.array(places)], draws, WORK // rows)
-        drawn = [np.asarray(a) for a in drawn]
-        by_place |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
-    return Drawn(*(np.stack([by_place[i][k] for i in range(len(datasets))]) for k in range(4)))
+    results = [np.zeros(0)] * 4
+    for chunk in chunks(method.task, datasets):
+        size = WORK // chunk.batch.mask.size
+        values = states(method, chunk.batch)
+        drawn = sample(method, values, chunk.batch, jr.key(seed), chunk.index, draws, size)
+        drawn = chunk.pick(tuple(drawn))
+        if not len(results[0]):
+            results = [np.empty((len(datasets), *a.shape[1:]), a.dtype) for a in drawn]
+        for result, part in zip(results, drawn, strict=True):
+            result[chunk.places] = part
+    return Drawn(*results)
 
 
 def constrain(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
     """Latents and deterministic sites by name, (S, ...), at unconstrained vectors (S, P)."""
-    one = {n: v[:1] for n, v in dataset.arrays.items()} if method.task.row_free else dataset.arrays
-    return {n: np.asarray(v) for n, v in _constrain(method, vectors, one).items()}
+    return constrain_each(method, [vectors], [dataset])[0]
+
+
+def constrain_each(
+    method: Method, vectors: Sequence[Any], datasets: Sequence[Dataset]
+) -> list[dict[str, np.ndarray]]:
+    """Of each of T datasets its latents and deterministic sites by name, (S, ...)."""
+    if method.task.row_free:  # no site of a latent's needs more than one row
+        first = [{n: v[:1] for n, v in d.arrays.items()} for d in datasets]
+        datasets = [d._replace(arrays=a) for d, a in zip(datasets, first, strict=True)]
+    each: dict[int, dict[str, np.ndarray]] = {}
+    for chunk in chunks(method.task, datasets):
+        at = np.stack([vectors[i] for i in chunk.index])
+        values = chunk.pick(_constrain(method, at, _trim(method, chunk.batch)))
+        each |= {i: {n: v[j] for n, v in values.items()} for j, i in enumerate(chunk.places)}
+    return [each[i] for i in range(len(datasets))]
+
+
+def _trim(method: Method, batch: Batch) -> dict[str, Array]:
+    """The first row of each dataset alone, where rows are independent."""
+    return {n: v[:, :1] for n, v in batch.data.items()} if method.task.row_free else batch.data
 
 
 def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np.ndarray:
@@ -94,14 +116,6 @@ def readout(method: Method, value: Any) -> Any:
     return method.readout(value)
 
 
-def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
-    """S draws for each dataset of a batch of one shape.
-
-    The log joint is evaluated at `size` draws at once.
-    """
-    return sample(method, states(method, batches), batches, keys, draws, size)
-
-
 @Compiled
 def states(method: Method, batches: Batch) -> Any:
     """The states of a batch of datasets of one shape.
@@ -113,23 +127,38 @@ def states(method: Method, batches: Batch) -> Any:
 
 @Compiled
 def sample(
-    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
+    method: Method,
+    values: Any,
+    batches: Batch,
+    key: Array,
+    index: Array,
+    draws: int,
+    size: int,
 ) -> Drawn:
-    """S draws from the state of each dataset of a batch."""
+    """S draws from the state of each dataset of a batch of T.
 
-    def one(state: Any, batch: Batch, key: Array) -> Drawn:
-        vectors, log_guide = method.readout(state).sample(key, draws)
+    Args:
+        method: the trained method.
+        values, batches: state and rows of each dataset.
+        key, index: dataset i draws with the key into which `index[i]` is folded.
+        draws: S.
+        size: draws at which the log joint of a dataset is evaluated at once.
+    """
+
+    def one(state: Any, batch: Batch, number: Array) -> Drawn:
+        vectors, log_guide = method.readout(state).sample(jr.fold_in(key, number), draws)
         if not method.task.has_density:
             return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.summary(state))
         joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.summary(state))
 
-    return jax.vmap(one)(values, batches, keys)
+    return jax.vmap(one)(values, batches, index)
 
 
 @Compiled
 def _constrain(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
-    return jax.vmap(lambda v: method.task.constrain(v, data))(jnp.asarray(vectors))
+    one = jax.vmap(method.task.constrain, in_axes=(0, None))
+    return jax.vmap(one)(vectors, data)
 
 
 @Compiled
