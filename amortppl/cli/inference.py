@@ -164,6 +164,28 @@ def predict(
 
 
 @app.command()
+def warm(
+    guide: GuidePath,
+    trust_code: Trusted,
+    draws: Draws = 1000,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="Lists of datasets will be inferred too.")
+    ] = False,
+    timings: ShowTimings = False,
+) -> None:
+    """Compile what a guide needs into the cache, so that nobody waits for it later."""
+    with plain_errors(), tell_timings(timings):
+        from amortppl.guide.load import load
+        from amortppl.runtime.program_cache import VARIABLE, use_program_cache
+
+        spent = load(guide, trust_code=trust_code).warm(draws, lists)
+        kept = use_program_cache()
+    total = spent.total
+    where = f"kept in {kept}" if kept else f"not kept: no cache is used ({VARIABLE})"
+    typer.echo(f"{total.compiled} programs compiled, {total.loaded} loaded; {where}")
+
+
+@app.command()
 def report(
     posterior: Annotated[Path, typer.Argument(help="A posterior that `infer` wrote.")],
     out: Annotated[

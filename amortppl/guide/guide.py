@@ -1,6 +1,7 @@
 """A trained method bound to its task."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -18,11 +19,12 @@ from amortppl.guide.infer_stream import infer_stream
 from amortppl.guide.options import Keywords, Streaming, ladder_of, streaming_of
 from amortppl.guide.predict import infer_latent
 from amortppl.guide.stepwise import StepwiseGuide
+from amortppl.guide.warm import warm_datasets
 from amortppl.method import Method, Spec
 from amortppl.posterior.draws import log_prob
 from amortppl.posterior.state import State
 from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
-from amortppl.runtime.timings import timings
+from amortppl.runtime.timings import Timings, timings
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -278,6 +280,36 @@ class Guide(StepwiseGuide):
         from amortppl.guide.pyro_guide import PyroGuide
 
         return PyroGuide(self)
+
+    def warm(self, draws: int = 1000, lists: bool = False) -> Timings:
+        """Compiles what `infer` and `predict` need for datasets of any size trained on.
+
+        They are asked once for a simulated dataset of each of the few shapes there are. With the
+        persistent cache on (docs/compilation.md) later processes load these programs.
+
+        Args:
+            draws: S, as it will be asked for.
+            lists: whether lists of datasets will be inferred too.
+
+        Returns:
+            Where the time went, by program.
+
+        Example:
+            >>> import amortppl as ap
+            >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), steps=2, progress=False)
+            >>> guide.warm(draws=100).seconds > 0
+            True
+        """
+        with timings() as spent, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of data that nobody asked about
+            for dataset in warm_datasets(self.task, self.seed):
+                data = dataset.arrays
+                inputs = {n: data[n] for n in self.task.inputs} or dataset.rows
+                self.predict(data, at=inputs, draws=draws)
+                if not self.method.predicts:
+                    self.infer([data, data] if lists else data, draws=draws)
+                    self.infer(data, draws=draws)
+        return spent
 
     def save(self, path: str | Path) -> Path:
         """Writes the guide to a folder: guide.json, weights.safetensors, certificate.json."""

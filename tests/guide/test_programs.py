@@ -67,3 +67,12 @@ def test_a_dataset_has_its_answer_whatever_list_it_is_in(line_guide, line_data):
     whole = line_guide.infer(some, draws=40)["posterior"]["w"].values
     np.testing.assert_allclose(single, short[0], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(short, whole[:2], rtol=1e-3, atol=1e-4)
+
+
+def test_a_warm_guide_compiles_nothing(line_guide, line_data, compilations):
+    assert line_guide.warm(draws=70).total.calls > 0
+    compilations.clear()
+    for count in (4, 11, 20):
+        line_guide.infer({n: v[:count] for n, v in line_data.items()}, draws=70)
+        line_guide.predict(line_data, at={"x": line_data["x"][:count]}, draws=70)
+    assert compilations == []
