@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from amortppl.posterior.shards import all_gather, combine
     from amortppl.posterior.state import State
     from amortppl.pyro import from_pyro
+    from amortppl.runtime.timings import timings
     from amortppl.task.abstract import AbstractTask
     from amortppl.task.batch import Batch
     from amortppl.task.task import Task
@@ -69,6 +70,7 @@ _HOMES = {
     "model": "catalogue",
     "module": "catalogue",
     "sensitivity": "diagnostics.sensitivity",
+    "timings": "runtime.timings",
     "train": "guide.train",
 }
 
@@ -103,6 +105,7 @@ __all__ = [
     "model",
     "module",
     "sensitivity",
+    "timings",
     "train",
 ]
 
