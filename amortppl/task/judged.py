@@ -30,5 +30,5 @@ class LogDensityJudge(Protocol):
     width: int
 
     def log_densities(self, vectors: np.ndarray, data: dict[str, np.ndarray]) -> Judged:
-        """Log priors and log likelihoods of rows, of K pieces of rows at K unconstrained vectors."""
+        """Log priors and log likelihoods of K pieces of rows, each at its own vector (K, P)."""
         ...
