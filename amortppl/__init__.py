@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from amortppl.guide.load import load
     from amortppl.guide.options import Streaming
     from amortppl.guide.train import train
-    from amortppl.posterior.state import State, all_gather, combine
+    from amortppl.posterior.shards import all_gather, combine
+    from amortppl.posterior.state import State
     from amortppl.pyro import from_pyro
+    from amortppl.runtime.timings import timings
     from amortppl.task.abstract import AbstractTask
     from amortppl.task.batch import Batch
     from amortppl.task.task import Task
@@ -57,17 +59,18 @@ _HOMES = {
     "VersionWarning": "errors",
     "batches": "data.batches",
     "compare": "diagnostics.compare",
-    "combine": "posterior.state",
+    "combine": "posterior.shards",
     "diagnose": "diagnostics.diagnose",
     "fit": "fit.fit",
     "formula": "formula.formula",
     "from_pyro": "pyro",
-    "all_gather": "posterior.state",
+    "all_gather": "posterior.shards",
     "load": "guide.load",
     "method": "catalogue",
     "model": "catalogue",
     "module": "catalogue",
     "sensitivity": "diagnostics.sensitivity",
+    "timings": "runtime.timings",
     "train": "guide.train",
 }
 
@@ -102,6 +105,7 @@ __all__ = [
     "model",
     "module",
     "sensitivity",
+    "timings",
     "train",
 ]
 

@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from amortppl.cli.app import ColumnsOption, DataPath, Draws, GuidePath, Quiet, Seed, Trusted, app
+from amortppl.cli.app import (
+    ColumnsOption,
+    DataPath,
+    Draws,
+    GuidePath,
+    Quiet,
+    Seed,
+    ShowTimings,
+    Trusted,
+    app,
+)
 from amortppl.cli.inputs import (
     data_files,
     expect_outputs,
@@ -14,7 +24,7 @@ from amortppl.cli.inputs import (
     parse_columns,
 )
 from amortppl.cli.long_table import infer_table, refuse_options
-from amortppl.cli.messages import plain_errors, tell_written
+from amortppl.cli.messages import plain_errors, tell_timings, tell_written
 from amortppl.errors import DataError
 
 
@@ -64,6 +74,7 @@ def infer(
     output: Annotated[
         str, typer.Option(help="With --by: 'summary' of each latent, or all 'draws'.")
     ] = "summary",
+    timings: ShowTimings = False,
     quiet: Quiet = False,
 ) -> None:
     """Posterior of a dataset, with its check.
@@ -82,7 +93,7 @@ def infer(
         return
     wanted = batch_size is not None or state is not None or every is not None
     streamed = wanted or not Path(data).is_file()
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         named = parse_columns(columns)
         expect_outputs((out, report, state), [guide, *data_files(data)])
         if not streamed and (passes > 1 or in_order or check is not None):
@@ -148,9 +159,10 @@ def predict(
     trust_code: Trusted,
     draws: Draws = 1000,
     seed: Seed = 0,
+    timings: ShowTimings = False,
 ) -> None:
     """Posterior predictive draws at new inputs."""
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         named = parse_columns(columns)
         expect_writable(out, guide, data, at)
         from amortppl.data.sources.whole import read_table
@@ -167,6 +179,28 @@ def predict(
         with tell_written(out):
             write_tree(tree, out)
     typer.echo(f"predictions: {out}")
+
+
+@app.command()
+def warm(
+    guide: GuidePath,
+    trust_code: Trusted,
+    draws: Draws = 1000,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="Lists of datasets will be inferred too.")
+    ] = False,
+    timings: ShowTimings = False,
+) -> None:
+    """Compile what a guide needs into the cache, so that nobody waits for it later."""
+    with plain_errors(), tell_timings(timings):
+        from amortppl.guide.load import load
+        from amortppl.runtime.program_cache import VARIABLE, use_program_cache
+
+        spent = load(guide, trust_code=trust_code).warm(draws, lists)
+        kept = use_program_cache()
+    total = spent.total
+    where = f"kept in {kept}" if kept else f"not kept: no cache is used ({VARIABLE})"
+    typer.echo(f"{total.compiled} programs compiled, {total.loaded} loaded; {where}")
 
 
 @app.command()
@@ -195,9 +229,10 @@ def diagnose(
     seed: Seed = 0,
     report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file for the table.")] = None,
+    timings: ShowTimings = False,
 ) -> None:
     """Is a guide calibrated? Simulation-based calibration; exit status 2 when it is not."""
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         expect_outputs((report, csv), [guide])
         from amortppl.diagnostics.calibration import calibrate
         from amortppl.diagnostics.calibration_page import write_calibration

@@ -81,3 +81,16 @@ def tell_written(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def tell_timings(wanted: bool) -> Iterator[None]:
+    """Writes to stderr where the time went, by program (`amortppl.runtime.timings`)."""
+    if not wanted:
+        yield
+        return
+    from amortppl.runtime.timings import timings
+
+    with timings() as spent:
+        yield
+    typer.echo(spent.table(), err=True)

@@ -112,7 +112,9 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
         raise DataError(f"data: {observations[0]!r} has no rows; at least one is needed")
     inputs = {n: v for n, v in first.items() if n not in observations and n not in constants}
     low = min(FEW, sizes[0]) if sizes[-1] > FEW else 1
-    return _first_that_reads(model, inputs, (low, sizes[-1]), constants=constants, **labels)
+    task = _first_that_reads(model, inputs, (low, sizes[-1]), constants=constants, **labels)
+    _expect_lengths(task, first, observations)
+    return task
 
 
 def _constants(
@@ -137,6 +139,14 @@ def _expect_same(name: str, data: Sequence[Arrays]) -> None:
                 f"data: {name!r} has no axis of rows, so that it should be the same in every "
                 f"dataset; dataset {place} has another"
             )
+
+
+def _expect_lengths(task: Task, data: Arrays, observations: Sequence[str]) -> None:
+    """Refuses arrays of other lengths where the model needs as many rows of each."""
+    shape = task.rows_like[observations[0]].shape[1:]
+    if task.block and np.shape(data[observations[0]]) != shape:
+        rows = {n: len(np.asarray(v)) for n, v in data.items() if np.ndim(v)}
+        raise DataError(f"data: all arguments should have the same number of rows, got {rows}")
 
 
 def _first_that_reads(

@@ -18,12 +18,17 @@ from amortppl.guide.guide import Guide
 from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
 from amortppl.runtime.arguments import expect_draws, expect_seed
+from amortppl.runtime.compilation import run_once
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
 
 if TYPE_CHECKING:
     import xarray
+
+
+RUNGS = ("psis", "refined", "svi", "nuts")
+"""Rungs that follow the frame: importance sampling first, whose program is the shortest."""
 
 
 def fit(
@@ -48,8 +53,8 @@ def fit(
 
     A Gaussian frame is placed by derivatives of the log joint (Newton's method to the mode, groups
     integrated out, sweeps of Gaussian variational inference). Its draws are checked by importance
-    weights. Where the check fails, the ladder climbs to the cheapest rung that passes: more
-    refinement, importance sampling, variational inference, NUTS.
+    weights. Where the check fails, the ladder climbs to the cheapest rung that passes: adaptive
+    importance sampling, more refinement, variational inference, NUTS.
 
     Args:
         model: a NumPyro or Pyro model, as `ap.Task` takes it. Its arguments that default to None
@@ -93,7 +98,8 @@ def fit(
             model, data, family, link=link, priors=priors, missing=missing, weights=weights
         )
         data = None
-    options = Options(draws, seed, (log_likelihood, predictive), ladder_of(trust, keywords))
+    given: Keywords = {"rungs": RUNGS, **keywords} if trust == "ladder" else keywords
+    options = Options(draws, seed, (log_likelihood, predictive), ladder_of(trust, given))
     if isinstance(model, Formula):
         tree, guide = fit_formula(model, options)
     else:
@@ -150,7 +156,7 @@ def untrained_guide(
     task = task_of_data(model, datasets, **labels)
     rows_of = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
     ranges = ranges_of([read(task, d).arrays for d in rows_of])
-    method = FrameAlone().build(task, jr.key(seed))
+    method = run_once(FrameAlone().build, task, jr.key(seed))
     return Guide(method, FrameAlone(), Record(), seed, ranges)
 
 

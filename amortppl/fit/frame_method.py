@@ -27,7 +27,6 @@ from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free
 from amortppl.gaussian.search import Search
 from amortppl.gaussian.state import Start, State
 from amortppl.method import Method, Target
-from amortppl.runtime.compilation import run_once
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale, central
@@ -143,8 +142,6 @@ def prior_scale(task: AbstractTask, key: PRNGKeyArray) -> PriorScale:
     """
     rows = (task.rows or (1, 1))[0]
 
-    def scales(keys: PRNGKeyArray) -> tuple[Array, Array]:
-        low, centre, high, _ = central(jax.vmap(lambda k: task.simulate(k, rows).latents)(keys))
-        return centre, jnp.maximum((high - low) / 2, TINY)
-
-    return PriorScale(*run_once(scales, jr.split(key, SIMULATED)))
+    latents = jax.vmap(lambda k: task.simulate(k, rows).latents)(jr.split(key, SIMULATED))
+    low, centre, high, _ = central(latents)
+    return PriorScale(centre, jnp.maximum((high - low) / 2, TINY))

@@ -237,10 +237,10 @@ def _parts(
     if design.groups and family == "categorical":
         raise DataError("formula: effects of groups are not offered for the family 'categorical'")
     expect_variation(outcome, family)
-    scaling = Scaling.of(design.matrix, design.intercept or not FAMILIES[family].intercept)
     taken = {argument, *(g.name for g in design.groups)}
     imputed, holes = cells_to_impute(parsed, design, frame, names, taken)
     _expect_finite(design, [i.column for i in imputed])
+    scaling = Scaling.of(design.matrix, design.intercept or not FAMILIES[family].intercept)
     priors = default_priors(design, scaling, outcome, family, link)
     priors = override(priors, given or {}, design)
     parts = Parts(parsed.text, family, link, argument, outcome, design, scaling, priors, imputed)

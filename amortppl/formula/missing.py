@@ -51,8 +51,8 @@ def choose_rows(
     if incomplete.any() and way == "error":
         counts = ", ".join(f"{n!r} in {c} rows" for n, c in holes.sum().items() if c)
         raise DataError(
-            f"data: missing cells: {counts}. Say missing='drop' to leave out {incomplete.sum()} of "
-            f"{len(frame)} rows, or missing='impute' to infer the cells of numeric columns"
+            f"data: missing cells: {counts}. Say missing='drop' (--missing drop) to leave out "
+            f"{incomplete.sum()} of {len(frame)} rows, or 'impute' to infer cells of numbers"
         )
     keep = ~incomplete if way == "drop" else np.ones(len(frame), bool)
     if way == "drop" and incomplete.any():

@@ -5,6 +5,7 @@ import re
 from itertools import pairwise
 from typing import Any
 
+from amortppl.formula.design import Group
 from amortppl.formula.program import Parts
 
 TAKEN = {"x", "offset", "trials", "censored", "weights", "row", "eta", "mean", "coefficient"}
@@ -49,3 +50,45 @@ def labels_of(parts: Parts) -> tuple[dict[str, list[str]], dict[str, list[Any]]]
         coords |= {name: list(group.levels), term: list(group.terms)}
         coords[f"{term}_other"] = list(group.terms)
     return dims, coords
+
+
+def entries_shown(parts: Parts) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """What a table shows: a label, the site and the place in it, by label."""
+    shown: dict[str, tuple[str, tuple[int, ...]]] = {}
+    levels = parts.outcome.levels[1:] if parts.family == "categorical" else ()
+    if parts.priors.intercept is not None:
+        shown |= _by_level("Intercept", "Intercept", (), levels)
+    for place, name in enumerate(parts.design.columns):
+        shown |= _by_level(name, "coefficient", (place,), levels)
+    if parts.family == "ordinal":
+        names = labels_of(parts)[1]["threshold_between"]
+        shown |= {f"threshold {n}": ("threshold", (i,)) for i, n in enumerate(names)}
+    for group in parts.design.groups:
+        shown |= _of_group(group)
+    return shown | {n: (n, ()) for n in parts.priors.parameters}
+
+
+def _by_level(
+    label: str, site: str, place: tuple[int, ...], levels: tuple[str, ...]
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    if not levels:
+        return {label: (site, place)}
+    return {f"{label} ({level})": (site, (i, *place)) for i, level in enumerate(levels)}
+
+
+def _of_group(group: Group) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Standard deviations and correlations of a group's effects."""
+    terms = ["1" if t == "Intercept" else t for t in group.terms]
+    shown: dict[str, tuple[str, tuple[int, ...]]] = {
+        f"sd {t}|{group.factor}": (f"{group.name}_sd", (i,)) for i, t in enumerate(terms)
+    }
+    if group.correlated:
+        shown |= {
+            f"correlation {terms[i]}, {terms[j]}|{group.factor}": (
+                f"{group.name}_correlation",
+                (i, j),
+            )
+            for i in range(len(terms))
+            for j in range(i + 1, len(terms))
+        }
+    return shown

@@ -183,7 +183,7 @@ def _refuse(
     row = int(np.flatnonzero(~missing & ~support.inside(values))[0])
     count = int((~support.inside(values[~missing])).sum())
     fitting = [n for n in FITTING if SUPPORTS[FAMILIES[n].outcome].inside(values[~missing]).all()]
-    hint = f"; family={fitting[0]!r} would fit" if fitting and fitting[0] != family else ""
+    hint = f"; family={' or '.join(map(repr, fitting[:2]))} would fit" if fitting else ""
     raise DataError(
         f"formula: the outcome {text!r} is {values[row]:g} in row {row} ({count} such rows), and "
         f"the family {family!r} needs {support.words}{hint}"

@@ -229,7 +229,7 @@ def _imputation(parts: Parts) -> list[str]:
         lines += [
             f'with numpyro.plate("{name}_cell", {cell.cells}):',
             f'    {name}_value = numpyro.sample("{name}_value", {prior})',
-            f"x = x.at[:, {j}].set(jnp.where({name} <= {last}, {inside}, x[:, {j}]))",
+            f"x = jnp.asarray(x).at[:, {j}].set(jnp.where({name} <= {last}, {inside}, x[:, {j}]))",
         ]
     return lines
 

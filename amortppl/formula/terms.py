@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +32,9 @@ def describe(text: str, frame: pd.DataFrame) -> Any:
 
     with plain_errors(text):
         description = model_description(text)
+    # Terms of `g / x` share what they are made of, and the coding of one would rename another.
+    description.common_terms = [deepcopy(t) for t in description.common_terms]
+    description.group_terms = [deepcopy(t) for t in description.group_terms]
     functions = [*FUNCTIONS, *TRANSFORMS]
     expect_columns(frame, columns_used(description), "formula")
     for name in sorted(_called(text)):

@@ -1,5 +1,7 @@
 """A trained method bound to its task."""
 
+import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,10 +17,12 @@ from amortppl.guide.infer_stream import infer_stream
 from amortppl.guide.options import Keywords, Streaming, ladder_of, streaming_of
 from amortppl.guide.predict import infer_latent
 from amortppl.guide.program_guide import ProgramGuide
+from amortppl.guide.warm import warm_datasets
 from amortppl.many.table import map_table
 from amortppl.method import Method, Spec
 from amortppl.posterior.state import State
 from amortppl.runtime.arguments import expect_draws, expect_seed
+from amortppl.runtime.timings import Timings, timings
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -127,6 +131,8 @@ class Guide(ProgramGuide):
             - `rows`, `steps`, `source`: rows, steps taken, and the rung the draws are from; with
               `trust` also `rhat`, `rung_seconds` and `rung_failed` by rung.
 
+            The attribute `timings` says where the time went (`ap.timings`).
+
         Raises:
             DataError: the data do not fit the task.
 
@@ -135,6 +141,23 @@ class Guide(ProgramGuide):
             UnreliableWarning: the log joint is not the plain model's on these data.
         """
         self._expect_numbers(draws, seed)
+        with timings() as spent:
+            keep = (log_likelihood, predictive)
+            tree = self._infer(data, draws, seed, columns, keep, trust, streaming, keywords)
+        tree.attrs["timings"] = json.dumps(spent.summary())
+        return tree
+
+    def _infer(
+        self,
+        data: Any,
+        draws: int,
+        seed: int,
+        columns: Columns | None,
+        keep: tuple[bool | None, bool | None],
+        trust: str | Ladder | None,
+        streaming: Streaming | None,
+        keywords: Any,
+    ) -> "xarray.DataTree":
         if self.method.predicts:
             return infer_latent(self, data, draws, seed, columns, **keywords)
         if isinstance(data, Batches | State):
@@ -145,7 +168,6 @@ class Guide(ProgramGuide):
         if streaming is not None:
             raise DataError("streaming: for mini-batches; pass ap.batches(data) as the data")
         climb = ladder_of(trust, keywords)
-        keep = (log_likelihood, predictive)
         return infer(self, self.familiarity, data, draws, seed, columns, keep, climb)
 
     def map_batches(
@@ -283,6 +305,36 @@ class Guide(ProgramGuide):
     def _expect_numbers(self, draws: int, seed: int) -> None:
         expect_draws(draws, self.task.latents.size)
         expect_seed(seed)
+
+    def warm(self, draws: int = 1000, lists: bool = False) -> Timings:
+        """Compiles what `infer` and `predict` need for datasets of any size trained on.
+
+        They are asked once for a simulated dataset of each of the few shapes there are. With the
+        persistent cache on (docs/compilation.md) later processes load these programs.
+
+        Args:
+            draws: S, as it will be asked for.
+            lists: whether lists of datasets will be inferred too.
+
+        Returns:
+            Where the time went, by program.
+
+        Example:
+            >>> import amortppl as ap
+            >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), steps=2, progress=False)
+            >>> guide.warm(draws=100).seconds > 0
+            True
+        """
+        with timings() as spent, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of data that nobody asked about
+            for dataset in warm_datasets(self.task, self.seed):
+                data = dataset.arrays
+                inputs = {n: data[n] for n in self.task.inputs} or dataset.rows
+                self.predict(data, at=inputs, draws=draws)
+                if not self.method.predicts:
+                    self.infer([data, data] if lists else data, draws=draws)
+                    self.infer(data, draws=draws)
+        return spent
 
     def save(self, path: str | Path) -> Path:
         """Writes the guide to a folder: guide.json, weights.safetensors, certificate.json.

@@ -21,6 +21,7 @@ from amortppl.posterior.stream import stream
 from amortppl.posterior.stream_likelihood import Likelihood
 from amortppl.runtime.compilation import jit_unoptimized
 from amortppl.runtime.seeds import seed_key
+from amortppl.task.abstract import AbstractTask
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 from amortppl.trust.stream_parity import StreamParity
@@ -105,6 +106,11 @@ def _sample(method: Method, value: Any, key: Array, draws: int) -> tuple[Array, 
     return method.readout(value).sample(key, draws)
 
 
+@jit_unoptimized
+def _log_prior(task: AbstractTask, vectors: Array) -> Array:
+    return jax.vmap(task.log_prior)(vectors)
+
+
 def _check(
     guide: TrainedMethod,
     batches: Batches,
@@ -115,7 +121,7 @@ def _check(
     """PSIS of the draws against the log joint, up to a constant: reads the source once more."""
     if not guide.task.has_density:
         return None
-    prior = np.asarray(jax.jit(jax.vmap(lambda v: guide.task.log_prior(v)))(jnp.asarray(vectors)))
+    prior = np.asarray(_log_prior(guide.task, vectors))
     likelihood = Likelihood(guide, jnp.asarray(vectors)).over(batches, parity.add)
     joint = likelihood + prior
     parity.judge(joint - joint[0])

@@ -27,6 +27,7 @@ from amortppl.guide.storage import (
 from amortppl.guide.trusted_code import TrustedCode
 from amortppl.method import Spec
 from amortppl.runtime.files import unpack_bytes
+from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
@@ -65,6 +66,7 @@ def load(
         >>> guide = ap.load("guides/theirs", task=task)  # doctest: +SKIP
         >>> guide = ap.load("guides/theirs", trust_code=["models/dose.py"])  # doctest: +SKIP
     """
+    use_program_cache()
     path = Path(path)
     contents = read_files(path)
     about = parse_json(path, "guide.json", contents)

@@ -12,6 +12,7 @@ from amortppl.method import Spec
 from amortppl.runtime import distributed
 from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whole
 from amortppl.runtime.outputs import expect_kept
+from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.greedy import GreedyTrainer
 from amortppl.training.loop import run_training
@@ -77,6 +78,7 @@ def train(
     expect_positive("train: rate", plan.rate, TrainingError)
     if checkpoint is not None:
         expect_kept(checkpoint, "identity")
+    use_program_cache()
     begin = time.monotonic()
     kind = Trainer if plan.mini_batch is None else GreedyTrainer
     trainer = kind(task, spec, plan, seed)

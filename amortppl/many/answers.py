@@ -4,24 +4,16 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array
 
-from amortppl.data.dataset import Dataset
 from amortppl.many.groups import Group
-from amortppl.many.keys import keys_of
-from amortppl.method import Method
+from amortppl.many.keys import numbers_of
 from amortppl.posterior.axis_names import AxisNames
-from amortppl.posterior.draws import Drawn, constrain, draw
+from amortppl.posterior.draws import draw
 from amortppl.training.trained import TrainedMethod
-from amortppl.trust import ladder, psis
 from amortppl.trust.attempt import Ladder
-from amortppl.trust.parity_notes import judge_parity
-from amortppl.trust.verdict import are_reliable
+from amortppl.trust.examine import examine
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """What the table of summaries shows of each latent, as `q5`, `q25`, ..."""
@@ -58,23 +50,16 @@ def answer(
         climb: the ladder, or None for the guide's own answer.
     """
     names, datasets = [g.name for g in groups], [g.dataset for g in groups]
-    drawn = draw(guide.method, datasets, draws, seed, keys_of(names, seed))
-    check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
-    climbed: Mapping[str, np.ndarray] = {"source": np.full(len(names), "amortized")}
-    if climb is not None:
-        drawn, check, climbed, _ = ladder.climb(guide, datasets, drawn, check, seed, climb)
-    moved = psis.moment_shifts(drawn.vectors, check)
-    parity, _ = judge_parity(guide.task, datasets, drawn)
-    labels, values = _values(guide, datasets, drawn)
-    finite = np.isfinite(values).all((1, 2))
-    compared = (parity["log_joint_agrees"], parity["log_joint_checked"])
+    drawn = draw(guide.method, datasets, draws, seed, numbers_of(names))
+    result = examine(guide, datasets, drawn, seed, climb, None)
+    labels, values = _side_by_side(AxisNames(guide, datasets[0]), result.values)
     checks = {
         "rows": np.array([d.rows for d in datasets]),
-        "khat": np.asarray(check.khat),
-        "reliable": are_reliable(check, moved, finite, *compared, climbed.get("reliable")),
-        "source": climbed["source"],
+        "khat": np.asarray(result.check.khat),
+        "reliable": result.stats["reliable"],
+        "source": result.stats.get("source", np.full(len(names), "amortized")),
     }
-    return Answers(names, labels, values, np.asarray(check.log_weights), checks)
+    return Answers(names, labels, values, np.asarray(result.check.log_weights), checks)
 
 
 def summarize(answers: Answers, by: str) -> pd.DataFrame:
@@ -103,19 +88,11 @@ def list_draws(answers: Answers, by: str) -> pd.DataFrame:
     return pd.DataFrame(columns | {n: np.repeat(v, draws) for n, v in answers.checks.items()})
 
 
-def _values(
-    guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn
+def _side_by_side(
+    names: AxisNames, each: Sequence[Mapping[str, np.ndarray]]
 ) -> tuple[list[str], np.ndarray]:
-    """Labels, and the draws of all latents and deterministic sites side by side, (T, S, L)."""
-    vectors = np.asarray(drawn.vectors)
-    if guide.task.row_free:
-        first = {n: np.stack([d.arrays[n][:1] for d in datasets]) for n in datasets[0].arrays}
-        sites = {n: np.asarray(v) for n, v in _constrain(guide.method, vectors, first).items()}
-    else:
-        pairs = zip(vectors, datasets, strict=True)
-        each = [constrain(guide.method, v, d) for v, d in pairs]
-        sites = {n: np.stack([e[n] for e in each]) for n in each[0]}
-    names = AxisNames(guide, datasets[0])
+    """Labels, and the draws of all latents and deterministic sites, (T, S, L)."""
+    sites = {n: np.stack([e[n] for e in each]) for n in each[0]}
     labels = [label for n, v in sites.items() for label in _labels(names, n, v.shape[2:])]
     flat = [v.reshape(*v.shape[:2], -1) for v in sites.values()]
     return labels, np.concatenate(flat, -1, dtype=np.float64)
@@ -128,10 +105,3 @@ def _labels(names: AxisNames, name: str, shape: tuple[int, ...]) -> list[str]:
     axes = zip(names.of(name), shape, strict=True)
     places = [names.coords.get(axis, range(size)) for axis, size in axes]
     return [f"{name}[{', '.join(map(str, at))}]" for at in product(*places)]
-
-
-@eqx.filter_jit
-def _constrain(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
-    """Sites at the draws (T, S, P) of T datasets, given a row of each."""
-    one = jax.vmap(method.task.constrain, (0, None))
-    return jax.vmap(one)(jnp.asarray(vectors), data)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -14,6 +13,7 @@ from amortppl.posterior.draws import WORK
 from amortppl.posterior.new_rows import leave_one_out, new_rows
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import Compiled
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
@@ -79,12 +79,12 @@ def _pad_both(
     return rows, query, WORK // whole**2
 
 
-@eqx.filter_jit
+@Compiled
 def _pointwise(method: Method, vectors: Array, data: dict[str, Array], size: int) -> Array:
     return batched_map(lambda v: method.task.log_densities(v, data)[1], jnp.asarray(vectors), size)
 
 
-@eqx.filter_jit
+@Compiled
 def _predict(
     method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int
 ) -> dict[str, Array]:
@@ -93,12 +93,12 @@ def _predict(
     )
 
 
-@eqx.filter_jit
+@Compiled
 def _leave_one_out(task: AbstractTask, vectors: Array, data: dict[str, Array], size: int) -> Array:
     return batched_map(lambda v: leave_one_out(task, v, data), vectors, size)
 
 
-@eqx.filter_jit
+@Compiled
 def _pointwise_new_rows(
     task: AbstractTask, vectors: Array, seen: Batch, query: dict[str, Array], size: int
 ) -> Array:
@@ -108,7 +108,7 @@ def _pointwise_new_rows(
     return batched_map(one, vectors, size)
 
 
-@eqx.filter_jit
+@Compiled
 def _predict_new_rows(
     task: AbstractTask,
     vectors: Array,

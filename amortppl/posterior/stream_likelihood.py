@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from amortppl.data.batches import Batches
 from amortppl.method import Method
 from amortppl.posterior.stream import lay_out
 from amortppl.runtime import batched_map
+from amortppl.runtime.compilation import Compiled
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
@@ -48,7 +48,7 @@ class Likelihood:
         return total
 
 
-@eqx.filter_jit
+@Compiled
 def relative(method: Method, vectors: Array, batch: Batch) -> Array:
     """Log likelihood of a batch at each draw, minus that at the first draw, (S,)."""
 

@@ -110,7 +110,8 @@ def figures_of(tree: xr.DataTree) -> list[Figures]:
     agrees, source = stat("log_joint_agrees", True), stat("source", "amortized")
     compared = ~np.isnan(stat("log_joint_error", 0.0))
     checked = stat("log_joint_checked", compared)
-    each = zip(khats, *moved, finite, agrees, climbed, source, checked, strict=True)
+    missed = stat("missed_spread", np.nan)
+    each = zip(khats, *moved, finite, agrees, climbed, source, checked, missed, strict=True)
     return [
         Figures(
             *numbers,
@@ -119,8 +120,9 @@ def figures_of(tree: xr.DataTree) -> list[Figures]:
             None if passed is None else bool(passed),
             str(made),
             bool(judged),
+            float(spread),
         )
-        for *numbers, fine, same, passed, made, judged in each
+        for *numbers, fine, same, passed, made, judged, spread in each
     ]
 
 

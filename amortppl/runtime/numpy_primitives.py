@@ -155,7 +155,7 @@ def gather_rule(
             if d in kept
             else np.zeros([1] * len(kept), int)
         )
-        places.append(start.reshape(*start.shape, *[1] * len(kept)) + span)
+        places.append(np.reshape(start, (*start.shape, *[1] * len(kept))) + span)
     gathered = a[tuple(places)] if places else np.broadcast_to(a, indices.shape[:-1])
     if "FILL" in str(mode) and outside.any():
         empty = np.nan if gathered.dtype.kind == "f" and fill_value is None else fill_value
@@ -164,7 +164,8 @@ def gather_rule(
             if empty is not None
             else (np.iinfo(gathered.dtype).min if gathered.dtype.kind == "i" else 0)
         )
-        gathered = np.where(outside.reshape(*outside.shape, *[1] * len(kept)), empty, gathered)
+        wide = (*outside.shape, *[1] * len(kept))
+        gathered = np.where(np.reshape(outside, wide), empty, gathered)
     return np.moveaxis(gathered, range(lead, gathered.ndim), numbers.offset_dims)
 
 

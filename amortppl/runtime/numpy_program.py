@@ -210,8 +210,8 @@ def _scan(params: dict[str, Any]) -> Callable[..., Sequence[Any]]:
         )
         rows: list[Any] = [None] * length
         for i in order:
-            found = program([*fixed, *carry, *(a[i] for a in along)])
-            carry, rows[i] = found[:carries], found[carries:]
+            results = program([*fixed, *carry, *(a[i] for a in along)])
+            carry, rows[i] = results[:carries], results[carries:]
         stacked = [
             np.stack([r[k] for r in rows]) if rows else np.zeros((0, *s))
             for k, s in enumerate(shapes)

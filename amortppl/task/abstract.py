@@ -5,7 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +17,13 @@ from amortppl.errors import ModelError
 from amortppl.task.batch import Batch, Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.inputs import Source
+from amortppl.task.judged import LogDensityJudge
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
 from amortppl.task.obs_mask import blanked, seen
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program, log_jacobian
 from amortppl.task.tracing import Site
-
-if TYPE_CHECKING:
-    from amortppl.task.judge import Judge
 
 
 class AbstractTask(ABC):
@@ -110,7 +108,7 @@ class AbstractTask(ABC):
     twins: dict[str, str]
     row_axes: dict[str, int]
     plain: Plain
-    judge: "Judge"
+    judge: LogDensityJudge
     probe_rows: tuple[int, int]
     fixed: list[str]
     deterministic: dict[str, Site]

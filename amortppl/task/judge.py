@@ -8,7 +8,7 @@ All by NumPy in 64 bits from `amortppl.task.plain`: local latents u on a lattice
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.discrete_layout import Layout, read_layout
 from amortppl.task.enumeration import Marginal
 from amortppl.task.factor_tables import Factors, Tables, find_tables, log_sum
+from amortppl.task.judged import Judged
 from amortppl.task.lattice import integrate, nodes
 from amortppl.task.parity import Point, plain_sites, simulated, split_sites
 
@@ -29,14 +30,6 @@ ROWS, AT_ONCE = 3, 16
 """Rows, where their number is free, and configurations in a run that looks for tables."""
 
 Data = dict[str, np.ndarray]
-
-
-class Judged(NamedTuple):
-    """Log priors (K,), log likelihoods of rows (K, B) and errors of these (K, B), of K pieces."""
-
-    prior: np.ndarray
-    rows: np.ndarray
-    error: np.ndarray
 
 
 class Judge:

@@ -10,7 +10,7 @@ import numpy as np
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.judge import Judged
+from amortppl.task.judged import Judged
 from amortppl.task.lattice import LATTICE
 from amortppl.task.parity import TOLERANCE, TRIES, Engine, Point, simulated, taken
 
@@ -74,7 +74,7 @@ def _message(task: AbstractTask, how: str, prior: float, own: np.ndarray, judged
     engine, model = prior + own.sum(), judged.prior[0] + judged.rows[0].sum()
     return (
         f"{task.name}: with {quoted(gone)} taken out the engine's log joint of {len(own)} "
-        f"simulated {how}rows is {engine:.6g}; the model's, integrated and summed apart from the engine, is "
-        f"{model:.6g}. It is likely that a site depends on something other than its arguments and "
-        "the latents before it, or that rows depend on one another"
+        f"simulated {how}rows is {engine:.6g}; the model's, integrated and summed apart from the "
+        f"engine, is {model:.6g}. It is likely that a site depends on something other than its "
+        "arguments and the latents before it, or that rows depend on one another"
     )

@@ -16,6 +16,9 @@ from jaxtyping import Array
 from numpyro.distributions import biject_to
 from numpyro.infer.util import compute_log_probs
 
+_SEED = 2**31 - 1
+"""Of what a model draws beside its latents: not the engine's, so that such a model is found out."""
+
 
 class Density(NamedTuple):
     """Log densities of one run by site, in the shape that NumPyro gives them.
@@ -76,7 +79,7 @@ class Plain:
         placed = handlers.substitute(fixed, substitute_fn=lambda site: _placed(site, latents))
         with handlers.block():  # the user's own handlers are to see nothing of this
             sites, trace = compute_log_probs(
-                handlers.seed(placed, jr.key(0)), (), arguments, {}, sum_log_prob=False
+                handlers.seed(placed, jr.key(_SEED)), (), arguments, {}, sum_log_prob=False
             )
         jacobians = {n: _jacobian(trace[n], u) for n, u in latents.items()}
         values = {

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
 from amortppl.pyro import described, from_pyro, is_pyro
+from amortppl.runtime.jaxpr_rewriting import depends_on_first
 from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
@@ -25,6 +26,7 @@ from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.parity import check
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
+from amortppl.task.simulation_check import check_simulations
 from amortppl.task.sites import ModelSites
 
 
@@ -117,6 +119,7 @@ class Task(AbstractTask):
             for site in self.local.check(self.deterministic, self.fixed, self.has_density):
                 del self.deterministic[site]
         self.likelihood = likelihood and self.has_density
+        check_simulations(self)
         self.judge = Judge(self)
         if self.has_density:
             self._expect_the_models_density()
@@ -210,14 +213,27 @@ class Task(AbstractTask):
         return Draw(self.density.vector(trace), inputs | self.density.observations(trace))
 
     def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
-        """For each observation, which of its values lie in the support of the site it feeds."""
-        trace = self.trace_at(jnp.zeros(self.latents.size), data)
-        inside = {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
+        """For each observation, which of its values lie in the support of the site it feeds.
+
+        Of a support that depends on a latent, as of Uniform(0, theta), all do: the density decides.
+        """
+        zeros = jnp.zeros(self.latents.size)
+        inside = {
+            a: True if depends_on_first(lambda v, d, a=a: self._inside(v, d)[a], zeros, data) else v
+            for a, v in self._inside(zeros, data).items()
+        }
         whole = {
-            a: jnp.broadcast_to(v, data[a].shape) if self.tied else jnp.asarray(v)
+            a: jnp.broadcast_to(v, data[a].shape) if self.tied or v is True else jnp.asarray(v)
             for a, v in inside.items()
         }
         return {a: v[None] if self.block else v for a, v in whole.items()}
+
+    def _inside(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array]
+    ) -> dict[str, Bool[Array, "..."]]:
+        """`supported` with latents from an unconstrained vector."""
+        trace = self.trace_at(vector, data)
+        return {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
 
     def _has_density(self) -> bool:
         """Whether every observed site can evaluate its log density."""

@@ -27,7 +27,7 @@ from amortppl.data.checks import simulated_type
 from amortppl.data.dataset import Dataset
 from amortppl.posterior.draws import Drawn
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.judge import Judged
+from amortppl.task.judged import Judged
 from amortppl.task.lattice import add_errors, total_error
 
 HARMLESS = 0.1

@@ -20,7 +20,7 @@ NOISE = 0.1
 """Deviation of log weights below which (importance sample size above 99% of the draws) the guide is
 the posterior for all purposes; the tail is then rounding of log densities, and k-hat at most 0."""
 
-SHIFTED, SPREAD = 0.5, float(np.log(2.0))
+SHIFTED, SPREAD = 0.3, float(np.log(2.0))
 """Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are
 mislead.
 """

@@ -10,6 +10,10 @@ import numpy as np
 
 from amortppl.trust import psis
 
+MISSED = float(np.log(1.3))
+"""Change of the logarithm of a sd by mass where there are no draws, above which an answer is not
+reliable: 2% of the posterior at 6 sds from the mean."""
+
 
 class Figures(NamedTuple):
     """What is known of one answer.
@@ -23,6 +27,8 @@ class Figures(NamedTuple):
         checked: whether it was compared.
         passed: whether a rung of the ladder passed; None where it was not climbed.
         source: the rung that the draws are from.
+        missed: the change of the logarithm of a sd by mass that was seen where there are no draws
+            (`amortppl.trust.missed_modes`); NaN where it was not looked for.
     """
 
     khat: float = np.nan
@@ -33,6 +39,7 @@ class Figures(NamedTuple):
     passed: bool | None = None
     source: str = "amortized"
     checked: bool = True
+    missed: float = np.nan
 
 
 def is_reliable(figures: Figures) -> bool:
@@ -51,6 +58,8 @@ def verdict(figures: Figures) -> str:
             "not reliable: the log joint that was checked is not the model's on these data; the "
             "warnings say what differs"
         )
+    if figures.missed > MISSED:
+        return "not reliable: another mode of the posterior has no draws"
     if figures.passed is not None:
         passed = f"good: {figures.source} passed its check"
         return passed if figures.passed else "not reliable: no rung of the ladder passed"
@@ -68,10 +77,14 @@ def are_reliable(
     finite: np.ndarray,
     agrees: np.ndarray,
     checked: np.ndarray,
+    missed: np.ndarray,
     passed: np.ndarray | None = None,
 ) -> np.ndarray:
     """`is_reliable` of T datasets, (T,)."""
     climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
     each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
-    figures = [Figures(*f, checked=bool(c)) for f, c in zip(each, checked, strict=True)]
+    figures = [
+        Figures(*f, checked=bool(c), missed=float(m))
+        for f, c, m in zip(each, checked, missed, strict=True)
+    ]
     return np.array([is_reliable(f) for f in figures])

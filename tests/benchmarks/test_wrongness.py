@@ -7,8 +7,15 @@ import warnings
 import jax
 import pytest
 
+import wrongness.columns
+import wrongness.inside
 import wrongness.issue_data
-import wrongness.issue_models  # noqa: F401
+import wrongness.issue_models
+import wrongness.labels
+import wrongness.shapes
+import wrongness.sizes
+import wrongness.streams
+import wrongness.weights  # noqa: F401
 from wrongness.registry import CASES, outcome
 
 

@@ -59,6 +59,9 @@ PYRO = {
 }
 """Where Pyro differs; without a text it has none."""
 
+NUMPYRO = {"one_hot": ""}
+"""Where NumPyro has none."""
+
 VECTORS = ("one_hot", "multinomial", "dirichlet", "multivariate", "pairs")
 """Families with an event axis."""
 

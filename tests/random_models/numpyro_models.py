@@ -18,6 +18,10 @@ from amortppl.runtime.numpy_evaluation import evaluate
 Values = Mapping[str, np.ndarray]
 
 
+class Unjudged(Exception):
+    """The judge has no truth for this model."""
+
+
 class Drawn(NamedTuple):
     """A simulation: values of the sample sites, those that are latent, those enumerated with their
     possible values."""
@@ -72,6 +76,29 @@ def density(model: Any, arguments: Mapping[str, Any], values: Mapping[str, Any])
     return Density({**sites, "": rest}, {n for n, s in samples.items() if not s["is_observed"]})
 
 
+def log_densities(model: Any, arguments: Any, latents: Any, by_name: Any) -> Density:
+    """The same in NumPy's numbers, with some observations fed by name."""
+    whole = {n: v for n, v in arguments.items() if isinstance(v, int)}
+    numbers = {n: v for n, v in arguments.items() if n not in whole}
+    latent: set[str] = set()
+
+    def run(numbers: Any, latents: Any, by_name: Any) -> Any:
+        fed = handlers.condition(model, data=by_name) if by_name else model
+        found = density(fed, {**numbers, **whole}, latents)
+        latent.update(found.latent)
+        return found.sites
+
+    sites = evaluate(run, *map(as_jax, (numbers, latents, by_name)))
+    if abs(sites.pop("")) > 1e-2 * (1 + sum(abs(v) for v in sites.values())):
+        raise Unjudged("log_density is not the sum of its sites")
+    return Density(sites, latent)
+
+
+def as_jax(values: Mapping[str, Any]) -> dict[str, Any]:
+    """NumPy's arrays as JAX's."""
+    return jax.tree.map(jnp.asarray, dict(values))
+
+
 def _scaled(site: dict) -> Any:
     each = site["fn"].log_prob(site["value"])
     return each if site["scale"] is None else site["scale"] * each
@@ -96,8 +123,6 @@ def integrated(case: Any, data: Mapping[str, Any]) -> float:
     Raises:
         Unjudged: a row has more than one number.
     """
-    from random_models.property import Unjudged
-
     if len(case.task.local.sites) != 1 or case.task.local.size != 1:
         raise Unjudged("more than one latent a row")
     (name,) = case.task.local.sites

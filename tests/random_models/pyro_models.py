@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpyro.distributions import biject_to, constraints
-from pyro import poutine
 from pyro.poutine.subsample_messenger import _Subsample
 
 import pyro
-from random_models.numpyro_models import Density, Drawn
+from pyro import poutine
+from random_models.numpyro_models import Density, Drawn, Unjudged
 
 
 def simulate(model: Any, arguments: Mapping[str, Any], seed: int) -> Drawn:
@@ -42,7 +42,18 @@ def density(model: Any, arguments: Mapping[str, Any], values: Mapping[str, Any])
         if name in values and not getattr(site["fn"].support, "is_discrete", False):
             sites[name] += _jacobian(site, np.asarray(values[name]))
     latent = {n for n, s in samples.items() if n in values or not s["is_observed"]}
-    return Density({**sites, "": 0.0}, latent)
+    return Density(sites, latent)
+
+
+def log_densities(model: Any, arguments: Any, latents: Any, by_name: Any) -> Density:
+    """The same with some observations fed by name."""
+    data = {n: torch.as_tensor(np.array(v)) for n, v in by_name.items()}
+    return density(poutine.condition(model, data=data) if data else model, arguments, latents)
+
+
+def integrated(case: Any, data: Any) -> float:
+    """Latents of rows are not integrated out here."""
+    raise Unjudged("latents of rows in Pyro")
 
 
 def _placed(model: Any, at: Mapping[str, torch.Tensor]) -> Any:

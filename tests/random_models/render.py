@@ -5,7 +5,7 @@ from hashlib import sha256
 from types import ModuleType
 
 from random_models.description import Observation, RandomModel
-from random_models.families import COUNTS, FAMILIES, PRIORS, PYRO, VECTORS
+from random_models.families import COUNTS, FAMILIES, NUMPYRO, PRIORS, PYRO, VECTORS
 from random_models.parts import EXTRAS, OUTER, PARTS
 
 TOKENS = {
@@ -235,7 +235,7 @@ def _task(described: RandomModel, inputs: list[str]) -> str:
 def is_written(described: RandomModel) -> bool:
     """Whether the language has all of a model's pieces."""
     if described.language == "numpyro":
-        return True
+        return not any(o.family in NUMPYRO for o in described.observations)
     pieces = [PARTS[p] for p in described.parts] + [EXTRAS[e] for e in described.extras]
     families = [PYRO.get(o.family, "there") for o in described.observations]
     handlers = [OUTER[o][1] for o in described.outer]

@@ -38,6 +38,8 @@ def _of_oddities(draw: st.DrawFn, language: str, odd: set[str]) -> RandomModel:
         other = draw(_observations({"second"}))
         observations += [Observation("k", "k", other.family, "plate")]
     block = "rows" in odd
+    # NumPyro takes no floats for these.
+    classes = any(o.family in ("categorical", "ordinal") for o in observations)
     return RandomModel(
         language=language,
         prior=draw(st.sampled_from(tuple(PRIORS))),
@@ -48,7 +50,7 @@ def _of_oddities(draw: st.DrawFn, language: str, odd: set[str]) -> RandomModel:
         outer=(draw(st.sampled_from(tuple(OUTER))),) if "outer" in odd else (),
         rows=draw(st.sampled_from(("fixed", "block"))) if block else "range",
         sources=draw(st.sampled_from(("distribution", "callable", "table"))),
-        cast="float32" if "cast" in odd else "",
+        cast="float32" if "cast" in odd and not classes else "",
     )
 
 

@@ -137,7 +137,7 @@ def missing_in_second():
     return accepted(ap.Task(plane, WIDE), frame)
 
 
-@case("two columns of one name", "two columns", "'y'")
+@case("two columns of one name", "2 columns", "'y'")
 def twice():
     return accepted(
         ap.Task(plane, WIDE), pd.DataFrame(np.ones((3, 4)), columns=["x_0", "x_1", "y", "y"])

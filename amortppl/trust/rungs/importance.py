@@ -1,6 +1,5 @@
 """The rung of adaptive importance sampling."""
 
-import equinox as eqx
 import jax
 import numpy as np
 import numpyro.distributions as dist
@@ -8,6 +7,7 @@ from jaxtyping import Array
 
 from amortppl.method import Method
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import Compiled
 from amortppl.task.batch import Batch
 from amortppl.trust import psis
 from amortppl.trust.attempt import Attempt, Climb
@@ -103,7 +103,7 @@ def weighted_moments(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.n
     return centre, np.linalg.cholesky((axes * np.maximum(values, 1e-6)) @ axes.T) * scale[:, None]
 
 
-@eqx.filter_jit
+@Compiled
 def student_draws(
     method: Method, batches: Batch, keys: Array, centres: Array, factors: Array, draws: int
 ) -> Draws:
