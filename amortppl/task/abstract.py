@@ -26,6 +26,7 @@ from amortppl.task.tracing import Site
 
 if TYPE_CHECKING:
     from amortppl.task.judge import Judge
+    from amortppl.task.native import Native
 
 
 class AbstractTask(ABC):
@@ -49,6 +50,7 @@ class AbstractTask(ABC):
         plain: the model as its user wrote it; only a task of a model has it.
         judge: its log density, with what every row has of its own integrated and summed out;
             likewise.
+        native: a Pyro model's own log density; likewise.
         probe_rows: the two numbers of rows with which the model was traced; likewise.
         fixed: sites that are observed even when simulating.
         deterministic: deterministic sites that do not grow with the rows.
@@ -79,6 +81,7 @@ class AbstractTask(ABC):
     row_axes: dict[str, int]
     plain: Plain
     judge: "Judge"
+    native: "Native"
     probe_rows: tuple[int, int]
     fixed: list[str]
     deterministic: dict[str, Site]

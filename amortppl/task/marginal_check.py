@@ -74,7 +74,8 @@ def _message(task: AbstractTask, how: str, prior: float, own: np.ndarray, judged
     engine, model = prior + own.sum(), judged.prior[0] + judged.rows[0].sum()
     return (
         f"{task.name}: with {quoted(gone)} taken out the engine's log joint of {len(own)} "
-        f"simulated {how}rows is {engine:.6g}; the model's, integrated and summed apart from the engine, is "
-        f"{model:.6g}. It is likely that a site depends on something other than its arguments and "
+        f"simulated {how}rows is {engine:.6g}; the model's, integrated and summed apart from the "
+        f"engine, is {model:.6g}. It is likely that a site depends on something other than its "
+        "arguments and "
         "the latents before it, or that rows depend on one another"
     )
