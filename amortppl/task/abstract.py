@@ -5,7 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,6 @@ from amortppl.task.obs_mask import blanked, seen
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program, log_jacobian
 from amortppl.task.tracing import Site
-
-if TYPE_CHECKING:
-    from amortppl.task.judge import Judge
-    from amortppl.task.native import Native
 
 
 class AbstractTask(ABC):
@@ -48,9 +44,9 @@ class AbstractTask(ABC):
             sites that fill these.
         row_axes: the axis of the rows in the log density of each observed site.
         plain: the model as its user wrote it; only a task of a model has it.
-        judge: its log density, with what every row has of its own integrated and summed out;
-            likewise.
-        native: a Pyro model's own log density; likewise.
+        judge: its log density, with what every row has of its own integrated and summed out
+            (`amortppl.task.judge`); likewise.
+        native: a Pyro model's own log density (`amortppl.task.native`); likewise.
         probe_rows: the two numbers of rows with which the model was traced; likewise.
         fixed: sites that are observed even when simulating.
         deterministic: deterministic sites that do not grow with the rows.
@@ -80,8 +76,8 @@ class AbstractTask(ABC):
     twins: dict[str, str]
     row_axes: dict[str, int]
     plain: Plain
-    judge: "Judge"
-    native: "Native"
+    judge: Any
+    native: Any
     probe_rows: tuple[int, int]
     fixed: list[str]
     deterministic: dict[str, Site]
