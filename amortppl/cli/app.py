@@ -32,3 +32,6 @@ Trusted = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+ShowTimings = Annotated[
+    bool, typer.Option("--timings", help="Say at the end where the time went, by program.")
+]

@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from amortppl.cli.app import ColumnsOption, DataPath, Draws, GuidePath, Quiet, Seed, Trusted, app
+from amortppl.cli.app import (
+    ColumnsOption,
+    DataPath,
+    Draws,
+    GuidePath,
+    Quiet,
+    Seed,
+    ShowTimings,
+    Trusted,
+    app,
+)
 from amortppl.cli.inputs import (
     data_files,
     expect_outputs,
@@ -13,7 +23,8 @@ from amortppl.cli.inputs import (
     open_stream,
     parse_columns,
 )
-from amortppl.cli.messages import plain_errors, tell_written
+from amortppl.cli.long_table import infer_table, refuse_options
+from amortppl.cli.messages import plain_errors, tell_timings, tell_written
 from amortppl.errors import DataError
 
 
@@ -56,15 +67,33 @@ def infer(
     budget: Annotated[
         float | None, typer.Option(min=0.0, help="Seconds that the ladder may take.")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Column that names each row's dataset: a table of all their posteriors."),
+    ] = None,
+    output: Annotated[
+        str, typer.Option(help="With --by: 'summary' of each latent, or all 'draws'.")
+    ] = "summary",
+    timings: ShowTimings = False,
     quiet: Quiet = False,
 ) -> None:
     """Posterior of a dataset, with its check.
 
-    Of mini-batches when --batch-size, --state or --every is given.
+    Of mini-batches when --batch-size, --state or --every is given; of each dataset of a table in
+    long form with --by.
     """
+    if by is not None:
+        alone = {"report": report, "batch-size": batch_size, "state": state, "every": every}
+        alone |= {"check": check, "in-order": in_order, "passes": passes > 1 or None}
+        shared = {"columns": columns, "trust_code": trust_code, "draws": draws, "seed": seed}
+        shared |= {"trust": trust, "budget": budget, "output": output, "quiet": quiet}
+        with plain_errors():
+            refuse_options(alone)
+            infer_table(guide, data, by, out, **shared)
+        return
     wanted = batch_size is not None or state is not None or every is not None
     streamed = wanted or not Path(data).is_file()
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         named = parse_columns(columns)
         expect_outputs((out, report, state), [guide, *data_files(data)])
         if not streamed and (passes > 1 or in_order or check is not None):
@@ -130,9 +159,10 @@ def predict(
     trust_code: Trusted,
     draws: Draws = 1000,
     seed: Seed = 0,
+    timings: ShowTimings = False,
 ) -> None:
     """Posterior predictive draws at new inputs."""
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         named = parse_columns(columns)
         expect_writable(out, guide, data, at)
         from amortppl.data.sources.whole import read_table
@@ -149,6 +179,28 @@ def predict(
         with tell_written(out):
             write_tree(tree, out)
     typer.echo(f"predictions: {out}")
+
+
+@app.command()
+def warm(
+    guide: GuidePath,
+    trust_code: Trusted,
+    draws: Draws = 1000,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="Lists of datasets will be inferred too.")
+    ] = False,
+    timings: ShowTimings = False,
+) -> None:
+    """Compile what a guide needs into the cache, so that nobody waits for it later."""
+    with plain_errors(), tell_timings(timings):
+        from amortppl.guide.load import load
+        from amortppl.runtime.program_cache import VARIABLE, use_program_cache
+
+        spent = load(guide, trust_code=trust_code).warm(draws, lists)
+        kept = use_program_cache()
+    total = spent.total
+    where = f"kept in {kept}" if kept else f"not kept: no cache is used ({VARIABLE})"
+    typer.echo(f"{total.compiled} programs compiled, {total.loaded} loaded; {where}")
 
 
 @app.command()
@@ -177,23 +229,26 @@ def diagnose(
     seed: Seed = 0,
     report: Annotated[Path | None, typer.Option(help="HTML file for a report.")] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file for the table.")] = None,
+    timings: ShowTimings = False,
 ) -> None:
     """Is a guide calibrated? Simulation-based calibration; exit status 2 when it is not."""
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         expect_outputs((report, csv), [guide])
         from amortppl.diagnostics.calibration import calibrate
         from amortppl.diagnostics.calibration_page import write_calibration
         from amortppl.guide.load import load
         from amortppl.runtime.files import write
 
-        found = calibrate(load(guide, trust_code=trust_code), datasets, draws, seed)
+        calibration = calibrate(load(guide, trust_code=trust_code), datasets, draws, seed)
         if report is not None:
-            write_calibration(found, report)
+            write_calibration(calibration, report)
         if csv is not None:
-            write(csv, found.table.to_csv().encode())
-    typer.echo(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
-    typer.echo(f"{'calibrated' if found.ok else 'NOT calibrated'} ({datasets} simulated datasets)")
-    if not found.ok:
+            write(csv, calibration.table.to_csv().encode())
+    typer.echo(calibration.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
+    typer.echo(
+        f"{'calibrated' if calibration.ok else 'NOT calibrated'} ({datasets} simulated datasets)"
+    )
+    if not calibration.ok:
         raise typer.Exit(2)
 
 

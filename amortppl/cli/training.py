@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from amortppl.cli.app import Quiet, Seed, app
+from amortppl.cli.app import Quiet, Seed, ShowTimings, app
 from amortppl.cli.inputs import expect_free, expect_outputs, expect_writable, read_task
 from amortppl.cli.listing import summaries
-from amortppl.cli.messages import plain_errors, tell_written
+from amortppl.cli.messages import plain_errors, tell_timings, tell_written
 from amortppl.errors import TrainingError
 
 
@@ -40,6 +40,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that was cut short.")
     ] = False,
+    timings: ShowTimings = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a guide across datasets simulated from a model.
@@ -47,7 +48,7 @@ def train(
     While it runs, the run is kept in OUT.checkpoint, from which --resume continues it.
     """
     kept = out.with_name(f"{out.name}.checkpoint")
-    with plain_errors():
+    with plain_errors(), tell_timings(timings):
         expect_free(out)
         if kept.exists() and not resume:
             raise TrainingError(

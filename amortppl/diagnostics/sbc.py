@@ -12,8 +12,10 @@ from amortppl.errors import DataError
 from amortppl.gaussian.log_density import Densities
 from amortppl.method import Method, final
 from amortppl.posterior.draws import draw
+from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import jit_lightly, jit_unoptimized, run_once
+from amortppl.runtime.compilation import jit_lightly, jit_unoptimized
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
 from amortppl.training.simulate import WHOLE, parts, simulate
@@ -88,7 +90,9 @@ def measure(
             simulated datasets, or the guide's draws for most, are not finite.
     """
     _refuse_few(datasets, draws)
-    random = np.random.default_rng(seed)
+    expect_draws(draws, guide.task.latents.size)
+    expect_seed(seed)
+    random = np.random.default_rng(seed % 2**64)
     # jr.split would be compiled.
     numbers = random.integers(2**32, size=(datasets + 1, 2), dtype=np.uint32)
     key, keys = (jr.wrap_key_data(n, impl="threefry2x32") for n in (numbers[0], numbers[1:]))
@@ -116,6 +120,8 @@ def measure(
 
 
 def _refuse_few(datasets: int, draws: int) -> None:
+    for name, value in {"datasets": datasets, "draws": draws}.items():
+        expect_whole(f"diagnose: {name}", value, 0)
     if datasets < FEWEST:
         raise DataError(
             f"datasets: expected at least {FEWEST} for anything to be seen, got {datasets}"
@@ -126,10 +132,13 @@ def _refuse_few(datasets: int, draws: int) -> None:
         )
 
 
+_simulate_long, _simulate_short = jit_lightly(simulate), jit_unoptimized(simulate)
+
+
 def _simulate(guide: TrainedMethod, key: Array, datasets: int) -> tuple[Batch, Array, np.ndarray]:
     """Datasets, their latents (T, P), and which of them are finite (T,)."""
     long = datasets * (guide.task.rows or (1, 1))[1] > LONG
-    compiled = jit_lightly(simulate) if long else jit_unoptimized(simulate)
+    compiled = _simulate_long if long else _simulate_short
     tasks = compiled(guide.task, key, parts(guide.task, datasets, 1, WHOLE), 0)
     return tasks.batches[0], tasks.target.latents, np.asarray(tasks.usable)
 
@@ -150,16 +159,26 @@ def _simulate_around(
     keys, rows = jr.split(key, datasets), observed.rows
     data = {n: jnp.asarray(v) for n, v in observed.arrays.items()}
 
-    def extend(key: Array, vector: Array) -> dict[str, Array]:
+    both = _extend(task, keys, vectors, data)
+    finite = [np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()]
+    usable = np.all(finite, 0)
+    return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, usable
+
+
+@jit_unoptimized
+def _extend(
+    task: AbstractTask, keys: Array, vectors: Array, data: dict[str, Array]
+) -> dict[str, Array]:
+    """For each key and latents the rows, and below them as many predicted ones."""
+
+    def one(key: Array, vector: Array) -> dict[str, Array]:
+        rows = next(iter(data.values())).shape[0]
         predicted = task.predict(key, vector, {n: data[n] for n in task.inputs}, rows)
         return {
             n: jnp.concatenate([v, predicted.get(n, v).astype(v.dtype)]) for n, v in data.items()
         }
 
-    both = run_once(jax.vmap(extend), keys, vectors)
-    finite = [np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()]
-    usable = np.all(finite, 0)
-    return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, usable
+    return jax.vmap(one)(keys, vectors)
 
 
 @jit_lightly

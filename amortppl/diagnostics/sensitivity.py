@@ -4,7 +4,6 @@ Kallioinen, Paananen, Bürkner and Vehtari 2024, "Detecting and diagnosing prior
 sensitivity with power-scaling", Statistics and Computing 34, as ArviZ computes it.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import Array
 
 from amortppl.errors import DataError
 from amortppl.method import Method
+from amortppl.runtime.compilation import Compiled
 from amortppl.training.trained import TrainedMethod
 
 
@@ -75,7 +75,7 @@ def with_prior(guide: TrainedMethod, post: xr.DataTree) -> xr.DataTree:
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=post.attrs), **sets, "/log_prior": prior})
 
 
-@eqx.filter_jit
+@Compiled
 def _log_prior(method: Method, sites: dict[str, Array], data: dict[str, Array]) -> Array:
     def one(values: dict[str, Array]) -> Array:
         vector = method.task.unconstrain(values, data)

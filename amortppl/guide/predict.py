@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.random as jr
 import numpy as np
@@ -20,7 +19,11 @@ from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
+from amortppl.runtime.arguments import expect_draws
+from amortppl.runtime.compilation import Compiled, jit_unoptimized
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
 if TYPE_CHECKING:
@@ -37,13 +40,12 @@ def predict(
     **streaming: Any,
 ) -> "xarray.DataTree":
     """Predictive draws at new inputs; see `Guide.predict`."""
-    if draws < 1:
-        raise DataError(f"draws: expected at least 1, got {draws}")
     new = inputs(guide.task, at, columns)
+    expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:
         state, notes = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data
-        drawn = _sample(guide.method, state, padded, jr.key(seed), draws)
+        drawn = _sample(guide.method, state, padded, seed_key(seed), draws)
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
@@ -60,6 +62,7 @@ def log_predictive(
 ) -> np.ndarray:
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
     new = read(guide.task, at, columns)
+    expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:
         state, _ = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data
@@ -101,7 +104,7 @@ def infer_latent(
         )
     many = data if isinstance(data, list | tuple) else [data]
     states = [_state_of(guide, d, columns, **streaming) for d in many]
-    keys = jr.split(jr.key(seed), len(states))
+    keys = jr.split(seed_key(seed), len(states))
     z = [
         np.asarray(_latents(guide.method, state, key, draws))
         for (state, _), key in zip(states, keys, strict=True)
@@ -190,10 +193,9 @@ def _vectors(
     """Draws (S, P) of the unconstrained latents given the data, and notes on these."""
     if isinstance(data, State | Batches):
         state, notes = _state_of(guide, data, columns)
-        return _draw_vectors(guide.method, state, jr.key(seed), draws), notes
+        return _draw_vectors(guide.method, state, seed_key(seed), draws), notes
     if empty(data):
-        rows, keys = (guide.task.rows or (1, 1))[0], jr.split(jr.key(seed), draws)
-        return jax.vmap(lambda k: guide.task.simulate(k, rows).latents)(keys), []
+        return _draw_prior(guide.task, seed_key(seed), draws), []
     dataset = read(guide.task, data, columns)
     return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 
@@ -223,20 +225,35 @@ def empty(data: Any) -> bool:
     return all(np.shape(v)[:1] == (0,) for v in data.values())
 
 
-_state = eqx.filter_jit(lambda method, batch, query: final(method, batch, 1, query))
-_density = eqx.filter_jit(lambda method, state, data: method.predictive(state, data).log_prob(data))
-_draw_vectors = eqx.filter_jit(
-    lambda method, state, key, draws: method.readout(state).sample(key, draws)[0]
-)
+@jit_unoptimized
+def _draw_prior(task: AbstractTask, key: Array, draws: int) -> Array:
+    """Latents of simulated tasks, (S, P)."""
+    rows = (task.rows or (1, 1))[0]
+    return jax.vmap(lambda k: task.simulate(k, rows).latents)(jr.split(key, draws))
 
 
-@eqx.filter_jit
+@Compiled
+def _state(method: Method, batch: Batch, query: dict[str, Array] | None) -> Any:
+    return final(method, batch, 1, query)
+
+
+@Compiled
+def _density(method: Method, state: Any, data: dict[str, Array]) -> Array:
+    return method.predictive(state, data).log_prob(data)
+
+
+@Compiled
+def _draw_vectors(method: Method, state: Any, key: Array, draws: int) -> Array:
+    return method.readout(state).sample(key, draws)[0]
+
+
+@Compiled
 def _sample(
     method: Method, state: Any, query: dict[str, Array], key: Array, draws: int
 ) -> dict[str, Array]:
     return method.predictive(state, query).sample(key, draws)
 
 
-@eqx.filter_jit
+@Compiled
 def _latents(method: Method, state: Any, key: Array, draws: int) -> Array:
     return method.latent(state).sample(key, draws)[0]

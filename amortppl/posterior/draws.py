@@ -6,7 +6,6 @@ Datasets are padded to few shapes, batched, and compiled once for each shape.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -16,8 +15,10 @@ from jaxtyping import Array
 from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError
 from amortppl.method import Method, final
-from amortppl.posterior.padding import group_by_shape, pad, stack
+from amortppl.posterior.padding import chunks, pad
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import Compiled
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.batch import Batch
 
 WORK = 4_000_000
@@ -40,30 +41,68 @@ class Drawn(NamedTuple):
     features: Array
 
 
-def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> Drawn:
+def draw(
+    method: Method,
+    datasets: Sequence[Dataset],
+    draws: int,
+    seed: int,
+    numbers: np.ndarray | None = None,
+) -> Drawn:
     """S draws for each of T datasets.
 
     Datasets padded to equal shapes share one batched call.
+
+    Args:
+        method: the trained method.
+        datasets: T datasets.
+        draws: S.
+        seed: of all draws.
+        numbers: of the datasets, which their random keys are made from, (T,); by default 0, 1, ...
 
     Raises:
         DataError: less than one draw.
     """
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
-    keys = jr.split(jr.key(seed), len(datasets))
-    by_place: dict[int, Drawn] = {}
-    for rows, places in group_by_shape(method.task, datasets).items():
-        batches = stack(method.task, datasets, places)
-        drawn = posteriors(method, batches, keys[np.array(places)], draws, WORK // rows)
-        drawn = [np.asarray(a) for a in drawn]
-        by_place |= {i: Drawn(*(a[j] for a in drawn)) for j, i in enumerate(places)}
-    return Drawn(*(np.stack([by_place[i][k] for i in range(len(datasets))]) for k in range(4)))
+    numbers = np.arange(len(datasets), dtype=np.uint32) if numbers is None else numbers
+    results = [np.zeros(0)] * 4
+    for chunk in chunks(method.task, datasets):
+        size = WORK // chunk.batch.mask.size
+        values = states(method, chunk.batch)
+        drawn = sample(
+            method, values, chunk.batch, seed_key(seed), numbers[chunk.index], draws, size
+        )
+        drawn = chunk.pick(tuple(drawn))
+        if not len(results[0]):
+            results = [np.empty((len(datasets), *a.shape[1:]), a.dtype) for a in drawn]
+        for result, part in zip(results, drawn, strict=True):
+            result[chunk.places] = part
+    return Drawn(*results)
 
 
 def constrain(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
     """Latents and deterministic sites by name, (S, ...), at unconstrained vectors (S, P)."""
-    one = {n: v[:1] for n, v in dataset.arrays.items()} if method.task.row_free else dataset.arrays
-    return {n: np.asarray(v) for n, v in _constrain(method, vectors, one).items()}
+    return constrain_each(method, [vectors], [dataset])[0]
+
+
+def constrain_each(
+    method: Method, vectors: Sequence[Any], datasets: Sequence[Dataset]
+) -> list[dict[str, np.ndarray]]:
+    """Of each of T datasets its latents and deterministic sites by name, (S, ...)."""
+    if method.task.row_free:  # no site of a latent's needs more than one row
+        first = [{n: v[:1] for n, v in d.arrays.items()} for d in datasets]
+        datasets = [d._replace(arrays=a) for d, a in zip(datasets, first, strict=True)]
+    each: dict[int, dict[str, np.ndarray]] = {}
+    for chunk in chunks(method.task, datasets):
+        at = np.stack([vectors[i] for i in chunk.index])
+        values = chunk.pick(_constrain(method, at, _trim(method, chunk.batch)))
+        each |= {i: {n: v[j] for n, v in values.items()} for j, i in enumerate(chunk.places)}
+    return [each[i] for i in range(len(datasets))]
+
+
+def _trim(method: Method, batch: Batch) -> dict[str, Array]:
+    """The first row of each dataset alone, where rows are independent."""
+    return {n: v[:, :1] for n, v in batch.data.items()} if method.task.row_free else batch.data
 
 
 def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np.ndarray:
@@ -82,22 +121,19 @@ def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np
     return np.asarray(_log_prob(method, pad(task, dataset), flat)).reshape(lead)
 
 
-step = eqx.filter_jit(lambda method, value, batch: method.step(value, batch))
-"""One step of a method, compiled."""
-
-readout = eqx.filter_jit(lambda method, value: method.readout(value))
-"""A method's readout, compiled."""
-
-
-def posteriors(method: Method, batches: Batch, keys: Array, draws: int, size: int) -> Drawn:
-    """S draws for each dataset of a batch of one shape.
-
-    The log joint is evaluated at `size` draws at once.
-    """
-    return sample(method, states(method, batches), batches, keys, draws, size)
+@Compiled
+def step(method: Method, value: Any, batch: Batch) -> Any:
+    """One step of a method."""
+    return method.step(value, batch)
 
 
-@eqx.filter_jit
+@Compiled
+def readout(method: Method, value: Any) -> Any:
+    """A method's readout."""
+    return method.readout(value)
+
+
+@Compiled
 def states(method: Method, batches: Batch) -> Any:
     """The states of a batch of datasets of one shape.
 
@@ -106,28 +142,43 @@ def states(method: Method, batches: Batch) -> Any:
     return jax.vmap(lambda batch: final(method, batch))(batches)
 
 
-@eqx.filter_jit
+@Compiled
 def sample(
-    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
+    method: Method,
+    values: Any,
+    batches: Batch,
+    key: Array,
+    index: Array,
+    draws: int,
+    size: int,
 ) -> Drawn:
-    """S draws from the state of each dataset of a batch."""
+    """S draws from the state of each dataset of a batch of T.
 
-    def one(state: Any, batch: Batch, key: Array) -> Drawn:
-        vectors, log_guide = method.readout(state).sample(key, draws)
+    Args:
+        method: the trained method.
+        values, batches: state and rows of each dataset.
+        key, index: dataset i draws with the key into which `index[i]` is folded.
+        draws: S.
+        size: draws at which the log joint of a dataset is evaluated at once.
+    """
+
+    def one(state: Any, batch: Batch, number: Array) -> Drawn:
+        vectors, log_guide = method.readout(state).sample(jr.fold_in(key, number), draws)
         if not method.task.has_density:
             return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.summary(state))
         joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.summary(state))
 
-    return jax.vmap(one)(values, batches, keys)
+    return jax.vmap(one)(values, batches, index)
 
 
-@eqx.filter_jit
+@Compiled
 def _constrain(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
-    return jax.vmap(lambda v: method.task.constrain(v, data))(jnp.asarray(vectors))
+    one = jax.vmap(method.task.constrain, in_axes=(0, None))
+    return jax.vmap(one)(vectors, data)
 
 
-@eqx.filter_jit
+@Compiled
 def _log_prob(method: Method, batch: Batch, values: dict[str, Array]) -> Array:
     posterior = method.readout(final(method, batch))
 

@@ -1,6 +1,12 @@
-"""Datasets padded to few shapes, so that few programs are compiled."""
+"""Datasets padded to few shapes, so that few programs are compiled.
 
-from collections.abc import Sequence
+Rows are padded to a power of two. Lists of datasets are sorted by their rows and cut into chunks of
+one size, the last one filled up with copies: a list of any length takes one program for each number
+of rows that they are padded to.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +17,66 @@ from amortppl.method import Method
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
+TOGETHER, WIDE = 16, 256
+"""Datasets of a list in one compiled call on a CPU, and elsewhere.
+
+A CPU gains little by more, and short lists are filled up to as many.
+"""
+
+MANY_LATENTS = 12
+"""Latents beyond which a CPU takes one dataset in a call.
+
+Of these nothing is gained by several, and one program serves single datasets and lists.
+"""
+
+ROWS_TOGETHER = 1 << 17
+"""Padded rows in one call, at most, which bounds its memory."""
+
+
+class Chunk(NamedTuple):
+    """Datasets in one compiled call.
+
+    Attributes:
+        places: the C datasets' places in their list.
+        index: the places of all B datasets of the batch, copies among them, (B,).
+        batch: their padded rows, (B, R, ...).
+    """
+
+    places: list[int]
+    index: np.ndarray
+    batch: Batch
+
+    def pick(self, results: Any) -> Any:
+        """Of results with the leading axis B those of the C datasets, as NumPy arrays."""
+        return jax.tree.map(lambda a: np.asarray(a)[: len(self.places)], results)
+
+
+def chunks(task: AbstractTask, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
+    """Chunks of datasets that are padded to the same number of rows, those of like size together.
+
+    A single dataset is a chunk by itself.
+    """
+    for rows, group in group_by_shape(task, datasets).items():
+        size = 1 if len(datasets) == 1 else chunk_size(task, rows)
+        group = sorted(group, key=lambda i: datasets[i].rows)
+        for start in range(0, len(group), size):
+            places = group[start : start + size]
+            index = places + places[:1] * (size - len(places))
+            yield Chunk(places, np.array(index, np.uint32), stack(task, datasets, index))
+
+
+def chunk_size(task: AbstractTask, rows: int) -> int:
+    """B, the datasets of so many padded rows in one call."""
+    wide = jax.default_backend() != "cpu"
+    if task.latents.size > MANY_LATENTS and not wide:
+        return 1
+    return min(WIDE if wide else TOGETHER, max(1, ROWS_TOGETHER // rows))
+
+
+def padded_rows(task: AbstractTask, rows: int) -> int:
+    """The next power of two, at least 8; the rows themselves where they are tied."""
+    return max(8, 1 << (rows - 1).bit_length()) if task.row_free else rows
+
 
 def pad(task: AbstractTask, dataset: Dataset) -> Batch:
     """A dataset padded to the next power of two of rows, at least 8, so that few shapes occur.
@@ -18,11 +84,21 @@ def pad(task: AbstractTask, dataset: Dataset) -> Batch:
     The padding repeats the first row. Where rows are tied, none is added.
     """
     rows = dataset.rows
-    size = max(8, 1 << (rows - 1).bit_length()) if task.row_free else rows
+    size = padded_rows(task, rows)
     padded = {
         n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()
     }
     return Batch(padded, np.arange(size) < rows)
+
+
+def pad_rows(task: AbstractTask, batches: Batch) -> Batch:
+    """A batch of T datasets with their rows padded like those of `pad`, as NumPy arrays."""
+    batches = jax.tree.map(np.asarray, batches)
+    more = padded_rows(task, batches.mask.shape[1]) - batches.mask.shape[1]
+    data = {
+        n: np.concatenate([v, np.repeat(v[:, :1], more, 1)], 1) for n, v in batches.data.items()
+    }
+    return Batch(data, np.pad(batches.mask, ((0, 0), (0, more))))
 
 
 def pad_queries(method: Method, dataset: Dataset) -> dict[str, Array] | None:
@@ -38,7 +114,7 @@ def group_by_shape(task: AbstractTask, datasets: Sequence[Dataset]) -> dict[int,
     """Places of the datasets by the number of rows that they are padded to."""
     places: dict[int, list[int]] = {}
     for place, dataset in enumerate(datasets):
-        places.setdefault(pad(task, dataset).mask.shape[0], []).append(place)
+        places.setdefault(padded_rows(task, dataset.rows), []).append(place)
     return places
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -14,6 +13,8 @@ from amortppl.posterior.draws import WORK
 from amortppl.posterior.new_rows import leave_one_out, new_rows
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import Compiled
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
@@ -38,7 +39,7 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
     batch = pad(method.task, dataset)
     rows = batch.mask.shape[0]
     inputs = {n: batch.data[n] for n in method.task.inputs}
-    keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
+    keys = jr.split(jr.fold_in(seed_key(seed), 1), len(vectors))
     drawn = _predict(method, vectors, inputs, keys, rows, WORK // rows)
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
@@ -58,7 +59,7 @@ def predict_new_rows(
     The new rows of one draw are drawn together.
     """
     rows, query, size = _pad_both(task, seen, new)
-    keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
+    keys = jr.split(jr.fold_in(seed_key(seed), 1), len(vectors))
     drawn = _predict_new_rows(task, jnp.asarray(vectors), keys, rows, query, size)
     return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
 
@@ -78,12 +79,12 @@ def _pad_both(
     return rows, query, WORK // whole**2
 
 
-@eqx.filter_jit
+@Compiled
 def _pointwise(method: Method, vectors: Array, data: dict[str, Array], size: int) -> Array:
     return batched_map(lambda v: method.task.log_densities(v, data)[1], jnp.asarray(vectors), size)
 
 
-@eqx.filter_jit
+@Compiled
 def _predict(
     method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int
 ) -> dict[str, Array]:
@@ -92,12 +93,12 @@ def _predict(
     )
 
 
-@eqx.filter_jit
+@Compiled
 def _leave_one_out(task: AbstractTask, vectors: Array, data: dict[str, Array], size: int) -> Array:
     return batched_map(lambda v: leave_one_out(task, v, data), vectors, size)
 
 
-@eqx.filter_jit
+@Compiled
 def _pointwise_new_rows(
     task: AbstractTask, vectors: Array, seen: Batch, query: dict[str, Array], size: int
 ) -> Array:
@@ -107,7 +108,7 @@ def _pointwise_new_rows(
     return batched_map(one, vectors, size)
 
 
-@eqx.filter_jit
+@Compiled
 def _predict_new_rows(
     task: AbstractTask,
     vectors: Array,

@@ -119,7 +119,9 @@ def _resume_point(state: State, batches: Batches, passes: int) -> State:
     if place.done:
         block = batches.size * min(max(1, ROWS // batches.size), MOST)
         if batches.rows is not None:
-            block = min(block, batches.size * -(-batches.rows // batches.size))
+            # A power of two of mini-batches: few shapes, and the empty ones cost next to nothing.
+            count = -(-batches.rows // batches.size)
+            block = min(block, batches.size << (max(count, 1) - 1).bit_length())
         return replace(state, since=state.value, place=Place(batches.name, 0, 0, block, False))
     if place.source != batches.name:
         raise GuideError(

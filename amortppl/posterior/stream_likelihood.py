@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from amortppl.data.batches import Batches
 from amortppl.method import Method
 from amortppl.posterior.stream import lay_out
 from amortppl.runtime import batched_map
+from amortppl.runtime.compilation import Compiled
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
@@ -36,19 +36,19 @@ class Likelihood:
         """sum_i log p(y_i | x_i, theta_s) - log p(y_i | x_i, theta_0), shape (S,).
 
         Args:
-            look: called with the rows of every block.
+            look: called with the rows of every block, as they came.
         """
         total = np.zeros(len(self.vectors))
         steps = max(1, 4096 // batches.size)
-        for block in batches.blocks(self.guide.task, steps):
-            look(block.arrays)
+        for block in batches.blocks(self.guide.task, steps, keep=True):
+            look(dict(block.given))
             minis = lay_out(block, batches.size, steps)
             flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), minis)
             total += np.asarray(relative(self.guide.method, self.vectors, flat), np.float64)
         return total
 
 
-@eqx.filter_jit
+@Compiled
 def relative(method: Method, vectors: Array, batch: Batch) -> Array:
     """Log likelihood of a batch at each draw, minus that at the first draw, (S,)."""
 

@@ -96,7 +96,16 @@ def provenance(tree: xr.DataTree) -> str:
     own = (str(about.get("inference_library", "")), str(about.get("inference_library_version", "")))
     versions = [(name, str(v)) for name, v in warnings_of(tree, "versions", {}).items()]
     marks = [("seed", "seed"), ("guide", "guide_hash"), ("task", "task_fingerprint")]
-    return page.section(
-        "Versions and seed",
-        page.facts([own, *versions, *((n, str(about.get(key, ""))) for n, key in marks)]),
-    )
+    facts = [own, *versions, *((n, str(about.get(key, ""))) for n, key in marks)]
+    return page.section("Versions and seed", page.facts(facts), _time_spent(tree))
+
+
+def _time_spent(tree: xr.DataTree) -> str:
+    """Seconds of the inference, and of its stages (`amortppl.runtime.timings`)."""
+    spent = warnings_of(tree, "timings", {})
+    if not spent:
+        return ""
+    stages = ("tracing", "lowering", "compiling", "loading", "running")
+    parts = ", ".join(f"{stage} {spent[stage]:.2g} s" for stage in stages)
+    programs = f"{spent['compiled']} programs compiled, {spent['loaded']} loaded from the cache"
+    return page.paragraph(f"Inferred in {spent['seconds']:.2g} s: {parts}; {programs}.")

@@ -23,6 +23,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from amortppl.runtime.timings import recording, time_run
+
 UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """What `jax_disable_most_optimizations` sets, for one program."""
 
@@ -49,6 +51,7 @@ class Compiled:
 
     def __init__(self, function: Callable, options: dict[str, Any] | None = None) -> None:
         self.function, self.options = function, options or {}
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
         self._begun: list[Future] = []
 
     @cached_property
@@ -62,7 +65,10 @@ class Compiled:
         while self._begun:
             wait([self._begun.pop()])  # if it failed, so does the call below, with the reason
         with _without_collection():
-            return self.jitted(*arguments)
+            if not recording():
+                return self.jitted(*arguments)
+            with time_run(self.__name__):
+                return jax.block_until_ready(self.jitted(*arguments))
 
     def compile_ahead(self, *arguments: Any) -> Any:
         """Traces the function here and compiles it in a thread; the next call waits for that.

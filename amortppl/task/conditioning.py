@@ -45,19 +45,19 @@ def given(program: Program, sites: Sites, observed: Mapping[str, str], rows: int
     Raises:
         ModelError: the model fails with them, or a plate takes some of its rows at random.
     """
-    found = Given([], [], [])
+    groups = Given([], [], [])
 
     def run(key: jax.Array) -> None:
         for name, site in _traced(program, sites, observed, rows, key).items():
             if site["type"] == "plate":
                 _refuse_subsampling(program, name, *site["args"])
             elif site["type"] == "sample":
-                (found.data if site["is_observed"] else found.latents).append(name)
+                (groups.data if site["is_observed"] else groups.latents).append(name)
                 scale = site["scale"]
                 if scale is not None and not (
                     np.ndim(scale) == 0 and isinstance(scale, int | float) and scale == 1
                 ):
-                    found.scaled.append(name)
+                    groups.scaled.append(name)
                 _evaluate_density(program, name, site)
 
     try:
@@ -69,7 +69,7 @@ def given(program: Program, sites: Sites, observed: Mapping[str, str], rows: int
             f"{program.name}: the model fails when {quoted(observed)} are given {rows} rows that "
             f"it simulated: {type(error).__name__}: {error}"
         ) from error
-    return found
+    return groups
 
 
 def _evaluate_density(program: Program, name: str, site: Any) -> None:
@@ -113,7 +113,7 @@ def _refuse_subsampling(program: Program, name: str, size: int, some: int | None
 
 
 def only_simulated(
-    program: Program, sites: Sites, found: Given, targets: list[str], rows: int
+    program: Program, sites: Sites, groups: Given, targets: list[str], rows: int
 ) -> set[str]:
     """Sites of a simulation that are not there when the observations are given, and make no
     difference.
@@ -122,14 +122,14 @@ def only_simulated(
         ModelError: a latent is there in one of both alone, and matters.
     """
     samples = {n for n, s in sites.items() if s.kind == "sample"}
-    new = [n for n in found.latents if n not in samples]
+    new = [n for n in groups.latents if n not in samples]
     if new:
         raise ModelError(
             f"{program.name}: the latent {quoted(new)} is there only when the observations are "
             f"given, so tasks are "
             "simulated without it. Sample it in both cases"
         )
-    gone = samples - {*found.latents, *found.data}
+    gone = samples - {*groups.latents, *groups.data}
     lost = [n for n in sites if n in gone and not sites[n].observed]
     if lost and _matter(program, lost, targets, rows):
         raise ModelError(

@@ -104,8 +104,8 @@ def _jacobian(site: dict, u: Array) -> Array:
 
 
 def _placed(site: dict, latents: Mapping[str, Array]) -> Array | None:
-    known = site["type"] == "sample" and site["name"] in latents
-    return biject_to(site["fn"].support)(latents[site["name"]]) if known else None
+    is_latent = site["type"] == "sample" and site["name"] in latents
+    return biject_to(site["fn"].support)(latents[site["name"]]) if is_latent else None
 
 
 def by_row(density: Array, axis: int) -> Array:

@@ -81,6 +81,12 @@ class Program:
                 )
         except ModelError:
             raise
+        except NotImplementedError as error:
+            raise ModelError(
+                f"{self.name}: the site {last.name!r} ~ {last.family} cannot be simulated, and "
+                f"tasks are simulated from the model; give it a distribution that can be sampled "
+                f"(for a flat prior a wide one)"
+            ) from error
         except Exception as error:
             given = (
                 f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"
@@ -119,8 +125,8 @@ class Program:
         """The sites of one run with latents placed by their unconstrained values."""
 
         def place(site: dict) -> Array | None:
-            known = site["type"] == "sample" and site["name"] in values
-            return biject_to(site["fn"].support)(values[site["name"]]) if known else None
+            is_latent = site["type"] == "sample" and site["name"] in values
+            return biject_to(site["fn"].support)(values[site["name"]]) if is_latent else None
 
         return self.trace(key, data, rows, place)
 

@@ -6,23 +6,23 @@ a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe a
 "Detecting model misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit: the
 largest of the posterior-predictive discrepancies. Each is ranked among simulated tasks that fitted
 nothing (conformal p-values, Vovk et al. 2005): p <= a with probability a for a dataset of the
-model, whatever the guide is worth.
+model, however good or bad the guide is.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
-from amortppl.method import Method, final
+from amortppl.method import Method
+from amortppl.posterior.draws import states
+from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
-from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import run_once
+from amortppl.runtime.compilation import Compiled, run_once
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
@@ -33,7 +33,7 @@ SIMULATED, NEAREST = 1024, 256
 those
 that have about as many rows."""
 
-DIRECTIONS, DRAWS, WORK = 16, 50, 2_000_000
+DIRECTIONS, DRAWS = 16, 50
 
 LEAST = 0.02
 """Smallest scale of a discrepancy: one that does not vary by so much among simulated tasks is a
@@ -53,7 +53,7 @@ class Familiar(NamedTuple):
     distance: np.ndarray
     distance_p: np.ndarray
     fit_p: np.ndarray
-    said: list[list[str]]
+    notes: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class Familiarity:
     @classmethod
     def from_simulations(cls, guide: TrainedMethod) -> "Familiarity":
         """Of a guide, from tasks simulated with its own seed."""
-        task, key = guide.task, jr.fold_in(jr.key(guide.seed), 11)
+        task, key = guide.task, jr.fold_in(seed_key(guide.seed), 11)
         made = run_once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
-        batches = made.batches[0]
+        batches = pad_rows(task, made.batches[0])
         moments = _moments(guide, batches)
         seen = _look_at(guide.method, batches, jr.fold_in(key, 1), moments)
         rows = np.asarray(batches.mask).sum(1)
@@ -110,14 +110,14 @@ class Familiarity:
         """
         distance = self.distance(features)
         scaled = np.abs((fits - np.asarray(self.level)) / np.asarray(self.spread))
-        p, fit_p, said = [], [], []
+        p, fit_p, notes = [], [], []
         for far, each, count in zip(distance, scaled, rows, strict=True):
             near = self._near(count)
             p.append(_rank(np.asarray(self.distances)[near], far))
-            known = np.asarray(self.fits).reshape(len(self.rows), -1)[near]
-            fit_p.append(_rank(known.max(1), each.max()) if each.size else 1.0)
-            said.append(_words(guide, p[-1], fit_p[-1], each, known))
-        return Familiar(distance, np.array(p), np.array(fit_p), said)
+            simulated = np.asarray(self.fits).reshape(len(self.rows), -1)[near]
+            fit_p.append(_rank(simulated.max(1), each.max()) if each.size else 1.0)
+            notes.append(_words(guide, p[-1], fit_p[-1], each, simulated))
+        return Familiar(distance, np.array(p), np.array(fit_p), notes)
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Mahalanobis distances (T,), divided by the root of the number of features."""
@@ -156,11 +156,11 @@ def _fit_distances(
         else level
     )
     scaled = np.abs((fits[rank] - level) / spread)
-    found = (np.stack(moments), centre, scale, directions, rest, rows[rank])
+    fitted = (np.stack(moments), centre, scale, directions, rest, rows[rank])
     return Familiarity(
         *(
             np.asarray(a).tolist()
-            for a in (*found, _distances(away[rank], directions, rest), level, spread, scaled)
+            for a in (*fitted, _distances(away[rank], directions, rest), level, spread, scaled)
         )
     )
 
@@ -177,61 +177,80 @@ def _principal(away: np.ndarray) -> tuple[np.ndarray, float]:
     return vectors[:kept] / sds[:kept, None], float(max(rest, 0.05))
 
 
-def _rank(known: np.ndarray, value: float) -> float:
-    return (1 + np.sum(known >= value)) / (1 + len(known))
+def _rank(simulated: np.ndarray, value: float) -> float:
+    return (1 + np.sum(simulated >= value)) / (1 + len(simulated))
 
 
 def _words(
-    guide: TrainedMethod, distance_p: float, fit_p: float, fits: np.ndarray, known: np.ndarray
+    guide: TrainedMethod, distance_p: float, fit_p: float, fits: np.ndarray, simulated: np.ndarray
 ) -> list[str]:
-    said = []
+    notes = []
     if distance_p < FLAG:
-        said.append(f"the dataset is unlike those the guide was trained on (p = {distance_p:.2g})")
+        notes.append(f"the dataset is unlike those the guide was trained on (p = {distance_p:.2g})")
     if fit_p < FLAG:
-        order = [i for i in np.argsort(-fits)[:3] if _rank(known[:, i], fits[i]) < FLAG]
+        order = [i for i in np.argsort(-fits)[:3] if _rank(simulated[:, i], fits[i]) < FLAG]
         what = ", ".join(names(guide.task)[i] for i in order)
-        said.append(
+        notes.append(
             f"the model would not make such data (p = {fit_p:.2g}); what does not fit: {what}"
         )
-    return said
+    return notes
 
 
 def _moments(guide: TrainedMethod, batches: Batch) -> Moments:
     if guide.task.block or not guide.task.inputs:
         return Moments(np.zeros(0), np.ones(0))
-    columns = jax.vmap(lambda d: flat(guide.task, d, list(guide.task.inputs)))(batches.data)
-    rows = np.asarray(columns)[np.asarray(batches.mask)]
+    rows = {n: batches.data[n][batches.mask] for n in guide.task.inputs}
+    rows = np.asarray(flat(guide.task, rows, list(guide.task.inputs)))
     sd = rows.std(0)
     return Moments(rows.mean(0), np.where(sd > 1e-6, sd, 1.0))
 
 
-@eqx.filter_jit
-def _look_at(method: Method, batches: Batch, key: Array, moments: Moments) -> tuple[Array, Array]:
-    """Features (T, F) and discrepancies (T, J) of simulated tasks."""
+def _look_at(
+    method: Method, batches: Batch, key: Array, moments: Moments
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (T, F) and discrepancies (T, J) of simulated tasks.
 
-    def one(batch: Batch, key: Array) -> tuple[Array, Array]:
-        state = final(method, batch)
-        readout = method.readout(state)
-        if isinstance(
-            readout, At
-        ):  # no posterior over the model's latents, so nothing to replicate data from
-            return method.summary(state), jnp.zeros(0)
-        vectors = readout.sample(key, DRAWS)[0]
-        return method.summary(state), discrepancies(
-            method.task, vectors, batch, jr.fold_in(key, 1), moments
-        )
-
+    By the programs that infer datasets of as many rows, a chunk at a time.
+    """
     tasks, rows = batches.mask.shape
-    return batched_map(
-        lambda a: one(*a), (batches, jr.split(jr.fold_in(key, 0), tasks)), WORK // (DRAWS * rows)
-    )
+    size = chunk_size(method.task, rows)
+    features, fits = [], []
+    for start in range(0, tasks, size):
+        index = np.minimum(np.arange(start, start + size), tasks - 1).astype(np.uint32)
+        batch = jax.tree.map(lambda a, i=index: a[i], batches)
+        vectors, seen = _few_draws(method, states(method, batch), jr.fold_in(key, 0), index)
+        features.append(np.asarray(seen))
+        # Without a posterior over the model's latents there is nothing to replicate data from.
+        each = (
+            np.zeros((size, 0))
+            if vectors is None
+            else discrepancies_of(method, batch, vectors, jr.fold_in(key, 1), index, moments)
+        )
+        fits.append(np.asarray(each))
+    return np.concatenate(features)[:tasks], np.concatenate(fits)[:tasks]
 
 
-@eqx.filter_jit
+@Compiled
+def _few_draws(method: Method, values: Any, key: Array, index: Array) -> tuple[Array | None, Array]:
+    """`DRAWS` draws (T, S, P), if there is a posterior over the latents, and features (T, F)."""
+
+    def one(state: Any, number: Array) -> tuple[Array | None, Array]:
+        readout, seen = method.readout(state), method.summary(state)
+        if isinstance(readout, At):
+            return None, seen
+        return readout.sample(jr.fold_in(key, number), DRAWS)[0], seen
+
+    return jax.vmap(one)(values, index)
+
+
+@Compiled
 def discrepancies_of(
-    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
+    method: Method, batches: Batch, vectors: Array, key: Array, index: Array, moments: Moments
 ) -> Array:
-    """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P)."""
-    return jax.vmap(lambda b, v, k: discrepancies(method.task, v, b, k, moments))(
-        batches, vectors, keys
+    """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P).
+
+    Dataset i predicts with the key into which `index[i]` is folded.
+    """
+    return jax.vmap(lambda b, v, i: discrepancies(method.task, v, b, jr.fold_in(key, i), moments))(
+        batches, vectors, index
     )

@@ -32,7 +32,7 @@ def test_inference_beside_nuts(cost, say):
     latents, data = simulated(guide.task, 50, 100)
     split = [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)]
     from amortppl.method import final
-    from amortppl.posterior.draws import posteriors
+    from amortppl.posterior.draws import sample, states
     from amortppl.posterior.padding import pad
 
     batches = jax.tree.map(lambda *a: jnp.stack(a), *(pad(guide.task, d) for d in split))
@@ -41,13 +41,19 @@ def test_inference_beside_nuts(cost, say):
         jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000))
     )
     jax.block_until_ready(draw(batches, keys))
-    jax.block_until_ready(posteriors(guide.method, batches, keys, 1000, 1000))
+    index = np.arange(50, dtype=np.uint32)
+
+    def checked_draws():
+        values = states(guide.method, batches)
+        return sample(guide.method, values, batches, jr.key(0), index, 1000, 1000)
+
+    jax.block_until_ready(checked_draws())
     with cost() as ours:
         for _ in range(10):
             jax.block_until_ready(draw(batches, keys))
     with cost() as checked:
         for _ in range(10):
-            jax.block_until_ready(posteriors(guide.method, batches, keys, 1000, 1000))
+            jax.block_until_ready(checked_draws())
     nuts(guide.task, latents[:10], {n: v[:10] for n, v in data.items()}, 500, warmup=500)
     with cost() as theirs:
         nuts(guide.task, latents, data, 500, warmup=500)

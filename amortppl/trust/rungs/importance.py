@@ -1,6 +1,5 @@
 """The rung of adaptive importance sampling."""
 
-import equinox as eqx
 import jax
 import numpy as np
 import numpyro.distributions as dist
@@ -8,6 +7,7 @@ from jaxtyping import Array
 
 from amortppl.method import Method
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import Compiled
 from amortppl.task.batch import Batch
 from amortppl.trust import psis
 from amortppl.trust.attempt import Attempt, Climb
@@ -67,7 +67,7 @@ def resample_draws(run: Climb, draws: Draws, seed: int) -> Attempt:
     khat, size = float(check.khat[0]), float(check.sample_size[0])
     failed = "" if khat < run.ladder.khat else f"k-hat {khat:.2f}"
     failed = failed or ("" if size >= run.ladder.ess else f"importance sample size {size:.0f}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed % 2**64)
     steps = np.cumsum(probabilities(check.log_weights[0]))
     kept = np.searchsorted(steps, (np.arange(run.draws) + rng.uniform()) / run.draws).clip(
         max=len(vectors) - 1
@@ -103,7 +103,7 @@ def weighted_moments(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.n
     return centre, np.linalg.cholesky((axes * np.maximum(values, 1e-6)) @ axes.T) * scale[:, None]
 
 
-@eqx.filter_jit
+@Compiled
 def student_draws(
     method: Method, batches: Batch, keys: Array, centres: Array, factors: Array, draws: int
 ) -> Draws:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
+from amortppl.runtime.compilation import Compiled
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.trust.attempt import Attempt, Climb
@@ -69,7 +69,7 @@ def _judge_chains(run: Climb, chains: np.ndarray, heights: np.ndarray) -> Attemp
 # Compiled calls, always of one dataset or of `DATASETS_PER_CALL`.
 
 
-@eqx.filter_jit
+@Compiled
 def _nuts(
     task: AbstractTask,
     batches: Batch,

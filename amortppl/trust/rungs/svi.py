@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array
 
 from amortppl.method import Method, final
+from amortppl.runtime.compilation import Compiled
 from amortppl.runtime.optimization import minimize_stochastic
 from amortppl.task.batch import Batch
 from amortppl.trust.attempt import Attempt, Climb
@@ -27,7 +28,7 @@ def fit_svi(run: Climb, places: list[int]) -> list[Attempt]:
     return [resample_draws(run, each, run.seed) for each in split_results(draws, places)]
 
 
-@eqx.filter_jit
+@Compiled
 def _fit_svi(method: Method, batches: Batch, keys: Array, draws: int) -> Draws:
     """Maximises E_q [log p(theta, D) - log q(theta)] over the readout's own numbers."""
     optimizer = optax.chain(optax.zero_nans(), optax.clip_by_global_norm(10.0), optax.adam(RATE))
