@@ -23,7 +23,10 @@ if TYPE_CHECKING:
         TrainingError,
         VersionWarning,
     )
+    from amortppl.fit.compare import compare_fits
+    from amortppl.fit.effects import comparisons, predictions, slopes
     from amortppl.fit.fit import fit
+    from amortppl.fit.plots import plot_effects
     from amortppl.formula.formula import Formula, formula
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
@@ -55,6 +58,8 @@ _HOMES = {
     "VersionWarning": "errors",
     "batches": "data.batches",
     "compare": "diagnostics.compare",
+    "compare_fits": "fit.compare",
+    "comparisons": "fit.effects",
     "combine": "posterior.state",
     "diagnose": "diagnostics.diagnose",
     "fit": "fit.fit",
@@ -65,7 +70,10 @@ _HOMES = {
     "method": "catalogue",
     "model": "catalogue",
     "module": "catalogue",
+    "plot_effects": "fit.plots",
+    "predictions": "fit.effects",
     "sensitivity": "diagnostics.sensitivity",
+    "slopes": "fit.effects",
     "train": "guide.train",
 }
 
@@ -90,6 +98,8 @@ __all__ = [
     "batches",
     "combine",
     "compare",
+    "compare_fits",
+    "comparisons",
     "diagnose",
     "fit",
     "formula",
@@ -98,7 +108,10 @@ __all__ = [
     "method",
     "model",
     "module",
+    "plot_effects",
+    "predictions",
     "sensitivity",
+    "slopes",
     "train",
 ]
 
