@@ -16,17 +16,22 @@ if TYPE_CHECKING:
     from amortppl.diagnostics.sensitivity import sensitivity
     from amortppl.errors import (
         DataError,
+        DesignWarning,
         GuideError,
         ModelError,
         OutOfRangeWarning,
         TrainingError,
+        UnreliableWarning,
         VersionWarning,
     )
+    from amortppl.fit.fit import fit
+    from amortppl.formula.formula import Formula, formula
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
     from amortppl.guide.options import Streaming
     from amortppl.guide.train import train
-    from amortppl.posterior.state import State, all_gather, combine
+    from amortppl.posterior.shards import all_gather, combine
+    from amortppl.posterior.state import State
     from amortppl.pyro import from_pyro
     from amortppl.runtime.timings import timings
     from amortppl.task.abstract import AbstractTask
@@ -39,6 +44,8 @@ _HOMES = {
     "Batch": "task.batch",
     "Batches": "data.batches",
     "DataError": "errors",
+    "DesignWarning": "errors",
+    "Formula": "formula.formula",
     "Guide": "guide.guide",
     "GuideError": "errors",
     "Ladder": "trust.attempt",
@@ -48,13 +55,16 @@ _HOMES = {
     "Streaming": "guide.options",
     "Task": "task.task",
     "TrainingError": "errors",
+    "UnreliableWarning": "errors",
     "VersionWarning": "errors",
     "batches": "data.batches",
     "compare": "diagnostics.compare",
-    "combine": "posterior.state",
+    "combine": "posterior.shards",
     "diagnose": "diagnostics.diagnose",
+    "fit": "fit.fit",
+    "formula": "formula.formula",
     "from_pyro": "pyro",
-    "all_gather": "posterior.state",
+    "all_gather": "posterior.shards",
     "load": "guide.load",
     "method": "catalogue",
     "model": "catalogue",
@@ -69,6 +79,8 @@ __all__ = [
     "Batch",
     "Batches",
     "DataError",
+    "DesignWarning",
+    "Formula",
     "Guide",
     "GuideError",
     "Ladder",
@@ -78,12 +90,15 @@ __all__ = [
     "Streaming",
     "Task",
     "TrainingError",
+    "UnreliableWarning",
     "VersionWarning",
     "all_gather",
     "batches",
     "combine",
     "compare",
     "diagnose",
+    "fit",
+    "formula",
     "from_pyro",
     "load",
     "method",

@@ -73,7 +73,7 @@ def from_file(path: str | Path) -> ModuleType:
 
 @contextmanager
 def _extra_named(where: str) -> Iterator[None]:
-    """Says what to install when a Pyro model's packages are missing."""
+    """Adds to an import error what to install when a Pyro model's packages are missing."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -82,11 +82,6 @@ def _extra_named(where: str) -> Iterator[None]:
         raise ImportError(
             f"{where} is a Pyro model and needs the extra: pip install 'amortppl[pyro]'"
         ) from error
-
-
-def describe(found: ModuleType) -> str:
-    """The first paragraph of a module's docstring, on one line."""
-    return " ".join((found.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def method(where: str, **options: Any) -> Spec:
@@ -99,11 +94,16 @@ def method(where: str, **options: Any) -> Spec:
     Raises:
         LookupError: no such method.
         TypeError: an option it does not have.
+
+    Example:
+        >>> import amortppl as ap
+        >>> ap.method("parametric", density="mixture").density
+        'mixture'
     """
-    found = module("inference", where)
-    if not hasattr(found, "METHOD"):
+    loaded = module("inference", where)
+    if not hasattr(loaded, "METHOD"):
         raise LookupError(f"{where} defines no METHOD (a class with `build(task, key)`)")
-    return found.METHOD(**options)
+    return loaded.METHOD(**options)
 
 
 def model(where: str, **changes: Any) -> AbstractTask:
@@ -115,22 +115,31 @@ def model(where: str, **changes: Any) -> AbstractTask:
     holds a function `episodes` (or one of the given name) and a dict `TASK` of what else
     `Task.from_episodes` takes.
 
+    Args:
+        where: the name or the path.
+        changes: arguments of `Task` in place of those in `TASK`, for example `rows=(8, 64)`.
+
     Raises:
         LookupError: no such model, or the file has no such name.
         ModelError: the model cannot be amortized as written.
+
+    Example:
+        >>> import amortppl as ap
+        >>> ap.model("gaussian_mean", rows=(4, 8)).rows
+        (4, 8)
     """
     path, name = split_name(where)
-    found = module("models", path)
-    main = "episodes" if has_episodes(found) else "model"
-    target = getattr(found, name or main, None)
+    loaded = module("models", path)
+    main = "episodes" if has_episodes(loaded) else "model"
+    target = getattr(loaded, name or main, None)
     if target is None and not name:
-        tasks = [v for v in vars(found).values() if isinstance(v, AbstractTask)]
+        tasks = [v for v in vars(loaded).values() if isinstance(v, AbstractTask)]
         target = tasks[0] if len(tasks) == 1 else None
     if target is None:
         public = [
             n
-            for n, v in vars(found).items()
-            if callable(v) and getattr(v, "__module__", None) == found.__name__
+            for n, v in vars(loaded).items()
+            if callable(v) and getattr(v, "__module__", None) == loaded.__name__
         ]
         raise LookupError(
             f"{path} has no {name or 'model'!r} (it defines {quoted(public)}); say {path}:NAME"
@@ -141,9 +150,9 @@ def model(where: str, **changes: Any) -> AbstractTask:
         raise ModelError(
             f"{where}: expected a model function or a Task, got {type(target).__name__}"
         )
-    settings = {"name": name or Path(path).stem, **getattr(found, "TASK", {}), **changes}
+    settings = {"name": name or Path(path).stem, **getattr(loaded, "TASK", {}), **changes}
     return (
-        Task.from_episodes(target, **settings) if has_episodes(found) else Task(target, **settings)
+        Task.from_episodes(target, **settings) if has_episodes(loaded) else Task(target, **settings)
     )
 
 
@@ -153,6 +162,6 @@ def split_name(where: str) -> tuple[str, str]:
     return (path, name) if path and name.isidentifier() else (where, "")
 
 
-def has_episodes(found: ModuleType) -> bool:
+def has_episodes(loaded: ModuleType) -> bool:
     """Whether a file holds episodes of data in place of a model."""
-    return hasattr(found, "episodes") and not hasattr(found, "model")
+    return hasattr(loaded, "episodes") and not hasattr(loaded, "model")

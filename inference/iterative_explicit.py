@@ -22,8 +22,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import quoted
 from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.learned_steps import LearnedSteps
 from amortppl.gaussian.learned_update import LearnedUpdate
-from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
+from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import Headed
@@ -38,24 +39,24 @@ class Decoder(eqx.Module):
     along: eqx.nn.Linear
     bend: eqx.nn.MLP
 
-    def __init__(self, x: int, size: int, known: int, hidden: int, key: PRNGKeyArray) -> None:
+    def __init__(self, x: int, size: int, context: int, hidden: int, key: PRNGKeyArray) -> None:
         keys = jr.split(key)
         self.along = eqx.nn.Linear(x, size, key=keys[0])
-        self.bend = mlp(x + 2 * size + known, hidden, hidden, 2, keys[1])
+        self.bend = mlp(x + 2 * size + context, hidden, hidden, 2, keys[1])
 
     def __call__(
-        self, z: Float[Array, " Z"], known: Float[Array, " K"], x: Float[Array, "Q X"]
+        self, z: Float[Array, " Z"], context: Float[Array, " K"], x: Float[Array, "Q X"]
     ) -> Float[Array, "Q E"]:
         """Features of Q queries."""
         fitted = jax.vmap(self.along)(x) * z
         same = jnp.broadcast_to(
-            jnp.concatenate([z, known]), (x.shape[0], z.shape[0] + known.shape[0])
+            jnp.concatenate([z, context]), (x.shape[0], z.shape[0] + context.shape[0])
         )
         seen = jnp.concatenate([x, fitted, same], -1)
         return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, same], -1)
 
 
-class ExplicitPredictor(Headed):
+class ExplicitPredictor(LearnedSteps, Headed):
     """The built method. See `IterativeExplicit` for its options."""
 
     task: AbstractTask = eqx.field(static=True)
@@ -65,20 +66,6 @@ class ExplicitPredictor(Headed):
     decoder: Decoder
     head: Head
     regime: ClassVar[str] = "explicit"
-
-    def init(self) -> Belief:
-        """The learned latent of no rows."""
-        return self.update.init()
-
-    def step(self, state: Belief, batch: Batch) -> Belief:
-        """The latent after a mini-batch; one of more than `most` rows is taken as several."""
-        return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
-
-    def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
-        """A step in which signals are absent now and then, so that each is learned alone too."""
-        return self.update(
-            state, batch, self._seen(), present(self.options.signals, self.options.drop, key)
-        )
 
     def latent(self, state: Belief) -> Belief:
         """z, as a distribution that can be drawn from."""
@@ -103,15 +90,15 @@ class ExplicitPredictor(Headed):
 
     def _likelihood(self, batch: Batch, state: Belief) -> Callable[[Array], Float[Array, " B"]]:
         """Log density of each row under the decoder, as a function of z."""
-        known, x = self._known(state), self.reader.x(batch.data)
-        return lambda z: self.on(self.decoder(z, known, x)[None]).log_prob(batch.data)
+        context, x = self._known(state), self.reader.x(batch.data)
+        return lambda z: self.on(self.decoder(z, context, x)[None]).log_prob(batch.data)
 
     def _slopes(self, batch: Batch, state: Belief) -> Float[Array, "B Z"]:
         """Gradients of the rows' log densities: one backward pass with a z for each row."""
-        known, x = self._known(state), self.reader.x(batch.data)
+        context, x = self._known(state), self.reader.x(batch.data)
 
         def total(each: Float[Array, "B Z"]) -> Array:
-            features = jax.vmap(lambda z, at: self.decoder(z, known, at[None])[0])(each, x)
+            features = jax.vmap(lambda z, at: self.decoder(z, context, at[None])[0])(each, x)
             return jnp.sum(self.on(features[None]).log_prob(batch.data))
 
         return jax.grad(total)(
@@ -169,11 +156,11 @@ class IterativeExplicit:
             [0.0, 0.5]
         )  # steps that grow shorter as 1 / sqrt(rows), until it learns better
         update = eqx.tree_at(lambda u: u.net.bias, update, settling)
-        known = self.latent + 1
+        context = self.latent + 1
         return ExplicitPredictor(
             task=task, options=self, reader=read, update=update,
-            decoder=Decoder(read.x_size, self.latent, known, self.hidden, keys[2]),
-            head=Head(self.hidden + 2 * self.latent + known, read, self.head, keys[3]),
+            decoder=Decoder(read.x_size, self.latent, context, self.hidden, keys[2]),
+            head=Head(self.hidden + 2 * self.latent + context, read, self.head, keys[3]),
         )  # fmt: skip
 
 

@@ -5,8 +5,8 @@ another.
 
 r is a transformer in which the query's token reads the rows of the mini-batch, and what their least
 squares says of the query in closed form. What it proposes is mixed into the state with the
-mini-batch's share of the evidence, about B / (n + B), so that it neither drifts nor forgets however
-many mini-batches follow. It is trained greedily: one step from states of every depth, for
+mini-batch's share of the evidence, about B / (n + B), so that it neither drifts nor
+forgets over many mini-batches. It is trained greedily: one step from states of every depth, for
 mini-batches of every size, no gradient through earlier steps.
 
 Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXiv 2510.11471, Eq. 8
@@ -146,14 +146,14 @@ class ImplicitUpdate(Headed):
         y = self.reader.y(self.reader.standard(batch.data))
         site = self.sites(self.sites.keys(x), y, batch.mask, self.sites.keys(at))
         count = jnp.sum(batch.mask)
-        said = self._said(state, site, count)
-        known = jax.vmap(self.space.leave)(state.value)
-        token = jnp.concatenate([at, known, site.estimate, said], -1)
+        statistics = self._said(state, site, count)
+        natural = jax.vmap(self.space.leave)(state.value)
+        token = jnp.concatenate([at, natural, site.estimate, statistics], -1)
         answer = self.update(jnp.clip(token, -FAR, FAR), jnp.concatenate([x, y], -1), batch.mask)
         weight = site.gain * jnp.exp(BOUND * jnp.tanh(answer[:, -2] / BOUND)) * (count > 0)
         share = weight / (state.weight + weight)
         value = self._mixed(
-            state, site, self.reach * answer[:, :-2] + said @ self.skip, share, answer[:, -1]
+            state, site, self.reach * answer[:, :-2] + statistics @ self.skip, share, answer[:, -1]
         )
         return QueryState(state.queries, value, state.weight + weight, state.rows + count)
 
@@ -247,10 +247,10 @@ class IterativeImplicit:
         first = jnp.zeros(self.hidden) if apart else initial(read)
         size, values = first.shape[0], read.y_size
         reach = jnp.ones(size) if apart else reaches(read, NEAR)
-        said = 3 * values + 6
-        skip = jnp.zeros((said, size))
+        statistics = 3 * values + 6
+        skip = jnp.zeros((statistics, size))
         update = UpdateTransformer(
-            read.x_size + size + values + said,
+            read.x_size + size + values + statistics,
             read.x_size + values,
             size + 2,
             keys[2],

@@ -5,37 +5,17 @@ Li, Zhou, Chen and Li 2017, "Meta-SGD: Learning to learn quickly for few-shot le
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from jaxtyping import PRNGKeyArray
-
-from amortppl.predictive.gradient_predictor import GradientPredictor, gradient_predictor
-from amortppl.task.abstract import AbstractTask
+from amortppl.predictive.gradient_predictor import GradientOptions
 
 
 @dataclass(frozen=True)
-class MetaSGD:
-    """Options of Meta-SGD.
+class MetaSGD(GradientOptions):
+    """Options of Meta-SGD; see `amortppl.predictive.gradient_predictor.GradientOptions`."""
 
-    Attributes:
-        width: of both hidden layers.
-        updates: gradient steps a mini-batch.
-        rate: of these steps, to begin with.
-        image: height and width of the input, where it is an image.
-    """
-
-    width: int = 40
     updates: int = 3
-    rate: float = 0.05
-    image: tuple[int, int] | None = None
-
-    def schedule(self, task: AbstractTask) -> dict[str, Any]:
-        """Training defaults."""
-        return {"steps": 4000, "batch": 32}
-
-    def build(self, task: AbstractTask, key: PRNGKeyArray) -> GradientPredictor:
-        """Draws the weights for a task."""
-        return gradient_predictor(task, self.width, self.updates, self.rate, True, key, self.image)
+    own_rates: ClassVar[bool] = True
 
 
 METHOD = MetaSGD

@@ -92,8 +92,8 @@ class SyntheticGradientPredictor(Predictor):
         share = 1.0 / jnp.sum(alike, 1)
 
         def surrogate(weights: Weights) -> Array:
-            found = self.learner.with_weights(weights, queries)
-            coefficients = found.head.first(found.features[0])
+            adapted = self.learner.with_weights(weights, queries)
+            coefficients = adapted.head.first(adapted.features[0])
             told = jax.vmap(self.judge)(stop_gradient(jnp.concatenate([coefficients, x], -1)))
             return jnp.sum(share[:, None] * told * coefficients) / jnp.sum(share)
 

@@ -156,9 +156,9 @@ def fuzz_guides(saved: Path, task: Any, place: Path, number: int, seed: int) -> 
         shutil.copytree(saved, folder)
         damage_guide(folder, rng)
         trust = {"task": task} if rng.random() < 0.7 else {}
-        found = _attempt(partial(ap.load, folder, **trust), GuideError, f"guide {i}", seed)
-        counts["refused" if found is None else "the same"] += 1
-        assert found is None or found.hash == good, f"guide {i} of seed {seed}: other weights"
+        guide = _attempt(partial(ap.load, folder, **trust), GuideError, f"guide {i}", seed)
+        counts["refused" if guide is None else "the same"] += 1
+        assert guide is None or guide.hash == good, f"guide {i} of seed {seed}: other weights"
     return counts
 
 
@@ -169,9 +169,9 @@ def fuzz_states(guide: Any, saved: Path, place: Path, number: int, seed: int) ->
         rng, path = np.random.default_rng((seed, i, 1)), place / "state"
         changed = damage(content, rng)
         path.write_bytes(changed)
-        found = _attempt(partial(guide.load_state, path), GuideError, f"state {i}", seed)
-        counts["refused" if found is None else "the same"] += 1
-        assert found is None or changed == content, f"state {i} of seed {seed}: taken"
+        state = _attempt(partial(guide.load_state, path), GuideError, f"state {i}", seed)
+        counts["refused" if state is None else "the same"] += 1
+        assert state is None or changed == content, f"state {i} of seed {seed}: taken"
     return counts
 
 

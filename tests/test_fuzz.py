@@ -16,10 +16,10 @@ NUMBER = 40
 
 @pytest.fixture
 def seed(capfd):
-    found = seed_of_the_day()
+    number = seed_of_the_day()
     with capfd.disabled():
-        print(f"\nfuzz: seed {found}, {count(NUMBER)} files of a kind")
-    return found
+        print(f"\nfuzz: seed {number}, {count(NUMBER)} files of a kind")
+    return number
 
 
 def table():

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -22,6 +21,7 @@ import amortppl as ap
 from amortppl.report.netcdf import write_tree
 from amortppl.report.posterior_page import write_report
 from amortppl.report.summary import statistic, summaries, verdict_of
+from amortppl.runtime.seeds import seed_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +152,8 @@ def _nuts(
         progress_bar=False,
     )
     mcmc.run(
-        jr.key(seed), *(jnp.asarray(frame[columns[n]].to_numpy(), jnp.float32) for n in ("x", "y"))
+        seed_key(seed),
+        *(jnp.asarray(frame[columns[n]].to_numpy(), jnp.float32) for n in ("x", "y")),
     )
     draws = mcmc.get_samples(group_by_chain=True)
     labels = {n: c for n, c in like.coords.items() if n not in ("chain", "draw")}

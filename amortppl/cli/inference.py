@@ -23,6 +23,7 @@ from amortppl.cli.inputs import (
     open_stream,
     parse_columns,
 )
+from amortppl.cli.long_table import infer_table, refuse_options
 from amortppl.cli.messages import plain_errors, tell_timings, tell_written
 from amortppl.errors import DataError
 
@@ -66,13 +67,30 @@ def infer(
     budget: Annotated[
         float | None, typer.Option(min=0.0, help="Seconds that the ladder may take.")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Column that names each row's dataset: a table of all their posteriors."),
+    ] = None,
+    output: Annotated[
+        str, typer.Option(help="With --by: 'summary' of each latent, or all 'draws'.")
+    ] = "summary",
     timings: ShowTimings = False,
     quiet: Quiet = False,
 ) -> None:
     """Posterior of a dataset, with its check.
 
-    Of mini-batches when --batch-size, --state or --every is given.
+    Of mini-batches when --batch-size, --state or --every is given; of each dataset of a table in
+    long form with --by.
     """
+    if by is not None:
+        alone = {"report": report, "batch-size": batch_size, "state": state, "every": every}
+        alone |= {"check": check, "in-order": in_order, "passes": passes > 1 or None}
+        shared = {"columns": columns, "trust_code": trust_code, "draws": draws, "seed": seed}
+        shared |= {"trust": trust, "budget": budget, "output": output, "quiet": quiet}
+        with plain_errors():
+            refuse_options(alone)
+            infer_table(guide, data, by, out, **shared)
+        return
     wanted = batch_size is not None or state is not None or every is not None
     streamed = wanted or not Path(data).is_file()
     with plain_errors(), tell_timings(timings):
@@ -221,14 +239,16 @@ def diagnose(
         from amortppl.guide.load import load
         from amortppl.runtime.files import write
 
-        found = calibrate(load(guide, trust_code=trust_code), datasets, draws, seed)
+        calibration = calibrate(load(guide, trust_code=trust_code), datasets, draws, seed)
         if report is not None:
-            write_calibration(found, report)
+            write_calibration(calibration, report)
         if csv is not None:
-            write(csv, found.table.to_csv().encode())
-    typer.echo(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
-    typer.echo(f"{'calibrated' if found.ok else 'NOT calibrated'} ({datasets} simulated datasets)")
-    if not found.ok:
+            write(csv, calibration.table.to_csv().encode())
+    typer.echo(calibration.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
+    typer.echo(
+        f"{'calibrated' if calibration.ok else 'NOT calibrated'} ({datasets} simulated datasets)"
+    )
+    if not calibration.ok:
         raise typer.Exit(2)
 
 

@@ -66,11 +66,11 @@ def expect_writable(path: Path, *inputs: Path | str) -> None:
 
 def expect_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | str]) -> None:
     """As `expect_writable`, of several files that must not be one another either."""
-    known = list(inputs)
+    taken = list(inputs)
     for path in outputs:
         if path is not None:
-            expect_writable(path, *known)
-            known.append(path)
+            expect_writable(path, *taken)
+            taken.append(path)
 
 
 def expect_free(path: Path) -> None:

@@ -40,20 +40,20 @@ def plain_errors() -> Iterator[None]:
         ) as error:
             _leave(message(error), error)
         except RuntimeError as error:
-            said = _machine(str(error))
-            if said is None:
+            text = _machine(str(error))
+            if text is None:
                 raise
-            _leave(said, error)
+            _leave(text, error)
 
 
-def _leave(said: str, error: BaseException) -> NoReturn:
-    typer.secho(f"Error: {said}", fg=typer.colors.RED, err=True)
+def _leave(text: str, error: BaseException) -> NoReturn:
+    typer.secho(f"Error: {text}", fg=typer.colors.RED, err=True)
     raise typer.Exit(1) from error
 
 
-def _machine(said: str) -> str | None:
+def _machine(text: str) -> str | None:
     """What JAX says of the machine, in words; None where it is something else."""
-    first = said.splitlines()[0] if said else ""
+    first = text.splitlines()[0] if text else ""
     if "backend" in first and ("nknown" in first or "nable to initialize" in first):
         wanted = os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_PLATFORM_NAME")
         return f"JAX_PLATFORMS is {wanted!r}, and JAX has no such platform here ({first})"
@@ -63,10 +63,12 @@ def _machine(said: str) -> str | None:
 
 
 def warn(message: Warning | str, *_: Any) -> None:
+    """Prints a warning in one line on stderr; takes the place of `warnings.showwarning`."""
     typer.secho(f"Warning: {' '.join(str(message).split())}", fg=typer.colors.YELLOW, err=True)
 
 
 def message(error: Exception) -> str:
+    """An error in words: with the file's name where it is the system's, without quotes."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
@@ -74,7 +76,7 @@ def message(error: Exception) -> str:
 
 @contextmanager
 def tell_written(path: Path) -> Iterator[None]:
-    """Names the path that was meant in whatever goes wrong while writing it."""
+    """Adds the path to any error that writing the file raises."""
     try:
         yield
     except OSError as error:

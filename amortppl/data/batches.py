@@ -1,7 +1,8 @@
 """Mini-batches of data of any size and from anywhere, read ahead at constant memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -29,10 +30,12 @@ class Block(NamedTuple):
     Attributes:
         arrays: by argument, checked, of the types that the model simulates, rows first.
         start: number in the stream of the first row.
+        given: the numbers as they came, by argument, of whatever width; empty where nobody asks.
     """
 
     arrays: dict[str, np.ndarray]
     start: int
+    given: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Batches:
@@ -43,6 +46,17 @@ class Batches:
         columns: the column or columns of each argument.
         rows: number of rows (of this process's share), when known without reading them.
         name: what it is called in messages and in a state that stops half-way.
+
+    Example:
+        >>> import amortppl as ap
+        >>> rows = ap.batches({"y": np.arange(10.0)}, size=4, shuffle=None)
+        >>> [batch["y"].tolist() for batch in rows]
+        [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0], [8.0, 9.0]]
+        >>> task = ap.model("gaussian_mean")
+        >>> [block.arrays["y"].shape for block in rows.blocks(task, per_block=2)]
+        [(8,), (2,)]
+        >>> rows.files()  # they are in memory
+        []
     """
 
     def __init__(
@@ -77,7 +91,9 @@ class Batches:
         """
         return prefetch(lambda: map(self._plain, cut(self._pieces(None, 0), self.size)))
 
-    def blocks(self, task: AbstractTask, per_block: int = 16, skip: int = 0) -> Iterator[Block]:
+    def blocks(
+        self, task: AbstractTask, per_block: int = 16, skip: int = 0, keep: bool = False
+    ) -> Iterator[Block]:
         """Blocks of `per_block` mini-batches (the last may be shorter), checked against a task.
 
         Reading, conversion and checks run up to two blocks ahead in a background thread.
@@ -86,6 +102,7 @@ class Batches:
             task: says which arguments there are, of what shape, type and support.
             skip: rows to pass over, a multiple of `per_block * size`. Row groups of a Parquet file
                 that lie among them are not read.
+            keep: whether blocks have the numbers as they came, too.
 
         Raises:
             DataError: no rows, a column that is missing or changes, values that are missing,
@@ -106,14 +123,14 @@ class Batches:
                 f"batches: {skip} rows are to be skipped, but there are {self.rows}; is it the "
                 f"same source?"
             )
-        checked = Checked(task, self.columns, rows)
+        checked = Checked(task, self.columns, rows, keep)
         wanted = self._wanted(checked)
         return prefetch(lambda: self._blocks(checked, wanted, skip))
 
     def _blocks(self, checked: Checked, wanted: list[str] | None, skip: int) -> Iterator[Block]:
         start = skip
         for piece in cut(self._pieces(wanted, skip), checked.rows):
-            yield Block(checked.arrays(piece), start)
+            yield Block(checked.arrays(piece), start, checked.given)
             start += piece.rows
 
     def _wanted(self, checked: Checked) -> list[str] | None:
@@ -180,7 +197,14 @@ def batches(
             whole. Of an iterable the share is every count-th table.
 
     Raises:
-        DataError: there is no such source, or it cannot be read.
+        DataError: there is no such source, it cannot be read, or `size` or `shard` is wrong.
+
+    Example:
+        >>> import amortppl as ap
+        >>> rows = ap.batches({"y": np.arange(10.0)}, size=4)
+        >>> rows.rows, sorted(len(batch["y"]) for batch in rows)
+        (10, [2, 4, 4])
+        >>> ap.batches("rows/*.parquet", columns={"x": ["age", "dose"]})  # doctest: +SKIP
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise DataError(f"batches: size should be a whole number of rows from 1 on, got {size!r}")
@@ -207,6 +231,6 @@ def _name(source: Any, rows: int | None, shuffle: int | None, shard: tuple[int, 
     them.
     """
     kind = str(source) if isinstance(source, str | Path) else type(source).__name__
-    known = [kind] + ([] if rows is None else [f"{rows} rows"])
-    known += [] if shuffle is None else [f"shuffled by {shuffle}"]
-    return ", ".join(known + ([] if shard == (0, 1) else [f"share {shard[0]} of {shard[1]}"]))
+    parts = [kind] + ([] if rows is None else [f"{rows} rows"])
+    parts += [] if shuffle is None else [f"shuffled by {shuffle}"]
+    return ", ".join(parts + ([] if shard == (0, 1) else [f"share {shard[0]} of {shard[1]}"]))

@@ -28,10 +28,12 @@ class Checked:
         task: says which arguments there are, of what shape, type and support.
         columns: the column or columns of each argument, as in `amortppl.data.dataset.read`.
         rows: rows in a block; the check of supports is compiled for this number.
+        keep: whether `given` keeps the numbers of the last block as they came.
     """
 
-    def __init__(self, task: AbstractTask, columns: Columns, rows: int) -> None:
-        self.task, self.columns, self.rows = task, columns, rows
+    def __init__(self, task: AbstractTask, columns: Columns, rows: int, keep: bool = False) -> None:
+        self.task, self.columns, self.rows, self.keep = task, columns, rows, keep
+        self.given: dict[str, np.ndarray] = {}
 
     def picks(self, names: list[str], table: bool) -> dict[str, list[str]]:
         """The columns of each argument, of a source with columns `names`.
@@ -71,6 +73,9 @@ class Checked:
         if shape != like and shape != (*like, 1):
             raise _wrong_shape(name, picked, like, values, block)
         array = np.empty((block.rows, *like), simulated_type(self.task, name))
+        if self.keep:
+            came = np.column_stack(values) if apart else values[0].reshape(array.shape)
+            self.given = self.given | {name: came}
         if apart:
             for place, column in enumerate(values):
                 _store(array[:, place], column, name, labels and [labels[place]], where)
@@ -109,11 +114,11 @@ def plain(piece: Piece, columns: Columns) -> Mapping[str, np.ndarray]:
     for name, picked in lists.items():
         expect_columns(name, picked, list(piece.columns))
     taken = {c for picked in lists.values() for c in picked}
-    found = {n: [v] for n, v in piece.columns.items() if n not in taken}
-    found |= {n: [piece.columns[c] for c in picked] for n, picked in lists.items()}
+    arguments = {n: [v] for n, v in piece.columns.items() if n not in taken}
+    arguments |= {n: [piece.columns[c] for c in picked] for n, picked in lists.items()}
     if not piece.table:
-        return {n: v[0] if len(v) == 1 else np.column_stack(v) for n, v in found.items()}
-    return {k: v for n, values in found.items() for k, v in _number_columns(n, values).items()}
+        return {n: v[0] if len(v) == 1 else np.column_stack(v) for n, v in arguments.items()}
+    return {k: v for n, values in arguments.items() for k, v in _number_columns(n, values).items()}
 
 
 def _number_columns(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:

@@ -182,11 +182,11 @@ def cast(
             that the type cannot hold.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        found = values.astype(dtype)
+        converted = values.astype(dtype)
     if dtype.kind in "iu" and values.dtype != dtype and values.dtype.kind != "b":
-        _expect_exact(name, values, found == values, labels, where)
+        _expect_exact(name, values, converted == values, labels, where)
     if dtype.kind == "f" and values.dtype.kind != "b":
-        held = np.isfinite(found) | ~np.isfinite(values)
+        held = np.isfinite(converted) | ~np.isfinite(values)
         if not held.all():
             at = tuple(int(i) for i in np.argwhere(~held)[0])
             column, place = column_of(labels, at), where.place(at[0])
@@ -194,7 +194,7 @@ def cast(
                 f"data: {name!r}{column} holds {values[at]} at {place}, which is infinite as "
                 f"{dtype}; use smaller units"
             )
-    return found
+    return converted
 
 
 def _expect_exact(

@@ -62,14 +62,14 @@ def expect_columns(name: str, picked: list[str], names: list[Any]) -> None:
     Raises:
         DataError: naming the first of them and the nearest name that is there.
     """
-    known = list(map(str, names))
+    available = list(map(str, names))
     for column in map(str, picked):
-        if known.count(column) > 1:
+        if available.count(column) > 1:
             raise DataError(
-                f"data: {known.count(column)} columns are named {column!r}, for the argument "
+                f"data: {available.count(column)} columns are named {column!r}, for the argument "
                 f"{name!r}; give each its own name"
             )
-        if column not in known:
+        if column not in available:
             raise DataError(
                 f"data: no column {column!r} for the argument {name!r} (columns: "
                 f"{quoted(map(str, names))})"

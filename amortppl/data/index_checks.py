@@ -3,94 +3,53 @@
 JAX takes an index of -1 as the last and one beyond the end as the end, so that an unknown group
 would be answered as the last one in silence. The model's own program says which inputs these are:
 those of whole numbers that reach the index of a gather through whole-number arithmetic alone, as in
-`a[group]` or `a[group - 1]`. What the model does otherwise with a whole number (compare, multiply,
-clip) is its own affair.
+`a[group]` or `a[group - 1]`. Other uses of a whole number (compared, multiplied, clipped) are not
+checked.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.extend.core import Literal
 
 from amortppl.data.checks import HERE, Where, column_of
 from amortppl.errors import DataError, ModelError
+from amortppl.runtime.index_tracing import Index, trace_indices
 from amortppl.task.abstract import AbstractTask
 
-Function = Callable[[np.ndarray], np.ndarray]
-
-SAME = (
-    "convert_element_type", "reshape", "squeeze", "broadcast_in_dim", "expand_dims", "copy",
-    "stop_gradient", "transpose", "slice", "copy_p",
-)  # fmt: skip
-"""Operations that give the same numbers, perhaps in another shape."""
-
-ARITHMETIC = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
-
-
-class Index(NamedTuple):
-    """An input used as an index.
-
-    Attributes:
-        of: its value in the data -> the index that the model makes of it.
-        size: how many there are to point at.
-    """
-
-    of: Function
-    size: int
-
-
-class _Known(NamedTuple):
-    """What a variable of the program is: an input's numbers, or whether they are negative."""
-
-    name: str
-    of: Function
-    negative: bool = False
-
-
-_FOUND: WeakKeyDictionary[AbstractTask, dict[str, list[Index]]] = WeakKeyDictionary()
+_INDICES: WeakKeyDictionary[AbstractTask, dict[str, list[Index]]] = WeakKeyDictionary()
 
 
 def indices(task: AbstractTask) -> dict[str, list[Index]]:
     """The inputs that a task's model uses as an index, with all that they point at.
 
-    A rule that the task's own simulated inputs break is none: the model means something else.
+    A rule that simulated inputs of the task break is left out: there the model uses the number
+    in another way.
     """
-    if task not in _FOUND:
-        _FOUND[task] = _find(task)
-    return _FOUND[task]
+    if task not in _INDICES:
+        _INDICES[task] = _find(task)
+    return _INDICES[task]
 
 
 def _find(task: AbstractTask) -> dict[str, list[Index]]:
-    whole = {
-        n: s
-        for n, s in task.rows_like.items()
-        if n in task.inputs and np.dtype(s.dtype).kind == "i"
-    }
+    kinds = {n: np.dtype(s.dtype).kind for n, s in task.rows_like.items()}
+    whole = [n for n in task.inputs if kinds.get(n) == "i"]
     if not whole:
         return {}
     vector = jnp.zeros(task.latents.size)
     try:
-        closed = jax.make_jaxpr(lambda d: _densities(task, vector, d))(task.rows_like)
+        uses = trace_indices(lambda d: _densities(task, vector, d), task.rows_like, whole)
     except ModelError:  # episodes, which have no model
         return {}
-    found: dict[str, list[Index]] = {n: [] for n in whole}
-    names = list(jax.tree.leaves({n: n for n in task.rows_like}))
-    known = {
-        v: _Known(n, lambda x: x)
-        for n, v in zip(names, closed.jaxpr.invars, strict=True)
-        if n in whole
-    }
-    _walk(closed.jaxpr, known, found)
     rows = max((task.rows or (1, 1))[0], 2048 if not task.block else 1)
     simulated = task.input_rows(jr.key(0), rows)
     return {
         n: kept
-        for n, rules in found.items()
+        for n, rules in uses.items()
         if (kept := [r for r in rules if not _outside(r, np.asarray(simulated[n])).any()])
     }
 
@@ -105,73 +64,6 @@ def _density(site: dict[str, Any]) -> Any:
         return site["fn"].log_prob(site["value"])
     except NotImplementedError:  # a simulator's
         return site["value"]
-
-
-def _walk(program: Any, known: dict[Any, _Known], found: dict[str, list[Index]]) -> None:
-    for step in program.eqns:
-        given = [None if isinstance(v, Literal) else known.get(v) for v in step.invars]
-        if not any(given):
-            continue
-        if step.primitive.name == "gather" and given[1] is not None:
-            _note(step, given[1], found)
-        inner = _inner(step)
-        if inner is not None and len(inner.invars) == len(step.invars):
-            pairs = zip(inner.invars, given, strict=True)
-            below = {v: k for v, k in pairs if k is not None}
-            _walk(inner, below, found)
-            results = [None if isinstance(v, Literal) else below.get(v) for v in inner.outvars]
-            known |= {v: k for v, k in zip(step.outvars, results, strict=True) if k is not None}
-        elif (result := _result(step, given)) is not None:
-            known[step.outvars[0]] = result
-
-
-def _inner(step: Any) -> Any:
-    """The program that a step runs once, if it is one."""
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = step.params.get(name)
-        if inner is not None and step.primitive.name not in ("while", "cond"):
-            return getattr(inner, "jaxpr", inner)
-    return None
-
-
-def _result(step: Any, given: list[_Known | None]) -> _Known | None:
-    """What a step makes of an input's numbers, where it is known."""
-    name, first = step.primitive.name, given[0]
-    if name in SAME:
-        return first
-    if name == "select_n":
-        return _unwrapped(given)
-    if len(given) != 2:
-        return None
-    place = 0 if first is not None else 1
-    other, each = step.invars[1 - place], given[place]
-    if given[1 - place] is not None or not isinstance(other, Literal) or each is None:
-        return None
-    if name == "lt" and place == 0 and np.all(np.asarray(other.val) == 0):
-        return each._replace(negative=True)
-    if name not in ARITHMETIC or each.negative:
-        return None
-    value, act = np.asarray(other.val), ARITHMETIC[name]
-    if not place:
-        return each._replace(of=lambda x: act(each.of(x), value))
-    return each._replace(of=lambda x: act(value, each.of(x)))
-
-
-def _unwrapped(given: list[_Known | None]) -> _Known | None:
-    """`where(i < 0, i + size, i)`, by which JAX counts from the end, is i."""
-    negative, plain = given[0], given[1]
-    if negative is None or plain is None or not negative.negative:
-        return None
-    return plain if plain.name == negative.name else None
-
-
-def _note(step: Any, index: _Known, found: dict[str, list[Index]]) -> None:
-    """Keeps a gather along one axis."""
-    axes = step.params["dimension_numbers"].start_index_map
-    if len(axes) != 1 or index.negative:
-        return
-    size = step.invars[0].aval.shape[axes[0]] - step.params["slice_sizes"][axes[0]] + 1
-    found[index.name].append(Index(index.of, size))
 
 
 def _outside(rule: Index, values: np.ndarray) -> np.ndarray:

@@ -31,8 +31,8 @@ def blank_missing(
     size = 1 << (rows - 1).bit_length() if task.row_free else rows
     padded = {n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in arrays.items()}
     for name, (counts, values) in _unseen(task, padded).items():
-        known = np.where(np.asarray(counts)[:rows], given[name], 0)
-        check_finite(name, known, (labels or {}).get(name))
+        observed = np.where(np.asarray(counts)[:rows], given[name], 0)
+        check_finite(name, observed, (labels or {}).get(name))
         arrays = arrays | {name: np.asarray(values)[:rows]}
     return arrays
 

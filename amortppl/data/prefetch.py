@@ -19,7 +19,7 @@ class _Failed:
 def prefetch[T](make: Callable[[], Iterator[T]], depth: int = 2) -> Iterator[T]:
     """Runs an iterator in a thread, at most `depth` items ahead and one in the making.
 
-    The thread starts with the first item that is asked for. It ends when the items end, when one
+    The thread starts when the first item is requested. It ends when the items end, when one
     fails (the error is raised here), or when this iterator is closed or collected.
     """
     queue: Queue[Any] = Queue(depth)

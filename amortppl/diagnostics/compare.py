@@ -26,6 +26,8 @@ from amortppl.guide.train import train
 from amortppl.posterior import predictions
 from amortppl.predictive.components import is_classification
 from amortppl.runtime import batched_map
+from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whole
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 
 QUERIES, DRAWS = 32, 500
@@ -97,6 +99,9 @@ def compare(
         >>> bool((table["gap"].abs() < 0.1).all())  # Laplace's approximation is exact here
         True
     """
+    expect_whole("compare: datasets", datasets, 0)
+    expect_positive("compare: minutes", minutes)
+    expect_seed(seed)
     if not methods or datasets < 2:
         raise DataError(
             f"compare: expected at least one method and two datasets, got {len(methods)} and "
@@ -168,7 +173,7 @@ def _train(task: AbstractTask, spec: Any, minutes: float, seed: int) -> tuple[Gu
 
 def _hold_out(task: AbstractTask, file: ModuleType, rows: int, seed: int, number: int) -> Held:
     """The fresh dataset of a number, with so many context rows."""
-    draw = task.simulate(jr.fold_in(jr.key(seed + 10_000), number), rows + QUERIES)
+    draw = task.simulate(jr.fold_in(seed_key(seed + 10_000), number), rows + QUERIES)
     data = {n: np.asarray(v) for n, v in draw.data.items()}
     context, query = {n: v[:rows] for n, v in data.items()}, {n: v[rows:] for n, v in data.items()}
     exact, posterior = None, getattr(file, "exact_posterior", None)

@@ -12,6 +12,7 @@ from amortppl.errors import DataError
 from amortppl.gaussian.log_density import Densities
 from amortppl.method import Method, final
 from amortppl.posterior.draws import draw
+from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import jit_lightly, jit_unoptimized
 from amortppl.task.abstract import AbstractTask
@@ -89,7 +90,9 @@ def measure(
             simulated datasets, or the guide's draws for most, are not finite.
     """
     _refuse_few(datasets, draws)
-    random = np.random.default_rng(seed)
+    expect_draws(draws, guide.task.latents.size)
+    expect_seed(seed)
+    random = np.random.default_rng(seed % 2**64)
     # jr.split would be compiled.
     numbers = random.integers(2**32, size=(datasets + 1, 2), dtype=np.uint32)
     key, keys = (jr.wrap_key_data(n, impl="threefry2x32") for n in (numbers[0], numbers[1:]))
@@ -117,6 +120,8 @@ def measure(
 
 
 def _refuse_few(datasets: int, draws: int) -> None:
+    for name, value in {"datasets": datasets, "draws": draws}.items():
+        expect_whole(f"diagnose: {name}", value, 0)
     if datasets < FEWEST:
         raise DataError(
             f"datasets: expected at least {FEWEST} for anything to be seen, got {datasets}"

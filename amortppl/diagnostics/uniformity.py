@@ -67,10 +67,3 @@ def difference_band(
 def difference(pit: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Empirical distribution function of (T,) transforms minus the uniform one, at the points."""
     return np.searchsorted(np.sort(pit), at, side="right") / len(pit) - at
-
-
-def inside(pit: np.ndarray, band: tuple[np.ndarray, np.ndarray, np.ndarray]) -> bool:
-    """Whether the whole curve lies in the band."""
-    at, low, high = band
-    curve = difference(pit, at)
-    return bool(np.all((curve >= low - 1e-12) & (curve <= high + 1e-12)))

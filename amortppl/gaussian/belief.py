@@ -112,13 +112,13 @@ class Belief(NamedTuple):
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws in prior units and their log densities; a point is drawn with `POINT_SD`."""
         z = jr.normal(key, (draws, len(self.location)))
-        known = (
+        wide = (
             self._replace(spread=jnp.full_like(self.location, jnp.log(POINT_SD)))
             if self.point
             else self
         )
-        at = known.location + known.unwhiten(z)
-        return at, jax.vmap(known.log_prob)(at)
+        at = wide.location + wide.unwhiten(z)
+        return at, jax.vmap(wide.log_prob)(at)
 
     def frame(self) -> Frame:
         """As a frame; a point gets `POINT_SD`."""

@@ -11,12 +11,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.densities.gaussian import Gaussian
 from amortppl.gaussian.belief import Belief
 from amortppl.gaussian.funnel import Funnel
+from amortppl.gaussian.learned_steps import LearnedSteps
 from amortppl.gaussian.learned_update import FAR, LearnedUpdate
 from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.objectives import SCORES
 from amortppl.gaussian.posterior import Posterior
-from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape, present
-from amortppl.method import Method, Target
+from amortppl.gaussian.update_inputs import Rows, Shape
+from amortppl.method import Target
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
@@ -25,7 +26,7 @@ HELD_OUT = 16
 """Rows of the predictive objective."""
 
 
-class IterativeGuide(Method):
+class IterativeGuide(LearnedSteps):
     """The built method.
 
     Attributes:
@@ -41,20 +42,6 @@ class IterativeGuide(Method):
     update: LearnedUpdate
     queries: int = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
     regime: ClassVar[str] = "parametric"
-
-    def init(self) -> Belief:
-        """theta_0, the learned prior: no rows."""
-        return self.update.init()
-
-    def step(self, state: Belief, batch: Batch) -> Belief:
-        """The state after a mini-batch; one of more than `most` rows is taken as several."""
-        return self.update(state, batch, self._seen(), jnp.ones(len(SIGNALS), bool))
-
-    def learn(self, state: Belief, batch: Batch, key: PRNGKeyArray) -> Belief:
-        """A step in which signals are absent now and then, so that each is learned alone too."""
-        return self.update(
-            state, batch, self._seen(), present(self.options.signals or (), self.options.drop, key)
-        )
 
     def readout(self, state: Belief) -> Posterior:
         """The Gaussian."""

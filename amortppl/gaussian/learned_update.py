@@ -7,7 +7,8 @@ For latents u in prior units with state N(m, S), S^1/2 = A, a mini-batch of B ro
     A T'^-1
 
 with o, l and r read out of the latents' tokens. Under a Gaussian likelihood the exact move is
-z = (I + W)^-1 g of size sqrt(s) and log T of size s, so that what the network says is of order one
+z = (I + W)^-1 g of size sqrt(s) and log T of size s, so that the network's output
+is of order one
 at any depth. With `closed_form` the state first takes the mini-batch's Gaussian site
 (`amortppl.evidence.absorb`), and the network's move, of size s and falling with the root of the
 rows beyond those trained on, corrects what is not Gaussian in it.
@@ -131,8 +132,7 @@ class LearnedUpdate(eqx.Module):
             )
             edges = jnp.where(mask, edges / length, 0.0)[..., None]
         hidden = self.net.tokens(tokens, row, mask, self.codes(), pairs, edges)
-        out = hidden @ self.net.out + self.net.bias
-        out = out + jnp.einsum(
+        out = self.net.head(hidden) + jnp.einsum(
             "pf,pof->po", seen, self.skip + jnp.einsum("pe,eof->pof", hidden, self.gate)
         )
         below = None

@@ -1,7 +1,6 @@
 """A trained method bound to its task."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -9,20 +8,19 @@ import numpy as np
 
 from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
-from amortppl.data.dataset import read
 from amortppl.errors import DataError
-from amortppl.guide import local_draws, numpyro_guide, storage
+from amortppl.guide import local_draws, storage
 from amortppl.guide import predict as prediction
 from amortppl.guide.infer import infer
 from amortppl.guide.infer_stream import infer_stream
 from amortppl.guide.options import Keywords, Streaming, ladder_of, streaming_of
 from amortppl.guide.predict import infer_latent
-from amortppl.guide.stepwise import StepwiseGuide
+from amortppl.guide.program_guide import ProgramGuide
 from amortppl.guide.warm import warm
+from amortppl.many.table import map_table
 from amortppl.method import Method, Spec
-from amortppl.posterior.draws import log_prob
 from amortppl.posterior.state import State
-from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
+from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.runtime.timings import Timings, timings
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-class Guide(StepwiseGuide):
+class Guide(ProgramGuide):
     """A trained method with the user's verbs: posteriors of any dataset of one task.
 
     Attributes:
@@ -44,15 +42,23 @@ class Guide(StepwiseGuide):
         ranges: what it was trained on.
 
     Example:
-        >>> import amortppl as ap
-        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), steps=2, progress=False)
-        >>> data = {"y": [0.3, -0.2, 1.1, 0.4]}
-        >>> guide.infer(data, draws=100)["posterior"]["mean"].shape
-        (1, 100)
+        >>> import amortppl as ap, tempfile
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
+        >>> data = {"y": [0.3, -0.2, 1.1, 0.4]}  # the posterior of the mean is N(0.32, 0.2)
+        >>> post = guide.infer(data)
+        >>> post["posterior"]["mean"].shape, bool(post["sample_stats"]["reliable"])
+        ((1, 1000), True)
         >>> guide.predict(data, at=2, draws=100)["predictions"]["y"].shape
         (1, 100, 2)
-        >>> guide.step(guide.init(), data).rows
-        4
+        >>> guide.log_predictive(data, {"y": [0.32, 4.32]}).round().tolist()
+        [-1.0, -8.0]
+        >>> guide.log_prob(data, {"mean": [0.32, 1.32]}).round().tolist()
+        [-0.0, -3.0]
+        >>> guide.familiarity.json().keys() >= {"rows", "fits"}  # of simulated tasks
+        True
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ap.load(guide.save(f"{folder}/guide")).hash == guide.hash
+        True
     """
 
     def __init__(
@@ -105,20 +111,37 @@ class Guide(StepwiseGuide):
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats, observed_data, constant_data, and
-            the two groups above. In sample_stats are khat, log_weight, log_guide, log_joint and
-            log_evidence; mean_moved and sd_moved, the largest changes by weights of a mean, in sds,
-            and of the logarithm of a sd; distance from the simulated tasks, distance_p and fit_p.
-            Warnings are in the attributes, and under `timings` where the time went (`ap.timings`).
+            the two groups above. Warnings are in the attributes. In sample_stats, one number for
+            each dataset unless it says otherwise, are
+
+            - `reliable`: whether the draws can be used as they are, by all that follows,
+            - `khat`, `importance_sample_size`: Pareto k-hat of the weights p(theta, D) / q(theta),
+              and how many draws they leave,
+            - `log_weight`, `log_guide`, `log_joint`: by draw, in nats,
+            - `mean_moved`, `sd_moved`: largest change, by the weights, of a mean, in sds, and of
+              the logarithm of a sd,
+            - `finite`: whether all draws are finite,
+            - `log_joint_error`: the log joint that was used minus the plain model's on the rows as
+              they came, in nats (the larger of two draws); NaN where it is not compared, which is
+              where latents are integrated out; `log_joint_agrees`: whether rounding explains it,
+            - `distance`, `distance_p`, `fit_p`: distance from the simulated tasks, its p-value, and
+              the p-value of the fit,
+            - `log_evidence`, `log_evidence_error`: log p(D) by importance sampling, in nats,
+            - `rows`, `steps`, `source`: rows, steps taken, and the rung the draws are from; with
+              `trust` also `rhat`, `rung_seconds` and `rung_failed` by rung.
+
+            The attribute `timings` says where the time went (`ap.timings`).
 
         Raises:
             DataError: the data do not fit the task.
 
         Warns:
             OutOfRangeWarning: rows or values beyond the range trained on.
+            UnreliableWarning: the log joint is not the plain model's on these data.
         """
         self._expect_numbers(draws, seed)
-        keep = (log_likelihood, predictive)
         with timings() as spent:
+            keep = (log_likelihood, predictive)
             tree = self._infer(data, draws, seed, columns, keep, trust, streaming, keywords)
         tree.attrs["timings"] = json.dumps(spent.summary())
         return tree
@@ -146,6 +169,54 @@ class Guide(StepwiseGuide):
         climb = ladder_of(trust, keywords)
         return infer(self, self.familiarity, data, draws, seed, columns, keep, climb)
 
+    def map_batches(
+        self,
+        table: Any,
+        by: str,
+        draws: int = 1000,
+        seed: int = 0,
+        *,
+        columns: Columns | None = None,
+        trust: str | Ladder | None = None,
+        output: str = "summary",
+    ) -> Any:
+        """Posteriors of all datasets of a table in long form, as a table.
+
+        A plain function of a DataFrame, so Ray Data's `map_batches` and Dask's `map_partitions`
+        take it. A dataset's draws depend on the seed and on its name alone: the answers of many
+        workers are those of one. Each worker must get all rows of its datasets.
+
+        Args:
+            table: a DataFrame whose rows are observations.
+            by: the column that names the dataset of each row.
+            draws: S, the number of independent draws for each dataset.
+            seed: the seed of the draws.
+            columns: the column or columns of each argument.
+            trust: "ladder", or an `ap.Ladder`: datasets whose check fails climb it.
+            output: "summary", one row for each dataset and entry of a latent: `mean`, `sd`, `q5`,
+                `q25`, `q50`, `q75`, `q95`; or "draws", one row for each dataset and draw, with a
+                column for each entry and `log_weight`.
+
+        Returns:
+            A DataFrame. Beside the above it has the name of the dataset, its number of `rows`,
+            `khat`, `reliable` and `source`, as `infer` has them in `sample_stats`.
+
+        Raises:
+            DataError: the data do not fit the task, or a dataset's name is missing.
+
+        Example:
+            >>> import amortppl as ap
+            >>> import pandas as pd
+            >>> guide = ap.train(ap.model("gaussian_mean", rows=(1, 8)), "laplace", progress=False)
+            >>> table = pd.DataFrame({"patient": ["a", "a", "b"], "y": [0.3, 0.5, -1.0]})
+            >>> posteriors = guide.map_batches(table, by="patient", draws=100)
+            >>> posteriors[["patient", "latent", "rows", "reliable"]].values.tolist()
+            [['a', 'mean', 2, True], ['b', 'mean', 1, True]]
+        """
+        self._expect_numbers(draws, seed)
+        climb = ladder_of(trust, {})
+        return map_table(self, table, by, draws, seed, columns, climb, output)
+
     def predict(
         self,
         data: Any,
@@ -167,6 +238,9 @@ class Guide(StepwiseGuide):
 
         Returns:
             A DataTree with ArviZ's groups `predictions` and `predictions_constant_data`.
+
+        Raises:
+            DataError: `data` or `at` do not fit the task.
         """
         self._expect_numbers(draws, seed)
         return prediction.predict(self, data, at, draws, seed, columns)
@@ -183,21 +257,13 @@ class Guide(StepwiseGuide):
         """Log predictive density of each new row, (N_new,), in nats.
 
         log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D). A method that predicts by
-        itself has its own.
+        itself has its own. Arguments are those of `predict`; `at` holds the observations too.
+
+        Raises:
+            DataError: `data` or `at` do not fit the task.
         """
         self._expect_numbers(draws, seed)
         return prediction.log_predictive(self, data, at, draws, seed, columns)
-
-    def log_prob(
-        self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None
-    ) -> np.ndarray:
-        """Log density of latents, in their own space, under the posterior of a dataset.
-
-        Args:
-            data: the dataset.
-            latents: values by site, each with the same leading shape (or none).
-        """
-        return log_prob(self.method, read(self.task, data, columns), latents)
 
     def local(
         self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None
@@ -219,73 +285,37 @@ class Guide(StepwiseGuide):
         Raises:
             DataError: the task has no such latents, the draws lack a shared one, or the data do not
                 fit.
+
+        Example:
+            >>> import amortppl as ap, numpyro, numpyro.distributions as dist
+            >>> def model(rows, y=None):
+            ...     mean = numpyro.sample("mean", dist.Normal(0, 1))
+            ...     with numpyro.plate("row", rows):
+            ...         effect = numpyro.sample("effect", dist.Normal(mean, 1))
+            ...         numpyro.sample("y", dist.Normal(effect, 1), obs=y)
+            >>> guide = ap.train(ap.Task(model, rows=(4, 8)), "laplace", progress=False)
+            >>> effects = guide.local({"mean": np.zeros(500)}, {"y": [2.0, -2.0]})
+            >>> effects["posterior"]["effect"].mean(("chain", "draw")).values.round().tolist()
+            [1.0, -1.0]
         """
         expect_seed(seed)
         return local_draws.draw_local(self, draws, data, seed, columns)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Samples the model's latents as a NumPyro guide, given the model's arguments.
-
-        The weights are the parameter `amortppl_weights`, so `SVI` fine-tunes them.
-
-        Raises:
-            DataError: an argument is missing, or the task has local latents.
-        """
-        numpyro_guide.sample(self, args, kwargs)
-
-    def start_nuts(
-        self,
-        data: Any,
-        chains: int = 4,
-        seed: int = 0,
-        *,
-        columns: Columns | None = None,
-        **options: Any,
-    ) -> Any:
-        """A NUTS kernel and initial parameters that start from this dataset's posterior.
-
-        Args:
-            data: the dataset.
-            chains: the number of chains; each starts at a draw from the guide.
-            seed: the seed of the draws.
-            columns: for DataFrames, the columns of each argument.
-            options: further options of `numpyro.infer.NUTS`, whose `target_accept_prob` is 0.7
-                here. Where k-hat is above 0.7, `adapt_mass_matrix=True` with a warm-up of some
-                hundreds of steps.
-
-        Returns:
-            (kernel, init_params), for `MCMC(kernel, ...).run(key, ..., init_params=init_params)`.
-            The mass matrix is the guide's covariance and stays: a warm-up of 50 steps is enough.
-
-        Raises:
-            DataError: the data do not fit, or the task has local latents.
-        """
-        expect_whole("chains", chains, 1)
-        expect_seed(seed)
-        return numpyro_guide.start_nuts(self, data, chains, seed, columns, options)
-
     def _expect_numbers(self, draws: int, seed: int) -> None:
         expect_draws(draws, self.task.latents.size)
         expect_seed(seed)
-
-    def to_pyro(self) -> Any:
-        """This guide for Pyro's SVI, Importance, Predictive and NUTS.
-
-        See `amortppl.guide.pyro_guide.PyroGuide`.
-        """
-        from amortppl.pyro.requirements import require
-
-        require()
-        from amortppl.guide.pyro_guide import PyroGuide
-
-        return PyroGuide(self)
 
     def warm(self, draws: int = 1000, lists: bool = False) -> Timings:
         """Compiles what `infer` and `predict` need for datasets of any size trained on.
 
         With the persistent cache (docs/compilation.md) later processes load these programs.
 
-        Lists of datasets have programs of their own. Returns where the time went.
+        Args:
+            draws: S, as it will be asked for.
+            lists: whether lists of datasets will be inferred too; these have programs of their own.
+
+        Returns:
+            Where the time went, by program.
 
         Example:
             >>> import amortppl as ap
@@ -296,5 +326,13 @@ class Guide(StepwiseGuide):
         return warm(self, draws, lists)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the guide to a folder: guide.json, weights.safetensors, certificate.json."""
+        """Writes the guide to a folder: guide.json, weights.safetensors, certificate.json.
+
+        Returns:
+            The folder's path.
+
+        Raises:
+            GuideError: the folder holds other than a guide.
+            OSError: it cannot be written, or lies inside another guide's.
+        """
         return storage.save(self, self.familiarity, path)

@@ -9,14 +9,13 @@ from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError
 from amortppl.guide.trees import posterior_tree
-from amortppl.posterior.draws import Drawn, constrain_each, draw
+from amortppl.posterior.draws import Drawn, draw
+from amortppl.runtime.arguments import expect_draws
 from amortppl.training.trained import TrainedMethod
-from amortppl.trust import ladder, psis
+from amortppl.trust import psis
 from amortppl.trust.attempt import Ladder
-from amortppl.trust.checks import check_answers
+from amortppl.trust.examine import examine, join_notes
 from amortppl.trust.misspecification import Familiarity
-from amortppl.trust.parity_notes import judge_parity
-from amortppl.trust.verdict import all_finite, are_reliable
 
 if TYPE_CHECKING:
     import xarray
@@ -29,7 +28,7 @@ default.
 
 def infer(
     guide: TrainedMethod,
-    known: Familiarity,
+    familiarity: Familiarity | None,
     data: Any,
     draws: int,
     seed: int,
@@ -40,7 +39,7 @@ def infer(
     """Posterior of one dataset or of a list of datasets; see `Guide.infer`.
 
     Args:
-        known: what simulated tasks look like to the guide.
+        familiarity: what simulated tasks look like to the guide; None where none were simulated.
         keep: whether to keep log likelihoods by row, and predictive draws; None by their size.
         climb: the ladder, or None for the guide's own answer.
     """
@@ -48,32 +47,25 @@ def infer(
     datasets = [read(guide.task, d, columns) for d in ([data] if single else data)]
     if not datasets:
         raise DataError("data: expected at least one dataset, got an empty list")
+    expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
     psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
-    check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
-    stats, more = check_answers(guide, known, datasets, drawn, seed)
-    notes = _join_notes(notes, more)
-    if climb is not None:
-        drawn, check, climbed, more = ladder.climb(guide, datasets, drawn, check, seed, climb)
-        stats, notes = stats | climbed, _join_notes(notes, more)
-    moved = psis.moment_shifts(drawn.vectors, check)
-    stats |= {"mean_moved": moved.mean, "sd_moved": moved.sd}
-    if climb is None:
-        notes = _join_notes(notes, psis.misleading_notes(check, moved, guide.task.latents.labels()))
-    judged, more = judge_parity(guide.task, datasets, drawn)
-    notes = _join_notes(notes, more)
-    values = constrain_each(guide.method, drawn.vectors, datasets)
-    finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
-    agrees, passed = judged["log_joint_agrees"], stats.get("reliable")
-    judged |= {"finite": finite, "reliable": are_reliable(check, moved, finite, agrees, passed)}
-    stats |= judged
-    kept = _what_to_keep(guide, datasets, drawn, keep)
-    return posterior_tree(guide, datasets, drawn, values, check, notes, kept, seed, single, stats)
-
-
-def _join_notes(notes: Sequence[list[str]], more: Sequence[list[str]]) -> list[list[str]]:
-    return [a + b for a, b in zip(notes, more, strict=True)]
+    result = examine(guide, datasets, drawn, seed, climb, familiarity)
+    notes = join_notes(notes, result.notes)
+    kept = _what_to_keep(guide, datasets, result.drawn, keep)
+    return posterior_tree(
+        guide,
+        datasets,
+        result.drawn,
+        result.values,
+        result.check,
+        notes,
+        kept,
+        seed,
+        single,
+        result.stats,
+    )
 
 
 def _what_to_keep(

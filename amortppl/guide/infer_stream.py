@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
@@ -21,6 +20,7 @@ from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
 from amortppl.posterior.stream_likelihood import Likelihood
 from amortppl.runtime.compilation import jit_unoptimized
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
@@ -84,7 +84,7 @@ def _last_state(
     way = {"passes": options.passes, "every": every, "keep": options.keep}
 
     def compile_readout(value: Any) -> None:
-        _sample.compile_ahead(guide.method, value, jr.key(seed), draws)
+        _sample.compile_ahead(guide.method, value, seed_key(seed), draws)
 
     states = stream(guide, data, state, **way, progress=options.progress, begun=compile_readout)
     for state in states:
@@ -97,7 +97,7 @@ def _draw(
     guide: TrainedMethod, state: State, draws: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unconstrained draws (S, P) and their log densities (S,)."""
-    vectors, log_guide = _sample(guide.method, state.value, jr.key(seed), draws)
+    vectors, log_guide = _sample(guide.method, state.value, seed_key(seed), draws)
     return np.asarray(vectors), np.asarray(log_guide)
 
 
@@ -160,8 +160,8 @@ def moments(guide: TrainedMethod, state: State) -> dict[str, Any]:
     values = constrain(
         guide.method, _draw(guide, state, TRACED, 0)[0], Dataset(guide.blank.data, {})
     )
-    said = {n: v for n, v in values.items() if n in guide.task.latents.names}
+    latents = {n: v for n, v in values.items() if n in guide.task.latents.names}
     return {
-        "mean": {n: v.mean(0).tolist() for n, v in said.items()},
-        "sd": {n: v.std(0).tolist() for n, v in said.items()},
+        "mean": {n: v.mean(0).tolist() for n, v in latents.items()},
+        "sd": {n: v.std(0).tolist() for n, v in latents.items()},
     }

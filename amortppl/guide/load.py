@@ -57,7 +57,12 @@ def load(
             saved with.
 
     Example:
-        >>> import amortppl as ap
+        >>> import amortppl as ap, tempfile
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = ap.load(guide.save(f"{folder}/guide"))
+        >>> again.hash == guide.hash
+        True
         >>> guide = ap.load("guides/theirs", task=task)  # doctest: +SKIP
         >>> guide = ap.load("guides/theirs", trust_code=["models/dose.py"])  # doctest: +SKIP
     """
@@ -102,11 +107,11 @@ def _read(
 ) -> Guide:
     stored, _ = unpack_bytes(path / "weights.safetensors", weights, None)
     spec = find_method(path, about["method"], trusted)
-    found = task or find_task(path, about, trusted, stored)
-    expect_same_model(path, about["task"], found)
-    sizes = {n: int(np.prod(s.shape[1:])) for n, s in found.rows_like.items()}
+    task_here = task or find_task(path, about, trusted, stored)
+    expect_same_model(path, about["task"], task_here)
+    sizes = {n: int(np.prod(s.shape[1:])) for n, s in task_here.rows_like.items()}
     expect_sizes(certificate, sizes, f"{path}/certificate.json")
-    built = _build(path, spec, found)
+    built = _build(path, spec, task_here)
     refuse_revision(path, about, built)
     dynamic, static = eqx.partition(built, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
     rows = {
@@ -117,15 +122,18 @@ def _read(
     record = Record(**{f.name: certificate["training"][f.name] for f in fields(Record)})
     ranges = Ranges(*(certificate["ranges"][n] for n in ("rows", "low", "high")))
     ranges = replace(ranges, rows=tuple(ranges.rows))
-    known = Familiarity(**certificate["familiarity"]) if "familiarity" in certificate else None
+    familiarity = (
+        Familiarity(**certificate["familiarity"]) if "familiarity" in certificate else None
+    )
     method = eqx.combine(arrays["method"], static)
-    guide = Guide(method, spec, record, about["seed"], ranges, known)
+    guide = Guide(method, spec, record, about["seed"], ranges, familiarity)
     _expect_same_weights(path, about, guide)
     return guide
 
 
 def _build(path: Path, spec: Spec, task: AbstractTask) -> Any:
-    """The method, its arrays by shape alone; whatever options of a file lead to is one error."""
+    """The method with the shapes of its arrays in their place; options that cannot be used are one
+    error."""
     try:
         return eqx.filter_eval_shape(spec.build, task, jr.key(0))
     except Exception as error:

@@ -16,17 +16,18 @@ from amortppl.task.abstract import AbstractTask
 
 
 def check_values(task: AbstractTask) -> dict[str, np.ndarray]:
-    """What a model says where its latents' unconstrained vector is -1, 0 and 1 throughout: three
-    numbers each of its
-    log prior, of the log likelihood of rows of ones, and of every latent's mean entry. None without
-    latents.
+    """Densities of a model where all entries of its latents' unconstrained vector are -1, 0 or 1.
+
+    Three numbers each of its log prior, of the log likelihood of rows of ones, and of every
+    latent's mean entry; empty without latents.
 
     Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or
     noise differ.
     """
-    found = run_once(_at_three_points, task) if task.latents.size else {}
+    densities = run_once(_at_three_points, task) if task.latents.size else {}
     return {
-        n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30) for n, v in found.items()
+        n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30)
+        for n, v in densities.items()
     }
 
 
@@ -44,11 +45,11 @@ def _at_three_points(task: AbstractTask) -> dict[str, jax.Array]:
 
 
 def expect_same_model(path: Path, about: Mapping[str, Any], task: AbstractTask) -> None:
-    """Refuses a model that has other sites, or says other, than the one a guide was trained for.
+    """Refuses a model whose sites or densities differ from those that a guide was trained for.
 
     Args:
         path: the guide's folder.
-        about: what it holds of its task; a folder written before sayings were kept has none.
+        about: what it holds of its task; folders of earlier versions lack the densities.
         task: the model here.
 
     Raises:

@@ -55,7 +55,7 @@ class Keywords(TypedDict, total=False):
 
 
 def ladder_of(trust: str | Ladder | None, given: Mapping[str, Any]) -> Ladder | None:
-    """The ladder that `infer` was asked for.
+    """The ladder of the arguments of `infer`, or None without one.
 
     Raises:
         DataError: another word than "ladder", or a keyword that is no option of the ladder.

@@ -19,7 +19,9 @@ from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
+from amortppl.runtime.arguments import expect_draws
 from amortppl.runtime.compilation import Compiled, jit_unoptimized
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
@@ -38,13 +40,12 @@ def predict(
     **streaming: Any,
 ) -> "xarray.DataTree":
     """Predictive draws at new inputs; see `Guide.predict`."""
-    if draws < 1:
-        raise DataError(f"draws: expected at least 1, got {draws}")
     new = inputs(guide.task, at, columns)
+    expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:
         state, notes = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data
-        drawn = _sample(guide.method, state, padded, jr.key(seed), draws)
+        drawn = _sample(guide.method, state, padded, seed_key(seed), draws)
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
@@ -61,6 +62,7 @@ def log_predictive(
 ) -> np.ndarray:
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
     new = read(guide.task, at, columns)
+    expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:
         state, _ = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data
@@ -102,7 +104,7 @@ def infer_latent(
         )
     many = data if isinstance(data, list | tuple) else [data]
     states = [_state_of(guide, d, columns, **streaming) for d in many]
-    keys = jr.split(jr.key(seed), len(states))
+    keys = jr.split(seed_key(seed), len(states))
     z = [
         np.asarray(_latents(guide.method, state, key, draws))
         for (state, _), key in zip(states, keys, strict=True)
@@ -191,9 +193,9 @@ def _vectors(
     """Draws (S, P) of the unconstrained latents given the data, and notes on these."""
     if isinstance(data, State | Batches):
         state, notes = _state_of(guide, data, columns)
-        return _draw_vectors(guide.method, state, jr.key(seed), draws), notes
+        return _draw_vectors(guide.method, state, seed_key(seed), draws), notes
     if empty(data):
-        return _draw_prior(guide.task, jr.key(seed), draws), []
+        return _draw_prior(guide.task, seed_key(seed), draws), []
     dataset = read(guide.task, data, columns)
     return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
 

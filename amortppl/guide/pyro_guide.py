@@ -72,6 +72,13 @@ class PyroGuide:
 
     Args:
         guide: the trained guide; it is not changed.
+
+    Example:
+        >>> import amortppl as ap
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
+        >>> latents = guide.to_pyro()(4, torch.tensor([0.3, -0.2, 1.1, 0.4]))
+        >>> latents["mean"].shape
+        torch.Size([])
     """
 
     def __init__(self, guide: Any) -> None:

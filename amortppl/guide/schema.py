@@ -114,16 +114,16 @@ def expect_sizes(certificate: dict[str, Any], sizes: dict[str, int], place: str)
     """
     for end in ("low", "high"):
         for name, size in sizes.items():
-            found = certificate["ranges"][end].get(name)
-            if found is None or len(found) != size:
-                raise wrong(f"{place}: ranges.{end}.{name}", f"a list of {size}", found)
-    known = certificate.get("familiarity")
-    if known is None:
+            limits = certificate["ranges"][end].get(name)
+            if limits is None or len(limits) != size:
+                raise wrong(f"{place}: ranges.{end}.{name}", f"a list of {size}", limits)
+    familiarity = certificate.get("familiarity")
+    if familiarity is None:
         return
-    features, tasks = len(known["centre"]), len(known["rows"])
-    discrepancies = len(known["level"])
+    features, tasks = len(familiarity["centre"]), len(familiarity["rows"])
+    discrepancies = len(familiarity["level"])
     for name, length in {"scale": features, "distances": tasks, "spread": discrepancies}.items():
-        many(loss, length)(known[name], f"{place}: familiarity.{name}")
-    many(many(real, features))(known["directions"], f"{place}: familiarity.directions")
+        many(loss, length)(familiarity[name], f"{place}: familiarity.{name}")
+    many(many(real, features))(familiarity["directions"], f"{place}: familiarity.directions")
     if discrepancies:
-        many(many(loss, discrepancies), tasks)(known["fits"], f"{place}: familiarity.fits")
+        many(many(loss, discrepancies), tasks)(familiarity["fits"], f"{place}: familiarity.fits")

@@ -1,9 +1,11 @@
 """A trained method step by step: states, and streams of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
@@ -11,14 +13,29 @@ from amortppl.data.dataset import read
 from amortppl.guide.predict import begin_at
 from amortppl.method import refuse_parts
 from amortppl.posterior import padding
-from amortppl.posterior.draws import step
+from amortppl.posterior.draws import log_prob, step
 from amortppl.posterior.state import BY_HAND, State, expect_own_guide, load_state
 from amortppl.posterior.stream import stream
 from amortppl.training.trained import TrainedMethod
 
 
 class StepwiseGuide(TrainedMethod):
-    """The contract of every method, on data: `init`, `step` and `posterior`."""
+    """The contract of every method, on data: `init`, `step` and `posterior`, and its density.
+
+    Example:
+        >>> import amortppl as ap, jax, numpy as np, tempfile
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
+        >>> state = guide.step(guide.init(), {"y": [0.3, -0.2, 1.1, 0.4]})
+        >>> vectors, log_density = guide.posterior(state).sample(jax.random.key(0), 100)
+        >>> vectors.shape, log_density.shape
+        ((100, 1), (100,))
+        >>> rows = ap.batches({"y": np.linspace(-1.0, 2.0, 12)}, size=4)
+        >>> [s.rows for s in guide.stream(rows, every=4, progress=False)]
+        [4, 8, 12]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     guide.load_state(state.save(f"{folder}/state")).rows
+        4
+    """
 
     def init(self, at: Any = None, columns: Columns | None = None) -> State:
         """The state before any row was seen.
@@ -39,7 +56,8 @@ class StepwiseGuide(TrainedMethod):
 
         Raises:
             DataError: the rows do not fit the task.
-            GuideError: the rows are tied to those that the state has seen.
+            GuideError: the state is of another guide, or the rows are tied to those that it has
+                seen.
         """
         expect_own_guide(self, state)
         dataset = read(self.task, batch, columns)
@@ -50,9 +68,35 @@ class StepwiseGuide(TrainedMethod):
         return replace(state, value=value, rows=rows, steps=steps, place=BY_HAND)
 
     def posterior(self, state: State) -> Any:
-        """The distribution over the latents' unconstrained vector at a state."""
+        """The distribution over the latents' unconstrained vector (P,) at a state.
+
+        It has `sample(key, draws)`, which returns draws (S, P) and their log densities (S,), and
+        `log_prob(vector)`, in nats.
+
+        Raises:
+            GuideError: the state is of another guide.
+        """
         expect_own_guide(self, state)
         return state.posterior
+
+    def log_prob(
+        self, data: Any, latents: Mapping[str, Any], *, columns: Columns | None = None
+    ) -> np.ndarray:
+        """Log density log q(theta | D), in nats, of latents in their own space.
+
+        Args:
+            data: the dataset D.
+            latents: values by site, each with the same leading shape (or none).
+            columns: for DataFrames, the columns of each argument.
+
+        Returns:
+            An array of that leading shape.
+
+        Raises:
+            DataError: the data do not fit.
+            KeyError: a latent is missing.
+        """
+        return log_prob(self.method, read(self.task, data, columns), latents)
 
     def stream(
         self,
@@ -66,7 +110,8 @@ class StepwiseGuide(TrainedMethod):
     ) -> Iterator[State]:
         """The state after each mini-batch, or after every so many rows: an anytime posterior.
 
-        Memory stays constant however long the source is. The last state yielded has seen all rows.
+        The memory used does not depend on the length of the source. The last state yielded has seen
+        all rows.
 
         Args:
             batches: from `amortppl.batches`.

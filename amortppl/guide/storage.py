@@ -14,7 +14,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.random as jr
 
 from amortppl.errors import GuideError, quoted
 from amortppl.guide import own_guides
@@ -23,6 +22,7 @@ from amortppl.guide.model_source import describe_source, file_of
 from amortppl.guide.schema import CERTIFICATE, GUIDE
 from amortppl.runtime.files import kind_of, pack, read_plain, write
 from amortppl.runtime.outputs import expect_outside_guides
+from amortppl.runtime.seeds import seed_key
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.misspecification import Familiarity
 
@@ -52,7 +52,7 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
     )  # not mkdtemp, whose folders only their owner may read
     temporary.mkdir()
     try:
-        rows = guide.task.input_rows(jr.key(guide.seed), STORED_ROWS)
+        rows = guide.task.input_rows(seed_key(guide.seed), STORED_ROWS)
         arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
         contents = {"weights.safetensors": pack(arrays, {}), **_texts(guide, familiarity)}
         for name, content in contents.items():
@@ -160,6 +160,11 @@ def _certificate(guide: TrainedMethod, familiarity: Familiarity) -> dict[str, An
 
 
 def refuse_revision(path: Path, about: dict[str, Any], method: Any) -> None:
+    """Refuses weights of another revision of the method's code than the one here.
+
+    Raises:
+        GuideError: the revisions differ.
+    """
     was, now = about["method"].get("revision", 0), method.revision
     if was != now:
         raise GuideError(
@@ -201,15 +206,15 @@ def parse_json(path: Path, name: str, contents: dict[str, bytes]) -> dict[str, A
         GuideError: it is not UTF-8, not JSON, nested too deeply, or no object.
     """
     try:
-        found = json.loads(contents[name].decode())
+        parsed = json.loads(contents[name].decode())
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise GuideError(
             f"{path}/{name}: cut short or damaged ({reason}); copy or train it again"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise GuideError(
-            f"{path}/{name}: expected a JSON object, found {type(found).__name__}; copy or train "
+            f"{path}/{name}: expected a JSON object, found {type(parsed).__name__}; copy or train "
             f"it again"
         )
-    return found
+    return parsed

@@ -55,15 +55,22 @@ def train(
     Raises:
         TrainingError: losses stay non-finite, or the checkpoint is of another run.
         LookupError: no method of that name.
+
+    Example:
+        >>> import amortppl as ap
+        >>> task = ap.model("gaussian_mean", rows=(4, 8))
+        >>> guide = ap.train(task, steps=2, batch=8, progress=False)  # some thousand in earnest
+        >>> guide.record.steps, guide.task is task
+        (2, True)
     """
     spec = catalogue.method(method) if isinstance(method, str) else method
     given = {"steps": steps, "minutes": minutes, **schedule}
     if steps is not None and minutes is not None:
         raise TrainingError("train: give `steps` or `minutes`, not both")
     _expect_length(steps, minutes, seed)
-    unknown = [n for n in schedule if n not in (known := [f.name for f in fields(Schedule)])]
+    unknown = [n for n in schedule if n not in (options := [f.name for f in fields(Schedule)])]
     if unknown:
-        raise TrainingError(f"train: no option {unknown[0]!r}{nearest(unknown[0], known)}")
+        raise TrainingError(f"train: no option {unknown[0]!r}{nearest(unknown[0], options)}")
     plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
     expect_whole("train: batch", plan.batch, 1, error=TrainingError)

@@ -7,7 +7,6 @@ import numpy as np
 import xarray as xr
 
 from amortppl.data.dataset import Dataset
-from amortppl.guide.axis_names import AxisNames
 from amortppl.guide.tree_layout import (
     Variable,
     assemble,
@@ -18,6 +17,7 @@ from amortppl.guide.tree_layout import (
     without_draws,
 )
 from amortppl.posterior import predictions
+from amortppl.posterior.axis_names import AxisNames
 from amortppl.posterior.draws import Drawn, constrain
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import RUNGS
@@ -213,18 +213,20 @@ def _state_verdict(
     finite: bool, check: Check | None, moved: MomentShift | None, parity: Parity | None
 ) -> dict[str, Variable]:
     """The figures of the verdict, and the verdict itself."""
-    figures, stats = Figures(finite=finite), {}
+    figures, stats = Figures(finite=finite, agrees=False, checked=False), {}
     if check is not None and moved is not None:
         figures = figures._replace(
             khat=check.khat[0], mean_moved=moved.mean[0], sd_moved=moved.sd[0]
         )
     if parity is not None:
         stats["log_joint_error"] = ([], parity.error[0])
-        figures = figures._replace(agrees=bool(parity.agrees[0]))
+        agrees, checked = bool(parity.agrees[0]), bool(parity.checked[0])
+        figures = figures._replace(agrees=agrees, checked=checked)
     return {
         **stats,
         "finite": ([], np.bool_(figures.finite)),
         "log_joint_agrees": ([], np.bool_(figures.agrees)),
+        "log_joint_checked": ([], np.bool_(figures.checked)),
         "reliable": ([], np.bool_(is_reliable(figures))),
     }
 

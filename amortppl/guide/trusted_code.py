@@ -65,11 +65,11 @@ class TrustedCode:
         if exact:
             return _run(exact[0])
         if name in self.modules:
-            found = _by_name(name)
-            if found is not None:
-                said = f"the trusted module {name} ({_file(found)})"
-                print(f"amortppl: running {said}", file=sys.stderr)
-            return found
+            loaded = _by_name(name)
+            if loaded is not None:
+                label = f"the trusted module {name} ({_file(loaded)})"
+                print(f"amortppl: running {label}", file=sys.stderr)
+            return loaded
         if self.own:
             return self._own_module(name, file)
         given = f" (trusted: {quoted(map(str, [*self.files, *self.modules]))})"

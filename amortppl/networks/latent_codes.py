@@ -48,10 +48,10 @@ def _places(shape: tuple[int, ...], numbers: int) -> np.ndarray:
     """Random codes and sinusoids of each entry's index along each axis, (entries, numbers)."""
     index = np.stack([i.ravel() for i in np.indices(shape)])
     lengths = np.pi / 2.0 ** np.arange(WAVES)
-    found = []
+    columns = []
     for axis, along in enumerate(index):
         codes = np.random.default_rng(axis).standard_normal((shape[axis], RANDOM))
         angles = along[:, None] * lengths
-        found += [codes[along], np.sin(angles), np.cos(angles)]
-    found = np.concatenate(found, 1)
-    return np.pad(found, ((0, 0), (0, numbers - found.shape[1])))
+        columns += [codes[along], np.sin(angles), np.cos(angles)]
+    columns = np.concatenate(columns, 1)
+    return np.pad(columns, ((0, 0), (0, numbers - columns.shape[1])))

@@ -33,7 +33,7 @@ LEAST = 1e-3
 
 
 class QuerySite(NamedTuple):
-    """What the rows of a mini-batch say of Q queries and V values.
+    """The evidence of a mini-batch's rows on Q queries and V values.
 
     Attributes:
         fit: fitted values.
@@ -90,7 +90,7 @@ class SiteReader(eqx.Module):
         mask: Bool[Array, " B"],
         at: Float[Array, "Q D"],
     ) -> QuerySite:
-        """What the rows that the mask keeps say of the queries with keys `at`."""
+        """The evidence of the rows that the mask keeps on the queries with keys `at`."""
         ridge = jnp.exp(jnp.clip(self.log_ridge, -8, 8))
         solved = solve(Moments.none(keys.shape[1], values.shape[1]).plus(keys, values, mask), ridge)
         fit, after = solved.read(at)

@@ -185,12 +185,14 @@ class UpdateTransformer(eqx.Module):
         states: Float[Array, "S F"],
         rows: Float[Array, "B R"],
         mask: Bool[Array, " B"],
-        codes: Float[Array, "S E"] | None = None,
-        pairs: Float[Array, "S S C"] | None = None,
-        edges: Float[Array, "S B D"] | None = None,
+        **more: Array | None,
     ) -> Float[Array, "S O"]:
-        """The output head on `tokens`."""
-        return self.tokens(states, rows, mask, codes, pairs, edges) @ self.out + self.bias
+        """`head` of `tokens`, whose arguments these are."""
+        return self.head(self.tokens(states, rows, mask, **more))
+
+    def head(self, hidden: Float[Array, "S E"]) -> Float[Array, "S O"]:
+        """The answers to state tokens: a linear map, zero to begin with."""
+        return hidden @ self.out + self.bias
 
     def tokens(
         self,
@@ -204,13 +206,13 @@ class UpdateTransformer(eqx.Module):
         """State tokens after all blocks.
 
         Args:
-            states: what is known of each state token.
-            rows: what is known of each row.
-            mask: which rows are there; none need be.
-            codes: added to the embedded state tokens, to say which is which.
-            pairs: what state token i is to j, numbers of order one.
-            edges: what state token i is to row j, zero for rows that are not there; messages go
-                both ways.
+            states: features of each state token.
+            rows: features of each row.
+            mask: which rows are there; there may be none.
+            codes: added to the embedded state tokens, so that they can be told apart.
+            pairs: features of each pair of state tokens (i, j), of order one.
+            edges: features of each state token i and row j, zero for rows that are not there;
+                messages go both ways.
         """
         state = jax.vmap(self.embed_state)(states) + (0.0 if codes is None else codes)
         row = jax.vmap(self.embed_row)(rows)

@@ -18,6 +18,7 @@ from amortppl.method import Method, final
 from amortppl.posterior.padding import chunks, pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import Compiled
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.batch import Batch
 
 WORK = 4_000_000
@@ -40,21 +41,37 @@ class Drawn(NamedTuple):
     features: Array
 
 
-def draw(method: Method, datasets: Sequence[Dataset], draws: int, seed: int) -> Drawn:
+def draw(
+    method: Method,
+    datasets: Sequence[Dataset],
+    draws: int,
+    seed: int,
+    numbers: np.ndarray | None = None,
+) -> Drawn:
     """S draws for each of T datasets.
 
     Datasets padded to equal shapes share one batched call.
+
+    Args:
+        method: the trained method.
+        datasets: T datasets.
+        draws: S.
+        seed: of all draws.
+        numbers: of the datasets, which their random keys are made from, (T,); by default 0, 1, ...
 
     Raises:
         DataError: less than one draw.
     """
     if draws < 1:
         raise DataError(f"draws: expected at least 1, got {draws}")
+    numbers = np.arange(len(datasets), dtype=np.uint32) if numbers is None else numbers
     results = [np.zeros(0)] * 4
     for chunk in chunks(method.task, datasets):
         size = WORK // chunk.batch.mask.size
         values = states(method, chunk.batch)
-        drawn = sample(method, values, chunk.batch, jr.key(seed), chunk.index, draws, size)
+        drawn = sample(
+            method, values, chunk.batch, seed_key(seed), numbers[chunk.index], draws, size
+        )
         drawn = chunk.pick(tuple(drawn))
         if not len(results[0]):
             results = [np.empty((len(datasets), *a.shape[1:]), a.dtype) for a in drawn]

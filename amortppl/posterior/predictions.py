@@ -14,6 +14,7 @@ from amortppl.posterior.new_rows import leave_one_out, new_rows
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import Compiled
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
@@ -38,7 +39,7 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
     batch = pad(method.task, dataset)
     rows = batch.mask.shape[0]
     inputs = {n: batch.data[n] for n in method.task.inputs}
-    keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
+    keys = jr.split(jr.fold_in(seed_key(seed), 1), len(vectors))
     drawn = _predict(method, vectors, inputs, keys, rows, WORK // rows)
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
@@ -58,7 +59,7 @@ def predict_new_rows(
     The new rows of one draw are drawn together.
     """
     rows, query, size = _pad_both(task, seen, new)
-    keys = jr.split(jr.fold_in(jr.key(seed), 1), len(vectors))
+    keys = jr.split(jr.fold_in(seed_key(seed), 1), len(vectors))
     drawn = _predict_new_rows(task, jnp.asarray(vectors), keys, rows, query, size)
     return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
 

@@ -1,19 +1,17 @@
-"""The state of a guide on one dataset: saved, loaded, combined, gathered."""
+"""The state of a guide on one dataset: saved and loaded."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from amortppl.data.sources.identity import FileSeen, refuse_seen
+from amortppl.data.sources.identity import FileSeen
 from amortppl.errors import GuideError
 from amortppl.gaussian.state import RENAMED
-from amortppl.method import begin, refuse_parts
+from amortppl.method import begin
 from amortppl.posterior.draws import readout
-from amortppl.runtime import distributed
 from amortppl.runtime.files import pack, unpack, write
 from amortppl.runtime.json_kinds import fields as json_fields
 from amortppl.runtime.json_kinds import many, named, one_of, text, whole
@@ -59,7 +57,7 @@ class Place:
         passes: how many passes over it are complete.
         rows: rows of the present pass that are done.
         block: rows in a block, so that a continued run reads the same blocks.
-        done: whether all passes that were asked for are complete.
+        done: whether all requested passes are complete.
     """
 
     source: str
@@ -80,11 +78,11 @@ class State:
     Attributes:
         guide: the guide it belongs to.
         value: what the method carries, a PyTree of arrays.
-        rows: rows seen, each counted once however often it was met.
+        rows: rows seen, each counted once, also after several passes.
         steps: mini-batches taken.
         since: the value before the rows of the present source; a further pass starts from it.
         place: where in a source it stands.
-        trace: numbers of rows, and posterior means and sds then, where they were asked for.
+        trace: numbers of rows, with posterior means and sds at that point, if requested.
         outside: notes on rows outside the ranges that the guide was trained on.
         sources: the files of which it has seen all rows.
 
@@ -94,6 +92,9 @@ class State:
         >>> state = guide.step(guide.init(), {"y": [0.5, 1.5, 1.0]})
         >>> state.rows, state.steps
         (3, 1)
+        >>> round(float(state.posterior.log_prob(jax.numpy.array([0.75]))), 1)  # N(0.75, 1 / 4)
+        -0.2
+        >>> state.save("my.state")  # doctest: +SKIP
     """
 
     guide: TrainedMethod
@@ -171,10 +172,12 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         GuideError: no such file, cut short, or of another guide.
     """
     path = Path(path)
-    if not path.is_file():
-        raise GuideError(
-            f"{path}: expected a state's file, found {'a folder' if path.exists() else 'nothing'}"
-        )
+    try:
+        kind = "a file" if path.is_file() else "a folder" if path.exists() else "nothing"
+    except OSError as error:
+        raise GuideError(f"{str(path)[:80]!r} cannot be a path ({error.strerror})") from error
+    if kind != "a file":
+        raise GuideError(f"{path}: expected a state's file, found {kind}")
     try:
         _, about = unpack(path, None)
         STATE(about, str(path))
@@ -216,81 +219,3 @@ def _like(guide: TrainedMethod, kinds: list[str], queries: int | None) -> Any:
     if kinds[0] in by_kind:
         return by_kind[kinds[0]]
     return jax.eval_shape(guide.method.start_pass, stepped, by_kind[kinds[1]])
-
-
-def combine(states: Sequence[State]) -> State:
-    """The state of the union of disjoint shards of one dataset.
-
-    Natural parameters add up, B = B_prior + sum_i (B_i - B_prior), and likewise the linear terms.
-    What is not Gaussian is carried over approximately.
-
-    Args:
-        states: at least one, all of the same guide, each with its own rows.
-
-    Raises:
-        GuideError: no state, states of different guides, of the same files or of rows tied to one
-            another, or a state in the middle of a further pass.
-
-    Example:
-        >>> import amortppl as ap
-        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), steps=2, progress=False)
-        >>> shards = [guide.step(guide.init(), {"y": y}) for y in ([0.5, 1.5], [1.0, 2.0, 0.0])]
-        >>> ap.combine(shards).rows
-        5
-    """
-    states = list(states)
-    _refuse_mixed(states)
-    sources: list[FileSeen] = []
-    for state in states:
-        refuse_seen(sources, state.sources)
-        sources += state.sources
-    seen = [s for s in states if s.rows]
-    if len(seen) < 2:
-        return seen[0] if seen else states[0]
-    guide = states[0].guide
-    refuse_parts(guide.method)
-    value = guide.method.combine([s.value for s in seen])
-    rows, steps = sum(s.rows for s in seen), sum(s.steps for s in seen)
-    outside = next((s.outside for s in seen if s.outside), ())
-    return State(guide, value, rows, steps, outside=outside, sources=tuple(sources))
-
-
-def _refuse_mixed(states: Sequence[State]) -> None:
-    if not states:
-        raise GuideError("combine: expected at least one state, got none")
-    guide = states[0].guide
-    for number, state in enumerate(states):
-        if state.guide is not guide and state.guide.hash != guide.hash:
-            raise GuideError(
-                f"combine: state {number} is of another guide ({state.guide.task.name}, hash "
-                f"{state.guide.hash}) than state 0 ({guide.task.name}, hash {guide.hash}); "
-                f"infer all shards with one guide"
-            )
-        place = state.place
-        if place.passes and not place.done:
-            raise GuideError(
-                f"combine: state {number} stopped after {place.rows} rows of pass "
-                f"{place.passes + 1} over {place.source}; finish it first"
-            )
-
-
-def all_gather(state: State) -> list[State]:
-    """The states of all processes under `jax.distributed`, in the order of the processes.
-
-    A collective: every process must call it, each with the state of its own shard. A single process
-    gets its own state back.
-
-    Example:
-        >>> import amortppl as ap
-        >>> guide = ap.train(ap.model("gaussian_mean"), "laplace", progress=False)
-        >>> state = guide.step(guide.init(), {"y": [0.5, 1.5, 1.0]})
-        >>> [each.rows for each in ap.all_gather(state)]
-        [3]
-    """
-    fields = {"value": state.value, "rows": state.rows, "steps": state.steps}
-    gathered = distributed.all_gather(fields)
-    each = [jax.tree.map(lambda a, i=i: a[i], gathered) for i in range(jax.process_count())]
-    return [
-        replace(state, value=e["value"], rows=int(e["rows"]), steps=int(e["steps"]), trace=())
-        for e in each
-    ]

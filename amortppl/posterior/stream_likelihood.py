@@ -36,12 +36,12 @@ class Likelihood:
         """sum_i log p(y_i | x_i, theta_s) - log p(y_i | x_i, theta_0), shape (S,).
 
         Args:
-            look: called with the rows of every block.
+            look: called with the rows of every block, as they came.
         """
         total = np.zeros(len(self.vectors))
         steps = max(1, 4096 // batches.size)
-        for block in batches.blocks(self.guide.task, steps):
-            look(block.arrays)
+        for block in batches.blocks(self.guide.task, steps, keep=True):
+            look(dict(block.given))
             minis = lay_out(block, batches.size, steps)
             flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), minis)
             total += np.asarray(relative(self.guide.method, self.vectors, flat), np.float64)

@@ -1,5 +1,6 @@
 """Learned initialisation: a network's weights, from which gradient steps on a task's rows start."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -83,3 +84,32 @@ def gradient_predictor(
         network=network,
         log_rate=jax.tree.map(lambda a: jnp.full_like(a, log_rate), weights) if each else log_rate,
     )
+
+
+@dataclass(frozen=True)
+class GradientOptions:
+    """Options of the methods that learn an initialisation and nothing else but rates.
+
+    Attributes:
+        width: of both hidden layers.
+        updates: gradient steps a mini-batch.
+        rate: of these steps, to begin with.
+        image: height and width of the input, where it is an image.
+        own_rates: whether every weight has a learned rate of its own.
+    """
+
+    width: int = 40
+    updates: int = 5
+    rate: float = 0.05
+    image: tuple[int, int] | None = None
+    own_rates: ClassVar[bool] = False
+
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
+        """Training defaults."""
+        return {"steps": 4000, "batch": 32}
+
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> GradientPredictor:
+        """Draws the weights for a task."""
+        return gradient_predictor(
+            task, self.width, self.updates, self.rate, self.own_rates, key, self.image
+        )

@@ -24,12 +24,12 @@ def options_of(folder: str | Path, method: str) -> dict[str, Any]:
     about = Path(folder) / "guide.json"
     if not about.is_file():
         raise GuideError(f"start: expected the folder of a guide, found no {about}")
-    found = json.loads(about.read_text())["method"]
-    if found["module"].split(".")[-1] != method:
+    saved = json.loads(about.read_text())["method"]
+    if saved["module"].split(".")[-1] != method:
         raise GuideError(
-            f"start: expected a guide of {method!r}, the one in {folder} is of {found['module']}"
+            f"start: expected a guide of {method!r}, the one in {folder} is of {saved['module']}"
         )
-    return found["options"]
+    return saved["options"]
 
 
 def with_weights_of[M](folder: str | Path, method: M) -> M:

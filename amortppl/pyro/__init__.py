@@ -35,6 +35,15 @@ def from_pyro(model: Callable[..., Any]) -> Callable[..., Any]:
 
     Warns:
         VersionWarning: torch, pyro or torchax outside the versions this was tested with.
+
+    Example:
+        >>> import amortppl as ap, numpyro, pyro, pyro.distributions as dist
+        >>> def model():
+        ...     return pyro.sample("theta", dist.Normal(0.0, 1.0))
+        >>> with numpyro.handlers.seed(rng_seed=0), numpyro.handlers.trace() as trace:
+        ...     draw = ap.from_pyro(model)()
+        >>> type(trace["theta"]["fn"]) is numpyro.distributions.Normal
+        True
     """
     from amortppl.pyro.requirements import require
 

@@ -32,7 +32,7 @@ _INT32 = 2**31
 class Bridge(Environment):
     """The environment of all bridged models.
 
-    Whatever belongs to one run of one model is kept for its thread.
+    The state of one run of one model is kept for its thread.
     """
 
     def __init__(self) -> None:
@@ -53,6 +53,7 @@ class Bridge(Environment):
 
     @run.setter
     def run(self, run: Run) -> None:
+        """Makes it the run that this thread is in."""
         self._thread.run = run
 
     def get_and_rotate_prng_key(self, generator: Any = None) -> jax.Array:
@@ -121,7 +122,7 @@ class Bridge(Environment):
         return tree_map_only(torch.Tensor, to_jax, torchtensors)
 
     def _should_use_torchax_tensor(self, device: Any) -> bool:
-        """Tensors made inside the model are JAX's, whatever device they ask for."""
+        """Tensors made inside the model are JAX's, on any device that they name."""
         return True
 
     def _is_same_device(self, the_tensor: Any, new_device: Any) -> bool:

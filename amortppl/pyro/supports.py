@@ -29,7 +29,6 @@ FIXED = {
     "positive_ordered_vector": "positive_ordered_vector",
     "unit_lower_cholesky": "lower_cholesky",
     "sphere": "sphere",
-    "one_hot": "one_hot",
 }
 """Constraints without numbers, by their name in Pyro and in NumPyro."""
 
@@ -60,6 +59,8 @@ def to_numpyro_support(support: Any) -> Any:
         if support is getattr(constraints, name, None) and hasattr(jax_constraints, counterpart):
             return getattr(jax_constraints, counterpart)
     kind = type(support).__name__
+    if kind == "_OneHot":
+        return jax_constraints.multinomial(1)
     if kind in BOUNDED:
         make, bounds = BOUNDED[kind]
         return make(*(to_jax(getattr(support, b)) for b in bounds))

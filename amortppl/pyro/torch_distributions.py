@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import numpyro.distributions as jax_dist
 import pyro.distributions as dist
@@ -23,6 +22,7 @@ from amortppl.pyro.environment import bridge, to_jax, to_torch
 from amortppl.pyro.isolation import alone
 from amortppl.pyro.run import Run
 from amortppl.pyro.supports import to_numpyro_support
+from amortppl.runtime.seeds import seed_key
 
 CHECKED = {
     "ContinuousBernoulli",
@@ -86,7 +86,7 @@ def check(example: Any, draws: int = 4000, seed: int = 0) -> None:
     gap = np.max(np.abs(density - expected.numpy()) / (1 + np.abs(expected.numpy())))
     if not gap < 1e-4:
         raise ModelError(f"{name}: its log density under JAX differs from torch's by {gap:.2g}")
-    ours = np.asarray(bridged.sample(jr.key(seed), (draws,))).reshape(draws, -1)
+    ours = np.asarray(bridged.sample(seed_key(seed), (draws,))).reshape(draws, -1)
     worst = min(
         ks_2samp(a, b).pvalue
         for a, b in zip(ours.T, theirs.numpy().reshape(draws, -1).T, strict=True)

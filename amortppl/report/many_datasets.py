@@ -15,7 +15,7 @@ OPENED, MEANS, PLOTS = 40, 4, 6
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
-    """What the checks of each dataset say, in words."""
+    """The verdict of the checks on each dataset, in words."""
     return [verdict(figures) for figures in figures_of(tree)]
 
 

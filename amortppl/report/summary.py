@@ -91,29 +91,38 @@ def statistic(tree: xr.DataTree, name: str, otherwise: Any = np.nan) -> Any:
 
 
 def verdict_of(tree: xr.DataTree) -> str:
-    """What the checks of one posterior say, in words."""
+    """The verdict of the checks on one posterior, in words."""
     return verdict(figures_of(tree)[0])
 
 
 def figures_of(tree: xr.DataTree) -> list[Figures]:
-    """What is known of each dataset's posterior; files of earlier versions say less."""
+    """The figures of each dataset's posterior; files of earlier versions lack some of them."""
     stats = tree["sample_stats"].dataset
     khats = np.atleast_1d(stats["khat"].values)
 
-    def known(name: str, otherwise: Any) -> np.ndarray:
-        found = stats[name].values if name in stats else otherwise
-        return np.broadcast_to(found, khats.shape)
+    def stat(name: str, otherwise: Any) -> np.ndarray:
+        values = stats[name].values if name in stats else otherwise
+        return np.broadcast_to(values, khats.shape)
 
-    finite = known("finite", _are_finite(tree["posterior"].dataset))
-    moved = (known(n, np.nan) for n in ("mean_moved", "sd_moved"))
-    climbed = known("reliable", None) if "rung_failed" in stats else known("", None)
-    agrees, source = known("log_joint_agrees", True), known("source", "amortized")
-    each = zip(khats, *moved, finite, agrees, climbed, source, strict=True)
+    finite = stat("finite", _are_finite(tree["posterior"].dataset))
+    moved = (stat(n, np.nan) for n in ("mean_moved", "sd_moved"))
+    climbed = stat("reliable", None) if "rung_failed" in stats else stat("", None)
+    agrees, source = stat("log_joint_agrees", True), stat("source", "amortized")
+    compared = ~np.isnan(stat("log_joint_error", 0.0))
+    checked = stat("log_joint_checked", compared)
+    missed = stat("missed_spread", np.nan)
+    each = zip(khats, *moved, finite, agrees, climbed, source, checked, missed, strict=True)
     return [
         Figures(
-            *numbers, bool(fine), bool(same), None if passed is None else bool(passed), str(made)
+            *numbers,
+            bool(fine),
+            bool(same),
+            None if passed is None else bool(passed),
+            str(made),
+            bool(judged),
+            float(spread),
         )
-        for *numbers, fine, same, passed, made in each
+        for *numbers, fine, same, passed, made, judged, spread in each
     ]
 
 

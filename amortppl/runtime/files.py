@@ -106,12 +106,12 @@ def pack(tree: Any, about: dict[str, Any]) -> bytes:
 
 
 def _digest(arrays: dict[str, np.ndarray], about: str) -> str:
-    found = sha256(about.encode())
+    digest = sha256(about.encode())
     for name in sorted(arrays):
         each = arrays[name]
-        found.update(f"{name}:{each.dtype}:{each.shape};".encode())
-        found.update(np.ascontiguousarray(each).tobytes())
-    return found.hexdigest()
+        digest.update(f"{name}:{each.dtype}:{each.shape};".encode())
+        digest.update(np.ascontiguousarray(each).tobytes())
+    return digest.hexdigest()
 
 
 def unpack(
@@ -151,8 +151,8 @@ def unpack_bytes(
         raise ValueError(
             f"{path}: its arrays are of another structure (first difference: {sorted(wrong)[0]})"
         )
-    found = jax.tree_util.tree_map_with_path(lambda p, _: arrays[jax.tree_util.keystr(p)], like)
-    return jax.device_put(found), about
+    tree = jax.tree_util.tree_map_with_path(lambda p, _: arrays[jax.tree_util.keystr(p)], like)
+    return jax.device_put(tree), about
 
 
 def _parse(path: str | Path, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

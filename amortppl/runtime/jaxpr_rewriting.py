@@ -44,6 +44,18 @@ def rewrite(f: Callable[..., Any], replaced: Replacements | None = None) -> Call
     return run
 
 
+def depends_on_first(f: Callable[..., Any], first: Any, *others: Any) -> bool:
+    """Whether any result of `f(first, *others)` is computed from its first argument.
+
+    >>> import jax.numpy as jnp
+    >>> depends_on_first(lambda a, b: a + b, 1.0, 2.0), depends_on_first(lambda a, b: b, 1.0, 2.0)
+    (True, False)
+    """
+    jaxpr = jax.make_jaxpr(f)(first, *others).jaxpr
+    _, used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return any(used[: len(jax.tree.leaves(first))])
+
+
 class _Evaluation:
     """One evaluation of a function.
 

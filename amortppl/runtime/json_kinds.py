@@ -55,7 +55,7 @@ def one_of(*allowed: Any) -> Kind:
 
 
 def either(*kinds: Kind) -> Kind:
-    """Any of some kinds; the last says what is wrong."""
+    """Any of some kinds; the error is that of the last."""
 
     def check(value: Any, place: str) -> None:
         for kind in kinds[:-1]:
@@ -112,6 +112,7 @@ def fields(needed: dict[str, Kind], optional: dict[str, Kind] | None = None) -> 
 
 
 def wrong(place: str, expected: str, value: Any) -> GuideError:
+    """The error of a value that is not of the kind expected at a place of a file."""
     came = repr(value) if isinstance(value, int | float | str) else type(value).__name__
     came = came if len(came) < 80 else f"{came[:77]}..."
     return GuideError(f"{place}: expected {expected}, got {came}")

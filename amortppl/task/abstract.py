@@ -17,6 +17,7 @@ from amortppl.errors import ModelError
 from amortppl.task.batch import Batch, Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.inputs import Source
+from amortppl.task.judged import LogDensityJudge
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
 from amortppl.task.obs_mask import blanked, seen
@@ -44,14 +45,48 @@ class AbstractTask(ABC):
             sites that fill these.
         row_axes: the axis of the rows in the log density of each observed site.
         plain: the model as its user wrote it; only a task of a model has it.
+        judge: its log density, with what every row has of its own integrated and summed out;
+            likewise.
         probe_rows: the two numbers of rows with which the model was traced; likewise.
         fixed: sites that are observed even when simulating.
         deterministic: deterministic sites that do not grow with the rows.
         rows_like: shapes and types of the fewest rows.
         has_density: whether every observed site can evaluate its log density.
         likelihood: whether methods use that density.
-        supports: of the observations, where no model says them.
+        supports: of the observations, where there is no model to read them from.
         dims, coords: names of axes by site or argument, and labels along named axes.
+
+    Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
+        >>> import amortppl as ap
+        >>> task = ap.model("gaussian_mean", rows=(2, 8))
+        >>> isinstance(task, ap.AbstractTask), task.block, task.arguments, len(task.fingerprint)
+        (True, False, ['y'], 16)
+        >>> theta, data = jnp.zeros(1), {"y": jnp.array([0.0, 2.0])}
+        >>> prior, rows = task.log_densities(theta, data)  # -y_i^2 / 2 - log(2 pi) / 2
+        >>> round(float(prior), 2), [round(float(r), 2) for r in rows]
+        (-0.92, [-0.92, -2.92])
+        >>> round(float(task.log_prior(theta)), 2)
+        -0.92
+        >>> batch = ap.Batch(data, jnp.array([True, False]))
+        >>> round(float(task.log_likelihood(theta, batch)), 2)
+        -0.92
+        >>> round(float(task.log_joint(theta, batch)), 2)
+        -1.84
+        >>> float(task.constrain(theta + 1.5, data)["mean"])
+        1.5
+        >>> task.unconstrain({"mean": jnp.array(1.5)}, data).tolist()
+        [1.5]
+        >>> sites, log_jacobians = task.sites_at(theta, data)
+        >>> float(log_jacobians["mean"])
+        0.0
+        >>> task.predict(jr.key(0), theta, {}, 3)["y"].shape
+        (3,)
+        >>> sorted(task.trace_at(theta, data))
+        ['mean', 'row', 'y']
+        >>> task.input_rows(jr.key(0), 3), task.unseen(data)  # it has no inputs and no masks
+        ({}, {})
+        >>> "numpyro.sample" in task.source_code()
+        True
     """
 
     name: str
@@ -73,6 +108,7 @@ class AbstractTask(ABC):
     twins: dict[str, str]
     row_axes: dict[str, int]
     plain: Plain
+    judge: LogDensityJudge
     probe_rows: tuple[int, int]
     fixed: list[str]
     deterministic: dict[str, Site]
@@ -146,8 +182,8 @@ class AbstractTask(ABC):
         """
         trace = self.trace_at(jnp.zeros(self.latents.size), data)
         of_rows = {a: trace[s] for a, s in self.observed.items() if s in self.twins}
-        found = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
-        return jax.tree.map(lambda v: v[None], found) if self.block else found
+        pairs = {a: (seen(site), blanked(site)) for a, site in of_rows.items()}
+        return jax.tree.map(lambda v: v[None], pairs) if self.block else pairs
 
     def log_densities(
         self, vector: Float[Array, " P"], data: Mapping[str, Array]

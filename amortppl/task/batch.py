@@ -14,6 +14,14 @@ class Batch(eqx.Module):
 
     What the mask leaves out still holds valid rows (padding, which comes last, repeats one; a
     mini-batch may be masked out of a longer dataset), so that every log density is finite.
+
+    Attributes:
+        data: arrays by argument, (B, ...).
+        mask: which rows count, (B,).
+
+    >>> batch = Batch({"y": jnp.array([0.5, 1.5, 1.5])}, jnp.array([True, True, False]))
+    >>> float(jnp.sum(batch.data["y"] * batch.mask))
+    2.0
     """
 
     data: dict[str, Array]

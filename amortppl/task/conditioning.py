@@ -16,7 +16,7 @@ import numpyro.handlers as handlers
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate
-from amortppl.task.program import Program
+from amortppl.task.program import Program, log_density
 from amortppl.task.tracing import Site
 
 Sites = Mapping[str, Site]
@@ -43,24 +43,52 @@ def given(program: Program, sites: Sites, observed: Mapping[str, str], rows: int
         observed: the site that each observation feeds.
 
     Raises:
-        ModelError: a plate takes some of its rows at random.
+        ModelError: the model fails with them, or a plate takes some of its rows at random.
     """
-    found = Given([], [], [])
+    groups = Given([], [], [])
 
     def run(key: jax.Array) -> None:
         for name, site in _traced(program, sites, observed, rows, key).items():
             if site["type"] == "plate":
                 _refuse_subsampling(program, name, *site["args"])
             elif site["type"] == "sample":
-                (found.data if site["is_observed"] else found.latents).append(name)
+                (groups.data if site["is_observed"] else groups.latents).append(name)
                 scale = site["scale"]
                 if scale is not None and not (
                     np.ndim(scale) == 0 and isinstance(scale, int | float) and scale == 1
                 ):
-                    found.scaled.append(name)
+                    groups.scaled.append(name)
+                _evaluate_density(program, name, site)
 
-    jax.eval_shape(run, jr.key(0))
-    return found
+    try:
+        jax.eval_shape(run, jr.key(0))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{program.name}: the model fails when {quoted(observed)} are given {rows} rows that "
+            f"it simulated: {type(error).__name__}: {error}"
+        ) from error
+    return groups
+
+
+def _evaluate_density(program: Program, name: str, site: Any) -> None:
+    """Evaluates the log density of a traced site, where its distribution has one.
+
+    Raises:
+        ModelError: it fails, or its shape does not fit the scale around it.
+    """
+    try:
+        log_density(site)
+    except NotImplementedError:
+        return
+    except Exception as error:
+        raise ModelError(
+            f"{program.name}: the log density of the site {name!r} (a value of shape "
+            f"{jnp.shape(site['value'])}, scale of shape {np.shape(site['scale'])}) fails: "
+            f"{type(error).__name__}: {error}. It is likely that the shapes of its parameters, of "
+            "a mask or of a scale do not broadcast with its value"
+        ) from error
 
 
 def _traced(
@@ -85,7 +113,7 @@ def _refuse_subsampling(program: Program, name: str, size: int, some: int | None
 
 
 def only_simulated(
-    program: Program, sites: Sites, found: Given, targets: list[str], rows: int
+    program: Program, sites: Sites, groups: Given, targets: list[str], rows: int
 ) -> set[str]:
     """Sites of a simulation that are not there when the observations are given, and make no
     difference.
@@ -94,14 +122,14 @@ def only_simulated(
         ModelError: a latent is there in one of both alone, and matters.
     """
     samples = {n for n, s in sites.items() if s.kind == "sample"}
-    new = [n for n in found.latents if n not in samples]
+    new = [n for n in groups.latents if n not in samples]
     if new:
         raise ModelError(
             f"{program.name}: the latent {quoted(new)} is there only when the observations are "
             f"given, so tasks are "
             "simulated without it. Sample it in both cases"
         )
-    gone = samples - {*found.latents, *found.data}
+    gone = samples - {*groups.latents, *groups.data}
     lost = [n for n in sites if n in gone and not sites[n].observed]
     if lost and _matter(program, lost, targets, rows):
         raise ModelError(

@@ -160,7 +160,9 @@ class Observation(dist.Distribution):
     def log_prob(self, value: Any) -> Any:
         """log sum_z p(z, y | theta), (N,), or () where no plate encloses all of z and y."""
         arguments = {**self.inputs, self.marginal.argument: value}
-        return sum_out(self.marginal.model, arguments, self.latents, self.parts)
+        summed = sum_out(self.marginal.model, arguments, self.latents, self.parts)
+        # funsor drops a plate of one row.
+        return jnp.broadcast_to(summed, self.batch_shape)
 
 
 class _Keys(Messenger):

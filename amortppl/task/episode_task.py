@@ -136,15 +136,15 @@ class EpisodeTask(AbstractTask):
                 f"missing, {quoted(other)} unknown{hint}"
             )
         shapes = {n: jax.ShapeDtypeStruct(s.shape[1:], s.dtype) for n, s in made.items()}
-        for name, found in shapes.items():
-            if found.shape[:1] != (rows,):
+        for name, shape in shapes.items():
+            if shape.shape[:1] != (rows,):
                 raise ModelError(
-                    f"{call}: expected {name!r} with {rows} rows first, got shape {found.shape}; "
+                    f"{call}: expected {name!r} with {rows} rows first, got shape {shape.shape}; "
                     f"`rows` counts those "
                     "of the whole episode, not of each class"
                 )
-            if found.dtype.kind not in "biuf":
-                raise ModelError(f"{call}: expected numbers in {name!r}, got {found.dtype}")
+            if shape.dtype.kind not in "biuf":
+                raise ModelError(f"{call}: expected numbers in {name!r}, got {shape.dtype}")
         return shapes
 
     def _look(self) -> None:
@@ -223,10 +223,12 @@ def _supports(task: str, observed: Mapping[str, Constraint]) -> dict[str, Constr
 
 def _site(name: str, like: jax.ShapeDtypeStruct, support: Constraint) -> Site:
     """What a model's trace would tell of the observation; its shape that of one row."""
-    said = repr(support) if hasattr(support, "upper_bound") else type(support).__name__.strip("_")
+    constraint = (
+        repr(support) if hasattr(support, "upper_bound") else type(support).__name__.strip("_")
+    )
     discrete, row = bool(support.is_discrete), like.shape[1:]
     return Site(
-        name, "sample", "episodes", said, discrete, False, row, str(like.dtype), row, (), {}
+        name, "sample", "episodes", constraint, discrete, False, row, str(like.dtype), row, (), {}
     )
 
 

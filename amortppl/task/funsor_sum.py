@@ -38,9 +38,8 @@ def sum_out(
         ModelError: a continuous latent depends on a discrete one.
     """
     import funsor
-    from numpyro.contrib.funsor.enum_messenger import enum
-    from numpyro.contrib.funsor.enum_messenger import trace as packed_trace
-    from numpyro.contrib.funsor.infer_util import plate_to_enum_plate
+    from numpyro.contrib.funsor import enum, plate_to_enum_plate
+    from numpyro.contrib.funsor import trace as packed_trace
 
     fixed = handlers.substitute(handlers.seed(model, jr.key(0)), data=dict(latents))
     with ExitStack() as stack:

@@ -65,6 +65,12 @@ def draw_rows(sources: Mapping[str, Source], key: PRNGKeyArray, n: int) -> dict[
 
 
 def _table(argument: str, given: Any) -> np.ndarray:
+    if np.ma.isMaskedArray(given) and (mask := np.ma.getmaskarray(given)).any():
+        row = int(np.argwhere(mask)[0][0]) if mask.ndim else 0
+        raise ModelError(
+            f"inputs[{argument!r}]: expected finite numbers; row {row} is masked, and {mask.sum()} "
+            f"of {mask.size} values are missing. Drop or fill those rows first"
+        )
     try:
         rows = np.asarray(given)
         rows = rows if rows.dtype.kind in "biuf" else rows.astype(np.float32)

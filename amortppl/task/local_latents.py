@@ -44,11 +44,14 @@ class Local:
     ) -> None:
         self.density, self.rows = density, rows
         self.sites = {n: first[n] for n in names}
-        found = {
+        axes_by_space = {
             s: {n: row_axis_of(first[n], second[n], s, rows) for n in names}
             for s in ("density_shape", "unconstrained")
         }
-        self.density_axes, self.unconstrained_axes = found["density_shape"], found["unconstrained"]
+        self.density_axes, self.unconstrained_axes = (
+            axes_by_space["density_shape"],
+            axes_by_space["unconstrained"],
+        )
         steady = {n: s for n, s in first.items() if s.kind == "deterministic" and n in second}
         others = {n: s for n, s in steady.items() if s.shape != second[n].shape}
         axes = {
@@ -151,16 +154,16 @@ class Local:
         """
         probe = (deterministic, fixed, has_density)
         changed = run_once(jax.vmap(lambda key: self._changed(key, *probe)), jr.split(jr.key(0), 2))
-        found = {n for n, c in changed.items() if bool(jnp.any(c))}
+        affected = {n for n, c in changed.items() if bool(jnp.any(c))}
         names = list(self.sites)
-        if "rows" in found:
+        if "rows" in affected:
             raise self.error(names, "here the value of one row changes the density of other rows")
-        if "prior" in found:
+        if "prior" in affected:
             raise self.error(
                 names, f"here the prior of {quoted(self.density.latents.names)} depends on it"
             )
-        if found & set(fixed):
-            factors = quoted(found & set(fixed))
+        if affected & set(fixed):
+            factors = quoted(affected & set(fixed))
             raise self.error(
                 names,
                 f"here it changes the site {factors} (a factor), which simulations do not follow",
@@ -173,7 +176,7 @@ class Local:
                 "quadrature",
                 stacklevel=3,
             )
-        return [n for n in deterministic if n in found]
+        return [n for n in deterministic if n in affected]
 
     def _changed(self, key: Array, *probe: Any) -> dict[str, Array]:
         """Whether each quantity changes with the local latents of (in the rows' densities: another)

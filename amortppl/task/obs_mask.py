@@ -19,10 +19,10 @@ OBSERVED, UNOBSERVED = "_observed", "_unobserved"
 
 def twins(targets: Iterable[str], sites: Mapping[str, Site]) -> dict[str, str]:
     """For each observed site of this kind, the one that fills the rows that are not seen."""
-    found = {n: n.removesuffix(OBSERVED) for n in targets if n.endswith(OBSERVED)}
+    bases = {n: n.removesuffix(OBSERVED) for n in targets if n.endswith(OBSERVED)}
     return {
         n: base + UNOBSERVED
-        for n, base in found.items()
+        for n, base in bases.items()
         if base in sites and base + UNOBSERVED in sites
     }
 

@@ -71,9 +71,9 @@ def check(task: AbstractTask, few: int, more: int) -> None:
     """
     for number in range(TRIES):
         key = jr.fold_in(jr.key(17), number)
-        found = evaluate(lambda k: _found(task, k, few, more), key)
-        if all(np.isfinite(a).all() for a in jax.tree.leaves(found)):
-            _compare(task, key, found, few)
+        densities = evaluate(lambda k: _found(task, k, few, more), key)
+        if all(np.isfinite(a).all() for a in jax.tree.leaves(densities)):
+            _compare(task, key, densities, few)
             return
 
 
@@ -118,8 +118,10 @@ def _engine(task: AbstractTask, point: Point) -> Engine:
 def plain_sites(task: AbstractTask, point: Point) -> Sites:
     """What NumPyro says of each site: a number, or a vector over the rows where a site has rows."""
     latents = task.latents.unflatten(point.vector) | point.local
-    found = task.plain.density(latents, point.data)
-    return {n: _shaped(task, n, d + found.jacobians.get(n, 0.0)) for n, d in found.sites.items()}
+    density = task.plain.density(latents, point.data)
+    return {
+        n: _shaped(task, n, d + density.jacobians.get(n, 0.0)) for n, d in density.sites.items()
+    }
 
 
 def engine_sites(task: AbstractTask, point: Point) -> Sites:
@@ -128,10 +130,10 @@ def engine_sites(task: AbstractTask, point: Point) -> Sites:
         task.trace_at(point.vector, point.data, point.local),
         task.latents.unflatten(point.vector),
     )
-    found = {n: task.density.by_row(n, trace[n]) for n in task.observed.values()}
+    sites = {n: task.density.by_row(n, trace[n]) for n in task.observed.values()}
     for name, u in (latents | point.local).items():
-        found[name] = _shaped(task, name, log_density(trace[name]) + log_jacobian(trace[name], u))
-    return found
+        sites[name] = _shaped(task, name, log_density(trace[name]) + log_jacobian(trace[name], u))
+    return sites
 
 
 def _shaped(task: AbstractTask, name: str, density: Array) -> Array:
@@ -143,30 +145,30 @@ def _shaped(task: AbstractTask, name: str, density: Array) -> Array:
     )
 
 
-def _compare(task: AbstractTask, key: Array, found: Found, few: int) -> None:
-    prior, rows = split_sites(task, found.plain)
-    if differ(found.turned.prior, _sum(prior), prior) or differ(
-        found.turned.rows.sum(), _sum(rows), rows
+def _compare(task: AbstractTask, key: Array, densities: Found, few: int) -> None:
+    prior, rows = split_sites(task, densities.plain)
+    if differ(densities.turned.prior, _sum(prior), prior) or differ(
+        densities.turned.rows.sum(), _sum(rows), rows
     ):
-        raise ModelError(_unlike(task, key, found.plain))
+        raise ModelError(_unlike(task, key, densities.plain))
     if not task.row_free:
         return
     for name in (n for n in rows if n not in task.tied):
-        again = found.plain[name][::-1][:few]
+        again = densities.plain[name][::-1][:few]
         if any(
-            differ(a, b, {name: found.alone[name]})
-            for a, b in zip(found.alone[name], again, strict=True)
+            differ(a, b, {name: densities.alone[name]})
+            for a, b in zip(densities.alone[name], again, strict=True)
         ):
             raise ModelError(_coupled(task, key, name, few))
-    prior, rows = split_sites(task, found.alone)
-    if differ(found.padded.prior, _sum(prior), prior):
-        names = [n for n in prior if differ(prior[n], found.plain[n], prior)]
+    prior, rows = split_sites(task, densities.alone)
+    if differ(densities.padded.prior, _sum(prior), prior):
+        names = [n for n in prior if differ(prior[n], densities.plain[n], prior)]
         raise ModelError(
             f"{task.name}: the prior of {quoted(names)} changes with the number of rows, or with "
             f"their inputs. "
             f"{_REMEDY}"
         )
-    if differ(found.padded.rows[:few].sum(), _sum(rows), rows):
+    if differ(densities.padded.rows[:few].sum(), _sum(rows), rows):
         raise ModelError(
             f"{task.name}: rows added behind the data change the log density of {quoted(rows)}. "
             f"{_REMEDY}"

@@ -16,6 +16,9 @@ from jaxtyping import Array
 from numpyro.distributions import biject_to
 from numpyro.infer.util import compute_log_probs
 
+_SEED = 2**31 - 1
+"""Of what a model draws beside its latents: not the engine's, so that such a model is found out."""
+
 
 class Density(NamedTuple):
     """Log densities of one run by site, in the shape that NumPyro gives them.
@@ -76,7 +79,7 @@ class Plain:
         placed = handlers.substitute(fixed, substitute_fn=lambda site: _placed(site, latents))
         with handlers.block():  # the user's own handlers are to see nothing of this
             sites, trace = compute_log_probs(
-                handlers.seed(placed, jr.key(0)), (), arguments, {}, sum_log_prob=False
+                handlers.seed(placed, jr.key(_SEED)), (), arguments, {}, sum_log_prob=False
             )
         jacobians = {n: _jacobian(trace[n], u) for n, u in latents.items()}
         values = {
@@ -101,8 +104,8 @@ def _jacobian(site: dict, u: Array) -> Array:
 
 
 def _placed(site: dict, latents: Mapping[str, Array]) -> Array | None:
-    known = site["type"] == "sample" and site["name"] in latents
-    return biject_to(site["fn"].support)(latents[site["name"]]) if known else None
+    is_latent = site["type"] == "sample" and site["name"] in latents
+    return biject_to(site["fn"].support)(latents[site["name"]]) if is_latent else None
 
 
 def by_row(density: Array, axis: int) -> Array:

@@ -11,7 +11,9 @@ from numpyro.distributions import biject_to
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.task.inputs import draw_rows, source
 from amortppl.task.joint_gaussian import chain_rule_density
-from amortppl.task.tracing import Site, abstract_sites
+from amortppl.task.tracing import LastSite, Site, abstract_sites
+
+_UNSAMPLED = "its distribution has no sampler (as ImproperUniform), and tasks are simulated"
 
 
 class Program:
@@ -71,12 +73,20 @@ class Program:
 
     def sites(self, rows: int) -> dict[str, Site]:
         """The sites of a simulation in order, from a run on abstract values."""
+        last = LastSite()
         try:
-            return abstract_sites(
-                self.model, lambda key: self.kwargs(self.input_rows(key, rows), rows)
-            )
+            with last:
+                return abstract_sites(
+                    self.model, lambda key: self.kwargs(self.input_rows(key, rows), rows)
+                )
         except ModelError:
             raise
+        except NotImplementedError as error:
+            raise ModelError(
+                f"{self.name}: the site {last.name!r} ~ {last.family} cannot be simulated, and "
+                f"tasks are simulated from the model; give it a distribution that can be sampled "
+                f"(for a flat prior a wide one)"
+            ) from error
         except Exception as error:
             given = (
                 f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"
@@ -84,7 +94,8 @@ class Program:
             raise ModelError(
                 f"{self.name}: the model fails when it simulates {rows} rows with "
                 f"{quoted(self.candidates)} "
-                f"absent{given if self.count else ''}: {type(error).__name__}: {error}"
+                f"absent{given if self.count else ''},{last.describe()}: "
+                f"{type(error).__name__}: {str(error) or _UNSAMPLED}"
             ) from error
 
     def trace(
@@ -114,8 +125,8 @@ class Program:
         """The sites of one run with latents placed by their unconstrained values."""
 
         def place(site: dict) -> Array | None:
-            known = site["type"] == "sample" and site["name"] in values
-            return biject_to(site["fn"].support)(values[site["name"]]) if known else None
+            is_latent = site["type"] == "sample" and site["name"] in values
+            return biject_to(site["fn"].support)(values[site["name"]]) if is_latent else None
 
         return self.trace(key, data, rows, place)
 

@@ -49,6 +49,7 @@ class ModelSites:
         self.program, self.name = program, program.name
         self.rows = PROBE_ROWS if low != high else (low, low)
         self.first, self.second = self._traced()
+        self._refuse_sites_by_row()
         fed = {a: self._fed_by(a) for a in program.candidates}
         self.observed = {n: n for n in program.by_name} | fed
         targets = set(self.observed.values())
@@ -58,6 +59,7 @@ class ModelSites:
         self._refuse(samples, latent, targets)
         self.sites = latent | {n: s for n, s in samples.items() if n in targets}
         self.row_axes = {n: self._row_axis(n) for n in targets}
+        self._refuse_rows_elsewhere()
         self.local = one_per_row(latent, self.first, self.second, self._row_plates())
         self.latents = _shared({n: s for n, s in latent.items() if n not in self.local})
         self.fixed = [n for n, s in samples.items() if s.observed and n not in targets]
@@ -72,6 +74,25 @@ class ModelSites:
             program.model.verify(program.kwargs(program.input_rows(jr.key(0), rows), rows))
             first, second = (program.sites(n) for n in self.rows)
         return first, second
+
+    def _refuse_sites_by_row(self) -> None:
+        """The sites must be the same whatever the number of rows; deterministic ones that are not
+        do not count.
+
+        Raises:
+            ModelError: a sample site is there with one number of rows alone.
+        """
+        both = (self.first, self.second)
+        alone = set(self.first) ^ set(self.second)
+        samples = [n for s in both for n in s if n in alone and s[n].kind == "sample"]
+        if samples:
+            raise ModelError(
+                f"{self.name}: the site {quoted(samples[:3])} is there with {self.rows[0]} or "
+                f"{self.rows[1]} rows alone, and a model must have the same sites with any number "
+                "of rows. Write one site with an axis of rows, in a plate, in place of one site a "
+                "row; or give `rows` one fixed number"
+            )
+        self.first, self.second = ({n: s for n, s in b.items() if n not in alone} for b in both)
 
     def _samples(self, targets: set[str]) -> dict[str, Site]:
         """The sample sites that count: not those that only a simulation has, nor twins.
@@ -204,6 +225,24 @@ class ModelSites:
                 "fixed size"
             )
         return axis
+
+    def _refuse_rows_elsewhere(self) -> None:
+        """Rows of data are the first axis of every array, so they must be that of each observation.
+
+        Raises:
+            ModelError: they are another axis of one.
+        """
+        if self.program.block:
+            return
+        for argument, name in self.observed.items():
+            shapes = [s[name].shape for s in (self.first, self.second)]
+            if any(s[:1] != (n,) for s, n in zip(shapes, self.rows, strict=True)):
+                raise ModelError(
+                    f"{self.name}: the observation {argument!r} has shape {shapes[0]} at "
+                    f"{self.rows[0]} rows, and rows must be its first axis. Give the plate of the "
+                    f"rows the leftmost axis of the site {name!r} (dim=-2 of two), or say "
+                    "rows=None if the data are one block of fixed size"
+                )
 
     def refuse_factors(self, vector: Float[Array, " P"], data: Mapping[str, Array]) -> None:
         """Sites observed even when simulating must not depend on latents: simulation, as of `data`,

@@ -8,22 +8,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
 from amortppl.pyro import described, from_pyro, is_pyro
+from amortppl.runtime.jaxpr_rewriting import depends_on_first
 from amortppl.task.abstract import AbstractTask, row_range
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.enumeration import Marginal
-from amortppl.task.enumeration_check import check_enumeration
 from amortppl.task.episode_task import EpisodeTask
 from amortppl.task.handlers import name_arguments
+from amortppl.task.judge import Judge
 from amortppl.task.local_latents import Local
+from amortppl.task.marginal_check import check_marginal
 from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.parity import check
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
+from amortppl.task.simulation_check import check_simulations
 from amortppl.task.sites import ModelSites
 
 
@@ -59,6 +62,27 @@ class Task(AbstractTask):
         ModelError: no latent (unless rows are tied), no observed site, a discrete latent, a latent
             for each row that other rows depend on, control flow on a latent, or an argument that
             nothing describes.
+
+    Example:
+        >>> import amortppl as ap, numpyro, numpyro.distributions as dist
+        >>> def slope(x, y=None):
+        ...     b = numpyro.sample("b", dist.Normal(0, 1))
+        ...     with numpyro.plate("row", x.shape[0]):
+        ...         numpyro.sample("y", dist.Normal(b * x, 1), obs=y)
+        >>> task = ap.Task(slope, inputs={"x": dist.Normal(0, 1)}, rows=(4, 8))
+        >>> task.latents.names, task.row_free
+        (['b'], True)
+        >>> draw = task.simulate(jr.key(0), 6)
+        >>> draw.latents.shape, draw.data["y"].shape
+        ((1,), (6,))
+        >>> bool(task.supported(draw.data)["y"].all())
+        True
+        >>> def episode(key, rows):  # a line through the origin; its first rows are the context
+        ...     x = jr.normal(key, (rows,))
+        ...     return {"x": x, "y": jr.normal(jr.fold_in(key, 1)) * x}
+        >>> real = dist.constraints.real
+        >>> ap.Task.from_episodes(episode, ["x"], {"y": real}, rows=(4, 8)).arguments
+        ['x', 'y']
     """
 
     def __init__(
@@ -85,34 +109,50 @@ class Task(AbstractTask):
         program = Program(model, self.name, inputs, constants or {}, observed, self.block)
         fed = tuple(program.by_name)
         self.plain = Plain(model, program.constants, program.count, fed, self.block)
-        found = self._read(program)
+        model_sites = self._read(program)
         if self.fixed:
-            found.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
-        fewest = found.rows[0]
+            model_sites.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
+        fewest = model_sites.rows[0]
         self.rows_like = jax.eval_shape(lambda k: self.simulate(k, fewest), jr.key(0)).data
         self.has_density = self._has_density()
         if self.local:
             for site in self.local.check(self.deterministic, self.fixed, self.has_density):
                 del self.deterministic[site]
         self.likelihood = likelihood and self.has_density
+        check_simulations(self)
+        self.judge = Judge(self)
         if self.has_density:
             self._expect_the_models_density()
 
     def _read(self, program: Program) -> ModelSites:
-        """Finds the model's sites, and keeps what they say."""
-        found = ModelSites(program, self.rows)
-        self.program, self.probe_rows = program, found.rows
+        """Finds the model's sites, and keeps what is read from them."""
+        model_sites = ModelSites(program, self.rows)
+        self.program, self.probe_rows = program, model_sites.rows
         self.model, self.sources, self.inputs = program.model, program.sources, [*program.sources]
         self.constants, self.candidates = program.constants, program.candidates
         self.by_name, self.count = program.by_name, program.count
-        self.observed, self.sites, self.latents = found.observed, found.sites, found.latents
-        self.tied, self.row_axes, self.twins = found.tied, found.row_axes, found.twins
-        self.fixed, self.deterministic = found.fixed, found.deterministic
+        self.observed, self.sites, self.latents = (
+            model_sites.observed,
+            model_sites.sites,
+            model_sites.latents,
+        )
+        self.tied, self.row_axes, self.twins = (
+            model_sites.tied,
+            model_sites.row_axes,
+            model_sites.twins,
+        )
+        self.fixed, self.deterministic = model_sites.fixed, model_sites.deterministic
         self.density = ConditionalDensity(
             program, self.latents, self.observed, self.tied, self.row_axes, self.twins
         )
-        self.local = Local(self.density, found.local, found.first, found.second, found.rows[0])
-        return found
+        self.local = Local(
+            self.density,
+            model_sites.local,
+            model_sites.first,
+            model_sites.second,
+            model_sites.rows[0],
+        )
+        return model_sites
 
     def _expect_the_models_density(self) -> None:
         """Compares the engine's log densities with the plain model's.
@@ -120,11 +160,10 @@ class Task(AbstractTask):
         Raises:
             ModelError: they differ.
         """
-        if isinstance(self.model, Marginal):
-            check_enumeration(self)
-            return
-        check(self, *self.probe_rows)
-        refuse_used_fill(self)
+        if not isinstance(self.model, Marginal):
+            check(self, *self.probe_rows)
+            refuse_used_fill(self)
+        check_marginal(self)
 
     @staticmethod
     def from_episodes(
@@ -174,14 +213,27 @@ class Task(AbstractTask):
         return Draw(self.density.vector(trace), inputs | self.density.observations(trace))
 
     def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
-        """For each observation, which of its values lie in the support of the site it feeds."""
-        trace = self.trace_at(jnp.zeros(self.latents.size), data)
-        inside = {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
+        """For each observation, which of its values lie in the support of the site it feeds.
+
+        Of a support that depends on a latent, as of Uniform(0, theta), all do: the density decides.
+        """
+        zeros = jnp.zeros(self.latents.size)
+        inside = {
+            a: True if depends_on_first(lambda v, d, a=a: self._inside(v, d)[a], zeros, data) else v
+            for a, v in self._inside(zeros, data).items()
+        }
         whole = {
-            a: jnp.broadcast_to(v, data[a].shape) if self.tied else jnp.asarray(v)
+            a: jnp.broadcast_to(v, data[a].shape) if self.tied or v is True else jnp.asarray(v)
             for a, v in inside.items()
         }
         return {a: v[None] if self.block else v for a, v in whole.items()}
+
+    def _inside(
+        self, vector: Float[Array, " P"], data: Mapping[str, Array]
+    ) -> dict[str, Bool[Array, "..."]]:
+        """`supported` with latents from an unconstrained vector."""
+        trace = self.trace_at(vector, data)
+        return {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
 
     def _has_density(self) -> bool:
         """Whether every observed site can evaluate its log density."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpyro.handlers as handlers
 from numpyro.distributions import biject_to
-from numpyro.distributions.util import sum_rightmost
+from numpyro.primitives import Messenger
 
 from amortppl.errors import ModelError, quoted
 
@@ -20,6 +20,22 @@ _CONTROL_FLOW = (
     jax.errors.NonConcreteBooleanIndexError,
 )
 _TRACEABLE = "use jnp.where or jax.lax.cond / scan on values, so that JAX can trace the model"
+
+
+class LastSite(Messenger):
+    """Notes the sample site that a model has come to, for the message when it fails."""
+
+    name: str | None = None
+    family = ""
+
+    def process_message(self, msg: Any) -> None:
+        """Takes the name of a site, and that of its distribution, before it is sampled."""
+        if msg["type"] == "sample":
+            self.name, self.family = msg["name"], type(msg["fn"]).__name__
+
+    def describe(self) -> str:
+        """Where the model is, in words."""
+        return f" at or after the site {self.name!r}" if self.name else " before its first site"
 
 
 @dataclass(frozen=True)
@@ -169,4 +185,4 @@ def row_axis(site: Site, other: Site, shape: str = "density_shape") -> int | Non
 def sum_by_row(log_density: jax.Array, axis: int) -> jax.Array:
     """Sums a log density over all axes but that of the rows."""
     moved = jnp.moveaxis(log_density, axis, 0)
-    return sum_rightmost(moved, moved.ndim - 1)
+    return jnp.sum(moved, axis=tuple(range(1, moved.ndim)))

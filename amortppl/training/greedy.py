@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, State, Target, begin, refuse_parts
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import Part, simulate
@@ -97,19 +98,21 @@ class GreedyTrainer(Trainer):
 
     def start(self) -> Learner:
         """The learner before the first update, with a pool of fresh tasks."""
-        keys = jr.split(jr.split(jr.key(self.seed), 4)[POOL], SLICES)
+        keys = jr.split(jr.split(seed_key(self.seed), 4)[POOL], SLICES)
         make = jax.jit(lambda key: self._new(key, self.layout))
         slices = [make(key) for key in keys]
         return super().start()._replace(carried=jax.tree.map(lambda *a: jnp.stack(a), *slices))
 
     def _new(self, key: PRNGKeyArray, layout: list[Part]) -> TaskPool:
         """Fresh tasks; their states are begun by the first step."""
-        found = simulate(self.task, key, layout, self.queries)
-        method, data = self.method(self.weights), found.batches[0]
+        simulated = simulate(self.task, key, layout, self.queries)
+        method, data = self.method(self.weights), simulated.batches[0]
         states = jax.vmap(lambda query: begin(method, query))(
-            found.target.query or {"row": data.mask}
+            simulated.target.query or {"row": data.mask}
         )
-        return TaskPool(states, data, found.target, jnp.zeros(layout[0].tasks, int), found.usable)
+        return TaskPool(
+            states, data, simulated.target, jnp.zeros(layout[0].tasks, int), simulated.usable
+        )
 
     def _gradient(
         self,

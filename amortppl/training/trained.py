@@ -33,6 +33,19 @@ class TrainedMethod:
         record: how it was trained.
         seed: the seed of its training.
         ranges: what it was trained on.
+
+    Example:
+        >>> import amortppl as ap
+        >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
+        >>> len(guide.hash), guide.hash == guide.hash_with({"steps": 1})
+        (16, False)
+        >>> set(guide.blank.data["y"].tolist())
+        {0.0}
+        >>> from amortppl.data.dataset import read
+        >>> guide.notes([read(guide.task, {"y": [0.3, -0.2, 1.1, 0.4]})])
+        [[]]
+        >>> guide.training()["method"]
+        'Laplace'
     """
 
     def __init__(
@@ -64,7 +77,7 @@ class TrainedMethod:
         return Batch(data, np.ones(len(next(iter(data.values()))), bool))
 
     def notes(self, datasets: Sequence[Dataset]) -> list[list[str]]:
-        """Notes, by dataset, on what lies outside the ranges trained on.
+        """Notes, by dataset, on what lies outside the ranges trained on; none where nothing does.
 
         Warns:
             OutOfRangeWarning: of each note of one dataset, or once of several datasets.

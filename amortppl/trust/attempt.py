@@ -36,6 +36,17 @@ class Ladder:
         budget: seconds for all datasets; then the best so far is returned, marked. None for no end.
         keep: a file for datasets as they are finished; a run that was cut short does only the rest.
         rungs: which to climb, in order.
+
+    Raises:
+        DataError: a rung that there is not, or a negative budget.
+
+    Example:
+        >>> import amortppl as ap
+        >>> ap.Ladder(budget=60.0, rungs=("refined", "psis")).khat
+        0.7
+        >>> ap.Ladder(rungs=("hmc",))
+        Traceback (most recent call last):
+        amortppl.errors.DataError: rungs: expected some of ...
     """
 
     khat: float = 0.7
@@ -73,17 +84,17 @@ class Attempt(NamedTuple):
 def attempt_from_draws(
     draws: tuple[np.ndarray, np.ndarray, np.ndarray],
     ladder: Ladder,
-    found: psis.Check | None = None,
+    check: psis.Check | None = None,
 ) -> Attempt:
     """Draws (S, P) with log q and log joint (S,), to be used as they are: reweighting must not move
     them.
 
     Args:
-        found: their check, where it is known.
+        check: their check, where it is known.
     """
     vectors, log_guide, log_joint = (np.asarray(a, np.float64) for a in draws)
-    found = found or psis.check(log_joint[None], log_guide[None])
-    weights, khat, size = found.log_weights[0], float(found.khat[0]), float(found.sample_size[0])
+    check = check or psis.check(log_joint[None], log_guide[None])
+    weights, khat, size = check.log_weights[0], float(check.khat[0]), float(check.sample_size[0])
     failed = "" if khat < ladder.khat else f"k-hat {khat:.2f}"
     if not failed:
         shift, scale = (float(np.abs(a).max()) for a in psis.moment_shift(vectors, weights))
@@ -122,7 +133,7 @@ class Climb:
         self.late = np.zeros(count, bool)
 
     def take(self, place: int, rung: str, answer: Attempt) -> None:
-        """Keeps an answer that passed, or is better than what there was."""
+        """Keeps an answer that passed its check or is better than the one before."""
         if not np.isfinite(answer.vectors).all():
             self.why[place, RUNGS.index(rung)] = answer.failed or "draws are not finite"
             return

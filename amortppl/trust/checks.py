@@ -9,6 +9,7 @@ import numpy as np
 from amortppl.data.dataset import Dataset
 from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import chunks
+from amortppl.runtime.seeds import seed_key
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
 from amortppl.trust.misspecification import DRAWS, Familiarity, discrepancies_of
@@ -22,19 +23,25 @@ class Answer(NamedTuple):
 
 
 def check_answers(
-    guide: TrainedMethod, known: Familiarity, datasets: Sequence[Dataset], drawn: Drawn, seed: int
+    guide: TrainedMethod,
+    familiarity: Familiarity,
+    datasets: Sequence[Dataset],
+    drawn: Drawn,
+    seed: int,
 ) -> Answer:
     """Distance and fit with their p-values, and the log evidence with its Monte-Carlo error."""
-    moments = Moments(*(np.asarray(m, np.float32) for m in known.moments))
+    moments = Moments(*(np.asarray(m, np.float32) for m in familiarity.moments))
     fits: dict[int, np.ndarray] = {}
-    key = jr.fold_in(jr.key(seed), 13)
+    key = jr.fold_in(seed_key(seed), 13)
     for chunk in chunks(guide.task, datasets):
         vectors = np.stack([drawn.vectors[i][:DRAWS] for i in chunk.index])
         each = discrepancies_of(guide.method, chunk.batch, vectors, key, chunk.index, moments)
         fits |= dict(zip(chunk.places, np.asarray(chunk.pick(each), np.float64), strict=True))
     features = np.nan_to_num(np.asarray(drawn.features, np.float64))
     rows = np.array([d.rows for d in datasets], float)
-    judged = known.judge(guide, features, np.stack([fits[i] for i in range(len(datasets))]), rows)
+    judged = familiarity.judge(
+        guide, features, np.stack([fits[i] for i in range(len(datasets))]), rows
+    )
     evidence, error = log_evidence(drawn.log_joint, drawn.log_guide)
     stats = {
         "distance": judged.distance,
@@ -43,7 +50,14 @@ def check_answers(
         "log_evidence": evidence,
         "log_evidence_error": error,
     }
-    return Answer(stats, judged.said)
+    return Answer(stats, judged.notes)
+
+
+def check_evidence(drawn: Drawn) -> Answer:
+    """The log evidence alone, where no tasks were simulated to compare the datasets with."""
+    evidence, error = log_evidence(drawn.log_joint, drawn.log_guide)
+    stats = {"log_evidence": evidence, "log_evidence_error": error}
+    return Answer(stats, [[] for _ in range(len(evidence))])
 
 
 def log_evidence(log_joint: np.ndarray, log_guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -55,11 +55,11 @@ def columns(task: AbstractTask, names: list[str]) -> list[str]:
 def names(task: AbstractTask) -> list[str]:
     """What each discrepancy is about, in words."""
     inputs = [] if task.block else columns(task, task.inputs)
-    said = [*(FIT if task.has_density else ())]
+    titles = [*(FIT if task.has_density else ())]
     for label in columns(task, list(task.observed)):
-        said += [f"{label}: {kind}" for kind in RESIDUAL]
-        said += [f"{label}: trend along {other}" for other in inputs]
-    return said + [
+        titles += [f"{label}: {kind}" for kind in RESIDUAL]
+        titles += [f"{label}: trend along {other}" for other in inputs]
+    return titles + [
         f"{label}: {kind} of the input" for label in inputs for kind in ("mean", "spread")
     ]
 
@@ -81,12 +81,12 @@ def discrepancies(
     predicted = jax.vmap(lambda k, v: _predict(task, k, v, batch))(
         jr.split(key, len(vectors)), vectors
     )
-    found = [_fit(task, vectors, batch, predicted)] if task.has_density else []
+    parts = [_fit(task, vectors, batch, predicted)] if task.has_density else []
     for name in task.observed:
-        found.append(_residuals(task, name, batch, predicted[name]))
+        parts.append(_residuals(task, name, batch, predicted[name]))
     if not task.block and task.inputs:
-        found.append(_inputs(task, batch, moments))
-    return jnp.clip(jnp.nan_to_num(jnp.concatenate(found), nan=0.0), -1e4, 1e4)
+        parts.append(_inputs(task, batch, moments))
+    return jnp.clip(jnp.nan_to_num(jnp.concatenate(parts), nan=0.0), -1e4, 1e4)
 
 
 def _predict(task: AbstractTask, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
@@ -147,8 +147,8 @@ def _residuals(task: AbstractTask, name: str, batch: Batch, predicted: Array) ->
             trends = apart.T @ residual / jnp.sqrt(jnp.sum(apart**2, 0)[:, None] + 1e-6)
         return jnp.concatenate([jnp.stack(kinds), trends]).T.ravel()
 
-    found = jax.vmap(statistics)(jnp.concatenate([seen[None], drawn]))
-    return _against(found[0], found[1:])
+    measured = jax.vmap(statistics)(jnp.concatenate([seen[None], drawn]))
+    return _against(measured[0], measured[1:])
 
 
 def _inputs(task: AbstractTask, batch: Batch, moments: Moments) -> Array:

@@ -54,7 +54,7 @@ def climb_rungs(run: Climb) -> None:
 
 
 def _try(run: Climb, rung: str, places: list[int]) -> None:
-    """One rung for some datasets; whatever it raises is recorded, and the next one tried."""
+    """One rung for some datasets. An exception is recorded, and the next rung is tried."""
     budget = run.ladder.budget
     if budget is not None and time.monotonic() - run.begin >= budget:
         run.late[places] = True
@@ -85,8 +85,8 @@ def climb(
 
     `sample_stats` gets `source`, `reliable`, `rung_seconds` and `rung_failed` (by rung: its share
     of the wall clock, and why it failed), `rhat` and `importance_sample_size`. A dataset on which
-    nothing passed keeps the best answer there was (by k-hat; NUTS before all), with `reliable`
-    false and a note.
+    no rung passed keeps its best answer (the one with the smallest k-hat, or that of NUTS), with
+    `reliable` false and a note.
     """
     run = Climb(guide, datasets, drawn, check, seed, ladder)
     if guide.task.has_density:

@@ -6,7 +6,7 @@ a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe a
 "Detecting model misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit: the
 largest of the posterior-predictive discrepancies. Each is ranked among simulated tasks that fitted
 nothing (conformal p-values, Vovk et al. 2005): p <= a with probability a for a dataset of the
-model, whatever the guide is worth.
+model, however good or bad the guide is.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,6 +22,7 @@ from amortppl.posterior.draws import states
 from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
 from amortppl.runtime.compilation import Compiled, run_once
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
@@ -52,7 +53,7 @@ class Familiar(NamedTuple):
     distance: np.ndarray
     distance_p: np.ndarray
     fit_p: np.ndarray
-    said: list[list[str]]
+    notes: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Familiarity:
     @classmethod
     def from_simulations(cls, guide: TrainedMethod) -> "Familiarity":
         """Of a guide, from tasks simulated with its own seed."""
-        task, key = guide.task, jr.fold_in(jr.key(guide.seed), 11)
+        task, key = guide.task, jr.fold_in(seed_key(guide.seed), 11)
         made = run_once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
         batches = pad_rows(task, made.batches[0])
         moments = _moments(guide, batches)
@@ -109,14 +110,14 @@ class Familiarity:
         """
         distance = self.distance(features)
         scaled = np.abs((fits - np.asarray(self.level)) / np.asarray(self.spread))
-        p, fit_p, said = [], [], []
+        p, fit_p, notes = [], [], []
         for far, each, count in zip(distance, scaled, rows, strict=True):
             near = self._near(count)
             p.append(_rank(np.asarray(self.distances)[near], far))
-            known = np.asarray(self.fits).reshape(len(self.rows), -1)[near]
-            fit_p.append(_rank(known.max(1), each.max()) if each.size else 1.0)
-            said.append(_words(guide, p[-1], fit_p[-1], each, known))
-        return Familiar(distance, np.array(p), np.array(fit_p), said)
+            simulated = np.asarray(self.fits).reshape(len(self.rows), -1)[near]
+            fit_p.append(_rank(simulated.max(1), each.max()) if each.size else 1.0)
+            notes.append(_words(guide, p[-1], fit_p[-1], each, simulated))
+        return Familiar(distance, np.array(p), np.array(fit_p), notes)
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Mahalanobis distances (T,), divided by the root of the number of features."""
@@ -155,11 +156,11 @@ def _fit_distances(
         else level
     )
     scaled = np.abs((fits[rank] - level) / spread)
-    found = (np.stack(moments), centre, scale, directions, rest, rows[rank])
+    fitted = (np.stack(moments), centre, scale, directions, rest, rows[rank])
     return Familiarity(
         *(
             np.asarray(a).tolist()
-            for a in (*found, _distances(away[rank], directions, rest), level, spread, scaled)
+            for a in (*fitted, _distances(away[rank], directions, rest), level, spread, scaled)
         )
     )
 
@@ -176,23 +177,23 @@ def _principal(away: np.ndarray) -> tuple[np.ndarray, float]:
     return vectors[:kept] / sds[:kept, None], float(max(rest, 0.05))
 
 
-def _rank(known: np.ndarray, value: float) -> float:
-    return (1 + np.sum(known >= value)) / (1 + len(known))
+def _rank(simulated: np.ndarray, value: float) -> float:
+    return (1 + np.sum(simulated >= value)) / (1 + len(simulated))
 
 
 def _words(
-    guide: TrainedMethod, distance_p: float, fit_p: float, fits: np.ndarray, known: np.ndarray
+    guide: TrainedMethod, distance_p: float, fit_p: float, fits: np.ndarray, simulated: np.ndarray
 ) -> list[str]:
-    said = []
+    notes = []
     if distance_p < FLAG:
-        said.append(f"the dataset is unlike those the guide was trained on (p = {distance_p:.2g})")
+        notes.append(f"the dataset is unlike those the guide was trained on (p = {distance_p:.2g})")
     if fit_p < FLAG:
-        order = [i for i in np.argsort(-fits)[:3] if _rank(known[:, i], fits[i]) < FLAG]
+        order = [i for i in np.argsort(-fits)[:3] if _rank(simulated[:, i], fits[i]) < FLAG]
         what = ", ".join(names(guide.task)[i] for i in order)
-        said.append(
+        notes.append(
             f"the model would not make such data (p = {fit_p:.2g}); what does not fit: {what}"
         )
-    return said
+    return notes
 
 
 def _moments(guide: TrainedMethod, batches: Batch) -> Moments:

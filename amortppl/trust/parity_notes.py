@@ -17,27 +17,31 @@ from amortppl.trust.parity import (
     Data,
     allowed,
     compare,
-    log_likelihood,
+    log_likelihoods,
     pick_draws,
     whole,
+    why_not,
     widen,
 )
 
 EXPLAINED = 3
 """Datasets of which the cause is looked for, at most: it takes some evaluations more."""
 
+ROUNDING = ": rounding in 32 bits; centre and scale the data, or set jax_enable_x64"
+
 
 def judge_parity(
     task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn
 ) -> tuple[dict[str, np.ndarray], list[list[str]]]:
-    """`log_joint_error` and `log_joint_agrees` for `sample_stats`, and notes for each dataset.
+    """`log_joint_error`, `log_joint_checked` and `log_joint_agrees` for `sample_stats`, and notes
+    for each dataset.
 
     Warns:
         UnreliableWarning: of the first dataset whose log joint is not the model's.
     """
     parity = compare(task, datasets, drawn)
-    notes: list[list[str]] = [[] for _ in datasets]
-    wrong = np.nonzero(~parity.agrees)[0]
+    notes = [_why_unchecked(task, checked) for checked in parity.checked]
+    wrong = np.nonzero(parity.checked & ~parity.agrees)[0]
     for place in wrong:
         off = f"the log joint behind k-hat is {parity.error[place]:.3g} nats off the model's own"
         cause = _cause(task, datasets[place], drawn, place) if place in wrong[:EXPLAINED] else ""
@@ -45,7 +49,22 @@ def judge_parity(
     if len(wrong):
         which = f"{len(wrong)} of {len(datasets)} datasets: " if len(datasets) > 1 else ""
         warnings.warn(which + notes[wrong[0]][0], UnreliableWarning, stacklevel=4)
-    return {"log_joint_error": parity.error, "log_joint_agrees": parity.agrees}, notes
+    stats = {
+        "log_joint_error": parity.error,
+        "log_joint_checked": parity.checked,
+        "log_joint_agrees": parity.agrees,
+    }
+    return stats, notes
+
+
+def _why_unchecked(task: AbstractTask, checked: bool) -> list[str]:
+    """A note on a log joint that was not compared, where there is one."""
+    if checked or not task.has_density:
+        return []
+    others = "no draw has a finite log joint, or the integral over " + (
+        f"{quoted(task.local.sites)} could not be computed closely" if task.local else "latents"
+    )
+    return [f"not compared with the model: {why_not(task) or others}"]
 
 
 def _cause(task: AbstractTask, dataset: Dataset, drawn: Drawn, place: int) -> str:
@@ -59,11 +78,32 @@ def _cause(task: AbstractTask, dataset: Dataset, drawn: Drawn, place: int) -> st
     short = {n: v.astype(data[n].dtype) for n, v in dataset.arrays.items()}
     if not abs(whole(task, vector[None], short).value[0] - plain.value[0]) <= limit:
         return _of_width(dataset, data)
+    if task.judge.size or task.judge.tables:
+        return _of_marginal(task, dataset, data, vector, limit)
     sites, differ = _by_site(task, dataset, data, vector)
     if not abs(differ.sum()) <= limit:
         worst = sites[int(np.argmax(np.nan_to_num(np.abs(differ), nan=np.inf)))]
         return f": the site {worst!r} {_of_rows(task, vector, data)}"
-    return ": rounding in 32 bits; centre and scale the data, or set jax_enable_x64"
+    return ROUNDING
+
+
+def _of_marginal(
+    task: AbstractTask, dataset: Dataset, data: Data, vector: np.ndarray, limit: float
+) -> str:
+    """Of rows with latents of their own: the engine's integrals and sums in 64 bits."""
+    batch, rows = pad(task, dataset), 1 if task.block else dataset.rows
+    wide = {n: v.astype(data[n].dtype) for n, v in batch.data.items()}
+    own = evaluate(task.log_densities, vector.astype(np.float32), wide)[1][:rows]
+    off = own - log_likelihoods(task, vector, data)
+    if abs(off.sum()) <= limit:
+        return ROUNDING
+    gone = [*task.local.sites] + ([*task.judge.layout.hidden] if task.judge.tables else [])
+    worst = int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf)))
+    where = "" if task.block else f", most in row {worst} ({off[worst]:.3g})"
+    return (
+        f": with {quoted(gone)} taken out, the log likelihood differs from the model's{where}; "
+        f"{_of_rows(task, vector, data)}"
+    )
 
 
 def _of_width(dataset: Dataset, data: Data) -> str:
@@ -104,11 +144,15 @@ def _of_rows(task: AbstractTask, vector: np.ndarray, data: Data) -> str:
         parts = [
             {n: v[at] for n, v in data.items()} for at in (slice(rows // 2), slice(rows // 2, rows))
         ]
-        first, second, together = (log_likelihood(task, vector, part) for part in (*parts, data))
+        first, second, together = (
+            log_likelihoods(task, vector, part).sum() for part in (*parts, data)
+        )
         if not abs(first + second - together) <= HARMLESS:
             return (
                 "has another density in a part of the rows than in all of them, so the rows are "
                 f"not independent given {quoted(task.latents.names)}; say rows=None (one block), "
                 "or pass what is computed from all rows as an input"
             )
+    if task.judge.size:
+        return "the engine's quadrature is not close enough for such rows"
     return "has another density once rows are padded, or in the engine's program"

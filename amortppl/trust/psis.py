@@ -20,7 +20,7 @@ NOISE = 0.1
 """Deviation of log weights below which (importance sample size above 99% of the draws) the guide is
 the posterior for all purposes; the tail is then rounding of log densities, and k-hat at most 0."""
 
-SHIFTED, SPREAD = 0.5, float(np.log(2.0))
+SHIFTED, SPREAD = 0.3, float(np.log(2.0))
 """Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are
 mislead.
 """
@@ -70,14 +70,14 @@ class MomentShift(NamedTuple):
     latent: np.ndarray
 
 
-def moment_shifts(vectors: Sequence[np.ndarray], found: Check) -> MomentShift:
+def moment_shifts(vectors: Sequence[np.ndarray], result: Check) -> MomentShift:
     """What weights change of the moments of draws (T, S, P)."""
     each = [
         moment_shift(np.asarray(v, np.float64), w)
-        for v, w in zip(vectors, found.log_weights, strict=True)
+        for v, w in zip(vectors, result.log_weights, strict=True)
     ]
-    known = ~np.isnan(found.khat)
-    shift, scale = (np.where(known, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
+    has_khat = ~np.isnan(result.khat)
+    shift, scale = (np.where(has_khat, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
     return MomentShift(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
 
 
@@ -93,18 +93,18 @@ def moment_shift(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarr
         return (centre - mean) / sd, np.log(spread / sd)
 
 
-def misleading_notes(found: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:
+def misleading_notes(result: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:
     """A note for each dataset whose draws mislead as they are, where their weights can be relied
     on.
     """
-    said = (
+    template = (
         "plain draws mislead: weights change the sd of {} {:.3g}-fold, a mean by {:.2g} sds; use "
         "`log_weight`, or "
         "trust='ladder'"
     )
     return [
-        [said.format(labels[latent], np.exp(sd), mean)] if _misleads(khat, mean, sd) else []
-        for khat, mean, sd, latent in zip(found.khat, *moved, strict=True)
+        [template.format(labels[latent], np.exp(sd), mean)] if _misleads(khat, mean, sd) else []
+        for khat, mean, sd, latent in zip(result.khat, *moved, strict=True)
     ]
 
 
@@ -129,26 +129,23 @@ def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
         return ratios, np.inf
     if np.ptp(ratios) < 1e-8:
         return ratios, 0.0
+    is_flat = bool(np.std(ratios) < NOISE)
     try:
         with np.errstate(over="ignore"):
-            weights, khat = array_stats.psislw(
-                -ratios
-            )  # ArviZ takes log likelihoods and negates them
-    except (
-        ValueError
-    ):  # all weights of the tail are the same: rounding, or the few draws that have any
-        return ratios, 0.0 if np.std(ratios) < NOISE else np.inf
-    if np.isnan(
-        khat
-    ):  # no Pareto tail is so heavy: nearly all draws lie at the floor, and weights would be NaN
-        return ratios, np.inf
-    if np.std(ratios) < NOISE:
-        khat = min(float(khat), 0.0)
-    return np.asarray(weights), float(khat)
+            # ArviZ takes log likelihoods and negates them.
+            weights, khat = array_stats.psislw(-ratios)
+    except ValueError:
+        # All weights of the tail are the same: rounding, or the few draws that have any.
+        return ratios, 0.0 if is_flat else np.inf
+    if np.isnan(khat):
+        # The tail has a few distinct weights: rounding, or nearly all draws lie at the floor, which
+        # no Pareto tail fits.
+        return ratios, 0.0 if is_flat else np.inf
+    return np.asarray(weights), min(float(khat), 0.0) if is_flat else float(khat)
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:
-    """What k-hat says, and how far weights move means and sds (`Moved`; NaN where that is not
+    """The verdict of k-hat, and of how far weights move means and sds (NaN where that is not
     known), in words.
     """
     if np.isnan(khat):

@@ -1,7 +1,8 @@
 """Is the log joint of a stream's draws, up to a constant, the plain model's?
 
 What k-hat of a stream rests on is log p(theta_s, D) - log p(theta_0, D). At one further draw it is
-compared with the plain model's (`amortppl.trust.parity`), a block of rows at a time, in 64 bits.
+compared with the plain model's (`amortppl.trust.parity`), a block of rows at a time, in 64 bits, on
+the numbers as the source gave them, before they were cast.
 """
 
 import warnings
@@ -11,7 +12,7 @@ import numpy as np
 from amortppl.data.checks import simulated_type
 from amortppl.errors import UnreliableWarning
 from amortppl.task.abstract import AbstractTask
-from amortppl.trust.parity import Parity, Sum, allowed, is_comparable, log_joints
+from amortppl.trust.parity import Parity, Sum, allowed, log_joints, why_not
 
 
 class StreamParity:
@@ -24,22 +25,22 @@ class StreamParity:
     def __init__(self, task: AbstractTask, vectors: np.ndarray) -> None:
         self.task, self.place = task, len(vectors) // 2
         self.pair = np.asarray(vectors)[[0, self.place]]
-        self.active = is_comparable(task) and task.row_free and not task.tied
-        self.total, self.prior = np.zeros((3, 2)), np.zeros(2)
-        self.result = Parity(np.array([np.nan]), np.array([np.nan]), np.array([True]))
+        self.active = not why_not(task) and task.row_free and not task.tied
+        self.total, self.prior = np.zeros((4, 2)), np.zeros(2)
+        self.result = Parity.unknown(1)
 
     def add(self, arrays: dict[str, np.ndarray]) -> None:
-        """Takes a block of rows in."""
+        """Takes a block of rows in, as they came."""
         if not self.active or not np.isfinite(self.pair).all():
             return
         wide = {"f": np.float64, "i": np.int64, "u": np.uint64}
         kinds = {n: wide[simulated_type(self.task, n).kind] for n in arrays}
-        [found] = log_joints(
+        [sums] = log_joints(
             self.task, [self.pair], [{n: v.astype(kinds[n]) for n, v in arrays.items()}]
         )
         if not self.total[2].any():
             self.prior = self._prior(arrays, kinds)
-        self.total += np.stack(found)
+        self.total += np.stack(sums)
         self.total[0] -= self.prior
 
     def judge(self, joint: np.ndarray) -> None:
@@ -48,9 +49,11 @@ class StreamParity:
             return
         value = np.diff(self.total[0] + self.prior)
         # Both draws are rounded, and either may be the one whose terms are large.
-        plain = Sum(value, self.total[1].sum(keepdims=True), self.total[2, 1:])
+        size, error = self.total[[1, 3]].sum(1, keepdims=True)
+        plain = Sum(value, size, self.total[2, 1:], error)
         off, limit = joint[[self.place]] - plain.value, allowed(plain)
-        self.result = Parity(off, limit, np.abs(off) <= limit)
+        checked = ~np.isposinf(limit)
+        self.result = Parity(off, limit, checked & (np.abs(off) <= limit), checked)
 
     def notes(self) -> list[str]:
         """A note where they differ.

@@ -1,6 +1,6 @@
-"""One verdict on an answer, from all that is known of it: reliable or not, and in words.
+"""One verdict on an answer from all its checks: reliable or not, and in words.
 
-Reports, tables and the command line ask here, so that they say the same.
+Reports, tables and the command line all use it, so that they agree.
 """
 
 from collections.abc import Iterable
@@ -9,6 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from amortppl.trust import psis
+
+MISSED = float(np.log(1.3))
+"""Change of the logarithm of a sd by mass where there are no draws, above which an answer is not
+reliable: 2% of the posterior at 6 sds from the mean."""
 
 
 class Figures(NamedTuple):
@@ -20,8 +24,11 @@ class Figures(NamedTuple):
             the logarithm of a sd; NaN where not known.
         finite: whether all draws are.
         agrees: whether the log joint behind k-hat is the plain model's (`amortppl.trust.parity`).
+        checked: whether it was compared.
         passed: whether a rung of the ladder passed; None where it was not climbed.
         source: the rung that the draws are from.
+        missed: the change of the logarithm of a sd by mass that was seen where there are no draws
+            (`amortppl.trust.missed_modes`); NaN where it was not looked for.
     """
 
     khat: float = np.nan
@@ -31,6 +38,8 @@ class Figures(NamedTuple):
     agrees: bool = True
     passed: bool | None = None
     source: str = "amortized"
+    checked: bool = True
+    missed: float = np.nan
 
 
 def is_reliable(figures: Figures) -> bool:
@@ -39,14 +48,18 @@ def is_reliable(figures: Figures) -> bool:
 
 
 def verdict(figures: Figures) -> str:
-    """What is to be thought of an answer; the worst of its figures decides."""
+    """The verdict on an answer, in words; the worst of its figures decides."""
     if not figures.finite:
         return "not reliable: some draws are not finite"
-    if not figures.agrees:
+    if not figures.checked and (figures.passed or not np.isnan(figures.khat)):
+        return "not compared with the model: the warnings say why"
+    if figures.checked and not figures.agrees:
         return (
             "not reliable: the log joint that was checked is not the model's on these data; the "
             "warnings say what differs"
         )
+    if figures.missed > MISSED:
+        return "not reliable: another mode of the posterior has no draws"
     if figures.passed is not None:
         passed = f"good: {figures.source} passed its check"
         return passed if figures.passed else "not reliable: no rung of the ladder passed"
@@ -63,9 +76,15 @@ def are_reliable(
     moved: psis.MomentShift,
     finite: np.ndarray,
     agrees: np.ndarray,
+    checked: np.ndarray,
+    missed: np.ndarray,
     passed: np.ndarray | None = None,
 ) -> np.ndarray:
     """`is_reliable` of T datasets, (T,)."""
     climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
     each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
-    return np.array([is_reliable(Figures(*figures)) for figures in each])
+    figures = [
+        Figures(*f, checked=bool(c), missed=float(m))
+        for f, c, m in zip(each, checked, missed, strict=True)
+    ]
+    return np.array([is_reliable(f) for f in figures])

@@ -42,9 +42,9 @@ def cost():
 
     @contextmanager
     def measured():
-        found, wall, cpu = Cost(), time.perf_counter(), time.process_time()
-        yield found
-        found.wall, found.cpu = time.perf_counter() - wall, time.process_time() - cpu
+        spent, wall, cpu = Cost(), time.perf_counter(), time.process_time()
+        yield spent
+        spent.wall, spent.cpu = time.perf_counter() - wall, time.process_time() - cpu
 
     return measured
 

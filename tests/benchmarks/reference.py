@@ -50,11 +50,11 @@ def nuts(
         kept = {n: v for n, v in sampler.get_samples().items() if n in task.latents.names}
         return jax.vmap(lambda s: task.unconstrain(s, arrays))(kept)
 
-    compiled, found = jax.jit(jax.vmap(run)), []
+    compiled, draws_of_chunks = jax.jit(jax.vmap(run)), []
     for start in range(0, len(latents), chunk):
         part = slice(start, start + chunk)
         keys = jr.split(jr.key(start), len(latents[part]))
-        found.append(
+        draws_of_chunks.append(
             np.asarray(
                 compiled(
                     keys,
@@ -63,7 +63,7 @@ def nuts(
                 )
             )
         )
-    return np.concatenate(found)
+    return np.concatenate(draws_of_chunks)
 
 
 def scores(draws: np.ndarray, reference: np.ndarray) -> dict[str, float]:

@@ -37,42 +37,42 @@ def compare(guide, rows, datasets, cost, say):
     drawn = np.asarray(draw(guide.method, split, DRAWS, 0).vectors)
     with cost() as spent:
         reference = nuts(guide.task, latents, data, DRAWS)
-    found = scores(drawn, reference)
-    row = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
+    scored = scores(drawn, reference)
+    row = ", ".join(f"{k} {v:.3f}" for k, v in scored.items())
     say(
         f"{guide.task.name}, {rows} rows, {datasets} datasets: {row} (reference NUTS "
         f"{spent.cpu:.0f} CPU s)"
     )
-    return found
+    return scored
 
 
 @pytest.mark.parametrize("name", REGRESSIONS)
 def test_hundred_rows(name, cost, say):
     guide = guide_of(f"{name}_regression", cost, say)
-    found = compare(guide, 100, 50, cost, say)
+    scored = compare(guide, 100, 50, cost, say)
     strict = name == "linear"
-    assert found["z"] <= (0.05 if strict else 0.08)
-    assert (0.98 if strict else 0.96) <= found["ratio"] <= (1.02 if strict else 1.04)
-    assert found["c2st"] <= (0.53 if strict else 0.55)
+    assert scored["z"] <= (0.05 if strict else 0.08)
+    assert (0.98 if strict else 0.96) <= scored["ratio"] <= (1.02 if strict else 1.04)
+    assert scored["c2st"] <= (0.53 if strict else 0.55)
     assert guide.cpu <= (60 if strict else 120)
 
 
 @pytest.mark.parametrize("rows", [8, 512])
 @pytest.mark.parametrize("name", REGRESSIONS)
 def test_smallest_and_largest(name, rows, cost, say):
-    found = compare(guide_of(f"{name}_regression", cost, say), rows, 50, cost, say)
-    assert found["z"] <= 0.1
-    assert 0.95 <= found["ratio"] <= 1.05
+    scored = compare(guide_of(f"{name}_regression", cost, say), rows, 50, cost, say)
+    assert scored["z"] <= 0.1
+    assert 0.95 <= scored["ratio"] <= 1.05
 
 
 @pytest.mark.parametrize(
     ("name", "rows", "datasets"), [("gaussian_mixture", 1000, 20), ("eight_schools", 1, 50)]
 )
 def test_mixture_and_eight_schools(name, rows, datasets, cost, say):
-    found = compare(guide_of(name, cost, say), rows, datasets, cost, say)
-    assert found["z"] <= 0.1
-    assert 0.95 <= found["ratio"] <= 1.05
-    assert found["c2st_marginal"] <= 0.56
+    scored = compare(guide_of(name, cost, say), rows, datasets, cost, say)
+    assert scored["z"] <= 0.1
+    assert 0.95 <= scored["ratio"] <= 1.05
+    assert scored["c2st_marginal"] <= 0.56
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,10 @@ def episodes(name, shots, seed):
 def log_probabilities(method, context, query):
     """Of every class at every query, (T, QUERIES, 5)."""
 
-    def one(known, new):
-        at = method.predictive(final(method, Batch(known, jnp.ones(len(known["y"]), bool))), new)
+    def one(labelled, new):
+        at = method.predictive(
+            final(method, Batch(labelled, jnp.ones(len(labelled["y"]), bool))), new
+        )
         return jnp.stack(
             [at.log_prob(new | {"y": jnp.full_like(new["y"], c)}) for c in range(5)], -1
         )
@@ -60,8 +62,8 @@ def nearest_centroid(shots):
         return jnp.sum((query["x"][:, :, None] - centroids[:, None]) ** 2, -1)
 
     context, query = episodes("digits", shots, 1)
-    known, sharpness = squares(context, query), jnp.geomspace(0.01, 10, 61)
-    scores = [mean_log(jax.nn.log_softmax(-t * known), query["y"]).mean() for t in sharpness]
+    distances, sharpness = squares(context, query), jnp.geomspace(0.01, 10, 61)
+    scores = [mean_log(jax.nn.log_softmax(-t * distances), query["y"]).mean() for t in sharpness]
     return jax.nn.log_softmax(
         -sharpness[int(np.argmax(scores))] * squares(*episodes("digits:held_out", shots, 2))
     )
@@ -75,12 +77,12 @@ def mean_log(log_p, y):
 @pytest.fixture
 def scores(say):
     """Accuracy of each episode, by method and number of shots; prints each row."""
-    found = {}
+    correct = {}
 
     def score(name, shots, log_p, note):
         y = episodes("digits:held_out", shots, 2)[1]["y"]
         right, log_score = np.asarray(jnp.argmax(log_p, -1) == y).mean(1), mean_log(log_p, y)
-        found[name, shots] = right
+        correct[name, shots] = right
         of_right, of_score = (1.96 * v.std(ddof=1) / EPISODES**0.5 for v in (right, log_score))
         say(
             f"{name:16} {shots}-shot: accuracy {100 * right.mean():.1f} +- {100 * of_right:.1f} %, "
@@ -88,12 +90,12 @@ def scores(say):
             f"{log_score.mean():.3f} +- {of_score:.3f} nats{note}"
         )
 
-    return found, score
+    return correct, score
 
 
 def test_accuracy_on_digits_not_trained_on(scores, cost):
     """Intervals are 95%, over episodes; differences are paired, episode by episode."""
-    found, score = scores
+    correct, score = scores
     for shots in (1, 5):
         score("nearest centroid", shots, nearest_centroid(shots), "")
     for name, options in METHODS.items():
@@ -105,7 +107,7 @@ def test_accuracy_on_digits_not_trained_on(scores, cost):
     for shots in (1, 5):
         for better in ("versa", "conjugate_head"):
             for worse in ("maml", "nearest centroid"):
-                ahead = found[better, shots] - found[worse, shots]
+                ahead = correct[better, shots] - correct[worse, shots]
                 assert ahead.mean() > 1.96 * ahead.std(ddof=1) / EPISODES**0.5, (
                     better,
                     worse,

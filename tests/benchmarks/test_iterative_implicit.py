@@ -53,10 +53,10 @@ def test_share_of_the_exact_gain(seconds, cost, say):
     ours, exact = (np.asarray(a) for a in _along(guide.method, line))
     share = (ours[19] - exact[0]) / (exact[19] - exact[0])
     gaps = {k: exact[k - 1] - ours[k - 1] for k in STEPS}
-    said = ", ".join(f"K = {k}: {gap:.4f}" for k, gap in gaps.items())
+    row = ", ".join(f"K = {k}: {gap:.4f}" for k, gap in gaps.items())
     say(
         f"{training.cpu:.0f} CPU s, {guide.record.steps} updates: {share:.3f} of the gain; gaps "
-        f"{said}"
+        f"{row}"
     )
     assert share >= 0.92 and gaps[1] <= 0.1 and gaps[200] <= gaps[20]
 
@@ -116,13 +116,13 @@ def _expected(centre, mean, variance):
 @pytest.mark.parametrize("model", [line, two_classes])
 def test_logits_against_other_states(model, say):
     """Log predictive density of a query at each K, each kind of state trained alike."""
-    found = {}
+    gaps_of = {}
     for state in SPACES:
         guide = trained(task_of(model), ap.method("iterative_implicit", state=state), 60)
-        found[state] = np.asarray(_along(guide.method, model)[0])
-        said = ", ".join(f"K = {k}: {found[state][k - 1]:.4f}" for k in STEPS)
-        say(f"{model.__name__}, {state}, {guide.record.steps} updates: {said}")
-    assert all(found["logits"][19] >= other[19] - 0.005 for other in found.values())
+        gaps_of[state] = np.asarray(_along(guide.method, model)[0])
+        row = ", ".join(f"K = {k}: {gaps_of[state][k - 1]:.4f}" for k in STEPS)
+        say(f"{model.__name__}, {state}, {guide.record.steps} updates: {row}")
+    assert all(gaps_of["logits"][19] >= other[19] - 0.005 for other in gaps_of.values())
 
 
 @eqx.filter_jit

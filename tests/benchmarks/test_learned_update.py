@@ -87,13 +87,13 @@ def curve(method, covariates, steps, rows=ROWS, seed=777):
         start = (method.init(), jnp.eye(covariates), jnp.zeros(covariates))
         return jax.lax.scan(advance, start, keys[2:])[1]
 
-    found = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=64))(
+    gaps = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=64))(
         jr.split(jr.key(seed), TASKS)
     )
-    return (np.asarray(a, np.float64).T for a in found)
+    return (np.asarray(a, np.float64).T for a in gaps)
 
 
-def said(name, exact, own):
+def row_of(name, exact, own):
     """Gap to the exact predictive at each K, its standard error, and the share of the gain by K =
     20.
     """
@@ -132,7 +132,7 @@ def test_steps_help_and_go_on_helping(name, seconds, say):
     method, options = METHODS[name]
     guide = trained(linear(8, (16, 480)), ap.method(method, **options), seconds)
     exact, own = curve(guide.method, 8, 200)
-    say(f"{guide.record.steps} updates, {seconds} CPU s; " + said(name, exact, own))
+    say(f"{guide.record.steps} updates, {seconds} CPU s; " + row_of(name, exact, own))
     for k, later in ((1, 2), (2, 5), (5, 10), (10, 20)):
         gain = own[later - 1] - own[k - 1]
         assert gain.mean() > -gain.std() / TASKS**0.5
@@ -152,20 +152,20 @@ def test_signals(covariates, seconds, say):
     """
     rows = 16 if covariates == 5 else 10
     task = linear(covariates, (16, 320) if covariates == 5 else (10, 50))
-    steps, found = (20 if covariates == 5 else 5), {}
+    steps, gaps = (20 if covariates == 5 else 5), {}
     for signals in (("data",), ("gradient",), ("data", "gradient")):
         spec = ap.method("iterative_parametric", signals=signals, posterior="diagonal")
         guide = trained(
             task, spec, seconds, **({} if covariates == 5 else {"batch": 32, "mini_batch": rows})
         )
         exact, own = curve(guide.method, covariates, steps, rows)
-        found[signals] = own
+        gaps[signals] = own
         cells = [f"K={k} {(exact - own)[k - 1].mean():.4f}" for k in STEPS if k <= steps]
         say(
             f"d = {covariates}, {'+'.join(signals)}, {guide.record.steps} updates: gap "
             f"{', '.join(cells)}"
         )
-    data, gradient, both = (found[s] for s in (("data",), ("gradient",), ("data", "gradient")))
+    data, gradient, both = (gaps[s] for s in (("data",), ("gradient",), ("data", "gradient")))
     for k in [k for k in STEPS if k <= steps]:
         better = data if data[k - 1].mean() > gradient[k - 1].mean() else gradient
         apart = both[k - 1] - better[k - 1]
@@ -206,10 +206,10 @@ def log_q(method, task, steps, rows, seed=99):
 
         return jax.lax.scan(advance, method.init(), minis)[1]
 
-    found = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=128))(
+    values = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=128))(
         jr.split(jr.key(seed), 1024)
     )
-    return np.asarray(found, np.float64).T
+    return np.asarray(values, np.float64).T
 
 
 @pytest.mark.parametrize("model", [binary, counts, heavy])

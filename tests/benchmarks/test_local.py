@@ -57,12 +57,12 @@ def test_shared_and_local_posteriors(cost, say):
     vectors = jax.vmap(jax.vmap(lambda s: task.unconstrain(s, first)))(
         {n: reference[n] for n in names}
     )
-    found = scores(drawn, np.asarray(vectors))
-    row = ", ".join(f"{k} {v:.3f}" for k, v in found.items())
+    scored = scores(drawn, np.asarray(vectors))
+    row = ", ".join(f"{k} {v:.3f}" for k, v in scored.items())
     say(
         f"shared, {ROWS} rows, {DATASETS} datasets: {row} (NUTS with effects {spent.cpu:.0f} CPU s)"
     )
-    assert found["z"] <= 0.1 and 0.95 <= found["ratio"] <= 1.05
+    assert scored["z"] <= 0.1 and 0.95 <= scored["ratio"] <= 1.05
     with cost() as spent:
         given = [
             local_scores(guide, {n: v[i] for n, v in data.items()}, reference, i, None)
@@ -95,9 +95,9 @@ def local_scores(guide, data, reference, place, draws):
     return np.sqrt(np.mean(error**2)), np.median(effects.std(0) / exact.std(0))
 
 
-def told(found):
+def told(pairs):
     """Rms errors and ratios over datasets, in words."""
-    errors, ratios = np.transpose(found)
+    errors, ratios = np.transpose(pairs)
     return (
         f"rms error of the means {np.median(errors):.3f} sd (worst dataset {errors.max():.3f}), "
         f"sd ratio {np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f})"

@@ -113,19 +113,19 @@ def frame(state):
     ), scale @ inverse.T @ inverse @ scale
 
 
-def compared(found, true):
+def compared(moments, true):
     """z, and smallest and largest ratio of sds."""
     sd = np.sqrt(np.diag(true[1]))
-    ratio = np.sqrt(np.diag(found[1])) / sd
-    return np.sqrt(np.mean(((found[0] - true[0]) / sd) ** 2)), ratio.min(), ratio.max()
+    ratio = np.sqrt(np.diag(moments[1])) / sd
+    return np.sqrt(np.mean(((moments[0] - true[0]) / sd) ** 2)), ratio.min(), ratio.max()
 
 
-def apart(found, true):
+def apart(moments, true):
     """sqrt(2 KL(truth | found)) of Gaussians: the error of the mean in sds of all latents, and of
     the covariance.
     """
-    precision, away = np.linalg.inv(found[1]), found[0] - true[0]
-    log_ratio = np.linalg.slogdet(found[1])[1] - np.linalg.slogdet(true[1])[1]
+    precision, away = np.linalg.inv(moments[1]), moments[0] - true[0]
+    log_ratio = np.linalg.slogdet(moments[1])[1] - np.linalg.slogdet(true[1])[1]
     return np.sqrt(np.trace(precision @ true[1]) - len(away) + away @ precision @ away + log_ratio)
 
 
@@ -340,9 +340,9 @@ def test_ten_million_rows_of_parquet(cost, say, tmp_path):
         [sys.executable, "-c", STREAM, str(tmp_path / "guide"), str(tmp_path / "rows.parquet")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    idle, peak, wall, cpu, again, found = json.loads(out.stdout)
-    true = truth(guide.task, data, found, chunk=100_000)
-    z = np.sqrt(np.mean(((np.asarray(found) - true[0]) / np.sqrt(np.diag(true[1]))) ** 2))
+    idle, peak, wall, cpu, again, mean = json.loads(out.stdout)
+    true = truth(guide.task, data, mean, chunk=100_000)
+    z = np.sqrt(np.mean(((np.asarray(mean) - true[0]) / np.sqrt(np.diag(true[1]))) ** 2))
     say(
         f"10,000,000 rows of Parquet: z {z:.4f}; {(peak - idle) / 1024:.0f} MB above idle; "
         f"{10 / wall:.1f} million "

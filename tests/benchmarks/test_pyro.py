@@ -41,15 +41,15 @@ DRAWS = 1000
 
 def test_zoo(say):
     """Log density within 1e-4 + 1e-6 |log density|, gradient within 1e-5 of its largest entry."""
-    found = {name: compared(member) for name, member in ZOO.items()}
-    worst = max(found, key=lambda n: found[n].gap), max(found, key=lambda n: found[n].gradient_gap)
+    gaps = {name: compared(member) for name, member in ZOO.items()}
+    worst = max(gaps, key=lambda n: gaps[n].gap), max(gaps, key=lambda n: gaps[n].gradient_gap)
     say(
-        f"{len(found)} models: log density at most {found[worst[0]].gap:.2f} of the tolerance "
+        f"{len(gaps)} models: log density at most {gaps[worst[0]].gap:.2f} of the tolerance "
         f"({worst[0]}), gradient "
-        f"within {found[worst[1]].gradient_gap:.1e} ({worst[1]})"
+        f"within {gaps[worst[1]].gradient_gap:.1e} ({worst[1]})"
     )
-    assert len(found) >= 60
-    assert all(f.gap < 1 and f.gradient_gap < 1e-5 for f in found.values())
+    assert len(gaps) >= 60
+    assert all(f.gap < 1 and f.gradient_gap < 1e-5 for f in gaps.values())
 
 
 WRONG_IN_TORCH = {"correlation": "L_omega", "more_families": "h"}
@@ -62,7 +62,7 @@ def prior_of_pyro(member, draws):
     """Every unobserved value of a model, draws by Pyro: (S, entries) by site."""
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
-    found = {}
+    draws_of = {}
     with pyro.validation_enabled(False), torch.no_grad():
         for _ in range(draws):
             for name, site in poutine.trace(member.model).get_trace(*member.args).nodes.items():
@@ -71,8 +71,8 @@ def prior_of_pyro(member, draws):
                     and not site["is_observed"]
                     and type(site["fn"]).__name__ != "_Subsample"
                 ):
-                    found.setdefault(name, []).append(site["value"].detach().reshape(-1).numpy())
-    return {n: np.stack(v) for n, v in found.items()}
+                    draws_of.setdefault(name, []).append(site["value"].detach().reshape(-1).numpy())
+    return {n: np.stack(v) for n, v in draws_of.items()}
 
 
 def prior_of_bridge(member, draws):
@@ -137,13 +137,13 @@ def test_lkj_has_its_exact_law_where_torch_has_not(say):
     pyro.set_rng_seed(0)
     theirs = dist.LKJCholesky(3, 1.5).sample((size,)).numpy()
     exact = beta(2.0, 2.0)
-    found = [
+    p_values = [
         [kstest((r + 1) / 2, exact.cdf).pvalue for r in correlations(drawn)]
         for drawn in (ours, theirs)
     ]
-    say(f"LKJ: smallest p bridged {min(found[0]):.2g}, torch {min(found[1]):.2g}")
-    assert min(found[0]) > 1e-4 / 3
-    assert min(found[1]) < 1e-4 / 3
+    say(f"LKJ: smallest p bridged {min(p_values[0]):.2g}, torch {min(p_values[1]):.2g}")
+    assert min(p_values[0]) > 1e-4 / 3
+    assert min(p_values[1]) < 1e-4 / 3
 
 
 # Speed, on two models written in both languages.
@@ -380,14 +380,14 @@ def test_end_to_end_as_its_twin(cost, say):
     drawn = draw(
         guide.method, [Dataset({n: v[i] for n, v in data.items()}, {}) for i in range(50)], 2000, 0
     ).vectors
-    found = scores(np.asarray(drawn), nuts(guide.task, latents, data, 2000))
+    scored = scores(np.asarray(drawn), nuts(guide.task, latents, data, 2000))
     say(
         f"linear_regression_pyro: trained in {spent.cpu:.0f} CPU s; "
-        + ", ".join(f"{k} {v:.3f}" for k, v in found.items())
+        + ", ".join(f"{k} {v:.3f}" for k, v in scored.items())
     )
-    assert found["z"] <= 0.05
-    assert 0.98 <= found["ratio"] <= 1.02
-    assert found["c2st"] <= 0.53
+    assert scored["z"] <= 0.05
+    assert 0.98 <= scored["ratio"] <= 1.02
+    assert scored["c2st"] <= 0.53
 
 
 def conjugate(rows, y=None):

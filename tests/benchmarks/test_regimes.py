@@ -45,16 +45,16 @@ def test_gap_to_the_exact_predictive(model, sizes, method, seconds, most, say):
     """
     task, file = ap.model(model), catalogue.module("models", model)
     guide = trained(task, method, seconds)
-    found = {}
+    gaps = {}
     for rows in sizes:
-        found[rows] = _score(
+        gaps[rows] = _score(
             guide, [_hold_out(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1
         )
     lines = ", ".join(
-        f"{rows} rows {f['gap']:.4f} +- {f['gap_se']:.4f}" for rows, f in found.items()
+        f"{rows} rows {f['gap']:.4f} +- {f['gap_se']:.4f}" for rows, f in gaps.items()
     )
     say(f"{model}, {method}, {seconds} CPU s, {guide.record.steps} updates: gap {lines}")
-    assert max(f["gap"] for f in found.values()) <= most
+    assert max(f["gap"] for f in gaps.values()) <= most
 
 
 def test_hyper_parameters_of_a_gaussian_process(cost, say):
@@ -67,17 +67,19 @@ def test_hyper_parameters_of_a_gaussian_process(cost, say):
     task = ap.model("gaussian_process")
     guide = trained(task, ap.method("parametric", density="mixture"), 120)
     heights = jax.jit(jax.value_and_grad(lambda v, data: -jnp.sum(task.log_densities(v, data)[1])))
-    ahead_of = jax.jit(lambda v, known, query: _gaussian(task, v, known, query))
+    ahead_of = jax.jit(lambda v, context, query: _gaussian(task, v, context, query))
     worse, slowest = {}, []
     for rows in (10, 30, 60):
         pairs = [_cut(data, rows) for data in _datasets(task, rows)]
-        sets = [known for known, _ in pairs]
-        batches = stack(task, [read(task, known) for known in sets], list(range(len(sets))))
+        sets = [context for context, _ in pairs]
+        batches = stack(task, [read(task, context) for context in sets], list(range(len(sets))))
         heights(jnp.zeros(task.latents.size), sets[0])
         _hyper_parameters(guide.method, batches)
         guide.infer(sets, draws=50, predictive=False, log_likelihood=False)
         with cost() as search:
-            points = [_type_two(task, heights, known, number) for number, known in enumerate(sets)]
+            points = [
+                _type_two(task, heights, context, number) for number, context in enumerate(sets)
+            ]
         with cost() as amortized:
             jax.block_until_ready(_hyper_parameters(guide.method, batches))
         with cost() as checked:
@@ -85,7 +87,7 @@ def test_hyper_parameters_of_a_gaussian_process(cost, say):
         theirs = [
             np.mean(ahead_of(point, *pair)) for point, pair in zip(points, pairs, strict=True)
         ]
-        ours = [guide.log_predictive(known, query, draws=50).mean() for known, query in pairs]
+        ours = [guide.log_predictive(context, query, draws=50).mean() for context, query in pairs]
         apart = np.subtract(theirs, ours)
         worse[rows] = np.median(apart)
         slowest.append(search.cpu / amortized.cpu)
@@ -107,13 +109,13 @@ def _hyper_parameters(method, batches):
     return jax.vmap(lambda b: method.readout(final(method, b)).sample(jr.key(0), 50)[0])(batches)
 
 
-def _type_two(task, heights, known, number):
+def _type_two(task, heights, context, number):
     """Maximum of the marginal likelihood of three searches: from the prior's centre and from two
     draws of it.
     """
 
     def height(at):
-        value, slope = heights(jnp.asarray(at, jnp.float32), known)
+        value, slope = heights(jnp.asarray(at, jnp.float32), context)
         return float(np.nan_to_num(value, nan=1e10)), np.nan_to_num(np.asarray(slope, np.float64))
 
     keys = jr.split(jr.key(number), 2)
@@ -152,20 +154,22 @@ def test_sinusoid(say):
     """10 shots: mean squared error beside MAML's (its network: two layers of 40, 5 gradient steps),
     noise 0.01.
     """
-    task, found = ap.model("sinusoid_regression"), {}
+    task, mean_errors = ap.model("sinusoid_regression"), {}
     for method in ("maml", "in_context", "neural_process", "parametric"):
         guide = trained(task, method, 60)
         errors = []
         for data in _datasets(task, 10):
-            known, query = _cut(data, 10)
-            drawn = guide.predict(known, {"x": query["x"]}, draws=200)["predictions"]["y"].values[0]
+            context, query = _cut(data, 10)
+            drawn = guide.predict(context, {"x": query["x"]}, draws=200)["predictions"]["y"].values[
+                0
+            ]
             errors.append(np.mean((drawn.mean(0) - query["y"]) ** 2))
-        found[method] = np.mean(errors)
+        mean_errors[method] = np.mean(errors)
         say(
-            f"{method}: mean squared error {found[method]:.3f} +- "
+            f"{method}: mean squared error {mean_errors[method]:.3f} +- "
             f"{np.std(errors) / len(errors) ** 0.5:.3f}"
         )
-    assert min(v for n, v in found.items() if n != "maml") < found["maml"]
+    assert min(v for n, v in mean_errors.items() if n != "maml") < mean_errors["maml"]
 
 
 def test_topological_order(say):
@@ -191,14 +195,16 @@ def test_topological_order(say):
         "R^2": explained,
         "chance": np.random.default_rng(0).normal(size=truth.shape),
     }
-    found = {n: _ordered(g, truth) for n, g in guesses.items()}
-    say(", ".join(f"{n} {s.mean():.3f} +- {s.std() / len(s) ** 0.5:.3f}" for n, s in found.items()))
-    ahead = found["guide"] - found["variance"]
+    scores = {n: _ordered(g, truth) for n, g in guesses.items()}
+    say(
+        ", ".join(f"{n} {s.mean():.3f} +- {s.std() / len(s) ** 0.5:.3f}" for n, s in scores.items())
+    )
+    ahead = scores["guide"] - scores["variance"]
     say(
         f"guide above variance, table by table: {ahead.mean():.3f} +- "
         f"{ahead.std() / len(ahead) ** 0.5:.3f}"
     )
-    assert found["guide"].mean() > max(found["variance"].mean(), found["R^2"].mean())
+    assert scores["guide"].mean() > max(scores["variance"].mean(), scores["R^2"].mean())
 
 
 def _ordered(guess, truth):
@@ -210,11 +216,11 @@ def test_predictions_of_a_long_context(cost, say):
     """100 queries at 1000 rows of context, compiled."""
     guide = ap.train(ap.model("linear_regression"), "in_context", steps=1, progress=False)
     _, data = simulated(guide.task, 1, 1100)
-    known, new = {n: v[0, :1000] for n, v in data.items()}, {"x": data["x"][0, 1000:]}
-    guide.predict(known, new, draws=100)
+    context, new = {n: v[0, :1000] for n, v in data.items()}, {"x": data["x"][0, 1000:]}
+    guide.predict(context, new, draws=100)
     with cost() as spent:
         for _ in range(10):
-            guide.predict(known, new, draws=100)
+            guide.predict(context, new, draws=100)
     say(f"{100 * spent.cpu:.1f} CPU ms for 100 queries at 1000 rows, everything included")
     assert spent.cpu / 10 <= 0.02
 
@@ -229,7 +235,7 @@ def _cut(data, rows):
     return {n: v[:rows] for n, v in data.items()}, {n: v[rows:] for n, v in data.items()}
 
 
-def _gaussian(task, vector, known, query):
+def _gaussian(task, vector, context, query):
     """Log density of new rows given latents and known rows."""
-    rows = Batch({n: jnp.asarray(v) for n, v in known.items()}, jnp.ones(len(known["y"]), bool))
+    rows = Batch({n: jnp.asarray(v) for n, v in context.items()}, jnp.ones(len(context["y"]), bool))
     return new_rows(task, vector, rows, query)["y"].log_prob(query["y"])

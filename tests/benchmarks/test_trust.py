@@ -15,8 +15,9 @@ from numpyro.infer.calibration import vsbc_diagnostic
 
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
-from amortppl.diagnostics.uniformity import difference_band, inside
+from amortppl.diagnostics.uniformity import difference_band
 from amortppl.trust.misspecification import FLAG
+from bands import inside
 from benchmarks.reference import mixed, nuts, simulated
 
 NAMES = [
@@ -61,15 +62,15 @@ def test_calibration_of_shipped_guides(name, cost, say):
         pytest.importorskip("torch", reason="the extra `pyro` is not installed")
     guide = guide_of(name)
     with cost() as spent:
-        found = calibrate(guide, 1000, 400)
-        found.table
-    out = outside(found)
-    total = len(found.labels)
+        calibration = calibrate(guide, 1000, 400)
+        calibration.table
+    out = outside(calibration)
+    total = len(calibration.labels)
     say(
-        f"{name}: {total - len(out)}/{total} in the band, ok {found.ok}, {found.together}, "
+        f"{name}: {total - len(out)}/{total} in the band, ok {calibration.ok}, {calibration.together}, "
         f"{spent.cpu:.1f} CPU s"
     )
-    say(found.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
+    say(calibration.table.iloc[:, :6].to_string(float_format="{:.3f}".format))
     if out:
         again = outside(calibrate(guide, 4000, 400, seed=1))
         say(f"  outside: {', '.join(out)}; of 4000 other datasets: {', '.join(again) or 'none'}")
@@ -77,11 +78,11 @@ def test_calibration_of_shipped_guides(name, cost, say):
     assert not out and spent.cpu <= 20
 
 
-def outside(found):
+def outside(calibration):
     """Latents not in the simultaneous band, whose level is split over them."""
-    pits = found.measurements.pit
+    pits = calibration.measurements.pit
     band = difference_band(len(pits), 1 - 0.05 / pits.shape[1])
-    return [name for name, p in zip(found.labels, pits.T, strict=True) if not inside(p, band)]
+    return [name for name, p in zip(calibration.labels, pits.T, strict=True) if not inside(p, band)]
 
 
 def test_calibration_beside_refitting(cost, say):
@@ -227,13 +228,13 @@ def test_warm_nuts_against_cold(name, say):
     """
     guide = guide_of(name)
     _, data = simulated(guide.task, 5, 100)
-    found = []
+    counts = []
     for i in range(5):
         one = {n: v[i] for n, v in data.items()}
         kernel, start = guide.start_nuts(one, chains=1)
         cold = min(evaluations(NUTS(guide.task.model), one, None, warmup) for warmup in (300, 1000))
-        found.append((evaluations(kernel, one, start, 50), cold))
-    warm, cold = np.array(found).T
+        counts.append((evaluations(kernel, one, start, 50), cold))
+    warm, cold = np.array(counts).T
     say(
         f"{name}: gradients for 400 effective draws, warm {np.median(warm):.0f}, cold "
         f"{np.median(cold):.0f}; "

@@ -35,12 +35,12 @@ def score(sample):
     """Mean C2ST over fresh observations; `sample(y)` gives draws (S, 2)."""
     from amortppl.models.two_moons import exact_posterior
 
-    found = []
+    scores = []
     for i, y in enumerate(simulated(OBSERVATIONS, 123)[1]):
-        found.append(
+        scores.append(
             c2st(sample(y), np.asarray(exact_posterior({"y": y}, jr.key(i), DRAWS)["theta"]))
         )
-    return found
+    return scores
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +51,13 @@ def ours():
 def test_ours(ours, cost, say):
     with cost() as spent:
         guide = ap.train(ap.model("two_moons"), simulations=SIMULATIONS, progress=False)
-    found = score(lambda y: guide.infer({"y": y}, draws=DRAWS)["posterior"]["theta"].values[0])
+    scores = score(lambda y: guide.infer({"y": y}, draws=DRAWS)["posterior"]["theta"].values[0])
     ours["cpu"] = spent.cpu
     say(
-        f"amortppl: C2ST {np.mean(found):.3f} ({min(found):.3f} to {max(found):.3f}), training "
+        f"amortppl: C2ST {np.mean(scores):.3f} ({min(scores):.3f} to {max(scores):.3f}), training "
         f"{spent.cpu:.0f} CPU s"
     )
-    assert np.mean(found) <= 0.545
+    assert np.mean(scores) <= 0.545
 
 
 @pytest.mark.filterwarnings("ignore")  # of what it is built on
@@ -78,13 +78,13 @@ def test_beside_sbi(ours, cost, say):
             show_progress_bars=False,
         )
         posterior = trainer.append_simulations(theta, y).train() and trainer.build_posterior()
-    found = score(
+    scores = score(
         lambda y: posterior.sample(
             (DRAWS,), x=torch.as_tensor(np.array(y)), show_progress_bars=False
         ).numpy()
     )
     say(
-        f"sbi NPE (spline flow): C2ST {np.mean(found):.3f}, training {spent.cpu:.0f} CPU s, ours "
+        f"sbi NPE (spline flow): C2ST {np.mean(scores):.3f}, training {spent.cpu:.0f} CPU s, ours "
         f"{ours['cpu'] / spent.cpu:.2f} of it"
     )
     assert ours["cpu"] <= 0.5 * spent.cpu
@@ -111,14 +111,14 @@ def test_beside_bayesflow(ours, cost, say, monkeypatch):
             inference_conditions=["y"],
         )
         workflow.fit_offline({"theta": theta, "y": y}, verbose=0)
-    found = score(
+    scores = score(
         lambda y: np.asarray(
             workflow.sample(num_samples=DRAWS, conditions={"y": y[None]})["theta"]
         )[0]
     )
     say(
         f"BayesFlow {bayesflow.__version__} (spline coupling flow, 100 epochs): C2ST "
-        f"{np.mean(found):.3f}, training "
+        f"{np.mean(scores):.3f}, training "
         f"{spent.cpu:.0f} CPU s, ours {ours['cpu'] / spent.cpu:.2f} of it"
     )
     assert ours["cpu"] <= 0.5 * spent.cpu

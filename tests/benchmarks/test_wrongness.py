@@ -7,8 +7,15 @@ import warnings
 import jax
 import pytest
 
+import wrongness.columns
+import wrongness.inside
 import wrongness.issue_data
-import wrongness.issue_models  # noqa: F401
+import wrongness.issue_models
+import wrongness.labels
+import wrongness.shapes
+import wrongness.sizes
+import wrongness.streams
+import wrongness.weights  # noqa: F401
 from wrongness.registry import CASES, outcome
 
 
@@ -23,6 +30,6 @@ def few_optimisations(as_a_user):
 def test_wrongness(name, say):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = outcome(CASES[name])
-    say(f"{found.verdict:18s} {name}: {found.said}")
-    assert found.verdict in ("right", "clear error", "marked unreliable")
+        result = outcome(CASES[name])
+    say(f"{result.verdict:18s} {name}: {result.message}")
+    assert result.verdict in ("right", "clear error", "marked unreliable")

@@ -101,6 +101,19 @@ def test_infer_reads_csv_and_parquet_alike(home, tmp_path):
     assert one["posterior"].dataset.equals(two["posterior"].dataset)
 
 
+def test_many_datasets_of_one_table(home, tmp_path):
+    frame = pd.read_csv(home / "data.csv").assign(who=np.repeat([3, 1, 2], [10, 20, 10]))
+    frame.to_csv(tmp_path / "long.csv", index=False)
+    words = ("infer", home / "guide", tmp_path / "long.csv", "--by", "who", *FEW, *COLUMNS)
+    done = works(*words, "--out", tmp_path / "posteriors.parquet")
+    assert "3 datasets; " in done.stdout and "are reliable" in done.stdout
+    table = pd.read_parquet(tmp_path / "posteriors.parquet")
+    assert table["who"].tolist() == [3, 1, 2] and table["rows"].tolist() == [10, 20, 10]
+    fails(*words, "--out", tmp_path / "p.nc", saying="name it so, not p.nc")
+    fails(*words, "--out", tmp_path / "long.csv", saying="name it so")
+    fails(*words, "--out", "p.parquet", "--every", 5, saying="--every is for one dataset")
+
+
 def test_infer_with_report_then_report_alone(home, tmp_path):
     out = tmp_path / "new" / "posterior.nc"
     works(
@@ -499,6 +512,7 @@ def test_a_strangers_guide_needs_trust(home, tmp_path, monkeypatch):
     assert f"running the trusted file {home / 'model.py'}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_run_to_save(home, tmp_path, monkeypatch):
     """The guide's folder cannot be written, the checkpoint could."""
     out, model = tmp_path / "guide", f"{home / 'model.py'}:centre"
@@ -535,12 +549,12 @@ def test_more_draws_than_memory(home, tmp_path):
 
 
 def test_what_jax_says_of_the_machine_is_one_line(capsys):
-    for said, words in (
+    for message, words in (
         ("Unknown backend: 'tpuu' requested", "no such platform here"),
         ("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", "not enough memory"),
     ):
         with pytest.raises(typer.Exit), plain_errors():
-            raise RuntimeError(said)
+            raise RuntimeError(message)
         assert words in capsys.readouterr().err
     with pytest.raises(RuntimeError), plain_errors():
         raise RuntimeError("a fault of our own")

@@ -135,25 +135,25 @@ def small_chunks():
 
 @each_kind
 def test_every_source_gives_the_rows(task, arrays, sources, kind):
-    found = blocks(task, sources[kind]())
-    assert [b.start for b in found] == list(range(0, ROWS, SIZE * PER_BLOCK))
-    assert [len(b.arrays["k"]) for b in found] == [6, 6, 6, 6, 6, 6, 1]
-    for name, values in stacked(found).items():
+    pieces = blocks(task, sources[kind]())
+    assert [b.start for b in pieces] == list(range(0, ROWS, SIZE * PER_BLOCK))
+    assert [len(b.arrays["k"]) for b in pieces] == [6, 6, 6, 6, 6, 6, 1]
+    for name, values in stacked(pieces).items():
         assert values.dtype == arrays[name].dtype
         np.testing.assert_array_equal(values, arrays[name])
 
 
 @each_kind
 def test_skipped_rows_are_those_before_a_block(task, arrays, sources, kind):
-    found = blocks(task, sources[kind](), skip=18)
-    assert found[0].start == 18
-    np.testing.assert_array_equal(stacked(found)["x"], arrays["x"][18:])
+    pieces = blocks(task, sources[kind](), skip=18)
+    assert pieces[0].start == 18
+    np.testing.assert_array_equal(stacked(pieces)["x"], arrays["x"][18:])
 
 
 @each_kind
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_shares_are_disjoint_and_together_whole(task, sources, kind, count):
-    found = []
+    row_numbers = []
     for index in range(count):
         batches = ap.batches(sources[kind](), SIZE, shard=(index, count))
         try:
@@ -162,8 +162,8 @@ def test_shares_are_disjoint_and_together_whole(task, sources, kind, count):
             assert "no rows" in str(error)
             share = []
         assert batches.rows in (None, len(share))
-        found += share
-    assert sorted(found) == list(range(ROWS))
+        row_numbers += share
+    assert sorted(row_numbers) == list(range(ROWS))
 
 
 @each_kind
@@ -184,20 +184,20 @@ def test_a_shuffled_stream_goes_on_where_it_was(task, sources, kind, skip, monke
 
 
 def test_shuffled_shares_are_disjoint(task, sources):
-    found = [
+    row_numbers = [
         k
         for i in range(3)
         for k in order(blocks(task, sources["Parquet, one row group"](), shuffle=1, shard=(i, 3)))
     ]
-    assert sorted(found) == list(range(ROWS)) != found
+    assert sorted(row_numbers) == list(range(ROWS)) != row_numbers
 
 
 @each_kind
 def test_plain_mini_batches(sources, kind, arrays):
-    found = list(ap.batches(sources[kind](), 10, shuffle=None))
-    assert [len(b["k"]) for b in found] == [10, 10, 10, 7]
-    assert isinstance(found[0], dict if "dict" in kind else pd.DataFrame)
-    np.testing.assert_array_equal(np.concatenate([b["k"] for b in found]), arrays["k"])
+    mini_batches = list(ap.batches(sources[kind](), 10, shuffle=None))
+    assert [len(b["k"]) for b in mini_batches] == [10, 10, 10, 7]
+    assert isinstance(mini_batches[0], dict if "dict" in kind else pd.DataFrame)
+    np.testing.assert_array_equal(np.concatenate([b["k"] for b in mini_batches]), arrays["k"])
 
 
 @pytest.mark.parametrize("kind", ["DataFrame", "Parquet", "TSV", "list of DataFrames"])

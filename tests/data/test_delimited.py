@@ -91,13 +91,13 @@ def test_both_ways_read_the_same(tmp_path, name, content):
 def test_both_ways_refuse_the_same(tmp_path, content, words):
     path = tmp_path / "rows.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    said = []
+    messages = []
     for read in (read_table, streamed):
         with pytest.raises(DataError) as caught:
             read(path)
         assert [w for w in (*words, "rows.csv") if w not in str(caught.value)] == []
-        said.append(str(caught.value))
-    assert said[0] == said[1]
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
 def test_what_is_missing_and_what_is_text(tmp_path):

@@ -48,8 +48,8 @@ def test_an_index_beyond_the_groups_is_named(name):
     for wrong in (first - 1, first + 4, -3):
         with pytest.raises(DataError) as caught:
             read(made, {"g": np.where(good == first + 2, wrong, good), "y": np.zeros(4)})
-        said = str(caught.value)
-        assert f"'g' holds {wrong} at row 2" in said and f"({first} to {first + 3})" in said
+        message = str(caught.value)
+        assert f"'g' holds {wrong} at row 2" in message and f"({first} to {first + 3})" in message
 
 
 @pytest.mark.parametrize(

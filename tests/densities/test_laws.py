@@ -45,6 +45,7 @@ def test_integrates_to_one_on_the_line(family):
     np.testing.assert_allclose(np.trapezoid(heights, grid), 1.0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_integrates_to_one_on_the_plane(family):
     density = family(2)
     line = jnp.sinh(jnp.linspace(-5, 5, 801))

@@ -8,8 +8,9 @@ from scipy import stats
 import amortppl as ap
 from amortppl.diagnostics.calibration import calibrate
 from amortppl.diagnostics.calibration_page import write_calibration
-from amortppl.diagnostics.uniformity import difference_band, holm, inside, p_values
+from amortppl.diagnostics.uniformity import difference_band, holm, p_values
 from amortppl.errors import DataError
+from bands import inside
 from spoiled import exact, far_out, spoiled
 
 FIXED = ["sbc_p", "coverage_50", "coverage_90", "z_score", "contraction", "ok"]
@@ -42,20 +43,25 @@ def test_numbers_by_region(good):
     mean square z-score
     of 66 datasets has a sd of 0.09, with bounds at four of these one of ten fails for one seed in
     1,600. Of seeds 0 to 39 none fails in anything."""
-    found = calibrate(good, 200, seed=2)
-    numbers = found.by_region
-    assert list(numbers.index[:5]) == [("w[0]", region) for region in found.regions]
+    calibration = calibrate(good, 200, seed=2)
+    numbers = calibration.by_region
+    assert list(numbers.index[:5]) == [("w[0]", region) for region in calibration.regions]
     small, large = (numbers.xs(f"rows_{n}", level="region") for n in ("small", "large"))
     assert np.all(small["contraction"] < large["contraction"] - 0.05) and np.all(
         small["recovery"] < large["recovery"]
     )
     assert np.all(np.abs(numbers["z_score"] - 1) < 0.36) and np.all(numbers["datasets"] >= 66)
-    row, inside = numbers.loc[("w[1]", "prior_tail")], found.regions["prior_tail"][:, 1]
+    row, inside = numbers.loc[("w[1]", "prior_tail")], calibration.regions["prior_tail"][:, 1]
     assert (
-        row["datasets"] == inside.sum() and row["sbc_p"] == found.region_p.loc["w[1]", "prior_tail"]
+        row["datasets"] == inside.sum()
+        and row["sbc_p"] == calibration.region_p.loc["w[1]", "prior_tail"]
     )
-    assert row["coverage_90"] == np.mean(np.abs(found.measurements.pit[inside, 1] - 0.5) < 0.45)
-    assert found.tree()["regions"]["bias"].sel(latent="w[1]", region="prior_tail") == row["bias"]
+    assert row["coverage_90"] == np.mean(
+        np.abs(calibration.measurements.pit[inside, 1] - 0.5) < 0.45
+    )
+    assert (
+        calibration.tree()["regions"]["bias"].sel(latent="w[1]", region="prior_tail") == row["bias"]
+    )
 
 
 def test_false_alarms_of_an_exact_guide(good):
@@ -72,8 +78,8 @@ def test_spoiled_guides_are_caught(good, fault):
     below 1%.
     """
     for seed in range(5):
-        found = calibrate(spoiled(good, **fault), 200, seed=seed)
-        assert not found.ok and not found.table["ok"].all(), (fault, seed)
+        calibration = calibrate(spoiled(good, **fault), 200, seed=seed)
+        assert not calibration.ok and not calibration.table["ok"].all(), (fault, seed)
 
 
 def test_prior_as_posterior_is_caught_by_the_joint_density(line_guide, good):
@@ -85,8 +91,10 @@ def test_prior_as_posterior_is_caught_by_the_joint_density(line_guide, good):
         def step(self, state, batch):
             return state
 
-    found = calibrate(type(good)(Blind(good.task), good.spec, good.record, 0, good.ranges), 200)
-    assert found.together["joint"] < 1e-6 and not found.ok
+    calibration = calibrate(
+        type(good)(Blind(good.task), good.spec, good.record, 0, good.ranges), 200
+    )
+    assert calibration.together["joint"] < 1e-6 and not calibration.ok
 
 
 def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
@@ -94,37 +102,41 @@ def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
     sds and means do.
     Each of these has such draws but with probability 3e-4. Of seeds 0 to 39 one has a recovery
     below 0.6 (0.597) and none fails otherwise; this one is fixed."""
-    found, right = (
+    calibration, right = (
         calibrate(far_out(line_guide, above=1.2), 200, seed=2),
         calibrate(good, 200, seed=2),
     )
     about = np.sum(right.measurements.mean[:, 0] > 1.2)
     assert (
-        abs(found.wide - about) < 5 < about
-        and found.table.attrs["wide"] == found.wide
+        abs(calibration.wide - about) < 5 < about
+        and calibration.table.attrs["wide"] == calibration.wide
         and right.wide == 0
     )
-    np.testing.assert_allclose(found.table["contraction"], right.table["contraction"], atol=0.05)
-    assert np.all(found.table["recovery"] > 0.6)
-    text = write_calibration(found, tmp_path / "far.html").read_text()
-    assert f"In {found.wide} of 200 datasets a latent" in text and "at the left edge)" in text
+    np.testing.assert_allclose(
+        calibration.table["contraction"], right.table["contraction"], atol=0.05
+    )
+    assert np.all(calibration.table["recovery"] > 0.6)
+    text = write_calibration(calibration, tmp_path / "far.html").read_text()
+    assert f"In {calibration.wide} of 200 datasets a latent" in text and "at the left edge)" in text
 
 
 def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
     """Left out of the ranks, which would be wrong, and a fault: 28 datasets expected, with a sd of
     5.
     """
-    found = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
-    lost = len(found.measurements.lost)
-    assert 10 < lost < 80 and len(found.measurements.truth) == 200 - lost and not found.ok
-    assert np.isfinite(found.table["z_score"]).all() and set(found.together) == {
+    calibration = calibrate(far_out(line_guide, jnp.nan, above=1.0), 200, seed=2)
+    lost = len(calibration.measurements.lost)
+    assert (
+        10 < lost < 80 and len(calibration.measurements.truth) == 200 - lost and not calibration.ok
+    )
+    assert np.isfinite(calibration.table["z_score"]).all() and set(calibration.together) == {
         "density",
         "joint",
         "tarp",
     }
     assert (
         f"Draws are not finite: {lost} of 200"
-        in write_calibration(found, tmp_path / "lost.html").read_text()
+        in write_calibration(calibration, tmp_path / "lost.html").read_text()
     )
     with pytest.raises(DataError, match="draws of 200 of 200 simulated datasets are not finite"):
         calibrate(far_out(line_guide, jnp.nan), 200)

@@ -43,15 +43,15 @@ def test_log_scale_is_the_change_of_variables(frame):
 
 
 def test_climb_finds_a_gaussian(frame):
-    found = jax.jit(lambda start: newton_mode(gaussian, start, None, 8))(jnp.zeros(3))
-    np.testing.assert_allclose(found.location, MEAN, atol=1e-4)
-    np.testing.assert_allclose(found.factor, frame.factor, atol=1e-4)
+    mode = jax.jit(lambda start: newton_mode(gaussian, start, None, 8))(jnp.zeros(3))
+    np.testing.assert_allclose(mode.location, MEAN, atol=1e-4)
+    np.testing.assert_allclose(mode.factor, frame.factor, atol=1e-4)
 
 
 def test_climb_survives_a_bad_start():
     """From far out on exp, where an undamped step overflows."""
-    found = newton_mode(skewed, jnp.array([12.0]), None, 40)
-    np.testing.assert_allclose(found.location, jnp.log(3.0), atol=1e-2)
+    mode = newton_mode(skewed, jnp.array([12.0]), None, 40)
+    np.testing.assert_allclose(mode.location, jnp.log(3.0), atol=1e-2)
 
 
 def test_climb_begins_with_few_rows_and_at_the_highest_start(frame):
@@ -119,17 +119,17 @@ def test_cholesky_of_eigenvalues_that_span_decades(span):
     vectors = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
     exact = np.linalg.qr(np.sqrt(values)[:, None] * vectors.T)[1].T
     exact = exact * np.sign(np.diag(exact))
-    found = np.asarray(
+    factor = np.asarray(
         cholesky_of(jnp.asarray(values, jnp.float32), jnp.asarray(vectors, jnp.float32))
     )
-    assert np.isfinite(found).all() and np.all(np.diag(found) > 0)
-    np.testing.assert_array_equal(found, np.tril(found))
+    assert np.isfinite(factor).all() and np.all(np.diag(factor) > 0)
+    np.testing.assert_array_equal(factor, np.tril(factor))
     np.testing.assert_allclose(
-        found @ found.T / span, (vectors * values) @ vectors.T / span, atol=1e-6
+        factor @ factor.T / span, (vectors * values) @ vectors.T / span, atol=1e-6
     )
-    np.testing.assert_allclose(found[:, 0] / exact[0, 0], exact[:, 0] / exact[0, 0], atol=1e-5)
+    np.testing.assert_allclose(factor[:, 0] / exact[0, 0], exact[:, 0] / exact[0, 0], atol=1e-5)
     np.testing.assert_allclose(
-        np.log(np.diag(found)).sum(), np.log(values).sum() / 2, atol=0.01 * np.log(span)
+        np.log(np.diag(factor)).sum(), np.log(values).sum() / 2, atol=0.01 * np.log(span)
     )
 
 
@@ -143,5 +143,5 @@ def test_outer_products_estimate_the_curvature():
     it.
     """
     y = jr.normal(jr.key(1), (5000,))
-    found = outer_products(lambda at: norm.logpdf(y, at[0], 1), jnp.zeros(1))
-    assert abs(found[0, 0] - 5000) < 5 * (2 * 5000) ** 0.5
+    curvature = outer_products(lambda at: norm.logpdf(y, at[0], 1), jnp.zeros(1))
+    assert abs(curvature[0, 0] - 5000) < 5 * (2 * 5000) ** 0.5

@@ -85,15 +85,15 @@ def test_effects_of_a_normal_regression(effects_of, rounding, noise):
     slopes = lambda at: jax.jacobian(lambda at: effects(at)[0])(at) @ units.T  # noqa: E731
     modes, widths = zip(effects(centre), jax.vmap(effects)(points), strict=True)
     moves = slopes(centre), jax.vmap(slopes)(points)
-    found = fit_funnel(centre, axes, modes, moves, widths, (True,) * 3 + (False,) * 2)
+    funnel = fit_funnel(centre, axes, modes, moves, widths, (True,) * 3 + (False,) * 2)
     for at in centre + jnp.array([[-1.0, -2.0], [1.0, 1.5], [0.5, -1.0]]):
         (mode, width), away = effects(at), axes @ (at - centre)
         line = jnp.append(modes[0] + moves[0] @ away, at)
         np.testing.assert_allclose(
-            found.forward(line)[:3], mode, atol=rounding * np.exp(width).min()
+            funnel.forward(line)[:3], mode, atol=rounding * np.exp(width).min()
         )
         np.testing.assert_allclose(
-            jnp.diag(found.jacobian(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
+            jnp.diag(funnel.jacobian(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
         )
 
 
@@ -117,11 +117,11 @@ def test_effects_without_data_stay_where_they_are():
     rounding = 5e-5 * jr.normal(jr.key(0), (4, 5, 20))
     modes, widths, *moves = ((a[0], a[1:]) for a in rounding)
     moves = tuple(jnp.stack(a, -1) for a in zip(*moves, strict=True))
-    found = fit_funnel(jnp.zeros(2), jnp.eye(2), modes, moves, widths, (True,) * 20 + (False,) * 2)
+    funnel = fit_funnel(jnp.zeros(2), jnp.eye(2), modes, moves, widths, (True,) * 20 + (False,) * 2)
     for far in jnp.array([[8.0, 0.0], [-8.0, 0.0], [0.0, 8.0], [0.0, -8.0]]):
         at = jnp.append(jnp.linspace(-2.0, 2.0, 20), far)
-        np.testing.assert_allclose(found.forward(at), at, atol=0.02)
-        np.testing.assert_allclose(jnp.diag(found.jacobian(at)), 1.0, atol=1e-3)
+        np.testing.assert_allclose(funnel.forward(at), at, atol=0.02)
+        np.testing.assert_allclose(jnp.diag(funnel.jacobian(at)), 1.0, atol=1e-3)
 
 
 @pytest.fixture

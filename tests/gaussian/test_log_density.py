@@ -36,10 +36,10 @@ def test_information_by_simulation_is_that_of_the_rows_kept(rows):
     information = jax.jit(
         lambda key: densities.information(Batch(data, mask), key)(jnp.array([3.0, -3.0]))
     )
-    found = np.asarray(jax.vmap(information)(jr.split(jr.key(1), 1000)), np.float64).mean(0)
+    estimate = np.asarray(jax.vmap(information)(jr.split(jr.key(1), 1000)), np.float64).mean(0)
     x = np.asarray(data["x"][0] if rows is None else data["x"][mask], np.float64)
     inverse = np.linalg.inv(np.linalg.cholesky(x.T @ x / 0.25))
-    np.testing.assert_allclose(inverse @ found @ inverse.T, np.eye(2), atol=0.065)
+    np.testing.assert_allclose(inverse @ estimate @ inverse.T, np.eye(2), atol=0.065)
 
 
 def test_no_rows_have_no_information():

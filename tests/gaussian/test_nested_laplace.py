@@ -49,7 +49,7 @@ def marginal(observed, noise):
     return grid[top], curvature**-0.5, mean, np.average((grid - mean) ** 2, weights=weight) ** 0.5
 
 
-def found(noise, size=0.3, steps=40, plates=PLATES):
+def search_from(noise, size=0.3, steps=40, plates=PLATES):
     joint, observed = effects(noise, size)
     mode = newton_mode(joint, jnp.zeros(GROUPS + 1), None, steps).location
     return mode, *jax.jit(lambda start: nested_laplace(joint, start, plates))(mode), observed
@@ -62,7 +62,7 @@ def test_scale_of_effects_is_placed_by_its_marginal(noise, size):
     """The joint mode misses it by more than an sd: the volume around it falls as tau^-8, unseen.
     Far from the prior
     (5 sds, the last cases) twelve steps do not find that mode either."""
-    joint_mode, frame, _, observed = found(noise, size, 12)
+    joint_mode, frame, _, observed = search_from(noise, size, 12)
     mode, laplace, mean, sd = marginal(observed, noise)
     assert abs(joint_mode[-1] - mean) > sd
     assert abs(frame.location[-1] - mode) < 0.1 * sd
@@ -75,7 +75,7 @@ def test_effects_follow_the_scale():
     """Given log tau, d_j is normal about y_j tau / (tau^2 + noise^2), with precision 1 + tau^2 /
     noise^2.
     """
-    _, frame, _, observed = found(0.05)
+    _, frame, _, observed = search_from(0.05)
     tau = np.exp(float(frame.location[-1]))
     np.testing.assert_allclose(frame.location[:-1], observed * tau / (tau**2 + 0.05**2), rtol=1e-3)
     precision = np.asarray(frame.factor @ frame.factor.T)
@@ -89,7 +89,8 @@ def test_dependent_effects_cost_more_and_end_there_too():
     together = Plates((0,) * GROUPS + (-1,))
     assert (len(PLATES.independent_sets), len(together.independent_sets)) == (1, GROUPS)
     for a, b in zip(
-        *(jax.tree.leaves(found(0.05, plates=p)[1:3]) for p in (PLATES, together)), strict=True
+        *(jax.tree.leaves(search_from(0.05, plates=p)[1:3]) for p in (PLATES, together)),
+        strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
@@ -100,7 +101,7 @@ def test_funnel_follows_the_curve_and_the_width_of_the_effects(noise, sds):
     """Three sds of log tau away, it is within a hundredth of a width of the mode, and as wide as d
     given tau.
     """
-    _, frame, funnel, observed = found(noise)
+    _, frame, funnel, observed = search_from(noise)
     tau = np.exp(float(frame.location[-1]) + sds / float(frame.factor[-1, -1]))
     mode, width = observed * tau / (tau**2 + noise**2), (1 + (tau / noise) ** 2) ** -0.5
     straight = frame.unwhiten(
@@ -202,6 +203,6 @@ def test_scale_of_effects_from_rows_in_parts(method, way, most):
         state = step(step(method.init(), halves[0]), halves[1])
     if way == "combined":
         state = method.combine([step(method.init(), b) for b in halves])
-    found = method.readout(state).sample(jr.key(1), 4000)[0][:, -1]
-    assert abs(found.mean() - mean) < most * sd
-    np.testing.assert_allclose(found.std(), sd, rtol=0.25)
+    log_scales = method.readout(state).sample(jr.key(1), 4000)[0][:, -1]
+    assert abs(log_scales.mean() - mean) < most * sd
+    np.testing.assert_allclose(log_scales.std(), sd, rtol=0.25)

@@ -82,7 +82,12 @@ def test_parts_of_latents_in_plates(model, parts, sets):
     np.testing.assert_array_equal(plates.independent_sets.sum(0), 1)  # each once
 
 
-@pytest.mark.parametrize("model", [simple, pairs, within])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(simple, marks=SLOW), pairs, pytest.param(within, marks=SLOW)]
+)
 def test_hessian_from_products_is_the_hessian(model):
     task = task_of(model)
     draw, plates = task.simulate(jr.key(0), 128), plates_of(task)
@@ -100,5 +105,5 @@ def test_joined_puts_each_where_it_was():
     plates = Plates((0, -1, 1, -1))
     at = jnp.arange(4.0)
     np.testing.assert_array_equal(plates.join(at[plates.outer], at[plates.inner]), at)
-    for found, places in zip(plates.split(at[None]), (plates.outer, plates.inner), strict=True):
-        np.testing.assert_array_equal(found, at[None, places])
+    for values, places in zip(plates.split(at[None]), (plates.outer, plates.inner), strict=True):
+        np.testing.assert_array_equal(values, at[None, places])

@@ -64,7 +64,7 @@ def test_thinned_rows_are_spread_over_those_kept(first, last):
     np.testing.assert_array_equal(place, np.arange(first, last, step))
 
 
-@pytest.mark.parametrize("kept", [400, 150, 20])
+@pytest.mark.parametrize("kept", [pytest.param(400, marks=pytest.mark.slow), 150, 20])
 def test_a_sum_and_its_derivatives_are_those_of_all_rows(task, data, kept):
     """In float32: sums in another order differ by a few roundings."""
     batch = Batch(data, jnp.arange(400) < kept)

@@ -81,22 +81,26 @@ def test_a_correction_is_exact_for_a_cubic():
         bend -= count * (curved - hessian)
     rows = jnp.asarray(sum(rows) + COUNT)
     there = rows, jnp.asarray(COUNT), gains(rows, COUNT)
-    found, low, _ = displaced.correct(lambda u: COUNT * row(u), frame, jnp.zeros(3), *there)
+    corrected, low, _ = displaced.correct(lambda u: COUNT * row(u), frame, jnp.zeros(3), *there)
     precision = factor @ factor.T + bend
     shift = np.linalg.solve(precision, slope)
     assert np.linalg.norm(factor.T @ shift) > 0.01  # there was something to correct
-    np.testing.assert_allclose(found.location + low - frame.location, shift, rtol=0.02, atol=1e-7)
-    np.testing.assert_allclose(found.factor @ found.factor.T, precision, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        corrected.location + low - frame.location, shift, rtol=0.02, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        corrected.factor @ corrected.factor.T, precision, rtol=1e-3, atol=1e-2
+    )
 
 
 def test_nothing_is_missed_where_nothing_moved():
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced.at(frame, jnp.asarray(100.0))
-    found, low, after = displaced.correct(
+    corrected, low, after = displaced.correct(
         row, frame, jnp.zeros(3), jnp.asarray(200.0), jnp.asarray(100.0), gains(200, 100)
     )
-    np.testing.assert_allclose(found.location + low, frame.location, atol=1e-6)
-    np.testing.assert_allclose(found.factor, frame.factor, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(corrected.location + low, frame.location, atol=1e-6)
+    np.testing.assert_allclose(corrected.factor, frame.factor, rtol=1e-5, atol=1e-4)
     assert float(after.rows) == 200.0
 
 
@@ -104,10 +108,10 @@ def test_it_waits_until_the_rows_have_grown():
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
     for rows, due in ((100 * GROWTH - 1, False), (100 * GROWTH, True)):
-        found, _, after = displaced.correct(
+        corrected, _, after = displaced.correct(
             row, frame, jnp.zeros(3), jnp.asarray(rows), jnp.asarray(10.0), gains(rows, 10)
         )
-        assert (float(after.rows) == rows) == due == bool(np.any(found.factor != frame.factor))
+        assert (float(after.rows) == rows) == due == bool(np.any(corrected.factor != frame.factor))
 
 
 @pytest.mark.parametrize("one", [ALIKE * 1.1, 1 / ALIKE / 1.1])
@@ -119,7 +123,7 @@ def test_a_mini_batch_unlike_the_others_says_nothing_of_them(one):
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(100.0))
     held = jnp.array([1.0, 1.0, one]) * 10 / 190
     for unlike in (False, True):
-        found, _, after = displaced.correct(
+        corrected, _, after = displaced.correct(
             row,
             frame,
             jnp.zeros(3),
@@ -127,7 +131,9 @@ def test_a_mini_batch_unlike_the_others_says_nothing_of_them(one):
             jnp.asarray(10.0),
             held if unlike else gains(200, 10),
         )
-        assert (float(after.rows) == 100.0) == unlike != bool(np.any(found.factor != frame.factor))
+        assert (
+            (float(after.rows) == 100.0) == unlike != bool(np.any(corrected.factor != frame.factor))
+        )
 
 
 @pytest.mark.parametrize("spoiled", [jnp.nan, jnp.inf, 1e30])
@@ -137,7 +143,7 @@ def test_whatever_a_mini_batch_holds_the_frame_stays_sound(spoiled):
     """
     frame = Frame(jnp.ones(3), 50 * jnp.eye(3))
     displaced = Displaced(jnp.ones(3), jnp.eye(3), jnp.asarray(10.0))
-    found, _, _ = jax.jit(
+    corrected, _, _ = jax.jit(
         lambda s: displaced.correct(
             lambda u: s * jnp.sum(u**3),
             frame,
@@ -147,6 +153,8 @@ def test_whatever_a_mini_batch_holds_the_frame_stays_sound(spoiled):
             gains(200, 10),
         )
     )(spoiled)
-    moved = np.asarray(frame.factor).T @ (np.asarray(found.location) - np.asarray(frame.location))
-    assert np.isfinite(found.factor).all() and np.linalg.norm(moved) <= 1.001
-    assert np.all(np.diag(found.factor) > 0)
+    moved = np.asarray(frame.factor).T @ (
+        np.asarray(corrected.location) - np.asarray(frame.location)
+    )
+    assert np.isfinite(corrected.factor).all() and np.linalg.norm(moved) <= 1.001
+    assert np.all(np.diag(corrected.factor) > 0)

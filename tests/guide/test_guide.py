@@ -58,8 +58,8 @@ def test_log_prob_is_the_exact_density_nearly(mean_guide):
 
 def test_log_prob_of_draws_is_log_guide(line_guide, line_data, post):
     """Identity supports: no Jacobian between them."""
-    found = line_guide.log_prob(line_data, {"w": post.posterior["w"].values[0]})
-    np.testing.assert_allclose(found, post.sample_stats["log_guide"].values[0], atol=1e-3)
+    log_densities = line_guide.log_prob(line_data, {"w": post.posterior["w"].values[0]})
+    np.testing.assert_allclose(log_densities, post.sample_stats["log_guide"].values[0], atol=1e-3)
 
 
 # The tree.
@@ -183,8 +183,8 @@ def test_frames_are_read(line_guide, line_data, post):
     frame = pd.DataFrame(
         {"age": line_data["x"][:, 0], "dose": line_data["x"][:, 1], "y": line_data["y"]}
     )
-    found = line_guide.infer(frame, draws=DRAWS, columns={"x": ["age", "dose"]})
-    np.testing.assert_allclose(found.posterior["w"], post.posterior["w"], atol=1e-5)
+    of_frame = line_guide.infer(frame, draws=DRAWS, columns={"x": ["age", "dose"]})
+    np.testing.assert_allclose(of_frame.posterior["w"], post.posterior["w"], atol=1e-5)
 
 
 # Out of range, and wrong.
@@ -208,9 +208,9 @@ def test_values_never_seen_are_answered_with_a_warning(line_guide, line_data):
 
 def test_of_many_datasets_out_of_range_one_warning_tells(line_guide, line_data):
     far = dict(line_data, x=line_data["x"] * np.array([1.0, 40.0]))
-    with pytest.warns(OutOfRangeWarning) as said:
+    with pytest.warns(OutOfRangeWarning) as warned:
         post = line_guide.infer([line_data, far, line_data, far], draws=DRAWS)
-    (one,) = [str(w.message) for w in said if issubclass(w.category, OutOfRangeWarning)]
+    (one,) = [str(w.message) for w in warned if issubclass(w.category, OutOfRangeWarning)]
     assert one.startswith("2 of 4 datasets") and "dataset 1: x[1] spans" in one
     assert sum("x[1] spans" in w for w in json.loads(post.attrs["warnings"])) == 2
 
@@ -238,15 +238,17 @@ def test_predictions(line_guide, line_data):
     guide.
     """
     at = {"x": np.array([[1.0, 0.0], [0.0, 1.0], [3.0, -2.0]])}
-    found = line_guide.predict(line_data, at, draws=4000)
-    assert found.predictions["y"].shape == (1, 4000, 3)
-    np.testing.assert_array_equal(found.predictions_constant_data["x"], at["x"].astype(np.float32))
+    predicted = line_guide.predict(line_data, at, draws=4000)
+    assert predicted.predictions["y"].shape == (1, 4000, 3)
+    np.testing.assert_array_equal(
+        predicted.predictions_constant_data["x"], at["x"].astype(np.float32)
+    )
     mean, covariance = line_posterior(**line_data)
     np.testing.assert_allclose(
-        found.predictions["y"].mean(("chain", "draw")), at["x"] @ mean, atol=0.2
+        predicted.predictions["y"].mean(("chain", "draw")), at["x"] @ mean, atol=0.2
     )
     spread = np.sqrt(1 + np.einsum("ij,jk,ik->i", at["x"], covariance, at["x"]))
-    np.testing.assert_allclose(found.predictions["y"].std(("chain", "draw")), spread, rtol=0.1)
+    np.testing.assert_allclose(predicted.predictions["y"].std(("chain", "draw")), spread, rtol=0.1)
 
 
 def test_log_predictive(line_guide, line_data):

@@ -50,9 +50,9 @@ def fresh():
 
 
 def test_sites_are_the_models(guide):
-    found = guide.to_pyro()(10, Y)
-    assert {n: tuple(v.shape) for n, v in found.items()} == {"w": (2,), "z": (2,)}
-    assert all(v.dtype == torch.float32 for v in found.values())
+    values = guide.to_pyro()(10, Y)
+    assert {n: tuple(v.shape) for n, v in values.items()} == {"w": (2,), "z": (2,)}
+    assert all(v.dtype == torch.float32 for v in values.values())
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_predictive_draws_are_distinct(guide, parallel):
     predictive = Predictive(
         model, guide=guide.to_pyro(), num_samples=20, parallel=parallel, return_sites=("w", "z")
     )
-    found = predictive(10, Y)
-    assert {n: (v.numel(), len(torch.unique(v))) for n, v in found.items()} == {
+    predicted = predictive(10, Y)
+    assert {n: (v.numel(), len(torch.unique(v))) for n, v in predicted.items()} == {
         "w": (40, 40),
         "z": (40, 40),
     }

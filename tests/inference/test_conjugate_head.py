@@ -40,11 +40,13 @@ def method():
 def test_predictive_is_exact_in_any_number_of_steps(method, steps):
     """The intercept has prior variance exp(-10), which moves log densities by less than 1e-3."""
     data = method.task.simulate(jr.key(3), 24).data
-    known, query = ({n: v[part] for n, v in data.items()} for part in (slice(0, 20), slice(20, 24)))
-    state = eqx.filter_jit(lambda m, b: final(m, b, steps))(
-        method, Batch(known, jnp.ones(20, bool))
+    context, query = (
+        {n: v[part] for n, v in data.items()} for part in (slice(0, 20), slice(20, 24))
     )
-    mean, covariance = line_posterior(*(np.asarray(known[n], np.float64) for n in ("x", "y")))
+    state = eqx.filter_jit(lambda m, b: final(m, b, steps))(
+        method, Batch(context, jnp.ones(20, bool))
+    )
+    mean, covariance = line_posterior(*(np.asarray(context[n], np.float64) for n in ("x", "y")))
     x = np.asarray(query["x"], np.float64)
     sd = np.sqrt(1 + np.einsum("qi,ij,qj->q", x, covariance, x))
     exact = stats.norm.logpdf(query["y"], x @ mean, sd)

@@ -53,7 +53,7 @@ def at(line_data):
     return {n: v[:3] for n, v in line_data.items()}
 
 
-@pytest.mark.parametrize("state", ["logits", "hidden"])
+@pytest.mark.parametrize("state", ["logits", pytest.param("hidden", marks=pytest.mark.slow)])
 def test_a_query_is_not_changed_by_the_others(task, state):
     method, draw = built(task, state=state), task.simulate(jr.key(1), 20)
     rows = Batch({n: v[:8] for n, v in draw.data.items()}, jnp.ones(8, bool))
@@ -83,6 +83,7 @@ def test_rows_of_several_mini_batches_are_taken_one_mini_batch_after_another(tas
     assert whole.rows == 40 and (whole.weight > 1).all()
 
 
+@pytest.mark.slow
 def test_a_count_and_a_class_as_probabilities():
     """Probabilities of the classes given a count sum to one."""
     task = ap.Task(counts_and_class, {"x": dist.Normal(0, 1)}, rows=(4, 16))
@@ -100,13 +101,13 @@ def test_a_count_and_a_class_as_probabilities():
 
 def test_a_stream_is_its_rows_in_memory(guide, line_data, at):
     """Queries first, rows streamed past them; by hand too."""
-    known = guide.log_predictive(line_data, at)
+    in_memory = guide.log_predictive(line_data, at)
     stream = ap.batches(line_data, size=16, shuffle=None)
-    np.testing.assert_allclose(guide.log_predictive(stream, at), known, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(guide.log_predictive(stream, at), in_memory, rtol=1e-4, atol=1e-4)
     state = guide.init(at={"x": at["x"]})
     for rows in (slice(0, 16), slice(16, 20)):
         state = guide.step(state, {n: v[rows] for n, v in line_data.items()})
-    np.testing.assert_allclose(guide.log_predictive(state, at), known, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(guide.log_predictive(state, at), in_memory, rtol=1e-4, atol=1e-4)
     drawn = guide.predict(stream, {"x": at["x"]}, draws=50)["predictions"]["y"]
     assert drawn.shape == (1, 50, 3) and np.isfinite(drawn).all()
 

@@ -62,7 +62,7 @@ def divergence(method, rows, size):
     """Mean over 20 datasets of KL(q | p) in nats, p the exact posterior: 0 only where they are the
     same.
     """
-    found = []
+    divergences = []
     for x, y in datasets(rows):
         q = stepped(method, jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), size)[1]
         mean, covariance = line_posterior(x, y)
@@ -70,10 +70,10 @@ def divergence(method, rows, size):
         own, m = inverse.T @ inverse, np.asarray(q.scale.restore(q.frame.location), np.float64)
         ratio, away = np.linalg.solve(covariance, own), mean - m
         log_ratio = np.linalg.slogdet(covariance)[1] - np.linalg.slogdet(own)[1]
-        found.append(
+        divergences.append(
             (np.trace(ratio) - 2 + away @ np.linalg.solve(covariance, away) + log_ratio) / 2
         )
-    return np.mean(found)
+    return np.mean(divergences)
 
 
 def test_a_closed_form_start_is_exact_at_any_depth_and_size(sites):

@@ -70,7 +70,7 @@ def each(request):
     return name, task, spec, method, draw
 
 
-def said(method, task, state, query, latents):
+def densities(method, task, state, query, latents):
     """What a state says, as an array: log densities of queries, or of the latents."""
     return (
         method.predictive(state, query).log_prob(query)
@@ -81,7 +81,7 @@ def said(method, task, state, query, latents):
 
 @eqx.filter_jit
 def answer(method, batch, query, latents, steps):
-    return said(method, method.task, final(method, batch, steps, query), query, latents)
+    return densities(method, method.task, final(method, batch, steps, query), query, latents)
 
 
 def halves(draw):
@@ -141,15 +141,15 @@ def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
     length = {} if untrained else {"steps": 2, "batch": 8, "mini_batches": 1, "uneven": False}
     guide = ap.train(task, spec, progress=False, **length)
     data, query = ({n: np.asarray(v) for n, v in d.items()} for d in halves(draw))
-    found = guide.log_predictive(data, query, draws=50)
-    assert found.shape == (4,) and np.isfinite(found).all()
+    log_density = guide.log_predictive(data, query, draws=50)
+    assert log_density.shape == (4,) and np.isfinite(log_density).all()
     drawn = guide.predict(data, {"x": query["x"]}, draws=20)["predictions"]["y"]
     assert drawn.shape == (1, 20, 4) and np.isfinite(drawn).all()
     nothing = {"x": np.zeros((0, 2)), "y": np.zeros(0)}
     assert np.isfinite(guide.predict(nothing, {"x": query["x"]}, draws=5)["predictions"]["y"]).all()
     again = ap.load(guide.save(tmp_path / "guide"), task=task)
     np.testing.assert_allclose(
-        again.log_predictive(data, query, draws=50), found, rtol=1e-5, atol=1e-5
+        again.log_predictive(data, query, draws=50), log_density, rtol=1e-5, atol=1e-5
     )
     begun = guide.init(at={"x": query["x"]})
     *_, state = guide.stream(ap.batches(data, size=4), begun, progress=False)

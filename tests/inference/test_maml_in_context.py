@@ -52,11 +52,13 @@ def test_without_steps_it_is_the_guide_that_it_begins_with(folder):
         Batch({n: v[:12] for n, v in data.items()}, jnp.ones(12, bool)),
         {n: v[12:] for n, v in data.items()},
     )
-    found = eqx.filter_jit(lambda: method.predictive(final(method, rows), query).log_prob(query))()
+    log_density = eqx.filter_jit(
+        lambda: method.predictive(final(method, rows), query).log_prob(query)
+    )()
     plain = ap.load(folder, task=task).log_predictive(
         {n: np.asarray(v) for n, v in rows.data.items()}, query
     )
-    np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_density, plain, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -113,11 +113,11 @@ def test_gradients_alone_reach_the_mode_from_a_bad_start(sigma):
     )
     data = {"x": jnp.asarray(x, jnp.float32), "y": jnp.asarray(y, jnp.float32)}
     readout = method.readout(jax.jit(lambda b: final(method, b))(Batch(data, jnp.ones(256, bool))))
-    found = np.asarray(readout.scale.restore(readout.frame.location), np.float64)
+    location = np.asarray(readout.scale.restore(readout.frame.location), np.float64)
     precision = np.diag([2 * 256.0, 1.0, 1.0])
     precision[1:, 1:] += x.T @ x / np.exp(2 * best[0])
     sds = np.sqrt(np.diag(np.linalg.inv(precision)))
-    np.testing.assert_allclose((found - best) / sds, 0.0, atol=0.1)
+    np.testing.assert_allclose((location - best) / sds, 0.0, atol=0.1)
     factor = np.asarray(readout.frame.factor, np.float64)
     spread = np.sqrt(np.diag(np.linalg.inv(factor @ factor.T))) * np.asarray(readout.scale.scale)
     np.testing.assert_allclose(spread, sds, rtol=0.4)

@@ -49,9 +49,9 @@ def test_the_synthetic_gradient_is_the_true_one_where_the_judge_knows_it(given):
     weights = method.learner.init()
 
     def loss(weights):
-        found = method.learner.with_weights(weights, query)
+        adapted = method.learner.with_weights(weights, query)
         y = 0.7 * method.reader.x(query)[:, :1]
-        return -jnp.mean(found.head.log_prob(method.reader, found.features[0], y))
+        return -jnp.mean(adapted.head.log_prob(method.reader, adapted.features[0], y))
 
     exact, ours = (
         eqx.filter_jit(jax.grad(loss))(weights),

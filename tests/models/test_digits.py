@@ -20,12 +20,12 @@ def test_first_rows_hold_each_class_equally_often_and_no_image_twice(name, class
     task = ap.model(name)
     draw = jax.jit(jax.vmap(lambda k: task.simulate(k, 41).data))(jr.split(jr.key(0), 50))
     x, y = (np.asarray(draw[n]) for n in ("x", "y"))
-    known = {image.tobytes(): c for c, images in enumerate(classes) for image in images}
+    class_of = {image.tobytes(): c for c, images in enumerate(classes) for image in images}
     for images, labels in zip(x, y, strict=True):
         assert (np.sort(labels[:40].reshape(8, 5)) == np.arange(5)).all()
         assert len({i.tobytes() for i in images}) == 41
         pairs = {
-            (label, known[image.tobytes()]) for label, image in zip(labels, images, strict=True)
+            (label, class_of[image.tobytes()]) for label, image in zip(labels, images, strict=True)
         }
         assert len(pairs) == 5
     assert len({tuple(labels[:5]) for labels in y}) > 30

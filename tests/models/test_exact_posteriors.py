@@ -62,11 +62,11 @@ def ranks(name: str, exact_posterior) -> dict[str, np.ndarray]:
     }
 
 
-def smallest_p(found: dict[str, np.ndarray]) -> float:
+def smallest_p(rank_of: dict[str, np.ndarray]) -> float:
     """Smallest p-value of chi-square tests for uniform ranks in ten bins, times the number of
     tests.
     """
-    tests = [chisquare(np.bincount(rank // 10, minlength=10)).pvalue for rank in found.values()]
+    tests = [chisquare(np.bincount(rank // 10, minlength=10)).pvalue for rank in rank_of.values()]
     return min(tests) * len(tests)
 
 

@@ -55,6 +55,7 @@ def test_queries_do_not_see_one_another_and_latents_do():
         net(states_mix=False)
 
 
+@pytest.mark.slow
 def test_many_masks_in_one_pass_are_those_one_by_one():
     update, (states, rows, mask) = net(rows_see=()), drawn()
     masks = prefix_masks(mask.at[-1].set(False), jnp.array([1.0, 4.0, 99.0]))

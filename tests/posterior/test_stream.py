@@ -110,6 +110,7 @@ def exact(data):
     return mean, np.cov(points, rowvar=False, aweights=weight, ddof=0)
 
 
+@pytest.mark.slow
 def test_what_early_mini_batches_missed_is_corrected_later(logit_guide, votes, monkeypatch):
     """Forty mini-batches of 512: within 0.01 sd of the exact mean, several times nearer than
     without. Not random.
@@ -170,10 +171,10 @@ def test_sorted_rows_hardly_matter(logit_guide, votes):
 def test_sorted_rows_in_their_order_are_noticed(logit_guide, votes):
     order = np.argsort(votes["y"], kind="stable")
     arranged = ap.batches({n: v[order] for n, v in votes.items()}, 512, shuffle=None)
-    said = json.loads(logit_guide.infer(arranged, draws=10).attrs["warnings"])
-    assert any("an order that matters" in note for note in said)
-    said = json.loads(logit_guide.infer(arranged, draws=10, passes=2).attrs["warnings"])
-    assert any("moved the posterior" in note for note in said)
+    warned = json.loads(logit_guide.infer(arranged, draws=10).attrs["warnings"])
+    assert any("an order that matters" in note for note in warned)
+    warned = json.loads(logit_guide.infer(arranged, draws=10, passes=2).attrs["warnings"])
+    assert any("moved the posterior" in note for note in warned)
     calm = json.loads(
         logit_guide.infer(ap.batches(votes, 512), draws=10, passes=2).attrs["warnings"]
     )
@@ -300,8 +301,8 @@ def test_a_state_has_a_posterior_as_it_stands(line_guide, line_data):
 
 def test_progress_is_told_by_rows(line_guide, rows, capsys):
     list(line_guide.stream(ap.batches(rows, 512), every=10**9))
-    said = capsys.readouterr().err
-    assert "streaming dict, 20000 rows, shuffled by 0" in said and "rows 20,000  100%" in said
+    printed = capsys.readouterr().err
+    assert "streaming dict, 20000 rows, shuffled by 0" in printed and "rows 20,000  100%" in printed
 
 
 def test_bad_states_are_named(line_guide, mean_guide, line_data, tmp_path):

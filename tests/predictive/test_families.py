@@ -91,13 +91,14 @@ def test_draws_of_whole_numbers_follow_their_density(family):
     ).astype(int)
     values = jnp.arange(5.0 if isinstance(family, Categories) else 3000.0)
     expected = 20_000 * np.exp(jax.vmap(lambda v: family.log_prob(v, *given))(values).astype(float))
-    found = np.bincount(draws, minlength=len(values))[: len(values)]
+    counts = np.bincount(draws, minlength=len(values))[: len(values)]
     often = expected > 20
-    found, expected = (np.append(a[often], 20_000 - a[often].sum()) for a in (found, expected))
-    distance = np.sum((found - expected) ** 2 / np.maximum(expected, 1.0))
+    counts, expected = (np.append(a[often], 20_000 - a[often].sum()) for a in (counts, expected))
+    distance = np.sum((counts - expected) ** 2 / np.maximum(expected, 1.0))
     assert distance < stats.chi2.isf(1 / 3000, len(expected) - 1)
 
 
+@pytest.mark.slow
 def test_draws_come_from_all_members(predictive):
     """Kolmogorov-Smirnov distance of 4000 draws of the first component; exceeds 0.033 once in 3,000
     seeds a query.
@@ -109,8 +110,8 @@ def test_draws_come_from_all_members(predictive):
     for query in range(2):
         each = [jnp.exp(jax.vmap(lambda v, c=c: bars.log_prob(v, c))(grid)) for c in own[:, query]]
         level = np.cumsum(np.mean(each, 0)) * 120 / 60_000
-        found = np.sort(np.interp(read._standard(0, draws[:, query]), grid, level))
-        assert np.max(np.abs(found - (np.arange(4000) + 0.5) / 4000)) < 0.033
+        levels = np.sort(np.interp(read._standard(0, draws[:, query]), grid, level))
+        assert np.max(np.abs(levels - (np.arange(4000) + 0.5) / 4000)) < 0.033
 
 
 def test_kinds_follow_supports(task):

@@ -45,15 +45,17 @@ def log_density(rows, centre, precision):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_probabilities_are_exact_in_any_number_of_steps(method, steps):
     data = method.task.simulate(jr.key(4), 14).data
-    known, query = ({n: v[part] for n, v in data.items()} for part in (slice(0, 12), slice(12, 14)))
-    state = eqx.filter_jit(lambda m, b: final(m, b, steps))(
-        method, Batch(known, jnp.ones(12, bool))
+    context, query = (
+        {n: v[part] for n, v in data.items()} for part in (slice(0, 12), slice(12, 14))
     )
-    seen, new = (np.asarray(method.feature(method.reader, d), np.float64) for d in (known, query))
+    state = eqx.filter_jit(lambda m, b: final(m, b, steps))(
+        method, Batch(context, jnp.ones(12, bool))
+    )
+    seen, new = (np.asarray(method.feature(method.reader, d), np.float64) for d in (context, query))
     centre, precision = np.asarray(method.centre), np.exp(method.log_precision)
     expected = np.zeros((2, 3))
     for c in range(3):
-        own = seen[np.asarray(known["y"]) == c]
+        own = seen[np.asarray(context["y"]) == c]
         for i, row in enumerate(new):
             density = log_density(np.vstack([own, row]), centre, precision) - log_density(
                 own, centre, precision
@@ -61,8 +63,8 @@ def test_probabilities_are_exact_in_any_number_of_steps(method, steps):
             expected[i, c] = density + np.log(len(own) + 0.7)
     expected -= np.logaddexp.reduce(expected, 1)[:, None]
     at = method.predictive(state, query)
-    found = np.stack([at.log_prob(query | {"y": jnp.full(2, c)}) for c in range(3)], -1)
-    np.testing.assert_allclose(found, expected, atol=2e-4)
+    log_densities = np.stack([at.log_prob(query | {"y": jnp.full(2, c)}) for c in range(3)], -1)
+    np.testing.assert_allclose(log_densities, expected, atol=2e-4)
     drawn = at.sample(jr.key(0), 4000)["y"]
     shares = np.stack([np.mean(np.asarray(drawn) == c, 0) for c in range(3)], -1)
     np.testing.assert_allclose(shares, np.exp(expected), atol=0.04)  # five standard errors at most

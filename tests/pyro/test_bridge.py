@@ -68,10 +68,10 @@ def test_returns_jax_arrays():
     assert isinstance(handlers.seed(BRIDGED, 0)(), jax.Array)
 
 
-def joint_of_a_thread(found, errors):
+def joint_of_a_thread(joints, errors):
     try:
         for at in (0.1, 0.2, 0.3):
-            found.append(
+            joints.append(
                 (at, float(jax.jit(lambda mu: log_density(BRIDGED, (Y,), {}, {"mu": mu})[0])(at)))
             )
     except Exception as error:
@@ -79,15 +79,15 @@ def joint_of_a_thread(found, errors):
 
 
 def test_threads():
-    found, errors = [], []
-    threads = [threading.Thread(target=joint_of_a_thread, args=(found, errors)) for _ in range(4)]
+    joints, errors = [], []
+    threads = [threading.Thread(target=joint_of_a_thread, args=(joints, errors)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert errors == []
-    assert len(found) == 12
-    assert len(set(found)) == 3
+    assert len(joints) == 12
+    assert len(set(joints)) == 3
 
 
 def state():
@@ -173,10 +173,10 @@ def parameters(x, y=None):
 def test_parameters_are_fitted_by_svi():
     x = np.asarray(jr.normal(jr.key(0), (50, 2)))
     svi = SVI(ap.from_pyro(parameters), lambda *a: None, numpyro.optim.Adam(0.05), Trace_ELBO())
-    found = svi.run(
+    fitted = svi.run(
         jr.key(0), 500, x, x @ np.array([1.0, -2.0], np.float32), progress_bar=False
     ).params
-    np.testing.assert_allclose(found["w"], [1.0, -2.0], atol=0.05)
+    np.testing.assert_allclose(fitted["w"], [1.0, -2.0], atol=0.05)
 
 
 def no_gradient(y=None):

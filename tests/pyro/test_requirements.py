@@ -12,11 +12,11 @@ from amortppl.pyro import requirements
 WITHOUT = """
 import sys
 from importlib import metadata
-known = metadata.version
+version_of = metadata.version
 def missing(name):
     if name in ("torch", "pyro-ppl", "torchax"):
         raise metadata.PackageNotFoundError(name)
-    return known(name)
+    return version_of(name)
 metadata.version = missing
 class Nowhere:
     def find_spec(self, name, path=None, target=None):
@@ -60,11 +60,11 @@ def test_the_command_line_lists_pyro_models_without_the_extra():
 
 
 @pytest.mark.parametrize(
-    ("found", "outside"),
+    ("release", "outside"),
     [("2.8.1", True), ("2.9.0+cpu", False), ("2.12.1", False), ("2.13.0", True)],
 )
-def test_tested_versions(found, outside):
-    assert bool(requirements._outside("torch", found)) == outside
+def test_tested_versions(release, outside):
+    assert bool(requirements._outside("torch", release)) == outside
 
 
 def test_one_warning_names_all_that_is_outside(monkeypatch):

@@ -132,11 +132,11 @@ def test_enumerated_labels_are_summed_out():
 def test_hidden_markov_is_the_forward_algorithm():
     task = ap.model("hidden_markov_pyro")
     draw = jax.jit(task.simulate, static_argnums=1)(jr.key(0), 3)
-    found = jax.jit(task.log_densities)(draw.latents, draw.data)[1]
+    log_densities = jax.jit(task.log_densities)(draw.latents, draw.data)[1]
     latents = task.constrain(draw.latents, draw.data)
     stay, moves = latents["stay"], None
     moves = jnp.array([[stay[0], 1 - stay[0]], [1 - stay[1], stay[1]]])
-    for series, log_density in zip(draw.data["y"], found, strict=True):
+    for series, log_density in zip(draw.data["y"], log_densities, strict=True):
         seen = norm.pdf(series[:, None], latents["level"], latents["sigma"])
         forward = jnp.full(2, 0.5) * seen[0]
         for step in seen[1:]:
@@ -172,9 +172,9 @@ def test_observations_that_exclude_one_another_have_their_exact_density(states):
     exact = logsumexp(stats.norm.logpdf(y[..., None], levels.numpy(), 0.5).sum(1), axis=1) - np.log(
         states
     )
-    found, slope = jax.value_and_grad(lambda at: task.log_densities(at, data)[1].sum())(at)
+    value, slope = jax.value_and_grad(lambda at: task.log_densities(at, data)[1].sum())(at)
     np.testing.assert_allclose(task.log_densities(at, data)[1], exact, rtol=1e-6)
-    np.testing.assert_allclose(found, exact.sum(), rtol=1e-6)
+    np.testing.assert_allclose(value, exact.sum(), rtol=1e-6)
     assert jnp.isfinite(slope).all()
 
 

@@ -72,8 +72,8 @@ class Broken(dist.Normal):
     """
 
     def rsample(self, sample_shape=()):
-        found = super().rsample(sample_shape)
-        return found if hasattr(found, "jax") else 2 * found
+        draws = super().rsample(sample_shape)
+        return draws if hasattr(draws, "jax") else 2 * draws
 
 
 def test_a_class_of_ones_own_is_accepted_after_the_check():
@@ -133,6 +133,6 @@ def test_random_operations(name):
 
 def test_permutations_are_of_all_numbers():
     with torch_distributions.computing(jr.key(0)):
-        found = np.asarray(to_jax(torch.randperm(50)))
-    np.testing.assert_array_equal(np.sort(found), np.arange(50))
-    assert not np.array_equal(found, np.arange(50))
+        permutation = np.asarray(to_jax(torch.randperm(50)))
+    np.testing.assert_array_equal(np.sort(permutation), np.arange(50))
+    assert not np.array_equal(permutation, np.arange(50))

@@ -17,6 +17,6 @@ def test_there_are_many():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ZOO)
 def test_log_density_and_gradient(name):
-    found = compared(ZOO[name])
-    assert found.gap < 1, (found.native, found.bridged)
-    assert found.gradient_gap < 1e-5, (found.native_gradient, found.bridged_gradient)
+    densities = compared(ZOO[name])
+    assert densities.gap < 1, (densities.native, densities.bridged)
+    assert densities.gradient_gap < 1e-5, (densities.native_gradient, densities.bridged_gradient)

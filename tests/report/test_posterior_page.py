@@ -238,8 +238,8 @@ def test_figures_leave_matplotlib_as_it_was(tmp_path):
 
 def test_summary_of_known_draws():
     draws = np.arange(101.0).reshape(1, 101)
-    (found,) = summaries(xr.Dataset({"a": (("chain", "draw"), draws)}))
-    assert found[:5] == pytest.approx(("a", 50.0, np.std(draws, ddof=1), 5.5, 94.5))
+    (row,) = summaries(xr.Dataset({"a": (("chain", "draw"), draws)}))
+    assert row[:5] == pytest.approx(("a", 50.0, np.std(draws, ddof=1), 5.5, 94.5))
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,8 @@ def _render(text, width, folder):
     Chromium.
     """
     measure = 'document.title = "width " + f.contentDocument.documentElement.scrollWidth'
-    title, said = _run_in_page(text, width, folder, measure)
-    return int(title.removeprefix("width ")), said
+    title, complaints = _run_in_page(text, width, folder, measure)
+    return int(title.removeprefix("width ")), complaints
 
 
 def _run_in_page(text, width, folder, script):
@@ -314,9 +314,9 @@ def _run_in_page(text, width, folder, script):
         timeout=90,
         check=True,
     )
-    found = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert found and found.group(1) != "-", done.stdout[:300]
-    return found.group(1), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    match = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert match and match.group(1) != "-", done.stdout[:300]
+    return match.group(1), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -324,9 +324,9 @@ def test_fits_phone_and_laptop_without_complaint(tmp_path, width):
     text = write_report(
         tree_of(warnings=["a_very_long_word" * 12], covariates=6), tmp_path / "report.html"
     ).read_text()
-    shown, said = _render(text, width, tmp_path)
+    shown, complaints = _render(text, width, tmp_path)
     assert shown <= width
-    assert not said
+    assert not complaints
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -344,15 +344,15 @@ def test_calibration_fits_phone_and_laptop(tmp_path, width):
         sd,
         rng.uniform(size=shape),
     )
-    found = Calibration(
+    calibration = Calibration(
         "a_model",
         ["a[0]", "a[1]", "long_" * 9],
         Measurements(*values, *single, np.array([7, 9])),
         400,
     )
-    text = write_calibration(found, tmp_path / "calibration.html").read_text()
-    shown, said = _render(text.replace("<details", "<details open"), width, tmp_path)
-    assert shown <= width and not said
+    text = write_calibration(calibration, tmp_path / "calibration.html").read_text()
+    shown, complaints = _render(text.replace("<details", "<details open"), width, tmp_path)
+    assert shown <= width and not complaints
     assert "100 of 300 datasets" in text and "2 of 302 datasets, of 7 to 9 rows" in text
 
 
@@ -371,8 +371,8 @@ document.title = "width " + wide + " first " + first + " open " + open;
 def test_table_of_datasets_sorts_and_opens(tmp_path, width):
     """A click on k-hat puts the smallest first (task 0); a click on a task opens its plots."""
     text = write_report(several([0.1, 0.8, 0.6]), tmp_path / "report.html").read_text()
-    title, said = _run_in_page(text, width, tmp_path, CLICK)
-    assert not said
-    found = re.fullmatch(r"width (\d+) first (\d+) open (\d+)", title)
-    assert found, title
-    assert int(found[1]) <= width and found[2] == "0" and found[3] == "1"
+    title, complaints = _run_in_page(text, width, tmp_path, CLICK)
+    assert not complaints
+    match = re.fullmatch(r"width (\d+) first (\d+) open (\d+)", title)
+    assert match, title
+    assert int(match[1]) <= width and match[2] == "0" and match[3] == "1"

@@ -16,9 +16,9 @@ def test_arrays_trees_and_settings_go_through(run):
     def scaled(tree, name, times):
         return {name: jax.tree.map(lambda a: times * jnp.cumsum(a), tree)}
 
-    found = run(scaled, [jnp.arange(4.0), np.ones((2, 2))], "sums", 3)
-    np.testing.assert_allclose(found["sums"][0], [0, 3, 9, 18])
-    np.testing.assert_allclose(found["sums"][1], [3, 6, 9, 12])
+    results = run(scaled, [jnp.arange(4.0), np.ones((2, 2))], "sums", 3)
+    np.testing.assert_allclose(results["sums"][0], [0, 3, 9, 18])
+    np.testing.assert_allclose(results["sums"][1], [3, 6, 9, 12])
 
 
 def test_a_method_is_built_as_a_compiled_program_builds_it():
@@ -50,9 +50,9 @@ def test_ahead_of_a_call_a_program_is_traced_and_compiled_and_says_what_it_will_
         return {name: 2 * tree["a"], "name": name}
 
     program = Compiled(doubled)
-    said = program.compile_ahead({"a": np.zeros(3, np.float32)}, "twice")
-    np.testing.assert_array_equal(said["twice"], np.zeros(3))
-    assert said["name"] == "twice"
+    answer = program.compile_ahead({"a": np.zeros(3, np.float32)}, "twice")
+    np.testing.assert_array_equal(answer["twice"], np.zeros(3))
+    assert answer["name"] == "twice"
     np.testing.assert_allclose(program({"a": jnp.arange(3.0)}, "twice")["twice"], [0, 2, 4])
     assert traced == ["twice"] and compilations.count("jit(doubled)") == 1
 
@@ -71,7 +71,7 @@ def test_a_program_that_could_not_be_compiled_ahead_is_compiled_at_the_call(monk
         lowered, out_info, postprocess = (
             property(lambda self: self),
             (),
-            staticmethod(lambda found: found),
+            staticmethod(lambda value: value),
         )
 
     monkeypatch.setitem(program.__dict__, "jitted", Failed())

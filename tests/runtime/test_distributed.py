@@ -29,7 +29,7 @@ def quick(**given):
     return ap.train(ap.Task(mean_model, rows=(4, 16)), spec, batch=16, **({"steps": 50, "progress": False} | given))
 def weights(guide):
     return [np.asarray(a).tolist() for a in jax.tree.leaves(guide.method) if isinstance(a, jax.Array)]
-def said(action):
+def message_of(action):
     try:
         action()
     except (RuntimeError, ValueError) as error:
@@ -58,21 +58,21 @@ tree = {{"wide": np.float64(1 / 3) + rank, "rows": [np.int64(2**40 + rank)], "no
         "many": jax.numpy.arange(3) * rank}}
 out = {{"leader": distributed.leader(), "devices": jax.device_count()}}
 for name in ("all_gather", "broadcast"):
-    found = getattr(distributed, name)(tree)
-    out[name] = jax.tree.map(lambda a: [a.dtype.name, a.tolist()], found)
+    gathered = getattr(distributed, name)(tree)
+    out[name] = jax.tree.map(lambda a: [a.dtype.name, a.tolist()], gathered)
 out["empty"] = distributed.all_gather({{}})
-out["unlike"] = said(lambda: distributed.all_gather({{"a": np.ones(2 + rank)}}))
+out["unlike"] = message_of(lambda: distributed.all_gather({{"a": np.ones(2 + rank)}}))
 
 guide = quick(checkpoint=f"{{folder}}/many.{{rank}}", progress=True)
 out |= {{"weights": weights(guide), "losses": guide.record.losses, "device": guide.record.device}}
 out["own"] = [len(a.devices()) for a in jax.tree.leaves(guide.method) if isinstance(a, jax.Array)]
 out["resumed"] = weights(quick(resume=f"{{folder}}/half"))
-out["one only"] = said(lambda: quick(resume=f"{{folder}}/{{['half', 'absent'][rank]}}"))
-out["seeds"] = said(lambda: quick(seed=rank))
+out["one only"] = message_of(lambda: quick(resume=f"{{folder}}/{{['half', 'absent'][rank]}}"))
+out["seeds"] = message_of(lambda: quick(seed=rank))
 # The module itself hides behind the function of its name
 loop = sys.modules["amortppl.training.loop"]
 trainer = loop.Trainer(ap.Task(mean_model, rows=(4, 16)), spec, loop.Schedule(steps=50, batch=16), 0)
-reading = lambda path: said(lambda: loop._resume(f"{{folder}}/{{path}}", trainer.start(), loop._identity(trainer)))
+reading = lambda path: message_of(lambda: loop._resume(f"{{folder}}/{{path}}", trainer.start(), loop._identity(trainer)))
 out |= {{"none": reading("absent"), "two files": reading(["half", "many.0"][rank])}}
 # The two clocks disagree; by the first, each look takes a second
 clock = iter(range(0, 10**6, 1 + 10 * rank))
@@ -204,28 +204,28 @@ def pair(alone, folder, cache, mean_guide, rows):
     mean_guide.save(folder / "guide")
     np.save(folder / "rows.npy", rows)
     scripts = [(MANY.format(TASK=TASK), str(folder), port, str(rank)) for rank in range(2)]
-    said = launch([*scripts, (ONE.format(TASK=TASK), str(folder))], cache)
-    found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
-    return found, said
+    outputs = launch([*scripts, (ONE.format(TASK=TASK), str(folder))], cache)
+    results = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return results, outputs
 
 
 def weights(guide):
     return [np.asarray(a) for a in jax.tree.leaves(guide.method) if isinstance(a, jax.Array)]
 
 
-def assert_close(found, expected):
+def assert_close(actual, expected):
     """Sums run in another order: float32's precision, amplified by 50 updates."""
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(pair, alone):
-    found, _ = pair
-    assert found[0]["weights"] == found[1]["weights"]
-    assert_close(found[0]["weights"], weights(alone))
-    np.testing.assert_allclose(found[0]["losses"], alone.record.losses, rtol=1e-5)
-    assert [f["devices"] for f in found] == [2, 2] and "2 x" in found[0]["device"]
+    results, _ = pair
+    assert results[0]["weights"] == results[1]["weights"]
+    assert_close(results[0]["weights"], weights(alone))
+    np.testing.assert_allclose(results[0]["losses"], alone.record.losses, rtol=1e-5)
+    assert [f["devices"] for f in results] == [2, 2] and "2 x" in results[0]["device"]
 
 
 @pytest.mark.slow
@@ -239,23 +239,23 @@ def test_two_processes_learn_what_two_devices_do(pair, folder):
 def test_two_processes_stream_their_shards_into_one_posterior(pair, mean_guide, rows):
     """Evidence of a conjugate model adds up exactly; the tolerance is float32's."""
     *_, whole = mean_guide.stream(ap.batches({"y": rows}, 64), progress=False)
-    found = [f["stream"] for f in pair[0]]
-    assert found[0][0] + found[1][0] == found[0][1] == 999
-    assert found[0][2:] == found[1][2:]
-    np.testing.assert_allclose(found[0][2], whole.value.frame.location, atol=1e-4)
-    np.testing.assert_allclose(found[0][3], whole.value.frame.factor, rtol=1e-4)
+    streams = [f["stream"] for f in pair[0]]
+    assert streams[0][0] + streams[1][0] == streams[0][1] == 999
+    assert streams[0][2:] == streams[1][2:]
+    np.testing.assert_allclose(streams[0][2], whole.value.frame.location, atol=1e-4)
+    np.testing.assert_allclose(streams[0][3], whole.value.frame.factor, rtol=1e-4)
 
 
 @pytest.mark.slow
 def test_each_process_has_a_guide_of_its_own(pair):
     """Its weights are on one device, so that inference waits for no other process."""
-    assert all(set(found["own"]) == {1} for found in pair[0])
+    assert all(set(result["own"]) == {1} for result in pair[0])
 
 
 @pytest.mark.slow
 def test_a_run_of_one_process_goes_on_in_two(pair, alone):
-    for found in pair[0]:
-        assert_close(found["resumed"], weights(alone))
+    for result in pair[0]:
+        assert_close(result["resumed"], weights(alone))
 
 
 @pytest.mark.slow
@@ -267,17 +267,17 @@ def test_only_process_0_reports_and_writes(pair, alone, folder):
 
 @pytest.mark.slow
 def test_a_checkpoint_that_some_do_not_see_stops_all(pair):
-    for found in pair[0]:
-        assert "worked in the processes [0] and not in [1]" in found["one only"]
-        assert "found none" in found["none"] and "worked" not in found["none"]
-        assert "the processes [1] read another checkpoint" in found["two files"]
+    for messages in pair[0]:
+        assert "worked in the processes [0] and not in [1]" in messages["one only"]
+        assert "found none" in messages["none"] and "worked" not in messages["none"]
+        assert "the processes [1] read another checkpoint" in messages["two files"]
     assert "found none" in pair[0][1]["one only"]
 
 
 @pytest.mark.slow
 def test_other_arguments_stop_all(pair):
-    for rank, found in enumerate(pair[0]):
-        assert f"[1] were given another seed than process 0 ({rank} here" in found["seeds"]
+    for rank, messages in enumerate(pair[0]):
+        assert f"[1] were given another seed than process 0 ({rank} here" in messages["seeds"]
 
 
 @pytest.mark.slow
@@ -289,22 +289,22 @@ def test_the_clock_of_process_0_stops_all_at_one_update(pair):
 @pytest.mark.slow
 def test_trees_arrive_whole(pair):
     """Also 64-bit numbers, which JAX would cut to 32."""
-    for rank, found in enumerate(pair[0]):
-        assert found["leader"] == (rank == 0) and found["empty"] == {}
-        assert found["all_gather"] == {
+    for rank, result in enumerate(pair[0]):
+        assert result["leader"] == (rank == 0) and result["empty"] == {}
+        assert result["all_gather"] == {
             "wide": ["float64", [1 / 3, 1 / 3 + 1]],
             "rows": [["int64", [2**40, 2**40 + 1]]],
             "none": ["bool", [[], []]],
             "many": ["int32", [[0, 0, 0], [0, 1, 2]]],
         }
-        assert found["broadcast"] == {
+        assert result["broadcast"] == {
             "wide": ["float64", 1 / 3],
             "rows": [["int64", 2**40]],
             "none": ["bool", []],
             "many": ["int32", [0, 0, 0]],
         }
         assert (
-            "those of [1] differ" in found["unlike"] and f"float64[{2 + rank}]" in found["unlike"]
+            "those of [1] differ" in result["unlike"] and f"float64[{2 + rank}]" in result["unlike"]
         )
 
 

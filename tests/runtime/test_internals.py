@@ -19,6 +19,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from amortppl.runtime.compilation import LIGHT, UNOPTIMIZED
 from amortppl.runtime.handler_stack import has_handler, separate_stacks
+from amortppl.runtime.index_tracing import trace_indices
 from amortppl.runtime.log_gamma import differentiates_log_gamma
 from amortppl.runtime.numpyro_enumeration import is_enumerating, markov_context
 from amortppl.runtime.numpyro_plates import plate_of_rows, plate_rows
@@ -63,6 +64,19 @@ def test_equations_that_nothing_needs_are_dropped():
     jaxpr = jax.make_jaxpr(lambda x: (jnp.sin(x), jnp.cos(x)))(1.0).jaxpr
     needed, used = dce_jaxpr(jaxpr, [True, False], instantiate=True)
     assert [e.primitive.name for e in needed.eqns] == ["sin"] and used == [True]
+
+
+def test_an_index_is_seen_through_what_jax_makes_of_it():
+    """Counted from the end, of one axis of two, through an inner program, shifted; no other use."""
+    table = jnp.zeros((4, 5))
+
+    def use(d):
+        return table[d["group"]], jax.jit(lambda i: table[:, i + 2])(d["group"]), 2.0 * d["other"]
+
+    like = {n: jax.ShapeDtypeStruct((6,), "int32") for n in ("group", "other")}
+    uses = trace_indices(use, like, ["group", "other"])
+    assert [(u.size, u.of(np.array([1])).tolist()) for u in uses["group"]] == [(4, [1]), (5, [3])]
+    assert uses["other"] == []
 
 
 def test_lgamma_is_a_primitive_whose_derivative_is_digamma():

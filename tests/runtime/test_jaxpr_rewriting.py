@@ -87,18 +87,18 @@ def test_results_keep_their_structure_and_loops_their_bodies():
         return {"sum": looped, "same": tree["a"], "none": None, "number": 2.0}
 
     tree = {"a": jnp.arange(2.0), "b": jnp.ones(2)}
-    found = rewrite(f)(tree)
-    assert found["none"] is None and found["number"] == 2.0
-    np.testing.assert_array_equal(found["sum"], [1.0, 4.0])
-    np.testing.assert_array_equal(found["same"], tree["a"])
+    results = rewrite(f)(tree)
+    assert results["none"] is None and results["number"] == 2.0
+    np.testing.assert_array_equal(results["sum"], [1.0, 4.0])
+    np.testing.assert_array_equal(results["same"], tree["a"])
 
 
 @pytest.mark.parametrize("name", ["eight_schools", "gaussian_mixture", "overdispersed_poisson"])
 def test_densities_of_models_are_the_same(name):
     task = ap.model(name)
     draw = jax.jit(task.simulate, static_argnums=1)(jax.random.key(0), 8)
-    exact, found = (
+    exact, rewritten = (
         jax.jit(f)(draw.latents, draw.data)
         for f in (task.log_densities, rewrite(task.log_densities))
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-6), exact, found)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-6), exact, rewritten)

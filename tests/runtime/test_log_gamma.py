@@ -28,8 +28,8 @@ def test_it_and_its_derivatives_are_scipys(order):
     for _ in range(order):
         f = jax.grad(f)
     truth = special.gammaln(points) if order == 0 else special.polygamma(order - 1, points)
-    found = jax.vmap(f)(jnp.asarray(points, jnp.float32))
-    np.testing.assert_allclose(found, truth, rtol=2e-5, atol=2e-5)
+    values = jax.vmap(f)(jnp.asarray(points, jnp.float32))
+    np.testing.assert_allclose(values, truth, rtol=2e-5, atol=2e-5)
 
 
 def test_beyond_its_range_it_says_nothing():

@@ -21,11 +21,11 @@ def test_an_input_is_no_output(tmp_path):
 def test_only_plain_files_are_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "null").symlink_to("/dev/null")
-    for name, found in (("pipe", "a pipe"), ("null", "a device"), (".", "a folder")):
-        with pytest.raises(OSError, match=found):
+    for name, kind in (("pipe", "a pipe"), ("null", "a device"), (".", "a folder")):
+        with pytest.raises(OSError, match=kind):
             write(tmp_path / name, b"")
         if name != ".":
-            with pytest.raises(ValueError, match=found):
+            with pytest.raises(ValueError, match=kind):
                 read_plain(tmp_path / name)
     with pytest.raises(OSError, match="no name for a file"):
         write(f"{tmp_path}/a\0b", b"")

@@ -86,29 +86,29 @@ def test_it_is_a_task_without_latents(task):
 
 
 def test_guide_predicts_the_classes(task, guide):
-    known, new = halves(task)
-    lpd = guide.log_predictive(known, new)
+    context, new = halves(task)
+    lpd = guide.log_predictive(context, new)
     assert lpd.shape == (6,) and np.exp(lpd.mean()) > 0.5
-    drawn = guide.predict(known, {"x": new["x"]}, draws=50)["predictions"]["y"]
+    drawn = guide.predict(context, {"x": new["x"]}, draws=50)["predictions"]["y"]
     assert drawn.shape == (1, 50, 6) and set(np.unique(drawn)) <= {0, 1, 2}
     assert np.isfinite(guide.log_predictive(None, new)).all()
 
 
 def test_wrong_data_are_refused(task, guide):
-    known, new = halves(task)
+    context, new = halves(task)
     with pytest.raises(
         DataError,
         match=r"'y' holds 7 at row 2, outside the support \(IntegerInterval\(.*upper_bound=2",
     ):
-        guide.log_predictive({**known, "y": np.where(np.arange(9) == 2, 7, known["y"])}, new)
+        guide.log_predictive({**context, "y": np.where(np.arange(9) == 2, 7, context["y"])}, new)
 
 
 def test_saved_and_loaded_with_its_task(task, guide, tmp_path):
-    known, new = halves(task)
+    context, new = halves(task)
     path = guide.save(tmp_path / "guide")
     again = ap.load(path, task=task)
     np.testing.assert_array_equal(
-        again.log_predictive(known, new), guide.log_predictive(known, new)
+        again.log_predictive(context, new), guide.log_predictive(context, new)
     )
     with pytest.raises(
         GuideError, match=r"episodes of data, drawn by 'three_classes'.*pass the task"
@@ -120,6 +120,7 @@ def test_saved_and_loaded_with_its_task(task, guide, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:train. only")
 def test_a_file_of_episodes(tmp_path):
     """It is compared on its held-out episodes, and its guide is loaded without the task."""
@@ -179,12 +180,12 @@ def test_every_method_that_predicts_serves_it(task, name, kind, tmp_path):
         pytest.skip("it classifies")
     spec = ap.method(name, **TINY[name])
     guide = ap.train(task, spec, steps=1, batch=8, mini_batches=1, uneven=False, progress=False)
-    known, new = halves(task)
-    found = guide.log_predictive(known, new)
-    assert np.isfinite(found).all()
-    assert np.isfinite(guide.predict(known, {"x": new["x"]}, draws=5)["predictions"]["y"]).all()
+    context, new = halves(task)
+    lpd = guide.log_predictive(context, new)
+    assert np.isfinite(lpd).all()
+    assert np.isfinite(guide.predict(context, {"x": new["x"]}, draws=5)["predictions"]["y"]).all()
     np.testing.assert_allclose(
-        ap.load(guide.save(tmp_path / "g"), task=task).log_predictive(known, new), found, 1e-5
+        ap.load(guide.save(tmp_path / "g"), task=task).log_predictive(context, new), lpd, 1e-5
     )
 
 
@@ -192,13 +193,13 @@ def made(**changes):
     """The episodes of `three_classes` with some arrays changed, or left out where None."""
 
     def episodes(key, rows):
-        found = three_classes(key, rows)
-        found |= {
-            n: change(found[n] if n in found else found["y"])
+        episode = three_classes(key, rows)
+        episode |= {
+            n: change(episode[n] if n in episode else episode["y"])
             for n, change in changes.items()
             if change
         }
-        return {n: v for n, v in found.items() if changes.get(n, True) is not None}
+        return {n: v for n, v in episode.items() if changes.get(n, True) is not None}
 
     return episodes
 

@@ -79,16 +79,16 @@ def conditional(x, y, place, scale):
 
 
 def test_each_row_given_the_others(task, data):
-    found = np.asarray(leave_one_out(task, jnp.array([0.4]), data))
+    log_densities = np.asarray(leave_one_out(task, jnp.array([0.4]), data))
     x, y = (np.asarray(data[n], np.float64) for n in "xy")
     truth = [stats.norm(*conditional(x, y, i, np.exp(0.4))).logpdf(y[i]) for i in range(len(x))]
-    np.testing.assert_allclose(found, truth, atol=1e-4)
+    np.testing.assert_allclose(log_densities, truth, atol=1e-4)
 
 
 def test_new_rows_given_those_the_mask_keeps(task, data):
     x, y = (np.asarray(data[n], np.float64) for n in "xy")
-    known = Batch({n: jnp.asarray(v[:9]) for n, v in data.items()}, jnp.arange(9) < 6)
-    given = new_rows(task, jnp.array([0.4]), known, {"x": jnp.asarray(data["x"][9:])})["y"]
+    context = Batch({n: jnp.asarray(v[:9]) for n, v in data.items()}, jnp.arange(9) < 6)
+    given = new_rows(task, jnp.array([0.4]), context, {"x": jnp.asarray(data["x"][9:])})["y"]
     for place in range(3):
         kept = [*range(6), 9 + place]
         mean, sd = conditional(x[kept], y[kept], 6, np.exp(0.4))
@@ -105,7 +105,7 @@ def exact(data, new):
         return np.exp(density + stats.norm(0, 0.5).logpdf(log_scale))
 
     total = integrate.quad(weight, -3, 3)[0]
-    found = []
+    log_densities = []
     for at, value in zip(new["x"], new["y"], strict=True):
         both = np.append(x, at), np.append(y, value)
 
@@ -113,15 +113,15 @@ def exact(data, new):
             gaussian = conditional(*both, len(x), np.exp(log_scale))
             return weight(log_scale) * stats.norm(*gaussian).pdf(both[1][-1])
 
-        found.append(np.log(integrate.quad(density, -3, 3)[0] / total))
-    return np.array(found)
+        log_densities.append(np.log(integrate.quad(density, -3, 3)[0] / total))
+    return np.array(log_densities)
 
 
 def test_predictive_density_is_the_exact_one(guide, data):
     """What is left is the guide's own error and that of 2000 draws."""
-    known, new = {n: v[:8] for n, v in data.items()}, {n: v[8:] for n, v in data.items()}
+    context, new = {n: v[:8] for n, v in data.items()}, {n: v[8:] for n, v in data.items()}
     np.testing.assert_allclose(
-        guide.log_predictive(known, new, draws=2000), exact(known, new), atol=0.03
+        guide.log_predictive(context, new, draws=2000), exact(context, new), atol=0.03
     )
 
 
@@ -148,11 +148,11 @@ def test_predictive_draws_follow_the_rows_known(guide):
     """One new row a call; mean within 4 and sd within 5 standard errors of the draws: false alarms
     1 in 10,000.
     """
-    known = {"x": np.linspace(-1, 1, 9, dtype=np.float32), "y": np.full(9, 2.0, np.float32)}
-    drawn = guide.predict(known, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"][
+    context = {"x": np.linspace(-1, 1, 9, dtype=np.float32), "y": np.full(9, 2.0, np.float32)}
+    drawn = guide.predict(context, {"x": np.zeros(1, np.float32)}, draws=2000)["predictions"][
         "y"
     ].values.ravel()
-    mean, sd = moments_at_zero(known)
+    mean, sd = moments_at_zero(context)
     assert abs(drawn.mean() - mean) < 4 * sd / np.sqrt(2000)
     assert abs(drawn.std() / sd - 1) < 5 / np.sqrt(2 * 2000)
 

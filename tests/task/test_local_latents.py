@@ -148,9 +148,9 @@ def test_lognormal_counts_are_those_of_dense_integration(counts_task, level, spr
     """
     y = np.array([0, 1, 2, 5, 20, 100, 1000, 10])
     vector = jnp.array([level, np.log(spread)], jnp.float32)
-    found = rows_of(counts_task, vector, {"y": y})
+    log_densities = rows_of(counts_task, vector, {"y": y})
     likely = lognormal_counts(y.astype(float), level, spread)
-    assert (np.abs(found - likely) < 2e-5 + 1e-7 * gammaln(y + 1)).all()
+    assert (np.abs(log_densities - likely) < 2e-5 + 1e-7 * gammaln(y + 1)).all()
 
 
 def test_the_gradient_is_that_of_dense_integration(counts_task):
@@ -401,6 +401,7 @@ def test_local_draws_from_what_infer_returned(effects_guide, effects_data):
     assert stats.kstest(((drawn.values[0] - mean) / sd).ravel(), "norm").pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_infer_checks_itself_and_predicts_with_fresh_effects(effects_guide, effects_data):
     """Predictive variance at x = 0 is that of effect and noise: E spread^2 + 0.25 + the mean's own
     (0 at x = 0).
@@ -445,6 +446,7 @@ def test_rows_beyond_one_part_are_all_read_out(effects_guide, effects_data, monk
     assert drawn.shape == (1, 3, 40) and np.abs(drawn).max() < 6e-3
 
 
+@pytest.mark.slow
 def test_local_says_what_it_needs(effects_guide, mean_guide, effects_data):
     with pytest.raises(DataError, match="no latent with one value per row"):
         mean_guide.local({"mu": np.zeros(3)}, {"y": np.zeros(5)})

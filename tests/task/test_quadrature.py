@@ -26,14 +26,14 @@ def test_integrals_that_are_not_gaussian(size, tolerance):
         )
 
     start = jnp.zeros((3, size))
-    found = jax.jit(lambda: integral(rows, find_modes(rows, start)))()
-    np.testing.assert_allclose(found, np.log(0.5), atol=tolerance)
+    value = jax.jit(lambda: integral(rows, find_modes(rows, start)))()
+    np.testing.assert_allclose(value, np.log(0.5), atol=tolerance)
 
 
 def test_whitener_inverts_the_factor():
     factor = np.tril(np.random.default_rng(0).standard_normal((6, 4, 4))) + 3 * np.eye(4)
-    found = whitener(jnp.asarray(factor @ factor.mT, jnp.float32))
-    np.testing.assert_allclose(found @ factor, np.broadcast_to(np.eye(4), (6, 4, 4)), atol=1e-4)
+    inverse = whitener(jnp.asarray(factor @ factor.mT, jnp.float32))
+    np.testing.assert_allclose(inverse @ factor, np.broadcast_to(np.eye(4), (6, 4, 4)), atol=1e-4)
 
 
 def normal_pair(u):

@@ -69,11 +69,11 @@ def test_rungs_that_raise_or_fail_are_recorded(wrong, line_data, monkeypatch):
     monkeypatch.setitem(ladder.CLIMB, "svi", no_memory)
     given = {"rungs": ("refined", "svi", "psis"), "khat": -10.0}
     post = wrong.infer(line_data, trust="ladder", **given, **QUIET)
-    said = dict(zip(RUNGS, map(str, post.sample_stats["rung_failed"].values), strict=True))
+    reasons = dict(zip(RUNGS, map(str, post.sample_stats["rung_failed"].values), strict=True))
     assert (
-        "no refinement" in said["refined"]
-        and "MemoryError: out of memory" in said["svi"]
-        and "k-hat" in said["psis"]
+        "no refinement" in reasons["refined"]
+        and "MemoryError: out of memory" in reasons["svi"]
+        and "k-hat" in reasons["psis"]
     )
     assert not bool(post.sample_stats["reliable"])
     assert any(

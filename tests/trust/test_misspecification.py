@@ -37,8 +37,8 @@ def simulated(change=None, rows=30):
 
 
 def flagged(guide, data):
-    found = guide.infer(data, **QUIET).sample_stats
-    return ((found["distance_p"] < FLAG) | (found["fit_p"] < FLAG)).values
+    sample_stats = guide.infer(data, **QUIET).sample_stats
+    return ((sample_stats["distance_p"] < FLAG) | (sample_stats["fit_p"] < FLAG)).values
 
 
 @pytest.mark.slow
@@ -60,10 +60,10 @@ def test_contaminated_data_are_flagged(good, change):
 
 
 def test_says_what_does_not_fit(good):
-    said = json.loads(good.infer(simulated("outliers")[0], **QUIET).attrs["warnings"])
+    notes = json.loads(good.infer(simulated("outliers")[0], **QUIET).attrs["warnings"])
     assert any(
         "the model would not make such data" in s and ("tails" in s or "worst row" in s)
-        for s in said
+        for s in notes
     )
 
 

@@ -13,10 +13,19 @@ from spoiled import exact, far_out
 
 def test_a_perfect_guide():
     log_q = np.random.default_rng(0).standard_normal((3, 500))
-    found = check(log_q - 7.0, log_q)
-    assert np.all(found.khat < 0.5)
-    np.testing.assert_allclose(found.sample_size, 500, rtol=1e-3)
-    np.testing.assert_allclose(np.logaddexp.reduce(found.log_weights, -1), 0, atol=1e-6)
+    result = check(log_q - 7.0, log_q)
+    assert np.all(result.khat < 0.5)
+    np.testing.assert_allclose(result.sample_size, 500, rtol=1e-3)
+    np.testing.assert_allclose(np.logaddexp.reduce(result.log_weights, -1), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_weights_equal_up_to_rounding_are_those_of_a_perfect_guide(units):
+    """Of which a Pareto fit to the tail, a few distinct numbers, has no k-hat."""
+    rng = np.random.default_rng(3)
+    log_q = rng.standard_normal((20, 1000))
+    rounding = rng.integers(-units, units + 1, log_q.shape) * 2.0**-22
+    assert np.all(check(log_q + rounding, log_q).khat <= 0.0)
 
 
 @pytest.mark.parametrize(("scale", "low", "high"), [(2.0, -np.inf, 0.5), (0.4, 0.7, np.inf)])
@@ -30,8 +39,8 @@ def test_wide_guides_pass_and_narrow_guides_fail(scale, low, high):
 def test_weights_mend_a_shifted_guide():
     """Mean of p = N(0, 1) by 20,000 draws from N(0.5, 1.2^2): 5 standard errors are 0.05."""
     draws = 0.5 + 1.2 * np.random.default_rng(2).standard_normal((1, 20_000))
-    found = check(stats.norm.logpdf(draws), stats.norm.logpdf(draws, 0.5, 1.2))
-    assert abs(np.sum(np.exp(found.log_weights) * draws)) < 0.05
+    result = check(stats.norm.logpdf(draws), stats.norm.logpdf(draws, 0.5, 1.2))
+    assert abs(np.sum(np.exp(result.log_weights) * draws)) < 0.05
 
 
 def test_a_degenerate_joint_never_looks_good():
@@ -49,9 +58,9 @@ def test_weights_too_far_apart_for_a_tail_are_not_reliable(span):
     """Log ratios evenly spread over so many nats: one draw holds all, and what is not a number must
     not pass unsaid.
     """
-    found = check(-np.linspace(0, span, 500)[None], np.zeros((1, 500)))
-    assert found.khat[0] > 0.7 and np.isfinite(found.log_weights).all()
-    assert found.sample_size[0] < 5 and "not reliable" in verdict(found.khat[0])
+    result = check(-np.linspace(0, span, 500)[None], np.zeros((1, 500)))
+    assert result.khat[0] > 0.7 and np.isfinite(result.log_weights).all()
+    assert result.sample_size[0] < 5 and "not reliable" in verdict(result.khat[0])
 
 
 @pytest.mark.parametrize("held", [20, 100])
@@ -74,11 +83,11 @@ def test_draws_far_out_mislead(line_guide, line_data):
     Of 1000 draws none is far out with probability 2e-9; weights of the others are equal.
     """
     post = far_out(line_guide).infer(line_data)
-    stats, said = post.sample_stats, json.loads(post.attrs["warnings"])
+    stats, notes = post.sample_stats, json.loads(post.attrs["warnings"])
     right = exact(line_guide).infer(line_data)
     ratio = post.posterior["w"].std(("chain", "draw")) / right.posterior["w"].std(("chain", "draw"))
     assert stats["khat"] < 0.5 and stats["sd_moved"] > 2 and np.all(ratio > 10)
-    assert any("plain draws mislead" in note and "sd of w[" in note for note in said)
+    assert any("plain draws mislead" in note and "sd of w[" in note for note in notes)
     assert verdict_of(post).startswith("usable by importance weights only")
     climbed = far_out(line_guide).infer(line_data, trust="ladder")
     assert bool(climbed.sample_stats["reliable"]) and climbed.sample_stats["sd_moved"] < 0.03
@@ -91,10 +100,10 @@ def test_draws_far_out_mislead(line_guide, line_data):
 
 
 def test_weights_that_are_not_known_move_nothing():
-    found = moment_shifts(np.ones((2, 50, 1)), check(np.full((2, 50), np.nan), np.zeros((2, 50))))
-    assert np.isnan(found.mean).all() and np.isnan(found.sd).all()
+    shift = moment_shifts(np.ones((2, 50, 1)), check(np.full((2, 50), np.nan), np.zeros((2, 50))))
+    assert np.isnan(shift.mean).all() and np.isnan(shift.sd).all()
 
 
 def test_verdicts():
-    said = [verdict(k).split(":")[0] for k in (0.1, 0.6, 0.9, np.inf, np.nan)]
-    assert said == ["good", "usable", "not reliable", "not reliable", "not checked"]
+    verdicts = [verdict(k).split(":")[0] for k in (0.1, 0.6, 0.9, np.inf, np.nan)]
+    assert verdicts == ["good", "usable", "not reliable", "not reliable", "not checked"]

@@ -137,7 +137,7 @@ def missing_in_second():
     return accepted(ap.Task(plane, WIDE), frame)
 
 
-@case("two columns of one name", "two columns", "'y'")
+@case("two columns of one name", "2 columns", "'y'")
 def twice():
     return accepted(
         ap.Task(plane, WIDE), pd.DataFrame(np.ones((3, 4)), columns=["x_0", "x_1", "y", "y"])
@@ -177,10 +177,10 @@ def not_finite():
 
 @case("minutes too short to compile", "minutes")
 def no_time():
-    found = ap.train(
+    trained = ap.train(
         ap.Task(plane, WIDE),
         ap.method("parametric", width=4, hidden=8),
         minutes=1e-4,
         progress=False,
     )
-    return Seen(0.0 if found.record.steps else np.inf)
+    return Seen(0.0 if trained.record.steps else np.inf)

@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     """What a case came to, and why."""
 
     verdict: str
-    said: str
+    message: str
 
 
 CASES: dict[str, Case] = {}
@@ -64,12 +64,12 @@ def outcome(case: Case) -> Outcome:
         with few_simulations():
             seen = case.run()
     except Exception as error:
-        said = f"{type(error).__name__}: {str(error)[:160]}"
+        message = f"{type(error).__name__}: {str(error)[:160]}"
         lacking = [w for w in case.words if w not in str(error)]
         clear = isinstance(error, CLEAR) and not lacking
         return Outcome(
             "clear error" if clear else "UNCLEAR",
-            f"{said}{f' (lacks {lacking})' if lacking else ''}",
+            f"{message}{f' (lacks {lacking})' if lacking else ''}",
         )
     if seen.off <= 1.0:
         return Outcome("right", f"off by {seen.off:.2f} of what is allowed")

@@ -55,18 +55,18 @@ def drawn(member: Member, seed: int = 1) -> Drawn:
     """One draw of a model by Pyro."""
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)
-    found = Drawn({}, {}, {}, {})
+    sites = Drawn({}, {}, {}, {})
     for name, site in poutine.trace(member.model).get_trace(*member.args).nodes.items():
         if site["type"] == "param":
-            found.parameters[name] = site["value"].detach()
+            sites.parameters[name] = site["value"].detach()
         elif site["type"] == "sample" and isinstance(site["fn"], _Subsample):
-            found.rows[name] = site["value"]
+            sites.rows[name] = site["value"]
         elif site["type"] == "sample" and not site["is_observed"]:
             value, discrete = site["value"].detach(), site["fn"].support.is_discrete
-            (found.discrete if discrete else found.continuous)[name] = value.clone().requires_grad_(
+            (sites.discrete if discrete else sites.continuous)[name] = value.clone().requires_grad_(
                 not discrete
             )
-    return found
+    return sites
 
 
 def native(member: Member, at: Drawn) -> tuple[float, dict[str, np.ndarray]]:
@@ -76,10 +76,10 @@ def native(member: Member, at: Drawn) -> tuple[float, dict[str, np.ndarray]]:
         total = poutine.trace(fixed).get_trace(*member.args).log_prob_sum()
     values = list(at.continuous.values())
     slopes = torch.autograd.grad(total, values, allow_unused=True) if values else ()
-    found = [
+    gradients = [
         np.zeros(v.shape) if s is None else s.numpy() for v, s in zip(values, slopes, strict=True)
     ]
-    return float(total), dict(zip(at.continuous, found, strict=True))
+    return float(total), dict(zip(at.continuous, gradients, strict=True))
 
 
 def bridged(member: Member, at: Drawn) -> tuple[float, dict[str, np.ndarray]]:

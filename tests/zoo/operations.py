@@ -15,23 +15,23 @@ def algebra(x, g):
     outer = torch.einsum("i,j->ij", a, b)
     gram = torch.eye(5) + outer @ outer.T
     blocks = torch.block_diag(outer, torch.eye(2))
-    found = torch.linalg.solve(gram, a).sum() + torch.logdet(gram) + torch.linalg.inv(gram).trace()
-    found = (
-        found + torch.tril(outer).sum() + outer.triu(1).sum() + torch.outer(a, b).diagonal().sum()
+    total = torch.linalg.solve(gram, a).sum() + torch.logdet(gram) + torch.linalg.inv(gram).trace()
+    total = (
+        total + torch.tril(outer).sum() + outer.triu(1).sum() + torch.outer(a, b).diagonal().sum()
     )
-    found = (
-        found
+    total = (
+        total
         + torch.linalg.eigvalsh(outer @ outer.T + torch.eye(5)).sum()
         + blocks.sum()
         + a.norm()
     )
-    found = found + torch.vstack([a, b]).mean() + F.one_hot(g, 5).float().mm(a[:, None]).sum()
-    found = (
-        found
+    total = total + torch.vstack([a, b]).mean() + F.one_hot(g, 5).float().mm(a[:, None]).sum()
+    total = (
+        total
         + torch.cdist(x[:2], x[2:4] * a[0]).sum()
         + F.conv1d(a[None, None], b[None, None, :3]).sum()
     )
-    pyro.factor("f", found)
+    pyro.factor("f", total)
 
 
 @member(X, GROUP)

@@ -60,13 +60,13 @@ def expand(path: str | Path) -> list[Path]:
             return [Path(path)]
         if Path(path).is_dir():
             return _distinct(_folder(Path(path)))
-        found = sorted(p for p in map(Path, _matches(str(path))) if p.is_file())
+        paths = sorted(p for p in map(Path, _matches(str(path))) if p.is_file())
     except (OSError, ValueError) as error:  # a name too long, or with a null byte
         raise DataError(f"batches: {str(path)[:80]!r} cannot be a path ({error})") from error
-    if not found:
+    if not paths:
         kind = "files match" if glob.has_magic(str(path)) else "file or folder"
         raise DataError(f"batches: no {kind} {str(path)!r} (in {Path.cwd()})")
-    return _distinct(found)
+    return _distinct(paths)
 
 
 def _matches(pattern: str) -> list[str]:
@@ -74,15 +74,15 @@ def _matches(pattern: str) -> list[str]:
     before, wild, after = pattern.partition("**/")
     if not wild:
         return glob.glob(pattern)
-    found, seen = [], set()
+    matches, seen = [], set()
     for top in glob.glob(before) if before else ["."]:
         for folder, below, _ in os.walk(top, followlinks=True):
             real = os.path.realpath(folder)
             below[:] = [] if real in seen else sorted(b for b in below if not b.startswith("."))
             if real not in seen:
-                found += _matches(os.path.join(glob.escape(folder), after))
+                matches += _matches(os.path.join(glob.escape(folder), after))
             seen.add(real)
-    return found
+    return matches
 
 
 def _distinct(paths: list[Path]) -> list[Path]:
@@ -95,17 +95,17 @@ def _distinct(paths: list[Path]) -> list[Path]:
 
 
 def _folder(folder: Path) -> list[Path]:
-    found = sorted(
+    files = sorted(
         p for p in folder.iterdir() if is_parquet(p) and not p.name.startswith((".", "_"))
     )
-    if not found:
+    if not files:
         there = sorted(p.name for p in folder.iterdir())
         raise DataError(
             f"batches: the folder {folder} has no Parquet files (it has {quoted(there[:5])}); give "
             f"a pattern such as "
             f"'{folder}/*.csv' for others"
         )
-    return found
+    return files
 
 
 def is_parquet(path: Path) -> bool:

@@ -150,22 +150,22 @@ def as_values(cells: Any) -> np.ndarray:
     except pa.ArrowInvalid:
         trimmed = pc.utf8_trim_whitespace(cells)
     missing = pc.is_in(trimmed, pa.array(MISSING))
-    known = pc.if_else(missing, None, pc.replace_substring_regex(trimmed, r"^\+(\d)", r"\1"))
+    texts = pc.if_else(missing, None, pc.replace_substring_regex(trimmed, r"^\+(\d)", r"\1"))
     try:
-        return _numbers(known.cast(pa.float64()), known)
+        return _numbers(texts.cast(pa.float64()), texts)
     except pa.ArrowInvalid:
-        lower = pc.utf8_lower(known)
+        lower = pc.utf8_lower(texts)
     truth = pc.is_in(lower, pa.array(["true", "false"]))
-    if not known.null_count and pc.all(truth).as_py():
+    if not texts.null_count and pc.all(truth).as_py():
         return pc.equal(lower, "true").to_numpy(zero_copy_only=False)
     return cells.to_numpy(zero_copy_only=False)
 
 
-def _numbers(found: Any, cells: Any) -> np.ndarray:
+def _numbers(parsed: Any, cells: Any) -> np.ndarray:
     """float64, or int64 where all are whole, so that what float64 cannot tell apart stays as it
     is.
     """
-    values = found.to_numpy(zero_copy_only=False)
+    values = parsed.to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
         whole = bool(np.all(values == np.floor(values)) and np.all(np.abs(values) < 2.0**63))
     if not whole:
@@ -179,7 +179,7 @@ def _numbers(found: Any, cells: Any) -> np.ndarray:
 
 
 def _opened(path: Path) -> Any:
-    """The file's bytes, decompressed by what it begins with, whatever it is called."""
+    """The file's bytes, decompressed by the format that its first bytes show, not by its name."""
     with open(path, "rb") as file:
         head = file.read(8)
     if head[:4] == b"PAR1":

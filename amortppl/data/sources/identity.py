@@ -37,7 +37,7 @@ class FileSeen:
         )
 
     def same_rows(self, other: "FileSeen") -> bool:
-        """Whether both hold the same rows, whatever they are called."""
+        """Whether both hold the same rows; their names may differ."""
         alike = (self.size, self.head, self.tail) == (other.size, other.head, other.tail)
         return alike and (self.share == other.share or "0/1" in (self.share, other.share))
 
@@ -65,9 +65,9 @@ def refuse_seen(seen: Sequence[FileSeen], coming: Iterable[FileSeen]) -> list[st
     """
     notes = []
     for file in coming:
-        known = next((s for s in seen if s.same_rows(file)), None)
-        if known is not None:
-            other = "" if known.name == file.name else f", then called {known.name}"
+        earlier = next((s for s in seen if s.same_rows(file)), None)
+        if earlier is not None:
+            other = "" if earlier.name == file.name else f", then called {earlier.name}"
             raise GuideError(
                 f"state: it has seen {file.name} in full{other}; its rows would count twice. Give "
                 f"other rows, or start a new state"

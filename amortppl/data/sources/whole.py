@@ -22,10 +22,10 @@ def read_table(path: Path) -> pd.DataFrame:
     (file, *_) = expand(path)
     if is_parquet(file):
         try:
-            found = pq.read_table(file)
-            names = found.column_names
+            table = pq.read_table(file)
+            names = table.column_names
             if len(set(names)) == len(names):
-                return found.to_pandas(ignore_metadata=True)
+                return table.to_pandas(ignore_metadata=True)
             raise ValueError(f"columns of one name: {quoted(names)}")
         except DAMAGED as error:
             reason = " ".join(str(error).split())

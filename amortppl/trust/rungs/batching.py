@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.trust.attempt import DATASETS_PER_CALL, Climb
@@ -21,7 +22,7 @@ Draws = tuple[np.ndarray, np.ndarray, np.ndarray]
 def batch_together(run: Climb, places: list[int], rung: int) -> tuple[Batch, Array]:
     """The datasets at some places, stacked, and a key for each, different for every rung."""
     batches = [pad(run.guide.task, run.datasets[i]) for i in places]
-    keys = jax.vmap(lambda i: jr.fold_in(jr.fold_in(jr.key(run.seed), 100 + rung), i))(
+    keys = jax.vmap(lambda i: jr.fold_in(jr.fold_in(seed_key(run.seed), 100 + rung), i))(
         jnp.array(fill(places))
     )
     return jax.tree.map(lambda *a: np.stack(a), *fill(batches)), keys

@@ -67,7 +67,7 @@ def resample_draws(run: Climb, draws: Draws, seed: int) -> Attempt:
     khat, size = float(check.khat[0]), float(check.sample_size[0])
     failed = "" if khat < run.ladder.khat else f"k-hat {khat:.2f}"
     failed = failed or ("" if size >= run.ladder.ess else f"importance sample size {size:.0f}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed % 2**64)
     steps = np.cumsum(probabilities(check.log_weights[0]))
     kept = np.searchsorted(steps, (np.arange(run.draws) + rng.uniform()) / run.draws).clip(
         max=len(vectors) - 1

@@ -1,0 +1,1 @@
+"""Posteriors of one dataset with nothing trained: frame, importance weights, ladder."""

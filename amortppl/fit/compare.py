@@ -1,0 +1,62 @@
+"""Formulas compared on the same rows: leave-one-out predictions and evidence."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from amortppl.errors import DataError
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def compare_fits(trees: Mapping[str, "xarray.DataTree"]) -> pd.DataFrame:
+    """Expected log predictive density by PSIS-LOO, and log evidence, of several posteriors.
+
+    Vehtari, Gelman and Gabry 2017, "Practical Bayesian model evaluation using leave-one-out
+    cross-validation and WAIC".
+
+    Args:
+        trees: what `ap.fit` returned, by name, each of the same outcome in the same rows.
+
+    Returns:
+        A row for each, the best first: `elpd`, its standard error `se`, the difference from the
+        best and its standard error, rows whose Pareto k is above 0.7, and `log_evidence`.
+
+    Raises:
+        DataError: the outcomes differ, or a posterior has no log likelihood.
+    """
+    from arviz_stats import loo
+
+    _expect_same_outcome(trees)
+    found = {name: loo(tree, pointwise=True) for name, tree in trees.items()}
+    each = {name: np.asarray(f.elpd_i).ravel() for name, f in found.items()}
+    best = max(each, key=lambda n: each[n].sum())
+    rows = {}
+    for name in sorted(each, key=lambda n: -each[n].sum()):
+        gap, count = each[name] - each[best], len(each[name])
+        rows[name] = {
+            "elpd": each[name].sum(),
+            "se": each[name].std() * np.sqrt(count),
+            "difference": gap.sum(),
+            "se of it": gap.std() * np.sqrt(count),
+            "k above 0.7": int((np.asarray(found[name].pareto_k) > 0.7).sum()),
+            "log_evidence": float(trees[name]["sample_stats"]["log_evidence"]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _expect_same_outcome(trees: Mapping[str, "xarray.DataTree"]) -> None:
+    first = None
+    for name, tree in trees.items():
+        if "log_likelihood" not in tree.children:
+            raise DataError(f"compare: {name!r} has no log likelihood; fit fewer draws or rows")
+        values = [np.asarray(v) for v in tree["observed_data"].dataset.data_vars.values()]
+        if first is not None and not all(map(np.array_equal, first, values)):
+            raise DataError(
+                f"compare: {name!r} is of other rows or of another outcome than the first; with "
+                "missing cells, drop them from the table before"
+            )
+        first = values

@@ -1,0 +1,147 @@
+"""The frame alone: a Gaussian placed by derivatives of the log joint, with nothing learned.
+
+Newton steps lead to the mode, latents in plates are placed given the others, and sweeps of
+Gaussian variational inference move the frame to where the mass lies (`amortppl.gaussian.search`).
+It is what `parametric` starts from before it is trained.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.lax import stop_gradient
+from jaxtyping import Array, PRNGKeyArray
+
+from amortppl.densities.gaussian import Gaussian
+from amortppl.errors import GuideError, ModelError
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.funnel import Funnel
+from amortppl.gaussian.log_density import Densities, has_log_gamma
+from amortppl.gaussian.plate_detection import plates_given_others
+from amortppl.gaussian.plates import Plates
+from amortppl.gaussian.posterior import Posterior
+from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free
+from amortppl.gaussian.search import Search
+from amortppl.gaussian.state import Start, State
+from amortppl.method import Method, Target
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale, central
+
+MORE = 5
+"""Multiple of the usual Newton steps and sweeps that a refinement takes."""
+
+SIMULATED = 4096
+"""Draws of the latents that give the prior's centre and scale."""
+
+TINY = 1e-30
+"""Least scale of a latent: coefficients of columns in large units are small numbers."""
+
+
+class FrameGuide(Method):
+    """The built method. See `FrameAlone` for its options."""
+
+    task: AbstractTask = eqx.field(static=True)
+    options: "FrameAlone" = eqx.field(static=True)
+    scale: PriorScale
+    gammas: bool = eqx.field(static=True)
+    plates: Plates | None = eqx.field(static=True)
+    regime: ClassVar[str] = "parametric"
+
+    @property
+    def max_batch(self) -> int | None:
+        """A search costs as many chunks as there are rows, so few datasets share a call."""
+        return DATASETS_PER_CALL if free(self.task) else None
+
+    def init(self) -> Start:
+        """The prior, no evidence."""
+        return Start()
+
+    def step(self, state: Start | State, batch: Batch) -> State:
+        """The frame of all rows.
+
+        Raises:
+            GuideError: for a second mini-batch.
+        """
+        if not isinstance(state, Start):
+            raise GuideError(
+                "fit: its guide takes all rows of a dataset at once; train 'parametric' on the "
+                "task for mini-batches"
+            )
+        before = self._prior()
+        counted = before._replace(rows=before.rows + jnp.sum(batch.mask))
+        return self._search.state(counted, before.frame.location[None], batch)
+
+    def readout(self, state: Start | State) -> Posterior:
+        """The Gaussian of the frame, through the funnel where latents lie in plates."""
+        state = self._prior() if isinstance(state, Start) else state
+        return self._posterior(state.frame, state.funnel)
+
+    def refine(self, batch: Batch) -> Posterior:
+        """The frame after `MORE` times as many steps and sweeps."""
+        return self._posterior(*self._search.refine(self._prior().frame.location, batch, MORE))
+
+    def score(self, state: Start | State, target: Target) -> Array:
+        """-log q(theta | D) in nats."""
+        return -self.readout(state).log_prob(target.latents)
+
+    def _posterior(self, frame: Frame, funnel: Funnel) -> Posterior:
+        family = Gaussian(self.task.latents.size)
+        return Posterior(stop_gradient(self.scale), frame, family, family.initial(), funnel)
+
+    def _prior(self) -> State:
+        plated = self.plates.plated if self.plates else ()
+        return State.of_prior(self.task.latents.size, 0, plated)
+
+    @property
+    def _search(self) -> Search:
+        log = Densities(self.task, stop_gradient(self.scale), self.gammas)
+        return Search(log, self.plates, self.options.newton, self.options.sweeps, True)
+
+
+@dataclass(frozen=True)
+class FrameAlone:
+    """Options of the frame that `ap.fit` starts from.
+
+    Attributes:
+        newton: Newton steps to the mode.
+        sweeps: Gaussian variational sweeps after it.
+    """
+
+    newton: int = 20
+    sweeps: int = 4
+
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
+        """Nothing is trained."""
+        return {"steps": 0}
+
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> FrameGuide:
+        """Prior units, from latents drawn from the prior.
+
+        Raises:
+            ModelError: the task has no likelihood, or no latents.
+        """
+        if not task.likelihood:
+            raise ModelError(
+                f"fit: it follows the derivatives of the likelihood, which {task.name} does not "
+                "offer; train a guide on simulated data: ap.train(ap.Task(...))"
+            )
+        if not task.latents.size:
+            raise ModelError(f"fit: {task.name} has no latents to infer")
+        plates = plates_given_others(task)
+        return FrameGuide(task, self, prior_scale(task, key), has_log_gamma(task), plates)
+
+
+def prior_scale(task: AbstractTask, key: PRNGKeyArray) -> PriorScale:
+    """Median and half of the central 68% of each latent, unconstrained, under the prior.
+
+    Of a simulation only the latents are kept, so that the rows are never drawn.
+    """
+    rows = (task.rows or (1, 1))[0]
+
+    latents = jax.vmap(lambda k: task.simulate(k, rows).latents)(jr.split(key, SIMULATED))
+    low, centre, high, _ = central(latents)
+    return PriorScale(centre, jnp.maximum((high - low) / 2, TINY))

@@ -1,0 +1,1 @@
+"""Regression formulas read as NumPyro programs."""

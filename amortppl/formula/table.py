@@ -1,0 +1,84 @@
+"""The user's table: any kind of data frame as pandas, its columns as numbers or levels."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from amortppl.errors import DataError, nearest, quoted
+
+
+def as_frame(data: Any) -> pd.DataFrame:
+    """A table as a pandas DataFrame: pandas, polars, Arrow, or a dict of columns.
+
+    Raises:
+        DataError: it is none, has no rows, or two columns of one name.
+    """
+    if isinstance(data, dict):
+        data = pd.DataFrame({n: np.asarray(v) for n, v in data.items()})
+    elif not isinstance(data, pd.DataFrame) and hasattr(data, "to_pandas"):
+        data = data.to_pandas()
+    if not isinstance(data, pd.DataFrame):
+        raise DataError(f"data: expected a table (a DataFrame), got {type(data).__name__}")
+    if len(data) == 0:
+        raise DataError("data: the table has no rows; at least one is needed")
+    names = pd.Index(list(map(str, data.columns)))
+    if names.has_duplicates:
+        twice = names[names.duplicated()][0]
+        raise DataError(f"data: two columns are named {twice!r}; give each its own name")
+    return data.set_axis(names, axis=1).reset_index(drop=True)
+
+
+def expect_columns(frame: pd.DataFrame, names: Iterable[str], where: str) -> None:
+    """Refuses names that are no columns.
+
+    Raises:
+        DataError: naming the first, and the nearest column.
+    """
+    for name in names:
+        if name not in frame.columns:
+            raise DataError(
+                f"{where}: no column {name!r} in the data (columns: {quoted(frame.columns)})"
+                f"{nearest(name, frame.columns)}"
+            )
+
+
+def plain_columns(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """These columns with plain types: float64, int64, bool, categories, or text; None for missing.
+
+    Dates become days since the first of 1970, so that differences are days.
+    """
+    return pd.DataFrame({n: plain_column(frame[n]) for n in names}, index=frame.index)
+
+
+def plain_column(column: pd.Series) -> pd.Series:
+    """One column with a plain type; nullable and Arrow types lose their wrapping."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    if types.is_datetime64_any_dtype(column.dtype):
+        days = (column.dt.tz_localize(None) if column.dt.tz else column) - pd.Timestamp(0)
+        return days / pd.Timedelta(days=1)
+    if types.is_timedelta64_dtype(column.dtype):
+        return column / pd.Timedelta(days=1)
+    missing = column.isna()
+    if types.is_bool_dtype(column.dtype) and not missing.any():
+        return column.astype(bool)
+    if types.is_integer_dtype(column.dtype) and not missing.any():
+        return column.astype(np.int64)
+    if types.is_numeric_dtype(column.dtype):
+        return pd.Series(column.to_numpy(np.float64, na_value=np.nan), column.index)
+    return _of_objects(column, missing)
+
+
+def _of_objects(column: pd.Series, missing: pd.Series) -> pd.Series:
+    """Objects that are all numbers as numbers, else as text."""
+    values = column[~missing]
+    if len(values) and all(isinstance(v, bool | np.bool_) for v in values) and not missing.any():
+        return column.astype(bool)
+    if len(values) and all(
+        isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in values
+    ):
+        return pd.Series(column.astype(object).where(~missing, np.nan).astype(float), column.index)
+    return column.astype(object).map(str).where(~missing, None)

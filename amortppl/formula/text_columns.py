@@ -1,0 +1,52 @@
+"""Columns of text files as people write them: blanks for missing, decimal commas, dates."""
+
+import numpy as np
+import pandas as pd
+
+BLANKS = ("", "na", "n/a", "nan", "null", "none", "missing", ".", "-", "?")
+"""Words for a missing cell, in lower case."""
+
+COMMA = r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?"
+"""Numbers with a decimal comma."""
+
+DATE = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
+"""Dates as ISO 8601 has them."""
+
+
+def read_text_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table with blanks as missing cells, decimal commas as numbers, and dates as dates.
+
+    >>> table, notes = read_text_columns(pd.DataFrame({"a": ["1,5", "", "2"]}))
+    >>> table["a"].tolist(), notes
+    ([1.5, nan, 2.0], ["'a' read as numbers with decimal commas"])
+
+    Returns:
+        The table, and what was read otherwise than it stands, in words.
+    """
+    columns, notes = {}, []
+    for name in frame.columns:
+        column = frame[name]
+        if pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column):
+            column, kind = _read(column)
+            notes += [f"{str(name)!r} read as {kind}"] if kind else []
+        columns[name] = column
+    return pd.DataFrame(columns), notes
+
+
+def _read(column: pd.Series) -> tuple[pd.Series, str]:
+    words = column.astype(object).map(lambda v: v.strip() if isinstance(v, str) else v)
+    blank = words.map(lambda v: isinstance(v, str) and v.lower() in BLANKS) | words.isna()
+    words = words.where(~blank, None)
+    known = words[~blank]
+    if not len(known) or not known.map(lambda v: isinstance(v, str)).all():
+        return words, ""
+    text = known.astype(str)
+    if text.str.fullmatch(COMMA).all():
+        values = pd.Series(np.nan, column.index)
+        values[~blank] = text.str.replace(",", ".").astype(float)
+        return values, "numbers with decimal commas" if text.str.contains(",").any() else "numbers"
+    if text.str.fullmatch(DATE).all():
+        dates = pd.to_datetime(words, errors="coerce", utc=True).dt.tz_localize(None)
+        if not dates[~blank].isna().any():
+            return dates, "dates, in days"
+    return words, ""

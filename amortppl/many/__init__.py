@@ -1,0 +1,1 @@
+"""Posteriors of very many datasets that lie one after another in one table."""

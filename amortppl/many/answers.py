@@ -1,0 +1,107 @@
+"""The posteriors of some datasets as rows of a table: one row a dataset and latent, or a draw."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from amortppl.many.groups import Group
+from amortppl.many.keys import numbers_of
+from amortppl.posterior.axis_names import AxisNames
+from amortppl.posterior.draws import draw
+from amortppl.training.trained import TrainedMethod
+from amortppl.trust.attempt import Ladder
+from amortppl.trust.examine import examine
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""What the table of summaries shows of each latent, as `q5`, `q25`, ..."""
+
+
+class Answers(NamedTuple):
+    """The posteriors of T datasets.
+
+    Attributes:
+        names: of the datasets.
+        labels: of the entries of latents and deterministic sites, L.
+        values: draws of them in their own space, (T, S, L).
+        log_weights: smoothed, normalised importance weights of the draws, (T, S).
+        checks: rows, k-hat, verdict and source of each dataset, each (T,).
+    """
+
+    names: list[Any]
+    labels: list[str]
+    values: np.ndarray
+    log_weights: np.ndarray
+    checks: dict[str, np.ndarray]
+
+
+def answer(
+    guide: TrainedMethod, groups: Sequence[Group], draws: int, seed: int, climb: Ladder | None
+) -> Answers:
+    """Draws of some datasets with their checks, as `Guide.infer` has them.
+
+    Args:
+        guide: the guide.
+        groups: the datasets.
+        draws: S for each.
+        seed: of the draws; each dataset's own are made from it and from the dataset's name.
+        climb: the ladder, or None for the guide's own answer.
+    """
+    names, datasets = [g.name for g in groups], [g.dataset for g in groups]
+    drawn = draw(guide.method, datasets, draws, seed, numbers_of(names))
+    result = examine(guide, datasets, drawn, seed, climb, None)
+    labels, values = _side_by_side(AxisNames(guide, datasets[0]), result.values)
+    checks = {
+        "rows": np.array([d.rows for d in datasets]),
+        "khat": np.asarray(result.check.khat),
+        "reliable": result.stats["reliable"],
+        "source": result.stats.get("source", np.full(len(names), "amortized")),
+    }
+    return Answers(names, labels, values, np.asarray(result.check.log_weights), checks)
+
+
+def summarize(answers: Answers, by: str) -> pd.DataFrame:
+    """One row for each dataset and entry of a latent: moments, quantiles, and the checks."""
+    many, size = len(answers.names), len(answers.labels)
+    quantiles = np.quantile(answers.values, QUANTILES, axis=1)
+    columns: dict[str, Any] = {
+        by: np.repeat(pd.Series(answers.names).to_numpy(), size),
+        "latent": np.tile(np.array(answers.labels, object), many),
+        "mean": answers.values.mean(1).ravel(),
+        "sd": answers.values.std(1).ravel(),
+    }
+    columns |= {f"q{100 * q:g}": v.ravel() for q, v in zip(QUANTILES, quantiles, strict=True)}
+    return pd.DataFrame(columns | {n: np.repeat(v, size) for n, v in answers.checks.items()})
+
+
+def list_draws(answers: Answers, by: str) -> pd.DataFrame:
+    """One row for each dataset and draw: a column for each entry of a latent, and the weights."""
+    many, draws, _ = answers.values.shape
+    columns: dict[str, Any] = {
+        by: np.repeat(pd.Series(answers.names).to_numpy(), draws),
+        "draw": np.tile(np.arange(draws), many),
+    }
+    columns |= {n: answers.values[..., i].ravel() for i, n in enumerate(answers.labels)}
+    columns["log_weight"] = answers.log_weights.ravel()
+    return pd.DataFrame(columns | {n: np.repeat(v, draws) for n, v in answers.checks.items()})
+
+
+def _side_by_side(
+    names: AxisNames, each: Sequence[Mapping[str, np.ndarray]]
+) -> tuple[list[str], np.ndarray]:
+    """Labels, and the draws of all latents and deterministic sites, (T, S, L)."""
+    sites = {n: np.stack([e[n] for e in each]) for n in each[0]}
+    labels = [label for n, v in sites.items() for label in _labels(names, n, v.shape[2:])]
+    flat = [v.reshape(*v.shape[:2], -1) for v in sites.values()]
+    return labels, np.concatenate(flat, -1, dtype=np.float64)
+
+
+def _labels(names: AxisNames, name: str, shape: tuple[int, ...]) -> list[str]:
+    """`noise`; `slope[age]`, `slope[bmi]`."""
+    if not shape:
+        return [name]
+    axes = zip(names.of(name), shape, strict=True)
+    places = [names.coords.get(axis, range(size)) for axis, size in axes]
+    return [f"{name}[{', '.join(map(str, at))}]" for at in product(*places)]

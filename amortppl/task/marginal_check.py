@@ -1,0 +1,80 @@
+"""Are latents integrated and summed out as the plain model's density says? Asked once, when a task
+is made, of rows that are filled up with padding and of more rows in the opposite order.
+"""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from amortppl.errors import ModelError, quoted
+from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.judged import Judged
+from amortppl.task.lattice import LATTICE
+from amortppl.task.parity import TOLERANCE, TRIES, Engine, Point, simulated, taken
+
+INTEGRAL, LAPLACE = 1e-2, 0.5
+"""Nats of a row by which an integral may be off: by product quadrature, whose own errors are a
+tenth of it, and by Laplace's approximation, which was warned of.
+"""
+
+
+def check_marginal(task: AbstractTask) -> None:
+    """Compares the engine's log density of a simulated task with the judge's.
+
+    Raises:
+        ModelError: they differ.
+    """
+    if task.judge.reason or not (task.local or task.judge.tables):
+        return
+    few, more = task.probe_rows
+    for number in range(TRIES):
+        key = jr.fold_in(jr.key(17), number)
+        point = jax.tree.map(jnp.asarray, evaluate(lambda k: simulated(task, k, more), key))
+        ways = {"": (np.arange(1 if task.block else more), more)}
+        if few != more:
+            ways["padded "] = np.where(np.arange(more) < few, np.arange(more), 0), few
+            ways[""] = np.arange(more)[::-1], more
+        points = [taken(task, point, places) for places, _ in ways.values()]
+        stacked = jax.tree.map(lambda *a: jnp.stack(a), *points)
+        prior, own = evaluate(jax.vmap(lambda p: task.log_densities(p.vector, p.data)), stacked)
+        engines = [Engine(p, o) for p, o in zip(prior, own, strict=True)]
+        fine = [
+            _compare(task, how, engine, at, rows)
+            for engine, at, (how, (_, rows)) in zip(engines, points, ways.items(), strict=True)
+        ]
+        if all(fine):
+            return
+
+
+def _compare(task: AbstractTask, how: str, engine: Engine, point: Point, rows: int) -> bool:
+    """Whether all was finite.
+
+    Raises:
+        ModelError: the engine's density of some of the first rows is not the judge's.
+    """
+    own = engine.rows[:rows]
+    data = {n: np.asarray(v)[None, :rows] for n, v in point.data.items()}
+    judged = task.judge.log_densities(np.asarray(point.vector)[None], data)
+    if not all(np.isfinite(a).all() for a in (engine.prior, own, *judged)):
+        return False
+    size = np.abs(judged.rows[0]) + abs(judged.prior[0]) + 1.0
+    allowed = TOLERANCE * size + judged.error[0]
+    if task.local:
+        allowed = allowed + (INTEGRAL if task.local.size in LATTICE else LAPLACE)
+    off = np.abs(own - judged.rows[0])
+    if abs(engine.prior - judged.prior[0]) > TOLERANCE * size.sum() or (off > allowed).any():
+        raise ModelError(_message(task, how, float(engine.prior), own, judged))
+    return True
+
+
+def _message(task: AbstractTask, how: str, prior: float, own: np.ndarray, judged: Judged) -> str:
+    gone = [*task.local.sites] + ([*task.judge.layout.hidden] if task.judge.tables else [])
+    engine, model = prior + own.sum(), judged.prior[0] + judged.rows[0].sum()
+    return (
+        f"{task.name}: with {quoted(gone)} taken out the engine's log joint of {len(own)} "
+        f"simulated {how}rows is {engine:.6g}; the model's, integrated and summed apart from the "
+        f"engine, is {model:.6g}. It is likely that a site depends on something other than its "
+        "arguments and the latents before it, or that rows depend on one another"
+    )

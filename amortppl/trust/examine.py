@@ -1,0 +1,98 @@
+"""All checks of the answers of some datasets, the ladder among them, and the verdict."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from amortppl.data.dataset import Dataset
+from amortppl.posterior.draws import Drawn, constrain_each
+from amortppl.training.trained import TrainedMethod
+from amortppl.trust import ladder, psis
+from amortppl.trust.attempt import Ladder
+from amortppl.trust.checks import check_answers, check_evidence
+from amortppl.trust.missed_modes import judge_missed, missed_spread
+from amortppl.trust.misspecification import Familiarity
+from amortppl.trust.parity_notes import judge_parity
+from amortppl.trust.verdict import all_finite, are_reliable
+
+Notes = list[list[str]]
+
+
+class Examined(NamedTuple):
+    """Answers of T datasets with all that is known of them.
+
+    Attributes:
+        drawn: the draws, of the ladder's rungs where it was climbed.
+        check: their k-hat and weights.
+        values: latents and deterministic sites of each dataset by name, (S, ...).
+        stats: values for `sample_stats` by name, each (T, ...).
+        notes: warnings, by dataset.
+    """
+
+    drawn: Drawn
+    check: psis.Check
+    values: list[dict[str, np.ndarray]]
+    stats: dict[str, np.ndarray]
+    notes: Notes
+
+
+def examine(
+    guide: TrainedMethod,
+    datasets: Sequence[Dataset],
+    drawn: Drawn,
+    seed: int,
+    climb: Ladder | None,
+    familiarity: Familiarity | None,
+) -> Examined:
+    """Checks the draws of T datasets, climbs where they fail and a ladder is given, and judges.
+
+    Args:
+        guide: the guide that they are from.
+        datasets: the datasets.
+        drawn: S draws for each.
+        seed: of further draws.
+        climb: the ladder, or None for the guide's own answer.
+        familiarity: what simulated tasks look like to the guide; None to leave that out.
+    """
+    check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
+    stats, notes = (
+        check_answers(guide, familiarity, datasets, drawn, seed)
+        if familiarity
+        else check_evidence(drawn)
+    )
+    if climb is not None:
+        drawn, check, climbed, more = ladder.climb(guide, datasets, drawn, check, seed, climb)
+        stats, notes = stats | climbed, join_notes(notes, more)
+    moved = psis.moment_shifts(drawn.vectors, check)
+    if climb is None:
+        labels = guide.task.latents.labels()
+        notes = join_notes(notes, psis.misleading_notes(check, moved, labels))
+    values = constrain_each(guide.method, drawn.vectors, datasets)
+    judged, more = _judge(guide, datasets, drawn, check, moved, values, stats)
+    moves = {"mean_moved": moved.mean, "sd_moved": moved.sd}
+    return Examined(drawn, check, values, {**stats, **moves, **judged}, join_notes(notes, more))
+
+
+def _judge(
+    guide: TrainedMethod,
+    datasets: Sequence[Dataset],
+    drawn: Drawn,
+    check: psis.Check,
+    moved: psis.MomentShift,
+    values: Sequence[Mapping[str, np.ndarray]],
+    stats: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], Notes]:
+    """What the judges beside k-hat say, and the verdict on all of it."""
+    judged, notes = judge_parity(guide.task, datasets, drawn)
+    missed = missed_spread(guide.task, datasets, drawn, check.log_weights)
+    finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
+    same = judged["log_joint_agrees"], judged["log_joint_checked"]
+    reliable = are_reliable(check, moved, finite, *same, missed, stats.get("reliable"))
+    judged |= {"finite": finite, "missed_spread": missed, "reliable": reliable}
+    return judged, join_notes(notes, judge_missed(missed))
+
+
+def join_notes(notes: Sequence[list[str]], more: Sequence[list[str]]) -> Notes:
+    """Two lists of notes by dataset as one."""
+    return [a + b for a, b in zip(notes, more, strict=True)]

@@ -1,0 +1,258 @@
+"""Does a posterior have a mode where an answer has no draws?
+
+Importance weights compare densities at the draws, so an answer that sits on one mode of several
+passes them. Here mass is looked for elsewhere. With the region R of the draws, their normalised
+weights w_s, and p the joint density:
+
+    mass outside / Z >= E_prior[ p(D | theta) 1(theta not in R) ] / Z
+    mass of g(R) / Z  =  sum_s w_s p(g(theta_s)) / p(theta_s),   g(theta_s) not in R
+
+for maps g that keep volumes: another sign of one or two latents, two entries of all vectors
+exchanged (the labels of components). Mass e at d sds from the mean changes the logarithm of a sd by
+about log sqrt(1 + e d^2); that of all mass seen is the figure. The sums are of numbers that are not
+negative, so a figure of c is reached with a probability of at most E[e d^2] / (exp(2 c) - 1)
+(Markov's inequality).
+
+R is the ellipsoid of the draws' covariance, `BEYOND` times as far as the draw farthest out. 1 / Z
+is Geweke's modified harmonic mean with a normal density on the half of R in the middle (Geweke
+1999, "Using simulation methods for Bayesian econometric models").
+
+The log joint is evaluated by NumPy, without compiling. What prior draws cannot hit, a narrow mode
+among many latents that no such map reaches, is not seen.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import combinations
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from scipy.special import gammaincinv
+
+from amortppl.data.dataset import Dataset
+from amortppl.errors import UnreliableWarning
+from amortppl.posterior.draws import Drawn
+from amortppl.posterior.padding import pad
+from amortppl.runtime.jaxpr_rewriting import rewrite
+from amortppl.runtime.numpy_evaluation import Traced, evaluate
+from amortppl.task.abstract import AbstractTask
+from amortppl.trust.verdict import MISSED
+
+BEYOND = 1.5
+"""Times the farthest draw's distance that the region of the draws reaches."""
+
+PRIOR_DRAWS, MIRRORED = 512, 8
+"""Draws from the prior, and draws of the answer that are mapped, at most."""
+
+MOST_LATENTS = 12
+"""Latents up to which all maps of one and two signs are tried."""
+
+ROWS = 1 << 20
+"""Rows times draws from the prior evaluated for a dataset."""
+
+FEWEST = 32
+"""Draws, of the answer or from the prior, below which none are worth their time."""
+
+LOOKED = 32
+"""Datasets looked at, spread over all; where one of them has mass elsewhere, all are."""
+
+Map = Callable[[np.ndarray], np.ndarray]
+
+
+def missed_spread(
+    task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn, log_weights: np.ndarray
+) -> np.ndarray:
+    """Change of the logarithm of a sd by mass outside the draws' region, of each posterior, (T,).
+
+    0 where none was seen; NaN where nothing was evaluated: no density, few draws or such that are
+    not finite, more than `ROWS` / `FEWEST` rows, or datasets beside the `LOOKED`.
+
+    Args:
+        drawn: draws (T, S, P) with their log joint (T, S).
+        log_weights: normalised importance weights, (T, S).
+    """
+    missed = np.full(len(datasets), np.nan)
+    if not task.has_density or task.local or not task.latents.size:
+        return missed
+
+    def look(places: np.ndarray) -> None:
+        for place in places:
+            weights = np.asarray(log_weights[place])
+            missed[place] = _of_dataset(task, datasets[place], drawn, weights, int(place))
+
+    first = np.unique(np.linspace(0, len(datasets) - 1, LOOKED).astype(int))
+    look(first)
+    if (missed[first] > MISSED).any():
+        look(np.setdiff1d(np.arange(len(datasets)), first))
+    return missed
+
+
+def _of_dataset(
+    task: AbstractTask, dataset: Dataset, drawn: Drawn, log_weights: np.ndarray, place: int
+) -> float:
+    vectors = np.asarray(drawn.vectors[place], np.float64)
+    joint = np.asarray(drawn.log_joint[place], np.float64)
+    if not (np.isfinite(vectors).all() and np.isfinite(joint).any()) or len(vectors) < FEWEST:
+        return np.nan
+    batch = pad(task, dataset)
+    count = min(PRIOR_DRAWS, ROWS // len(batch.mask))
+    count = 1 << count.bit_length() - 1
+    return _missed(task, batch, vectors, joint, log_weights, count) if count >= FEWEST else np.nan
+
+
+def judge_missed(missed: np.ndarray) -> list[list[str]]:
+    """Notes for each of T datasets whose posterior has mass where there are no draws.
+
+    Warns:
+        UnreliableWarning: of the first with more than `MISSED`.
+    """
+    notes: list[list[str]] = [[] for _ in missed]
+    wrong = np.nonzero(missed > MISSED)[0]
+    for place in wrong:
+        fold = float(np.exp(min(missed[place], 20.0)))
+        notes[place] = [
+            f"NOT RELIABLE, another mode: where there are no draws lies probability that would "
+            f"make a sd about {fold:.3g} times as large; order the components or fix the sign, or "
+            f"sample with many chains"
+        ]
+    if len(wrong):
+        which = f"{len(wrong)} of {len(missed)} datasets: " if len(missed) > 1 else ""
+        warnings.warn(which + notes[wrong[0]][0], UnreliableWarning, stacklevel=4)
+    return notes
+
+
+def _missed(
+    task: AbstractTask, batch: Any, vectors: np.ndarray, joint: np.ndarray,
+    log_weights: np.ndarray, count: int,
+) -> float:  # fmt: skip
+    region = _Region(vectors)
+    if region.singular:
+        return np.nan
+    evidence = _log_evidence(region, vectors, joint, log_weights)
+    prior_draws = _prior_draws(task)[:count]
+    mapped, ratio = _mapped(task, vectors, joint, log_weights, count)
+    prior, rows = _traced(task, 2 * count, len(batch.mask), _shapes(batch))(
+        np.concatenate([prior_draws, mapped]).astype(np.float32), batch.data, batch.mask
+    )
+    density = np.nan_to_num(rows[:count], nan=-np.inf, posinf=-np.inf) - evidence
+    by_prior = region.spread(prior_draws, density - np.log(count)).sum()
+    density = np.nan_to_num((prior + rows)[count:], nan=-np.inf, posinf=-np.inf) + ratio
+    by_maps = region.spread(mapped, density).reshape(-1, MIRRORED).sum(1)
+    return float(np.log1p(max(by_prior, by_maps.max())) / 2)
+
+
+class _Region:
+    """The ellipsoid (u - mean)' C^-1 (u - mean) <= far^2 about draws (S, P)."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.mean, self.sd = vectors.mean(0), vectors.std(0)
+        self.singular = not (self.sd > 0).all()
+        if self.singular:
+            return
+        scaled = (vectors - self.mean) / self.sd
+        values, axes = np.linalg.eigh(np.cov(scaled.T, ddof=0).reshape(2 * scaled.shape[1:]))
+        values = np.maximum(values, 1e-10)
+        self.whiten = axes / np.sqrt(values)
+        self.log_volume = float(np.log(self.sd).sum() + np.log(values).sum() / 2)
+        self.far = BEYOND * float(self.distance(vectors).max())
+
+    def distance(self, vectors: np.ndarray) -> np.ndarray:
+        """From the mean, in sds, (S,)."""
+        return np.linalg.norm((vectors - self.mean) / self.sd @ self.whiten, axis=1)
+
+    def spread(self, vectors: np.ndarray, log_mass: np.ndarray) -> np.ndarray:
+        """e d^2 of mass e at vectors outside, 0 of that inside, (S,)."""
+        distance = self.distance(vectors)
+        mass = np.exp(np.minimum(log_mass, 50.0))
+        return np.where(distance > self.far, mass * distance**2, 0.0)
+
+
+def _log_evidence(
+    region: _Region, vectors: np.ndarray, joint: np.ndarray, log_weights: np.ndarray
+) -> float:
+    """log Z, - log Z = log sum_s w_s f(theta_s) / p(theta_s), f a normal cut at its median."""
+    size, distance = vectors.shape[1], region.distance(vectors)
+    middle = np.sqrt(2 * gammaincinv(size / 2, 0.5))
+    normal = -size / 2 * np.log(2 * np.pi) - region.log_volume - distance**2 / 2
+    terms = np.where(distance <= middle, np.log(2.0) + normal - joint + log_weights, -np.inf)
+    terms = terms[np.isfinite(terms)]
+    return -float(np.logaddexp.reduce(terms)) if len(terms) else np.inf
+
+
+def _mapped(
+    task: AbstractTask, vectors: np.ndarray, joint: np.ndarray, log_weights: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`count` mapped draws, `MIRRORED` of each map, and log w_s / p(theta_s) of each."""
+    weights = np.exp(log_weights)
+    picked = np.random.default_rng(0).choice(len(weights), MIRRORED, p=weights / weights.sum())
+    maps = _maps(task)[: count // MIRRORED]
+    found = [g(vectors[picked]) for g in maps] or [vectors[picked]]
+    short = count // MIRRORED - len(found)
+    ratio = np.tile(-joint[picked] - np.log(MIRRORED), count // MIRRORED)
+    return np.concatenate(found + [found[0]] * short), ratio
+
+
+def _maps(task: AbstractTask) -> list[Map]:
+    """Exchanges of two entries of all vectors of one length, then changes of one and two signs."""
+    size = task.latents.size
+    named = task.latents.unflatten(jnp.arange(size, dtype=jnp.float32))
+    places = {n: np.asarray(p).astype(int) for n, p in named.items()}
+    lengths = dict.fromkeys(np.shape(p)[-1] for p in places.values() if np.ndim(p))
+    orders = [
+        order
+        for length in lengths
+        for pair in combinations(range(length), 2)
+        for order in _exchanges(places, length, pair, size)
+    ]
+    maps: list[Map] = [lambda u, order=order: u[:, order] for order in orders]
+    if size <= MOST_LATENTS:
+        signs = [c for n in (1, 2) for c in combinations(range(size), n)]
+        maps += [lambda u, c=c: np.where(np.isin(np.arange(size), c), -u, u) for c in signs]
+    return maps
+
+
+def _exchanges(places: Any, length: int, pair: tuple[int, int], size: int) -> list[np.ndarray]:
+    """Orders of the entries of a vector that exchange two entries of all sites, and of each."""
+    sites = [np.asarray(p) for p in places.values() if np.ndim(p) and np.shape(p)[-1] == length]
+    groups = [sites] + ([[s] for s in sites] if len(sites) > 1 else [])
+    orders = []
+    for group in groups:
+        order = np.arange(size)
+        for site in group:
+            order[site[..., pair[0]]], order[site[..., pair[1]]] = (
+                site[..., pair[1]],
+                site[..., pair[0]],
+            )
+        orders.append(order)
+    return orders
+
+
+@lru_cache(maxsize=32)
+def _prior_draws(task: AbstractTask) -> np.ndarray:
+    """Unconstrained draws from the prior, (`PRIOR_DRAWS`, P)."""
+    rows = (task.rows or (1, 1))[0]
+    draw = rewrite(lambda keys: jax.vmap(lambda k: task.simulate(k, rows).latents)(keys))
+    return np.asarray(evaluate(draw, jr.split(jr.key(11), PRIOR_DRAWS)), np.float64)
+
+
+def _shapes(batch: Any) -> tuple:
+    return tuple((n, v.shape, v.dtype.name) for n, v in sorted(batch.data.items()))
+
+
+@lru_cache(maxsize=64)
+def _traced(task: AbstractTask, count: int, size: int, shapes: tuple) -> Traced:
+    """(Log priors, log likelihoods), each (K,), of K vectors on rows with a mask."""
+    data = {n: jax.ShapeDtypeStruct(shape, dtype) for n, shape, dtype in shapes}
+
+    def densities(vector: jax.Array, data: dict, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        prior, rows = task.log_densities(vector, data)
+        return prior, jnp.sum(jnp.where(mask, rows, 0.0))
+
+    vectors = jax.ShapeDtypeStruct((count, task.latents.size), jnp.float32)
+    mask = jax.ShapeDtypeStruct((size,), bool)
+    together = jax.vmap(densities, (0, None, None))
+    return Traced(together, vectors, data, mask)

@@ -1,0 +1,57 @@
+"""Random models that were once read wrongly or refused without a clear error, each of its kind."""
+
+import jax.numpy as jnp
+import pytest
+
+import amortppl as ap
+from amortppl.errors import ModelError
+from amortppl.runtime.numpy_evaluation import evaluate
+from random_models.description import Observation, RandomModel
+from random_models.property import judge
+from random_models.render import build
+
+EQUAL = {
+    # A whole number that became a float was subtracted and divided as a whole number.
+    "support that moves": RandomModel(parts=("moving_support", "non_centred", "gaussian")),
+    # funsor drops a plate of one row, and a mini-batch of one row has no other. The check of
+    # enumeration left the latents of rows to chance.
+    "a label and a latent a row": RandomModel(parts=("label", "local")),
+}
+REFUSED = {
+    # Raw tracebacks.
+    "scale of other axes": (
+        RandomModel(observations=(Observation(frame="nested", scale="by_row"),)),
+        "log density of the site 'y' .* scale of shape",
+    ),
+    "rows not first": (
+        RandomModel(
+            observations=(Observation(family="binomial", frame="wide", mask="distribution"),)
+        ),
+        "'y' has shape .4, 7. at 7 rows, and rows must be its first axis",
+    ),
+    # Errors that named nothing.
+    "no sampler": (RandomModel(parts=("improper",)), "site 'im': .* has no sampler"),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_is_read_as_it_is(name):
+    assert judge(EQUAL[name]).kind == "equal"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_is_refused_clearly(name):
+    described, message = REFUSED[name]
+    module = build(described)
+    with pytest.raises(ModelError, match=message):
+        ap.Task(module.model, **module.task())
+
+
+def test_one_hot_observations_of_pyro():
+    pytest.importorskip("pyro")
+    described = RandomModel(language="pyro", observations=(Observation(family="one_hot"),))
+    assert judge(described).kind == "equal"
+
+
+def test_whole_numbers_made_floats_divide_as_floats():
+    assert evaluate(lambda i: i.astype(jnp.float32) / 2, jnp.asarray(3)) == 1.5

@@ -1,0 +1,29 @@
+"""Random models are refused with one clear error, or read as they are.
+
+`tests/benchmarks/test_random_models.py` judges 2,000.
+"""
+
+import pytest
+
+from random_models.running import check, number_of_models, seed_of_the_day
+
+
+def test_a_few_models():
+    check("numpyro", 10, 0)
+
+
+@pytest.mark.slow
+def test_some_hundreds_of_models(capfd):
+    number, seed = number_of_models(250), seed_of_the_day()
+    with capfd.disabled():
+        print(f"\nrandom models: seed {seed}, {number} of NumPyro")
+    check("numpyro", number, seed)
+
+
+@pytest.mark.slow
+def test_some_dozens_of_pyro_models(capfd):
+    pytest.importorskip("pyro")
+    number, seed = number_of_models(250) // 5, seed_of_the_day()
+    with capfd.disabled():
+        print(f"\nrandom models: seed {seed}, {number} of Pyro")
+    check("pyro", number, seed)

@@ -1,0 +1,23 @@
+"""Functions evaluated by NumPy against NumPy's own."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amortppl.runtime.numpy_evaluation import evaluate
+
+X = np.random.default_rng(0).normal(size=11).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("ours", "numpys"),
+    [
+        (jnp.median, np.median),
+        (lambda x: jnp.quantile(x, 0.9), lambda x: np.quantile(x, 0.9)),
+        (lambda x: x[jnp.argmax(x)], np.max),
+        (lambda x: jnp.take(x, 20, mode="fill"), lambda x: np.nan),
+    ],
+)
+def test_gathers_of_one_number(ours, numpys):
+    """Their places have no axis."""
+    np.testing.assert_allclose(evaluate(ours, X), numpys(X.astype(float)), rtol=1e-6)
