@@ -224,6 +224,12 @@ def test_predict(home, tmp_path):
     assert tree["predictions"]["y"].shape == (1, 50, 3)
 
 
+def test_a_guide_is_warmed_and_the_time_is_told(home):
+    result = works("warm", home / "guide", "--draws", 50, "--timings")
+    assert "loaded; kept in" in result.stdout
+    assert "states" in result.stderr and "wall clock" in result.stderr
+
+
 @pytest.mark.slow
 def test_seed_decides_the_draws(home, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
