@@ -9,6 +9,7 @@ import numpyro.handlers as handlers
 from jaxtyping import Array
 
 from amortppl.fit.predictions import posterior_draws
+from amortppl.formula.censored import CensoredAbove
 from amortppl.formula.formula import Formula
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def expectation(distribution: Any) -> Array:
     >>> float(expectation(dist.Normal(2.0, 1.0)))
     2.0
     """
-    distribution = distribution.base_dist if hasattr(distribution, "censored") else distribution
+    distribution = distribution.base if isinstance(distribution, CensoredAbove) else distribution
     probabilities = getattr(distribution, "probs", None)
     if probabilities is not None and jnp.ndim(probabilities) > len(distribution.batch_shape):
         return probabilities

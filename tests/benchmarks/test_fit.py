@@ -12,7 +12,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import MCMC, NUTS, init_to_median
 from sklearn import datasets
 
 import amortppl as ap
@@ -82,7 +82,7 @@ TABLES = {
 def run_nuts(form):
     """Draws by site, chains joined."""
     mcmc = MCMC(
-        NUTS(form.model, target_accept_prob=0.9),
+        NUTS(form.model, target_accept_prob=0.9, init_strategy=init_to_median(num_samples=15)),
         num_warmup=1000,
         num_samples=2000,
         num_chains=CHAINS,
