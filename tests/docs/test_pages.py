@@ -92,3 +92,10 @@ def test_executed_pages_say_when():
         text = page.read_text()
         if any(b.output for b in run_page.blocks(text)):
             assert re.search(r"^\*Run on \d+ \w+ \d{4}\.\*$", text, re.MULTILINE), name_of(page)
+
+
+def test_every_page_is_in_the_navigation():
+    """As the build asks for it, and sooner."""
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    pages = [p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")]
+    assert [p for p in pages if not re.search(rf"[ :]{re.escape(p)}$", navigation, re.M)] == []
