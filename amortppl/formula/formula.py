@@ -200,7 +200,10 @@ def formula(
         n: v for n, v in own.items() if v is not None
     }
     data = {n: inputs[n] for n in arguments_of(parts)} | {parts.argument: values}
-    return Formula(parsed.text, family, link, parts, fitted, data, unobserved, tuple(notes))
+    form = Formula(parsed.text, family, link, parts, fitted, data, unobserved, tuple(notes))
+    if unobserved is not None:
+        form.inputs(unobserved)  # refused now, not once the rest is fitted
+    return form
 
 
 def _outcome(parsed: Parsed, frame: pd.DataFrame, family: str, weights: str | None) -> Outcome:

@@ -87,10 +87,13 @@ def run_program(text: str) -> Any:
     """The function `model` of a program."""
     import linecache
 
+    import jax
+
     name = f"<formula {abs(hash(text)):x}>"
     linecache.cache[name] = (len(text), None, text.splitlines(True), name)
     scope: dict[str, Any] = {"__name__": "amortppl_formula"}
-    exec(compile(text, name, "exec"), scope)
+    with jax.ensure_compile_time_eval():  # its constants, where a caller is being traced
+        exec(compile(text, name, "exec"), scope)
     return scope["model"]
 
 

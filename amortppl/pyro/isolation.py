@@ -42,6 +42,14 @@ def alone(process: Callable[[Any], None]) -> Iterator[None]:
 
 
 @contextmanager
+def apart() -> Iterator[None]:
+    """Inside, a model runs in Pyro with no handlers around it and no checks of values."""
+    stacks = _empty(runtime._PYRO_STACK), _empty(runtime._DIM_ALLOCATOR._stack)
+    with _LOCK, _without_validation(), stacks[0], stacks[1]:
+        yield
+
+
+@contextmanager
 def _empty(stack: list[Any]) -> Iterator[None]:
     """A list is empty inside and has its old contents after."""
     kept = list(stack)

@@ -61,7 +61,7 @@ def _used(function: Any) -> list[Any]:
 
 def _packages(function: Any) -> Iterator[str]:
     """Top-level packages of the modules, classes and functions that a function names."""
-    yield function.__module__.split(".")[0]
+    yield (function.__module__ or "").split(".")[0]
     for used in _used(function):
         home = used.__name__ if inspect.ismodule(used) else getattr(used, "__module__", None)
         yield (home or "").split(".")[0]

@@ -45,8 +45,9 @@ class AbstractTask(ABC):
             sites that fill these.
         row_axes: the axis of the rows in the log density of each observed site.
         plain: the model as its user wrote it; only a task of a model has it.
-        judge: its log density, with what every row has of its own integrated and summed out;
-            likewise.
+        judge: its log density, with what every row has of its own integrated and summed out
+            (`amortppl.task.judge`); likewise.
+        native: a Pyro model's own log density (`amortppl.task.native`); likewise.
         probe_rows: the two numbers of rows with which the model was traced; likewise.
         fixed: sites that are observed even when simulating.
         deterministic: deterministic sites that do not grow with the rows.
@@ -109,6 +110,7 @@ class AbstractTask(ABC):
     row_axes: dict[str, int]
     plain: Plain
     judge: LogDensityJudge
+    native: Any
     probe_rows: tuple[int, int]
     fixed: list[str]
     deterministic: dict[str, Site]

@@ -16,6 +16,7 @@ import numpyro.handlers as handlers
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.task.censoring import refuse_censored
 from amortppl.task.program import Program, log_density
 from amortppl.task.tracing import Site
 
@@ -43,7 +44,8 @@ def given(program: Program, sites: Sites, observed: Mapping[str, str], rows: int
         observed: the site that each observation feeds.
 
     Raises:
-        ModelError: the model fails with them, or a plate takes some of its rows at random.
+        ModelError: the model fails with them, a plate takes some of its rows at random, or an
+            observation is censored in a way that is not simulated.
     """
     groups = Given([], [], [])
 
@@ -53,6 +55,8 @@ def given(program: Program, sites: Sites, observed: Mapping[str, str], rows: int
                 _refuse_subsampling(program, name, *site["args"])
             elif site["type"] == "sample":
                 (groups.data if site["is_observed"] else groups.latents).append(name)
+                if site["is_observed"]:
+                    refuse_censored(program.name, name, site["fn"])
                 scale = site["scale"]
                 if scale is not None and not (
                     np.ndim(scale) == 0 and isinstance(scale, int | float) and scale == 1

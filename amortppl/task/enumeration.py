@@ -71,12 +71,13 @@ class Marginal:
             ModelError: what the argument observes cannot be simulated.
         """
         free, returned = self._run(inputs)
-        candidates = [("returned", returned)] if isinstance(returned, jax.Array) else []
-        candidates += [
+        candidates = [
             (n, s["value"])
             for n, s in free.items()
             if s["type"] == "sample" and not s["is_observed"]
         ]
+        # Where one site is fed, what the model returns may be anything.
+        candidates += [("returned", returned)] if isinstance(returned, jax.Array) else []
         for how, value in candidates:
             fed = self._fed_by(inputs, value, free)
             if fed and (how == "returned" or fed == [how]):

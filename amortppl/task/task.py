@@ -22,6 +22,7 @@ from amortppl.task.handlers import name_arguments
 from amortppl.task.judge import Judge
 from amortppl.task.local_latents import Local
 from amortppl.task.marginal_check import check_marginal
+from amortppl.task.native import Native, check_native
 from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.parity import check
 from amortppl.task.plain import Plain
@@ -120,7 +121,7 @@ class Task(AbstractTask):
                 del self.deterministic[site]
         self.likelihood = likelihood and self.has_density
         check_simulations(self)
-        self.judge = Judge(self)
+        self.judge, self.native = Judge(self), Native(self)
         if self.has_density:
             self._expect_the_models_density()
 
@@ -164,6 +165,7 @@ class Task(AbstractTask):
             check(self, *self.probe_rows)
             refuse_used_fill(self)
         check_marginal(self)
+        check_native(self)
 
     @staticmethod
     def from_episodes(

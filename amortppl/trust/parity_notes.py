@@ -12,6 +12,7 @@ from amortppl.posterior.padding import pad
 from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.parity import Point, engine_sites, plain_sites, split_sites
+from amortppl.trust.native_parity import judge_native
 from amortppl.trust.parity import (
     HARMLESS,
     Data,
@@ -40,12 +41,13 @@ def judge_parity(
         UnreliableWarning: of the first dataset whose log joint is not the model's.
     """
     parity = compare(task, datasets, drawn)
+    own = judge_native(task, datasets, drawn, parity)
     notes = [_why_unchecked(task, checked) for checked in parity.checked]
     wrong = np.nonzero(parity.checked & ~parity.agrees)[0]
     for place in wrong:
         off = f"the log joint behind k-hat is {parity.error[place]:.3g} nats off the model's own"
         cause = _cause(task, datasets[place], drawn, place) if place in wrong[:EXPLAINED] else ""
-        notes[place] = [f"NOT RELIABLE, {off}{cause}"]
+        notes[place] = [own.get(place, f"NOT RELIABLE, {off}{cause}")]
     if len(wrong):
         which = f"{len(wrong)} of {len(datasets)} datasets: " if len(datasets) > 1 else ""
         warnings.warn(which + notes[wrong[0]][0], UnreliableWarning, stacklevel=4)
@@ -61,6 +63,8 @@ def _why_unchecked(task: AbstractTask, checked: bool) -> list[str]:
     """A note on a log joint that was not compared, where there is one."""
     if checked or not task.has_density:
         return []
+    if task.native and task.native.failure:
+        return [f"not compared with the model: Pyro cannot run it on these ({task.native.failure})"]
     others = "no draw has a finite log joint, or the integral over " + (
         f"{quoted(task.local.sites)} could not be computed closely" if task.local else "latents"
     )

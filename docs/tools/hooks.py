@@ -9,6 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from command_line import describe_commands
+from plain_reference import spell_out
 
 COMMANDS = "<!-- commands -->"
 
@@ -69,7 +70,7 @@ def on_post_build(config: Any) -> None:
     lines = ["# amortppl", "", f"> {config.site_description}.", ""]
     for place, text in sorted(_sources.items()):
         beside = Path(place).with_suffix(".md")
-        (site / beside).write_text(text)
+        (site / beside).write_text(spell_out(text))
         lines.append(f"- [{_title(text)}]({beside.as_posix()}): {_first_sentence(text)}")
     (site / "llms.txt").write_text("\n".join(lines) + "\n")
 

@@ -9,6 +9,7 @@ which day this was. A block after `<!-- not run: REASON -->` is not run.
 
 import contextlib
 import io
+import linecache
 import re
 import shutil
 import sys
@@ -65,15 +66,18 @@ def run(page: Path, folder: Path) -> Iterator[tuple[Block, str]]:
     names: dict[str, Any] = {"__name__": "__main__"}
     todo = blocks(page.read_text())
     with matplotlib.rc_context(STYLE), contextlib.chdir(folder):
-        for block in todo:
-            yield block, "" if block.why else _run_block(block.code, page, names)
+        for number, block in enumerate(todo):
+            place = f"<{page.name}, block {number}>"
+            yield block, "" if block.why else _run_block(block.code, place, names)
 
 
-def _run_block(code: str, page: Path, names: dict[str, Any]) -> str:
+def _run_block(code: str, place: str, names: dict[str, Any]) -> str:
+    """What a block prints. Its lines are kept, because the source of a model is read from them."""
+    linecache.cache[place] = (len(code), None, code.splitlines(keepends=True), place)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exec(compile(code, str(page), "exec"), names)
+        exec(compile(code, place, "exec"), names)
     return "\n".join(line.rstrip() for line in printed.getvalue().splitlines()).strip("\n")
 
 

@@ -171,6 +171,10 @@ def test_bad_input(mean_guide, line_guide, line_data):
         ap.diagnose(mean_guide, datasets=3)
     with pytest.raises(DataError, match="draws: expected at least 20"):
         ap.diagnose(mean_guide, draws=1)
+    with pytest.raises(DataError, match="draws: expected a whole number"):
+        ap.diagnose(mean_guide, draws=20.5)
+    with pytest.raises(DataError, match="seed: expected a whole number"):
+        ap.diagnose(mean_guide, seed=2**63)
     with pytest.raises(DataError, match="'y'"):
         ap.diagnose(line_guide, around={"x": line_data["x"]})
 

@@ -74,3 +74,11 @@ def test_nothing_to_compare_is_refused(file):
         compare(file, [])
     with pytest.raises(LookupError, match="no_such"):
         compare(file, ["no_such"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("datasets", 2.5), ("datasets", True), ("seed", 1.5), ("seed", 2**64)]
+)
+def test_arguments_that_mean_nothing(name, value, file):
+    with pytest.raises(DataError, match=name):
+        compare(file, ["laplace"], **{name: value})

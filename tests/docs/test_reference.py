@@ -1,5 +1,6 @@
 """The reference names all that is public, and the links of a built page are checked."""
 
+import ast
 import re
 
 import pytest
@@ -90,3 +91,24 @@ def test_style_sheets_that_ask_another_host_are_seen(tmp_path):
 def test_a_page_in_order_has_no_fault(tmp_path):
     body = "<a href='other.html#there'>x</a><a href='https://num.pyro.ai'>y</a><a href='#'>z</a>"
     assert page(tmp_path, body) == []
+
+
+def literals():
+    """All text in the package's source."""
+    paths = [*(ROOT / "amortppl").rglob("*.py"), *(ROOT / "inference").glob("*.py")]
+    nodes = (n for p in paths for n in ast.walk(ast.parse(p.read_text())))
+    return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+def fixed_parts(message):
+    """What a message says of every case: its longest part without names, numbers and gaps."""
+    parts = re.split(r"'[^']*'|…|\(|\)|[\d.,;\[\]-]+|: ", message)
+    return max((p.strip() for p in parts), key=len)
+
+
+def test_messages_are_those_of_the_source():
+    told = re.findall(r"^\| (.*?) \|", text_of("errors"), re.MULTILINE)
+    messages = [m for cell in told for m in re.findall(r"`([^`]+)`", cell)]
+    source = literals()
+    missing = [m for m in messages if not any(fixed_parts(m) in s for s in source)]
+    assert len(messages) > 50 and missing == []

@@ -47,7 +47,6 @@ FAMILIES = {
     "affine": "dist.TransformedDistribution(dist.Normal(0.0, {s}), "
     "dist.transforms.AffineTransform({eta}, 2.0))",
     "left_censored": "dist.LeftCensoredDistribution(dist.Normal({eta}, {s}), censored=x < 0)",
-    "delta": "dist.Delta({eta})",
 }
 """Of an observation."""
 

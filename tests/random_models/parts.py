@@ -233,11 +233,7 @@ EXTRAS = {
     "renamed_twice": Part(('PPL.sample("a", dist.Normal(0.0, 1.0))',), ""),
     "print": Part(('assert eta.shape == (n,), "predictor"',), ""),
     "stopped": Part(("eta = jax.lax.stop_gradient(eta)",), "", pyro=(("eta = eta.detach()",), "")),
-    "half": Part(
-        ("eta = eta.astype(jnp.float16).astype(jnp.float32)",),
-        "",
-        pyro=(("eta = eta.half().float()",), ""),
-    ),
+    "half": Part(("eta = eta.astype(jnp.float16).astype(jnp.float32)",), "", pyro=None),
 }
 """Statements between the predictor and the observed sites."""
 
@@ -249,7 +245,7 @@ OUTER = {
     "block": ("POUTINE.block(model, hide=['a'])", ""),
     "scale": ("POUTINE.scale(model, scale=0.5)", ""),
     "mask_all": ("POUTINE.mask(model, mask=False)", ""),
-    "substitute": ("numpyro.handlers.substitute(model, data={'a': 0.3})", None),
+    "substitute": ("numpyro.handlers.substitute(model, data={'a': ARRAY(0.3)})", None),
     "seed": ("numpyro.handlers.seed(model, 0)", None),
     "scope": ("numpyro.handlers.scope(model, 'deep')", None),
     "trace": ("POUTINE.trace(model)", ""),

@@ -35,7 +35,10 @@ def density(model: Any, arguments: Mapping[str, Any], values: Mapping[str, Any])
     pyro.set_rng_seed(99)
     at = {n: torch.as_tensor(np.array(v)) for n, v in values.items()}
     with pyro.validation_enabled(False):
-        samples = _samples(_placed(model, at), arguments)
+        try:
+            samples = _samples(_placed(model, at), arguments)
+        except IndexError as error:  # JAX takes the last group
+            raise Unjudged(f"the plain model takes no such data: {error}") from error
     sites = {}
     for name, site in samples.items():
         sites[name] = float(site["log_prob_sum"])
@@ -86,8 +89,10 @@ def _jacobian(site: Any, value: np.ndarray) -> float:
 
 
 def _support(fn: Any) -> Any:
-    """NumPyro's constraint of the same set."""
+    """NumPyro's constraint of the same set; Pyro says real where NumPyro has a circle."""
     support = fn.support
+    if isinstance(getattr(fn, "base_dist", fn), torch.distributions.VonMises):
+        return constraints.circular
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     kind = type(support).__name__.strip("_").lower()

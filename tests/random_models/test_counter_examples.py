@@ -15,7 +15,8 @@ EQUAL = {
     "support that moves": RandomModel(parts=("moving_support", "non_centred", "gaussian")),
     # funsor drops a plate of one row, and a mini-batch of one row has no other. The check of
     # enumeration left the latents of rows to chance.
-    "a label and a latent a row": RandomModel(parts=("label", "local")),
+    # What such a model returned was taken for its observation.
+    "a label and a latent a row": RandomModel(parts=("label", "local"), extras=("returned",)),
 }
 REFUSED = {
     # Raw tracebacks.
@@ -28,6 +29,19 @@ REFUSED = {
             observations=(Observation(family="binomial", frame="wide", mask="distribution"),)
         ),
         "'y' has shape .4, 7. at 7 rows, and rows must be its first axis",
+    ),
+    "a site a row": (RandomModel(parts=("row_loop",)), "'r_7', 'r_8', 'r_9' is there with 7 or 11"),
+    # Silent: engine and plain model drew the same hidden numbers.
+    "hidden latent": (RandomModel(outer=("block",)), "site 'y' .* hides one"),
+    # Silent: simulations in which nothing varies, or of another model.
+    "latent with its value": (
+        RandomModel(outer=("substitute",)),
+        "'a' has the same value in every",
+    ),
+    "model with its key": (RandomModel(outer=("seed",)), "'a', 's' has the same value in every"),
+    "other model once given": (
+        RandomModel(extras=("only_given_predictor",)),
+        "site 'y' is .* once its simulated observations are given",
     ),
     # Errors that named nothing.
     "no sampler": (RandomModel(parts=("improper",)), "site 'im': .* has no sampler"),
@@ -47,6 +61,7 @@ def test_is_refused_clearly(name):
         ap.Task(module.model, **module.task())
 
 
+@pytest.mark.slow
 def test_one_hot_observations_of_pyro():
     pytest.importorskip("pyro")
     described = RandomModel(language="pyro", observations=(Observation(family="one_hot"),))

@@ -61,3 +61,11 @@ def test_an_array_is_the_block():
 def test_what_is_no_source(given):
     with pytest.raises(ModelError, match=r"inputs\['x'\]"):
         source("x", given, False)
+
+
+def test_a_masked_row_is_named():
+    """What lies under a mask is no number of the user's."""
+    table = np.ma.masked_array([1.0, -999.0, 2.0], mask=[0, 1, 0])
+    with pytest.raises(ModelError, match=r"inputs\['x'\].*row 1 is masked, and 1 of 3"):
+        source("x", table, False)
+    assert set(rows(np.ma.masked_array([1.0, 2.0], mask=False)).tolist()) == {1.0, 2.0}

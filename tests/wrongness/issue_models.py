@@ -55,9 +55,9 @@ def obs_mask():
         with numpyro.plate("row", x.shape[0]):
             numpyro.sample("y", dist.Normal(w * x, s), obs=y, obs_mask=seen > 0)
 
-    task = ap.Task(model, X | {"seen": dist.Bernoulli(0.3)}, rows=(8, 128))
-    x, y = line(100)
-    seen = np.arange(100) % 3 == 0
+    task = ap.Task(model, X | {"seen": dist.Bernoulli(0.3)}, rows=(8, 512))
+    x, y = line(450)
+    seen = np.arange(450) % 3 == 0
     post = posterior(task, {"x": x, "seen": seen.astype(int), "y": np.where(seen, y, 50.0)})
     return against(post, of_two(x[seen].astype(float), y[seen].astype(float)))
 

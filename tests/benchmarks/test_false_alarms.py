@@ -1,0 +1,96 @@
+"""False alarms of the judge: of 2,000 datasets that the shipped models simulate, none may be marked
+as disagreeing with its model, and none may go unchecked.
+
+Each dataset is looked at at the latents that made it and at a point half a unit (unconstrained)
+off, with the engine's log joint in 32 bits on padded rows, as `infer` has it.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from amortppl import catalogue
+from amortppl.data.dataset import read
+from amortppl.posterior.draws import Drawn
+from amortppl.posterior.padding import group_by_shape, stack
+from amortppl.task.task import Task
+from amortppl.trust.parity_notes import judge_parity
+
+DATASETS = 2000
+TALLY = {"datasets": 0, "alarms": 0, "unchecked": 0}
+
+
+def tasks():
+    """The shipped models with a log density, by name; those of Pyro where torch is there."""
+    found = {}
+    for name in catalogue.names("models"):
+        try:
+            task = catalogue.model(name)
+        except ImportError:
+            continue
+        if isinstance(task, Task) and task.has_density:
+            found[name] = task
+    return found
+
+
+def simulated(task, count):
+    """Datasets of two sizes, and unconstrained latents (T, 2, P)."""
+    rng, datasets, vectors = np.random.default_rng(25), [], []
+    low, high = task.rows or (1, 1)
+    sizes = np.unique([low, round(np.sqrt(low * high))])
+    simulate = {int(n): jax.jit(lambda k, n=int(n): task.simulate(k, n)) for n in sizes}
+    for number in range(count):
+        rows = int(sizes[number % len(sizes)])
+        drawn = simulate[rows](jr.fold_in(jr.key(25), number))
+        data = {n: np.asarray(v[0] if task.block else v) for n, v in drawn.data.items()}
+        datasets.append(read(task, data))
+        truth = np.asarray(drawn.latents)
+        vectors.append([truth, truth + rng.choice([-0.5, 0.5], truth.shape)])
+    return datasets, np.asarray(vectors, np.float32)
+
+
+def log_joints(task, datasets, vectors):
+    """The engine's, (T, 2)."""
+    found = np.zeros(vectors.shape[:2], np.float32)
+    joint = jax.jit(jax.vmap(lambda vs, b: jax.vmap(lambda v: task.log_joint(v, b))(vs)))
+    for places in group_by_shape(task, datasets).values():
+        batch = jax.tree.map(jnp.asarray, stack(task, datasets, places))
+        found[places] = joint(jnp.asarray(vectors[places]), batch)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def few_optimisations(as_a_user):
+    """What is measured here is no time of compiled programs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_false_alarm(say):
+    found = tasks()
+    each = -(-DATASETS // len(found))
+    for name, task in found.items():
+        datasets, vectors = simulated(task, each)
+        joint = log_joints(task, datasets, vectors)
+        begin = time.process_time()
+        stats, notes = judge_parity(task, datasets, Drawn(vectors, joint, joint, joint))
+        seconds = time.process_time() - begin
+        finite = np.isfinite(joint).any(1)
+        alarms = (stats["log_joint_checked"] & ~stats["log_joint_agrees"])[finite]
+        unchecked = ~stats["log_joint_checked"][finite]
+        used = np.nanmax(np.abs(stats["log_joint_error"]))
+        say(
+            f"{name:28s} {finite.sum():4d} datasets, {alarms.sum()} alarms, {unchecked.sum()} "
+            f"unchecked, largest error {used:.2g} nats, {1e3 * seconds / each:.1f} CPU ms each"
+        )
+        for note in [n for own in notes for n in own][:2]:
+            say(f"    {note}")
+        TALLY["datasets"] += int(finite.sum())
+        TALLY["alarms"] += int(alarms.sum())
+        TALLY["unchecked"] += int(unchecked.sum())
+    say(str(TALLY))
+    assert TALLY["alarms"] == 0 and TALLY["unchecked"] == 0

@@ -1,0 +1,16 @@
+"""States that would count rows twice."""
+
+import numpy as np
+import pytest
+
+import amortppl as ap
+from amortppl.errors import GuideError
+
+
+def test_equal_states_do_not_combine(mean_task):
+    guide = ap.train(mean_task, "laplace", progress=False)
+    y = np.random.default_rng(0).normal(size=8)
+    one, same = (guide.step(guide.init(), {"y": y}) for _ in range(2))
+    for states in ([one, one], [one, same]):
+        with pytest.raises(GuideError, match=r"states 0 and 1 are equal, .*same rows"):
+            ap.combine(states)
