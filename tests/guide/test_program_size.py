@@ -21,20 +21,18 @@ MORE = 1.02
 """Largest ratio of operations for 24 groups to those for 6: a few shapes are dealt with apart."""
 
 
-def correlated_slopes(groups):
-    """A level and a slope a group, 2 * groups + 4 latents."""
+def levels(groups):
+    """A level a group, groups + 2 latents."""
 
-    def model(group, x, y=None):
-        mean = numpyro.sample("mean", dist.Normal(0, 1).expand([2]).to_event(1))
-        sd = numpyro.sample("sd", dist.HalfNormal(1).expand([2]).to_event(1))
+    def model(group, y=None):
+        mean = numpyro.sample("mean", dist.Normal(0, 1))
+        sd = numpyro.sample("sd", dist.HalfNormal(1))
         with numpyro.plate("groups", groups):
-            z = numpyro.sample("z", dist.Normal(0, 1).expand([2]).to_event(1))
-        line = mean + z * sd
-        with numpyro.plate("row", x.shape[0]):
-            numpyro.sample("y", dist.Normal(line[group, 0] + line[group, 1] * x, 1.0), obs=y)
+            z = numpyro.sample("z", dist.Normal(0, 1))
+        with numpyro.plate("row", group.shape[0]):
+            numpyro.sample("y", dist.Normal(mean + sd * z[group], 1.0), obs=y)
 
-    inputs = {"group": dist.Categorical(logits=jnp.zeros(groups)), "x": dist.Normal(0, 1)}
-    return ap.Task(model, inputs, rows=(40, 64))
+    return ap.Task(model, {"group": dist.Categorical(logits=jnp.zeros(groups))}, rows=(40, 64))
 
 
 def blank(like):
@@ -51,12 +49,12 @@ def operations(program, *arguments):
 
 def sizes(groups):
     """Operations of the programs that infer one dataset."""
-    task = correlated_slopes(groups)
+    task = levels(groups)
     built = eqx.filter_eval_shape(ap.method("parametric").build, task, jr.key(0))
     method = jax.tree.map(blank, built)
     rows = {n: np.zeros((1, 64, *s.shape[1:]), s.dtype) for n, s in task.rows_like.items()}
     batch, index = Batch(rows, np.ones((1, 64), bool)), np.zeros(1, np.uint32)
-    moments = Moments(np.zeros(2, np.float32), np.ones(2, np.float32))
+    moments = Moments(np.zeros(1, np.float32), np.ones(1, np.float32))
     of_states, state = operations(states, method, batch)
     of_sample, drawn = operations(sample, method, state, batch, jr.key(0), index, 100, 1000)
     asked = (batch, drawn.vectors[:, :50], jr.key(0), index, moments)
