@@ -77,7 +77,8 @@ def missed_spread(
     """Change of the logarithm of a sd by mass outside the draws' region, of each posterior, (T,).
 
     0 where none was seen; NaN where nothing was evaluated: no density, few draws or such that are
-    not finite, an answer that fails another check, more than `ROWS` / `FEWEST_PRIOR` rows, or datasets beside the `LOOKED`.
+    not finite, an answer that fails another check, more than `ROWS` / `FEWEST_PRIOR` rows, or
+    datasets beside the `LOOKED`.
 
     Args:
         drawn: draws (T, S, P) with their log joint (T, S).

@@ -133,6 +133,7 @@ def test_infer_with_report_then_report_alone(home, tmp_path):
     assert all("Posterior of centre" in p and "k-hat" in p for p in pages)
 
 
+@pytest.mark.slow
 def test_a_stream_is_kept_continued_and_traced(home, tmp_path):
     """Two days of rows: the second updates the state of the first; the report shows how it grew."""
     rng = np.random.default_rng(1)

@@ -71,6 +71,7 @@ def test_a_dataset_has_its_answer_whatever_list_it_is_in(line_guide, line_data):
     np.testing.assert_allclose(short, whole[:2], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::amortppl.errors.UnreliableWarning")  # of few draws
 def test_a_warm_guide_compiles_nothing(line_guide, line_data, compilations):
     assert line_guide.warm(draws=70).total.calls > 0
