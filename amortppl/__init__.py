@@ -24,7 +24,10 @@ if TYPE_CHECKING:
         UnreliableWarning,
         VersionWarning,
     )
+    from amortppl.fit.compare import compare_fits
+    from amortppl.fit.effects import comparisons, predictions, slopes
     from amortppl.fit.fit import fit
+    from amortppl.fit.plots import plot_effects
     from amortppl.formula.formula import Formula, formula
     from amortppl.guide.guide import Guide
     from amortppl.guide.load import load
@@ -57,19 +60,24 @@ _HOMES = {
     "TrainingError": "errors",
     "UnreliableWarning": "errors",
     "VersionWarning": "errors",
+    "all_gather": "posterior.shards",
     "batches": "data.batches",
-    "compare": "diagnostics.compare",
     "combine": "posterior.shards",
+    "compare": "diagnostics.compare",
+    "compare_fits": "fit.compare",
+    "comparisons": "fit.effects",
     "diagnose": "diagnostics.diagnose",
     "fit": "fit.fit",
     "formula": "formula.formula",
     "from_pyro": "pyro",
-    "all_gather": "posterior.shards",
     "load": "guide.load",
     "method": "catalogue",
     "model": "catalogue",
     "module": "catalogue",
+    "plot_effects": "fit.plots",
+    "predictions": "fit.effects",
     "sensitivity": "diagnostics.sensitivity",
+    "slopes": "fit.effects",
     "timings": "runtime.timings",
     "train": "guide.train",
 }
@@ -96,6 +104,8 @@ __all__ = [
     "batches",
     "combine",
     "compare",
+    "compare_fits",
+    "comparisons",
     "diagnose",
     "fit",
     "formula",
@@ -104,7 +114,10 @@ __all__ = [
     "method",
     "model",
     "module",
+    "plot_effects",
+    "predictions",
     "sensitivity",
+    "slopes",
     "timings",
     "train",
 ]

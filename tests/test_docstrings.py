@@ -34,7 +34,17 @@ def names():
                 yield ".".join([package, *parts])
 
 
-@pytest.mark.parametrize("name", names())
+DEAR = re.compile(
+    r"amortppl\.(guide|diagnostics|posterior|networks|densities|errors|fit|gaussian|many|training)"
+)
+"""Modules whose examples train or fit: they run among the slow tests."""
+
+
+def by_cost():
+    return [pytest.param(n, marks=[pytest.mark.slow] if DEAR.match(n) else []) for n in names()]
+
+
+@pytest.mark.parametrize("name", by_cost())
 def test_examples(name):
     extra = find_spec("torch") is not None
     if name.startswith(OPTIONAL) and not extra:

@@ -93,6 +93,8 @@ def fit(
         >>> post["posterior"]["mean"].shape
         (1, 100)
     """
+    given_formula = {"link": link, "priors": priors, "weights": weights}
+    _expect_for_formula(model, data, {"family": family, "missing": missing, **given_formula})
     if isinstance(model, str):
         model = formula(
             model, data, family, link=link, priors=priors, missing=missing, weights=weights
@@ -105,6 +107,16 @@ def fit(
     else:
         tree, guide = fit_model(model, data, columns, options)
     return (tree, guide) if keep_amortizing else tree
+
+
+def _expect_for_formula(model: Any, data: Any, options: Mapping[str, Any]) -> None:
+    """Refuses a formula's options beside a model, or beside a formula that has been read."""
+    usual = {"family": "gaussian", "missing": "error"}
+    given = [n for n, v in options.items() if v is not None and v != usual.get(n)]
+    if given and not isinstance(model, str):
+        raise DataError(f"fit: {given[0]!r} is for a formula as text; pass it to ap.formula")
+    if isinstance(model, Formula) and data is not None:
+        raise DataError("fit: the formula has its data already; leave out `data`")
 
 
 class Options(NamedTuple):

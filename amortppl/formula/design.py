@@ -12,7 +12,7 @@ from amortppl.errors import DataError, quoted
 from amortppl.formula.parse import Block, Parsed
 from amortppl.formula.terms import describe, evaluate
 
-RESERVED = {"x", "y", "offset", "trials", "censored", "weights", "row", "eta", "mean", "column"}
+RESERVED = {"x", "y", "offset", "trials", "limit", "weights", "row", "eta", "mean", "column"}
 """Names in the program that no group may have."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.errors import DataError, DesignWarning
+from amortppl.formula.censored import NO_LIMIT
 from amortppl.formula.design import Design, build_design, new_design
 from amortppl.formula.families import FAMILIES, family_named
 from amortppl.formula.inputs import program_data
@@ -112,10 +113,12 @@ class Formula:
         design = new_design(self.parts.design, frame)
         none = {i.name: np.full(len(frame), i.cells, np.int32) for i in self.parts.imputed}
         data = program_data(self.parts, design, none)
-        ones = {"trials": np.int64, "weights": float, "censored": np.int64}
-        need = [n for n in arguments_of(self.parts) if n not in data]
-        blank = {n: np.full(len(frame), 0 if n == "censored" else 1, ones[n]) for n in need}
-        return {n: (data | blank)[n] for n in arguments_of(self.parts)}
+        blank = {
+            "trials": np.ones(len(frame), np.int64),
+            "weights": np.ones(len(frame)),
+            "limit": np.full(len(frame), NO_LIMIT),
+        }
+        return {n: (blank | data)[n] for n in arguments_of(self.parts)}
 
     def __str__(self) -> str:
         lines = [f"{self.text}    ({self.family}, {self.link})", f"{len(self.frame)} rows; priors:"]
@@ -195,12 +198,15 @@ def formula(
     for note in notes:
         warnings.warn(note, DesignWarning, stacklevel=2)
     values = _observed(parts)
-    own = {n: getattr(parts.outcome, n) for n in ("trials", "censored", "weights")}
+    own = {n: getattr(parts.outcome, n) for n in ("trials", "limit", "weights")}
     inputs = program_data(parts, parts.design, holes) | {
         n: v for n, v in own.items() if v is not None
     }
     data = {n: inputs[n] for n in arguments_of(parts)} | {parts.argument: values}
-    return Formula(parsed.text, family, link, parts, fitted, data, unobserved, tuple(notes))
+    form = Formula(parsed.text, family, link, parts, fitted, data, unobserved, tuple(notes))
+    if unobserved is not None:
+        form.inputs(unobserved)  # refused now, not once the rest is fitted
+    return form
 
 
 def _outcome(parsed: Parsed, frame: pd.DataFrame, family: str, weights: str | None) -> Outcome:
@@ -218,7 +224,7 @@ def _outcome(parsed: Parsed, frame: pd.DataFrame, family: str, weights: str | No
 
 def _take(outcome: Outcome, rows: np.ndarray) -> Outcome:
     """The outcome of some rows."""
-    parts = {n: getattr(outcome, n) for n in ("values", "missing", "trials", "censored", "weights")}
+    parts = {n: getattr(outcome, n) for n in ("values", "missing", "trials", "limit", "weights")}
     return outcome._replace(**{n: None if v is None else v[rows] for n, v in parts.items()})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from amortppl.formula.design import Group
 from amortppl.formula.program import Parts
 
-TAKEN = {"x", "offset", "trials", "censored", "weights", "row", "eta", "mean", "coefficient"}
+TAKEN = {"x", "offset", "trials", "limit", "weights", "row", "eta", "mean", "coefficient"}
 TAKEN |= {"jax", "jnp", "numpyro", "dist", "model", "at_means", "sigma", "shape", "precision"}
 TAKEN |= {"COLUMNS", "CENTRES", "UNITS", "shares", "below", "above", "cutpoints", "freedom"}
 TAKEN |= {"concentration", "zero_probability", "Intercept", "threshold", "level_share"}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.errors import DataError, quoted
+from amortppl.formula.censored import NO_LIMIT
 from amortppl.formula.families import FAMILIES
 from amortppl.formula.table import expect_columns
 from amortppl.formula.terms import evaluate_numbers
@@ -31,7 +32,7 @@ class Outcome(NamedTuple):
         missing: which rows lack it.
         levels: names of the levels, or of failure and success; empty for numbers.
         trials: (N,), of binomials.
-        censored: (N,) of 0 and 1, whether the true value lies beyond.
+        limit: (N,), above which the true value is not known, `NO_LIMIT` where it is.
         weights: (N,).
     """
 
@@ -40,7 +41,7 @@ class Outcome(NamedTuple):
     missing: np.ndarray
     levels: tuple[str, ...] = ()
     trials: np.ndarray | None = None
-    censored: np.ndarray | None = None
+    limit: np.ndarray | None = None
     weights: np.ndarray | None = None
 
 
@@ -93,7 +94,8 @@ def read_outcome(text: str, frame: pd.DataFrame, family: str) -> Outcome:
     _expect_kind(kind, family)
     outcome = _values(first.strip(), frame, family)
     if kind == "censored":
-        outcome = outcome._replace(censored=_censored(frame, second.strip()))
+        beyond = _censored(frame, second.strip()) == 1
+        outcome = outcome._replace(limit=np.where(beyond, outcome.values, NO_LIMIT))
     if FAMILIES[family].outcome == "successes":
         outcome = outcome._replace(trials=_trials(outcome, frame, second.strip()))
     return outcome

@@ -74,7 +74,7 @@ def arguments_of(parts: Parts) -> list[str]:
         names += [group.name] + ([] if group.intercept_only else [f"{group.name}_x"])
     names += [i.name for i in parts.imputed]
     names += ["offset"] if parts.design.offset is not None or not names else []
-    given = {n: getattr(parts.outcome, n) for n in ("trials", "censored", "weights")}
+    given = {n: getattr(parts.outcome, n) for n in ("trials", "limit", "weights")}
     return names + [n for n, v in given.items() if v is not None]
 
 
@@ -87,10 +87,13 @@ def run_program(text: str) -> Any:
     """The function `model` of a program."""
     import linecache
 
+    import jax
+
     name = f"<formula {abs(hash(text)):x}>"
     linecache.cache[name] = (len(text), None, text.splitlines(True), name)
     scope: dict[str, Any] = {"__name__": "amortppl_formula"}
-    exec(compile(text, name, "exec"), scope)
+    with jax.ensure_compile_time_eval():  # its constants, where a caller is being traced
+        exec(compile(text, name, "exec"), scope)
     return scope["model"]
 
 
@@ -102,6 +105,9 @@ def _imports(body: str) -> list[str]:
         "import numpyro.distributions as dist",
     ]
     own = [n for n in ("HurdleNegativeBinomial2", "HurdlePoisson") if f"{n}(" in body]
+    lines += (
+        ["from amortppl.formula.censored import CensoredAbove"] if "CensoredAbove(" in body else []
+    )
     lines += [f"from amortppl.formula.hurdle import {', '.join(own)}"] if own else []
     return [line for line in lines if line]
 
@@ -266,8 +272,8 @@ def likelihood_text(family: str, link: str) -> str:
 def _likelihood(parts: Parts) -> list[str]:
     names, argument = arguments_of(parts), parts.argument
     text = likelihood_text(parts.family, parts.link)
-    if "censored" in names:
-        text = f"dist.RightCensoredDistribution({text}, censored)"
+    if "limit" in names:
+        text = f"CensoredAbove({text}, limit)"
     scale = ", numpyro.handlers.scale(scale=weights)" if "weights" in names else ""
     return [
         f'with numpyro.plate("row", {names[0]}.shape[0]){scale}:',

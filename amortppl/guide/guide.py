@@ -1,7 +1,6 @@
 """A trained method bound to its task."""
 
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -17,7 +16,7 @@ from amortppl.guide.infer_stream import infer_stream
 from amortppl.guide.options import Keywords, Streaming, ladder_of, streaming_of
 from amortppl.guide.predict import infer_latent
 from amortppl.guide.program_guide import ProgramGuide
-from amortppl.guide.warm import warm_datasets
+from amortppl.guide.warm import warm
 from amortppl.many.table import map_table
 from amortppl.method import Method, Spec
 from amortppl.posterior.state import State
@@ -309,12 +308,11 @@ class Guide(ProgramGuide):
     def warm(self, draws: int = 1000, lists: bool = False) -> Timings:
         """Compiles what `infer` and `predict` need for datasets of any size trained on.
 
-        They are asked once for a simulated dataset of each of the few shapes there are. With the
-        persistent cache on (docs/compilation.md) later processes load these programs.
+        With the persistent cache (docs/compilation.md) later processes load these programs.
 
         Args:
             draws: S, as it will be asked for.
-            lists: whether lists of datasets will be inferred too.
+            lists: whether lists of datasets will be inferred too; these have programs of their own.
 
         Returns:
             Where the time went, by program.
@@ -325,16 +323,7 @@ class Guide(ProgramGuide):
             >>> guide.warm(draws=100).seconds > 0
             True
         """
-        with timings() as spent, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of data that nobody asked about
-            for dataset in warm_datasets(self.task, self.seed):
-                data = dataset.arrays
-                inputs = {n: data[n] for n in self.task.inputs} or dataset.rows
-                self.predict(data, at=inputs, draws=draws)
-                if not self.method.predicts:
-                    self.infer([data, data] if lists else data, draws=draws)
-                    self.infer(data, draws=draws)
-        return spent
+        return warm(self, draws, lists)
 
     def save(self, path: str | Path) -> Path:
         """Writes the guide to a folder: guide.json, weights.safetensors, certificate.json.

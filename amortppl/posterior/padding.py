@@ -119,5 +119,14 @@ def group_by_shape(task: AbstractTask, datasets: Sequence[Dataset]) -> dict[int,
 
 
 def stack(task: AbstractTask, datasets: Sequence[Dataset], places: Sequence[int]) -> Batch:
-    """Datasets of one shape as a batch with a leading axis."""
-    return jax.tree.map(lambda *a: np.stack(a), *(pad(task, datasets[i]) for i in places))
+    """Datasets of one shape as a batch with a leading axis, each padded as `pad` has it."""
+    chosen = [datasets[i] for i in places]
+    counts = np.array([d.rows for d in chosen])
+    size, data = padded_rows(task, int(counts.max())), {}
+    for name, like in chosen[0].arrays.items():
+        filled = np.empty((len(chosen), size, *like.shape[1:]), like.dtype)
+        for to, dataset in zip(filled, chosen, strict=True):
+            values = dataset.arrays[name]
+            to[: len(values)], to[len(values) :] = values, values[0]
+        data[name] = filled
+    return Batch(data, np.arange(size) < counts[:, None])

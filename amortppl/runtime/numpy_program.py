@@ -133,7 +133,9 @@ def _called(equation: Any) -> ClosedJaxpr | None:
     if name in CONTROL or name in RULES:
         return None
     called = next((params[k] for k in CALLS if k in params), None)
-    return ClosedJaxpr(called, []) if isinstance(called, Jaxpr) else called
+    # In JAX 0.12 both are one class, and what is closed over lies in it.
+    closed = called is None or isinstance(called, ClosedJaxpr)
+    return called if closed else ClosedJaxpr(called, [])
 
 
 def _function(equation: Any) -> Callable[..., Sequence[Any]]:

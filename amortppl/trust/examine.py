@@ -85,10 +85,12 @@ def _judge(
 ) -> tuple[dict[str, np.ndarray], Notes]:
     """What the judges beside k-hat say, and the verdict on all of it."""
     judged, notes = judge_parity(guide.task, datasets, drawn)
-    missed = missed_spread(guide.task, datasets, drawn, check.log_weights)
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
     same = judged["log_joint_agrees"], judged["log_joint_checked"]
-    reliable = are_reliable(check, moved, finite, *same, missed, stats.get("reliable"))
+    passed, unseen = stats.get("reliable"), np.zeros(len(datasets))
+    good = are_reliable(check, moved, finite, *same, unseen, passed)
+    missed = missed_spread(guide.task, datasets, drawn, check.log_weights, good)
+    reliable = are_reliable(check, moved, finite, *same, missed, passed)
     judged |= {"finite": finite, "missed_spread": missed, "reliable": reliable}
     return judged, join_notes(notes, judge_missed(missed))
 

@@ -110,12 +110,17 @@ class Familiarity:
         """
         distance = self.distance(features)
         scaled = np.abs((fits - np.asarray(self.level)) / np.asarray(self.spread))
+        distances, fits = np.asarray(self.distances), np.asarray(self.fits)
+        fits, largest = fits.reshape(len(self.rows), -1), np.zeros(len(self.rows))
+        if fits.size:
+            largest = fits.max(1)
+        near_of = {count: self._near(count) for count in {*map(float, rows)}}
         p, fit_p, notes = [], [], []
         for far, each, count in zip(distance, scaled, rows, strict=True):
-            near = self._near(count)
-            p.append(_rank(np.asarray(self.distances)[near], far))
-            simulated = np.asarray(self.fits).reshape(len(self.rows), -1)[near]
-            fit_p.append(_rank(simulated.max(1), each.max()) if each.size else 1.0)
+            near = near_of[float(count)]
+            p.append(_rank(distances[near], far))
+            simulated = fits[near]
+            fit_p.append(_rank(largest[near], each.max()) if each.size else 1.0)
             notes.append(_words(guide, p[-1], fit_p[-1], each, simulated))
         return Familiar(distance, np.array(p), np.array(fit_p), notes)
 

@@ -133,6 +133,7 @@ def test_infer_with_report_then_report_alone(home, tmp_path):
     assert all("Posterior of centre" in p and "k-hat" in p for p in pages)
 
 
+@pytest.mark.slow
 def test_a_stream_is_kept_continued_and_traced(home, tmp_path):
     """Two days of rows: the second updates the state of the first; the report shows how it grew."""
     rng = np.random.default_rng(1)
@@ -222,6 +223,12 @@ def test_predict(home, tmp_path):
     )
     tree = xr.open_datatree(out, engine="h5netcdf").load()
     assert tree["predictions"]["y"].shape == (1, 50, 3)
+
+
+def test_a_guide_is_warmed_and_the_time_is_told(home):
+    result = works("warm", home / "guide", "--draws", 50, "--timings")
+    assert "loaded; kept in" in result.stdout
+    assert "states" in result.stderr and "wall clock" in result.stderr
 
 
 @pytest.mark.slow

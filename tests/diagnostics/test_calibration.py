@@ -120,6 +120,7 @@ def test_draws_far_out_are_told_and_hide_nothing(line_guide, good, tmp_path):
     assert f"In {calibration.wide} of 200 datasets a latent" in text and "at the left edge)" in text
 
 
+@pytest.mark.slow
 def test_draws_that_are_not_finite_are_counted(line_guide, tmp_path):
     """Left out of the ranks, which would be wrong, and a fault: 28 datasets expected, with a sd of
     5.
@@ -201,6 +202,7 @@ def test_band_holds_all_of_the_curve_as_often_as_it_says():
     assert 0.9 < share < 0.995
 
 
+@pytest.mark.slow
 def test_report_and_command(good, mean_guide, tmp_path):
     from typer.testing import CliRunner
 

@@ -33,6 +33,7 @@ def file(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_an_exact_method_has_no_gap_and_one_that_cannot_serve_says_why(file):
     """Laplace is exact here, its predictive a mean of 500 draws: the gap's error is below 0.01 a
     dataset.

@@ -17,6 +17,7 @@ def test_prior_group_is_the_models_density(line_guide, line_data):
     )
 
 
+@pytest.mark.slow
 def test_few_rows_lean_on_the_prior_more_than_many(mean_guide):
     """mu ~ N(0, 2^2): four rows of mean 4 pull against the prior, 32 rows hardly."""
     rng = np.random.default_rng(0)

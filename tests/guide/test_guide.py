@@ -312,6 +312,7 @@ def test_the_guide_needs_the_data(line_guide, line_data):
         line_guide(jnp.asarray(line_data["x"]))
 
 
+@pytest.mark.slow
 def test_nuts_starts_from_it(line_guide, line_data):
     """Two chains of 400 draws after 50 warm-up steps; ESS is at least 200, so 0.35 sd is 5 of its
     errors.

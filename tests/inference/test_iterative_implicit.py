@@ -99,6 +99,7 @@ def test_a_count_and_a_class_as_probabilities():
     assert abs(share - total) < 4.5 * (total * (1 - total) / 4000) ** 0.5
 
 
+@pytest.mark.slow
 def test_a_stream_is_its_rows_in_memory(guide, line_data, at):
     """Queries first, rows streamed past them; by hand too."""
     in_memory = guide.log_predictive(line_data, at)

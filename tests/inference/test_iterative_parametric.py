@@ -84,6 +84,7 @@ def test_a_closed_form_start_is_exact_at_any_depth_and_size(sites):
         assert divergence(sites, rows, size) < 0.01
 
 
+@pytest.mark.slow
 def test_learned_steps_come_close_and_stay_so_far_beyond_those_trained_on(learned):
     """From 8 rows on and to ten times the rows trained on. Untrained it is further off than 3
     nats.
@@ -92,6 +93,7 @@ def test_learned_steps_come_close_and_stay_so_far_beyond_those_trained_on(learne
     assert near < 0.5 and far < 0.3 and beyond < 0.4
 
 
+@pytest.mark.slow
 def test_the_same_weights_serve_other_sizes_of_mini_batch(learned):
     """Mini-batches of 4 rows, and of 60, which are taken as several of 8."""
     assert divergence(learned.method, 60, 4) < 0.4
@@ -147,6 +149,7 @@ def test_no_gradient_passes_from_step_to_step(run):
     assert abs(loss(moved)[0] - height) > 1e-3  # the states matter, and are data
 
 
+@pytest.mark.slow
 def test_an_update_costs_the_same_at_any_depth(run):
     """Operations of a gradient, as XLA counts them: of tasks of 16 rows, and of 160."""
     cost = []
@@ -159,6 +162,7 @@ def test_an_update_costs_the_same_at_any_depth(run):
     assert cost[1] < 1.02 * cost[0]
 
 
+@pytest.mark.slow
 def test_tasks_of_the_pool_stand_at_all_depths_and_leave_when_their_rows_are_used_up(run):
     learner = run.start()
     advance = jax.jit(
@@ -260,6 +264,7 @@ def test_history_is_remembered():
     np.testing.assert_allclose(two.recent[:, 3:], one.recent[:, :3])
 
 
+@pytest.mark.slow
 def test_an_empty_mini_batch_changes_nothing(learned):
     state, _ = stepped(learned.method, *(jnp.asarray(a, jnp.float32) for a in next(datasets(8))), 8)
     data = {"x": jnp.ones((8, 2)), "y": jnp.ones(8)}

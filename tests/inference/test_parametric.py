@@ -87,6 +87,7 @@ def noisy(x, y=None):
         numpyro.sample("y", dist.Normal(x @ w, sigma), obs=y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.003, 0.1, 10.0])
 def test_gradients_alone_reach_the_mode_from_a_bad_start(sigma):
     """Residuals of up to 700 sds at the end, 15 at the start; truth: scipy's mode in float64, in

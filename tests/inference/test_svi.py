@@ -3,12 +3,14 @@
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import pytest
 from amortppl.models.linear_regression import exact_posterior
 
 import amortppl as ap
 from amortppl.task.batch import Batch
 
 
+@pytest.mark.slow
 def test_a_posterior_far_narrower_than_the_prior():
     """Noise of sd 0.1 under a prior of scale 1, with five weights: log sigma has sd 0.09.
 

@@ -94,6 +94,7 @@ def test_the_output_replaces_no_input(guide, long, tmp_path):
         write_table(guide, tmp_path / "long.parquet", "who", tmp_path / "long.parquet")
 
 
+@pytest.mark.slow
 def test_a_predictor_has_no_posteriors(guide, long):
     spec = ap.method("in_context", width=8, layers=1, heads=1, keys=4, values=2, hidden=8)
     predictor = ap.train(guide.task, spec, steps=1, batch=2, progress=False)

@@ -70,6 +70,7 @@ def smallest_p(rank_of: dict[str, np.ndarray]) -> float:
     return min(tests) * len(tests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_ranks_are_uniform(name):
     """A correct posterior fails once in 10,000 seeds (Bonferroni)."""

@@ -40,6 +40,7 @@ def test_padding_and_order_of_rows_change_nothing(rows_see):
     assert np.isfinite(update(states, rows, jnp.zeros(B, bool))).all()
 
 
+@pytest.mark.slow
 def test_the_same_weights_serve_other_numbers():
     assert net()(*drawn(50, 90)).shape == (50, 2)
     assert np.isfinite(net()(*drawn(1, 1))).all()

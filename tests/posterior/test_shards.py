@@ -12,5 +12,5 @@ def test_equal_states_do_not_combine(mean_task):
     y = np.random.default_rng(0).normal(size=8)
     one, same = (guide.step(guide.init(), {"y": y}) for _ in range(2))
     for states in ([one, one], [one, same]):
-        with pytest.raises(GuideError, match="states 0 and 1 are equal, .*same rows"):
+        with pytest.raises(GuideError, match=r"states 0 and 1 are equal, .*same rows"):
             ap.combine(states)

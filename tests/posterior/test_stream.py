@@ -133,6 +133,7 @@ def test_one_pass_is_exact_for_a_conjugate_model(line_guide, rows, size):
     np.testing.assert_allclose(frame(state)[1], covariance, rtol=0.01, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_far_beyond_the_rows_trained_on_the_draws_are_right(line_guide, rows):
     """Error of a mean of 20,000 draws is 0.007 sd: a correct program fails once in about 10^8 (five
     sigma).
@@ -168,6 +169,7 @@ def test_sorted_rows_hardly_matter(logit_guide, votes):
     assert np.all(apart(arranged, frame(last(logit_guide, votes))) < 0.1)
 
 
+@pytest.mark.slow
 def test_sorted_rows_in_their_order_are_noticed(logit_guide, votes):
     order = np.argsort(votes["y"], kind="stable")
     arranged = ap.batches({n: v[order] for n, v in votes.items()}, 512, shuffle=None)

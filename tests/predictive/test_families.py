@@ -137,6 +137,7 @@ def predictive(task):
     return Predictive(head, read, jr.normal(jr.key(2), (2, 2, 3)), like(task.rows_like))
 
 
+@pytest.mark.slow
 def test_draws_are_in_the_support_and_of_the_types_of_the_data(task, predictive):
     drawn = predictive.sample(jr.key(4), 200)
     for name, values in drawn.items():
@@ -146,6 +147,7 @@ def test_draws_are_in_the_support_and_of_the_types_of_the_data(task, predictive)
     assert set(np.unique(drawn["label"])) <= {0, 1, 2} and (drawn["count"] >= 0).all()
 
 
+@pytest.mark.slow
 def test_joint_density_integrates_to_one_in_the_units_of_the_data(predictive):
     """Importance weights of a broad joint proposal have mean one: 40,000 draws, checked to five
     standard errors.

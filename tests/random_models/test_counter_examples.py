@@ -44,7 +44,7 @@ REFUSED = {
         "site 'y' is .* once its simulated observations are given",
     ),
     # Errors that named nothing.
-    "no sampler": (RandomModel(parts=("improper",)), "site 'im': .* has no sampler"),
+    "no sampler": (RandomModel(parts=("improper",)), "site 'im': .* cannot be simulated"),
 }
 
 

@@ -9,7 +9,7 @@ from random_models.running import check, number_of_models, seed_of_the_day
 
 
 def test_a_few_models():
-    check("numpyro", 10, 0)
+    check("numpyro", 4, 0)
 
 
 @pytest.mark.slow

@@ -21,3 +21,9 @@ X = np.random.default_rng(0).normal(size=11).astype(np.float32)
 def test_gathers_of_one_number(ours, numpys):
     """Their places have no axis."""
     np.testing.assert_allclose(evaluate(ours, X), numpys(X.astype(float)), rtol=1e-6)
+
+
+def test_functions_that_close_over_numbers():
+    """`isclose` is a program of its own with its tolerances closed over."""
+    close = evaluate(lambda a, b: jnp.isclose(a, b), jnp.ones(2), jnp.array([1.0, 1.1]))
+    np.testing.assert_array_equal(close, [True, False])

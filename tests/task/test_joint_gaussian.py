@@ -183,7 +183,8 @@ def test_mini_batches_are_refused(guide, data):
     with pytest.raises(GuideError, match=r"tied to one another.*infer all rows at once"):
         guide.infer(ap.batches(data, size=4), progress=False)
     state = guide.step(guide.init(), data)
-    for again in (lambda: guide.step(state, data), lambda: ap.combine([state, state])):
+    other = guide.step(guide.init(), {n: v + 0.1 for n, v in data.items()})
+    for again in (lambda: guide.step(state, data), lambda: ap.combine([state, other])):
         with pytest.raises(GuideError, match=r"tied to one another"):
             again()
     spec = ap.method("parametric", **SMALL)

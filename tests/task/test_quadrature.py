@@ -42,6 +42,7 @@ def normal_pair(u):
     return -(z[:, 0] ** 2 - 1.6 * z[:, 0] * z[:, 1] + z[:, 1] ** 2) / (2 * 0.36)
 
 
+@pytest.mark.slow
 def test_resampled_draws_have_their_moments():
     """2000 draws: mean within 5 sds of its error, covariance within 10% (5 sds are 16% for a sample
     of independent).

@@ -51,7 +51,7 @@ def found(model, y, location, scale):
     ratio = joint + np.sum(((vectors - location) / scale) ** 2, 1) / 2
     weights = ratio - np.logaddexp.reduce(ratio)
     drawn = Drawn(vectors[None], ratio[None], joint[None], np.zeros((1, 1)))
-    return missed_spread(task, [dataset], drawn, weights[None])[0], vectors.std(0)
+    return missed_spread(task, [dataset], drawn, weights[None], np.ones(1, bool))[0], vectors.std(0)
 
 
 def test_a_mirrored_mode_has_its_exact_mass():
@@ -98,7 +98,7 @@ def test_answers_without_another_mode(mean_task):
     constant = -np.log(2) - 21 / 2 * np.log(2 * np.pi)
     level = np.full((500, 400), -np.log(400))
     drawn = Drawn(vectors, level, joint[..., 0] + constant, np.zeros((500, 1)))
-    figures = missed_spread(mean_task, sets, drawn, level)
+    figures = missed_spread(mean_task, sets, drawn, level, np.ones(len(sets), bool))
     assert np.nanmax(figures) < 1e-3 and np.isfinite(figures).sum() == 32
 
 

@@ -54,6 +54,7 @@ def judged(task, data):
     return judge_parity(task, [dataset], Drawn(vectors, joint, joint, joint))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [3, 100])
 def test_local_latents_are_compared(rows):
     """The lattice and the engine's quadrature are within 0.02 nats."""
@@ -70,6 +71,7 @@ def test_discrete_latents_are_compared():
     assert np.abs(stats["log_joint_error"]).max() < 0.01
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_off_in_large_datasets_only(monkeypatch):
     """A twentieth of a nat a row, once there are more rows than a task is tried with."""
     right = Local.log_densities

@@ -1,0 +1,60 @@
+"""The expected outcome of rows under each draw of a formula's posterior."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.handlers as handlers
+from jaxtyping import Array
+
+from amortppl.fit.predictions import posterior_draws
+from amortppl.formula.censored import CensoredAbove
+from amortppl.formula.formula import Formula
+
+if TYPE_CHECKING:
+    import xarray
+
+WORK = 4_000_000
+"""Draws times rows evaluated at once."""
+
+
+def expect_outcome(form: Formula, tree: "xarray.DataTree", table: Any) -> np.ndarray:
+    """E[y_i | x_i, theta_s], (S, N); of levels their probabilities, (S, N, K).
+
+    Of a binomial it is the share of one trial; of censored times, the mean of the time itself.
+
+    Args:
+        form: the formula.
+        tree: what `ap.fit` returned of it.
+        table: the rows; the outcome need not be there.
+
+    Raises:
+        DataError: the rows lack a column, or have a level that was not there.
+    """
+    inputs = {n: jnp.asarray(v) for n, v in form.inputs(table).items()}
+    draws = {n: jnp.asarray(v) for n, v in posterior_draws(tree).items()}
+    rows = len(next(iter(inputs.values())))
+    # Some value must be observed, or rows would be drawn in vain.
+    inputs[form.argument] = jnp.broadcast_to(jnp.asarray(form.data[form.argument][0]), (rows,))
+
+    def one(values: dict[str, Array]) -> Array:
+        model = handlers.seed(handlers.substitute(form.model, data=values), jax.random.key(0))
+        return expectation(handlers.trace(model).get_trace(**inputs)[form.argument]["fn"])
+
+    several = jax.jit(lambda d: jax.lax.map(one, d, batch_size=max(WORK // rows, 1)))
+    return np.asarray(several(draws))
+
+
+def expectation(distribution: Any) -> Array:
+    """The mean of a distribution of numbers; the probabilities of one of levels.
+
+    >>> import numpyro.distributions as dist
+    >>> float(expectation(dist.Normal(2.0, 1.0)))
+    2.0
+    """
+    distribution = distribution.base if isinstance(distribution, CensoredAbove) else distribution
+    probabilities = getattr(distribution, "probs", None)
+    if probabilities is not None and jnp.ndim(probabilities) > len(distribution.batch_shape):
+        return probabilities
+    return distribution.mean
