@@ -23,12 +23,6 @@ TOGETHER, WIDE = 16, 256
 A CPU gains little by more, and short lists are filled up to as many.
 """
 
-MANY_LATENTS = 12
-"""Latents beyond which a CPU takes one dataset in a call.
-
-Of these nothing is gained by several, and one program serves single datasets and lists.
-"""
-
 ROWS_TOGETHER = 1 << 17
 """Padded rows in one call, at most, which bounds its memory."""
 
@@ -57,7 +51,7 @@ def chunks(task: AbstractTask, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
     A single dataset is a chunk by itself.
     """
     for rows, group in group_by_shape(task, datasets).items():
-        size = 1 if len(datasets) == 1 else chunk_size(task, rows)
+        size = 1 if len(datasets) == 1 else chunk_size(rows)
         group = sorted(group, key=lambda i: datasets[i].rows)
         for start in range(0, len(group), size):
             places = group[start : start + size]
@@ -65,12 +59,10 @@ def chunks(task: AbstractTask, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
             yield Chunk(places, np.array(index, np.uint32), stack(task, datasets, index))
 
 
-def chunk_size(task: AbstractTask, rows: int) -> int:
+def chunk_size(rows: int) -> int:
     """B, the datasets of so many padded rows in one call."""
-    wide = jax.default_backend() != "cpu"
-    if task.latents.size > MANY_LATENTS and not wide:
-        return 1
-    return min(WIDE if wide else TOGETHER, max(1, ROWS_TOGETHER // rows))
+    together = TOGETHER if jax.default_backend() == "cpu" else WIDE
+    return min(together, max(1, ROWS_TOGETHER // rows))
 
 
 def padded_rows(task: AbstractTask, rows: int) -> int:

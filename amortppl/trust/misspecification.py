@@ -218,7 +218,7 @@ def _look_at(
     By the programs that infer datasets of as many rows, a chunk at a time.
     """
     tasks, rows = batches.mask.shape
-    size = chunk_size(method.task, rows)
+    size = chunk_size(rows)
     features, fits = [], []
     for start in range(0, tasks, size):
         index = np.minimum(np.arange(start, start + size), tasks - 1).astype(np.uint32)
