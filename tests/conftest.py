@@ -36,6 +36,9 @@ MAPPINGS = 40_000
 the kernel
 allows 65,530, and the compiler crashes at the next one."""
 
+RESIDENT = 4 << 30
+"""Bytes of memory of a test process beyond which they are dropped too."""
+
 
 def pytest_configure(config):
     config.addinivalue_line(
@@ -73,8 +76,11 @@ def drop_many_programs():
     """A function that drops compiled programs when the process holds many."""
 
     def drop():
-        maps = Path("/proc/self/maps")
-        if maps.exists() and len(maps.read_bytes().splitlines()) > MAPPINGS:
+        maps, pages = Path("/proc/self/maps"), Path("/proc/self/statm")
+        if not maps.exists():
+            return
+        resident = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        if len(maps.read_bytes().splitlines()) > MAPPINGS or resident > RESIDENT:
             jax.clear_caches()
             gc.collect()
 
