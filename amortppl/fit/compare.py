@@ -31,8 +31,8 @@ def compare_fits(trees: Mapping[str, "xarray.DataTree"]) -> pd.DataFrame:
     from arviz_stats import loo
 
     _expect_same_outcome(trees)
-    found = {name: loo(tree, pointwise=True) for name, tree in trees.items()}
-    each = {name: np.asarray(f.elpd_i).ravel() for name, f in found.items()}
+    results = {name: loo(tree, pointwise=True) for name, tree in trees.items()}
+    each = {name: np.asarray(f.elpd_i).ravel() for name, f in results.items()}
     best = max(each, key=lambda n: each[n].sum())
     rows = {}
     for name in sorted(each, key=lambda n: -each[n].sum()):
@@ -42,7 +42,7 @@ def compare_fits(trees: Mapping[str, "xarray.DataTree"]) -> pd.DataFrame:
             "se": each[name].std() * np.sqrt(count),
             "difference": gap.sum(),
             "se of it": gap.std() * np.sqrt(count),
-            "k above 0.7": int((np.asarray(found[name].pareto_k) > 0.7).sum()),
+            "k above 0.7": int((np.asarray(results[name].pareto_k) > 0.7).sum()),
             "log_evidence": float(trees[name]["sample_stats"]["log_evidence"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -37,10 +37,10 @@ def _read(column: pd.Series) -> tuple[pd.Series, str]:
     words = column.astype(object).map(lambda v: v.strip() if isinstance(v, str) else v)
     blank = words.map(lambda v: isinstance(v, str) and v.lower() in BLANKS) | words.isna()
     words = words.where(~blank, None)
-    known = words[~blank]
-    if not len(known) or not known.map(lambda v: isinstance(v, str)).all():
+    present = words[~blank]
+    if not len(present) or not present.map(lambda v: isinstance(v, str)).all():
         return words, ""
-    text = known.astype(str)
+    text = present.astype(str)
     if text.str.fullmatch(COMMA).all():
         values = pd.Series(np.nan, column.index)
         values[~blank] = text.str.replace(",", ".").astype(float)

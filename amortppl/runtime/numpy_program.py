@@ -37,7 +37,7 @@ class NumpyProgram:
 
     def __init__(self, closed: ClosedJaxpr) -> None:
         self.start: list[Any] = []
-        self.known: list[bool] = []
+        self.constant: list[bool] = []
         self.steps: list[Step] = []
         self.inputs = [self._slot() for _ in closed.jaxpr.invars]
         self.outputs = self._write(closed.jaxpr, closed.consts, self.inputs)
@@ -59,9 +59,9 @@ class NumpyProgram:
                     values[slot] = None
         return [values[o] for o in self.outputs]
 
-    def _slot(self, value: Any = None, known: bool = False) -> int:
+    def _slot(self, value: Any = None, constant: bool = False) -> int:
         self.start.append(value)
-        self.known.append(known)
+        self.constant.append(constant)
         return len(self.start) - 1
 
     def _write(self, jaxpr: Jaxpr, consts: Sequence[Any], inputs: Sequence[int]) -> list[int]:
@@ -97,17 +97,17 @@ class NumpyProgram:
         left = []
         with np.errstate(all="ignore"):
             for step in self.steps:
-                if not all(self.known[i] for i in step.inputs):
+                if not all(self.constant[i] for i in step.inputs):
                     left.append(step)
                     continue
                 made = step.function(*[self.start[i] for i in step.inputs])
                 for slot, value in zip(step.outputs, made, strict=True):
-                    self.start[slot], self.known[slot] = value, True
+                    self.start[slot], self.constant[slot] = value, True
         self.steps = left
 
     def _release(self) -> None:
         """Notes after which step a value is of no more use."""
-        later, steps = {*self.outputs, *(i for i, k in enumerate(self.known) if k)}, []
+        later, steps = {*self.outputs, *(i for i, k in enumerate(self.constant) if k)}, []
         for step in reversed(self.steps):
             last = {*step.inputs, *step.outputs} - later
             later |= last

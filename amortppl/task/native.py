@@ -59,14 +59,14 @@ class Native:
             self.failure = f"{type(error).__name__}: {str(error)[:200]}"
             return []
         zero = (0.0, 0.0)
-        found = []
+        differences = []
         for name in sums | theirs:
             value, size = theirs.get(name, zero)
             ours = float(sums.get(name, 0.0))
             rounding = 2.0**-20 * (size + abs(ours))
             if not (abs(value - ours) <= HARMLESS + rounding or value == ours):
-                found.append(Difference(name, value, ours))
-        return found
+                differences.append(Difference(name, value, ours))
+        return differences
 
     def _arguments(self, data: dict[str, np.ndarray]) -> dict[str, Any]:
         plain = self.task.plain
@@ -83,9 +83,9 @@ class Native:
 
     def _translated(self, vector: Any, data: dict[str, Any]) -> tuple[dict, dict]:
         """Sums of the translated log densities by site, and the values of all sample sites."""
-        found = self.task.plain.density(self.task.latents.unflatten(vector), data)
-        sums = {n: jnp.sum(v) for n, v in found.sites.items()}
-        return sums, {n: found.values[n] for n in found.sites}
+        densities = self.task.plain.density(self.task.latents.unflatten(vector), data)
+        sums = {n: jnp.sum(v) for n, v in densities.sites.items()}
+        return sums, {n: densities.values[n] for n in densities.sites}
 
     def _type(self, name: str) -> np.dtype:
         kind = np.dtype(self.task.rows_like[name].dtype)

@@ -205,10 +205,10 @@ def _mapped(
     weights = np.exp(log_weights)
     picked = np.random.default_rng(0).choice(len(weights), MIRRORED, p=weights / weights.sum())
     maps = _maps(task)[: count // MIRRORED]
-    found = [g(vectors[picked]) for g in maps] or [vectors[picked]]
-    short = count // MIRRORED - len(found)
+    images = [g(vectors[picked]) for g in maps] or [vectors[picked]]
+    short = count // MIRRORED - len(images)
     ratio = np.tile(-joint[picked] - np.log(MIRRORED), count // MIRRORED)
-    return np.concatenate(found + [found[0]] * short), ratio
+    return np.concatenate(images + [images[0]] * short), ratio
 
 
 def _maps(task: AbstractTask) -> list[Map]:

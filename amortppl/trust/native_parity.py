@@ -33,11 +33,11 @@ def judge_native(
         if middle < 0:
             continue
         data = _some(task, widen(task, datasets[place]))
-        found = task.native.differences(np.asarray(drawn.vectors[place])[middle], data)
+        differences = task.native.differences(np.asarray(drawn.vectors[place])[middle], data)
         if task.native.failure:
             parity.checked[:], parity.agrees[:] = False, False
             return notes
-        for site, model, translated in found[:1]:
+        for site, model, translated in differences[:1]:
             parity.error[place] = translated - model
             parity.checked[place], parity.agrees[place] = True, False
             notes[place] = (

@@ -57,9 +57,9 @@ def test_counts_are_averaged_over_rows():
     slope = (np.exp(linear(FRAME)) * B[:, :1]).mean(1)
     np.testing.assert_allclose(ap.slopes(form, post, "x")["mean"], slope.mean(), rtol=1e-2)
     change = np.exp(linear(FRAME.assign(g="b"))) - np.exp(linear(FRAME.assign(g="a")))
-    found = ap.comparisons(form, post, "g")
-    np.testing.assert_allclose(found["mean"], change.mean(), rtol=1e-4)
-    np.testing.assert_allclose(found["sd"], change.mean(1).std(ddof=1), rtol=1e-3)
+    table = ap.comparisons(form, post, "g")
+    np.testing.assert_allclose(table["mean"], change.mean(), rtol=1e-4)
+    np.testing.assert_allclose(table["sd"], change.mean(1).std(ddof=1), rtol=1e-3)
 
 
 def test_levels_have_probabilities():

@@ -51,8 +51,8 @@ def test_censored_times_have_scipys_densities(base, truth):
     values = np.array([0.1, 1.0, 5.0, 20.0])
     limits = np.array([NO_LIMIT, 1.0, NO_LIMIT, 20.0])
     expected = np.where(values == limits, truth.logsf(values), truth.logpdf(values))
-    found = CensoredAbove(base, jnp.asarray(limits, jnp.float32)).log_prob(jnp.asarray(values))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    density = CensoredAbove(base, jnp.asarray(limits, jnp.float32)).log_prob(jnp.asarray(values))
+    np.testing.assert_allclose(density, expected, rtol=1e-5)
     draws = CensoredAbove(base, 1.0).sample(jr.key(0), (MANY,))
     share, beyond = float(jnp.mean(draws == 1.0)), truth.sf(1.0)
     assert abs(share - beyond) < 5 * np.sqrt(beyond * (1 - beyond) / MANY)  # once in 10^6

@@ -95,8 +95,8 @@ def notes(text, table=TABLE, **options):
 def test_what_the_data_do_not_tell_is_said():
     assert "'one' is the same in every row" in notes("y ~ x + one")
     twice = TABLE.assign(z=2 * TABLE.x - 1, w=TABLE.k)
-    said = notes("y ~ x + k + z", twice)
-    assert "'z' follows from" in said and "'x'" in said and "'k'" not in said
+    messages = notes("y ~ x + k + z", twice)
+    assert "'z' follows from" in messages and "'x'" in messages and "'k'" not in messages
     assert "has a single level" in notes("y ~ x + (1 | one)")
     assert "'x' separate the levels of 'b' perfectly" in notes("b ~ x", family="bernoulli")
     assert "is the same in every row" in notes("one ~ x", family="bernoulli")

@@ -101,18 +101,18 @@ class Case:
         rows = len(next(iter(data.values())))
         return {n: rows if n == "n" else v for n, v in given.items()}
 
-    def fixed(self, found: Any) -> set[str]:
+    def fixed(self, density: Any) -> set[str]:
         """Sites that hold data even in simulations, and what fills rows that are not seen.
 
         Raises:
             Silent: a latent is there that the task does not know.
         """
         fed = self._fed_sites()
-        stray = found.latent - set(self.latents) - set(self.enumerated) - fed
+        stray = density.latent - set(self.latents) - set(self.enumerated) - fed
         if stray:
             raise Silent(f"with data given the model has further latents: {sorted(stray)}")
-        data = {n for n in found.sites if n not in found.latent} - {""}
-        fillers = {n for n in found.latent if n.endswith("_unobserved")}
+        data = {n for n in density.sites if n not in density.latent} - {""}
+        fillers = {n for n in density.latent if n.endswith("_unobserved")}
         return (data - fed) | fillers
 
     def configurations(self, rows: slice = slice(None)) -> list[dict[str, np.ndarray]]:
@@ -122,14 +122,14 @@ class Case:
         choices = [self.enumerated[n] for n, v in shapes.items() for _ in range(v.size)]
         if np.prod([len(c) for c in choices] or [1]) > 300:
             raise Unjudged("too many configurations of discrete latents")
-        found = []
+        assignments = []
         for values in product(*choices):
             rest, each = list(values), {}
             for n, v in shapes.items():
                 taken, rest = rest[: v.size], rest[v.size :]
                 each[n] = np.array(taken).reshape(v.shape).astype(v.dtype)
-            found.append(each)
-        return found
+            assignments.append(each)
+        return assignments
 
     # The engine.
 

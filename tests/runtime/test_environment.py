@@ -64,8 +64,8 @@ def run(folder, code, *flags, **environment):
 def moments(done):
     """Means and sds that it printed, (2, 2)."""
     assert done.returncode == 0, done.stderr[-2000:]
-    said = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("moments")]
-    return np.array(said, float)
+    moments = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("moments")]
+    return np.array(moments, float)
 
 
 @pytest.fixture(scope="module")

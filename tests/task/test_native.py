@@ -56,9 +56,9 @@ def spoil(monkeypatch):
     right = sites.to_numpyro
 
     def wrong(fn):
-        found = right(fn)
-        wide = isinstance(found, numpyro_dist.HalfNormal)
-        return numpyro_dist.HalfNormal(2 * found.scale) if wide else found
+        given = right(fn)
+        wide = isinstance(given, numpyro_dist.HalfNormal)
+        return numpyro_dist.HalfNormal(2 * given.scale) if wide else given
 
     monkeypatch.setattr(sites, "to_numpyro", wrong)
 

@@ -74,9 +74,9 @@ DAYS = np.array([datetime(2024, 1, 1) + timedelta(i) for i in range(33)], "datet
 
 def put(place, value, into=OUT):
     """A copy with one value replaced."""
-    found = np.array(into, object)
-    found[place] = value
-    return found
+    cells = np.array(into, object)
+    cells[place] = value
+    return cells
 
 
 @case("dates as a covariate", "'x'", "dates")

@@ -174,9 +174,9 @@ def new_rows():
 def predict_series():
     x, y = line()
     at = pd.Series([1.0, 2.0], index=[7, 3])
-    found = guide_of(straight, SLOPE).predict({"x": x, "y": y}, at={"x": at}, draws=4000)
+    tree = guide_of(straight, SLOPE).predict({"x": x, "y": y}, at={"x": at}, draws=4000)
     mean, sd = slope_of(x, y)
-    draws = found.predictions["y"].values.reshape(-1, 2)
+    draws = tree.predictions["y"].values.reshape(-1, 2)
     truth = mean * at.to_numpy(), np.sqrt(1 + (sd * at.to_numpy()) ** 2)
     return Seen(float(np.max(np.abs(draws.mean(0) - truth[0]) / truth[1]) / 0.1))
 
