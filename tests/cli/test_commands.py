@@ -225,6 +225,7 @@ def test_predict(home, tmp_path):
     assert tree["predictions"]["y"].shape == (1, 50, 3)
 
 
+@pytest.mark.slow
 def test_a_guide_is_warmed_and_the_time_is_told(home):
     result = works("warm", home / "guide", "--draws", 50, "--timings")
     assert "loaded; kept in" in result.stdout

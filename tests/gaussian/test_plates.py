@@ -86,7 +86,7 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "model", [simple, pytest.param(pairs, marks=SLOW), pytest.param(within, marks=SLOW)]
+    "model", [pairs, pytest.param(simple, marks=SLOW), pytest.param(within, marks=SLOW)]
 )
 def test_hessian_from_products_is_the_hessian(model):
     task = task_of(model)

@@ -67,6 +67,7 @@ def few_and_many():
     return sizes(6), sizes(24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["states", "sample", "discrepancies"])
 def test_a_program_does_not_grow_with_the_groups(few_and_many, program):
     few, many = (each[program] for each in few_and_many)

@@ -419,6 +419,7 @@ def test_infer_checks_itself_and_predicts_with_fresh_effects(effects_guide, effe
     assert abs(drawn.var() / expected - 1) < 5 * (2 / 400) ** 0.5
 
 
+@pytest.mark.slow
 def test_the_shared_posterior_is_that_of_the_closed_form(effects_guide, effects_data):
     """Draws weighted by importance against the exact posterior on a grid of 400 x 400, in sds: 0.2
     is 3 sds of the
