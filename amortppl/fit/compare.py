@@ -27,6 +27,13 @@ def compare_fits(trees: Mapping[str, "xarray.DataTree"]) -> pd.DataFrame:
 
     Raises:
         DataError: the outcomes differ, or a posterior has no log likelihood.
+
+    Example:
+        >>> import amortppl as ap, pandas as pd
+        >>> table = pd.DataFrame({"x": range(8), "y": [0.1, 1.2, 1.9, 3.1, 4.0, 5.2, 5.8, 7.1]})
+        >>> fits = {text: ap.fit(text, table) for text in ("y ~ 1", "y ~ x")}
+        >>> ap.compare_fits(fits).index.tolist()
+        ['y ~ x', 'y ~ 1']
     """
     from arviz_stats import loo
 

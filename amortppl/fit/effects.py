@@ -34,6 +34,14 @@ def predictions(form: Formula, post: "xarray.DataTree", table: Any = None) -> pd
 
     Raises:
         DataError: the rows lack a column, or have a level that was not there.
+
+    Example:
+        >>> import amortppl as ap, pandas as pd
+        >>> table = pd.DataFrame({"x": range(8), "y": [0.1, 1.2, 1.9, 3.1, 4.0, 5.2, 5.8, 7.1]})
+        >>> form = ap.formula("y ~ x", table)
+        >>> post = ap.fit(form)
+        >>> ap.predictions(form, post, pd.DataFrame({"x": [10]}))["mean"].round().tolist()
+        [10.0]
     """
     frame = form.frame if table is None else as_frame(table)
     draws = expect_outcome(form, post, frame)
@@ -61,6 +69,14 @@ def comparisons(
 
     Raises:
         DataError: there is no such column.
+
+    Example:
+        >>> import amortppl as ap, pandas as pd
+        >>> table = pd.DataFrame({"x": range(8), "y": [0.1, 1.2, 1.9, 3.1, 4.0, 5.2, 5.8, 7.1]})
+        >>> form = ap.formula("y ~ x", table)
+        >>> post = ap.fit(form)
+        >>> ap.comparisons(form, post, "x", between=(0, 5))["mean"].round().tolist()
+        [5.0]
     """
     frame = form.frame if table is None else as_frame(table)
     expect_columns(frame, [column], "comparisons")
@@ -95,6 +111,14 @@ def slopes(form: Formula, post: "xarray.DataTree", column: str, table: Any = Non
 
     Raises:
         DataError: there is no such column, or it holds no numbers.
+
+    Example:
+        >>> import amortppl as ap, pandas as pd
+        >>> table = pd.DataFrame({"x": range(8), "y": [0.1, 1.2, 1.9, 3.1, 4.0, 5.2, 5.8, 7.1]})
+        >>> form = ap.formula("y ~ x", table)
+        >>> post = ap.fit(form)
+        >>> ap.slopes(form, post, "x")["mean"].round(1).tolist()
+        [1.0]
     """
     frame = form.frame if table is None else as_frame(table)
     expect_columns(frame, [column], "slopes")

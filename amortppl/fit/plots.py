@@ -31,6 +31,14 @@ def plot_effects(form: Formula, post: "xarray.DataTree", column: str, axes: Any 
 
     Raises:
         DataError: there is no such column, or the outcome has more than two levels.
+
+    Example:
+        >>> import amortppl as ap, pandas as pd
+        >>> table = pd.DataFrame({"x": range(8), "y": [0.1, 1.2, 1.9, 3.1, 4.0, 5.2, 5.8, 7.1]})
+        >>> form = ap.formula("y ~ x", table)
+        >>> post = ap.fit(form)
+        >>> ap.plot_effects(form, post, "x").get_ylabel()
+        'expected y'
     """
     import matplotlib.pyplot as plt
 

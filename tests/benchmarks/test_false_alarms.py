@@ -1,5 +1,5 @@
 """False alarms of the judge: of 2,000 datasets that the shipped models simulate, none may be marked
-as disagreeing with its model, and none may go unchecked.
+as disagreeing with its model where it agrees, and none may go unchecked.
 
 Each dataset is looked at at the latents that made it and at a point half a unit (unconstrained)
 off, with the engine's log joint in 32 bits on padded rows, as `infer` has it.
@@ -16,7 +16,8 @@ import pytest
 from amortppl import catalogue
 from amortppl.data.dataset import read
 from amortppl.posterior.draws import Drawn
-from amortppl.posterior.padding import group_by_shape, stack
+from amortppl.posterior.padding import group_by_shape, pad, stack
+from amortppl.task.batch import Batch
 from amortppl.task.task import Task
 from amortppl.trust.parity_notes import judge_parity
 
@@ -63,6 +64,18 @@ def log_joints(task, datasets, vectors):
     return found
 
 
+def is_off(task, dataset, vectors, joint):
+    """Whether the log joint in 32 bits is off by more than 0.1 nats: by XLA in 64 bits."""
+    with jax.enable_x64(True):
+        batch = pad(task, dataset)
+        wide = {
+            n: np.asarray(v, float if v.dtype.kind == "f" else int) for n, v in batch.data.items()
+        }
+        at = jnp.asarray(vectors, float)
+        right = jax.vmap(lambda v: task.log_joint(v, Batch(wide, batch.mask)))(at)
+    return bool((np.abs(np.asarray(right) - joint) > 0.1).any())
+
+
 @pytest.fixture(autouse=True)
 def few_optimisations(as_a_user):
     """What is measured here is no time of compiled programs."""
@@ -81,16 +94,19 @@ def test_no_false_alarm(say):
         seconds = time.process_time() - begin
         finite = np.isfinite(joint).any(1)
         alarms = (stats["log_joint_checked"] & ~stats["log_joint_agrees"])[finite]
+        true = [
+            is_off(task, datasets[i], vectors[i], joint[i]) for i in np.nonzero(finite)[0][alarms]
+        ]
         unchecked = ~stats["log_joint_checked"][finite]
         used = np.nanmax(np.abs(stats["log_joint_error"]))
         say(
-            f"{name:28s} {finite.sum():4d} datasets, {alarms.sum()} alarms, {unchecked.sum()} "
-            f"unchecked, largest error {used:.2g} nats, {1e3 * seconds / each:.1f} CPU ms each"
+            f"{name:28s} {finite.sum():4d} datasets, {alarms.sum()} alarms, {sum(true)} of them "
+            f"true, {unchecked.sum()} unchecked, largest error {used:.2g} nats, {1e3 * seconds / each:.1f} CPU ms each"
         )
         for note in [n for own in notes for n in own][:2]:
             say(f"    {note}")
         TALLY["datasets"] += int(finite.sum())
-        TALLY["alarms"] += int(alarms.sum())
+        TALLY["alarms"] += int(alarms.sum()) - sum(true)
         TALLY["unchecked"] += int(unchecked.sum())
     say(str(TALLY))
     assert TALLY["alarms"] == 0 and TALLY["unchecked"] == 0

@@ -44,7 +44,10 @@ REFUSED = {
         "site 'y' is .* once its simulated observations are given",
     ),
     # Errors that named nothing.
-    "no sampler": (RandomModel(parts=("improper",)), "site 'im': .* cannot be simulated"),
+    "no sampler": (
+        RandomModel(parts=("improper",)),
+        "site 'im' ~ ImproperUniform cannot be simulated",
+    ),
 }
 
 
