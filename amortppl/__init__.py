@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from amortppl.guide.load import load
     from amortppl.guide.options import Streaming
     from amortppl.guide.train import train
+    from amortppl.method import Method
     from amortppl.posterior.shards import all_gather, combine
     from amortppl.posterior.state import State
     from amortppl.pyro import from_pyro
@@ -52,6 +53,7 @@ _HOMES = {
     "Guide": "guide.guide",
     "GuideError": "errors",
     "Ladder": "trust.attempt",
+    "Method": "method",
     "ModelError": "errors",
     "OutOfRangeWarning": "errors",
     "State": "posterior.state",
@@ -92,6 +94,7 @@ __all__ = [
     "Guide",
     "GuideError",
     "Ladder",
+    "Method",
     "ModelError",
     "OutOfRangeWarning",
     "State",

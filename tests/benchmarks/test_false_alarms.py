@@ -27,15 +27,15 @@ TALLY = {"datasets": 0, "alarms": 0, "unchecked": 0}
 
 def tasks():
     """The shipped models with a log density, by name; those of Pyro where torch is there."""
-    found = {}
+    each_task = {}
     for name in catalogue.names("models"):
         try:
             task = catalogue.model(name)
         except ImportError:
             continue
         if isinstance(task, Task) and task.has_density:
-            found[name] = task
-    return found
+            each_task[name] = task
+    return each_task
 
 
 def simulated(task, count):
@@ -56,12 +56,12 @@ def simulated(task, count):
 
 def log_joints(task, datasets, vectors):
     """The engine's, (T, 2)."""
-    found = np.zeros(vectors.shape[:2], np.float32)
+    joints = np.zeros(vectors.shape[:2], np.float32)
     joint = jax.jit(jax.vmap(lambda vs, b: jax.vmap(lambda v: task.log_joint(v, b))(vs)))
     for places in group_by_shape(task, datasets).values():
         batch = jax.tree.map(jnp.asarray, stack(task, datasets, places))
-        found[places] = joint(jnp.asarray(vectors[places]), batch)
-    return found
+        joints[places] = joint(jnp.asarray(vectors[places]), batch)
+    return joints
 
 
 def is_off(task, dataset, vectors, joint):
@@ -84,9 +84,9 @@ def few_optimisations(as_a_user):
 
 @pytest.mark.filterwarnings("ignore")
 def test_no_false_alarm(say):
-    found = tasks()
-    each = -(-DATASETS // len(found))
-    for name, task in found.items():
+    each_task = tasks()
+    each = -(-DATASETS // len(each_task))
+    for name, task in each_task.items():
         datasets, vectors = simulated(task, each)
         joint = log_joints(task, datasets, vectors)
         begin = time.process_time()
