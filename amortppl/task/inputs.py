@@ -82,7 +82,27 @@ def _table(argument: str, given: Any) -> np.ndarray:
             f"inputs[{argument!r}]: expected finite numbers in at least one row, got shape "
             f"{rows.shape} with {bad} missing or infinite values; drop or fill those rows first"
         )
-    return rows.astype(np.float32) if rows.dtype.kind == "f" else rows
+    return _narrow(argument, rows)
+
+
+def _narrow(argument: str, rows: np.ndarray) -> np.ndarray:
+    """The numbers 32 bits wide, as the model is run with them.
+
+    Raises:
+        ModelError: one is too large for that.
+    """
+    kind = np.float32 if rows.dtype.kind == "f" else np.int32
+    if rows.dtype.kind == "b" or rows.dtype.itemsize < 4:
+        return rows
+    limit = np.finfo(np.float32).max if kind is np.float32 else np.iinfo(np.int32).max
+    large = np.argwhere((rows > limit) | (rows < -limit))
+    if len(large):
+        at = tuple(large[0])
+        raise ModelError(
+            f"inputs[{argument!r}]: {rows[at]} at row {at[0]} is beyond {limit:.6g}, the largest "
+            "number of 32 bits; give it in another unit"
+        )
+    return rows.astype(kind)
 
 
 def _call(argument: str, given: Callable[..., Any], key: PRNGKeyArray, n: int) -> Array:

@@ -69,3 +69,9 @@ def test_a_masked_row_is_named():
     with pytest.raises(ModelError, match=r"inputs\['x'\].*row 1 is masked, and 1 of 3"):
         source("x", table, False)
     assert set(rows(np.ma.masked_array([1.0, 2.0], mask=False)).tolist()) == {1.0, 2.0}
+
+
+@pytest.mark.parametrize("large", [1e39, -1e39, 2**40])
+def test_a_number_beyond_32_bits_is_named(large):
+    with pytest.raises(ModelError, match=r"inputs\['x'\]: -?1\S+ at row 1 is beyond"):
+        source("x", np.array([0, large]), block=False)

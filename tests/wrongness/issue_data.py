@@ -115,7 +115,7 @@ def unknown_group_of_table():
     )
 
 
-@case("Series of unlike index", "index")
+@case("Series of unlike index", "unlike indices")
 def unlike_index():
     def model(x, y=None):
         w = numpyro.sample("w", dist.Normal(0, 1))
