@@ -56,7 +56,11 @@ REFUSED = {
         RandomModel(extras=("only_given_predictor",)),
         "site 'y' is .* once its simulated observations are given",
     ),
-    # Errors that named nothing.
+    # Errors that named nothing, or not the cause.
+    "enumerated, but fed by site": (
+        RandomModel(parts=("label",), observations=(Observation(feed="condition"),)),
+        "one argument with default None is the observation, and here the model has 0",
+    ),
     "no sampler": (
         RandomModel(parts=("improper",)),
         "site 'im' ~ ImproperUniform cannot be simulated",
