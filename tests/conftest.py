@@ -71,26 +71,36 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
+def mappings():
+    """Memory mappings of this process; none where the system does not tell."""
+    maps = Path("/proc/self/maps")
+    return len(maps.read_bytes().splitlines()) if maps.exists() else 0
+
+
+def resident():
+    """Bytes of memory of this process; none where the system does not tell."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
+
+
 @pytest.fixture(scope="session")
 def drop_many_programs():
     """A function that drops compiled programs when the process holds many."""
+    limit = RESIDENT
 
     def drop():
-        maps, pages = Path("/proc/self/maps"), Path("/proc/self/statm")
-        if not maps.exists():
-            return
-        resident = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        if len(maps.read_bytes().splitlines()) > MAPPINGS or resident > RESIDENT:
+        nonlocal limit
+        if mappings() > MAPPINGS or resident() > limit:
             jax.clear_caches()
             gc.collect()
+            limit = max(RESIDENT, 1.25 * resident())  # what stays is not dropped again and again
 
     return drop
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def few_mappings(drop_many_programs):
-    """Between files."""
-    yield
+    """Before each test."""
     drop_many_programs()
 
 

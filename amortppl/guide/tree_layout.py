@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from amortppl.errors import DataError, quoted
 from amortppl.training.trained import TrainedMethod
 
 Variable = tuple[list[str], np.ndarray]
@@ -96,13 +97,15 @@ def assemble(
     """The tree of groups of variables; empty groups are left out.
 
     Args:
-        groups: variables by name, by group.
+        groups: variables by name, by group; of a name `scope/site` the slash becomes a point.
         coords: labels by axis.
         about: what `attributes` returned.
 
     Warns:
         UserWarning: labels of an axis that are not as many as its entries.
     """
+    groups = {group: _without_slashes(variables) for group, variables in groups.items()}
+    coords = {axis.replace("/", "."): labels for axis, labels in coords.items()}
     brief = {k: about[k] for k in ("inference_library", "inference_library_version", "created_at")}
     sets = {
         f"/{group}": xr.Dataset(variables, coords=_labels(variables, coords), attrs=brief)
@@ -110,6 +113,21 @@ def assemble(
         if variables
     }
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=about), **sets})
+
+
+def _without_slashes(variables: Mapping[str, Variable]) -> dict[str, Variable]:
+    """`scope/site` as `scope.site`: in a DataTree a slash divides groups.
+
+    Raises:
+        DataError: two sites would have one name.
+    """
+    plain = {n.replace("/", "."): v for n, v in variables.items()}
+    if len(plain) < len(variables):
+        raise DataError(
+            f"sites: two of {quoted(variables)} differ in '/' and '.' alone, and have one name in "
+            "the posterior; name one otherwise"
+        )
+    return {n: ([a.replace("/", ".") for a in axes], v) for n, (axes, v) in plain.items()}
 
 
 def _labels(

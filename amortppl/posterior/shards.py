@@ -40,12 +40,12 @@ def combine(states: Sequence[State]) -> State:
         refuse_seen(sources, state.sources)
         sources += state.sources
     seen = [s for s in states if s.rows]
-    _refuse_equal(seen)
     if len(seen) < 2:
         return seen[0] if seen else states[0]
     guide = states[0].guide
     refuse_parts(guide.method)
     value = guide.method.combine([s.value for s in seen])
+    _refuse_equal(seen)
     rows, steps = sum(s.rows for s in seen), sum(s.steps for s in seen)
     outside = next((s.outside for s in seen if s.outside), ())
     return State(guide, value, rows, steps, outside=outside, sources=tuple(sources))

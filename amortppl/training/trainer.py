@@ -120,7 +120,7 @@ class Trainer:
             self.optimiser.init(self.weights),
             copies[1],
             copies[2],
-            jnp.asarray(np.inf, jnp.float32),
+            jnp.asarray(np.inf, self.weights.dtype),
         )
 
     def everywhere(self, tree: Any) -> Any:
@@ -242,9 +242,8 @@ class Trainer:
         """
         active = ~held_out & (step < (self.schedule.steps or jnp.inf))
         weights = _choose(held_out, learner.average, learner.weights)
-        none = lambda w, carried, *_: (jnp.nan, jnp.nan, w, carried)  # noqa: E731
         given = weights, learner.carried, key, step, held_out, pool
-        update = jax.lax.cond(active | held_out, self._gradient, none, *given)
+        update = jax.lax.cond(active | held_out, self._update_terms, _no_terms, *given)
         loss, usable, gradient, carried = update
         good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(gradient)) & (usable > 0.0)
         after = self._descend(learner, gradient, step, fraction)
@@ -254,6 +253,12 @@ class Trainer:
         best_loss = jnp.where(better, loss, learner.best_loss)
         report = {"loss": loss, "usable": usable, "good": good, "active": active}
         return after._replace(best=best, best_loss=best_loss, carried=carried), report
+
+    def _update_terms(self, weights: Array, *given: Any) -> tuple[Array, Array, Array, Any]:
+        """`_gradient` with its numbers of the weights' type, whatever the model's are."""
+        loss, usable, gradient, carried = self._gradient(weights, *given)
+        kind = weights.dtype
+        return loss.astype(kind), usable.astype(kind), gradient.astype(kind), carried
 
     def _descend(self, learner: Learner, gradient: Array, step: Array, fraction: Array) -> Learner:
         """One step of Adam, with a warm-up of 20 steps and a cosine decay, and the average."""
@@ -283,3 +288,9 @@ def _choose(condition: Array, yes: Any, no: Any) -> Any:
 def _like(condition: Array, array: Array) -> Array:
     """A scalar condition with as many axes as an array."""
     return jnp.reshape(condition, (1,) * array.ndim)
+
+
+def _no_terms(weights: Array, carried: Any, *_: Any) -> tuple[Array, Array, Array, Any]:
+    """In the place of `Trainer._update_terms` where nothing is computed."""
+    nothing = jnp.full((), jnp.nan, weights.dtype)
+    return nothing, nothing, weights, carried

@@ -3,12 +3,15 @@
 Vehtari, Simpson, Gelman, Yao and Gabry 2024, "Pareto smoothed importance sampling", JMLR 25(72).
 """
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
+
+from amortppl.errors import GuideError
 
 GOOD, USABLE = 0.5, 0.7
 """k-hat below which importance weights have finite variance, and up to which PSIS is reliable."""
@@ -41,7 +44,15 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
         log_joint: log p(theta_s, D), shape (T, S); NaN for a model without a likelihood, and
             then k-hat is NaN.
         log_guide: log q(theta_s | D), shape (T, S).
+
+    Raises:
+        GuideError: Python runs without docstrings.
     """
+    if sys.flags.optimize > 1:
+        raise GuideError(
+            "infer: Python runs with -OO (PYTHONOPTIMIZE=2), which drops docstrings that ArviZ's "
+            "statistics need; use -O, or neither"
+        )
     ratios = np.asarray(log_joint, np.float64) - np.asarray(log_guide, np.float64)
     if np.isnan(log_joint).all():
         level = np.full(ratios.shape, -np.log(ratios.shape[-1]))

@@ -132,7 +132,7 @@ def covariates_in_prior():
     return against(post, {"w": (x @ y / precision, precision**-0.5)})
 
 
-@case("the outcome's own sd as its noise", "y", "rows")
+@case("the outcome's own sd as its noise", "'y'")
 def empirical_noise():
     def model(x, y=None):
         w = numpyro.sample("w", dist.Normal(0, 1))
@@ -146,7 +146,7 @@ def empirical_noise():
     return against(post, {"w": slope_of(x, y, noise=y.std())})
 
 
-@case("the outcome of the row before as a covariate", "y", "rows")
+@case("the outcome of the row before as a covariate", "'y'")
 def lagged_outcome():
     def model(n, y=None):
         b = numpyro.sample("b", dist.Normal(0, 1))

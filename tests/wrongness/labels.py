@@ -61,7 +61,7 @@ def category_of_words():
     return accepted(ap.Task(effects, GROUPS), {"g": labels, "y": pd.Series(np.ones(3))})
 
 
-@case("a percentage where a share is expected", "'y'", "support", "row 0")
+@case("a percentage where a share is expected", "'y'", "support", "row 1")
 def percentage():
     return wrong_line(share, y=np.linspace(1, 99, 33))
 
