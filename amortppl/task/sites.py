@@ -178,6 +178,15 @@ class ModelSites:
             f"observation, but {reason}"
         )
 
+    def _why_not_enumerated(self, discrete: list[Site]) -> str:
+        if not any(s.enumerated for s in discrete):
+            return ""
+        number = len(self.program.candidates)
+        return (
+            '. What infer={"enumerate": "parallel"} marks is summed out by the engine only where '
+            f"one argument with default None is the observation, and here the model has {number}"
+        )
+
     def _refuse(self, samples: dict[str, Site], latent: dict[str, Site], targets: set[str]) -> None:
         discrete = [n for n, s in latent.items() if s.discrete]
         if discrete:
@@ -187,6 +196,7 @@ class ModelSites:
                 "with numpyro.distributions.MixtureSameFamily or MixtureGeneral for a label of "
                 "each row, or by "
                 "jax.scipy.special.logsumexp over its values elsewhere"
+                + self._why_not_enumerated([latent[n] for n in discrete])
             )
         if not targets:
             raise ModelError(

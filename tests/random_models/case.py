@@ -40,7 +40,7 @@ class Case:
         self.inputs = draw_inputs(described, np.random.default_rng(seed), rows)
         self.fed = {o.site: o for o in described.observations}
         self.drawn = self.language.simulate(self.model, self._arguments(self.inputs, {}), seed)
-        observed = {o.argument: self._simulated(o) for o in described.observations}
+        observed = {o.data: self._simulated(o) for o in described.observations}
         self.data = {**self.inputs, **observed}
         self.enumerated = self.drawn.enumerated
         values = self.drawn.values
@@ -68,7 +68,7 @@ class Case:
         return value.astype(np.float32) if self.described.cast and whole else value
 
     def _arguments(self, inputs: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:
-        by_name = {o.argument for o in self.described.observations if o.feed == "condition"}
+        by_name = {o.data for o in self.described.observations if o.feed == "condition"}
         size = {} if inputs else {"n": self.rows}
         given = {n: v for n, v in observed.items() if n not in by_name}
         return {**inputs, **size, **given}
@@ -86,12 +86,13 @@ class Case:
         return float(prior), float(logsumexp([float(t) for t in totals])) - float(prior)
 
     def _sites(self, data: Mapping[str, Any], latents: Mapping[str, Any]) -> Any:
-        by_name = {
-            self._site(o): data[o.argument]
-            for o in self.described.observations
-            if o.feed == "condition"
-        }
-        return self.language.log_densities(self.model, self.arguments_of(data), latents, by_name)
+        given, by_name = self.arguments_of(data), self.by_name(data)
+        return self.language.log_densities(self.model, given, latents, by_name)
+
+    def by_name(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Rows of the observations that are fed by `condition`, by site."""
+        fed = [o for o in self.described.observations if o.feed == "condition"]
+        return {self._site(o): data[o.data] for o in fed}
 
     def arguments_of(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The model's arguments for rows of data."""
@@ -108,17 +109,16 @@ class Case:
             Silent: a latent is there that the task does not know.
         """
         fed = self._fed_sites()
-        stray = density.latent - set(self.latents) - set(self.enumerated) - fed
+        fillers = {n for n in density.latent if n.endswith("_unobserved")}
+        stray = density.latent - set(self.latents) - set(self.enumerated) - fillers
         if stray:
             raise Silent(f"with data given the model has further latents: {sorted(stray)}")
         data = {n for n in density.sites if n not in density.latent} - {""}
-        fillers = {n for n in density.latent if n.endswith("_unobserved")}
         return (data - fed) | fillers
 
-    def configurations(self, rows: slice = slice(None)) -> list[dict[str, np.ndarray]]:
-        """Values of all discrete latents, those with an axis of rows of some rows alone."""
-        drawn = {n: self.drawn.values[n] for n in self.enumerated}
-        shapes = {n: v[rows] if v.shape[:1] == (self.rows,) else v for n, v in drawn.items()}
+    def configurations(self) -> list[dict[str, np.ndarray]]:
+        """Values of all discrete latents."""
+        shapes = {n: self.drawn.values[n] for n in self.enumerated}
         choices = [self.enumerated[n] for n, v in shapes.items() for _ in range(v.size)]
         if np.prod([len(c) for c in choices] or [1]) > 300:
             raise Unjudged("too many configurations of discrete latents")

@@ -27,6 +27,11 @@ class Observation:
     scale: str = "none"
     feed: str = "direct"
 
+    @property
+    def data(self) -> str:
+        """What a task calls its data: the argument, or the site that `condition` feeds."""
+        return self.site if self.feed == "condition" else self.argument
+
 
 @dataclass(frozen=True)
 class RandomModel:

@@ -83,8 +83,7 @@ def log_densities(model: Any, arguments: Any, latents: Any, by_name: Any) -> Den
     latent: set[str] = set()
 
     def run(numbers: Any, latents: Any, by_name: Any) -> Any:
-        fed = handlers.condition(model, data=by_name) if by_name else model
-        found = density(fed, {**numbers, **whole}, latents)
+        found = density(_fed(model, by_name), {**numbers, **whole}, latents)
         latent.update(found.latent)
         return found.sites
 
@@ -92,6 +91,10 @@ def log_densities(model: Any, arguments: Any, latents: Any, by_name: Any) -> Den
     if abs(sites.pop("")) > 1e-2 * (1 + sum(abs(v) for v in sites.values())):
         raise Unjudged("log_density is not the sum of its sites")
     return Density(sites, latent)
+
+
+def _fed(model: Any, by_name: Mapping[str, Any]) -> Any:
+    return handlers.condition(model, data=dict(by_name)) if by_name else model
 
 
 def as_jax(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,35 +121,49 @@ GRID = np.linspace(-18.0, 18.0, 1441)
 
 
 def integrated(case: Any, data: Mapping[str, Any]) -> float:
-    """log prod_i int p(y_i, e_i | theta) de_i by the trapezoid rule, one row at a time.
+    """log sum_z p(z) prod_i int p(y_i, e_i | z, theta) de_i, by the trapezoid rule.
+
+    No row is taken out, since a row may depend on its place and their number. With T the log joint
+    at the simulated e and L_i the log of its integral over e_i, the others held, the log of the
+    product is T + sum_i (L_i - T).
 
     Raises:
-        Unjudged: a row has more than one number.
+        Unjudged: a row has more than one number, or T is not finite.
     """
     if len(case.task.local.sites) != 1 or case.task.local.size != 1:
         raise Unjudged("more than one latent a row")
+    each = case.configurations()
+    z = {n: jnp.asarray(np.stack([c[n] for c in each])) for n in each[0]}
+    at, along = evaluate(lambda z, rows: _joints(case, z, rows), z, as_jax(data))
+    if not np.isfinite(at).all():
+        raise Unjudged("held at their simulated values the latents of rows have no density")
+    rows = logsumexp(along, -1) + np.log(GRID[1] - GRID[0])
+    prior, _ = case.truth(data, case.latents)
+    return float(logsumexp(at + np.sum(rows - at[:, None], -1))) - prior
+
+
+def _joints(case: Any, z: Mapping[str, Any], rows: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Log joints at C configurations z: with the simulated e (C,), and with each row's e at the
+    nodes (C, N, K).
+    """
     (name,) = case.task.local.sites
-    shape = np.shape(case.latents[name])
-    support = {"e": biject_to(dist.constraints.real), "f": biject_to(dist.constraints.positive)}
-    bijection = support.get(name[0], support["e"])
+    positive = dist.constraints.positive if name[0] == "f" else dist.constraints.real
+    here, nodes = jnp.asarray(case.latents[name]), biject_to(positive)(jnp.asarray(GRID, "f"))
+    row = jnp.arange(len(here)).reshape(-1, *[1] * (here.ndim - 1))
+    shared = as_jax({n: v for n, v in case.latents.items() if n != name})
+    given, model = case.arguments_of(rows), _fed(case.model, case.by_name(rows))
 
-    shared = {n: jnp.asarray(v) for n, v in case.latents.items()}
+    def joint(z: Any, e: Any) -> Any:
+        """With the Jacobians."""
+        one = density(model, given, {**shared, **z, name: e})
+        out = case.fixed(one)
+        return sum(jnp.sum(v) for n, v in one.sites.items() if n and n not in out)
 
-    states = [{n: jnp.asarray(v) for n, v in z.items()} for z in case.configurations(slice(1))]
+    def at_nodes(z: Any, i: Any) -> Any:
+        return jax.vmap(lambda value: joint(z, jnp.where(row == i, value, here)))(nodes)
 
-    def row(u: Any, rows: Any) -> Any:
-        """Of a dataset of one row, with its Jacobian."""
-        values = {**shared, name: jnp.broadcast_to(bijection(u), (1, *shape[1:]))}
-        each = [density(case.model, case.arguments_of(rows), {**values, **z}) for z in states]
-        out = case.fixed(each[0])
-        totals = [sum(jnp.sum(v) for n, v in d.sites.items() if n and n not in out) for d in each]
-        return jax.nn.logsumexp(jnp.stack(totals), 0)
-
-    def grid(rows: Any) -> Any:
-        return jax.vmap(lambda u: row(u, rows))(jnp.asarray(GRID, jnp.float32))
-
-    prior, total = case.truth(data, case.latents)[0], 0.0
-    for i in range(len(next(iter(data.values())))):
-        each = evaluate(grid, {n: jnp.asarray(v[i : i + 1]) for n, v in data.items()}) - prior
-        total += float(logsumexp(each) + np.log(GRID[1] - GRID[0]))
-    return total
+    if not z:
+        along = jax.vmap(lambda i: at_nodes({}, i))(row.ravel())
+        return joint({}, here)[None], along[None]
+    along = jax.vmap(lambda z: jax.vmap(lambda i: at_nodes(z, i))(row.ravel()))
+    return jax.vmap(lambda z: joint(z, here))(z), along(z)
