@@ -216,7 +216,7 @@ def decorated():
     seen = []
     for wrapped, name in (
         (handlers.reparam(config={"w": LocScaleReparam(0)})(model), "w_decentered"),
-        (handlers.scope(prefix="a")(model), "a/w"),
+        (handlers.scope(prefix="a")(model), "a.w"),
         (handlers.seed(rng_seed=0)(handlers.block(hide=["nothing"])(model)), "w"),
     ):
         seen.append(
