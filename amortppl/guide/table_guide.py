@@ -53,10 +53,14 @@ class TableGuide(ProgramGuide):
 
         Returns:
             A DataFrame. Beside the above it has the name of the dataset, its number of `rows`,
-            `khat`, `reliable` and `source`, as `infer` has them in `sample_stats`.
+            `khat`, `reliable` and `source`, as `infer` has them in `sample_stats`, and `in_range`,
+            whether its number of rows and its values lie in the range trained on.
 
         Raises:
             DataError: the data do not fit the task, or a dataset's name is missing.
+
+        Warns:
+            OutOfRangeWarning: datasets beyond the range trained on.
         """
         expect_draws(draws, self.task.latents.size)
         expect_seed(seed)

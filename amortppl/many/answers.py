@@ -27,7 +27,8 @@ class Answers(NamedTuple):
         labels: of the entries of latents and deterministic sites, L.
         values: draws of them in their own space, (T, S, L).
         log_weights: smoothed, normalised importance weights of the draws, (T, S).
-        checks: rows, k-hat, verdict and source of each dataset, each (T,).
+        checks: rows, k-hat, verdict, whether its rows and values lie in the range trained
+            on, and source of each dataset, each (T,).
     """
 
     names: list[Any]
@@ -50,6 +51,7 @@ def answer(
         climb: the ladder, or None for the guide's own answer.
     """
     names, datasets = [g.name for g in groups], [g.dataset for g in groups]
+    outside = guide.notes(datasets)
     drawn = draw(guide.method, datasets, draws, seed, numbers_of(names))
     result = examine(guide, datasets, drawn, seed, climb, None)
     labels, values = _side_by_side(AxisNames(guide, datasets[0]), result.values)
@@ -57,6 +59,7 @@ def answer(
         "rows": np.array([d.rows for d in datasets]),
         "khat": np.asarray(result.check.khat),
         "reliable": result.stats["reliable"],
+        "in_range": np.array([not notes for notes in outside]),
         "source": result.stats.get("source", np.full(len(names), "amortized")),
     }
     return Answers(names, labels, values, np.asarray(result.check.log_weights), checks)

@@ -36,11 +36,14 @@ def answer_chunks(
     """
     expect_latents(guide)
     groups = read_groups(guide.task, table, by, columns)
+    number = -1
     for number, chunk in enumerate(batched(groups, CHUNK)):
         if number < skip:
             yield sum(g.dataset.rows for g in chunk)
         else:
             yield answer(guide, chunk, draws, seed, climb)
+    if number < 0:
+        raise DataError("data: the table has no rows; at least one is needed")
 
 
 def map_table(

@@ -145,7 +145,7 @@ def _function(equation: Any) -> Callable[..., Sequence[Any]]:
         return CONTROL[name](params)
     if name not in RULES:
         return partial(_by_jax, equation)
-    rule = RULES[name]
+    rule = _or_by_jax(RULES[name], equation)
     if equation.primitive.multiple_results:
         return partial(rule, **params)
     dtype = equation.outvars[0].aval.dtype
@@ -154,6 +154,19 @@ def _function(equation: Any) -> Callable[..., Sequence[Any]]:
     # Whole numbers made floats must divide and subtract as floats do.
     kind = np.float64 if jnp.issubdtype(dtype, jnp.floating) else dtype
     return lambda *given: (np.asarray(rule(*given, **params)).astype(kind, copy=False),)
+
+
+def _or_by_jax(rule: Callable[..., Any], equation: Any) -> Callable[..., Any]:
+    """A rule, and JAX's own evaluation in 32 bits of what the rule does not cover."""
+
+    def apply(*given: Any, **params: Any) -> Any:
+        try:
+            return rule(*given, **params)
+        except NotImplementedError:
+            results = _by_jax(equation, *given)
+            return results if equation.primitive.multiple_results else results[0]
+
+    return apply
 
 
 def _by_jax(equation: Any, *given: Any) -> Sequence[Any]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import amortppl as ap
-from amortppl.errors import DataError
+from amortppl.errors import DataError, OutOfRangeWarning
 from amortppl.many import run, table
 from amortppl.many.run import write_table
 
@@ -100,3 +100,12 @@ def test_a_predictor_has_no_posteriors(guide, long):
     predictor = ap.train(guide.task, spec, steps=1, batch=2, progress=False)
     with pytest.raises(DataError, match="by: a table of posteriors needs a method with latents"):
         predictor.map_batches(long, "who")
+
+
+def test_no_rows_and_too_many_rows(guide, long):
+    with pytest.raises(DataError, match="the table has no rows"):
+        guide.map_batches(long[:0], "who")
+    two = pd.DataFrame({"who": [0] * 40 + [1] * 4, "y": np.linspace(-1, 1, 44)})
+    with pytest.warns(OutOfRangeWarning, match="1 of 2 datasets"):
+        posteriors = guide.map_batches(two, "who", draws=50)
+    assert posteriors["in_range"].tolist() == [False, True]

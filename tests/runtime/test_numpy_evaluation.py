@@ -1,5 +1,6 @@
 """Functions evaluated by NumPy against NumPy's own."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,3 +28,15 @@ def test_functions_that_close_over_numbers():
     """`isclose` is a program of its own with its tolerances closed over."""
     close = evaluate(lambda a, b: jnp.isclose(a, b), jnp.ones(2), jnp.array([1.0, 1.1]))
     np.testing.assert_array_equal(close, [True, False])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.lexsort((x, jnp.round(x))),
+        lambda x: jax.lax.pad(x, jnp.zeros((), x.dtype), [(-1, 2, 1)]),
+    ],
+    ids=["two keys", "padding inside"],
+)
+def test_what_has_no_rule_is_jaxs_own(function):
+    np.testing.assert_allclose(evaluate(function, X), function(jnp.asarray(X)), rtol=1e-6)
