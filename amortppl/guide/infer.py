@@ -12,7 +12,6 @@ from amortppl.guide.trees import posterior_tree
 from amortppl.posterior.draws import Drawn, draw
 from amortppl.runtime.arguments import expect_draws
 from amortppl.training.trained import TrainedMethod
-from amortppl.trust import psis
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.examine import examine, join_notes
 from amortppl.trust.misspecification import Familiarity
@@ -49,7 +48,6 @@ def infer(
         raise DataError("data: expected at least one dataset, got an empty list")
     expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
-    psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
     result = examine(guide, datasets, drawn, seed, climb, familiarity)
     notes = join_notes(notes, result.notes)
