@@ -19,7 +19,7 @@ from amortppl.posterior import padding, predictions
 from amortppl.posterior.draws import draw
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
-from amortppl.runtime.arguments import expect_draws
+from amortppl.runtime.arguments import expect_draws, expect_whole
 from amortppl.runtime.compilation import Compiled, jit_unoptimized
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
@@ -77,10 +77,20 @@ def log_predictive(
 
 
 def inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:
-    """Inputs of new rows, or their number where the model has no inputs."""
-    if not task.inputs and isinstance(at, int):
-        return Dataset({task.count or "row": np.zeros((at, 0))}, {})
-    return read(task, at, columns, observed=False)
+    """Inputs of new rows, or their number where the model has no inputs.
+
+    Raises:
+        DataError: they do not fit the task.
+    """
+    if task.inputs:
+        return read(task, at, columns, observed=False)
+    if not isinstance(at, int | np.integer):
+        number = "1, as the data are one block" if task.block else "the number of new rows"
+        raise DataError(
+            f"at: {task.name} has no inputs, expected a whole number ({number}), got {at!r}"[:500]
+        )
+    expect_whole("at", at, 1, 1 if task.block else None)
+    return Dataset({task.count or "row": np.zeros((int(at), 0))}, {})
 
 
 def infer_latent(

@@ -17,6 +17,7 @@ from amortppl.errors import TrainingError
 from amortppl.runtime import distributed
 from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key
+from amortppl.task.check_values import check_digest
 from amortppl.training.checkpoint import load_run, save_run
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
@@ -162,7 +163,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
     plan = asdict(trainer.schedule)
     return {
-        "task": trainer.task.fingerprint,
+        "task": f"{trainer.task.fingerprint}-{check_digest(trainer.task)}",
         "method": [
             type(trainer.spec).__name__,
             trainer.static.revision,

@@ -16,6 +16,7 @@ from amortppl.data.dataset import Dataset
 from amortppl.errors import OutOfRangeWarning
 from amortppl.method import Method, Spec
 from amortppl.task.batch import Batch
+from amortppl.task.check_values import check_digest
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 
@@ -69,6 +70,13 @@ class TrainedMethod:
         for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def identity(self) -> str:
+        """`hash`, and eight digits that differ where the model's densities do: what states, answers
+        and unfinished jobs belong to.
+        """
+        return f"{self.hash}-{check_digest(self.task)}"
 
     @cached_property
     def blank(self) -> Batch:
