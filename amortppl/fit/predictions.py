@@ -6,6 +6,7 @@ import jax
 import jax.random as jr
 import numpy as np
 
+from amortppl.errors import DataError
 from amortppl.formula.formula import Formula
 
 if TYPE_CHECKING:
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def posterior_draws(tree: "xarray.DataTree") -> dict[str, np.ndarray]:
-    """Draws of every variable, (S, ...), chains joined."""
+    """Draws of every variable, (S, ...), chains joined.
+
+    Raises:
+        DataError: the posterior is of several datasets.
+    """
+    if "task" in tree["posterior"].dims:
+        raise DataError("posterior: it is of several datasets; pick one, as post.isel(task=0)")
     variables = tree["posterior"].dataset.data_vars
     return {str(n): np.asarray(v).reshape(-1, *v.shape[2:]) for n, v in variables.items()}
 
