@@ -31,7 +31,7 @@ class IterativeGuide(LearnedSteps):
 
     Attributes:
         options: of the method, every default made definite: `signals`, `posterior`, `objective`,
-            `closed_form`, `history`, `most`, `drop`, `width`, `layers` and `heads`.
+            `closed_form`, `history`, `most`, `width`, `layers` and `heads`.
         queries: held-out rows, where these make the score.
     """
 

@@ -21,16 +21,16 @@ class Contender:
 
 
 ITERATED = {
-    "parametric": Contender("iterative_parametric", {"layers": 2, "drop": 0.0}),
+    "parametric": Contender("iterative_parametric", {"layers": 2}),
     "parametric, whitened": Contender("iterative_parametric", {"closed_form": True, "layers": 2}),
-    "explicit": Contender("iterative_explicit", {"layers": 2, "drop": 0.0}),
+    "explicit": Contender("iterative_explicit", {"layers": 2}),
     "implicit": Contender("iterative_implicit"),
 }
 
 SIGNALS = {
     " + ".join(s): Contender(
         "iterative_parametric",
-        {"signals": s, "posterior": "diagonal", "layers": 2, "drop": 0.0},
+        {"signals": s, "posterior": "diagonal", "layers": 2},
     )
     for s in (("data",), ("gradient",), ("data", "gradient"))
 }
@@ -54,6 +54,12 @@ UNLEARNED = {
 
 PREDICTIVE = [n for n in LEARNED if n not in ("learned optimiser", "default guide")]
 
+EXPLICIT = {
+    "explicit, curvature": Contender(
+        "iterative_explicit", {"layers": 2, "signals": ("data", "gradient", "curvature")}
+    )
+}
+
 STATES = {
     f"implicit, {state}": Contender("iterative_implicit", {"state": state})
     for state in ("probabilities", "hidden")
@@ -66,6 +72,7 @@ PLAN: dict[str, dict[str, Contender]] = {
     | {f"signals: {n}": c for n, c in SIGNALS.items()}
     | LEARNED
     | UNLEARNED
+    | EXPLICIT
     | STATES,
     "line100": {f"signals: {n}": replace(c, schedule={"batch": 32}) for n, c in SIGNALS.items()},
     "process": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
