@@ -87,7 +87,8 @@ class LearnedUpdate(eqx.Module):
         size, kind = len(location), self.shape.posterior
         spread = {"point": log_sd[:0], "diagonal": log_sd, "full": jnp.diag(jnp.exp(-log_sd))}[kind]
         recent = jnp.zeros((size, 3 * self.shape.history))
-        return Belief(location, jnp.zeros(size), spread, jnp.zeros(()), recent)
+        none = jnp.zeros(size)
+        return Belief(location, none, spread, jnp.zeros(()), recent, none)
 
     def __call__(self, state: Belief, batch: Batch, rows: Rows) -> Belief:
         """The state after a mini-batch; one of more than `most` rows is taken as several."""
