@@ -117,7 +117,6 @@ class IterativeExplicit:
         history: how many of the last steps the update sees.
         most: rows that a step looks at together, and the most that it is trained on; a longer
             mini-batch is taken as several.
-        drop: share of training steps that see data alone, or all but data (half each).
         width, layers, heads: of the transformer.
         hidden, head: widths of the decoder, and of the perceptron in its head (0: linear).
     """
@@ -126,7 +125,6 @@ class IterativeExplicit:
     signals: tuple[str, ...] = ("data", "gradient")
     history: int = 0
     most: int = 16
-    drop: float = 0.25
     width: int = 32
     layers: int = 3
     heads: int = 4

@@ -1,0 +1,1 @@
+"""The figures of docs/paper.md: `python -m docs.paper.run --help`."""
