@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from amortppl.posterior.shards import all_gather, combine
     from amortppl.posterior.state import State
     from amortppl.pyro import from_pyro
+    from amortppl.report.report import report
     from amortppl.runtime.timings import timings
     from amortppl.task.abstract import AbstractTask
     from amortppl.task.batch import Batch
@@ -78,6 +79,7 @@ _HOMES = {
     "module": "catalogue",
     "plot_effects": "fit.plots",
     "predictions": "fit.effects",
+    "report": "report.report",
     "sensitivity": "diagnostics.sensitivity",
     "slopes": "fit.effects",
     "timings": "runtime.timings",
@@ -119,6 +121,7 @@ __all__ = [
     "module",
     "plot_effects",
     "predictions",
+    "report",
     "sensitivity",
     "slopes",
     "timings",
