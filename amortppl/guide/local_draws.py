@@ -23,7 +23,7 @@ from amortppl.errors import DataError, quoted
 from amortppl.guide.trees import local_tree
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.quadrature import FINE, ModeAndScale, Rows, heights, product_rule
 from amortppl.training.trained import TrainedMethod
@@ -126,7 +126,7 @@ def _part(
     """Draws for the rows from `start` on, at most `size` of them."""
     rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
     batch = pad(guide.task, rows)
-    keys = jr.split(jr.fold_in(seed_key(seed), start), len(vectors))
+    keys = split_key(fold_in(seed_key(seed), start), len(vectors))
     drawn = _draw(guide.task, vectors, batch.data, keys, WORK // (batch.mask.shape[0] * GRID))
     places = np.arange(rows.rows)
     return {n: np.asarray(v).take(places, guide.task.local.axes[n] + 1) for n, v in drawn.items()}

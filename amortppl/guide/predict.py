@@ -21,7 +21,7 @@ from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
 from amortppl.runtime.arguments import expect_draws, expect_whole
 from amortppl.runtime.compilation import Compiled, jit_unoptimized
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
@@ -114,7 +114,7 @@ def infer_latent(
         )
     many = data if isinstance(data, list | tuple) else [data]
     states = [_state_of(guide, d, columns, **streaming) for d in many]
-    keys = jr.split(seed_key(seed), len(states))
+    keys = split_key(seed_key(seed), len(states))
     z = [
         np.asarray(_latents(guide.method, state, key, draws))
         for (state, _), key in zip(states, keys, strict=True)

@@ -3,16 +3,7 @@
 import sys
 import time
 from types import TracebackType
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
+from typing import Any
 
 
 class Progress:
@@ -29,20 +20,10 @@ class Progress:
         self.unit, self.total, self.title, self.shown = unit, total, title, shown
         self.live = shown and sys.stderr.isatty()
         self.reported, self.begin = 0, time.monotonic()
-        self.bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[message]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
 
     def __enter__(self) -> "Progress":
         if self.live:
+            self.bar = _bar()
             self.bar.start()
             self.row = self.bar.add_task(self.title, total=self.total, message="compiling")
         elif self.shown:
@@ -81,3 +62,21 @@ class Progress:
     ) -> None:
         if self.live:
             self.bar.stop()
+
+
+def _bar() -> Any:
+    """A live bar; rich is imported when one is shown."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.percentage:>3.0f}%"),
+        progress.TextColumn("{task.fields[message]}"),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

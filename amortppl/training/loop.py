@@ -9,14 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
 from amortppl.errors import TrainingError
 from amortppl.runtime import distributed
 from amortppl.runtime.compilation import run_once
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.check_values import check_digest
 from amortppl.training.checkpoint import load_run, save_run
 from amortppl.training.progress import Training
@@ -177,7 +176,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
 def _diagnosis(trainer: Trainer, record: Record) -> str:
     """Which latents and which simulated values make the losses non-finite."""
     task = trainer.task
-    rows, keys = 1 if task.block else task.rows[1], jr.split(seed_key(trainer.seed), 256)
+    rows, keys = 1 if task.block else task.rows[1], split_key(seed_key(trainer.seed), 256)
     draws = run_once(jax.vmap(lambda k: task.simulate(k, rows)), keys)
     latents, labels = np.asarray(draws.latents), task.latents.labels()
     faults = _latent_faults(latents, labels) + _data_faults(draws.data, latents, labels)

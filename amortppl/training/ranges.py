@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
-import jax.random as jr
 import numpy as np
 
 from amortppl.runtime.compilation import run_once
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.latents import entries
 
@@ -43,7 +42,7 @@ class Ranges:
         """The ranges of rows simulated from the task."""
         rows = 1 if task.block else max(task.rows[0], min(16, task.rows[1]))
         draws = run_once(
-            jax.vmap(lambda k: task.simulate(k, rows).data), jr.split(seed_key(seed), SIMULATED)
+            jax.vmap(lambda k: task.simulate(k, rows).data), split_key(seed_key(seed), SIMULATED)
         )
         flat = {
             n: np.asarray(v, np.float64).reshape(SIMULATED * rows, -1) for n, v in draws.items()

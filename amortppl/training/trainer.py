@@ -18,7 +18,7 @@ from amortppl.method import Method, Spec, refuse_parts, unroll
 from amortppl.runtime import distributed
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import run_once
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
@@ -91,7 +91,7 @@ class Trainer:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.devices = jax.devices()
         self.mesh = distributed.mesh(TASKS)
-        method = run_once(spec.build, task, jr.split(seed_key(seed), 4)[WEIGHTS])
+        method = run_once(spec.build, task, split_key(seed_key(seed), 4)[WEIGHTS])
         if schedule.mini_batches > 1:
             refuse_parts(method)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
@@ -135,7 +135,7 @@ class Trainer:
         """A fixed pool of tasks, and the held-out tenth of it."""
         total = self.schedule.simulations or 0
         share = [total - total // 10, total // 10]
-        keys = jr.split(jr.split(seed_key(self.seed), 4)[POOL])
+        keys = split_key(split_key(seed_key(self.seed), 4)[POOL], 2)
         make = jax.jit(
             lambda key, n: simulate(
                 self.task, key, parts(self.task, n, self.schedule.mini_batches, WHOLE), self.queries
@@ -214,7 +214,7 @@ class Trainer:
 
     def keys(self, steps: Array) -> PRNGKeyArray:
         """A key for each update, and the held-out tasks' key after them."""
-        streams = jr.split(seed_key(self.seed), 4)
+        streams = split_key(seed_key(self.seed), 4)
         fresh = jax.vmap(lambda step: jr.fold_in(streams[FRESH], step))(steps)
         return jnp.concatenate([fresh, streams[HELD_OUT : HELD_OUT + 1]])
 

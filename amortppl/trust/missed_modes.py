@@ -25,11 +25,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from scipy.special import gammaincinv
 
@@ -39,6 +39,7 @@ from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import pad
 from amortppl.runtime.jaxpr_rewriting import rewrite
 from amortppl.runtime.numpy_evaluation import Traced, evaluate
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.trust.verdict import MISSED
 
@@ -214,8 +215,7 @@ def _mapped(
 def _maps(task: AbstractTask) -> list[Map]:
     """Exchanges of two entries of all vectors of one length, then changes of one and two signs."""
     size = task.latents.size
-    named = task.latents.unflatten(jnp.arange(size, dtype=jnp.float32))
-    places = {n: np.asarray(p).astype(int) for n, p in named.items()}
+    places = _places(task.latents.unconstrained)
     lengths = dict.fromkeys(np.shape(p)[-1] for p in places.values() if np.ndim(p))
     orders = [
         order
@@ -228,6 +228,13 @@ def _maps(task: AbstractTask) -> list[Map]:
         signs = [c for n in (1, 2) for c in combinations(range(size), n)]
         maps += [lambda u, c=c: np.where(np.isin(np.arange(size), c), -u, u) for c in signs]
     return maps
+
+
+def _places(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Where each site's entries lie in the vector (`Latents.unflatten`, by NumPy)."""
+    ends = np.cumsum([prod(shapes[n]) for n in sorted(shapes)])
+    places = np.split(np.arange(ends[-1]), ends[:-1])
+    return {n: p.reshape(shapes[n]) for n, p in zip(sorted(shapes), places, strict=True)}
 
 
 def _exchanges(places: Any, length: int, pair: tuple[int, int], size: int) -> list[np.ndarray]:
@@ -251,7 +258,7 @@ def _prior_draws(task: AbstractTask) -> np.ndarray:
     """Unconstrained draws from the prior, (`PRIOR_DRAWS`, P)."""
     rows = (task.rows or (1, 1))[0]
     draw = rewrite(lambda keys: jax.vmap(lambda k: task.simulate(k, rows).latents)(keys))
-    return np.asarray(evaluate(draw, jr.split(jr.key(11), PRIOR_DRAWS)), np.float64)
+    return np.asarray(evaluate(draw, split_key(seed_key(11), PRIOR_DRAWS)), np.float64)
 
 
 def _shapes(batch: Any) -> tuple:
