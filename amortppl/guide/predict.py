@@ -25,6 +25,7 @@ from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
+from amortppl.trust.examine import check_draws, join_notes
 
 if TYPE_CHECKING:
     import xarray
@@ -203,11 +204,14 @@ def _vectors(
     """Draws (S, P) of the unconstrained latents given the data, and notes on these."""
     if isinstance(data, State | Batches):
         state, notes = _state_of(guide, data, columns)
-        return _draw_vectors(guide.method, state, seed_key(seed), draws), notes
+        unchecked = "the draws that predictions rest on: not checked, a state keeps no rows"
+        return _draw_vectors(guide.method, state, seed_key(seed), draws), [*notes, unchecked]
     if empty(data):
         return _draw_prior(guide.task, seed_key(seed), draws), []
     dataset = read(guide.task, data, columns)
-    return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
+    drawn = draw(guide.method, [dataset], draws, seed)
+    [notes] = join_notes(guide.notes([dataset]), check_draws(guide, [dataset], drawn))
+    return drawn.vectors[0], notes
 
 
 def _rows_for_joint(task: AbstractTask, data: Any, columns: Columns | None) -> Dataset | None:
