@@ -12,6 +12,12 @@ from amortppl.report import page
 from amortppl.report.many_datasets import OPENED, datasets, fold_datasets, verdicts
 from amortppl.report.predictive_checks import predictive_check
 from amortppl.report.provenance import data, model, provenance, training
+from amortppl.report.regression import (
+    is_regression,
+    named_as_in_formula,
+    regression_sections,
+    table_section,
+)
 from amortppl.report.sections import (
     LEVELS,
     ROWS,
@@ -50,7 +56,8 @@ def write_report(tree: xr.DataTree, path: str | Path) -> Path:
             f"{sorted(tree.children) or 'no groups'}"
         )
     parts = _several(tree) if "task" in tree["posterior"].dims else _one(tree)
-    parts += [model(tree), training(warnings_of(tree, "training", {})), provenance(tree)]
+    learned = "" if is_regression(tree) else training(warnings_of(tree, "training", {}))
+    parts += [model(tree), learned, provenance(tree)]
     title = f"Posterior of {tree.attrs.get('model', 'a model')}"
     write(path, page.document(title, [p for p in parts if p]).encode())
     return Path(path)
@@ -58,7 +65,7 @@ def write_report(tree: xr.DataTree, path: str | Path) -> Path:
 
 def _one(tree: xr.DataTree) -> list[str]:
     """The sections of one dataset."""
-    latents = summaries(tree["posterior"].dataset)
+    latents = summaries(named_as_in_formula(tree))
     reference = (
         summaries(tree["reference_posterior"].dataset)
         if "reference_posterior" in tree.children
@@ -68,11 +75,12 @@ def _one(tree: xr.DataTree) -> list[str]:
         verdict_box(tree),
         overview(tree),
         posteriors(latents, reference),
+        *regression_sections(tree),
         growth_section(tree),
         comparison(tree, latents, reference),
         page.section("Does the model reproduce the data?", *predictive_check(tree)),
         trust(tree, latents),
-        data(tree),
+        table_section(tree) or data(tree),
     ]
 
 
