@@ -70,6 +70,7 @@ def fit(
         options: dict[str, Any] = {"family": family, "link": link, "priors": _priors(prior)}
         options |= {"missing": missing, "weights": weights}
         import amortppl as ap
+        from amortppl.fit.effect_groups import add_effects
 
         form = ap.formula(formula, frame, **options)
         if not quiet:
@@ -78,6 +79,7 @@ def fit(
         tree = ap.fit(form, draws=draws, seed=seed, **climb)
         if source is not None:
             _write(source, form.source().encode())
+        add_effects(form, tree)
         _write_tree(tree, out, report)
         typer.echo(_answer(form, tree))
         if predict is not None:

@@ -123,9 +123,10 @@ def figure(uri: str, alt: str, caption: str = "", wide: bool = False) -> str:
     return f'<figure{kind}><img src="{uri}" alt="{escape(alt, quote=True)}">{below}</figure>'
 
 
-def plots(figures: Sequence[str]) -> str:
-    """Small figures beside each other, as many as the width allows."""
-    return '<div class="plots">' + "\n".join(figures) + "</div>" if figures else ""
+def plots(figures: Sequence[str], large: bool = False) -> str:
+    """Figures beside each other, as many as the width allows; one or two where they are large."""
+    kind = "plots pairs" if large else "plots"
+    return f'<div class="{kind}">' + "\n".join(figures) + "</div>" if figures else ""
 
 
 def triples(figures: Sequence[str]) -> str:

@@ -23,6 +23,12 @@ from amortppl.report.many_datasets import (
 from amortppl.report.predictive_checks import predictive_check
 from amortppl.report.prior_section import prior_section
 from amortppl.report.provenance import data, model, provenance, training
+from amortppl.report.regression import (
+    is_regression,
+    named_as_in_formula,
+    regression_sections,
+    table_section,
+)
 from amortppl.report.sections import (
     LEVELS,
     ROWS,
@@ -64,7 +70,8 @@ def write_report(tree: xr.DataTree, path: str | Path) -> Path:
         parts = _of_chains(tree)
     else:
         parts = _several(tree) if "task" in tree["posterior"].dims else _one(tree)
-        parts += [model(tree), training(warnings_of(tree, "training", {})), provenance(tree)]
+        learned = "" if is_regression(tree) else training(warnings_of(tree, "training", {}))
+        parts += [model(tree), learned, provenance(tree)]
     title = f"Posterior of {tree.attrs.get('model', 'a model')}"
     write(path, page.document(title, [p for p in parts if p]).encode())
     return Path(path)
@@ -101,7 +108,7 @@ def _try(title: str, make: Callable[[], str]) -> str:
 
 def _one(tree: xr.DataTree) -> list[str]:
     """The sections of one dataset."""
-    latents = summaries(tree["posterior"].dataset)
+    latents = summaries(named_as_in_formula(tree))
     reference = (
         summaries(tree["reference_posterior"].dataset)
         if "reference_posterior" in tree.children
@@ -111,13 +118,14 @@ def _one(tree: xr.DataTree) -> list[str]:
         verdict_box(tree),
         overview(tree),
         posteriors(latents, reference),
+        *regression_sections(tree),
         growth_section(tree),
         comparison(tree, latents, reference),
         _predicted(tree),
         prior_section(tree, latents),
         loo_section(tree),
         trust(tree, latents),
-        data(tree),
+        table_section(tree) or data(tree),
     ]
 
 
