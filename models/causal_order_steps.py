@@ -43,12 +43,19 @@ def episodes(key, rows):
     }
 
 
-def table(key, rows, order):
-    """Rows (rows, 5) of a random model in which causes come before effects in the order."""
+def table(key, rows, order, noise=None):
+    """Rows (rows, 5) of a random model in which causes come before effects in the order.
+
+    Args:
+        key: of the model and its rows.
+        rows: how many.
+        order: nodes from first cause to last effect, (5,).
+        noise: sds of the nodes in that order, (5,), random by default.
+    """
     keys = jr.split(key, 3)
-    noise = jnp.exp(-0.5 + 0.5 * jr.normal(keys[0], (NODES,)))
+    drawn = jnp.exp(-0.5 + 0.5 * jr.normal(keys[0], (NODES,)))
     inward = jnp.tril(jr.normal(keys[1], (NODES, NODES)), -1) * 1.5 / NODES**0.5
-    errors = noise * jr.normal(keys[2], (rows, NODES))
+    errors = (drawn if noise is None else noise) * jr.normal(keys[2], (rows, NODES))
     values = solve_triangular(jnp.eye(NODES) - inward, errors.T, lower=True, unit_diagonal=True)
     return values.T[:, jnp.argsort(order)]
 

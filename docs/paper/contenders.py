@@ -60,6 +60,12 @@ EXPLICIT = {
     )
 }
 
+ONE_STEP = {
+    "one step of 256 rows": Contender(
+        "iterative_parametric", {"layers": 2, "most": 256}, {"batch": 16}
+    )
+}
+
 STATES = {
     f"implicit, {state}": Contender("iterative_implicit", {"state": state})
     for state in ("probabilities", "hidden")
@@ -73,12 +79,14 @@ PLAN: dict[str, dict[str, Contender]] = {
     | LEARNED
     | UNLEARNED
     | EXPLICIT
+    | ONE_STEP
     | STATES,
     "line100": {f"signals: {n}": replace(c, schedule={"batch": 32}) for n, c in SIGNALS.items()},
     "process": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
     "classes": ITERATED | LEARNED | UNLEARNED | STATES,
     "flow": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
     "letters": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
+    "mixture": {"parametric": Contender("iterative_parametric", {"layers": 2})},
     "order": {
         n: c for n, c in (WITHOUT_LATENTS | LEARNED).items() if n in ("implicit", *PREDICTIVE)
     },

@@ -1,5 +1,13 @@
-"""What is measured of a trained method beside its curve: far depths and shifted blocks."""
+"""What is measured of trained methods beside their curves: far depths, shifted blocks, one step.
 
+    python -m docs.paper.extras
+
+Reads what `docs.paper.run` kept, and adds what is missing to its lines.
+"""
+
+import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,8 +16,9 @@ import jax.random as jr
 import numpy as np
 from amortppl.models.known_noise_regression import NOISE
 
-from docs.paper.contenders import ITERATED
+from docs.paper.contenders import ITERATED, ONE_STEP
 from docs.paper.measure import QUERIES, curve, exact_curve
+from docs.paper.run import restored
 from docs.paper.settings import drawn, setting
 
 FAR, FAR_TASKS = (20, 50, 100, 200), 64
@@ -17,11 +26,14 @@ FAR, FAR_TASKS = (20, 50, 100, 200), 64
 BLOCKS = 10
 
 
-def measured(name: str, method: str, built: Any, seed: int) -> dict[str, Any]:
-    """Figures by name; none for most methods."""
-    if name != "line5" or method not in ITERATED:
-        return {}
-    return {"far": far(built, seed), "continual": continual(built, seed)}
+def whole(built: Any, seed: int) -> dict[str, Any]:
+    """Nats below the exact predictive after 256 rows in steps of the most that fit, by task."""
+    rows = built.options.most
+    depth = (256 // rows,)
+    data = drawn("line5", "like", seed, FAR_TASKS, 256 + QUERIES)
+    exact = exact_curve(setting("line5").exact, data, rows, depth)[:, 0]
+    own = curve(built, data, rows, depth)[:, 0]
+    return {"rows": rows, "gap": np.round(exact - own, 5).tolist()}
 
 
 def far(built: Any, seed: int) -> dict[str, Any]:
@@ -63,3 +75,31 @@ def _blocks(key: Any, rows: int) -> dict[str, Any]:
     x = centres[block] + jr.normal(keys[1], (rows + QUERIES, 5))
     y = x @ jr.normal(keys[2], (5,)) + NOISE * jr.normal(keys[3], (rows + QUERIES,))
     return {"x": x, "y": y}
+
+
+def measures(method: str) -> dict[str, Any]:
+    """What is measured of a method."""
+    if method in ONE_STEP:
+        return {"whole": whole}
+    return {"whole": whole, "far": far, "continual": continual} if method in ITERATED else {}
+
+
+def main() -> None:
+    """Adds to the lines of the regression in 5 dimensions."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    folder = parser.parse_args().results
+    for path in sorted((folder / "line5").glob("*.json")):
+        line = json.loads(path.read_text())
+        wanted = {n: m for n, m in measures(line["method"]).items() if n not in line}
+        if not wanted:
+            continue
+        built = restored(folder, "line5", line["method"], line["seed"])
+        for name, measure in wanted.items():
+            line[name] = measure(built, line["seed"])
+            print(line["method"], line["seed"], name, flush=True)
+        path.write_text(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax.random as jr
 import numpy as np
 
-from docs.paper import extras
+from amortppl.method import Method
+from amortppl.runtime.compilation import run_once
 from docs.paper.contenders import PLAN, Contender
+from docs.paper.descent import OPTIMISERS, tuned
 from docs.paper.measure import QUERIES, curve, exact_curve
 from docs.paper.settings import Setting, drawn, setting
 from docs.paper.training import trained
@@ -28,9 +31,21 @@ def measured(name: str, contender: Contender, seed: int, seconds: float) -> tupl
     """Log predictive densities of a method's queries on every test of a task, and the method."""
     own = setting(name)
     method, updates = trained(own.task, contender.spec, seconds, seed, **contender.schedule)
-    tasks = TASKS if updates else FEW
-    tests = {t: _test(method, own, name, t, seed, tasks) for t in own.tests}
+    tests = tested(method, name, seed, TASKS if updates else FEW)
     return {"updates": updates, "depths": own.depths, "lpd": tests}, method
+
+
+def descended(name: str, optimiser: str, seed: int) -> dict[str, Any]:
+    """The same of gradient steps on each task by itself, their rate tuned on others."""
+    method, chosen = tuned(name, optimiser, seed)
+    tests = tested(method, name, seed, TASKS)
+    return {"updates": 0, "depths": setting(name).depths, "lpd": tests, "tuned": chosen}
+
+
+def tested(method: Any, name: str, seed: int, tasks: int) -> dict[str, list]:
+    """Log predictive densities on every test of a task."""
+    own = setting(name)
+    return {t: _test(method, own, name, t, seed, tasks) for t in own.tests}
 
 
 def _test(method: Any, own: Setting, name: str, test: str, seed: int, tasks: int) -> list:
@@ -60,28 +75,40 @@ def plan(only: list[str], seeds: int) -> list[tuple[str, str, int]]:
     """(task, method, seed) in the order of the runs: all of one seed before the next."""
     pairs = [(t, m) for t, methods in PLAN.items() for m in methods]
     pairs += [(t, "exact") for t in ("line5", "line100", "process")]
+    pairs += [(t, m) for t in ("line5", "classes") for m in OPTIMISERS]
     chosen = [p for o in only or [""] for p in pairs if "/".join(p).startswith(o)]
     return [(t, m, s) for s in range(seeds) for t, m in dict.fromkeys(chosen)]
 
 
 def run(name: str, method: str, seed: int, seconds: float, folder: Path) -> None:
     """One run, unless its line is there."""
-    path = folder / name / f"{method.replace(' ', '_')}-{seed}.json"
+    path = _place(folder, name, method, seed, "json")
     if path.exists():
         return
     begun = time.process_time()
     if method == "exact":
         line = reference(name, seed)
+    elif method in OPTIMISERS:
+        line = descended(name, method, seed)
     else:
         line, built = measured(name, PLAN[name][method], seed, seconds)
         path.parent.mkdir(parents=True, exist_ok=True)
-        eqx.tree_serialise_leaves(path.with_suffix(".eqx"), built)
-        line |= extras.measured(name, method, built, seed)
+        eqx.tree_serialise_leaves(_place(folder, name, method, seed, "eqx"), built)
     line = {"task": name, "method": method, "seed": seed, "seconds": seconds} | line
     line["cpu"] = round(time.process_time() - begun, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(line) + "\n")
     print(name, method, seed, line["updates"], line["cpu"], _gist(line), flush=True)
+
+
+def restored(folder: Path, task: str, method: str, seed: int) -> Method:
+    """A method as `docs.paper.run` kept it."""
+    like = run_once(PLAN[task][method].spec.build, setting(task).task, jr.key(0))
+    return eqx.tree_deserialise_leaves(_place(folder, task, method, seed, "eqx"), like)
+
+
+def _place(folder: Path, task: str, method: str, seed: int, kind: str) -> Path:
+    return folder / task / f"{method.replace(' ', '_')}-{seed}.{kind}"
 
 
 def _gist(line: dict[str, Any]) -> dict[str, list[float]]:

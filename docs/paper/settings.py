@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpyro.distributions as dist
-from amortppl.models import causal_order_steps, flow_letters, flow_mixture, linear_classification
+from amortppl.models import causal_order_steps, flow_letters, flow_mixture, image_features
 from amortppl.models.known_noise_regression import NOISE
 from jax.scipy.stats import norm
 
@@ -91,8 +91,12 @@ def _kernel(a, b, length):
 
 def classes() -> Setting:
     """Linear classification of images: simulated labels, and three kinds of true ones."""
-    task = ap.model("linear_classification")
-    true = {n: getattr(linear_classification, n) for n in ("digits", "other_digits", "fashion")}
+    task = ap.model("linear_classification", inputs={"x": image_features.resampled})
+    true = {
+        "digits": image_features.episodes,
+        "other_digits": image_features.other_digits,
+        "fashion": image_features.fashion,
+    }
     return Setting(task, {"like": _own(task), **true})
 
 
@@ -108,6 +112,16 @@ def letters() -> Setting:
     return Setting(
         task, {"like": flow_letters.episodes, "held_out": flow_letters.held_out}, None, 8
     )
+
+
+def mixture() -> Setting:
+    """The posterior of a mixture given points, tested on mixtures and on letters."""
+    task = ap.model("mixture_2d", rows=(8, 160))
+
+    def letters(key, rows):
+        return {"y": flow_letters.points(key, rows, flow_letters.HELD_OUT)}
+
+    return Setting(task, {"like": _own(task), "letters": letters}, None, 8)
 
 
 def order() -> Setting:
@@ -131,6 +145,7 @@ MAKERS = {
     "classes": classes,
     "flow": flow,
     "letters": letters,
+    "mixture": mixture,
     "order": order,
 }
 
