@@ -9,9 +9,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amortppl import testing as testing
     from amortppl.catalogue import method, model, module
     from amortppl.data.batches import Batches, batches
+    from amortppl.diagnostics.calibrate import calibrate
     from amortppl.diagnostics.compare import compare
+    from amortppl.diagnostics.contest import contest
     from amortppl.diagnostics.diagnose import diagnose
     from amortppl.diagnostics.sensitivity import sensitivity
     from amortppl.errors import (
@@ -65,10 +68,12 @@ _HOMES = {
     "VersionWarning": "errors",
     "all_gather": "posterior.shards",
     "batches": "data.batches",
+    "calibrate": "diagnostics.calibrate",
     "combine": "posterior.shards",
     "compare": "diagnostics.compare",
     "compare_fits": "fit.compare",
     "comparisons": "fit.effects",
+    "contest": "diagnostics.contest",
     "diagnose": "diagnostics.diagnose",
     "fit": "fit.fit",
     "formula": "formula.formula",
@@ -107,10 +112,12 @@ __all__ = [
     "VersionWarning",
     "all_gather",
     "batches",
+    "calibrate",
     "combine",
     "compare",
     "compare_fits",
     "comparisons",
+    "contest",
     "diagnose",
     "fit",
     "formula",
@@ -130,6 +137,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testing":
+        return import_module("amortppl.testing")
     if name not in _HOMES:
         raise AttributeError(f"module 'amortppl' has no attribute {name!r}")
     value = getattr(import_module(f"amortppl.{_HOMES[name]}"), name)

@@ -108,6 +108,7 @@ FLOORS = [
     "guide",
     "fit",
     "diagnostics",
+    "testing",
     "cli",
 ]
 """Folders and single files of amortppl/, each importing only from those before it."""

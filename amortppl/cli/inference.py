@@ -219,8 +219,7 @@ def report(
         expect_writable(place, *posteriors)
         from amortppl.report.report import report as write_page
 
-        with tell_written(place):
-            write_page(posteriors if len(posteriors) > 1 else posteriors[0], place)
+        write_page(posteriors if len(posteriors) > 1 else posteriors[0], place)
     typer.echo(f"report: {place}")
 
 
