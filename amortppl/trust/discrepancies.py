@@ -77,7 +77,12 @@ def flat(task: AbstractTask, data: dict[str, Array], arguments: list[str]) -> Ar
 def discrepancies(
     task: AbstractTask, vectors: Array, batch: Batch, key: Array, moments: Moments
 ) -> Array:
-    """z for each of `names(task)`, shape (J,); 0 where it has no value."""
+    """z for each of `names(task)`, shape (J,); 0 where it has no value.
+
+    None of a simulator in Python, which would run for hours.
+    """
+    if not task.compiled:
+        return jnp.zeros(0)
     predicted = jax.vmap(lambda k, v: _predict(task, k, v, batch))(
         jr.split(key, len(vectors)), vectors
     )
