@@ -94,6 +94,7 @@ FLOORS = [
     "pyro",
     "densities",
     "networks",
+    "simulators",
     "task",
     "method",
     "catalogue",

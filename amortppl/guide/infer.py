@@ -73,4 +73,5 @@ def _what_to_keep(
     draws = np.asarray(drawn.vectors).shape[1]
     size = draws * sum(d.arrays[a].size for d in datasets for a in guide.task.observed)
     pointwise, predictive = (size <= POINTWISE if k is None else k for k in keep)
-    return [pointwise and guide.task.has_density, predictive]
+    asked = keep[1] or guide.task.compiled
+    return [pointwise and guide.task.has_density, predictive and asked]

@@ -75,7 +75,7 @@ def simulated_scales(task: AbstractTask, key: PRNGKeyArray) -> tuple[PriorScale,
     names = tuple(task.arguments)
 
     def simulate(key: PRNGKeyArray) -> tuple[Array, Array]:
-        draw = task.simulate(key, rows)
+        draw = task.learning(key, rows)
         return draw.latents, flat_rows(names, draw.data)
 
     latents, flat = jax.vmap(simulate)(jr.split(key, SIMULATED_ROWS))

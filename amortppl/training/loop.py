@@ -55,11 +55,14 @@ def run_training(
             poor = poor + 1 if _take(record, seen, trainer) else 0
             record.seconds = time.monotonic() - begin + offset
             report.look(record)
+            learner, done = trainer.watch(learner, record)
             if poor >= 2:
                 raise TrainingError(_diagnosis(trainer, record))
             if keep is not None and time.monotonic() - last_saved > 20:
                 _keep(keep, learner, trainer, record)
                 last_saved = time.monotonic()
+            if done:
+                break
     if keep is not None:
         _keep(keep, learner, trainer, record)
     if trainer.schedule.minutes is not None and record.steps <= CHUNK:

@@ -42,7 +42,7 @@ class Ranges:
         """The ranges of rows simulated from the task."""
         rows = 1 if task.block else max(task.rows[0], min(16, task.rows[1]))
         draws = run_once(
-            jax.vmap(lambda k: task.simulate(k, rows).data), split_key(seed_key(seed), SIMULATED)
+            jax.vmap(lambda k: task.learning(k, rows).data), split_key(seed_key(seed), SIMULATED)
         )
         flat = {
             n: np.asarray(v, np.float64).reshape(SIMULATED * rows, -1) for n, v in draws.items()

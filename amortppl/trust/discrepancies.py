@@ -76,7 +76,12 @@ def flat(task: AbstractTask, data: dict[str, Array], arguments: list[str]) -> Ar
 def discrepancies(
     task: AbstractTask, vectors: Array, batch: Batch, keys: Array, moments: Moments
 ) -> Array:
-    """z for each of `names(task)`, shape (J,); 0 where it has no value."""
+    """z for each of `names(task)`, shape (J,); 0 where it has no value.
+
+    None of a simulator in Python, which would run for hours.
+    """
+    if not task.compiled:
+        return jnp.zeros(0)
     predicted = jax.vmap(lambda k, v: _predict(task, k, v, batch))(keys, vectors)
     parts = [_fit(task, vectors, batch, predicted)] if task.has_density else []
     for name in task.observed:

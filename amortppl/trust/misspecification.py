@@ -125,7 +125,7 @@ class Familiarity:
             near = near_of[float(count)]
             p.append(_rank(distances[near], far))
             simulated = fits[near]
-            fit_p.append(_rank(largest[near], each.max()) if each.size else 1.0)
+            fit_p.append(_rank(largest[near], each.max()) if each.size else np.nan)
             notes.append(_words(guide, p[-1], fit_p[-1], each, simulated))
         return Familiar(distance, np.array(p), np.array(fit_p), notes)
 
