@@ -13,9 +13,9 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
-from amortppl.errors import ModelError
 from amortppl.task.batch import Batch, Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.groups import Grouping
 from amortppl.task.inputs import Source
 from amortppl.task.judged import LogDensityJudge
 from amortppl.task.latents import Latents
@@ -56,6 +56,8 @@ class AbstractTask(ABC):
         likelihood: whether methods use that density.
         supports: of the observations, where there is no model to read them from.
         dims, coords: names of axes by site or argument, and labels along named axes.
+        grouping: how rows of data lie in groups, where the groups are what is called rows here;
+            None elsewhere.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
         >>> import amortppl as ap
@@ -119,6 +121,7 @@ class AbstractTask(ABC):
     likelihood: bool
     dims: dict[str, list[str]]
     coords: dict[str, list[Any]]
+    grouping: Grouping | None = None
     supports: Mapping[str, Constraint] | None = None
 
     @abstractmethod
@@ -252,14 +255,3 @@ class AbstractTask(ABC):
         return self.density.observations(
             self.program.trace_at(key, self.latents.unflatten(vector), inputs, rows)
         )
-
-
-def row_range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:
-    """Smallest and largest number of rows; None for one block."""
-    if rows is None:
-        return None
-    low, high = (rows, rows) if isinstance(rows, int) else rows
-    if not 1 <= low <= high:
-        wanted = "1 <= smallest <= largest, or None for one block"
-        raise ModelError(f"rows: expected {wanted}; got ({low}, {high})")
-    return int(low), int(high)

@@ -20,7 +20,7 @@ from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.runtime.compilation import run_once
-from amortppl.task.abstract import AbstractTask, row_range
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.latents import Latents

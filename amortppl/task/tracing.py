@@ -19,6 +19,9 @@ _CONTROL_FLOW = (
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
 )
+WRAPPERS = ("ExpandedDistribution", "Independent", "MaskedDistribution", "Grouped")
+"""Distributions that change the shape of another, or which of its values count."""
+
 _TRACEABLE = "use jnp.where or jax.lax.cond / scan on values, so that JAX can trace the model"
 
 
@@ -124,7 +127,7 @@ def _plates(frames: Any, batch: int) -> dict[int, str]:
 
 def _family(fn: Any) -> str:
     """The name of the distribution under any wrappers that only change its shape."""
-    while type(fn).__name__ in ("ExpandedDistribution", "Independent", "MaskedDistribution"):
+    while type(fn).__name__ in WRAPPERS:
         fn = fn.base_dist
     return type(fn).__name__
 
