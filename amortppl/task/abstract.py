@@ -5,6 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from math import ceil
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from numpyro.distributions.constraints import Constraint
 
 from amortppl.task.batch import Batch, Draw
 from amortppl.task.density import ConditionalDensity
-from amortppl.task.groups import Grouping
+from amortppl.task.groups import Grouping, Layout
 from amortppl.task.inputs import Source
 from amortppl.task.judged import LogDensityJudge
 from amortppl.task.latents import Latents
@@ -23,6 +24,7 @@ from amortppl.task.local_latents import Local
 from amortppl.task.obs_mask import blanked, seen
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program, log_jacobian
+from amortppl.task.quadrature import NODES
 from amortppl.task.tracing import Site
 
 
@@ -141,6 +143,29 @@ class AbstractTask(ABC):
     def block(self) -> bool:
         """Whether the data are one block of fixed size (seen by the engine as one row)."""
         return self.rows is None
+
+    @property
+    def group_layout(self) -> Layout | None:
+        """Which arguments hold which rows of a group; None where rows are not in groups."""
+        return self.grouping.layout(tuple(self.observed)) if self.grouping else None
+
+    @property
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each argument in one row of data, as its user has it."""
+        shapes = {n: tuple(s.shape[1:]) for n, s in self.rows_like.items()}
+        if not self.grouping:
+            return shapes
+        whole = self.grouping.arguments.whole
+        return {n: s if n in whole else s[1:] for n, s in shapes.items()}
+
+    def places(self, data: Mapping[str, Any]) -> int:
+        """Rows of the user's data in a row of these arrays, which may have leading axes: of groups
+        those that they are filled up to, times what their quadrature adds to one number's.
+        """
+        if not self.grouping:
+            return 1
+        nodes = NODES.get(self.local.size, 1) ** self.local.size / NODES[1] if self.local else 1.0
+        return data[self.grouping.name].shape[-1] * max(1, ceil(nodes))
 
     @property
     def arguments(self) -> list[str]:

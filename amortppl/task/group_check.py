@@ -6,6 +6,7 @@ groups: nothing is arranged, filled up or integrated.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -36,14 +37,14 @@ def plain_rows(
             the index of each row's group.
         groups: how many there are.
     """
-    sites = _plain_sites(task, latents, rows, groups)
+    sites = _plain_sites(task, groups, latents, rows)
     count = rows[task.grouping.arguments.index].shape[0]
     each = [d.reshape(count, -1).sum(1) for n, d in sites.items() if n in task.grouping.sites]
     return sum(each, jnp.zeros(count))
 
 
 def _plain_sites(
-    task: AbstractTask, latents: Mapping[str, Array], rows: Mapping[str, Array], groups: int
+    task: AbstractTask, groups: int, latents: Mapping[str, Array], rows: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Log densities of the user's own model by site, in the shape that NumPyro gives them."""
     names, grouping = task.grouping.arguments, task.grouping
@@ -69,7 +70,7 @@ def check_groups(task: AbstractTask) -> None:
         rows, groups = _as_rows(task, point)
         latents = task.latents.unflatten(point.vector) | point.local
         engine = evaluate(lambda p: _engine(task, p), point)
-        plain = evaluate(lambda u, r: _plain_sites(task, u, r, groups), latents, rows)
+        plain = evaluate(partial(_plain_sites, task, groups), latents, rows)
         if all(np.isfinite(a).all() for a in jax.tree.leaves((engine, plain))):
             _compare(task, engine, plain)
             return
@@ -89,9 +90,7 @@ def _as_rows(task: AbstractTask, point: Point) -> tuple[dict[str, Array], int]:
 
 
 def _engine(task: AbstractTask, point: Point) -> tuple[Array, Array]:
-    prior, rows = task.density.joint(
-        point.vector, point.data, point.local, task.local.density_axes
-    )
+    prior, rows = task.density.joint(point.vector, point.data, point.local, task.local.density_axes)
     return prior, jnp.sum(rows)
 
 

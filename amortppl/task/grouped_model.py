@@ -9,7 +9,7 @@ and the log densities of rows that do not count are 0.
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpyro.distributions as dist
@@ -37,14 +37,14 @@ class Arguments(NamedTuple):
 
 
 class Grouped(dist.Distribution):
-    """A distribution of G R rows as one of G x R, whose log density is 0 where a row does not count.
+    """A distribution of G R rows as one of G x R; of rows that do not count the log density is 0.
 
     Args:
         base_dist: with the rows as its first batch axis.
         counts: which rows count, (G, R).
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     pytree_data_fields = ("base_dist", "counts")
 
     def __init__(self, base_dist: dist.Distribution, counts: Bool[Array, "G R"]) -> None:
@@ -61,9 +61,7 @@ class Grouped(dist.Distribution):
         """A value for every row, those that do not count too."""
         values = self.base_dist.sample(key, sample_shape)
         lead = len(sample_shape)
-        return values.reshape(
-            *sample_shape, *self.counts.shape, *jnp.shape(values)[lead + 1 :]
-        )
+        return values.reshape(*sample_shape, *self.counts.shape, *jnp.shape(values)[lead + 1 :])
 
     def log_prob(self, value: Any) -> Array:
         """Log densities (G, R, ...)."""
@@ -92,9 +90,7 @@ class RowsByGroup(Messenger):
         given: what the model was given in the place of arrays (G, R, ...), and these.
     """
 
-    def __init__(
-        self, names: Collection[str], counts: Array, given: list[tuple[Any, Any]]
-    ) -> None:
+    def __init__(self, names: Collection[str], counts: Array, given: list[tuple[Any, Any]]) -> None:
         super().__init__()
         self.names, self.counts, self.given = names, counts, given
 

@@ -115,6 +115,7 @@ def _call(argument: str, given: Callable[..., Any], key: PRNGKeyArray, n: int) -
         )
     return rows
 
+
 def row_range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:
     """Smallest and largest number of rows; None for one block."""
     if rows is None:
