@@ -120,6 +120,8 @@ class Task(AbstractTask):
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         model = from_pyro(model) if is_pyro(model) else model
         inputs = described(dict(inputs or {}))
+        if by_group and not groups:
+            raise ModelError(f"{self.name}: by_group is given without groups")
         if groups:
             of_group = ROWS_OF_A_GROUP if rows is ROWS else rows
             of = (inputs, groups, of_group, by_group or {}, constants or {})
