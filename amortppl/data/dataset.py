@@ -54,7 +54,7 @@ def read(
     wanted = list(task.arguments) if observed else list(task.inputs)
     known = None
     if task.grouping and isinstance(data, Mapping):
-        data, known = known_labels(data, task.grouping.arguments)
+        data, known = known_labels(data, task.groups.arguments)
     if isinstance(data, pd.DataFrame):
         arrays, labels = _from_frame(task, data, columns or {}, wanted)
     elif isinstance(data, Mapping):
@@ -65,7 +65,7 @@ def read(
         )
     groups = None
     if task.grouping:
-        arrays, groups = split_groups(task.grouping.arguments, arrays, known)
+        arrays, groups = split_groups(task.groups.arguments, arrays, known)
     return _checked(task, arrays, labels, groups, observed)
 
 
@@ -93,7 +93,7 @@ def _checked(
     if missing:
         arrays = blank_missing(task, arrays, given, labels)
     if groups is not None:
-        names = task.grouping.arguments
+        names = task.groups.arguments
         if observed:
             rows_in_support(task, groups, arrays)
         arrays, given = (arrange_groups(names, groups, each) for each in (arrays, given))
@@ -167,7 +167,7 @@ def _equal_rows(
 ) -> None:
     rows = {n: len(v) for n, v in arrays.items()}
     if groups is not None:
-        names = task.grouping.arguments
+        names = task.groups.arguments
         rows = {n: r for n, r in rows.items() if n not in names.whole}
         rows |= {names.index: len(groups.group)}
     if len(set(rows.values())) > 1:

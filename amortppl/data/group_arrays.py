@@ -56,7 +56,7 @@ def rows_in_support(task: AbstractTask, groups: Groups, arrays: Mapping[str, np.
     Raises:
         DataError: naming the first of them.
     """
-    names = task.grouping.arguments
+    names = task.groups.arguments
     arranged = arrange_groups(names, groups, arrays)
     more = (1 << (len(groups.labels) - 1).bit_length()) - len(groups.labels)
     padded = {n: np.concatenate([v, np.repeat(v[:1], more, 0)]) for n, v in arranged.items()}

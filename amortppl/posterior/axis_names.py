@@ -29,8 +29,8 @@ class AxisNames:
 
     def _name_groups(self, dataset: Dataset) -> None:
         """The axis of the groups, with their labels, and that of the rows in them."""
-        self.row = self.task.grouping.name
-        observed = [s for s in self.task.sites.values() if s.name in self.task.grouping.sites]
+        self.row = self.task.groups.name
+        observed = [s for s in self.task.sites.values() if s.name in self.task.groups.sites]
         plates = sorted({s.plates[1] for s in observed if 1 in s.plates})
         self.inner = next((p for p in plates if p != self.row), "row")
         if dataset.groups is not None:
@@ -52,7 +52,7 @@ class AxisNames:
             dims[i] if i < len(dims) else plates.get(axis - shift, f"{name}_dim_{i}")
             for i, axis in enumerate(range(lead, len(shape)))
         ]
-        if lead and task.grouping and name not in task.grouping.arguments.whole:
+        if lead and task.grouping and name not in task.groups.arguments.whole:
             return [self.inner, *axes[1:]]
         return ([] if task.block or not lead else [self.row]) + axes
 

@@ -72,7 +72,7 @@ def rows_of_groups(
     value a group, of the groups.
     """
     assert dataset.groups is not None
-    if name in task.grouping.arguments.whole:
+    if name in task.groups.arguments.whole:
         return values.take(np.arange(len(dataset.groups.labels)), lead)
     index = (*[slice(None)] * lead, dataset.groups.group, dataset.groups.place)
     return values[index]
@@ -83,7 +83,7 @@ def user_rows(task: AbstractTask, name: str, dataset: Dataset) -> np.ndarray:
     groups = dataset.groups
     if groups is None:
         return dataset.arrays[name]
-    if name == task.grouping.name:
+    if name == task.groups.name:
         labels = np.asarray(groups.labels)
         return (labels.astype(str) if labels.dtype.kind == "O" else labels)[groups.group]
     return rows_of_groups(task, name, dataset.arrays[name], dataset, lead=0)
@@ -188,7 +188,7 @@ def _density(
 
 def log_density_by_row(task: AbstractTask, trace: dict[str, dict]) -> Float[Array, "G R"]:
     """The log density of each row of a run, added up over the sites of rows."""
-    sites = [n for n in task.observed.values() if n in task.grouping.sites]
+    sites = [n for n in task.observed.values() if n in task.groups.sites]
     each = [log_density(trace[n]) for n in sites]
     parts = [jnp.sum(d.reshape(*d.shape[:2], -1), -1) for d in each]
     return sum(parts[1:], parts[0])

@@ -14,6 +14,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
+from amortppl.errors import ModelError
 from amortppl.task.batch import Batch, Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.groups import Grouping, Layout
@@ -143,6 +144,17 @@ class AbstractTask(ABC):
     def block(self) -> bool:
         """Whether the data are one block of fixed size (seen by the engine as one row)."""
         return self.rows is None
+
+    @property
+    def groups(self) -> Grouping:
+        """How rows lie in groups.
+
+        Raises:
+            ModelError: they do not.
+        """
+        if self.grouping is None:
+            raise ModelError(f"{self.name}: its rows do not lie in groups")
+        return self.grouping
 
     @property
     def group_layout(self) -> Layout | None:

@@ -23,6 +23,7 @@ from amortppl.runtime.compilation import run_once
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.inputs import row_range
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
 from amortppl.task.program import Program

@@ -38,8 +38,8 @@ def plain_rows(
         groups: how many there are.
     """
     sites = _plain_sites(task, groups, latents, rows)
-    count = rows[task.grouping.arguments.index].shape[0]
-    each = [d.reshape(count, -1).sum(1) for n, d in sites.items() if n in task.grouping.sites]
+    count = rows[task.groups.arguments.index].shape[0]
+    each = [d.reshape(count, -1).sum(1) for n, d in sites.items() if n in task.groups.sites]
     return sum(each, jnp.zeros(count))
 
 
@@ -47,7 +47,7 @@ def _plain_sites(
     task: AbstractTask, groups: int, latents: Mapping[str, Array], rows: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Log densities of the user's own model by site, in the shape that NumPyro gives them."""
-    names, grouping = task.grouping.arguments, task.grouping
+    names, grouping = task.groups.arguments, task.groups
     numbers: dict[str, Any] = {names.number: groups}
     if names.count:
         numbers[names.count] = rows[names.index].shape[0]
@@ -78,7 +78,7 @@ def check_groups(task: AbstractTask) -> None:
 
 def _as_rows(task: AbstractTask, point: Point) -> tuple[dict[str, Array], int]:
     """The rows that count, the last first, and the number of groups."""
-    names = task.grouping.arguments
+    names = task.groups.arguments
     counts = np.asarray(point.data[names.index]) > 0
     group, place = (a[::-1] for a in np.nonzero(counts))
     rows = {

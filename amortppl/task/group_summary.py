@@ -100,6 +100,15 @@ def _covariances(values: Array, others: Array, counts: Array) -> Float[Array, "G
     return product.reshape(len(product), -1)
 
 
+def as_user_data(layout: Layout, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by group as a user would give them: rows, each with the number of its group."""
+    counts = np.asarray(data[layout.index]) > 0
+    rows = {
+        n: np.asarray(v) if n in layout.whole else np.asarray(v)[counts] for n, v in data.items()
+    }
+    return rows | {layout.index: np.nonzero(counts)[0]}
+
+
 def rows_that_count(layout: Layout, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every argument as a table: of rows that count, of groups, and of how many rows these have.
 

@@ -11,11 +11,13 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
+from amortppl.errors import ModelError
 from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.runtime.jaxpr_rewriting import depends_on_first
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.description import describe_task
 from amortppl.task.enumeration import Marginal
 from amortppl.task.episode_task import EpisodeTask
 from amortppl.task.group_check import check_groups
@@ -228,6 +230,12 @@ class Task(AbstractTask):
                 than `rows` finite rows within the supports.
         """
         return EpisodeTask(episodes, inputs, observed, rows, **labels)
+
+    def describe(self) -> str:
+        """The structure that was found, as text: inputs, latents that all rows share, those of each
+        row (or group), and observed sites; see docs/tutorials/hierarchy.md.
+        """
+        return describe_task(self)
 
     @property
     def row_free(self) -> bool:

@@ -24,6 +24,11 @@ WRAPPERS = ("ExpandedDistribution", "Independent", "MaskedDistribution", "Groupe
 
 _TRACEABLE = "use jnp.where or jax.lax.cond / scan on values, so that JAX can trace the model"
 
+_COUNTED = (
+    " (if that counts the groups of {0!r}: write their number as an argument 'n_{0}', and pass "
+    "groups={{{0!r}: (fewest, most)}} in place of an input)"
+)
+
 
 class LastSite(Messenger):
     """Notes the sample site that a model has come to, for the message when it fails."""
@@ -156,7 +161,9 @@ def _name_culprits(
         return f"on the latent {quoted(culprits)}"
     inputs = {n: v for n, v in kwargs.items() if isinstance(v, jax.Array)}
     culprits = _needed(inputs, lambda changed: run(latents, {**kwargs, **changed}))
-    return f"on the input {quoted(culprits)}" if culprits else ""
+    counted = [n for n in culprits if jnp.issubdtype(inputs[n].dtype, jnp.integer)]
+    hint = _COUNTED.format(*counted) if len(counted) == 1 else ""
+    return f"on the input {quoted(culprits)}{hint}" if culprits else ""
 
 
 def _needed(values: dict[str, Any], run: Callable[[dict[str, Any]], None]) -> list[str]:

@@ -53,7 +53,7 @@ def judge_groups(
             parity.error[place] = off
             parity.checked[place], parity.agrees[place] = True, False
             notes[place] = (
-                f"NOT RELIABLE, the log density of the rows in groups of {task.grouping.name!r} is "
+                f"NOT RELIABLE, the log density of the rows in groups of {task.groups.name!r} is "
                 f"{off:.3g} nats off that of the model run on the rows as they came. It is likely "
                 "that a row's density depends on other rows, or on how many there are"
             )
@@ -87,7 +87,7 @@ def _plain(
     task: AbstractTask, dataset: Dataset, vector: np.ndarray, effects: dict[str, np.ndarray]
 ) -> np.ndarray:
     """The log density of every row by the user's model, (N,)."""
-    groups, names = dataset.groups, task.grouping.arguments
+    groups, names = dataset.groups, task.groups.arguments
     if groups is None:
         raise DataError(f"data: the rows of {task.name} are not known to lie in groups")
     wide = {n: v for n, v in widen(task, dataset).items() if n != names.index}
