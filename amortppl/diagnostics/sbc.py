@@ -204,7 +204,8 @@ def _measure(
 ) -> tuple:
     """Fields of `Measurements` from `mean` on."""
     reference, scale = jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
-    at_once = WORK // (draws * batches.mask.shape[1])
+    places = method.task.places(batches.data)
+    at_once = WORK // (draws * batches.mask.shape[1] * places)
     each = batches, truth, reference, ties, keys
     return batched_map(lambda a: _measure_one(method, *a, scale, draws), each, at_once)
 

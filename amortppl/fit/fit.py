@@ -20,6 +20,8 @@ from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
 from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.runtime.compilation import run_once
+from amortppl.task.group_summary import rows_that_count
+from amortppl.task.groups import Layout
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -50,6 +52,7 @@ def fit(
     keep_amortizing: bool = False,
     by: str | Sequence[str] | None = None,
     bootstrap: int | None = None,
+    by_group: Mapping[str, Sequence[str]] | None = None,
     **keywords: Unpack[Keywords],
 ) -> Any:
     """Posterior of one dataset, or of a list of datasets, with nothing trained.
@@ -77,6 +80,9 @@ def fit(
         by: of a formula, a column or several: a posterior for each of their levels, along `task`.
             Units, levels and priors are those of the whole table, and so they are for a list.
         bootstrap: of a formula, so many samples of the table's rows with replacement, along `task`.
+        by_group: `{"school": ["size"]}`: of a model of rows in groups, arguments with one value a
+            group. Such a model has an argument `school`, the index of each row's group, and one
+            `n_school`, how many there are; the data hold labels under `school` alone.
         keywords: fields of `Ladder`.
 
     Returns:
@@ -111,7 +117,8 @@ def fit(
     if isinstance(model, Formula):
         tree, guide = fit_formula(model, options, _refits(model, by, bootstrap, seed))
     else:
-        tree, guide = fit_model(model, data, columns, options)
+        groups = {"by_group": by_group} if by_group else {}
+        tree, guide = fit_model(model, data, columns, options, **groups)
     return (tree, guide) if keep_amortizing else tree
 
 
@@ -205,14 +212,15 @@ def untrained_guide(
     expect_seed(seed)
     task = task_of_data(model, datasets, **labels)
     rows_of = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
-    ranges = ranges_of([read(task, d).arrays for d in rows_of])
+    ranges = ranges_of([read(task, d).arrays for d in rows_of], task.group_layout)
     method = run_once(FrameAlone().build, task, jr.key(seed))
     return Guide(method, FrameAlone(), Record(), seed, ranges)
 
 
-def ranges_of(datasets: Sequence[Mapping[str, np.ndarray]]) -> Ranges:
+def ranges_of(datasets: Sequence[Mapping[str, np.ndarray]], layout: Layout | None = None) -> Ranges:
     """Fewest and most rows of the datasets, and the ends of each number in a row."""
     counts = [len(next(iter(d.values()))) for d in datasets]
+    datasets = [rows_that_count(layout, d) for d in datasets] if layout else datasets
     low, high = (
         {
             n: [float(f(e)) for e in zip(*(_columns(d[n], f) for d in datasets), strict=True)]

@@ -15,8 +15,9 @@ from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError, GuideError
 from amortppl.guide.trees import latent_tree, prediction_tree
 from amortppl.method import Method, begin, final
-from amortppl.posterior import padding, predictions
+from amortppl.posterior import group_predictions, padding, predictions
 from amortppl.posterior.draws import draw
+from amortppl.posterior.local_draws import LocalDraws
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
 from amortppl.runtime.arguments import expect_draws, expect_whole
@@ -51,7 +52,10 @@ def predict(
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
         seen = _rows_for_joint(guide.task, data, columns)
-        if seen is None:
+        if guide.task.grouping:
+            known = _groups_seen(guide.task, vectors, data, columns, seed)
+            values = group_predictions.predict_rows(guide.task, vectors, known, new, seed)
+        elif seen is None:
             values = predictions.predict(guide.method, vectors, new, seed)
         else:
             values = predictions.predict_new_rows(guide.task, vectors, seen, new, seed)
@@ -70,7 +74,10 @@ def log_predictive(
         return np.asarray(_density(guide.method, state, padded))[: new.rows]
     vectors, _ = _vectors(guide, data, columns, draws, seed)
     seen = _rows_for_joint(guide.task, data, columns)
-    if seen is None:
+    if guide.task.grouping:
+        known = _groups_seen(guide.task, vectors, data, columns, seed)
+        rows = group_predictions.log_density_of_rows(guide.task, vectors, known, new, seed)
+    elif seen is None:
         rows = predictions.pointwise(guide.method, vectors, new)
     else:
         rows = predictions.pointwise_new_rows(guide.task, vectors, seen, new)
@@ -228,6 +235,19 @@ def _rows_for_joint(task: AbstractTask, data: Any, columns: Columns | None) -> D
             f"{type(data).__name__} does not keep; pass the rows themselves"
         )
     return read(task, data, columns)
+
+
+def _groups_seen(
+    task: AbstractTask, vectors: Any, data: Any, columns: Columns | None, seed: int
+) -> tuple[Dataset, LocalDraws] | None:
+    """A dataset of groups and draws of their effects; None where its rows are not at hand, so that
+    all groups are new.
+    """
+    if empty(data) or isinstance(data, State | Batches):
+        return None
+    dataset = read(task, data, columns)
+    effects = group_predictions.effects_of(task, vectors, dataset, seed)
+    return None if effects is None else (dataset, effects)
 
 
 def empty(data: Any) -> bool:

@@ -5,6 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from math import ceil
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.simulators.stored import Stored
 from amortppl.task.batch import Batch, Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.groups import Grouping, Layout
 from amortppl.task.inputs import Source
 from amortppl.task.judged import LogDensityJudge
 from amortppl.task.latents import Latents
@@ -25,6 +27,7 @@ from amortppl.task.local_latents import Local
 from amortppl.task.obs_mask import blanked, seen
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program, log_jacobian
+from amortppl.task.quadrature import NODES
 from amortppl.task.tracing import Site
 
 
@@ -61,6 +64,8 @@ class AbstractTask(ABC):
         dims, coords: names of axes by site or argument, and labels along named axes.
         stored: simulations that are there already; None where they are drawn anew.
         compiled: whether `predict` is compiled, and cheap enough for what is not asked for.
+        grouping: how rows of data lie in groups, where the groups are what is called rows here;
+            None elsewhere.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
         >>> import amortppl as ap
@@ -128,6 +133,7 @@ class AbstractTask(ABC):
     likelihood: bool
     dims: dict[str, list[str]]
     coords: dict[str, list[Any]]
+    grouping: Grouping | None = None
     supports: Mapping[str, Constraint] | None = None
     stored: Stored | None = None
     compiled: bool = True
@@ -165,6 +171,40 @@ class AbstractTask(ABC):
     def block(self) -> bool:
         """Whether the data are one block of fixed size (seen by the engine as one row)."""
         return self.rows is None
+
+    @property
+    def groups(self) -> Grouping:
+        """How rows lie in groups.
+
+        Raises:
+            ModelError: they do not.
+        """
+        if self.grouping is None:
+            raise ModelError(f"{self.name}: its rows do not lie in groups")
+        return self.grouping
+
+    @property
+    def group_layout(self) -> Layout | None:
+        """Which arguments hold which rows of a group; None where rows are not in groups."""
+        return self.grouping.layout(tuple(self.observed)) if self.grouping else None
+
+    @property
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each argument in one row of data, as its user has it."""
+        shapes = {n: tuple(s.shape[1:]) for n, s in self.rows_like.items()}
+        if not self.grouping:
+            return shapes
+        whole = self.grouping.arguments.whole
+        return {n: s if n in whole else s[1:] for n, s in shapes.items()}
+
+    def places(self, data: Mapping[str, Any]) -> int:
+        """Rows of the user's data in a row of these arrays, which may have leading axes: of groups
+        those that they are filled up to, times what their quadrature adds to one number's.
+        """
+        if not self.grouping:
+            return 1
+        nodes = NODES.get(self.local.size, 1) ** self.local.size / NODES[1] if self.local else 1.0
+        return data[self.grouping.name].shape[-1] * max(1, ceil(nodes))
 
     @property
     def arguments(self) -> list[str]:
@@ -279,14 +319,3 @@ class AbstractTask(ABC):
         return self.density.observations(
             self.program.trace_at(key, self.latents.unflatten(vector), inputs, rows)
         )
-
-
-def row_range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:
-    """Smallest and largest number of rows; None for one block."""
-    if rows is None:
-        return None
-    low, high = (rows, rows) if isinstance(rows, int) else rows
-    if not 1 <= low <= high:
-        wanted = "1 <= smallest <= largest, or None for one block"
-        raise ModelError(f"rows: expected {wanted}; got ({low}, {high})")
-    return int(low), int(high)

@@ -15,7 +15,7 @@ from amortppl.simulators.stored import Stored
 from amortppl.simulators.table import read_store
 from amortppl.simulators.targets import Chosen, Targets, choose, expect_continuous
 from amortppl.simulators.worker import Call
-from amortppl.task.abstract import row_range
+from amortppl.task.inputs import row_range
 from amortppl.task.simulation_task import SimulationTask, Source
 from amortppl.task.simulator_in_jax import compiled_source
 from amortppl.task.simulator_in_python import python_predictor

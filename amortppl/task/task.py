@@ -12,15 +12,20 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
+from amortppl.errors import ModelError
 from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.runtime.jaxpr_rewriting import depends_on_first
 from amortppl.simulators.targets import Targets
-from amortppl.task.abstract import AbstractTask, row_range
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.description import describe_task
 from amortppl.task.enumeration import Marginal
 from amortppl.task.episode_task import EpisodeTask
+from amortppl.task.group_check import check_groups
+from amortppl.task.groups import Grouping, refuse_forgotten_number
 from amortppl.task.handlers import name_arguments
+from amortppl.task.inputs import row_range
 from amortppl.task.judge import Judge
 from amortppl.task.local_latents import Local
 from amortppl.task.marginal_check import check_marginal
@@ -34,6 +39,9 @@ from amortppl.task.simulation_check import check_simulations
 from amortppl.task.simulation_task import SimulationTask
 from amortppl.task.simulator import Runs, from_simulator
 from amortppl.task.sites import ModelSites
+
+ROWS, ROWS_OF_A_GROUP = (8, 512), (1, 32)
+"""Fewest and most rows that are simulated by default: of a dataset, and of each of its groups."""
 
 
 class Task(AbstractTask):
@@ -53,7 +61,13 @@ class Task(AbstractTask):
         inputs: for each input a numpyro distribution of one row, a callable
             `(key, n) -> array`, or a DataFrame/array whose rows are resampled.
         rows: the smallest and largest number of rows to train for, or one fixed number; None
-            when the data are one block of fixed size whose entries are not exchangeable.
+            when the data are one block of fixed size whose entries are not exchangeable. With
+            `groups`, rows of each group.
+        groups: `{"school": (4, 500)}`: rows lie in groups, as many as this in simulated datasets.
+            The model's argument `school` is the index of each row's group, 0, 1, ..., and its
+            argument `n_school` the number of groups. In data `school` holds labels of any type.
+            Latents in a plate of `n_school` are integrated out group by group.
+        by_group: `{"school": ["size"]}`: arguments with one value for each group.
         constants: values of arguments that are the same in every dataset.
         observed: sites that the data feed by name, for models without an argument for them
             (as with `numpyro.handlers.condition`).
@@ -95,8 +109,10 @@ class Task(AbstractTask):
         self,
         model: Callable[..., Any],
         inputs: Mapping[str, Any] | None = None,
-        rows: tuple[int, int] | int | None = (8, 512),
+        rows: tuple[int, int] | int | None = ROWS,
         *,
+        groups: Mapping[str, tuple[int, int] | int] | None = None,
+        by_group: Mapping[str, Sequence[str]] | None = None,
         constants: Mapping[str, Any] | None = None,
         observed: Sequence[str] = (),
         dims: Mapping[str, Sequence[str]] | None = None,
@@ -107,14 +123,26 @@ class Task(AbstractTask):
         model = name_arguments(model)
         wrapped = getattr(model, "__wrapped__", model).__class__.__name__
         self.name = name or getattr(model, "__name__", None) or wrapped
-        self.rows = row_range(rows)
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         model = from_pyro(model) if is_pyro(model) else model
         inputs = described(dict(inputs or {}))
+        if by_group and not groups:
+            raise ModelError(f"{self.name}: by_group is given without groups")
+        if groups:
+            of_group = ROWS_OF_A_GROUP if rows is ROWS else rows
+            of = (inputs, groups, of_group, by_group or {}, constants or {})
+            self.grouping = Grouping(model, self.name, *of)
+            model, inputs, rows = (
+                self.grouping.model,
+                self.grouping.sources,
+                self.grouping.groups,
+            )
+        self.rows = row_range(rows)
         program = Program(model, self.name, inputs, constants or {}, observed, self.block)
         fed = tuple(program.by_name)
         self.plain = Plain(model, program.constants, program.count, fed, self.block)
+        refuse_forgotten_number(self.name, program.count, program.sources, jr.key(0))
         model_sites = self._read(program)
         if self.fixed:
             model_sites.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
@@ -132,7 +160,7 @@ class Task(AbstractTask):
 
     def _read(self, program: Program) -> ModelSites:
         """Finds the model's sites, and keeps what is read from them."""
-        model_sites = ModelSites(program, self.rows)
+        model_sites = ModelSites(program, (1, 2) if self.grouping else self.rows)
         self.program, self.probe_rows = program, model_sites.rows
         self.model, self.sources, self.inputs = program.model, program.sources, [*program.sources]
         self.constants, self.candidates = program.constants, program.candidates
@@ -148,6 +176,8 @@ class Task(AbstractTask):
             model_sites.twins,
         )
         self.fixed, self.deterministic = model_sites.fixed, model_sites.deterministic
+        if self.grouping:
+            self.grouping.refuse_latents_of_rows(model_sites.local)
         self.density = ConditionalDensity(
             program, self.latents, self.observed, self.tied, self.row_axes, self.twins
         )
@@ -169,6 +199,8 @@ class Task(AbstractTask):
         if not isinstance(self.model, Marginal):
             check(self, *self.probe_rows)
             refuse_used_fill(self)
+        if self.grouping:
+            check_groups(self)
         check_marginal(self)
         check_native(self)
 
@@ -311,10 +343,16 @@ class Task(AbstractTask):
         """
         return from_simulations(latents, data, rows, table, supports, targets, held_out, labels)
 
+    def describe(self) -> str:
+        """The structure that was found, as text: inputs, latents that all rows share, those of each
+        row (or group), and observed sites; see docs/tutorials/hierarchy.md.
+        """
+        return describe_task(self)
+
     @property
     def row_free(self) -> bool:
         """Whether rows may be added and left out: only the observations have their size."""
-        return not self.block and self.rows[0] != self.rows[1]
+        return not self.block and (bool(self.grouping) or self.rows[0] != self.rows[1])
 
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
         """Draws latents from the prior and `rows` rows of inputs and observations. Jit- and

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, refuse_parts, unroll
 from amortppl.runtime import distributed
 from amortppl.runtime.batched_map import batched_map
@@ -96,6 +97,11 @@ class Trainer:
         self.devices = jax.devices()
         self.mesh = distributed.mesh(TASKS)
         method = run_once(spec.build, task, split_key(seed_key(seed), 4)[WEIGHTS])
+        if task.grouping and method.predicts:
+            raise TrainingError(
+                f"{type(spec).__name__}: it predicts rows that are exchangeable, and those of "
+                f"{task.name} lie in groups of {task.grouping.name!r}; train 'parametric'"
+            )
         if schedule.mini_batches > 1:
             refuse_parts(method)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
