@@ -46,6 +46,13 @@ class Progress:
             line = f"  {self.unit} {done:,.0f}{self._share(done)}  {message}"
             print(line, file=sys.stderr, flush=True)
 
+    def say(self, line: str) -> None:
+        """Shows a line that stays."""
+        if self.live:
+            self.bar.console.print(line)
+        elif self.shown:
+            print(f"  {line}", file=sys.stderr, flush=True)
+
     def _due(self, done: float) -> bool:
         tenth = int(done).bit_length() if self.total is None else int(10 * done / self.total)
         due = tenth >= self.reported
