@@ -130,7 +130,14 @@ class Formula:
         return {n: (blank | data)[n] for n in arguments_of(self.parts)}
 
     def __str__(self) -> str:
-        lines = [f"{self.text}    ({self.family}, {self.link})", f"{len(self.frame)} rows; priors:"]
+        lines = [f"{self.text}    ({self.family}, {self.link})"]
+        if self.family == "bernoulli" and self.outcome.levels:
+            lines.append(
+                "{0}: the probability of {2!r} against {1!r}".format(
+                    self.outcome.name, *self.outcome.levels
+                )
+            )
+        lines.append(f"{len(self.frame)} rows; priors:")
         priors = self.parts.priors
         if priors.intercept is not None:
             lines.append(f"    Intercept, at the columns' means: {priors.intercept}")
