@@ -1,1 +1,1 @@
-"""The figures of docs/paper.md: `python -m docs.paper.run --help`."""
+"""The figures of docs/paper.md: `python docs/paper run`, then `tables` and `figures`."""

@@ -1,4 +1,4 @@
-"""One step of each regime, drawn: `python -m docs.paper.account` writes docs/paper/account.png."""
+"""One step of each regime, drawn: `python docs/paper account` writes docs/paper/account.png."""
 
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,3 @@ def main() -> None:
     for place, (name, (colour, *boxes)) in enumerate(REGIMES.items()):
         draw_regime(panel, 4.6 - 1.8 * place, name, colour, boxes)
     figure.savefig(Path(__file__).parent / "account.png", dpi=110)
-
-
-if __name__ == "__main__":
-    main()

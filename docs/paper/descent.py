@@ -14,8 +14,8 @@ from jaxtyping import Array
 
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from docs.paper.measure import QUERIES, curve
-from docs.paper.settings import Setting, drawn, setting
+from paper.measure import QUERIES, curve
+from paper.settings import Setting, drawn, setting
 
 OPTIMISERS = {"Adam": optax.adam, "SGD": optax.sgd}
 

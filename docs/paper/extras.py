@@ -1,8 +1,8 @@
 """What is measured of trained methods beside their curves: far depths, shifted blocks, one step.
 
-    python -m docs.paper.extras
+    python docs/paper extras
 
-Reads what `docs.paper.run` kept, and adds what is missing to its lines.
+Reads what `python docs/paper run` kept, and adds what is missing to its lines.
 """
 
 import argparse
@@ -16,10 +16,10 @@ import jax.random as jr
 import numpy as np
 from amortppl.models.known_noise_regression import NOISE
 
-from docs.paper.contenders import ITERATED, ONE_STEP
-from docs.paper.measure import QUERIES, curve, exact_curve
-from docs.paper.run import restored
-from docs.paper.settings import drawn, setting
+from paper.contenders import ITERATED, ONE_STEP
+from paper.measure import QUERIES, curve, exact_curve
+from paper.run import restored
+from paper.settings import drawn, setting
 
 FAR, FAR_TASKS = (20, 50, 100, 200), 64
 
@@ -99,7 +99,3 @@ def main() -> None:
             line[name] = measure(built, line["seed"])
             print(line["method"], line["seed"], name, flush=True)
         path.write_text(json.dumps(line) + "\n")
-
-
-if __name__ == "__main__":
-    main()

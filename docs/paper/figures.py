@@ -1,4 +1,4 @@
-"""The figures of docs/paper.md: `python -m docs.paper.figures [--results FOLDER]`."""
+"""The figures of docs/paper.md: `python docs/paper figures [--results FOLDER]`."""
 
 import argparse
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from docs.paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
-from docs.paper.descent import OPTIMISERS
-from docs.paper.extras import FAR
-from docs.paper.results import Results, error
-from docs.paper.tables import LABEL
+from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
+from paper.descent import OPTIMISERS
+from paper.extras import FAR
+from paper.results import Results, error
+from paper.tables import LABEL
 
 HERE = Path(__file__).parent
 
@@ -164,7 +164,3 @@ def main() -> None:
     if (results.folder / "clouds.npz").exists():
         clouds(results)
     print(json.dumps({t: results.methods(t) for t in LABEL}))
-
-
-if __name__ == "__main__":
-    main()

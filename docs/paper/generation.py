@@ -1,8 +1,8 @@
 """New points of a shape by the learned field: how far they are from the shape's own points.
 
-    python -m docs.paper.generation
+    python docs/paper generation
 
-Reads the trained methods that `docs.paper.run` kept, carries noise along the mean velocity from
+Reads what `python docs/paper run` kept, carries noise along the mean velocity from
 t = 0 to 1 in Euler steps, and writes energy distances and some clouds of points.
 """
 
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from amortppl.method import Method, begin
 from amortppl.task.batch import Batch
-from docs.paper.run import restored
+from paper.run import restored
 
 SHAPES, EXAMPLES, NEW, EULER, DRAWS, ROWS = 12, 160, 200, 20, 32, 8
 
@@ -135,7 +135,3 @@ def main() -> None:
             print(test, task, method, np.round(np.mean(distances), 4), flush=True)
     (folder / "generation.json").write_text(json.dumps(lines))
     np.savez_compressed(folder / "clouds.npz", **clouds)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The lines that `docs.paper.run` wrote, as arrays over seeds and test tasks."""
+"""The lines that `python docs/paper run` wrote, as arrays over seeds and test tasks."""
 
 import json
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Trains and measures what docs/paper.md shows: one JSON line a run, runs that are there skipped.
 
-    python -m docs.paper.run [--only line5/implicit] [--seeds 3] [--seconds 20] [--full]
+    python docs/paper run [--only line5/implicit] [--seeds 3] [--seconds 20] [--full]
 
-Then `python -m docs.paper.tables` writes tables and figures.
+Then `python docs/paper tables` writes tables and figures.
 """
 
 import argparse
@@ -17,11 +17,11 @@ import numpy as np
 
 from amortppl.method import Method
 from amortppl.runtime.compilation import run_once
-from docs.paper.contenders import PLAN, Contender
-from docs.paper.descent import OPTIMISERS, tuned
-from docs.paper.measure import QUERIES, curve, exact_curve
-from docs.paper.settings import Setting, drawn, setting
-from docs.paper.training import trained
+from paper.contenders import PLAN, Contender
+from paper.descent import OPTIMISERS, tuned
+from paper.measure import QUERIES, curve, exact_curve
+from paper.settings import Setting, drawn, setting
+from paper.training import trained
 
 TASKS, FEW = 128, 32
 """Test tasks of a method; of those that are not learned, which search anew for each."""
@@ -102,7 +102,7 @@ def run(name: str, method: str, seed: int, seconds: float, folder: Path) -> None
 
 
 def restored(folder: Path, task: str, method: str, seed: int) -> Method:
-    """A method as `docs.paper.run` kept it."""
+    """A method as `python docs/paper run` kept it."""
     like = run_once(PLAN[task][method].spec.build, setting(task).task, jr.key(0))
     return eqx.tree_deserialise_leaves(_place(folder, task, method, seed, "eqx"), like)
 
@@ -127,7 +127,3 @@ def main() -> None:
     seeds, seconds = (5, 60.0) if given.full else (given.seeds, given.seconds)
     for name, method, seed in plan(given.only, seeds):
         run(name, method, seed, seconds, given.results)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """A million rows through the whitened update: memory, and the error of the mean.
 
-python -m docs.paper.stream [--method "parametric, whitened"]
+python docs/paper stream [--method "parametric, whitened"]
 """
 
 import argparse
@@ -15,8 +15,8 @@ from amortppl.models.known_noise_regression import NOISE
 
 import amortppl as ap
 from amortppl.training.record import Record
-from docs.paper.contenders import PLAN
-from docs.paper.run import restored
+from paper.contenders import PLAN
+from paper.run import restored
 
 ROWS, CHUNK, COVARIATES = 1_000_000, 4000, 5
 
@@ -68,7 +68,3 @@ def main() -> None:
         }
         print(name, lines[name], flush=True)
         path.write_text(json.dumps(lines))
-
-
-if __name__ == "__main__":
-    main()

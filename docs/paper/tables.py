@@ -1,4 +1,4 @@
-"""The tables of docs/paper.md, as Markdown: `python -m docs.paper.tables [--results FOLDER]`."""
+"""The tables of docs/paper.md, as Markdown: `python docs/paper tables [--results FOLDER]`."""
 
 import argparse
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from docs.paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
-from docs.paper.descent import OPTIMISERS
-from docs.paper.results import Results, error
+from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
+from paper.descent import OPTIMISERS
+from paper.results import Results, error
 
 LABEL = {
     "line5": "regression, d = 5",
@@ -125,11 +125,9 @@ def continual(results: Results) -> Iterator[str]:
     """Queries of the first of ten blocks, in nats against all at once."""
     yield from head("method", "blocks in order less shuffled", "exact less blocks in order")
     for method in ITERATED:
-        parts = [
-            results.extra("line5", method, "continual", f) for f in ("blocks", "shuffled", "exact")
-        ]
-        if parts[0] is not None:
-            blocks, shuffled, exact = parts
+        get = lambda part, method=method: results.extra("line5", method, "continual", part)  # noqa: E731
+        blocks, shuffled, exact = get("blocks"), get("shuffled"), get("exact")
+        if blocks is not None and shuffled is not None and exact is not None:
             cells = [blocks - shuffled, exact - blocks]
             yield row(method, *(f"{c.mean():.4f} ± {error(c):.4f}" for c in cells))
 
@@ -181,7 +179,3 @@ def main() -> None:
     for table in TABLES:
         print(f"\n## {table.__name__}\n")
         print("\n".join(table(results)))
-
-
-if __name__ == "__main__":
-    main()
