@@ -92,7 +92,10 @@ WRONG = {
     "sizes of no group": ({"size": np.arange(4.0)}, "got 4 values for 3 groups"),
     "fewer labels": ({"school": LABELS[:4], "size": dict(a=1, b=2, c=3)}, "same number of rows"),
     "an outcome that is no count": ({"y": np.array([0, 1, 2, -3, 4])}, "'y' holds -3 at row 3"),
-    "an item that the model lacks": ({"item": np.array([0, 1, 7, 0, 1])}, "'item' holds 7 at row 2"),
+    "an item that the model lacks": (
+        {"item": np.array([0, 1, 7, 0, 1])},
+        "'item' holds 7 at row 2",
+    ),
     "a group beyond those counted": ({"school": [0, 1, 2, 3, 9], "n_school": 5}, "none of the 5"),
     "no rows": ({n: [] for n in ROWS}, "a label for each row"),
 }
