@@ -1,6 +1,6 @@
 """What a guide was trained on, and how far a dataset lies outside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,6 +72,18 @@ class Ranges:
                 f"{rows} rows: the guide was trained for {self.rows[0]} to {self.rows[1]}{more}"
             )
         return notes + self.values_outside(arrays)
+
+    def outside_each(self, datasets: Sequence[Mapping[str, np.ndarray]]) -> list[list[str]]:
+        """`outside` of each of T datasets; those well inside are told by their ends alone."""
+        rows = np.array([len(next(iter(d.values()))) for d in datasets])
+        near = (rows < self.rows[0]) | (rows > self.rows[1])
+        starts = np.r_[0, np.cumsum(rows)[:-1]]
+        for name in datasets[0] if rows.all() else ():
+            low, high = np.asarray(self.low[name]), np.asarray(self.high[name])
+            flat = np.concatenate([d[name] for d in datasets]).reshape(rows.sum(), -1)
+            near |= ~np.all(np.minimum.reduceat(flat, starts) >= low, 1)
+            near |= ~np.all(np.maximum.reduceat(flat, starts) <= high, 1)
+        return [self.outside(d) if near[i] else [] for i, d in enumerate(datasets)]
 
     def values_outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:
         """As `outside`, but for the number of rows: for mini-batches."""

@@ -82,7 +82,7 @@ class TrainedMethod:
         Warns:
             OutOfRangeWarning: of each note of one dataset, or once of several datasets.
         """
-        notes = [self.ranges.outside(d.arrays) for d in datasets]
+        notes = self.ranges.outside_each([d.arrays for d in datasets])
         outside = [i for i, n in enumerate(notes) if n]
         warned = notes[0]
         if len(datasets) > 1 and outside:
