@@ -90,7 +90,8 @@ class TrainedMethod:
         Warns:
             OutOfRangeWarning: of each note of one dataset, or once of several datasets.
         """
-        notes = [self.ranges.outside(d.arrays, self.task.group_layout) for d in datasets]
+        arrays = [d.arrays for d in datasets]
+        notes = self.ranges.outside_each(arrays, self.task.group_layout)
         outside = [i for i, n in enumerate(notes) if n]
         warned = notes[0]
         if len(datasets) > 1 and outside:

@@ -24,7 +24,7 @@ among many latents that no such map reaches, is not seen.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
 from math import prod
@@ -73,8 +73,6 @@ FEWEST_PRIOR = 32
 
 LOOKED = 32
 """Datasets looked at, spread over all; where one of them has mass elsewhere, all are."""
-
-Map = Callable[[np.ndarray], np.ndarray]
 
 
 def missed_spread(
@@ -228,29 +226,36 @@ def _mapped(
     """`count` mapped draws, `MIRRORED` of each map, and log w_s / p(theta_s) of each."""
     weights = np.exp(log_weights)
     picked = np.random.default_rng(0).choice(len(weights), MIRRORED, p=weights / weights.sum())
-    maps = _maps(task)[: count // MIRRORED]
-    images = [g(vectors[picked]) for g in maps] or [vectors[picked]]
-    short = count // MIRRORED - len(images)
+    orders, signs = (a[: count // MIRRORED] for a in _maps(task))
+    images = (vectors[picked][:, orders] * signs).swapaxes(0, 1).reshape(-1, vectors.shape[1])
     ratio = np.tile(-joint[picked] - np.log(MIRRORED), count // MIRRORED)
-    return np.concatenate(images + [images[0]] * short), ratio
+    short = count - len(images)
+    return np.concatenate([images, np.tile(images[:MIRRORED], (short // MIRRORED, 1))]), ratio
 
 
-def _maps(task: AbstractTask) -> list[Map]:
-    """Exchanges of two entries of all vectors of one length, then changes of one and two signs."""
+@lru_cache(maxsize=32)
+def _maps(task: AbstractTask) -> tuple[np.ndarray, np.ndarray]:
+    """Exchanges of two entries of all vectors of one length, then changes of one and two signs; the
+    vector itself where there are none.
+
+    Returns:
+        For each map an order of the entries (M, P) and their signs (M, P): g(u) = signs u[order].
+    """
     size = task.latents.size
     places = _places(task.latents.unconstrained)
-    lengths = dict.fromkeys(np.shape(p)[-1] for p in places.values() if np.ndim(p))
+    lengths = dict.fromkeys(p.shape[-1] for p in places.values() if p.ndim)
     orders = [
         order
         for length in lengths
         for pair in combinations(range(length), 2)
         for order in _exchanges(places, length, pair, size)
     ]
-    maps: list[Map] = [lambda u, order=order: u[:, order] for order in orders]
+    signs = [np.ones(size)] * len(orders)
     if size <= MOST_LATENTS:
-        signs = [c for n in (1, 2) for c in combinations(range(size), n)]
-        maps += [lambda u, c=c: np.where(np.isin(np.arange(size), c), -u, u) for c in signs]
-    return maps
+        flipped = [c for n in (1, 2) for c in combinations(range(size), n)]
+        signs += [np.where(np.isin(np.arange(size), c), -1.0, 1.0) for c in flipped]
+    orders += [np.arange(size)] * (len(signs) - len(orders))
+    return np.array(orders or [np.arange(size)]), np.array(signs or [np.ones(size)])
 
 
 def _places(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
