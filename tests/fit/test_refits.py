@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import amortppl as ap
+from amortppl.fit.refits import Refits, join_tables
 from regression_quadrature import regression_posterior
 
 
@@ -38,15 +39,16 @@ def test_a_posterior_for_each_level(table):
         ap.slopes(form, post, "x")
 
 
-@pytest.mark.slow
 def test_tables_of_a_list_are_those_of_a_column(table):
-    tables = [rows for _, rows in table.groupby("region")]
-    post = ap.fit("y ~ x", tables, draws=200)
-    same = ap.fit("y ~ x", table, draws=200, by="region")
-    assert post["posterior"]["task"].values.tolist() == [0, 1, 2]
-    for name in ("coefficient", "sigma"):
-        ours, theirs = post["posterior"][name].values, same["posterior"][name].values
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    frame, number = join_tables([rows for _, rows in table.groupby("region")])
+    ours = Refits.by_levels(ap.formula("y ~ x", frame), number)
+    theirs = Refits.by_levels(ap.formula("y ~ x", table), "region")
+    assert ours.labels == [0, 1, 2] and theirs.labels == ["a", "b", "c"]
+    for one, other in zip(ours.data, theirs.data, strict=True):
+        for name in ("x", "y"):
+            np.testing.assert_allclose(one[name], other[name], atol=1e-12)
+    with pytest.raises(ap.DataError, match=r"table 1: .*no rows"):
+        join_tables([table, table.iloc[:0]])
 
 
 @pytest.mark.slow
