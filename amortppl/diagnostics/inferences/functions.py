@@ -35,8 +35,7 @@ def of_function(
     """
     name = getattr(infer, "__name__", type(infer).__name__)
     if vmap:
-        compiled = Compiled(partial(_map_function, task, infer))
-        return Inference(name, VMAPPED, partial(_run_mapped, task, compiled), name)
+        return Inference(name, VMAPPED, partial(_run_mapped, task, infer), name)
     pool = (
         ProcessPoolExecutor(processes, mp_context=get_context("spawn")) if processes > 1 else None
     )
@@ -114,6 +113,7 @@ def _unconstrain(task: AbstractTask, chains: dict[str, Array], data: dict[str, A
     return jax.vmap(jax.vmap(lambda values: task.unconstrain(values, data)))(chains)
 
 
+@Compiled
 def _map_function(
     task: AbstractTask, infer: Any, data: dict[str, Array], keys: Array
 ) -> tuple[Array, ...]:
@@ -132,6 +132,6 @@ def _map_function(
 
 
 def _run_mapped(
-    task: AbstractTask, compiled: Compiled, data: dict[str, np.ndarray], keys: Array, draws: int
+    task: AbstractTask, infer: Any, data: dict[str, np.ndarray], keys: Array, draws: int
 ) -> Answers:
-    return thin_chains(np.asarray(compiled(data, keys)), draws)
+    return thin_chains(np.asarray(_map_function(task, infer, data, keys)), draws)
