@@ -54,6 +54,8 @@ def infer(
     notes = join_notes(notes, result.notes)
     kept = _what_to_keep(guide, datasets, result.drawn, keep)
     effects, more = _effects(guide, datasets, result.drawn, seed)
+    if guide.task.local and guide.task.grouping and not effects:
+        kept[1] = False  # rows of known groups are predicted by these
     return posterior_tree(
         guide,
         datasets,

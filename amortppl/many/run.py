@@ -68,6 +68,12 @@ def write_table(
         DataError: the data do not fit, or an unfinished run of another kind is in the way.
         OSError: the output cannot be written, or would replace an input.
     """
+    if guide.task.grouping:
+        raise DataError(
+            f"data: the rows of each dataset of {guide.task.name} lie in groups of "
+            f"{guide.task.grouping.name!r}, which a table of many datasets does not tell apart; "
+            "pass a list of datasets to guide.infer"
+        )
     out, convert = Path(out), converter(output)
     expect_output(out, expand(data))
     parts = Parts(out, _job(guide, data, by, draws, seed, columns, climb, output))

@@ -214,8 +214,13 @@ class AbstractTask(ABC):
     @property
     def fingerprint(self) -> str:
         """A hash of arguments, sites, families, shapes and supports."""
+        shapes = {n: s.shape for n, s in self.sites.items()}
+        if self.grouping:  # how many places a simulated group has is no part of the model
+            inside = self.grouping.sites
+            shapes |= {n: (*s[:1], *s[2:]) for n, s in shapes.items() if n in inside}
         sites = {
-            n: [s.distribution, s.support, s.shape, s.dtype] for n, s in sorted(self.sites.items())
+            n: [s.distribution, s.support, shapes[n], s.dtype]
+            for n, s in sorted(self.sites.items())
         }
         layout = [self.inputs, self.observed, sites, self.latents.unconstrained, self.block]
         return sha256(json.dumps(layout).encode()).hexdigest()[:16]

@@ -38,7 +38,13 @@ def check_digest(task: AbstractTask) -> str:
 
 
 def _at_three_points(task: AbstractTask) -> dict[str, jax.Array]:
-    ones = {n: jnp.ones(s.shape, s.dtype) for n, s in task.rows_like.items()}
+    lead = 2 if task.grouping else 1  # of groups, one row each: their sizes are no part of it
+    whole = task.grouping.arguments.whole if task.grouping else ()
+    count = next(iter(task.rows_like.values())).shape[0]
+    ones = {
+        n: jnp.ones((count, *[1] * (lead - 1 if n not in whole else 0), *shape), like.dtype)
+        for (n, shape), like in zip(task.row_shapes.items(), task.rows_like.values(), strict=True)
+    }
 
     def at(vector: jax.Array) -> dict[str, jax.Array]:
         latents = {n: jnp.mean(v) for n, v in task.sites_at(vector, ones)[0].items()}

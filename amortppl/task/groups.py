@@ -18,7 +18,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import ModelError, nearest, quoted
-from amortppl.task.grouped_model import Arguments, indices, rows_of, run_by_group
+from amortppl.task.grouped_model import Arguments, indices, run_by_group
 from amortppl.task.inputs import Source, draw_rows, row_range, source
 from amortppl.task.tracing import Site, abstract_sites
 
@@ -234,14 +234,20 @@ class Grouping:
                 "`groups` out and fix the number of groups"
             )
 
-    def flat(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of the user's model from arrays by group: all rows, those that do not count
-        too.
+    def refuse_hidden(self, summed: bool, twins: Mapping[str, str]) -> None:
+        """Refuses what is not done within groups: discrete latents that are summed out, and
+        observations of which rows are missing.
+
+        Raises:
+            ModelError: there is such.
         """
-        given = {n: v for n, v in data.items() if n != self.name}
-        return rows_of(given, self.arguments) | indices(
-            self.arguments, jnp.shape(data[self.name])[:2]
-        )
+        if summed or twins:
+            what = f"missing rows of {quoted(twins)}" if twins else "discrete latents"
+            cure = "leave such rows out of the data" if twins else "sum them out in the model"
+            raise ModelError(
+                f"{self.model_name}: {what} in groups of {self.name!r} are not supported; {cure}, "
+                "or leave `groups` out and fix the number of groups"
+            )
 
 
 def _range(model: str, argument: str, given: Any) -> tuple[int, int]:

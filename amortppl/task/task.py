@@ -178,6 +178,7 @@ class Task(AbstractTask):
         self.fixed, self.deterministic = model_sites.fixed, model_sites.deterministic
         if self.grouping:
             self.grouping.refuse_latents_of_rows(model_sites.local)
+            self.grouping.refuse_hidden(isinstance(program.model, Marginal), model_sites.twins)
         self.density = ConditionalDensity(
             program, self.latents, self.observed, self.tied, self.row_axes, self.twins
         )
