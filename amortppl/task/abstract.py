@@ -96,6 +96,8 @@ class AbstractTask(ABC):
         ['mean', 'row', 'y']
         >>> task.input_rows(jr.key(0), 3), task.unseen(data)  # it has no inputs and no masks
         ({}, {})
+        >>> task.group_layout, task.row_shapes, task.places(data)  # its rows are in no groups
+        (None, {'y': ()}, 1)
         >>> task.learning(jr.key(0), 3).data["y"].shape  # as `simulate`, but for stored simulations
         (3,)
         >>> task.simulate_many(jr.split(jr.key(0), 5), 3, at_once=2).data["y"].shape

@@ -97,6 +97,15 @@ class Task(AbstractTask):
         ((1,), (6,))
         >>> bool(task.supported(draw.data)["y"].all())
         True
+        >>> def schools(school, n_school, y=None):
+        ...     mean = numpyro.sample("mean", dist.Normal(0, 1))
+        ...     with numpyro.plate("schools", n_school):
+        ...         effect = numpyro.sample("effect", dist.Normal(mean, 1))
+        ...     with numpyro.plate("row", school.shape[0]):
+        ...         numpyro.sample("y", dist.Normal(effect[school], 1), obs=y)
+        >>> grouped = ap.Task(schools, groups={"school": (4, 500)}, rows=(1, 4))
+        >>> grouped.groups.name, "effect" in grouped.describe()
+        ('school', True)
         >>> def episode(key, rows):  # a line through the origin; its first rows are the context
         ...     x = jr.normal(key, (rows,))
         ...     return {"x": x, "y": jr.normal(jr.fold_in(key, 1)) * x}

@@ -40,6 +40,8 @@ class TrainedMethod:
         >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
         >>> len(guide.hash), guide.hash == guide.hash_with({"steps": 1})
         (16, False)
+        >>> guide.identity.startswith(guide.hash)
+        True
         >>> set(guide.blank.data["y"].tolist())
         {0.0}
         >>> from amortppl.data.dataset import read

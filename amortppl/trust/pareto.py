@@ -31,7 +31,7 @@ def smooth_tails(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Example:
         >>> normal = np.random.default_rng(0).standard_normal((2, 1000))
         >>> smooth_tails(normal)[1].round(1).tolist()  # log-normal weights
-        [0.2, 0.3]
+        [0.4, 0.2]
     """
     parts = [smooth(ratios[i : i + TOGETHER]) for i in range(0, len(ratios), TOGETHER)]
     return np.concatenate([w for w, _ in parts]), np.concatenate([k for _, k in parts])
