@@ -19,6 +19,7 @@ from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
 from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.runtime.compilation import run_once
+from amortppl.runtime.program_cache import use_program_cache
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -93,6 +94,7 @@ def fit(
         >>> post["posterior"]["mean"].shape
         (1, 100)
     """
+    use_program_cache()
     given_formula = {"link": link, "priors": priors, "weights": weights}
     _expect_for_formula(model, data, {"family": family, "missing": missing, **given_formula})
     if isinstance(model, str):
