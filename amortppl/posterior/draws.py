@@ -71,7 +71,7 @@ def draw(
     numbers = np.arange(len(datasets), dtype=np.uint32) if numbers is None else numbers
     results = [np.zeros(0)] * 4
     for chunk in chunks(method.task, datasets):
-        size = WORK // chunk.batch.mask.size
+        size = WORK // (chunk.batch.mask.size * method.task.places(chunk.batch.data))
         values = states(method, chunk.batch)
         keys = fold_in(seed_key(seed), numbers[chunk.index])
         drawn = sample(method, values, chunk.batch, keys, draws, size)

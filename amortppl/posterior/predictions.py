@@ -30,7 +30,7 @@ def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
             _leave_one_out(method.task, jnp.asarray(vectors), dict(dataset.arrays), size)
         )
     batch = pad(method.task, dataset)
-    size = WORK // batch.mask.shape[0]
+    size = WORK // (batch.mask.shape[0] * method.task.places(batch.data))
     return np.asarray(_pointwise(method, vectors, batch.data, size))[:, : dataset.rows]
 
 
@@ -40,7 +40,8 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
     rows = batch.mask.shape[0]
     inputs = {n: batch.data[n] for n in method.task.inputs}
     keys = split_key(fold_in(seed_key(seed), 1), len(vectors))
-    drawn = _predict(method, vectors, inputs, keys, rows, WORK // rows)
+    at_once = WORK // (rows * method.task.places(batch.data))
+    drawn = _predict(method, vectors, inputs, keys, rows, at_once)
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
 

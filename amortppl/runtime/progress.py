@@ -14,9 +14,13 @@ class Progress:
         total: how much there is to do; None where that is open.
         title: what is being done.
         shown: whether to report anything.
+        first: what is done before anything can be counted.
     """
 
-    def __init__(self, unit: str, total: float | None, title: str, shown: bool) -> None:
+    def __init__(
+        self, unit: str, total: float | None, title: str, shown: bool, first: str = "compiling"
+    ) -> None:
+        self.first = first
         self.unit, self.total, self.title, self.shown = unit, total, title, shown
         self.live = shown and sys.stderr.isatty()
         self.reported, self.begin = 0, time.monotonic()
@@ -25,9 +29,9 @@ class Progress:
         if self.live:
             self.bar = _bar()
             self.bar.start()
-            self.row = self.bar.add_task(self.title, total=self.total, message="compiling")
+            self.row = self.bar.add_task(self.title, total=self.total, message=self.first)
         elif self.shown:
-            print(f"{self.title}: compiling", file=sys.stderr, flush=True)
+            print(f"{self.title}: {self.first}", file=sys.stderr, flush=True)
         return self
 
     def update(self, done: float, message: str) -> None:

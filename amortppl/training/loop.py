@@ -17,6 +17,7 @@ from amortppl.runtime import distributed
 from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.runtime.timings import Timings, timings
+from amortppl.task.check_values import check_digest
 from amortppl.training.checkpoint import load_run, save_run
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
@@ -60,11 +61,14 @@ def run_training(
             if number == 0:
                 _estimate(report, spent, record.steps - before, record.steps)
             report.look(record)
+            learner, done = trainer.watch(learner, record)
             if poor >= 2:
                 raise TrainingError(_diagnosis(trainer, record))
             if keep is not None and time.monotonic() - last_saved > 20:
                 _keep(keep, learner, trainer, record)
                 last_saved = time.monotonic()
+            if done:
+                break
     if keep is not None:
         _keep(keep, learner, trainer, record)
     if trainer.schedule.minutes is not None and record.steps <= CHUNK:
@@ -175,7 +179,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
     plan = asdict(trainer.schedule)
     return {
-        "task": trainer.task.fingerprint,
+        "task": f"{trainer.task.fingerprint}-{check_digest(trainer.task)}",
         "method": [
             type(trainer.spec).__name__,
             trainer.static.revision,

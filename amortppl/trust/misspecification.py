@@ -125,7 +125,7 @@ class Familiarity:
             near = near_of[float(count)]
             p.append(_rank(distances[near], far))
             simulated = fits[near]
-            fit_p.append(_rank(largest[near], each.max()) if each.size else 1.0)
+            fit_p.append(_rank(largest[near], each.max()) if each.size else np.nan)
             notes.append(_words(guide, p[-1], fit_p[-1], each, simulated))
         return Familiar(distance, np.array(p), np.array(fit_p), notes)
 
@@ -209,7 +209,7 @@ def _words(
 def _moments(guide: TrainedMethod, batches: Batch) -> Moments:
     if guide.task.block or not guide.task.inputs:
         return Moments(np.zeros(0), np.ones(0))
-    rows = {n: batches.data[n][batches.mask] for n in guide.task.inputs}
+    rows = {n: v[batches.mask] for n, v in batches.data.items()}
     rows = np.asarray(flat(guide.task, rows, list(guide.task.inputs)))
     sd = rows.std(0)
     return Moments(rows.mean(0), np.where(sd > 1e-6, sd, 1.0))
@@ -223,7 +223,7 @@ def _look_at(
     By the programs that infer datasets of as many rows, a chunk at a time.
     """
     tasks, rows = batches.mask.shape
-    size = chunk_size(rows)
+    size = chunk_size(rows * method.task.places(batches.data))
     features, fits = [], []
     for start in range(0, tasks, size):
         index = np.minimum(np.arange(start, start + size), tasks - 1).astype(np.uint32)

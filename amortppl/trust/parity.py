@@ -138,18 +138,20 @@ def log_joints(
     if not task.row_free or task.tied:
         return [whole(task, v, d) for v, d in zip(vectors, data, strict=True)]
     sums: dict[int, Sum] = {}
-    by_size: dict[int, list[int]] = {}
-    most_rows = min(LONGEST, 1 << (ENTRIES // task.judge.width).bit_length() - 1)
+    by_size: dict[tuple[int, int], list[int]] = {}
     for place, each in enumerate(data):
-        by_size.setdefault(min(1 << _rows(each).bit_length() - 1, most_rows), []).append(place)
-    for size, places in by_size.items():
+        width = task.judge.width * task.places(each)
+        most_rows = min(LONGEST, 1 << (max(1, ENTRIES // width)).bit_length() - 1)
+        size = min(1 << _rows(each).bit_length() - 1, most_rows)
+        by_size.setdefault((size, task.places(each)), []).append(place)
+    for (size, wide), places in by_size.items():
         pieces = [
             (place, vector, first, min(first, _rows(data[place]) - size))
             for place in places
             for vector in vectors[place]
             for first in range(0, _rows(data[place]), size)
         ]
-        most = max(1, ENTRIES // (size * task.judge.width))
+        most = max(1, ENTRIES // (size * task.judge.width * wide))
         parts = np.concatenate(
             [
                 _pieces(task, data, pieces[start : start + most], size)
