@@ -20,6 +20,7 @@ from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
 from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.runtime.compilation import run_once
+from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.group_summary import rows_that_count
 from amortppl.task.groups import Layout
 from amortppl.training.ranges import Ranges
@@ -105,6 +106,7 @@ def fit(
         >>> post["posterior"]["mean"].shape
         (1, 100)
     """
+    use_program_cache()
     reading = {"family": family, "link": link, "priors": priors, "missing": missing}
     reading["weights"] = weights
     _expect_for_formula(model, data, reading, {"by": by, "bootstrap": bootstrap})

@@ -23,8 +23,10 @@ from amortppl.task.batch import Batch
 WORK = 4_000_000
 """Draws times rows evaluated at once, which bounds the memory of log densities at many draws."""
 
-SMALL = 1 << 12
-"""Rows times latents up to which the program of one dataset's state is not optimized."""
+SMALL, FEW_DENSITIES = 1 << 14, 1 << 20
+"""Rows times latents up to which the program of one dataset's state is not optimized, and draws
+times rows up to which that of its draws is not: at 4096 x 6 and 1000 x 4096 they take 31 instead of
+18 ms, and 27 instead of 9."""
 
 
 class Drawn(NamedTuple):
@@ -151,7 +153,8 @@ def states(method: Method, batches: Batch) -> Any:
 def _few_for_draws(
     method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
 ) -> Options:
-    return few_optimizations(batches.mask.shape[0], draws * batches.mask.shape[1])
+    datasets, rows = np.shape(batches.mask)
+    return few_optimizations(datasets, draws * rows, FEW_DENSITIES)
 
 
 @compile_with(_few_for_draws)
