@@ -33,8 +33,7 @@ def read_example(name: str) -> "pd.DataFrame":
     name = name.removeprefix(PREFIX)
     if name not in TABLES:
         raise DataError(
-            f"data: no example table {name!r} (there are {quoted(TABLES)})"
-            f"{nearest(name, TABLES)}"
+            f"data: no example table {name!r} (there are {quoted(TABLES)}){nearest(name, TABLES)}"
         )
     return TABLES[name]()
 
