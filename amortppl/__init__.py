@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from amortppl.fit.compare import compare_fits
     from amortppl.fit.effects import comparisons, predictions, slopes
     from amortppl.fit.fit import fit
+    from amortppl.fit.page import report_fit
     from amortppl.fit.plots import plot_effects
     from amortppl.formula.formula import Formula, formula
     from amortppl.guide.guide import Guide
@@ -86,6 +87,7 @@ _HOMES = {
     "module": "catalogue",
     "plot_effects": "fit.plots",
     "predictions": "fit.effects",
+    "report_fit": "fit.page",
     "report": "report.report",
     "sensitivity": "diagnostics.sensitivity",
     "slopes": "fit.effects",
@@ -132,6 +134,7 @@ __all__ = [
     "plot_effects",
     "predictions",
     "report",
+    "report_fit",
     "sensitivity",
     "slopes",
     "timings",

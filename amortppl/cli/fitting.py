@@ -159,16 +159,13 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _write_tree(form: "Formula", tree: Any, out: Path, report: Path) -> None:
-    from amortppl.fit.effect_groups import add_effects
+    from amortppl.fit.page import report_fit
     from amortppl.report.netcdf import write_tree
-    from amortppl.report.posterior_page import write_report
 
-    if "task" not in tree["posterior"].dims:
-        add_effects(form, tree)
+    with tell_written(report):
+        report_fit(form, tree, report)
     with tell_written(out):
         write_tree(tree, out)
-    with tell_written(report):
-        write_report(tree, report)
 
 
 def _answer(form: "Formula", tree: Any) -> str:

@@ -10,7 +10,7 @@ from amortppl.report.figures import DATA, GUIDE, SOFT, blank_axes, data_uri
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EFFECT, NARROW = (3.6, 2.5), 5.2
+EFFECT, NARROW = (4.4, 2.9), 6.2
 """Size of an effect's figure, and width of a forest, in inches."""
 
 
