@@ -45,6 +45,7 @@ def contest(
     seed: int = 0,
     *,
     references: int = 30,
+    reference: Any = None,
     minutes: float = 2.0,
     rows: int | Sequence[int] | None = None,
     figure: str | Path | None = None,
@@ -52,8 +53,8 @@ def contest(
 ) -> pd.DataFrame:
     """Runs several inferences on the same simulated datasets.
 
-    Means and sds are compared, on the unconstrained scale, with those of a long run of NUTS
-    (4 chains, 1,000 steps of warm-up, 4,000 draws) on some of the datasets; calibration is that of
+    Means and sds are compared, on the unconstrained scale, with those of a long run of NUTS (4
+    chains, 1,000 steps of warm-up, 4,000 draws) on some of the datasets; calibration is that of
     `ap.calibrate` on all of them.
 
     Args:
@@ -64,6 +65,7 @@ def contest(
         draws: for each dataset, before thinning.
         seed: of the datasets and of all inferences.
         references: datasets with a reference.
+        reference: an inference in place of the long run of NUTS, such as exact draws.
         minutes: wall-clock minutes to train a method for.
         rows: numbers of rows, as of `ap.calibrate`.
         figure: an image file to draw as well.
@@ -89,9 +91,11 @@ def contest(
         DataError: no inference, a name that there is not, or too few datasets.
 
     Example:
-        >>> import amortppl as ap
-        >>> task = ap.model("gaussian_mean", rows=6)
-        >>> table = ap.contest(task, ["laplace"], datasets=20, references=4)
+        >>> import amortppl as ap, jax
+        >>> task = ap.model("gaussian_mean", rows=8)
+        >>> def exact(data, key):
+        ...     return {"mean": data["y"].sum() / 9 + jax.random.normal(key, (4000,)) / 3}
+        >>> table = ap.contest(task, ["laplace"], datasets=20, references=4, reference=exact)
         >>> bool(table["mean_error"].max() < 0.2)
         True
     """
@@ -99,7 +103,8 @@ def contest(
     expect_whole("contest: references", references, 1)
     expect_positive("contest: minutes", minutes)
     both = dict(rows=rows, progress=False)
-    reference = _refer(task, references, datasets, seed, rows, say)
+    truth = _prepare(task, reference, minutes, seed)[1] if reference is not None else None
+    standard = _refer(task, truth, references, datasets, seed, rows, say)
     table, ratios = [], {}
     for name, given in names.items():
         row: dict[str, Any] = {"inference": name}
@@ -114,13 +119,13 @@ def contest(
             say(f"{name}: {error}")
             continue
         row |= {"cpu_s": sum(s.cpu for s in spent), "seconds": sum(s.wall for s in spent)}
-        row |= _score(task, measured, reference, inference.name)
-        ratios[name] = _ratios(measured, reference)
+        row |= _score(task, measured, standard, inference.name)
+        ratios[name] = _ratios(measured, standard)
         table.append(row)
         say(f"{name}: error of means {row['mean_error']:.3f} sd, {row['cpu_s']:.1f} CPU s")
         jax.clear_caches()  # programs take memory mappings, of which a process has 65,530
     result = pd.DataFrame(table).set_index("inference")
-    result.attrs["reference_problems"] = sum(map(bool, reference.problems))
+    result.attrs["reference_problems"] = sum(map(bool, standard.problems))
     if figure is not None:
         draw_contest(result, ratios, figure)
     return result
@@ -168,6 +173,7 @@ def _timed(inference: Inference) -> tuple[Inference, list[Spent]]:
 
 def _refer(
     task: AbstractTask,
+    inference: Inference | None,
     references: int,
     datasets: int,
     seed: int,
@@ -176,11 +182,12 @@ def _refer(
 ) -> Measured:
     """Moments of the reference, of evenly spaced datasets; NaN of the others."""
     some = np.unique(np.linspace(0, datasets - 1, min(references, datasets)).astype(int))
-    reference = nuts(task, CHAINS, WARMUP, 0.9)
+    long = inference or nuts(task, CHAINS, WARMUP, 0.9)
     measured = measure_inference(
-        task, reference, datasets, LENGTH, seed, rows=rows, progress=False, only=some
+        task, long, datasets, LENGTH, seed, rows=rows, progress=False, only=some
     )
-    say(f"reference: NUTS of {len(some)} datasets, {sum(map(bool, measured.problems))} doubtful")
+    doubtful = sum(map(bool, measured.problems))
+    say(f"reference: {long.name} of {len(some)} datasets, {doubtful} doubtful")
     return measured
 
 
@@ -216,21 +223,31 @@ def draw_contest(table: pd.DataFrame, ratios: Mapping[str, np.ndarray], path: st
     """Draws a contest to an image file: errors of means against seconds, and ratios of sds."""
     from matplotlib.figure import Figure
 
-    from amortppl.report.figures import DATA, GUIDE
+    from amortppl.report.chain_figures import COLORS
+    from amortppl.report.figures import DATA
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, row in table[table.get("mean_error", pd.Series(dtype=float)).notna()].iterrows():
-        left.plot(row["cpu_s"], row["mean_error"], "o", color=GUIDE)
-        left.annotate(str(name), (row["cpu_s"], row["mean_error"]), xytext=(4, 3),
-                      textcoords="offset points", fontsize=8)  # fmt: skip
+    done = [n for n in ratios if np.isfinite(table.loc[n, "mean_error"])]
+    for i, name in enumerate(done):
+        at = table.loc[name, ["cpu_s", "mean_error"]].astype(float)
+        left.plot(*at, "o", color=COLORS[i % len(COLORS)], label=name)
     left.set(xscale="log", yscale="log", xlabel="CPU seconds", ylabel="error of means, sds")
-    left.margins(x=0.35, y=0.2)
-    values = [r[np.isfinite(r)] for r in ratios.values()]
-    if values:
-        right.boxplot(values, orientation="horizontal", whis=(5, 95), showfliers=False)
-        right.set_yticks(range(1, len(values) + 1), list(ratios), fontsize=8)
+    left.margins(0.2)
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    values = [ratios[n][np.isfinite(ratios[n])] for n in done]
+    for i, each in enumerate(values):
+        low, first, middle, third, high = np.quantile(each, [0.05, 0.25, 0.5, 0.75, 0.95])
+        color = COLORS[i % len(COLORS)]
+        right.plot([low, high], [-i, -i], color=color, linewidth=1.2)
+        right.plot([first, third], [-i, -i], color=color, linewidth=3.5)
+        right.plot(middle, -i, "o", color="white", markeredgecolor=color)
+    right.set_yticks([])
     right.axvline(1.0, color=DATA, linewidth=0.8, linestyle=(0, (4, 2)))
-    right.set(xscale="log", xlabel="sd / reference sd")
+    right.set(xlabel="sd / reference sd: median, halves, nine tenths")
+    if done:
+        figure.legend(loc="outside lower center", ncols=min(3, len(done)), fontsize=9)
     figure.savefig(path, dpi=150)
     return Path(path)

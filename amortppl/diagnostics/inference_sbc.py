@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 LEVELS = (0.25, 0.75)
 """Quantiles of the task's numbers of rows at which datasets are simulated."""
 
+RUNS = 20
+"""Calls to the inference, each of more runs, to have draws given an observed dataset."""
+
 KIND = "calibration"
 """Key of what a checkpoint is for."""
 
@@ -193,17 +196,34 @@ def _simulate_around(
 ) -> list[Simulated]:
     """The observed rows with as many predicted ones, by draws of the inference's own posterior."""
     expect_more_rows(task)
-    data = {n: np.asarray(v)[None] for n, v in observed.arrays.items()}
-    answers = inference.run(data, jr.split(jr.fold_in(key, 1), 1), max(draws, datasets))
-    kept = int(answers.kept[0])
-    if not kept:
-        raise DataError(f"around: {inference.name} failed on these data: {answers.problems[0]}")
-    rng = np.random.default_rng(int(jr.randint(key, (), 0, 2**31 - 1)))
-    places = rng.choice(kept, datasets, replace=kept < datasets)
-    vectors = jnp.asarray(answers.vectors[0][places])
+    pool = _posterior_draws(inference, jr.fold_in(key, 1), datasets, draws, observed)
+    vectors = jnp.asarray(pool[np.random.default_rng(0).permutation(len(pool))[:datasets]])
     batch, truth, usable = extend_observed(task, key, vectors, observed)
     fine = {n: np.asarray(v)[usable] for n, v in batch.data.items()}
     return [Simulated(fine, np.asarray(truth)[usable], 2 * observed.rows)]
+
+
+def _posterior_draws(
+    inference: Inference, key: Array, datasets: int, draws: int, observed: "Dataset"
+) -> np.ndarray:
+    """At least T different draws given the observed dataset, by as many runs as that takes."""
+    data = {n: np.asarray(v)[None] for n, v in observed.arrays.items()}
+    parts, copies = [], 1
+    for i in range(RUNS):
+        same = {n: np.repeat(v, copies, 0) for n, v in data.items()}
+        keys = jr.split(jr.fold_in(key, i), copies)
+        answers = inference.run(same, keys, max(draws, datasets))
+        parts += [v[:k] for v, k in zip(answers.vectors, answers.kept, strict=True)]
+        total = sum(map(len, parts))
+        if total >= datasets:
+            return np.concatenate(parts)
+        each = max(total // len(parts), 1)
+        copies = min(inference.together, -(-(datasets - total) // each))
+    problem = next(filter(None, answers.problems), "its draws are too dependent")
+    raise DataError(
+        f"around: expected {datasets} draws from {inference.name} given these data, got {total} in "
+        f"{RUNS} calls: {problem}"
+    )
 
 
 def _identity(

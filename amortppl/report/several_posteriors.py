@@ -161,7 +161,7 @@ def _scores(trees: Mapping[str, xr.DataTree]) -> str:
         [
             str(name),
             *(number(row[c], scale) for c in ("elpd", "se", "elpd_diff", "dse")),
-            "some k are high" if row["warning"] else "none",
+            "; ".join(str(row[c]) for c in ("diag_elpd", "diag_diff") if row.get(c)) or "none",
         ]
         for name, row in table.iterrows()
     ]

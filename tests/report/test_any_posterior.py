@@ -294,6 +294,23 @@ def test_files_and_the_command(tmp_path):
     assert done.exit_code == 1 and "not a NetCDF file" in done.output
 
 
+@pytest.mark.parametrize("kind", ["link", "storage"])
+def test_nothing_outside_the_file_is_read(tmp_path, kind):
+    import h5py
+
+    secret, path = tmp_path / "secret", tmp_path / "posterior.nc"
+    secret.write_bytes(np.arange(2000.0).tobytes())
+    cmdstan_tree().to_netcdf(path, engine="h5netcdf")
+    with h5py.File(path, "a") as file:
+        if kind == "link":
+            file["posterior/stolen"] = h5py.ExternalLink(str(secret), "/")
+        else:
+            where = [(str(secret), 0, 16000)]
+            file.create_dataset("posterior/stolen", (2000,), "f8", external=where)
+    with pytest.raises(OSError, match="'stolen'"):
+        ap.report(path, tmp_path / "report.html")
+
+
 SEARCH = """
 const field = f.contentDocument.querySelector("input.find");
 field.value = "z[7"; field.dispatchEvent(new Event("input"));

@@ -53,6 +53,8 @@ def _fit(
     import pyro
 
     tensors = {n: torch.as_tensor(np.array(v)) for n, v in data.items()}
+    if task.plain.count:
+        tensors[task.plain.count] = len(next(iter(tensors.values())))
     with torch.random.fork_rng():
         torch.manual_seed(int(jax.random.key_data(key)[-1]))
         kept = pyro.get_param_store().get_state()
