@@ -61,6 +61,7 @@ class AbstractTask(ABC):
         dims, coords: names of axes by site or argument, and labels along named axes.
         stored: simulations that are there already; None where they are drawn anew.
         compiled: whether `predict` is compiled, and cheap enough for what is not asked for.
+        ordered: whether the rows are the steps of one series, in their order.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
         >>> import amortppl as ap
@@ -131,6 +132,7 @@ class AbstractTask(ABC):
     supports: Mapping[str, Constraint] | None = None
     stored: Stored | None = None
     compiled: bool = True
+    ordered: bool = False
 
     @abstractmethod
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
