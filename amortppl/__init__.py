@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amortppl.catalogue import method, model, module
+    from amortppl.choice.compare_models import compare_models
     from amortppl.data.batches import Batches, batches
     from amortppl.diagnostics.compare import compare
     from amortppl.diagnostics.diagnose import diagnose
@@ -69,6 +70,7 @@ _HOMES = {
     "combine": "posterior.shards",
     "compare": "diagnostics.compare",
     "compare_fits": "fit.compare",
+    "compare_models": "choice.compare_models",
     "comparisons": "fit.effects",
     "diagnose": "diagnostics.diagnose",
     "fit": "fit.fit",
@@ -111,6 +113,7 @@ __all__ = [
     "combine",
     "compare",
     "compare_fits",
+    "compare_models",
     "comparisons",
     "diagnose",
     "fit",
