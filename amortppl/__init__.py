@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amortppl import testing as testing
     from amortppl.catalogue import method, model, module
+    from amortppl.choice.compare_models import compare_models
     from amortppl.data.batches import Batches, batches
     from amortppl.diagnostics.calibrate import calibrate
     from amortppl.diagnostics.compare import compare
@@ -75,6 +76,7 @@ _HOMES = {
     "combine": "posterior.shards",
     "compare": "diagnostics.compare",
     "compare_fits": "fit.compare",
+    "compare_models": "choice.compare_models",
     "comparisons": "fit.effects",
     "contest": "diagnostics.contest",
     "diagnose": "diagnostics.diagnose",
@@ -121,6 +123,7 @@ __all__ = [
     "combine",
     "compare",
     "compare_fits",
+    "compare_models",
     "comparisons",
     "contest",
     "diagnose",

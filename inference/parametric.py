@@ -11,7 +11,7 @@ Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXi
 Marino, Yue and Mandt 2018, "Iterative amortized inference", arXiv 1807.09356 (gradient signal).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -226,8 +226,10 @@ class Parametric:
             the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
             is Fisher information, from the scores of rows simulated at the state. By default all
             three, or data alone for a task with `likelihood=False`.
-        encoder: `deep_set`, `second_moments` (with products of columns, for variances and
-            dependence) or `set_transformer`.
+        encoder: of sets `deep_set`, `second_moments` (with products of columns, for variances and
+            dependence) or `set_transformer`; of series `gru` or `temporal_convolution`, and of
+            images `image`, where these are rows or a block; or a class of your own
+            (`amortppl.networks.encoder`).
         density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents,
             `diagonal`; by default as `amortppl.gaussian.density_choice` has it.
         width: numbers in the encoded dataset, products not counted.
@@ -236,7 +238,7 @@ class Parametric:
     """
 
     signals: tuple[str, ...] | None = None
-    encoder: str = "deep_set"
+    encoder: str | Callable[..., Any] = "deep_set"
     density: str | None = None
     width: int = 32
     hidden: int = 128
@@ -270,7 +272,8 @@ class Parametric:
         size = task.latents.size
         scale, rows = simulated_scales(task, keys[0])
         family = density(options.density or "", size, keys[4])
-        encode = encoder(self.encoder, rows.size, self.width, keys[1])
+        shapes = {n: task.rows_like[n].shape[1:] for n in task.arguments}
+        encode = encoder(self.encoder, rows.size, self.width, keys[1], shapes, task.ordered)
         seen = encode.size + 1
         framed, encoded = options.signals != ("data",), "data" in options.signals
         summary = seen + (summary_size(size) if framed else 0)

@@ -104,6 +104,7 @@ FLOORS = [
     "training",
     "posterior",
     "trust",
+    "choice",
     "many",
     "report",
     "guide",

@@ -141,6 +141,9 @@ def find_task(
                 "pass the task: load(path, task=...)"
             )
         return Task.from_episodes(target, **{**settings, "name": where["name"], "rows": rows})
+    if catalogue.has_simulator(module):
+        settings = {**(settings or {}), "name": where["name"], "rows": rows}
+        return Task.from_simulator(module.prior, target, **settings)
     if settings is not None:
         sizes = _settings(where, rows)
         task = Task(target, **{**settings, "name": where["name"], **sizes})

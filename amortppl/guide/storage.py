@@ -46,6 +46,7 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
     """
     path = Path(path)
     expect_free(path)
+    _expect_named(guide)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(
         f".{path.name}.{token_hex(4)}"
@@ -82,6 +83,21 @@ def expect_free(path: Path) -> None:
         raise GuideError(
             f"save: {path} is a guide's folder with other files ({quoted(others[:3])}), which "
             f"would be lost; move them, or name another folder"
+        )
+
+
+def _expect_named(guide: TrainedMethod) -> None:
+    """Refuses options that are objects: a guide's folder holds no code.
+
+    Raises:
+        GuideError: naming the option.
+    """
+    own = [n for n, v in asdict(guide.spec).items() if callable(v)]
+    if own:
+        raise GuideError(
+            f"save: the option {quoted(own)} is code of your own, which a guide's folder does not "
+            "hold; write a method file whose METHOD makes it the default, and train that by its "
+            "path"
         )
 
 

@@ -66,6 +66,7 @@ class AbstractTask(ABC):
         compiled: whether `predict` is compiled, and cheap enough for what is not asked for.
         grouping: how rows of data lie in groups, where the groups are what is called rows here;
             None elsewhere.
+        ordered: whether the rows are the steps of one series, in their order.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
         >>> import amortppl as ap
@@ -139,6 +140,7 @@ class AbstractTask(ABC):
     supports: Mapping[str, Constraint] | None = None
     stored: Stored | None = None
     compiled: bool = True
+    ordered: bool = False
 
     @abstractmethod
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:

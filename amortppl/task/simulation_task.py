@@ -29,7 +29,7 @@ from amortppl.task.local_latents import Local
 from amortppl.task.program import Program
 from amortppl.task.tracing import Site
 
-SAMPLE, SAMPLE_BYTES = 4096, 1 << 24
+SAMPLE, SAMPLE_BYTES = 1 << 16, 1 << 24
 """Stored simulations of one part that compiled programs hold: at most so many, of so many bytes."""
 
 Values = Mapping[str, Array]
@@ -69,6 +69,7 @@ class SimulationTask(AbstractTask):
         source: simulations.
         rows: smallest and largest number of rows, or None for one block.
         name: what to call it.
+        ordered: whether the rows are the steps of one series.
         dims, coords: names of axes by latent or observation, and labels along them.
     """
 
@@ -78,10 +79,11 @@ class SimulationTask(AbstractTask):
         rows: tuple[int, int] | int | None,
         *,
         name: str,
+        ordered: bool = False,
         dims: Mapping[str, Sequence[str]] | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
-        self.name, self.source, self.rows = name, source, row_range(rows)
+        self.name, self.source, self.rows, self.ordered = name, source, row_range(rows), ordered
         self.stored, self.compiled = source.stored, source.compiled and source.predict is not None
         _expect_names(name, source)
         _expect_rows(name, source, self.rows)

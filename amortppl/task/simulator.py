@@ -83,8 +83,8 @@ def _python_source(
     table = read_store(store)
     table = table._replace(latents=chosen.of_many(table.latents))
     stored = Stored(table, runs.held_out)
-    known = {n: s.support for n, s in prior.sites.items() if s.support is not None}
-    supports = {n: s for n, s in known.items() if n in chosen.names}
+    sites = {n: s for n, s in prior.sites.items() if n in chosen.names}
+    supports = {n: s.support for n, s in sites.items() if s.support is not None}
     source = stored_source(stored, supports, why_not, call.simulator)
     if why_not:
         return source

@@ -54,9 +54,9 @@ def compiled_source(
             f"fails ({type(error).__name__}: {str(error).splitlines()[0]}). A simulator in NumPy "
             "takes `rng` or `seed` in place of `key`"
         ) from error
-    known = {n: s.support for n, s in prior.sites.items() if s.support is not None}
+    fixed = {n: s.support for n, s in prior.sites.items() if s.support is not None}
     return Source(
-        supports={n: known.get(n) or infer_support(np.asarray(v)) for n, v in drawn.items()},
+        supports={n: fixed.get(n) or infer_support(np.asarray(v)) for n, v in drawn.items()},
         shapes={n: v.shape for n, v in targets.items()},
         data={n: v.shape for n, v in data.items()},
         draw=draw,

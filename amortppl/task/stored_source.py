@@ -19,7 +19,7 @@ LOOKED_AT = 100_000
 def stored_source(
     stored: Stored, supports: Mapping[str, Constraint], why_not: str, simulator: Any = None
 ) -> Source:
-    """Simulations that are there, with the supports that are known and others read off them.
+    """Simulations that are there, with the supports that are given and others read off them.
 
     Args:
         stored: the simulations.
@@ -31,13 +31,13 @@ def stored_source(
         DataError: values of a latent lie outside its support.
     """
     places = np.sort(stored.places(LEARN))[:LOOKED_AT]
-    known = {}
+    supported = {}
     for name, values in stored.latents.items():
         draws = np.asarray(values[places])
-        known[name] = supports.get(name) or infer_support(draws)
-        _expect_inside(name, known[name], draws)
+        supported[name] = supports.get(name) or infer_support(draws)
+        _expect_inside(name, supported[name], draws)
     return Source(
-        supports=known,
+        supports=supported,
         shapes={n: v.shape[1:] for n, v in stored.latents.items()},
         data={n: v.shape[1:] for n, v in stored.data.items()},
         stored=stored,

@@ -293,7 +293,8 @@ class Task(AbstractTask):
             held_out: the share of the simulations that nothing is learned from. Half of it says
                 when training stops, half is for `diagnose` and what else checks.
             progress: whether to report.
-            labels: `name`, `dims` and `coords`, as of a `Task`.
+            labels: `name`, `dims` and `coords`, as of a `Task`; and `ordered=True` where the rows
+                are the steps of one series, for the encoders `gru` and `temporal_convolution`.
 
         Raises:
             ModelError: the prior or the simulator's arguments cannot be read, a target is discrete,

@@ -96,7 +96,8 @@ def abstract_sites(
         line = str(error).splitlines()[0]
         raise ModelError(
             f"the model has Python control flow {where}: {line}. "
-            f"{_TRACEABLE[0].upper()}{_TRACEABLE[1:]}."
+            f"{_TRACEABLE[0].upper()}{_TRACEABLE[1:]}. A simulator in NumPy or another language "
+            "is a task by Task.from_simulator(prior, simulator)."
         ) from error
     return sites
 

@@ -168,7 +168,7 @@ def _padded(values: np.ndarray, rows: int) -> np.ndarray:
 
 
 def resized(task: SimulationTask, key: PRNGKeyArray, episodes: Episodes) -> Episodes:
-    """With log-uniform numbers of rows, picked from all rows of each simulation."""
+    """With log-uniform numbers of rows: of a series the first ones, else picked from all."""
     if task.block or task.rows[0] == task.rows[1]:
         return episodes
     (low, high), (batch,) = task.rows, episodes.batches
@@ -177,6 +177,7 @@ def resized(task: SimulationTask, key: PRNGKeyArray, episodes: Episodes) -> Epis
     level = jr.uniform(keys[0], (tasks,))
     sizes = jnp.clip(jnp.floor(low * ((high + 1) / low) ** level), low, high)
     order = jnp.argsort(jr.uniform(keys[1], (tasks, rows)) + (jnp.arange(rows) >= high), 1)
-    shuffled = jax.tree.map(lambda a: jax.vmap(lambda v, o: v[o])(a, order), batch.data)
+    pick = lambda a: a if task.ordered else jax.vmap(lambda v, o: v[o])(a, order)  # noqa: E731
     mask = jnp.arange(rows) < sizes[:, None]
-    return Episodes([Batch(shuffled, mask)], episodes.target, episodes.usable)
+    data = jax.tree.map(pick, batch.data)
+    return Episodes([Batch(data, mask)], episodes.target, episodes.usable)

@@ -68,7 +68,7 @@ class TrainedMethod:
         saved.
         """
         parts = [self.task.fingerprint, options, self.method.revision]
-        digest = sha256(json.dumps(parts).encode())
+        digest = sha256(json.dumps(parts, default=name_of).encode())
         for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()[:16]
@@ -111,9 +111,21 @@ class TrainedMethod:
         options = vars(getattr(self.method, "options", self.spec))
         return {
             "method": type(self.spec).__name__,
-            "options": {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()},
+            "options": {k: _plain(v) for k, v in options.items()},
             "rows": self.ranges.rows,
             **{k: getattr(self.record, k) for k in kept},
             "loss": self.record.losses,
             "held_out": self.record.held_out,
         }
+
+
+def name_of(thing: Any) -> str:
+    """The name of an option that is a class or a function."""
+    return f"{thing.__module__}.{thing.__qualname__}"
+
+
+def _plain(option: Any) -> Any:
+    """An option as JSON can hold it."""
+    if callable(option):
+        return name_of(option)
+    return list(option) if isinstance(option, tuple) else option

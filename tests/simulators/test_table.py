@@ -113,6 +113,6 @@ def test_what_cannot_be_learned_from():
 )
 def test_supports_are_read_off_draws(draws, support):
     """Seeded: the draws of a normal distribution have an edge once in some hundred seeds."""
-    found = infer_support(draws)
-    assert repr(getattr(found, "base_constraint", found)) == support
-    assert np.asarray(found(draws.astype(np.float32))).all()
+    inferred = infer_support(draws)
+    assert repr(getattr(inferred, "base_constraint", support_of)) == support
+    assert np.asarray(inferred(draws.astype(np.float32))).all()
