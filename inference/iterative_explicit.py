@@ -26,7 +26,7 @@ from amortppl.gaussian.learned_steps import LearnedSteps
 from amortppl.gaussian.learned_update import LearnedUpdate
 from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape
 from amortppl.networks.mlp import mlp
-from amortppl.predictive.head import Head
+from amortppl.predictive.head import Head, family
 from amortppl.predictive.predictor import Headed
 from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.task.abstract import AbstractTask
@@ -34,7 +34,10 @@ from amortppl.task.batch import Batch
 
 
 class Decoder(eqx.Module):
-    """Features of a query given z: x's learned directions times z, and a perceptron's."""
+    """Features of a query given z: x's learned directions times z, and a perceptron's.
+
+    The perceptron also sees how far the products are unsettled, log |along(x) sd|.
+    """
 
     along: eqx.nn.Linear
     bend: eqx.nn.MLP
@@ -42,18 +45,20 @@ class Decoder(eqx.Module):
     def __init__(self, x: int, size: int, context: int, hidden: int, key: PRNGKeyArray) -> None:
         keys = jr.split(key)
         self.along = eqx.nn.Linear(x, size, key=keys[0])
-        self.bend = mlp(x + 2 * size + context, hidden, hidden, 2, keys[1])
+        self.bend = mlp(x + 2 * size + context + 1, hidden, hidden, 2, keys[1])
 
     def __call__(
         self, z: Float[Array, " Z"], context: Float[Array, " K"], x: Float[Array, "Q X"]
     ) -> Float[Array, "Q E"]:
         """Features of Q queries."""
-        fitted = jax.vmap(self.along)(x) * z
+        along = jax.vmap(self.along)(x)
+        fitted, sd = along * z, jnp.exp(context[: z.shape[0]])
+        unsettled = 0.5 * jnp.log(jnp.mean((along * sd) ** 2, -1, keepdims=True) + 1e-6)
         same = jnp.broadcast_to(
             jnp.concatenate([z, context]), (x.shape[0], z.shape[0] + context.shape[0])
         )
-        seen = jnp.concatenate([x, fitted, same], -1)
-        return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, same], -1)
+        seen = jnp.concatenate([x, fitted, unsettled, same], -1)
+        return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, unsettled, same], -1)
 
 
 class ExplicitPredictor(LearnedSteps, Headed):
@@ -106,6 +111,33 @@ class ExplicitPredictor(LearnedSteps, Headed):
         )
 
 
+def begin_linear(head: Head, reader: Reader, first: int, size: int, key: PRNGKeyArray) -> Head:
+    """A head that begins as a regression on x's learned directions, with z its weights.
+
+        place of y = sum_j c_j z_j along_j(x),    c_j ~ N(0, 3 / Z)
+
+    A head that begins at zero says nothing of z, and z, never moved, teaches the head nothing.
+
+    Args:
+        head: any, its linear maps zero.
+        reader: of the task.
+        first, size: where the products z_j along_j(x) stand among the features.
+        key: draws the weights.
+    """
+    for i, component in enumerate(reader.parts):
+        number = jnp.arange(family(component).coefficients)
+        if component.kind == "finite":  # a logit for each class
+            drawn, placed = jr.normal(jr.fold_in(key, i), (len(number), size)), number >= 0
+        else:
+            drawn = jr.normal(jr.fold_in(key, i), (1, size))
+            third = len(number) // 3
+            placed = number // third == 1 if component.kind == "count" else number == 0
+        loads = jnp.where(placed[:, None], drawn * (3.0 / size) ** 0.5, 0.0)
+        put = head.factors[i].straight.weight.at[:, first : first + size].set(loads)
+        head = eqx.tree_at(lambda h, i=i: h.factors[i].straight.weight, head, put)
+    return head
+
+
 @dataclass(frozen=True)
 class IterativeExplicit:
     """Options of the learned update of a task latent.
@@ -117,7 +149,6 @@ class IterativeExplicit:
         history: how many of the last steps the update sees.
         most: rows that a step looks at together, and the most that it is trained on; a longer
             mini-batch is taken as several.
-        drop: share of training steps that see data alone, or all but data (half each).
         width, layers, heads: of the transformer.
         hidden, head: widths of the decoder, and of the perceptron in its head (0: linear).
     """
@@ -126,7 +157,6 @@ class IterativeExplicit:
     signals: tuple[str, ...] = ("data", "gradient")
     history: int = 0
     most: int = 16
-    drop: float = 0.25
     width: int = 32
     layers: int = 3
     heads: int = 4
@@ -157,10 +187,11 @@ class IterativeExplicit:
         )  # steps that grow shorter as 1 / sqrt(rows), until it learns better
         update = eqx.tree_at(lambda u: u.net.bias, update, settling)
         context = self.latent + 1
+        head = Head(self.hidden + 2 * self.latent + context + 1, read, self.head, keys[3])
         return ExplicitPredictor(
             task=task, options=self, reader=read, update=update,
             decoder=Decoder(read.x_size, self.latent, context, self.hidden, keys[2]),
-            head=Head(self.hidden + 2 * self.latent + context, read, self.head, keys[3]),
+            head=begin_linear(head, read, self.hidden, self.latent, jr.fold_in(keys[3], 1)),
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXi
 and 9.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,6 +39,7 @@ from amortppl.predictive.query_state import (
     initial,
     places,
     reaches,
+    union,
 )
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
@@ -133,6 +135,19 @@ class ImplicitUpdate(Headed):
     def start_pass(self, state: QueryState, since: QueryState) -> QueryState:
         """The states as they are, with the weight that they had before the rows that come again."""
         return state._replace(weight=since.weight, rows=since.rows)
+
+    def combine(self, states: Sequence[QueryState]) -> QueryState:
+        """The states of the union of disjoint rows; see `amortppl.predictive.query_state.union`.
+
+        Raises:
+            GuideError: states of other queries, or hidden vectors.
+        """
+        if self.space.name == "hidden":
+            raise GuideError(
+                "combine: states of IterativeImplicit that are hidden vectors do not combine; "
+                "train it with state='logits', or take all rows one after another"
+            )
+        return union(states, self.init(states[0].queries))
 
     def score(self, state: QueryState, target: Target) -> Array:
         """-log p(y* | x*, D) in nats a query, and a little of it before any row."""

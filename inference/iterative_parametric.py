@@ -45,7 +45,6 @@ class IterativeParametric:
         history: how many of the last steps the update sees.
         most: rows that a step looks at together, and the most that it is trained on; a longer
             mini-batch is taken as several.
-        drop: share of training steps that see data alone, or all but data (half each).
         width, layers, heads: of the transformer.
     """
 
@@ -55,7 +54,6 @@ class IterativeParametric:
     closed_form: bool = False
     history: int = 0
     most: int = 16
-    drop: float = 0.25
     width: int = 32
     layers: int = 3
     heads: int = 4

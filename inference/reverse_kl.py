@@ -40,7 +40,6 @@ class ReverseKL:
     objective: ClassVar[str] = "reverse_kl"
     closed_form: ClassVar[bool] = False
     history: ClassVar[int] = 0
-    drop: ClassVar[float] = 0.0
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""

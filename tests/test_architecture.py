@@ -40,8 +40,8 @@ LATE = [
 ALLOWED = {"numpyro", "jax", "numpy", "math", "functools", "collections", "typing"}
 """What a model may import: NumPyro and what a NumPyro model is written with."""
 
-ALLOWED_IN_DATA = ALLOWED | {"sklearn"}
-"""What a file of episodes may import: data come with scikit-learn."""
+ALLOWED_IN_DATA = ALLOWED | {"sklearn", "matplotlib", "gzip", "os", "pathlib"}
+"""What a file of episodes may import: data come with scikit-learn, matplotlib's fonts or files."""
 
 ALLOWED_IN_PYRO = {"pyro", "torch", "math", "functools", "collections", "typing"}
 """What a Pyro model may import; its file's name ends in _pyro."""
@@ -94,6 +94,7 @@ FLOORS = [
     "pyro",
     "densities",
     "networks",
+    "simulators",
     "task",
     "method",
     "catalogue",
@@ -108,6 +109,7 @@ FLOORS = [
     "guide",
     "fit",
     "diagnostics",
+    "testing",
     "cli",
 ]
 """Folders and single files of amortppl/, each importing only from those before it."""

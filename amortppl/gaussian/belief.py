@@ -35,6 +35,8 @@ class Belief(NamedTuple):
         rows: how many rows were seen.
         recent: what the last steps saw and did, latest first: for each latent and step, three
             numbers.
+        pull: of a further pass under way, the gradient of the prior that it began without (see
+            `again`); zero otherwise.
     """
 
     location: Float[Array, " P"]
@@ -42,6 +44,7 @@ class Belief(NamedTuple):
     spread: Float[Array, "*S"]
     rows: Float[Array, ""]
     recent: Float[Array, "P H"]
+    pull: Float[Array, " P"]
 
     @property
     def full(self) -> bool:
@@ -100,6 +103,30 @@ class Belief(NamedTuple):
             return jnp.clip(self.spread - log_shrink, NARROWEST, WIDEST)
         turn = jnp.diag(jnp.exp(log_shrink))
         return self.spread @ (turn if below is None else turn + jnp.tril(below, -1))
+
+    def again(self, since: "Belief") -> "Belief":
+        """The belief at the start of a further pass over the rows seen after `since`.
+
+        It stands where it is, as wide as before those rows: q = N(m, S0). Against the belief
+        N(m0, S0) that it stands for it lacks the factor exp(u' S0^-1 (m0 - m)), which `pulled` puts
+        back once the rows have come again. A point has no spread to weigh that by.
+        """
+        if self.point:
+            return self._replace(rows=since.rows)
+        away = since.location - self.location
+        slope = (
+            since.spread @ since.whiten(away)
+            if self.full
+            else (away * jnp.exp(-2.0 * since.log_sd()))
+        )
+        return self._replace(spread=since.spread, rows=since.rows, pull=slope)
+
+    def pulled(self) -> "Belief":
+        """The belief with what its pass began without: m <- m + S pull."""
+        if self.point:
+            return self
+        moved = self.location + self.unwhiten(self.whiten_gradient(self.pull))
+        return self._replace(location=moved, pull=jnp.zeros_like(self.pull))
 
     def log_prob(self, at: Float[Array, " P"]) -> Array:
         """Log density at latents in prior units; for a point with unit sds."""

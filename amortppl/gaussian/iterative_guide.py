@@ -1,21 +1,26 @@
 """The parametric method on the learned update: built by `iterative_parametric` and `reverse_kl`."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
+from amortppl.errors import GuideError
 from amortppl.gaussian.belief import Belief
+from amortppl.gaussian.filtering import Natural
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.learned_steps import LearnedSteps
 from amortppl.gaussian.learned_update import FAR, LearnedUpdate
 from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.objectives import SCORES
 from amortppl.gaussian.posterior import Posterior
+from amortppl.gaussian.union import union
 from amortppl.gaussian.update_inputs import Rows, Shape
 from amortppl.method import Target
 from amortppl.task.abstract import AbstractTask
@@ -31,7 +36,7 @@ class IterativeGuide(LearnedSteps):
 
     Attributes:
         options: of the method, every default made definite: `signals`, `posterior`, `objective`,
-            `closed_form`, `history`, `most`, `drop`, `width`, `layers` and `heads`.
+            `closed_form`, `history`, `most`, `width`, `layers` and `heads`.
         queries: held-out rows, where these make the score.
     """
 
@@ -45,14 +50,48 @@ class IterativeGuide(LearnedSteps):
 
     def readout(self, state: Belief) -> Posterior:
         """The Gaussian."""
-        family = Gaussian(self.task.latents.size)
-        return Posterior(
-            stop_gradient(self.scale), state.frame(), family, family.initial(), Funnel.none()
-        )
+        family, frame = Gaussian(self.task.latents.size), self.finalize(state).frame()
+        return Posterior(stop_gradient(self.scale), frame, family, family.initial(), Funnel.none())
 
     def score(self, state: Belief, target: Target) -> Array:
         """The objective, in nats."""
         return SCORES[self.options.objective](state, self._log, target)
+
+    def start_pass(self, state: Belief, since: Belief) -> Belief:
+        """The state before rows that it has seen come again; see `Belief.again`."""
+        return self.finalize(state).again(since)
+
+    def finalize(self, state: Belief) -> Belief:
+        """The state with the further pass that is under way finished."""
+        return state.pulled()
+
+    def combine(self, states: Sequence[Belief]) -> Belief:
+        """The state of the union of disjoint rows: natural parameters add, theta_0 counts once.
+
+        Points average, weighted by their rows.
+
+        Raises:
+            GuideError: the states' precisions do not add up to one.
+        """
+        states = [self.finalize(s) for s in states]
+        rows, first = jnp.stack([s.rows for s in states]), self.init()
+        begun = first._replace(rows=jnp.sum(rows))
+        if first.point:
+            places = jnp.stack([s.location for s in states])
+            return begun._replace(location=rows @ places / jnp.sum(rows))
+        start = first.frame()
+        precision = start.factor @ start.factor.T
+        held = [Natural(precision @ start.location, precision)] * len(states)
+        try:
+            frame, low, _ = union([(s.frame(), s.low) for s in states], held)
+        except np.linalg.LinAlgError as error:
+            raise GuideError(
+                f"combine: the evidence of {len(states)} states does not add up to a Gaussian; "
+                "some are wider than the state before any row. Train for longer, or take all rows "
+                "one after another"
+            ) from error
+        spread = frame.factor if first.full else -jnp.log(jnp.diag(frame.factor))
+        return begun._replace(location=frame.location, low=low, spread=spread)
 
     @property
     def _log(self) -> Densities:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.lax import stop_gradient
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.gaussian.belief import Belief
 from amortppl.gaussian.filtering import SiteUpdate, site_update
@@ -87,15 +87,14 @@ class LearnedUpdate(eqx.Module):
         size, kind = len(location), self.shape.posterior
         spread = {"point": log_sd[:0], "diagonal": log_sd, "full": jnp.diag(jnp.exp(-log_sd))}[kind]
         recent = jnp.zeros((size, 3 * self.shape.history))
-        return Belief(location, jnp.zeros(size), spread, jnp.zeros(()), recent)
+        none = jnp.zeros(size)
+        return Belief(location, none, spread, jnp.zeros(()), recent, none)
 
-    def __call__(
-        self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]
-    ) -> Belief:
-        """The state after a mini-batch, of which the signals `present` are seen."""
+    def __call__(self, state: Belief, batch: Batch, rows: Rows) -> Belief:
+        """The state after a mini-batch; one of more than `most` rows is taken as several."""
         most, size = self.shape.most, batch.mask.shape[0]
         if size <= most:
-            return self._take(state, batch, rows, present)
+            return self._take(state, batch, rows)
         parts = ceil(size / most)
         place = jnp.arange(parts * most).reshape(parts, most)
         kept = (place < size) & batch.mask[jnp.minimum(place, size - 1)]
@@ -104,11 +103,11 @@ class LearnedUpdate(eqx.Module):
             mini = Batch(
                 {n: v[jnp.minimum(part[0], size - 1)] for n, v in batch.data.items()}, part[1]
             )
-            return self._take(state, mini, rows, present), None
+            return self._take(state, mini, rows), None
 
         return jax.lax.scan(take, state, (place, kept))[0]
 
-    def _take(self, state: Belief, batch: Batch, rows: Rows, present: Bool[Array, " 3"]) -> Belief:
+    def _take(self, state: Belief, batch: Batch, rows: Rows) -> Belief:
         count = jnp.sum(batch.mask).astype(jnp.float32)
         share = count / jnp.maximum(state.rows + count, 1.0)
         edges = None
@@ -119,12 +118,12 @@ class LearnedUpdate(eqx.Module):
             )
             sizes = share * faded, share * faded
         else:
-            seen, pairs, edges = self._signals(state, batch, rows, share, present)
+            seen, pairs, edges = self._signals(state, batch, rows, share)
             moved, sizes = state, (jnp.sqrt(share), share)
-        tokens = jnp.concatenate([self._base(state, count, present), seen, state.recent], -1)
+        tokens = jnp.concatenate([self._base(state, count), seen, state.recent], -1)
         row, mask = rows.tokens(batch), jnp.zeros_like(batch.mask)
         if "data" in self.shape.signals:
-            mask = batch.mask & present[0]
+            mask = batch.mask
         if edges is not None:
             length = jnp.sqrt(jnp.sum(edges**2, 0) + 1e-12)
             row = jnp.concatenate(
@@ -147,17 +146,17 @@ class LearnedUpdate(eqx.Module):
         after = after._replace(rows=state.rows + count, recent=recent[:, : state.recent.shape[1]])
         return jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), after, state)
 
-    def _base(self, state: Belief, count: Array, present: Bool[Array, " 3"]) -> Float[Array, "P F"]:
-        """Where the state stands, how many rows it has and gets, and which signals are there."""
+    def _base(self, state: Belief, count: Array) -> Float[Array, "P F"]:
+        """Where the state stands, and how many rows it has and gets."""
         log_rows = [
             jnp.log1p(jnp.minimum(n, self.shape.depth)) / 3.0 - 1.0 for n in (state.rows, count)
         ]
-        same = jnp.stack([*log_rows, *present.astype(jnp.float32)])
+        same = jnp.stack(log_rows)
         own = jnp.stack([jnp.clip(state.location, -FAR, FAR), state.log_sd() / 3.0], -1)
         return jnp.concatenate([own, jnp.broadcast_to(same, (own.shape[0], len(same)))], -1)
 
     def _signals(
-        self, state: Belief, batch: Batch, rows: Rows, share: Array, present: Bool[Array, " 3"]
+        self, state: Belief, batch: Batch, rows: Rows, share: Array
     ) -> tuple[Float[Array, "P F"], Float[Array, "P P C"] | None, Float[Array, "P B"] | None]:
         """Gradient and curvature of the mini-batch at the state, in units of its sds.
 
@@ -168,17 +167,17 @@ class LearnedUpdate(eqx.Module):
         slopes, bend = self._derivatives(at, batch, rows)
         count, g = jnp.sum(batch.mask), jnp.zeros(())
         if slopes is not None:
-            each = present[1] * jax.vmap(at.whiten_gradient)(slopes)
+            each = jax.vmap(at.whiten_gradient)(slopes)
             g = jnp.sum(each, 0) / jnp.sqrt(jnp.maximum(share, 1e-12))
             tokens += [jnp.arcsinh(g), _clip(g / jnp.sqrt(1.0 + count)), _clip(g / (1.0 + count))]
             edges = each.T if self.shape.edge_numbers else None
         if state.full:
             pairs.append(_without_diagonal(_correlation(at.spread @ at.spread.T)))
         if bend is not None:
-            w = present[2] * at.whiten_curvature(bend)
+            w = at.whiten_curvature(bend)
             own = jnp.maximum(jnp.diag(w), 0.0)
             tokens += [jnp.log1p(own), jnp.log1p(own / jnp.maximum(share, 1e-12))]
-            tokens += [] if slopes is None else [_clip(present[2] * g / (1.0 + own))]
+            tokens += [] if slopes is None else [_clip(g / (1.0 + own))]
             root = jnp.sqrt(1.0 + own)
             pairs.append(_without_diagonal(jnp.clip(w / (root[:, None] * root), -1.0, 1.0)))
         size = state.location.shape[0]

@@ -1,11 +1,9 @@
 """What a learned update of a Gaussian is for, and what it sees of a mini-batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
-import jax.random as jr
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from amortppl.gaussian.belief import Belief
 from amortppl.gaussian.frame import LogDensity
@@ -41,7 +39,7 @@ class Shape(NamedTuple):
     @property
     def state_numbers(self) -> int:
         """Numbers in a latent's token."""
-        return 4 + len(SIGNALS) + self.signal_numbers + 3 * self.history
+        return 4 + self.signal_numbers + 3 * self.history
 
     @property
     def signal_numbers(self) -> int:
@@ -79,17 +77,3 @@ class Rows(NamedTuple):
     likelihood: Callable[[Batch, Belief], Callable[[Array], Float[Array, " B"]]] | None
     correction: LogDensity | None = None
     slopes: Callable[[Batch, Belief], Float[Array, "B P"]] | None = None
-
-
-def present(signals: Sequence[str], drop: float, key: PRNGKeyArray) -> Bool[Array, " 3"]:
-    """Which signals a training step sees: all; with probability `drop` data alone or all but data.
-
-    So each is learned by itself too. Measured it neither helps nor hurts where rows carry their
-    own gradients (docs/learned_update.md).
-    """
-    has = [s in signals for s in SIGNALS]
-    if not (has[0] and any(has[1:])):
-        return jnp.ones(len(SIGNALS), bool)
-    level = jr.uniform(key)
-    alone, without = level < drop / 2, level > 1.0 - drop / 2
-    return jnp.stack([~without, ~alone, ~alone])

@@ -191,6 +191,8 @@ class Guide(TableGuide):
 
         Returns:
             A DataTree with ArviZ's groups `predictions` and `predictions_constant_data`.
+            `attrs["warnings"]` says where the draws of the latents that they rest on fail the
+            checks of `infer`.
 
         Raises:
             DataError: `data` or `at` do not fit the task.
@@ -211,9 +213,13 @@ class Guide(TableGuide):
 
         log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D). A method that predicts by
         itself has its own. Arguments are those of `predict`; `at` holds the observations too.
+        Whether the draws can be relied on `infer` and `predict` say.
 
         Raises:
             DataError: `data` or `at` do not fit the task.
+
+        Warns:
+            UnreliableWarning: the log joint behind their check is not the model's own.
         """
         self._expect_numbers(draws, seed)
         return prediction.log_predictive(self, data, at, draws, seed, columns)

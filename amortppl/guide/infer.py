@@ -13,7 +13,6 @@ from amortppl.posterior.draws import Drawn, draw
 from amortppl.posterior.local_draws import LocalDraws, draw_sites
 from amortppl.runtime.arguments import expect_draws
 from amortppl.training.trained import TrainedMethod
-from amortppl.trust import psis
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.examine import examine, join_notes
 from amortppl.trust.misspecification import Familiarity
@@ -50,7 +49,6 @@ def infer(
         raise DataError("data: expected at least one dataset, got an empty list")
     expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
-    psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
     result = examine(guide, datasets, drawn, seed, climb, familiarity)
     notes = join_notes(notes, result.notes)
@@ -95,4 +93,5 @@ def _what_to_keep(
     draws = np.asarray(drawn.vectors).shape[1]
     size = draws * sum(d.arrays[a].size for d in datasets for a in guide.task.observed)
     pointwise, predictive = (size <= POINTWISE if k is None else k for k in keep)
-    return [pointwise and guide.task.has_density, predictive]
+    asked = keep[1] or guide.task.compiled
+    return [pointwise and guide.task.has_density, predictive and asked]

@@ -17,12 +17,12 @@ import jax
 
 from amortppl.errors import GuideError, quoted
 from amortppl.guide import own_guides
-from amortppl.guide.model_check import check_values
 from amortppl.guide.model_source import describe_groups, describe_source, file_of
 from amortppl.guide.schema import CERTIFICATE, GUIDE
 from amortppl.runtime.files import kind_of, pack, read_plain, write
 from amortppl.runtime.outputs import expect_outside_guides
 from amortppl.runtime.seeds import seed_key
+from amortppl.task.check_values import check_values
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.misspecification import Familiarity
 

@@ -95,7 +95,7 @@ def write_table(
 def _job(guide: TrainedMethod, data: Any, by: str, *options: Any) -> dict[str, Any]:
     """What tells one run from another."""
     files = [vars(FileSeen.of(p, "0/1")) for p in expand(data)]
-    told = json.dumps([guide.hash, files, by, CHUNK, *map(str, options)])
+    told = json.dumps([guide.identity, files, by, CHUNK, *map(str, options)])
     return {"job": sha256(told.encode()).hexdigest(), "guide": guide.hash, "data": str(data)}
 
 

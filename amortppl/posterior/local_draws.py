@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from amortppl.data.dataset import Dataset
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.quadrature import FINE, ModeAndScale, Rows, heights, product_rule
 
@@ -66,7 +66,7 @@ def _part(
     """Draws for the rows from `start` on, at most `size` of them."""
     rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
     batch = pad(task, rows)
-    keys = jr.split(jr.fold_in(seed_key(seed), start), len(vectors))
+    keys = split_key(fold_in(seed_key(seed), start), len(vectors))
     each = batch.mask.shape[0] * task.places(batch.data)
     numbers, sites = _draw(task, vectors, batch.data, keys, WORK // (each * GRID))
     places = np.arange(rows.rows)

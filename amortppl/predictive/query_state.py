@@ -8,6 +8,7 @@ normalised; `hidden`, a vector that a head reads. Mittal et al. 2025, "Iterative
 Inference", arXiv 2510.11471, Eq. 8.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -17,6 +18,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.errors import GuideError
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.binned import Bars
 from amortppl.predictive.categorical import Categories
@@ -44,6 +46,39 @@ class QueryState(NamedTuple):
     value: Float[Array, "Q Z"]
     weight: Float[Array, " Q"]
     rows: Float[Array, ""]
+
+
+def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
+    """The state given the rows of several states, which are disjoint, for the same queries.
+
+        weight = 1 + sum_i (weight_i - 1),    value = v_0 + sum_i weight_i (v_i - v_0) / weight
+
+    Under a Gaussian predictive with independent evidence this is exact for means; scales and logits
+    become averages.
+
+    Args:
+        states: one or more.
+        first: the state of the same queries before any row.
+
+    Raises:
+        GuideError: the states belong to other queries.
+    """
+    if any(not _same(s.queries, first.queries) for s in states):
+        raise GuideError(
+            "combine: the states belong to other queries; begin each with the same "
+            "guide.init(at=...)"
+        )
+    weight = 1.0 + jnp.sum(jnp.stack([s.weight - 1.0 for s in states]), 0)
+    moves = jnp.stack([s.weight[:, None] * (s.value - first.value) for s in states])
+    value = first.value + jnp.sum(moves, 0) / weight[:, None]
+    rows = jnp.sum(jnp.stack([s.rows for s in states]))
+    return QueryState(first.queries, value, weight, rows)
+
+
+def _same(queries: dict[str, Array], others: dict[str, Array]) -> bool:
+    """Whether they are the same inputs, row by row."""
+    pairs = [(queries[n], others[n]) for n in others]
+    return all(a.shape == b.shape and bool(jnp.all(a == b)) for a, b in pairs)
 
 
 class Coefficients(eqx.Module):

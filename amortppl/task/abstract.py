@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError
+from amortppl.runtime.batched_map import batched_map
+from amortppl.simulators.stored import Stored
 from amortppl.task.batch import Batch, Draw
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.groups import Grouping, Layout
@@ -32,7 +34,8 @@ from amortppl.task.tracing import Site
 class AbstractTask(ABC):
     """A distribution over datasets D = {(x_i, y_i), i = 1..N}.
 
-    It has two kinds: `Task`, of a model, and `EpisodeTask`, of episodes drawn from data.
+    It has three kinds: `Task`, of a model, `EpisodeTask`, of episodes drawn from data, and
+    `SimulationTask`, of a simulator or of simulations.
 
     Attributes:
         name: what to call it.
@@ -59,6 +62,8 @@ class AbstractTask(ABC):
         likelihood: whether methods use that density.
         supports: of the observations, where there is no model to read them from.
         dims, coords: names of axes by site or argument, and labels along named axes.
+        stored: simulations that are there already; None where they are drawn anew.
+        compiled: whether `predict` is compiled, and cheap enough for what is not asked for.
         grouping: how rows of data lie in groups, where the groups are what is called rows here;
             None elsewhere.
 
@@ -91,6 +96,10 @@ class AbstractTask(ABC):
         ['mean', 'row', 'y']
         >>> task.input_rows(jr.key(0), 3), task.unseen(data)  # it has no inputs and no masks
         ({}, {})
+        >>> task.learning(jr.key(0), 3).data["y"].shape  # as `simulate`, but for stored simulations
+        (3,)
+        >>> task.simulate_many(jr.split(jr.key(0), 5), 3, at_once=2).data["y"].shape
+        (5, 3)
         >>> "numpyro.sample" in task.source_code()
         True
     """
@@ -126,10 +135,28 @@ class AbstractTask(ABC):
     coords: dict[str, list[Any]]
     grouping: Grouping | None = None
     supports: Mapping[str, Constraint] | None = None
+    stored: Stored | None = None
+    compiled: bool = True
 
     @abstractmethod
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
         """Draws latents and `rows` rows of inputs and observations. Jit- and vmap-able."""
+
+    def learning(self, key: PRNGKeyArray, rows: int) -> Draw:
+        """As `simulate`; of stored simulations one that may be learned from, where `simulate` takes
+        one of those that are not.
+        """
+        return self.simulate(key, rows)
+
+    def simulate_many(self, keys: PRNGKeyArray, rows: int, at_once: int) -> Draw:
+        """As many simulations as there are keys, with a leading axis.
+
+        Args:
+            keys: one for each.
+            rows: rows of each.
+            at_once: how many are made together, which bounds the memory.
+        """
+        return batched_map(lambda k: self.simulate(k, rows), keys, at_once)
 
     @abstractmethod
     def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:

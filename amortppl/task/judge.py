@@ -113,7 +113,8 @@ class Judge:
         program, chunks, prior = self._program(data), [], np.zeros(pieces)
         for start in range(0, count, most):
             part = local[:, start : start + most]
-            filled = np.pad(part, [(0, 0), (0, most - part.shape[1]), (0, 0), (0, 0)], "edge")
+            short = most - part.shape[1]
+            filled = np.pad(part, [(0, 0), (0, short), (0, 0), (0, 0)], "edge") if short else part
             prior, factors = program(vectors, data, filled, self._values(rows))
             chunks.append(self._summed(factors)[:, : part.shape[1]])
         return prior, np.concatenate(chunks, 1)

@@ -82,7 +82,7 @@ def simulated_scales(task: AbstractTask, key: PRNGKeyArray) -> tuple[PriorScale,
     names, groups = tuple(task.arguments), task.group_layout
 
     def simulate(key: PRNGKeyArray) -> tuple[Array, Array]:
-        draw = task.simulate(key, rows)
+        draw = task.learning(key, rows)
         return draw.latents, flat_rows(names, draw.data, groups)
 
     latents, flat = jax.vmap(simulate)(jr.split(key, SIMULATED_ROWS))

@@ -16,6 +16,7 @@ from amortppl.data.dataset import Dataset
 from amortppl.errors import OutOfRangeWarning
 from amortppl.method import Method, Spec
 from amortppl.task.batch import Batch
+from amortppl.task.check_values import check_digest
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 
@@ -71,6 +72,13 @@ class TrainedMethod:
         return digest.hexdigest()[:16]
 
     @cached_property
+    def identity(self) -> str:
+        """`hash`, and eight digits that differ where the model's densities do: what states, answers
+        and unfinished jobs belong to.
+        """
+        return f"{self.hash}-{check_digest(self.task)}"
+
+    @cached_property
     def blank(self) -> Batch:
         """One row of zeros, for callers that need the shapes of rows and not their values."""
         data = {n: np.zeros(s.shape, s.dtype) for n, s in self.task.rows_like.items()}
@@ -82,7 +90,8 @@ class TrainedMethod:
         Warns:
             OutOfRangeWarning: of each note of one dataset, or once of several datasets.
         """
-        notes = [self.ranges.outside(d.arrays, self.task.group_layout) for d in datasets]
+        arrays = [d.arrays for d in datasets]
+        notes = self.ranges.outside_each(arrays, self.task.group_layout)
         outside = [i for i, n in enumerate(notes) if n]
         warned = notes[0]
         if len(datasets) > 1 and outside:

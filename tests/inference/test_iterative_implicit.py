@@ -138,6 +138,26 @@ def test_a_further_pass_counts_nothing_twice(guide, line_data, at):
     assert (abs(np.log(twice.value.weight / once.value.weight)) < 1).all()
 
 
+def test_states_of_disjoint_rows_combine_and_of_other_queries_do_not(task):
+    """Means by the closed form of independent evidence, by hand for one query."""
+    method = built(task)
+    query = {"x": jnp.ones((1, 2)), "y": jnp.zeros(1)}
+    first = begin(method, query)
+    apart = [
+        first._replace(value=first.value + away, weight=jnp.full(1, w), rows=jnp.asarray(n))
+        for away, w, n in ((0.5, 3.0, 8.0), (-0.2, 5.0, 4.0))
+    ]
+    both = method.combine(apart)
+    assert both.rows == 12 and both.weight == 7
+    np.testing.assert_allclose(both.value - first.value, (3 * 0.5 - 5 * 0.2) / 7, rtol=1e-4)
+    other = begin(method, {"x": jnp.zeros((1, 2)), "y": jnp.zeros(1)})
+    with pytest.raises(GuideError, match="belong to other queries"):
+        method.combine([apart[0], other])
+    hidden = built(task, state="hidden")
+    with pytest.raises(GuideError, match="hidden vectors do not combine"):
+        hidden.combine([begin(hidden, query)] * 2)
+
+
 def test_queries_cannot_change_between_steps(guide, line_data, at):
     state = guide.step(guide.init(at={"x": at["x"]}), line_data)
     for other in ({n: v + 1 for n, v in at.items()}, {n: v[:2] for n, v in at.items()}):

@@ -1,0 +1,93 @@
+"""The methods of docs/paper.md, with what differs from their defaults."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import amortppl as ap
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method: its name in inference/, options, and what differs in its schedule."""
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Any:
+        """The configured method."""
+        return ap.method(self.method, **self.options)
+
+
+ITERATED = {
+    "parametric": Contender("iterative_parametric", {"layers": 2}),
+    "parametric, whitened": Contender("iterative_parametric", {"closed_form": True, "layers": 2}),
+    "explicit": Contender("iterative_explicit", {"layers": 2}),
+    "implicit": Contender("iterative_implicit"),
+}
+
+SIGNALS = {
+    " + ".join(s): Contender(
+        "iterative_parametric",
+        {"signals": s, "posterior": "diagonal", "layers": 2},
+    )
+    for s in (("data",), ("gradient",), ("data", "gradient"))
+}
+
+LEARNED = {
+    "MAML": Contender("maml"),
+    "Meta-SGD": Contender("meta_sgd"),
+    "learned optimiser": Contender("learned_optimiser"),
+    "hypernetwork": Contender("hypernetwork"),
+    "prior-fitted transformer": Contender("prior_fitted"),
+    "neural process": Contender("neural_process"),
+    "in-context memory": Contender("in_context"),
+    "conjugate head": Contender("conjugate_head"),
+    "default guide": Contender("parametric"),
+}
+
+UNLEARNED = {
+    "Laplace": Contender("laplace"),
+    "SVI": Contender("svi", {"iterations": 200}),
+}
+
+PREDICTIVE = [n for n in LEARNED if n not in ("learned optimiser", "default guide")]
+
+EXPLICIT = {
+    "explicit, curvature": Contender(
+        "iterative_explicit", {"layers": 2, "signals": ("data", "gradient", "curvature")}
+    )
+}
+
+ONE_STEP = {
+    "one step of 256 rows": Contender(
+        "iterative_parametric", {"layers": 2, "most": 256}, {"batch": 16}
+    )
+}
+
+STATES = {
+    f"implicit, {state}": Contender("iterative_implicit", {"state": state})
+    for state in ("probabilities", "hidden")
+}
+
+WITHOUT_LATENTS = {n: ITERATED[n] for n in ("explicit", "implicit")}
+
+PLAN: dict[str, dict[str, Contender]] = {
+    "line5": ITERATED
+    | {f"signals: {n}": c for n, c in SIGNALS.items()}
+    | LEARNED
+    | UNLEARNED
+    | EXPLICIT
+    | ONE_STEP
+    | STATES,
+    "line100": {f"signals: {n}": replace(c, schedule={"batch": 32}) for n, c in SIGNALS.items()},
+    "process": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
+    "classes": ITERATED | LEARNED | UNLEARNED | STATES,
+    "flow": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
+    "letters": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
+    "mixture": {"parametric": Contender("iterative_parametric", {"layers": 2})},
+    "order": {
+        n: c for n, c in (WITHOUT_LATENTS | LEARNED).items() if n in ("implicit", *PREDICTIVE)
+    },
+}

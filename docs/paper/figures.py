@@ -1,0 +1,166 @@
+"""The figures of docs/paper.md: `python docs/paper figures [--results FOLDER]`."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
+from paper.descent import OPTIMISERS
+from paper.extras import FAR
+from paper.results import Results, error
+from paper.tables import LABEL
+
+HERE = Path(__file__).parent
+
+COLOUR = {
+    "parametric": "tab:blue",
+    "parametric, whitened": "tab:cyan",
+    "explicit": "tab:orange",
+    "implicit": "tab:green",
+}
+
+
+def save(figure: Figure, name: str) -> None:
+    """Writes docs/paper/NAME.png."""
+    figure.savefig(HERE / f"{name}.png", dpi=110)
+
+
+def steps(results: Results) -> None:
+    """Log predictive density against K: a panel a task, a line a regime, dashed where shifted."""
+    tasks = [t for t in LABEL if any(m in results.methods(t) for m in ITERATED) and t != "line100"]
+    figure = Figure(figsize=(11, 2.9 * -(-len(tasks) // 3)), layout="constrained")
+    panels = figure.subplots(-(-len(tasks) // 3), 3, squeeze=False).ravel()
+    for panel, task in zip(panels, tasks, strict=False):
+        for method in [m for m in ITERATED if m in results.methods(task)]:
+            tests = list(results.seeds(task, method)[0]["lpd"])
+            for test, style in zip(tests, ("-", "--", ":", "-."), strict=False):
+                curve = results.curve(task, method, test)
+                mean, bar, colour = curve.lpd.mean(0), error(curve.lpd), COLOUR[method]
+                panel.errorbar(curve.depths, mean, bar, fmt="o" + style, color=colour, ms=3, lw=1.2)
+        panel.set_xscale("log")
+        panel.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+        panel.minorticks_off()
+        panel.set_title(LABEL[task], fontsize=10)
+    for panel in panels[len(tasks) :]:
+        panel.set_axis_off()
+    for panel in panels[::3]:
+        panel.set_ylabel("nats a query")
+    handles = [panels[0].plot([], [], color=c, label=m)[0] for m, c in COLOUR.items()]
+    styles = zip(("as trained", "shifted"), ("-", "--"), strict=True)
+    handles += [panels[0].plot([], [], "k" + s, label=n)[0] for n, s in styles]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+    save(figure, "steps")
+
+
+def bound(results: Results) -> None:
+    """Nats below the exact predictive, to ten times the depth trained on."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    panel = figure.subplots()
+    for method in [m for m in ITERATED if m in results.methods("line5")]:
+        near, depths = results.gap("line5", method, "like").mean(0), (1, 2, 5, 10, 20)
+        far = results.extra("line5", method, "far", "gap")
+        values = list(near) + ([] if far is None else list(far.mean(0)[1:]))
+        ks = list(depths) + list(FAR[1:])[: len(values) - 5]
+        shown = np.maximum(values, 2e-5)
+        panel.plot(ks, shown, "o-", color=COLOUR[method], label=method, markersize=4)
+    panel.axvline(20, color="grey", linestyle=":", linewidth=1)
+    panel.text(21, 0.02, "trained to here", transform=panel.get_xaxis_transform(), fontsize=9)
+    panel.set(xscale="log", yscale="log", xlabel="mini-batches of 16 rows, K",
+              ylabel="nats a query below the exact predictive")  # fmt: skip
+    ticks = [1, 2, 5, 10, 20, 50, 100, 200]
+    panel.set_xticks(ticks, [str(k) for k in ticks])
+    panel.minorticks_off()
+    panel.legend(frameon=False)
+    save(figure, "bound")
+
+
+def signals(results: Results) -> None:
+    """What an update sees: rows, gradient or both, in 5 and in 100 dimensions."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for panel, task in zip(figure.subplots(1, 2), ("line5", "line100"), strict=True):
+        depths = (1, 2, 5, 10, 20) if task == "line5" else (1, 2, 5)
+        for name, marker in zip(SIGNALS, "os^", strict=True):
+            if f"signals: {name}" not in results.methods(task):
+                continue
+            gap = results.gap(task, f"signals: {name}", "like")
+            panel.errorbar(depths, gap.mean(0), error(gap), marker=marker, label=name, capsize=2)
+        panel.set(xscale="log", yscale="log", title=LABEL[task], xlabel="mini-batches, K")
+        panel.set_xticks(depths, [str(k) for k in depths])
+        panel.minorticks_off()
+        panel.legend(frameon=False)
+    figure.axes[0].set_ylabel("nats a query below the exact predictive")
+    save(figure, "signals")
+
+
+def baselines(results: Results) -> None:
+    """Nats below the best (or exact) of each task at K = 1 and 20: a row a method."""
+    names = [*ITERATED, *LEARNED, *UNLEARNED, *OPTIMISERS]
+    tasks = [t for t in LABEL if sum(m in results.methods(t) for m in names) > 3]
+    if not tasks:
+        return
+    figure = Figure(figsize=(3.2 + 2.3 * len(tasks), 5.2), layout="constrained")
+    for panel, task in zip(
+        figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0], tasks, strict=True
+    ):
+        curves = {
+            m: results.curve(task, m, "like").mean for m in names if m in results.methods(task)
+        }
+        best = results.curve(task, "exact", "like").mean if results.has_exact(task) else (
+            np.max(list(curves.values()), 0)
+        )  # fmt: skip
+        for place, name in enumerate(reversed(names)):
+            if name in curves:
+                gap = np.maximum(best - curves[name], 1e-4)
+                panel.plot([gap[0], gap[-1]], [place, place], color="lightgrey", zorder=1)
+                panel.scatter(gap[0], place, color="tab:orange", s=22)
+                panel.scatter(gap[-1], place, color="tab:blue", s=22)
+        panel.set_xscale("log")
+        panel.set_title(LABEL[task], fontsize=10)
+        panel.set_yticks(range(len(names)), list(reversed(names)))
+        panel.grid(axis="y", color="0.93")
+        panel.set_axisbelow(True)
+    dots = [
+        figure.axes[0].scatter([], [], color=c, label=n)
+        for c, n in (("tab:orange", "K = 1"), ("tab:blue", "K = 20"))
+    ]
+    figure.supxlabel("nats a query below the exact predictive, or else the best", fontsize=10)
+    figure.legend(handles=dots, loc="outside upper right", ncols=2, frameon=False)
+    save(figure, "baselines")
+
+
+def clouds(results: Results) -> None:
+    """Example points, fresh ones, and those that methods make of noise: a row a shape."""
+    made = np.load(results.folder / "clouds.npz")
+    shapes = [("mixtures", 0), ("mixtures", 1), ("letters", 0), ("letters", 1), ("letters", 2)]
+    own = {n.split("|", 1)[1] for n in made.files if n.startswith(("mixtures", "letters"))}
+    names = ["examples", "fresh", *sorted(own - {"examples", "fresh"})]
+    figure = Figure(figsize=(1.7 * len(names), 1.8 * len(shapes)), layout="constrained")
+    panels = figure.subplots(len(shapes), len(names))
+    for line, (test, number) in zip(panels, shapes, strict=True):
+        for panel, name in zip(line, names, strict=True):
+            panel.set(xticks=[], yticks=[], xlim=(-4, 4), ylim=(-4, 4))
+            if f"{test}|{name}" in made.files:
+                x, y = made[f"{test}|{name}"][number].T
+                panel.scatter(x, y, s=2, color="black" if name in names[:2] else "tab:blue")
+            else:
+                panel.set_axis_off()
+            if line is panels[0]:
+                panel.set_title(name.replace("|", ",\n"), fontsize=8)
+    save(figure, "clouds")
+
+
+def main() -> None:
+    """Draws every figure whose results are there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    results = Results(parser.parse_args().results)
+    steps(results)
+    bound(results)
+    signals(results)
+    baselines(results)
+    if (results.folder / "clouds.npz").exists():
+        clouds(results)
+    print(json.dumps({t: results.methods(t) for t in LABEL}))

@@ -1,0 +1,181 @@
+"""The tables of docs/paper.md, as Markdown: `python docs/paper tables [--results FOLDER]`."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
+from paper.descent import OPTIMISERS
+from paper.results import Results, error
+
+LABEL = {
+    "line5": "regression, d = 5",
+    "line100": "regression, d = 100",
+    "process": "Gaussian process",
+    "classes": "classes on image features",
+    "flow": "flow, mixtures",
+    "letters": "flow, letters",
+    "mixture": "mixture's posterior",
+    "order": "causal order",
+}
+
+
+def row(*cells: object) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(str(c) for c in cells) + " |"
+
+
+def head(*cells: object) -> Iterator[str]:
+    """The first two rows of a Markdown table."""
+    yield row(*cells)
+    yield "|" + "---|" * len(cells)
+
+
+def steps_help(results: Results) -> Iterator[str]:
+    """Log predictive density at each K, and what the issue asks of it."""
+    yield from head(
+        "task, tested on", "method", "seeds", "K = 1", 2, 5, 10, 20, "K = 10 less K = 1", "monotone"
+    )
+    for task in LABEL:
+        for method in [m for m in ITERATED if m in results.methods(task)]:
+            for test in results.seeds(task, method)[0]["lpd"]:
+                curve = results.curve(task, method, test)
+                gains = np.diff(curve.lpd, axis=1)
+                falls = gains.mean(0) < -error(gains)
+                cells = [f"{v:.3f}" for v in curve.mean] + ["-"] * (5 - len(curve.depths))
+                if 10 in curve.depths:
+                    gain = curve.lpd[:, curve.depths.index(10)] - curve.lpd[:, 0]
+                    much = f"{gain.mean():.3f} ± {error(gain):.3f}"
+                else:
+                    much = "-"
+                verdict = "yes" if not falls.any() else "no"
+                yield row(f"{LABEL[task]}, {test}", method, curve.seeds, *cells, much, verdict)
+
+
+def bound(results: Results) -> Iterator[str]:
+    """Nats below the exact predictive, and the share of its gain."""
+    for task in ("line5", "process"):
+        if not results.has_exact(task):
+            continue
+        yield ""
+        yield LABEL[task]
+        yield ""
+        yield from head("method", "seeds, updates", "K = 1", 2, 5, 10, 20, "share of the gain")
+        exact = results.curve(task, "exact", "like").mean
+        for method in [m for m in results.methods(task) if m != "exact"]:
+            curve, gap = results.curve(task, method, "like"), results.gap(task, method, "like")
+            cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(gap.mean(0), error(gap), strict=True)]
+            share = 1 - gap.mean(0)[-1] / (exact[-1] - exact[0])
+            yield row(method, f"{curve.seeds}, {curve.updates}", *cells, f"{share:.3f}")
+
+
+def far_beyond(results: Results) -> Iterator[str]:
+    """Nats below the exact predictive to ten times the depth trained on."""
+    yield from head("method", "K = 20", 50, 100, 200)
+    for method in ITERATED:
+        gap = results.extra("line5", method, "far", "gap")
+        if gap is not None:
+            cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(gap.mean(0), error(gap), strict=True)]
+            yield row(method, *cells)
+
+
+def signals(results: Results) -> Iterator[str]:
+    """Rows against gradients against both, in 5 and in 100 dimensions."""
+    yield from head("d", "signals", "seeds, updates", "K = 1", 2, 5, 10, 20)
+    for task in ("line5", "line100"):
+        for name in [f"signals: {s}" for s in SIGNALS]:
+            if name in results.methods(task) and results.has_exact(task):
+                curve, gap = results.curve(task, name, "like"), results.gap(task, name, "like")
+                pairs = zip(gap.mean(0), error(gap), strict=True)
+                cells = [f"{m:.3f} ± {e:.3f}" for m, e in pairs]
+                cells += ["-"] * (5 - len(cells))
+                seen = f"{curve.seeds}, {curve.updates}"
+                yield row(task.removeprefix("line"), name.removeprefix("signals: "), seen, *cells)
+
+
+def baselines(results: Results) -> Iterator[str]:
+    """Every family at the same CPU seconds: log predictive density at three K."""
+    for task in LABEL:
+        own = [
+            m for m in (*ITERATED, *LEARNED, *UNLEARNED, *OPTIMISERS) if m in results.methods(task)
+        ]
+        if len(own) < 3:
+            continue
+        yield ""
+        tests = list(results.seeds(task, own[0])[0]["lpd"])
+        yield LABEL[task]
+        yield ""
+        yield from head(
+            "method", "seeds, updates", *(f"{t}, K = {k}" for t in tests for k in (1, 5, 20))
+        )
+        if results.has_exact(task):
+            own.append("exact")
+        for method in own:
+            cells, curve = [], results.curve(task, method, tests[0])
+            for test in tests:
+                mean = results.curve(task, method, test).mean
+                cells += [f"{mean[curve.depths.index(k)]:.3f}" for k in (1, 5, 20)]
+            yield row(method, f"{curve.seeds}, {curve.updates}", *cells)
+
+
+def continual(results: Results) -> Iterator[str]:
+    """Queries of the first of ten blocks, in nats against all at once."""
+    yield from head("method", "blocks in order less shuffled", "exact less blocks in order")
+    for method in ITERATED:
+        get = lambda part, method=method: results.extra("line5", method, "continual", part)  # noqa: E731
+        blocks, shuffled, exact = get("blocks"), get("shuffled"), get("exact")
+        if blocks is not None and shuffled is not None and exact is not None:
+            cells = [blocks - shuffled, exact - blocks]
+            yield row(method, *(f"{c.mean():.4f} ± {error(c):.4f}" for c in cells))
+
+
+def one_step(results: Results) -> Iterator[str]:
+    """256 rows in sixteen steps and in one."""
+    yield from head("update", "nats below the exact predictive after 256 rows")
+    for method in ("parametric", "one step of 256 rows"):
+        gap = results.extra("line5", method, "whole", "gap")
+        if gap is not None:
+            yield row(method, f"{gap.mean():.4f} ± {error(gap):.4f}")
+
+
+def from_file(results: Results) -> Iterator[str]:
+    """A million rows, and new points of shapes."""
+    stream = results.folder / "stream.json"
+    if stream.exists():
+        lines = json.loads(stream.read_text())
+        yield from head("method", *next(iter(lines.values())))
+        for method, values in lines.items():
+            yield row(method, *(f"{v:.4g}" for v in values.values()))
+        yield ""
+    generation = results.folder / "generation.json"
+    if generation.exists():
+        yield from head("shapes", "trained on, method", "energy distance")
+        for name, values in json.loads(generation.read_text()).items():
+            shapes, method = name.split("/", 1)
+            own = np.asarray(values)
+            yield row(shapes, method, f"{own.mean():.3f} ± {error(own):.3f}")
+
+
+TABLES = (
+    steps_help,
+    bound,
+    far_beyond,
+    one_step,
+    signals,
+    baselines,
+    continual,
+    from_file,
+)
+
+
+def main() -> None:
+    """Prints every table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    results = Results(parser.parse_args().results)
+    for table in TABLES:
+        print(f"\n## {table.__name__}\n")
+        print("\n".join(table(results)))
