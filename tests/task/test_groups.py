@@ -84,6 +84,7 @@ def test_normal_effects_have_a_closed_form(intercepts_task):
     assert [*intercepts_task.local.sites] == ["effect"]
 
 
+@pytest.mark.slow
 def test_yes_or_no_outcomes_are_integrated_as_scipy_does(passes_task):
     data, vector, theta = simulated(passes_task)
     for g, value in enumerate(by_group(passes_task, vector, data)):
@@ -123,6 +124,7 @@ def test_filled_places_empty_groups_and_the_order_of_rows_change_nothing(interce
 # Simulated groups.
 
 
+@pytest.mark.slow
 def test_sizes_of_simulated_groups_span_their_range(intercepts_task):
     draws = jax.vmap(lambda k: intercepts_task.simulate(k, 8).data["school"])(
         jr.split(jr.key(0), 200)
@@ -133,6 +135,7 @@ def test_sizes_of_simulated_groups_span_their_range(intercepts_task):
     assert (spread == 0).mean() > 0.05 and (spread >= 4).mean() > 0.05
 
 
+@pytest.mark.slow
 def test_columns_of_a_group_do_not_see_filled_places(passes_task):
     data, _, _ = simulated(passes_task)
     layout = passes_task.group_layout
@@ -165,6 +168,7 @@ def test_arguments_that_are_not_there_are_named():
     refused(intercepts, "one grouping can be free", groups={"school": (2, 4), "x": (2, 4)})
 
 
+@pytest.mark.slow
 def test_rows_that_look_at_one_another_are_refused():
     def demeaned(x, school, n_school, y=None):
         mean = numpyro.sample("mean", dist.Normal(0, 1))
@@ -186,6 +190,7 @@ def test_rows_that_look_at_one_another_are_refused():
     refused(within, "pass what is computed from other rows")
 
 
+@pytest.mark.slow
 def test_groups_that_depend_on_one_another_are_refused():
     def chain(x, school, n_school, y=None):
         mean = numpyro.sample("mean", dist.Normal(0, 1))
@@ -198,6 +203,7 @@ def test_groups_that_depend_on_one_another_are_refused():
     refused(chain, "changes the density of other rows")
 
 
+@pytest.mark.slow
 def test_latents_of_rows_within_groups_are_refused():
     def overdispersed(x, school, n_school, y=None):
         mean = numpyro.sample("mean", dist.Normal(0, 1))
@@ -224,6 +230,7 @@ def test_a_forgotten_number_of_groups_is_not_taken_for_that_of_rows():
     assert task.latents.shapes == {"effect": (5,)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [lambda g: g.max() + 1, lambda g: len(np.unique(g))])
 def test_groups_counted_from_their_index_are_told_to_be_an_argument(count):
     def counted(x, group, y=None):
@@ -237,6 +244,7 @@ def test_groups_counted_from_their_index_are_told_to_be_an_argument(count):
         ap.Task(counted, inputs, rows=(8, 16))
 
 
+@pytest.mark.slow
 def test_the_structure_is_described(passes_task):
     said = passes_task.describe()
     assert "4 to 32 groups of 'school', 1 to 6 rows in each" in said
