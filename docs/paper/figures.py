@@ -31,8 +31,12 @@ def save(figure: Figure, name: str) -> None:
 def steps(results: Results) -> None:
     """Log predictive density against K: a panel a task, a line a regime, dashed where shifted."""
     tasks = [t for t in LABEL if any(m in results.methods(t) for m in ITERATED) and t != "line100"]
-    figure = Figure(figsize=(11, 2.9 * -(-len(tasks) // 3)), layout="constrained")
-    panels = figure.subplots(-(-len(tasks) // 3), 3, squeeze=False).ravel()
+    if not tasks:
+        return
+    across = min(3, len(tasks))
+    down = -(-len(tasks) // across)
+    figure = Figure(figsize=(1.5 + 3.3 * across, 0.6 + 2.9 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).ravel()
     for panel, task in zip(panels, tasks, strict=False):
         for method in [m for m in ITERATED if m in results.methods(task)]:
             tests = list(results.seeds(task, method)[0]["lpd"])
@@ -46,12 +50,12 @@ def steps(results: Results) -> None:
         panel.set_title(LABEL[task], fontsize=10)
     for panel in panels[len(tasks) :]:
         panel.set_axis_off()
-    for panel in panels[::3]:
+    for panel in panels[::across]:
         panel.set_ylabel("nats a query")
     handles = [panels[0].plot([], [], color=c, label=m)[0] for m, c in COLOUR.items()]
     styles = zip(("as trained", "shifted"), ("-", "--"), strict=True)
     handles += [panels[0].plot([], [], "k" + s, label=n)[0] for n, s in styles]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 * across, frameon=False)
     save(figure, "steps")
 
 
@@ -67,7 +71,7 @@ def bound(results: Results) -> None:
         shown = np.maximum(values, 2e-5)
         panel.plot(ks, shown, "o-", color=COLOUR[method], label=method, markersize=4)
     panel.axvline(20, color="grey", linestyle=":", linewidth=1)
-    panel.text(21, 0.02, "trained to here", transform=panel.get_xaxis_transform(), fontsize=9)
+    panel.text(19, 0.03, "trained to here", ha="right", transform=panel.get_xaxis_transform())
     panel.set(xscale="log", yscale="log", xlabel="mini-batches of 16 rows, K",
               ylabel="nats a query below the exact predictive")  # fmt: skip
     ticks = [1, 2, 5, 10, 20, 50, 100, 200]
@@ -79,8 +83,11 @@ def bound(results: Results) -> None:
 
 def signals(results: Results) -> None:
     """What an update sees: rows, gradient or both, in 5 and in 100 dimensions."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for panel, task in zip(figure.subplots(1, 2), ("line5", "line100"), strict=True):
+    tasks = [t for t in ("line5", "line100") if any("signals" in m for m in results.methods(t))]
+    if not tasks:
+        return
+    figure = Figure(figsize=(1 + 4.5 * len(tasks), 3.6), layout="constrained")
+    for panel, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         depths = (1, 2, 5, 10, 20) if task == "line5" else (1, 2, 5)
         for name, marker in zip(SIGNALS, "os^", strict=True):
             if f"signals: {name}" not in results.methods(task):
@@ -99,9 +106,10 @@ def baselines(results: Results) -> None:
     """Nats below the best (or exact) of each task at K = 1 and 20: a row a method."""
     names = [*ITERATED, *LEARNED, *UNLEARNED, *OPTIMISERS]
     tasks = [t for t in LABEL if sum(m in results.methods(t) for m in names) > 3]
+    names = [m for m in names if any(m in results.methods(t) for t in tasks)]
     if not tasks:
         return
-    figure = Figure(figsize=(3.2 + 2.3 * len(tasks), 5.2), layout="constrained")
+    figure = Figure(figsize=(3.2 + 2.3 * len(tasks), 1.4 + 0.3 * len(names)), layout="constrained")
     for panel, task in zip(
         figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0], tasks, strict=True
     ):
