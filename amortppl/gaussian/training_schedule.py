@@ -21,6 +21,8 @@ def best_schedule(task: AbstractTask, signals: tuple[str, ...]) -> dict[str, Any
     """
     if signals == ("data",):
         return {"steps": 20_000, "batch": 64}
+    if in_plates(task).any() and "curvature" in signals:
+        return {"steps": 3000, "batch": 128, "pooled": True}
     if task.block or in_plates(task).any():
         return {"steps": 3000, "batch": 128}
     return {"steps": 600, "batch": 64}

@@ -51,6 +51,9 @@ class Schedule:
         mini_batch: rows of a mini-batch in greedy training (`amortppl.training.greedy`), where an
             update takes one step of each task in a pool, however many steps it has behind it; None
             unrolls `mini_batches` steps.
+        pooled: whether tasks are kept with their states and serve several updates
+            (`amortppl.training.pooled`), where one step takes all rows of fresh tasks, on one
+            device.
     """
 
     steps: int | None = 1000
@@ -62,6 +65,7 @@ class Schedule:
     uneven: bool = False
     simulations: int | None = None
     mini_batch: int | None = None
+    pooled: bool = False
 
 
 class Learner(NamedTuple):
