@@ -70,7 +70,7 @@ class ParametricGuide(Method):
     gammas: bool = eqx.field(static=True)
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
 
     @property
     def max_batch(self) -> int | None:

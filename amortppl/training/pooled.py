@@ -6,16 +6,22 @@ What a step derives from the rows without a gradient (`Method.prepare`: a hierar
 milliseconds) is computed once for each task and kept with it. An update picks tasks at random and
 recomputes only what weights have made of their rows (`Method.recall`). After each `CHUNK` of
 updates the oldest tasks are replaced by fresh ones, so that a task serves about `REUSES` updates.
+
+A task is scored on several draws of its posterior: the latents that it was simulated with are one,
+others are resampled from its readout by weights p(theta, D) / q(theta), truncated. Their mean has a
+fraction of one draw's variance. Bornschein and Bengio 2015, "Reweighted wake-sleep", arXiv
+1406.2751; Ionides 2008, "Truncated importance sampling".
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from amortppl.method import Spec, State, Target
+from amortppl.method import Method, Spec, State, Target
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
@@ -30,11 +36,23 @@ SLICE = 64
 TASKS_PER_CALL = 16
 """Tasks whose frames are searched together on a CPU."""
 
+DRAWS, KEPT = 256, 16
+"""Draws of a task's readout, and how many of them are kept as draws of its posterior."""
+
+FEWEST = 16.0
+"""Least effective number among `DRAWS`; with fewer the latents simulated with stand for them."""
+
+TRUE = 0.25
+"""Share of the loss that is of the latents simulated with, which are an exact draw."""
+
 HELD = 2
 """Slices of held-out tasks."""
 
-REUSES = 8
+REUSES = 4
 """Updates that a task serves, on average."""
+
+POOL_UPDATES = 32
+"""Updates' tasks that the pool holds."""
 
 
 class TaskPool(NamedTuple):
@@ -45,12 +63,14 @@ class TaskPool(NamedTuple):
         states: of each task, (K, T, ...) with T over all parts.
         target: what each is scored on, likewise.
         usable: whether its values are finite.
+        draws: of its posterior, unconstrained.
     """
 
     batches: list[Batch]
     states: State
     target: Target
     usable: Bool[Array, "*T"]
+    draws: Float[Array, "*T S P"]
 
 
 class Picked(NamedTuple):
@@ -60,6 +80,7 @@ class Picked(NamedTuple):
     states: State
     target: Target
     usable: Bool[Array, " T"]
+    draws: Float[Array, "T S P"]
 
 
 class PooledTrainer(Trainer):
@@ -68,7 +89,7 @@ class PooledTrainer(Trainer):
     def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
         super().__init__(task, spec, schedule, seed)
         tasks = sum(p.tasks for p in self.layout)
-        self.slices = max(HELD, -(-REUSES * 2 * tasks // SLICE))
+        self.slices = max(HELD, -(-POOL_UPDATES * tasks // SLICE))
         self.renewed = max(1, round(CHUNK * tasks / (REUSES * SLICE)))
         shares = WHOLE if len(self.layout) == 1 else [p.tasks / tasks for p in self.layout]
         self.slice = parts(task, SLICE, 1, tuple(shares))
@@ -85,7 +106,9 @@ class PooledTrainer(Trainer):
             jax.tree.map(lambda *a: jnp.stack(a), *[self.fill(self.weights, key) for key in keys])
             for keys in (learn, held)
         )
-        return super().start()._replace(carried=both)
+        learn, held = both
+        alone = jnp.broadcast_to(held.target.latents[:, :, None], held.draws.shape)
+        return super().start()._replace(carried=(learn, held._replace(draws=alone)))
 
     def _advance_and_renew(
         self, learner: Learner, steps: Array, keys: PRNGKeyArray, progress: Array, _: Any
@@ -104,10 +127,36 @@ class PooledTrainer(Trainer):
     def _fill(self, weights: Array, key: PRNGKeyArray) -> TaskPool:
         """A slice of fresh tasks and their states."""
         method, made = self.method(weights), simulate(self.task, key, self.slice, self.queries)
-        states = batched_map(method.prepare, _joined(made.batches), TASKS_PER_CALL)
-        finite = [jnp.all(jnp.isfinite(a).reshape(SLICE, -1), -1) for a in jax.tree.leaves(states)]
+        rows, at_once = _joined(made.batches), TASKS_PER_CALL
+
+        def prepare(one: tuple[Batch, Array, PRNGKeyArray]) -> tuple[State, Array]:
+            state = method.prepare(one[0])
+            return state, self._draws(method, state, *one)
+
+        keys = jr.split(jr.fold_in(key, 1), SLICE)
+        prepared = batched_map(prepare, (rows, made.target.latents, keys), at_once)
+        finite = [
+            jnp.all(jnp.isfinite(a).reshape(SLICE, -1), -1) for a in jax.tree.leaves(prepared)
+        ]
         usable = made.usable & jnp.stack(finite).all(0)
-        return TaskPool(made.batches, jax.lax.stop_gradient(states), made.target, usable)
+        states, draws = jax.lax.stop_gradient(prepared)
+        return TaskPool(made.batches, states, made.target, usable, draws)
+
+    def _draws(
+        self, method: Method, state: State, batch: Batch, latents: Array, key: PRNGKeyArray
+    ) -> Float[Array, "S P"]:
+        """Draws of a task's posterior, resampled from its readout by truncated weights."""
+        copies = jnp.broadcast_to(latents, (KEPT, len(latents)))
+        if not self.task.has_density:
+            return copies
+        vectors, log_q = method.readout(state).sample(jr.fold_in(key, 0), DRAWS)
+        ratio = jax.vmap(lambda v: self.task.log_joint(v, batch))(vectors) - log_q
+        ratio = jax.nn.log_softmax(jnp.where(jnp.isfinite(ratio), ratio, -jnp.inf))
+        log_weights = jnp.minimum(ratio, -0.5 * jnp.log(DRAWS))
+        effective = 1.0 / jnp.sum(jax.nn.softmax(log_weights) ** 2)
+        chosen = vectors[jr.categorical(jr.fold_in(key, 1), log_weights, shape=(KEPT,))]
+        good = (effective >= FEWEST) & jnp.all(jnp.isfinite(chosen))
+        return jnp.where(good, chosen, copies)
 
     def _episodes(self, key: PRNGKeyArray, held_out: Array, pool: Any) -> Picked:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Tasks picked at random, or the first held-out ones."""
@@ -139,10 +188,11 @@ class PooledTrainer(Trainer):
         method, start, scores = self.method(weights), 0, []
         for batch in episodes.batches:
             stop = start + batch.mask.shape[0]
-            own = jax.tree.map(lambda a, s=slice(start, stop): a[s], tuple(episodes[1:3]))
-            scores.append(
-                jax.vmap(lambda b, s, t: method.score(method.recall(s, b), t))(batch, *own)
+            own = jax.tree.map(
+                lambda a, s=slice(start, stop): a[s],
+                (episodes.states, episodes.target, episodes.draws),
             )
+            scores.append(jax.vmap(partial(_score, method))(batch, *own))
             start = stop
         score = jnp.concatenate(scores)
         counted = episodes.usable & jnp.isfinite(score)
@@ -158,6 +208,13 @@ def trainer_for(task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -
     alone = len(jax.devices()) == 1 and jax.process_count() == 1
     kind = PooledTrainer if schedule.pooled and whole and alone else Trainer
     return kind(task, spec, schedule, seed)
+
+
+def _score(method: Method, batch: Batch, state: State, target: Target, draws: Array) -> Array:
+    """The mean score of the latents simulated with and of other draws of the posterior."""
+    state = method.recall(state, batch)
+    others = jax.vmap(lambda v: method.score(state, Target(v, target.query, target.seen)))(draws)
+    return TRUE * method.score(state, target) + (1.0 - TRUE) * jnp.mean(others)
 
 
 def _put(pool: TaskPool, fresh: TaskPool, place: Array) -> TaskPool:
