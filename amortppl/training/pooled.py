@@ -89,7 +89,8 @@ class PooledTrainer(Trainer):
     def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
         super().__init__(task, spec, schedule, seed)
         tasks = sum(p.tasks for p in self.layout)
-        self.slices = max(HELD, -(-POOL_UPDATES * tasks // SLICE))
+        updates = min(POOL_UPDATES, schedule.steps or POOL_UPDATES)
+        self.slices = max(HELD, -(-updates * tasks // SLICE))
         self.renewed = max(1, round(CHUNK * tasks / (REUSES * SLICE)))
         shares = WHOLE if len(self.layout) == 1 else [p.tasks / tasks for p in self.layout]
         self.slice = parts(task, SLICE, 1, tuple(shares))
@@ -117,6 +118,8 @@ class PooledTrainer(Trainer):
         learn, held = learner.carried
         weights = learner._replace(carried=())
         weights, report = self.compiled(weights, steps, keys, progress, (learn, held))
+        if int(steps[-1]) + 1 >= (self.schedule.steps or jnp.inf):
+            return weights._replace(carried=(learn, held)), report
         chunk = int(steps[0]) // CHUNK
         for number in range(chunk * self.renewed, (chunk + 1) * self.renewed):
             key = jr.fold_in(jr.fold_in(jr.split(seed_key(self.seed), 4)[POOL], 1), number)
