@@ -51,6 +51,9 @@ SIGNALS = ("data", "gradient", "curvature")
 MORE = 5
 """Multiple of the usual Newton steps and sweeps that a refinement takes."""
 
+FEWER = 20
+"""Steps of a hierarchical search in training."""
+
 
 class ParametricGuide(Method):
     """The built method. See `Parametric` for its options."""
@@ -67,7 +70,7 @@ class ParametricGuide(Method):
     gammas: bool = eqx.field(static=True)
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
 
     @property
     def max_batch(self) -> int | None:
@@ -93,6 +96,15 @@ class ParametricGuide(Method):
         return jax.lax.cond(
             jnp.any(batch.mask), lambda: self._update(before, after, batch), lambda: before
         )
+
+    def prepare(self, batch: Batch) -> State:
+        """The state after all rows, by a shorter search than at inference."""
+        after = self._count(self._prior(), batch)
+        return self._search._replace(steps=FEWER).state(after, self._starts(after), batch)
+
+    def recall(self, state: State, batch: Batch) -> State:
+        """The state with its rows encoded by the present weights."""
+        return state._replace(context=self._count(self._prior(), batch).context)
 
     def start_pass(self, state: State | Revisit, since: Start | State) -> Revisit:
         """A state that will meet again the rows it has seen after `since`."""

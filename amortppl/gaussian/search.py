@@ -19,6 +19,7 @@ from amortppl.gaussian.cubature import averages, variational_frame, whitened_gra
 from amortppl.gaussian.frame import Frame, LogDensity, Precision
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.log_density import Densities
+from amortppl.gaussian.marginal_search import STEPS
 from amortppl.gaussian.nested_laplace import HierarchicalSearch, Placed, natural
 from amortppl.gaussian.newton import curvature, newton_mode
 from amortppl.gaussian.plan import Effort
@@ -44,6 +45,7 @@ class Search(NamedTuple):
         newton: Newton steps to the mode.
         sweeps: Gaussian variational sweeps after it.
         curvature: whether the Hessian is used; else Fisher information.
+        steps: Newton steps of the latents outside plates by their marginal density.
     """
 
     log: Densities
@@ -51,6 +53,7 @@ class Search(NamedTuple):
     newton: int
     sweeps: int
     curvature: bool
+    steps: int = STEPS
 
     def state(self, state: State, starts: Float[Array, "S P"], batch: Batch) -> State:
         """The state of the prior and a first mini-batch.
@@ -80,7 +83,7 @@ class Search(NamedTuple):
 
     def _hierarchical(self, starts: Float[Array, "S P"], batch: Batch, times: int) -> Placed:
         assert self.plates is not None
-        effort = Effort(times * self.newton, sweeps=times * self.sweeps)
+        effort = Effort(times * self.newton, self.steps, times * max(self.sweeps, times > 1))
         return HierarchicalSearch(self.log.derivatives(batch), self.plates, starts, effort).run()
 
     def refine(self, start: Float[Array, " P"], batch: Batch, times: int) -> tuple[Frame, Funnel]:

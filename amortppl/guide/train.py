@@ -14,10 +14,9 @@ from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whol
 from amortppl.runtime.outputs import expect_kept
 from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.abstract import AbstractTask
-from amortppl.training.greedy import GreedyTrainer
+from amortppl.training.choose import trainer_for
 from amortppl.training.loop import run_training
-from amortppl.training.stored import StoredTrainer
-from amortppl.training.trainer import Schedule, Trainer
+from amortppl.training.trainer import Schedule
 
 
 def train(
@@ -81,17 +80,10 @@ def train(
         expect_kept(checkpoint, "identity")
     use_program_cache()
     begin = time.monotonic()
-    trainer = _trainer(task, plan)(task, spec, plan, seed)
+    trainer = trainer_for(task, spec, plan, seed)
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
     weights = distributed.local(trainer.chosen(learner), trainer.mesh)
     return Guide(trainer.method(weights), spec, record, seed)
-
-
-def _trainer(task: AbstractTask, plan: Schedule) -> type[Trainer]:
-    """The kind of run that a task and a schedule ask for."""
-    if task.stored is not None:
-        return StoredTrainer
-    return Trainer if plan.mini_batch is None else GreedyTrainer
 
 
 def _expect_length(steps: int | None, minutes: float | None, seed: int) -> None:

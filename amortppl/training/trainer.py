@@ -55,6 +55,9 @@ class Schedule:
             unrolls `mini_batches` steps.
         patience: updates without progress on held-out simulations after which a run on stored
             simulations ends (`amortppl.training.stored`).
+        pooled: whether tasks are kept with their states and serve several updates
+            (`amortppl.training.pooled`), where one step takes all rows of fresh tasks, on one
+            device.
     """
 
     steps: int | None = 1000
@@ -67,6 +70,7 @@ class Schedule:
     simulations: int | None = None
     mini_batch: int | None = None
     patience: int = 3000
+    pooled: bool = False
 
 
 class Learner(NamedTuple):
