@@ -21,13 +21,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from amortppl.method import Method, State, Target
+from amortppl.method import Method, Spec, State, Target
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import WHOLE, parts, simulate
-from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Learner, Trainer
+from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Learner, Schedule, Trainer
 
 SLICE = 64
 """Tasks that are simulated and prepared in one compiled call."""
