@@ -58,7 +58,7 @@ def add_effects(form: Formula, tree: "xarray.DataTree") -> None:
     values, place = {}, rows
     for name, grid in grids.items():
         along = grid[name]
-        words = has_levels(form, name)
+        words, name = has_levels(form, name), without_slash(name)
         coords[f"{name} along"] = [*along.map(str)] if words else along.to_numpy(float)
         end = place + len(grid)
         values[name] = ([f"{name} along", *further, "end"], summary[place:end])
@@ -93,8 +93,20 @@ def _table(form: Formula) -> "xarray.Dataset":
     for name in [n for n in form.frame.columns if is_named(form.text, n)]:
         values = form.frame[name]
         words = has_levels(form, name)
-        columns[name] = ("row", values.map(str).to_numpy(str) if words else values.to_numpy(float))
+        columns[without_slash(name)] = (
+            "row",
+            values.map(str).to_numpy(str) if words else values.to_numpy(float),
+        )
     return xr.Dataset(columns)
+
+
+def without_slash(name: str) -> str:
+    """A name that a tree and NetCDF take.
+
+    >>> without_slash("km/h")
+    'km per h'
+    """
+    return name.replace("/", " per ")
 
 
 def _thin(draws: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -43,16 +43,16 @@ def _observation(tree: xr.DataTree, name: str) -> list[str]:
     from arviz_stats import loo
 
     values = tree["log_likelihood"].dataset[name]
-    rows = values.stack(row=[d for d in values.dims if d not in ("chain", "draw")])
+    rows = values.stack(entry=[d for d in values.dims if d not in ("chain", "draw")])
     if not np.isfinite(rows.values).all():
         return [
             page.paragraph(f"{name}: some log likelihoods are not finite, LOO is not computed.")
         ]
-    labels = [_label(place) for place in rows["row"].values]
-    taken = np.arange(rows.sizes["row"])
+    labels = [_label(place) for place in rows["entry"].values]
+    taken = np.arange(rows.sizes["entry"])
     if len(taken) > ROWS:
         taken = np.linspace(0, len(taken) - 1, ROWS).astype(int)
-    flat = rows.isel(row=taken).reset_index("row", drop=True)
+    flat = rows.isel(entry=taken).reset_index("entry", drop=True)
     small = xr.DataTree.from_dict(
         {"/posterior": tree["posterior"].dataset, "/log_likelihood": flat.to_dataset(name=name)}
     )

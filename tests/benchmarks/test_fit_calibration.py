@@ -46,9 +46,14 @@ def template(family, rows):
 
 
 def shares_below(draws, weights, truth):
-    """Weighted shares of draws (T, S, ...) below the truth (T, ...), as (T, K)."""
+    """Weighted shares of draws (T, S, ...) below the truth (T, ...), as (T, K).
+
+    Each is spread over the gap between two ranks: none is 0 or 1, whose normal scores have no end.
+    """
     below = (draws < truth[:, None]).reshape(*draws.shape[:2], -1)
-    return np.einsum("ts,tsk->tk", weights / weights.sum(1, keepdims=True), below)
+    share = np.einsum("ts,tsk->tk", weights / weights.sum(1, keepdims=True), below)
+    count = draws.shape[1]
+    return (count * share + np.random.default_rng(0).uniform(size=share.shape)) / (count + 1)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -31,7 +31,9 @@ def tree(form, **further):
     coords = {n: v for n, v in form.coords.items() if any(n in a for a in axes.values())}
     stats = xr.Dataset({"khat": 0.1, "rows": N, "source": "frame"})
     observed = xr.Dataset({form.argument: ("row", form.data[form.argument])})
+    heights = xr.Dataset({form.argument: (["chain", "draw", "row"], RANDOM.normal(size=(1, S, N)))})
     groups = {"/posterior": xr.Dataset(sets, coords=coords), "/sample_stats": stats}
+    groups["/log_likelihood"] = heights
     made = xr.DataTree.from_dict({**groups, "/observed_data": observed})
     made.attrs = {"formula": form.text, "family": form.family, "model_source": form.source()}
     return made
@@ -64,6 +66,7 @@ def test_expected_rows_and_effects_are_those_of_the_draws(schools, tmp_path):
     units = post["effects"]["unit of column"].values
     np.testing.assert_allclose(units[0], FRAME.x.std(ddof=0))
     page = write_report(post, tmp_path / "report.html").read_text()
+    assert "<h2>Rows left out one by one</h2>" in page
     for title in ("Effects", "Coefficients side by side", "Groups", "Residuals", "The data"):
         assert f"<h2>{title}</h2>" in page
     assert "coefficient[" not in page and "C(kind)[2]" in page and "trained" not in page
