@@ -60,6 +60,7 @@ def _observation(tree: xr.DataTree, name: str) -> list[str]:
         warnings.simplefilter("ignore")
         result = loo(small, var_name=name, pointwise=True, reff=None if _chains(tree) else 1.0)
     k, elpd = np.asarray(result.pareto_k).ravel(), np.asarray(result.elpd_i).ravel()
+    k = np.where(np.isnan(k), np.inf, k)  # one draw has all the weight
     return _parts(name, result, k, elpd, [labels[i] for i in taken], len(labels))
 
 

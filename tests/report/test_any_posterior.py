@@ -62,6 +62,12 @@ def cmdstan_tree():
     return xr.DataTree.from_dict({"/posterior": theta, "/sample_stats": xr.Dataset(stats)})
 
 
+def replaced(tree, group, **variables):
+    sets = {f"/{n}": g.to_dataset() for n, g in tree.children.items()}
+    sets[f"/{group}"] = sets[f"/{group}"].assign(variables)
+    return xr.DataTree.from_dict(sets)
+
+
 def verdict_of(tree):
     return judge_chains(check_chains(read_posterior(tree)))
 
@@ -184,13 +190,15 @@ def test_contraction_of_known_sds(tmp_path):
 
 
 def test_rows_of_high_k_and_of_bad_fit_are_named(tmp_path):
+    """Weights 1 / p = exp(1.5 e) of exponential e are Pareto of shape 1.5."""
     tree = pymc_tree()
     values = tree["log_likelihood"]["y"].values.copy()
-    values[..., 17] = -np.random.default_rng(3).pareto(1.0, (4, 500))
+    values[..., 17] = -1.5 * np.random.default_rng(3).exponential(size=(4, 500))
     values[..., 5] -= 5000
-    tree["log_likelihood"]["y"] = ((*DRAW, "obs"), values)
+    tree = replaced(tree, "log_likelihood", y=((*DRAW, "obs"), values))
     text = Page(page_of(tree, tmp_path)).text
-    assert "Rows with a high Pareto k: 17 (" in text
+    shape = float(re.search(r"Rows with a high Pareto k: 17 \(([\d.]+)\)", text)[1])
+    assert 1.0 < shape < 2.0
     assert re.search(r"row ELPD Pareto k 5 -50\d\d", text)
 
 
@@ -269,7 +277,7 @@ def test_side_by_side(tmp_path):
     """Means differ by 0.5 sds, and the second's sds are twice as large."""
     one, two = (pymc_tree() for _ in range(2))
     values = two["posterior"]["sigma"].values
-    two["posterior"]["sigma"] = (DRAW, 2 * values + 0.5 * values.std())
+    two = replaced(two, "posterior", sigma=(DRAW, 2 * values + 0.5 * values.std()))
     text = Page(page_of({"one": one, "two": two}, tmp_path)).text
     assert "2 posteriors: 2 good" in text and "ELPD of each posterior" in text
     row = re.search(r"sigma ([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+) \+([\d.]+) ([\d.]+)", text)
