@@ -63,6 +63,7 @@ TINY = {
     "reverse_kl": {"width": 8, "layers": 1, "heads": 2},
     "iterative_parametric": {"width": 8, "layers": 1, "heads": 2},
     "iterative_explicit": {"latent": 3, "width": 8, "layers": 1, "heads": 2, "hidden": 8},
+    "neural_bayes": {"width": 4, "hidden": 8},
     "svi": {"iterations": 20},
     "laplace": {"newton": 4},
 }
