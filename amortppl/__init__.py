@@ -9,9 +9,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amortppl import testing as testing
     from amortppl.catalogue import method, model, module
+    from amortppl.choice.compare_models import compare_models
     from amortppl.data.batches import Batches, batches
+    from amortppl.diagnostics.calibrate import calibrate
     from amortppl.diagnostics.compare import compare
+    from amortppl.diagnostics.contest import contest
     from amortppl.diagnostics.diagnose import diagnose
     from amortppl.diagnostics.sensitivity import sensitivity
     from amortppl.errors import (
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
         GuideError,
         ModelError,
         OutOfRangeWarning,
+        SimulationWarning,
         TrainingError,
         UnreliableWarning,
         VersionWarning,
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from amortppl.fit.compare import compare_fits
     from amortppl.fit.effects import comparisons, predictions, slopes
     from amortppl.fit.fit import fit
+    from amortppl.fit.page import report_fit
     from amortppl.fit.plots import plot_effects
     from amortppl.formula.formula import Formula, formula
     from amortppl.guide.guide import Guide
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from amortppl.posterior.shards import all_gather, combine
     from amortppl.posterior.state import State
     from amortppl.pyro import from_pyro
+    from amortppl.report.report import report
     from amortppl.runtime.timings import timings
     from amortppl.task.abstract import AbstractTask
     from amortppl.task.batch import Batch
@@ -56,6 +63,7 @@ _HOMES = {
     "Method": "method",
     "ModelError": "errors",
     "OutOfRangeWarning": "errors",
+    "SimulationWarning": "errors",
     "State": "posterior.state",
     "Streaming": "guide.options",
     "Task": "task.task",
@@ -64,10 +72,13 @@ _HOMES = {
     "VersionWarning": "errors",
     "all_gather": "posterior.shards",
     "batches": "data.batches",
+    "calibrate": "diagnostics.calibrate",
     "combine": "posterior.shards",
     "compare": "diagnostics.compare",
     "compare_fits": "fit.compare",
+    "compare_models": "choice.compare_models",
     "comparisons": "fit.effects",
+    "contest": "diagnostics.contest",
     "diagnose": "diagnostics.diagnose",
     "fit": "fit.fit",
     "formula": "formula.formula",
@@ -78,6 +89,8 @@ _HOMES = {
     "module": "catalogue",
     "plot_effects": "fit.plots",
     "predictions": "fit.effects",
+    "report_fit": "fit.page",
+    "report": "report.report",
     "sensitivity": "diagnostics.sensitivity",
     "slopes": "fit.effects",
     "timings": "runtime.timings",
@@ -97,6 +110,7 @@ __all__ = [
     "Method",
     "ModelError",
     "OutOfRangeWarning",
+    "SimulationWarning",
     "State",
     "Streaming",
     "Task",
@@ -105,10 +119,13 @@ __all__ = [
     "VersionWarning",
     "all_gather",
     "batches",
+    "calibrate",
     "combine",
     "compare",
     "compare_fits",
+    "compare_models",
     "comparisons",
+    "contest",
     "diagnose",
     "fit",
     "formula",
@@ -119,6 +136,8 @@ __all__ = [
     "module",
     "plot_effects",
     "predictions",
+    "report",
+    "report_fit",
     "sensitivity",
     "slopes",
     "timings",
@@ -127,6 +146,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testing":
+        return import_module("amortppl.testing")
     if name not in _HOMES:
         raise AttributeError(f"module 'amortppl' has no attribute {name!r}")
     value = getattr(import_module(f"amortppl.{_HOMES[name]}"), name)

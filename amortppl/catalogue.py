@@ -113,7 +113,8 @@ def model(where: str, **changes: Any) -> AbstractTask:
     A model file holds a function `model` (or one of the given name) and a dict `TASK` of what
     else `Task` takes; or it holds a `Task` of the given name. A file of data in place of a model
     holds a function `episodes` (or one of the given name) and a dict `TASK` of what else
-    `Task.from_episodes` takes.
+    `Task.from_episodes` takes; one of a simulator `prior`, `simulator` and what else
+    `Task.from_simulator` takes.
 
     Args:
         where: the name or the path.
@@ -130,6 +131,9 @@ def model(where: str, **changes: Any) -> AbstractTask:
     """
     path, name = split_name(where)
     loaded = module("models", path)
+    if has_simulator(loaded) and name in ("", "simulator"):
+        settings = {"name": Path(path).stem, **getattr(loaded, "TASK", {}), **changes}
+        return Task.from_simulator(loaded.prior, loaded.simulator, **settings)
     main = "episodes" if has_episodes(loaded) else "model"
     target = getattr(loaded, name or main, None)
     if target is None and not name:
@@ -160,6 +164,11 @@ def split_name(where: str) -> tuple[str, str]:
     """`file:name` -> file and name, which is empty where none is given."""
     path, _, name = where.rpartition(":")
     return (path, name) if path and name.isidentifier() else (where, "")
+
+
+def has_simulator(loaded: ModuleType) -> bool:
+    """Whether a file holds a prior and a simulator in place of a model."""
+    return all(hasattr(loaded, n) for n in ("prior", "simulator")) and not hasattr(loaded, "model")
 
 
 def has_episodes(loaded: ModuleType) -> bool:

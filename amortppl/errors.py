@@ -65,6 +65,25 @@ class OutOfRangeWarning(UserWarning):
     """
 
 
+class SimulationWarning(UserWarning):
+    """Simulations are left out, as the simulator failed or gave other than finite numbers.
+
+    Posteriors are then given that the simulator succeeds.
+
+    Example:
+        >>> import amortppl as ap, numpyro.distributions as dist, warnings
+        >>> def simulate(mean, rng):
+        ...     if mean > 2:
+        ...         raise ValueError("too far")
+        ...     return rng.normal(mean, size=3)
+        >>> prior, some = {"mean": dist.Normal(0, 1)}, {"simulations": 1000, "workers": 1}
+        >>> with warnings.catch_warnings(record=True, action="always") as caught:
+        ...     task = ap.Task.from_simulator(prior, simulate, **some, progress=False)
+        >>> print(caught[0].message)
+        simulate: 24 of 1000 simulations are left out: 24 raised ValueError: too far...
+    """
+
+
 class UnreliableWarning(UserWarning):
     """The log joint that was computed for an answer is not the model's own on these data, so
     neither the draws nor k-hat can be relied on.

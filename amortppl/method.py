@@ -139,6 +139,18 @@ class Method(eqx.Module):
         """
         raise GuideError(f"{type(self).__name__}: this method has no refinement steps")
 
+    def prepare(self, batch: Batch) -> State:
+        """The state after one step over all rows, for `recall`; training passes no gradient here.
+
+        Raises:
+            GuideError: its steps are learned.
+        """
+        raise GuideError(f"{type(self).__name__}: a step of this method is learned")
+
+    def recall(self, state: State, batch: Batch) -> State:
+        """A state of `prepare` with what depends on the weights computed anew."""
+        raise GuideError(f"{type(self).__name__}: a step of this method is learned")
+
     def finalize(self, state: State) -> State:
         """The state with a pass that is under way finished."""
         return state

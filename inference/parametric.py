@@ -11,7 +11,7 @@ Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXi
 Marino, Yue and Mandt 2018, "Iterative amortized inference", arXiv 1807.09356 (gradient signal).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -51,6 +51,9 @@ SIGNALS = ("data", "gradient", "curvature")
 MORE = 5
 """Multiple of the usual Newton steps and sweeps that a refinement takes."""
 
+FEWER = 20
+"""Steps of a hierarchical search in training."""
+
 
 class ParametricGuide(Method):
     """The built method. See `Parametric` for its options."""
@@ -67,7 +70,7 @@ class ParametricGuide(Method):
     gammas: bool = eqx.field(static=True)
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
 
     @property
     def max_batch(self) -> int | None:
@@ -93,6 +96,15 @@ class ParametricGuide(Method):
         return jax.lax.cond(
             jnp.any(batch.mask), lambda: self._update(before, after, batch), lambda: before
         )
+
+    def prepare(self, batch: Batch) -> State:
+        """The state after all rows, by a shorter search than at inference."""
+        after = self._count(self._prior(), batch)
+        return self._search._replace(steps=FEWER).state(after, self._starts(after), batch)
+
+    def recall(self, state: State, batch: Batch) -> State:
+        """The state with its rows encoded by the present weights."""
+        return state._replace(context=self._count(self._prior(), batch).context)
 
     def start_pass(self, state: State | Revisit, since: Start | State) -> Revisit:
         """A state that will meet again the rows it has seen after `since`."""
@@ -226,8 +238,10 @@ class Parametric:
             the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
             is Fisher information, from the scores of rows simulated at the state. By default all
             three, or data alone for a task with `likelihood=False`.
-        encoder: `deep_set`, `second_moments` (with products of columns, for variances and
-            dependence) or `set_transformer`.
+        encoder: of sets `deep_set`, `second_moments` (with products of columns, for variances and
+            dependence) or `set_transformer`; of series `gru` or `temporal_convolution`, and of
+            images `image`, where these are rows or a block; or a class of your own
+            (`amortppl.networks.encoder`).
         density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents,
             `diagonal`; by default as `amortppl.gaussian.density_choice` has it.
         width: numbers in the encoded dataset, products not counted.
@@ -236,7 +250,7 @@ class Parametric:
     """
 
     signals: tuple[str, ...] | None = None
-    encoder: str = "deep_set"
+    encoder: str | Callable[..., Any] = "deep_set"
     density: str | None = None
     width: int = 32
     hidden: int = 128
@@ -270,7 +284,8 @@ class Parametric:
         size = task.latents.size
         scale, rows = simulated_scales(task, keys[0])
         family = density(options.density or "", size, keys[4])
-        encode = encoder(self.encoder, rows.size, self.width, keys[1])
+        shapes = {n: task.rows_like[n].shape[1:] for n in task.arguments}
+        encode = encoder(self.encoder, rows.size, self.width, keys[1], shapes, task.ordered)
         seen = encode.size + 1
         framed, encoded = options.signals != ("data",), "data" in options.signals
         summary = seen + (summary_size(size) if framed else 0)

@@ -94,6 +94,7 @@ FLOORS = [
     "pyro",
     "densities",
     "networks",
+    "simulators",
     "task",
     "method",
     "catalogue",
@@ -103,11 +104,13 @@ FLOORS = [
     "training",
     "posterior",
     "trust",
+    "choice",
     "many",
     "report",
     "guide",
     "fit",
     "diagnostics",
+    "testing",
     "cli",
 ]
 """Folders and single files of amortppl/, each importing only from those before it."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amortppl.cli.app import DataPath, Draws, Quiet, Seed, app
+from amortppl.cli.app import Draws, Quiet, Seed, app
+from amortppl.cli.example_tables import PREFIX, read_example
 from amortppl.cli.inputs import expect_outputs
 from amortppl.cli.messages import plain_errors, tell_written
 from amortppl.errors import DataError
@@ -24,7 +25,9 @@ DEFAULTS = {
 @app.command()
 def fit(
     formula: Annotated[str, typer.Argument(help="The formula, as 'y ~ x + C(g) + (1 | school)'.")],
-    data: DataPath,
+    data: Annotated[
+        Path, typer.Argument(help="The table, CSV or Parquet; or example:diabetes to try.")
+    ],
     prior: Annotated[
         list[str],
         typer.Option(help="A prior, as 'x=Normal(0, 1)'; repeat it.", default_factory=list),
@@ -39,6 +42,12 @@ def fit(
     missing: Annotated[
         str, typer.Option(help="Missing cells of predictors: error, drop or impute.")
     ] = "error",
+    by: Annotated[
+        str | None, typer.Option(help="A column: one posterior for each of its levels.")
+    ] = None,
+    bootstrap: Annotated[
+        int | None, typer.Option(help="Posteriors of so many samples of the rows.")
+    ] = None,
     trust: Annotated[
         str, typer.Option(help="'ladder', or 'none' for the frame's own draws.")
     ] = "ladder",
@@ -47,6 +56,9 @@ def fit(
     predict: Annotated[
         Path | None, typer.Option(help="New rows, CSV or Parquet, whose outcome is predicted.")
     ] = None,
+    new_levels: Annotated[
+        bool, typer.Option("--new-levels", help="New rows may have new levels of groups.")
+    ] = False,
     predictions: Annotated[
         Path, typer.Option(help="CSV file for the new rows with their predictions.")
     ] = Path("predictions.csv"),
@@ -61,41 +73,55 @@ def fit(
 ) -> None:
     """Posterior of a regression formula on a table, with its check; nothing is trained."""
     with plain_errors():
-        outputs = [out, report, source, predictions if predict else None]
-        expect_outputs(outputs, [data, *([predict] if predict else [])])
+        inputs = [*([] if is_example(data) else [data]), *([predict] if predict else [])]
+        expect_outputs([out, report, source, predictions if predict else None], inputs)
         _expect_own(out, report, predictions if predict else None)
-        if trust not in ("ladder", "none"):
-            raise DataError(f"--trust: expected 'ladder' or 'none', got {trust!r}")
+        _expect_options(trust, {"predict": predict, "compare": compare}, by or bootstrap)
         frame = _read(data, quiet)
-        options: dict[str, Any] = {"family": family, "link": link, "priors": _priors(prior)}
-        options |= {"missing": missing, "weights": weights}
+        reading: dict[str, Any] = {"family": family, "link": link, "missing": missing}
+        reading |= {"weights": weights}
         import amortppl as ap
 
-        form = ap.formula(formula, frame, **options)
-        if not quiet:
-            typer.echo(f"{form}\n")
-        climb = {"trust": None if trust == "none" else trust}
-        tree = ap.fit(form, draws=draws, seed=seed, **climb)
+        form = ap.formula(formula, frame, **reading, priors=_priors(prior))
+        typer.echo("" if quiet else f"{form}\n", nl=not quiet)
+        options: dict[str, Any] = {"draws": draws, "seed": seed}
+        options["trust"] = None if trust == "none" else trust
+        tree = ap.fit(form, by=by, bootstrap=bootstrap, **options)
         if source is not None:
             _write(source, form.source().encode())
-        _write_tree(tree, out, report)
+        _write_tree(form, tree, out, report)
         typer.echo(_answer(form, tree))
         if predict is not None:
-            _predict(form, tree, predict, predictions, seed)
-        if compare:
-            trees = {formula: tree}
-            options["priors"] = None
-            for other in compare:
-                trees[other] = ap.fit(other, frame, draws=draws, seed=seed, **options, **climb)
-            typer.echo(_compared(trees))
+            _predict(form, tree, predict, predictions, seed, new_levels)
+        others = {text: ap.fit(text, frame, **reading, **options) for text in compare}
+        if others:
+            typer.echo(_compared({formula: tree} | others))
     if not quiet:
         typer.echo(f"posterior: {out}\nreport: {report}")
+
+
+def is_example(path: Path) -> bool:
+    """Whether a table is asked for by name, as `example:diabetes`."""
+    return str(path).startswith(PREFIX)
+
+
+def _expect_options(trust: str, one: dict[str, Any], several: Any) -> None:
+    """Refuses a word for trust that there is not, and options of one posterior for several."""
+    if trust not in ("ladder", "none"):
+        raise DataError(f"--trust: expected 'ladder' or 'none', got {trust!r}")
+    given = [n for n, v in one.items() if v]
+    if several and given:
+        raise DataError(
+            f"--{given[0]}: it is of one posterior; leave out --by and --bootstrap, or it"
+        )
 
 
 def _read(path: Path, quiet: bool = True) -> Any:
     from amortppl.data.sources.whole import read_table
     from amortppl.formula.text_columns import read_text_columns
 
+    if is_example(path):
+        return read_example(str(path))
     frame, notes = read_text_columns(read_table(path))
     if notes and not quiet:
         typer.echo(f"{path}: {'; '.join(notes)}")
@@ -132,25 +158,29 @@ def _write(path: Path, content: bytes) -> None:
         write(path, content)
 
 
-def _write_tree(tree: Any, out: Path, report: Path) -> None:
+def _write_tree(form: "Formula", tree: Any, out: Path, report: Path) -> None:
+    from amortppl.fit.page import report_fit
     from amortppl.report.netcdf import write_tree
-    from amortppl.report.posterior_page import write_report
 
+    with tell_written(report):
+        report_fit(form, tree, report)
     with tell_written(out):
         write_tree(tree, out)
-    with tell_written(report):
-        write_report(tree, report)
 
 
 def _answer(form: "Formula", tree: Any) -> str:
     """The table, and the verdict below it."""
-    from amortppl.fit.table import coefficient_table, table_text
+    from amortppl.fit.table import coefficient_table, table_of_tasks, table_text, verdicts_text
     from amortppl.report.summary import verdict_of
 
+    if "task" in tree["posterior"].dims:
+        return f"{table_of_tasks(form, tree)}\n{verdicts_text(tree)}"
     return f"{table_text(coefficient_table(form, tree))}\n{verdict_of(tree)}"
 
 
-def _predict(form: "Formula", tree: Any, rows: Path, path: Path, seed: int) -> None:
+def _predict(
+    form: "Formula", tree: Any, rows: Path, path: Path, seed: int, new_levels: bool
+) -> None:
     """Writes the new rows with mean, sd and interval of their outcome."""
     import numpy as np
 
@@ -158,7 +188,7 @@ def _predict(form: "Formula", tree: Any, rows: Path, path: Path, seed: int) -> N
     from amortppl.report.summary import TAILS
 
     frame = _read(rows)
-    draws = predict_rows(form, tree, frame, seed)
+    draws = predict_rows(form, tree, frame, seed, new_levels)
     name = form.argument
     frame[f"{name}_mean"], frame[f"{name}_sd"] = draws.mean(0), draws.std(0)
     for tail in TAILS:

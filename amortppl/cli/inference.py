@@ -205,18 +205,21 @@ def warm(
 
 @app.command()
 def report(
-    posterior: Annotated[Path, typer.Argument(help="A posterior that `infer` wrote.")],
+    posteriors: Annotated[
+        list[Path],
+        typer.Argument(help="Posteriors in ArviZ's schema, of any library; several side by side."),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="HTML file; by default beside the posterior.")
+        Path | None, typer.Option(help="HTML file; by default beside the first posterior.")
     ] = None,
 ) -> None:
-    """Report of a posterior, as one HTML page."""
-    place = out or posterior.with_suffix(".html")
+    """Report of a posterior, or of several side by side, as one HTML page."""
+    place = out or posteriors[0].with_suffix(".html")
     with plain_errors():
-        expect_writable(place, posterior)
-        from amortppl.report.netcdf import read_tree
+        expect_writable(place, *posteriors)
+        from amortppl.report.report import report as write_page
 
-        _report(read_tree(posterior), place)
+        write_page(posteriors if len(posteriors) > 1 else posteriors[0], place)
     typer.echo(f"report: {place}")
 
 

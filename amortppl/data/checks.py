@@ -234,24 +234,28 @@ def in_support(
         arrays = {
             n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in arrays.items()
         }
-    for name, inside in _support_mask(task, arrays).items():
+    for name, inside in support_mask(task, arrays).items():
         inside = np.asarray(inside)[:rows]
         if not inside.all():
-            _outside(task, name, arrays[name], inside, where)
+            raise outside_support(task, name, arrays[name], inside, where)
 
 
 @partial(jax.jit, static_argnums=0)
-def _support_mask(task: AbstractTask, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def support_mask(
+    task: AbstractTask, arrays: Mapping[str, np.ndarray | jax.Array]
+) -> dict[str, jax.Array]:
+    """Which observations lie in the support of the site that they feed."""
     return task.supported(arrays)
 
 
-def _outside(
-    task: AbstractTask, name: str, array: np.ndarray, inside: np.ndarray, where: Where
-) -> None:
+def outside_support(
+    task: AbstractTask, name: str, array: np.ndarray, inside: np.ndarray, where: Where = HERE
+) -> DataError:
+    """The error that names the first value outside its site's support."""
     bad = np.argwhere(~inside)
     site, at = task.sites[task.observed[name]], tuple(int(i) for i in bad[0])
     values = array[at] if inside.ndim == array.ndim else array[at[0]]
-    raise DataError(
+    return DataError(
         f"data: {name!r} holds {values} at "
         f"{where.place(at[1] if task.block and len(at) > 1 else at[0])}, outside the "
         f"support ({site.support}) of the site {site.name!r} ~ {site.distribution}; {len(bad)} "

@@ -79,6 +79,8 @@ def expect_columns(name: str, picked: list[str], names: list[Any]) -> None:
 
 def depth(task: AbstractTask, name: str) -> int:
     """Axes of an argument beside that of the rows."""
+    if task.grouping:
+        return len(task.row_shapes[name])
     return len(task.rows_like[name].shape) - (0 if task.block else 1)
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 
 from amortppl.data.checks import cast, check_finite, in_support, numbers, simulated_type
 from amortppl.data.columns import Columns, depth, expect_arguments, pick_columns
+from amortppl.data.group_arrays import arrange_groups, rows_in_support, split_groups
+from amortppl.data.groups import Groups, known_labels
 from amortppl.data.index_checks import in_groups
 from amortppl.data.missing import blank_missing
 from amortppl.errors import DataError
@@ -18,16 +20,19 @@ from amortppl.task.abstract import AbstractTask
 class Dataset(NamedTuple):
     """Checked arrays by argument, each with N rows first (a block has one), and column names.
 
-    `given` holds the same numbers as they came, before they were made 32 bits wide.
+    `given` holds the same numbers as they came, before they were made 32 bits wide. Where rows lie
+    in groups, the groups take the place of the rows (`amortppl.task.groups`), and `groups` says
+    where each row of the data is.
     """
 
     arrays: dict[str, np.ndarray]
     labels: dict[str, list[str]]
     given: Mapping[str, np.ndarray] = MappingProxyType({})
+    groups: Groups | None = None
 
     @property
     def rows(self) -> int:
-        """N."""
+        """N; of groups, how many these are."""
         return len(next(iter(self.arrays.values())))
 
 
@@ -47,6 +52,9 @@ def read(
         DataError: naming the argument, what was expected, what came, and the likely cause.
     """
     wanted = list(task.arguments) if observed else list(task.inputs)
+    known = None
+    if task.grouping and isinstance(data, Mapping):
+        data, known = known_labels(data, task.groups.arguments)
     if isinstance(data, pd.DataFrame):
         arrays, labels = _from_frame(task, data, columns or {}, wanted)
     elif isinstance(data, Mapping):
@@ -55,14 +63,28 @@ def read(
         raise DataError(
             f"data: expected a dict of arrays by argument or a DataFrame, got {type(data).__name__}"
         )
-    arrays = {n: numbers(n, arrays[n], labels.get(n)) for n in wanted}
+    groups = None
+    if task.grouping:
+        arrays, groups = split_groups(task.groups.arguments, arrays, known)
+    return _checked(task, arrays, labels, groups, observed)
+
+
+def _checked(
+    task: AbstractTask,
+    values: Mapping[str, Any],
+    labels: dict[str, list[str]],
+    groups: Groups | None,
+    observed: bool,
+) -> Dataset:
+    """The dataset of picked columns, or the first that is wrong with them as an error."""
+    arrays = {n: numbers(n, v, labels.get(n)) for n, v in values.items()}
     missing = [a for a, s in task.observed.items() if s in task.twins] if observed else []
-    for name, values in arrays.items():
+    for name, each in arrays.items():
         if name not in missing:
-            check_finite(name, values, labels.get(name))
+            check_finite(name, each, labels.get(name))
     arrays = {n: v[None] if task.block else v for n, v in arrays.items()}
     arrays = {n: _check_shape(task, n, v) for n, v in arrays.items()}
-    _equal_rows(arrays)
+    _equal_rows(arrays, task, groups)
     given = arrays
     # Of missing cells anything will do: the argument that marks them takes them out.
     arrays = {n: np.nan_to_num(v) if n in missing else v for n, v in arrays.items()}
@@ -70,8 +92,14 @@ def read(
     in_groups(task, arrays, labels)
     if missing:
         arrays = blank_missing(task, arrays, given, labels)
+    if groups is not None:
+        names = task.groups.arguments
+        if observed:
+            rows_in_support(task, groups, arrays)
+        arrays, given = (arrange_groups(names, groups, each) for each in (arrays, given))
+        return Dataset(arrays, labels, given, groups)
     if observed:
-        rows = len(arrays[wanted[0]])
+        rows = len(next(iter(arrays.values())))
         fixed = task.block or task.rows[0] == task.rows[1]
         in_support(task, arrays, rows if fixed else 1 << (rows - 1).bit_length())
     return Dataset(arrays, labels, given)
@@ -110,7 +138,7 @@ def _from_frame(
 
 
 def _check_shape(task: AbstractTask, name: str, values: np.ndarray) -> np.ndarray:
-    expected = task.rows_like[name].shape[1:]
+    expected = task.row_shapes[name]
     if values.shape[1:] != expected and values.shape[1:] == (*expected, 1):
         values = values[..., 0]
     if values.ndim == 0 or values.shape[1:] != expected:
@@ -134,7 +162,13 @@ def _shape_hint(expected: tuple[int, ...], values: np.ndarray) -> str:
     return ""
 
 
-def _equal_rows(arrays: Mapping[str, np.ndarray]) -> None:
+def _equal_rows(
+    arrays: Mapping[str, np.ndarray], task: AbstractTask, groups: Groups | None
+) -> None:
     rows = {n: len(v) for n, v in arrays.items()}
+    if groups is not None:
+        names = task.groups.arguments
+        rows = {n: r for n, r in rows.items() if n not in names.whole}
+        rows |= {names.index: len(groups.group)}
     if len(set(rows.values())) > 1:
         raise DataError(f"data: all arguments should have the same number of rows, got {rows}")

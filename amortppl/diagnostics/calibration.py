@@ -9,7 +9,9 @@ shapes sensitivity", Bayesian Analysis; Lemos, Coogan, Hezaveh and Perreault-Lev
 2021 (z-scores and contraction); Säilynoja et al. 2025, posterior SBC.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -43,6 +45,8 @@ class Calibration:
         measurements: what was measured on each of T datasets.
         draws: draws from the guide for each dataset.
         around: whether the datasets lie around an observed one (posterior SBC).
+        inference: what was measured.
+        problems: how many datasets had each kind of problem.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Calibration:
     measurements: Measurements
     draws: int
     around: bool = False
+    inference: str = "the guide"
+    problems: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -57,8 +63,20 @@ class Calibration:
 
         False for a calibrated guide in at most 5% of runs.
         """
-        finite = not len(self.measurements.lost)
-        return bool(self.table["ok"].all()) and self._together_ok and finite
+        return self.p_value >= LATENTS + REGIONS + JOINT_LEVEL and not len(self.measurements.lost)
+
+    @cached_property
+    def p_value(self) -> float:
+        """One p-value of all checks: below a with probability at most a, if it is calibrated.
+
+        The smallest of latents, regions and all latents together, each divided by its share of the
+        level (`LATENTS`, `REGIONS`, `JOINT_LEVEL`, of their sum).
+        """
+        together = min(self.together.values(), default=1.0)
+        kinds = {LATENTS: self.table["sbc_p"].min(), JOINT_LEVEL: together}
+        whole = LATENTS + REGIONS + JOINT_LEVEL
+        parts = [p * whole / level for level, p in kinds.items()]
+        return float(min(1.0, *parts, self.table["region_p"].min() * whole / REGIONS))
 
     @cached_property
     def wide(self) -> int:
@@ -73,14 +91,20 @@ class Calibration:
     def regions(self) -> dict[str, np.ndarray]:
         """Which datasets belong to each region, (T, P).
 
-        Regions are thirds by the number of rows, and the centre and the tail by the posterior mean.
+        Regions are thirds by the number of rows (or each number, where there are at most three),
+        and the centre and the tail by the posterior mean.
         By the mean and not by the truth: given the data every quantity is calibrated, given the
         truth none is.
         """
         rows, mean = self.measurements.rows, self.measurements.mean
         level = np.argsort(np.argsort(rows, kind="stable"), kind="stable") * 3 // len(rows)
-        kinds = {}
-        if np.ptp(rows) > 0:
+        kinds, sizes = {}, np.unique(rows)
+        if 1 < len(sizes) <= 3:
+            kinds = {
+                f"rows_{size:.0f}": np.broadcast_to((rows == size)[:, None], mean.shape)
+                for size in sizes
+            }
+        elif len(sizes) > 3:
             kinds = {
                 f"rows_{name}": np.broadcast_to((level == i)[:, None], mean.shape)
                 for i, name in enumerate(("small", "middle", "large"))
@@ -165,6 +189,8 @@ class Calibration:
             "draws": self.draws,
             "lost": len(self.measurements.lost),
             "wide": self.wide,
+            "inference": self.inference,
+            "problems": json.dumps(dict(self.problems)),
             "log_density": float(density.mean()),
             "log_density_error": float(density.std(ddof=1) / np.sqrt(len(density))),
         }

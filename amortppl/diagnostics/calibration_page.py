@@ -1,4 +1,4 @@
-"""A guide's calibration as one HTML page.
+"""The calibration of a guide, or of any inference, as one HTML page.
 
 The verdict in words, a table, figures by latent, and numbers by region.
 """
@@ -30,7 +30,7 @@ COLUMNS = {
 """Heads of the columns of numbers."""
 
 TESTS = {
-    "density": "how probable the guide finds the truth among its draws (expected coverage)",
+    "density": "how probable the guide's density makes the truth among draws (expected coverage)",
     "joint": "how probable the model finds the truth among the draws",
     "tarp": "distances to random points (TARP)",
 }
@@ -41,7 +41,7 @@ RANKS = (
     "A hill in the histogram means posteriors too wide, a bowl too narrow, a slope shifted. "
     "The curve beside it is the ranks' distribution function minus the uniform one; "
     f"all of it stays in the band with probability {BAND:.0%} "
-    "if the guide is calibrated, for each latent by itself (Säilynoja, Bürkner and Vehtari 2022)."
+    "if all is right, for each latent by itself (Säilynoja, Bürkner and Vehtari 2022)."
 )
 
 
@@ -52,7 +52,7 @@ def write_calibration(calibration: Calibration, path: str | Path) -> Path:
         OSError: the place cannot be written.
     """
     around = " around one dataset" if calibration.around else ""
-    title = f"Calibration of the guide for {calibration.name}{around}"
+    title = f"Calibration of {calibration.inference} for {calibration.name}{around}"
     sections = (_verdict, _overview, _table, _ranks, _coverage, _recovery, _regions)
     write(path, page.document(title, [section(calibration) for section in sections]).encode())
     return Path(path)
@@ -64,10 +64,13 @@ def _verdict(calibration: Calibration) -> str:
         box = page.box("bad", f"Not calibrated, as {count} simulated datasets show", faults)
     else:
         note = (
-            "At most 5 of 100 calibrated guides would have failed this check; "
+            "At most 5 of 100 calibrated inferences would have failed this check; "
             f"it does not see faults that are too small for {count} datasets."
         )
         box = page.box("good", f"Calibrated: nothing wrong in {count} simulated datasets", [note])
+    if calibration.problems:
+        lines = [f"{n} of {count} datasets: {what}" for what, n in _most(calibration)]
+        box += page.box("care", "Not all inferences went well", lines)
     if not calibration.wide:
         return box
     note = (
@@ -77,6 +80,11 @@ def _verdict(calibration: Calibration) -> str:
         "others."
     )
     return box + page.box("care", "Some posteriors are absurdly wide", [note])
+
+
+def _most(calibration: Calibration, most: int = 10) -> list[tuple[str, int]]:
+    """The problems that most datasets had."""
+    return sorted(calibration.problems.items(), key=lambda item: -item[1])[:most]
 
 
 def _faults(calibration: Calibration) -> list[str]:
@@ -120,7 +128,7 @@ def _overview(calibration: Calibration) -> str:
         ("simulated datasets", str(about["datasets"])),
         ("draws for each", str(about["draws"])),
         ("rows", f"{rows.min():.0f} to {rows.max():.0f}"),
-        ("log density of the truth", density),
+        ("log density of the truth", density if np.isfinite(error) else ""),
     ]
     return page.facts(facts + [(f"p, {n}", f"{p:.2g}") for n, p in calibration.together.items()])
 
@@ -168,13 +176,16 @@ def _ranks(calibration: Calibration) -> str:
 
 def _coverage(calibration: Calibration) -> str:
     measured = calibration.measurements
-    shares = [f"{1 - np.mean(measured.density < 1 - s):.0%} at {s:.0%}" for s in (0.5, 0.9)]
+    together = next(
+        v for v in (measured.density, measured.joint, measured.tarp) if np.isfinite(v).all()
+    )
+    shares = [f"{1 - np.mean(together < 1 - s):.0%} at {s:.0%}" for s in (0.5, 0.9)]
     alt = (
         "Coverage of central intervals by latent, and of regions of highest density, "
         f"which hold {', '.join(shares)}."
     )
     below = "Above the dashed line posteriors are too wide, below it too narrow."
-    uri = draw.coverage(measured.pit, measured.density)
+    uri = draw.coverage(measured.pit, together)
     return page.section("Expected coverage", page.figure(uri, alt, below, wide=True))
 
 
@@ -215,7 +226,7 @@ def _regions(calibration: Calibration) -> str:
     more = name_left_out(len(calibration.labels), PLOTS, "latents", "not in it")
     note = (
         "p-values of uniform ranks within regions, corrected for all in this table; "
-        f"below {REGIONS} the guide is wrong there. "
+        f"below {REGIONS} it is wrong there. "
         "Centre and tail are where the posterior mean lies, not the truth: "
         "given the truth no posterior is calibrated."
     )

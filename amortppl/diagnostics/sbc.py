@@ -8,8 +8,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from amortppl.diagnostics.ranking import Posterior, rank_truth
 from amortppl.errors import DataError
-from amortppl.gaussian.log_density import Densities
 from amortppl.method import Method, final
 from amortppl.posterior.draws import draw
 from amortppl.runtime.arguments import expect_draws, expect_seed, expect_whole
@@ -17,7 +17,6 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import jit_lightly, jit_unoptimized
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
-from amortppl.task.scaling import PriorScale
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
 
@@ -35,12 +34,6 @@ effects 3.8 and 3.0, of negative binomials 5.6 and 4.8; 64,000 rows of Markov ch
 
 FEWEST = 20
 """The least number of datasets, and of draws, to measure calibration from."""
-
-HEIGHTS = 30
-"""Draws at which the model's joint density is evaluated.
-
-It costs more than all else where rows are integrated over, and a rank among few draws is as uniform
-as one among many."""
 
 
 class Measurements(NamedTuple):
@@ -89,7 +82,7 @@ def measure(
         DataError: too few datasets or draws; no rows can be added to the observed dataset; most
             simulated datasets, or the guide's draws for most, are not finite.
     """
-    _refuse_few(datasets, draws)
+    refuse_few(datasets, draws)
     expect_draws(draws, guide.task.latents.size)
     expect_seed(seed)
     random = np.random.default_rng(seed % 2**64)
@@ -119,7 +112,12 @@ def measure(
     return Measurements(*values, lost=rows[usable & ~finite])
 
 
-def _refuse_few(datasets: int, draws: int) -> None:
+def refuse_few(datasets: int, draws: int) -> None:
+    """Refuses numbers of datasets and draws from which nothing can be seen.
+
+    Raises:
+        DataError: naming the argument.
+    """
     for name, value in {"datasets": datasets, "draws": draws}.items():
         expect_whole(f"diagnose: {name}", value, 0)
     if datasets < FEWEST:
@@ -146,23 +144,37 @@ def _simulate(guide: TrainedMethod, key: Array, datasets: int) -> tuple[Batch, A
 def _simulate_around(
     guide: TrainedMethod, key: Array, datasets: int, observed: "Dataset"
 ) -> tuple[Batch, Array, np.ndarray]:
-    """The observed rows, and below them as many again predicted by a draw from their posterior."""
-    task = guide.task
+    """Datasets around an observed one, made by draws from its posterior."""
+    expect_more_rows(guide.task)
+    seed = int(jr.randint(key, (), 0, 2**31 - 1))
+    vectors = jnp.asarray(draw(guide.method, [observed], datasets, seed).vectors[0])
+    return extend_observed(guide.task, key, vectors, observed)
+
+
+def expect_more_rows(task: AbstractTask) -> None:
+    """Refuses tasks whose datasets have one size.
+
+    Raises:
+        DataError: saying so.
+    """
     if task.block or task.rows[0] == task.rows[1]:
         raise DataError(
             f"around: expected a task whose datasets may have more rows, got {task.name} with one "
             "fixed size; posterior simulation-based calibration adds predicted rows to those "
             "observed"
         )
-    seed = int(jr.randint(key, (), 0, 2**31 - 1))
-    vectors = jnp.asarray(draw(guide.method, [observed], datasets, seed).vectors[0])
+
+
+def extend_observed(
+    task: AbstractTask, key: Array, vectors: Array, observed: "Dataset"
+) -> tuple[Batch, Array, np.ndarray]:
+    """The observed rows, and below them as many again predicted by each of T draws (T, P)."""
+    datasets = len(vectors)
     keys, rows = jr.split(key, datasets), observed.rows
     data = {n: jnp.asarray(v) for n, v in observed.arrays.items()}
-
     both = _extend(task, keys, vectors, data)
     finite = [np.isfinite(np.asarray(v)).reshape(datasets, -1).all(1) for v in both.values()]
-    usable = np.all(finite, 0)
-    return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, usable
+    return Batch(both, jnp.ones((datasets, 2 * rows), bool)), vectors, np.all(finite, 0)
 
 
 @jit_unoptimized
@@ -192,7 +204,8 @@ def _measure(
 ) -> tuple:
     """Fields of `Measurements` from `mean` on."""
     reference, scale = jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
-    at_once = WORK // (draws * batches.mask.shape[1])
+    places = method.task.places(batches.data)
+    at_once = WORK // (draws * batches.mask.shape[1] * places)
     each = batches, truth, reference, ties, keys
     return batched_map(lambda a: _measure_one(method, *a, scale, draws), each, at_once)
 
@@ -209,25 +222,6 @@ def _measure_one(
 ) -> tuple:
     posterior = method.readout(final(method, batch))
     vectors, log_guide = posterior.sample(key, draws)
-    at = posterior.log_prob(truth)
-    joint = tarp = jnp.full((), jnp.nan)
-    if method.task.has_density:
-        unscaled = PriorScale(jnp.zeros_like(truth), jnp.ones_like(truth))
-        height = Densities(method.task, unscaled, getattr(method, "gammas", False)).joint(batch)
-        heights = jax.vmap(height)(jnp.vstack([truth, vectors[:HEIGHTS]]))
-        joint = _below(heights[1:], heights[0], ties[-1])
-    apart = jnp.sum(((vectors - reference) / scale) ** 2, 1)
-    tarp = _below(apart, jnp.sum(((truth - reference) / scale) ** 2), ties[-2])
-    level, density = _below(vectors, truth, ties[:-3]), _below(log_guide, at, ties[-3])
-    return jnp.mean(vectors, 0), jnp.std(vectors, 0, ddof=1), level, density, joint, tarp, at
-
-
-def _below(
-    draws: Float[Array, "S *P"], value: Float[Array, "*P"], tie: Float[Array, "*P"]
-) -> Float[Array, "*P"]:
-    """(rank + U) / (S + 1), uniform on (0, 1) when the value is one more draw.
-
-    U ~ U(0, 1), given as `tie`, breaks ties evenly.
-    """
-    rank = jnp.sum(jnp.where(draws < value, 1.0, jnp.where(draws == value, tie, 0.0)), 0)
-    return (rank + tie) / (draws.shape[0] + 1.0)
+    drawn = Posterior(vectors, jnp.ones(draws, bool), log_guide, posterior.log_prob(truth))
+    gammas = getattr(method, "gammas", False)
+    return rank_truth(method.task, batch, drawn, truth, reference, scale, ties, gammas)

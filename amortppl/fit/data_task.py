@@ -9,6 +9,7 @@ import pandas as pd
 
 from amortppl.data.columns import Columns, match_columns
 from amortppl.errors import DataError, ModelError, nearest, quoted
+from amortppl.fit.data_groups import group_argument, task_of_groups
 from amortppl.task.handlers import name_arguments
 from amortppl.task.task import Task
 
@@ -87,7 +88,8 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
 
     Arguments that default to None and are in the data are observations. Scalars, and arrays whose
     first axis is not that of the observations, are the same in every dataset. Rows may be added
-    where the model allows; else their number is fixed; else the data are one block.
+    where the model allows; else their number is fixed; else the data are one block. A model with an
+    argument `n_school` beside `school`, of which the data hold `school` alone, has groups.
 
     Args:
         model: the model.
@@ -99,6 +101,7 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
         ModelError: the model cannot be read in any of these ways.
     """
     arguments, first = named_arguments(model), data[0]
+    grouped = group_argument(arguments, first)
     observations = [n for n in first if arguments[n].default is None]
     if not observations:
         candidates = [n for n, p in arguments.items() if p.default is None]
@@ -106,6 +109,8 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
             f"data: no observation among {quoted(first)}; the model observes "
             f"{quoted(candidates) or 'nothing: give it an argument with default None'}"
         )
+    if grouped:
+        return task_of_groups(model, grouped, data, arguments, **labels)
     constants = _constants(arguments, data, observations)
     sizes = sorted({len(np.asarray(d[observations[0]])) for d in data})
     if sizes[0] == 0:

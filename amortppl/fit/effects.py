@@ -24,13 +24,17 @@ STEP = 1e-3
 """Half the step of a slope, in sds of its column: 32 bits leave three digits of the difference."""
 
 
-def predictions(form: Formula, post: "xarray.DataTree", table: Any = None) -> pd.DataFrame:
+def predictions(
+    form: Formula, post: "xarray.DataTree", table: Any = None, new_levels: bool = False
+) -> pd.DataFrame:
     """The expected outcome of each row: mean, sd and interval.
 
     Args:
         form: what `ap.formula` returned.
         post: what `ap.fit` returned of it.
         table: rows; those fitted by default.
+        new_levels: whether groups may have levels that did not occur in the rows fitted; effects
+            of such a level are drawn from the distribution of all levels.
 
     Raises:
         DataError: the rows lack a column, or have a level that was not there.
@@ -44,7 +48,7 @@ def predictions(form: Formula, post: "xarray.DataTree", table: Any = None) -> pd
         [10.0]
     """
     frame = form.frame if table is None else as_frame(table)
-    draws = expect_outcome(form, post, frame)
+    draws = expect_outcome(form, post, frame, new_levels)
     return _summary(draws, list(frame.index), form)
 
 

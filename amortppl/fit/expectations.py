@@ -1,5 +1,6 @@
 """The expected outcome of rows under each draw of a formula's posterior."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import numpyro.handlers as handlers
 from jaxtyping import Array
 
+from amortppl.fit.new_groups import with_new_levels
 from amortppl.fit.predictions import posterior_draws
 from amortppl.formula.censored import CensoredAbove
 from amortppl.formula.formula import Formula
@@ -19,7 +21,13 @@ WORK = 4_000_000
 """Draws times rows evaluated at once."""
 
 
-def expect_outcome(form: Formula, tree: "xarray.DataTree", table: Any) -> np.ndarray:
+def expect_outcome(
+    form: Formula,
+    tree: "xarray.DataTree",
+    table: Any,
+    new_levels: bool = False,
+    seed: int | None = 0,
+) -> np.ndarray:
     """E[y_i | x_i, theta_s], (S, N); of levels their probabilities, (S, N, K).
 
     Of a binomial it is the share of one trial; of censored times, the mean of the time itself.
@@ -28,12 +36,22 @@ def expect_outcome(form: Formula, tree: "xarray.DataTree", table: Any) -> np.nda
         form: the formula.
         tree: what `ap.fit` returned of it.
         table: the rows; the outcome need not be there.
+        new_levels: whether groups may have levels that did not occur.
+        seed: of the effects of such levels; None makes them zero.
 
     Raises:
         DataError: the rows lack a column, or have a level that was not there.
     """
-    inputs = {n: jnp.asarray(v) for n, v in form.inputs(table).items()}
-    draws = {n: jnp.asarray(v) for n, v in posterior_draws(tree).items()}
+    inputs = form.inputs(table, new_levels)
+    draws = with_new_levels(form, posterior_draws(tree), inputs, seed)
+    return expect_of_inputs(form, draws, inputs)
+
+
+def expect_of_inputs(
+    form: Formula, draws: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """`expect_outcome` of the program's inputs."""
+    inputs = {n: jnp.asarray(v) for n, v in given.items()}
     rows = len(next(iter(inputs.values())))
     # Some value must be observed, or rows would be drawn in vain.
     inputs[form.argument] = jnp.broadcast_to(jnp.asarray(form.data[form.argument][0]), (rows,))
@@ -43,7 +61,7 @@ def expect_outcome(form: Formula, tree: "xarray.DataTree", table: Any) -> np.nda
         return expectation(handlers.trace(model).get_trace(**inputs)[form.argument]["fn"])
 
     several = jax.jit(lambda d: jax.lax.map(one, d, batch_size=max(WORK // rows, 1)))
-    return np.asarray(several(draws))
+    return np.asarray(several({n: jnp.asarray(v) for n, v in draws.items()}))
 
 
 def expectation(distribution: Any) -> Array:

@@ -13,12 +13,16 @@ from amortppl.errors import DataError
 from amortppl.fit.data_task import Arrays, arrays_by_argument, task_of_data
 from amortppl.fit.frame_method import FrameAlone
 from amortppl.fit.predictions import add_predictions
+from amortppl.fit.refits import Refits, join_tables, label_tasks
 from amortppl.formula.formula import Formula, formula
 from amortppl.guide.guide import Guide
 from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
 from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.runtime.compilation import run_once
+from amortppl.runtime.program_cache import use_program_cache
+from amortppl.task.group_summary import rows_that_count
+from amortppl.task.groups import Layout
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -47,6 +51,9 @@ def fit(
     predictive: bool | None = None,
     trust: str | Ladder | None = "ladder",
     keep_amortizing: bool = False,
+    by: str | Sequence[str] | None = None,
+    bootstrap: int | None = None,
+    by_group: Mapping[str, Sequence[str]] | None = None,
     **keywords: Unpack[Keywords],
 ) -> Any:
     """Posterior of one dataset, or of a list of datasets, with nothing trained.
@@ -61,7 +68,7 @@ def fit(
             are observations. Shapes, types and the number of rows are those of the data. Or a
             formula like `"y ~ x + (1 | g)"`, or what `ap.formula` returned.
         data: a dict of arrays by argument, a DataFrame, or a list of these (the result then has a
-            leading dimension `task`). Of a formula, the table.
+            leading dimension `task`). Of a formula, the table, or a list of tables.
         draws: S, the number of draws for each dataset.
         seed: the seed of the draws.
         family, link, priors, missing, weights: of a formula, as `ap.formula` takes them.
@@ -71,6 +78,12 @@ def fit(
         trust: "ladder", an `ap.Ladder` with its thresholds, or None for the frame's own draws.
         keep_amortizing: whether to return the guide as well, which answers further datasets of the
             model; `ap.train(guide.task)` trains one that learns what the frame misses.
+        by: of a formula, a column or several: a posterior for each of their levels, along `task`.
+            Units, levels and priors are those of the whole table, and so they are for a list.
+        bootstrap: of a formula, so many samples of the table's rows with replacement, along `task`.
+        by_group: `{"school": ["size"]}`: of a model of rows in groups, arguments with one value a
+            group. Such a model has an argument `school`, the index of each row's group, and one
+            `n_school`, how many there are; the data hold labels under `school` alone.
         keywords: fields of `Ladder`.
 
     Returns:
@@ -93,30 +106,54 @@ def fit(
         >>> post["posterior"]["mean"].shape
         (1, 100)
     """
-    given_formula = {"link": link, "priors": priors, "weights": weights}
-    _expect_for_formula(model, data, {"family": family, "missing": missing, **given_formula})
+    use_program_cache()
+    reading = {"family": family, "link": link, "priors": priors, "missing": missing}
+    reading["weights"] = weights
+    _expect_for_formula(model, data, reading, {"by": by, "bootstrap": bootstrap})
+    if isinstance(model, str) and isinstance(data, list | tuple):
+        data, by = _joined(data, by)
     if isinstance(model, str):
-        model = formula(
-            model, data, family, link=link, priors=priors, missing=missing, weights=weights
-        )
-        data = None
+        model, data = formula(model, data, **reading), None
     given: Keywords = {"rungs": RUNGS, **keywords} if trust == "ladder" else keywords
     options = Options(draws, seed, (log_likelihood, predictive), ladder_of(trust, given))
     if isinstance(model, Formula):
-        tree, guide = fit_formula(model, options)
+        tree, guide = fit_formula(model, options, _refits(model, by, bootstrap, seed))
     else:
-        tree, guide = fit_model(model, data, columns, options)
+        groups = {"by_group": by_group} if by_group else {}
+        tree, guide = fit_model(model, data, columns, options, **groups)
     return (tree, guide) if keep_amortizing else tree
 
 
-def _expect_for_formula(model: Any, data: Any, options: Mapping[str, Any]) -> None:
+def _expect_for_formula(
+    model: Any, data: Any, reading: Mapping[str, Any], refits: Mapping[str, Any]
+) -> None:
     """Refuses a formula's options beside a model, or beside a formula that has been read."""
     usual = {"family": "gaussian", "missing": "error"}
-    given = [n for n, v in options.items() if v is not None and v != usual.get(n)]
+    given = [n for n, v in reading.items() if v is not None and v != usual.get(n)]
     if given and not isinstance(model, str):
         raise DataError(f"fit: {given[0]!r} is for a formula as text; pass it to ap.formula")
     if isinstance(model, Formula) and data is not None:
         raise DataError("fit: the formula has its data already; leave out `data`")
+    several = [n for n, v in refits.items() if v is not None]
+    if len(several) > 1:
+        raise DataError("fit: give one of `by` and `bootstrap`")
+    if several and not isinstance(model, str | Formula):
+        raise DataError(f"fit: {several[0]!r} is for a formula; of a model, pass a list of data")
+
+
+def _joined(tables: Sequence[Any], by: Any) -> tuple[Any, str]:
+    """Several tables as one, and the column that tells them apart."""
+    if by is not None:
+        raise DataError("fit: give a list of tables, or one table and `by`")
+    return join_tables(tables)
+
+
+def _refits(form: Formula, by: Any, bootstrap: int | None, seed: int) -> Refits | None:
+    """The datasets to answer; None for the formula's own."""
+    expect_seed(seed)
+    if by is not None:
+        return Refits.by_levels(form, by)
+    return None if bootstrap is None else Refits.by_bootstrap(form, bootstrap, seed)
 
 
 class Options(NamedTuple):
@@ -148,15 +185,25 @@ def fit_model(
     return name_source(tree), guide
 
 
-def fit_formula(form: Formula, options: Options) -> tuple["xarray.DataTree", Guide]:
-    """The posterior of a formula, with predictions of the rows that lack an outcome."""
+def fit_formula(
+    form: Formula, options: Options, refits: Refits | None = None
+) -> tuple["xarray.DataTree", Guide]:
+    """The posterior of a formula, with predictions of the rows that lack an outcome.
+
+    Args:
+        refits: the datasets to answer in its place; rows without an outcome are left out then.
+    """
     labels = {"dims": form.dims, "coords": form.coords, "name": form.text}
-    tree, guide = fit_model(form.model, form.data, None, options, **labels)
+    data = form.data if refits is None else refits.data
+    tree, guide = fit_model(form.model, data, None, options, **labels)
     notes = [*form.notes, *json.loads(tree.attrs["warnings"])]
+    if refits is not None:
+        label_tasks(tree, refits.labels)
+        notes = [n.replace("are predicted", "are left out") for n in notes]
+    elif form.unobserved is not None:
+        add_predictions(tree, form, form.unobserved, options.seed)
     about = {"formula": form.text, "family": form.family, "link": form.link}
     tree.attrs |= {**about, "model_source": form.source(), "warnings": json.dumps(notes)}
-    if form.unobserved is not None:
-        add_predictions(tree, form, form.unobserved, options.seed)
     return tree, guide
 
 
@@ -167,14 +214,15 @@ def untrained_guide(
     expect_seed(seed)
     task = task_of_data(model, datasets, **labels)
     rows_of = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
-    ranges = ranges_of([read(task, d).arrays for d in rows_of])
+    ranges = ranges_of([read(task, d).arrays for d in rows_of], task.group_layout)
     method = run_once(FrameAlone().build, task, jr.key(seed))
     return Guide(method, FrameAlone(), Record(), seed, ranges)
 
 
-def ranges_of(datasets: Sequence[Mapping[str, np.ndarray]]) -> Ranges:
+def ranges_of(datasets: Sequence[Mapping[str, np.ndarray]], layout: Layout | None = None) -> Ranges:
     """Fewest and most rows of the datasets, and the ends of each number in a row."""
     counts = [len(next(iter(d.values()))) for d in datasets]
+    datasets = [rows_that_count(layout, d) for d in datasets] if layout else datasets
     low, high = (
         {
             n: [float(f(e)) for e in zip(*(_columns(d[n], f) for d in datasets), strict=True)]

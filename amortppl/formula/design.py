@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from amortppl.errors import DataError, quoted
+from amortppl.errors import DataError
 from amortppl.formula.parse import Block, Parsed
 from amortppl.formula.terms import describe, evaluate
 
@@ -142,8 +142,12 @@ def _identifier(text: str, taken: set[str]) -> str:
     return name
 
 
-def new_design(design: Design, frame: pd.DataFrame) -> Design:
+def new_design(design: Design, frame: pd.DataFrame, new_levels: bool = False) -> Design:
     """The design of new rows, by the levels, knots and moments of the old ones.
+
+    Args:
+        new_levels: whether groups may have levels that did not occur; they are numbered from the
+            number of the old ones on.
 
     Raises:
         DataError: a level of a factor did not occur in the old rows.
@@ -159,7 +163,7 @@ def new_design(design: Design, frame: pd.DataFrame) -> Design:
     return design._replace(
         matrix=_side_by_side(parts, len(frame)),
         offset=np.sum(offsets, 0) if offsets else None,
-        groups=tuple(_new_group(g, terms, frame) for g in design.groups),
+        groups=tuple(_new_group(g, terms, frame, new_levels) for g in design.groups),
     )
 
 
@@ -172,25 +176,27 @@ def _of_new_rows(term: Any, frame: pd.DataFrame) -> Any:
         raise DataError(f"data: the term {term.name!r} of new rows: {error}") from error
 
 
-def _new_group(group: Group, terms: dict[str, Any], frame: pd.DataFrame) -> Group:
+def _new_group(group: Group, terms: dict[str, Any], frame: pd.DataFrame, new_levels: bool) -> Group:
     own = [t for t in terms.values() if t.factor.name == group.factor]
     own = [t for t in own if set(_labels(t)) <= set(group.terms)]
     index, unknown = own[0].eval_new_data_group_index(frame)
-    names = [str(g) for g in own[0].groups]
+    names = [*map(str, own[0].groups), *map(_level_name, unknown)]
     place = {names.index(level): i for i, level in enumerate(group.levels)}
-    codes = np.array([place.get(int(i), -1) for i in index], np.int32)
-    if (codes < 0).any():
-        row = int(np.flatnonzero(codes < 0)[0])
-        what = (
-            repr(names[index[row]])
-            if 0 <= index[row] < len(names)
-            else quoted(map(str, unknown[:1]))
-        )
+    others = dict.fromkeys(int(i) for i in index if int(i) not in place)
+    if others and not new_levels:
+        row = int(np.flatnonzero(~np.isin(index, [*place]))[0])
         raise DataError(
-            f"data: row {row} has the level {what} of {group.factor!r}, which did not occur in the "
-            f"rows fitted (they had {len(group.levels)} levels)"
+            f"data: row {row} has the level {names[index[row]]!r} of {group.factor!r}, which did "
+            f"not occur in the rows fitted (they had {len(group.levels)} levels); new_levels=True "
+            "(--new-levels) draws its effect from those of all levels"
         )
+    place |= {level: len(place) + i for i, level in enumerate(others)}
+    codes = np.array([place[int(i)] for i in index], np.int32)
     matrix = np.concatenate(
         [_two_axes(np.asarray(_of_new_rows(t.expr, frame), float)) for t in own], 1
     )
     return group._replace(index=codes, matrix=matrix)
+
+
+def _level_name(level: Any) -> str:
+    return ":".join(map(str, level)) if isinstance(level, tuple) else str(level)

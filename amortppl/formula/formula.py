@@ -69,6 +69,11 @@ class Formula:
         return write_program(self.parts)
 
     @property
+    def predictor(self) -> str:
+        """What stands behind the `~`."""
+        return parse(self.text).predictor
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of the coefficients' columns, in order."""
         return self.parts.design.columns
@@ -98,19 +103,23 @@ class Formula:
         """Labels along these axes."""
         return labels_of(self.parts)[1]
 
-    def inputs(self, table: Any) -> dict[str, np.ndarray]:
+    def inputs(self, table: Any, new_levels: bool = False) -> dict[str, np.ndarray]:
         """The program's inputs for new rows, by the moments, knots and levels of the rows fitted.
+
+        Args:
+            table: the rows.
+            new_levels: whether groups may have new levels, numbered behind the others.
 
         Raises:
             DataError: a column is not there, a cell is missing, or a level is new.
         """
         frame = as_frame(table)
-        names = columns_used(describe(parse(self.text).predictor, frame))
+        names = columns_used(describe(self.predictor, frame))
         frame = plain_columns(frame, names)
         holes = [n for n in names if frame[n].isna().any()]
         if holes:
             raise DataError(f"data: {holes[0]!r} has missing cells in the new rows")
-        design = new_design(self.parts.design, frame)
+        design = new_design(self.parts.design, frame, new_levels)
         none = {i.name: np.full(len(frame), i.cells, np.int32) for i in self.parts.imputed}
         data = program_data(self.parts, design, none)
         blank = {
@@ -121,7 +130,14 @@ class Formula:
         return {n: (blank | data)[n] for n in arguments_of(self.parts)}
 
     def __str__(self) -> str:
-        lines = [f"{self.text}    ({self.family}, {self.link})", f"{len(self.frame)} rows; priors:"]
+        lines = [f"{self.text}    ({self.family}, {self.link})"]
+        if self.family == "bernoulli" and self.outcome.levels:
+            lines.append(
+                "{0}: the probability of {2!r} against {1!r}".format(
+                    self.outcome.name, *self.outcome.levels
+                )
+            )
+        lines.append(f"{len(self.frame)} rows; priors:")
         priors = self.parts.priors
         if priors.intercept is not None:
             lines.append(f"    Intercept, at the columns' means: {priors.intercept}")

@@ -31,9 +31,15 @@ def whitened_gradients(
     Returns:
         At z = 0, at z = +s e_i (row i) and at z = -s e_i (row i), s = `REACH`.
     """
-    size = frame.location.shape[0]
     gradients = jax.vmap(jax.grad(f))(cubature_points(frame))
-    whitened = solve_triangular(frame.factor, gradients.T, lower=True).T
+    return clip_whitened(solve_triangular(frame.factor, gradients.T, lower=True).T, bound)
+
+
+def clip_whitened(
+    whitened: Float[Array, "K P"], bound: float = 50.0
+) -> tuple[Float[Array, " P"], Float[Array, "P P"], Float[Array, "P P"]]:
+    """Whitened gradients at cubature points, clipped; at the centre, ahead and behind."""
+    size = whitened.shape[1]
     whitened = jnp.clip(jnp.nan_to_num(whitened, posinf=0.0, neginf=0.0), -bound, bound)
     return whitened[0], whitened[1 : size + 1], whitened[size + 1 :]
 
@@ -62,17 +68,25 @@ def variational_frame(f: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, 
         The frame, and its residual: r(z) = C^-1 grad f + z at the centre and at each cubature
         point, P + 2 P^2 numbers, all zero where f is the frame itself.
     """
-    reach = REACH * jnp.eye(frame.location.shape[0])
 
-    def sweep(frame: Frame, _: None) -> tuple[Frame, tuple[Frame, Array]]:
-        centre, ahead, behind = whitened = whitened_gradients(f, frame)
-        residual = jnp.concatenate([centre, jnp.ravel(ahead + reach), jnp.ravel(behind - reach)])
-        gradient, curvature = averages(whitened)
-        spectrum = clipped_eigh(curvature, 0.2, 5.0)
-        shift = spectrum.solve(gradient)
-        shift = shift / jnp.maximum(1.0, jnp.linalg.norm(shift))
-        after = Frame(frame.unwhiten(shift), frame.factor @ spectrum.cholesky())
-        return after, (frame, residual)
+    def settle(frame: Frame, _: None) -> tuple[Frame, tuple[Frame, Array]]:
+        whitened = whitened_gradients(f, frame)
+        return sweep(frame, *averages(whitened)), (frame, residual_of(whitened))
 
-    frames, residual = jax.lax.scan(sweep, frame, length=sweeps + 1)[1]
+    frames, residual = jax.lax.scan(settle, frame, length=sweeps + 1)[1]
     return jax.tree.map(lambda a: a[-1], (frames, residual))
+
+
+def sweep(frame: Frame, gradient: Float[Array, " P"], curvature: Float[Array, "P P"]) -> Frame:
+    """The frame after a damped step by whitened averages of a log density's derivatives."""
+    spectrum = clipped_eigh(curvature, 0.2, 5.0)
+    shift = spectrum.solve(gradient)
+    shift = shift / jnp.maximum(1.0, jnp.linalg.norm(shift))
+    return Frame(frame.unwhiten(shift), frame.factor @ spectrum.cholesky())
+
+
+def residual_of(whitened: tuple[Array, Array, Array]) -> Float[Array, " R"]:
+    """r(z) = C^-1 grad f + z at the centre, ahead and behind; see `variational_frame`."""
+    centre, ahead, behind = whitened
+    reach = REACH * jnp.eye(len(centre))
+    return jnp.concatenate([centre, jnp.ravel(ahead + reach), jnp.ravel(behind - reach)])

@@ -1,6 +1,6 @@
 """A task's densities as functions of the latents in prior units, differentiable cheaply."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import ceil
 from typing import NamedTuple
@@ -13,8 +13,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.gaussian.frame import LogDensity, Precision
 from amortppl.gaussian.funnel import Funnel
-from amortppl.gaussian.newton import outer_products
-from amortppl.gaussian.row_chunks import many, sum_chunks
+from amortppl.gaussian.newton import differentiate, outer_products
+from amortppl.gaussian.row_chunks import chunk_loop, many, sum_chunks
 from amortppl.runtime.jaxpr_rewriting import rewrite
 from amortppl.runtime.log_gamma import ELEMENTARY, differentiates_log_gamma
 from amortppl.task.abstract import AbstractTask
@@ -61,6 +61,28 @@ class Densities(NamedTuple):
             return jnp.where(first, prior, 0.0) + jnp.sum(jnp.where(chunk.mask, rows, 0.0))
 
         return sum_chunks(part, batch) if many(self.task, batch) else lambda at: part(at, batch)
+
+    def derivatives(self, batch: Batch) -> Callable[[Array, Array, Array], tuple[Array, ...]]:
+        """Heights, gradients and Hessian products of the log joint, as `nested_laplace` takes them.
+
+        At M places (M, P), along vectors (M, P), all places together for each chunk of rows. Of the
+        log prior alone where the third argument is True.
+        """
+        cut = many(self.task, batch)
+        over = chunk_loop(batch) if cut else lambda evaluate, _: evaluate(batch, True)
+
+        def part(at: Array, chunk: Batch, first: Array | bool, kept: Array) -> Array:
+            prior, rows = self._of(at, chunk.data)
+            return jnp.where(first, prior, 0.0) + jnp.sum(jnp.where(kept, rows, 0.0))
+
+        def evaluate(places: Array, along: Array, prior: Array) -> tuple[Array, ...]:
+            def total(chunk: Batch, first: Array | bool) -> tuple[Array, ...]:
+                f = lambda at: part(at, chunk, first, chunk.mask & ~prior)  # noqa: E731
+                return jax.vmap(partial(differentiate, f))(places, along)
+
+            return over(total, prior)
+
+        return evaluate
 
     def likelihood(self, batch: Batch) -> LogDensity:
         """Log likelihood of the rows."""

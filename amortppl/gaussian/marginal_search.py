@@ -4,17 +4,16 @@ A damped Newton ascent (see `amortppl.gaussian.newton`) that evaluates one point
 evaluation takes a Newton step of d to its mode given g, and averages the joint's gradient over d.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
+import numpy as np
 from jaxtyping import Array, Float
 
+from amortppl.gaussian.block_diagonal import BlockSpectrum, invert_factors
 from amortppl.gaussian.cubature import REACH
-from amortppl.gaussian.frame import LogDensity, clip_norm, clipped_eigh
+from amortppl.gaussian.frame import Spectrum, clip_norm, clipped_eigh
 from amortppl.gaussian.newton import FLOOR
 from amortppl.gaussian.plates import Plates
 
@@ -41,7 +40,7 @@ class Point(NamedTuple):
         g, d: where, d after a Newton step to its mode given g.
         height: Laplace's approximation of log p(g, D).
         step: Newton's, from g.
-        factor: lower Cholesky factor of the precision of d given g.
+        factor: lower Cholesky factors of the precision of each part of d given g.
         mode_gradient: derivative of d's mode by g.
         values, vectors: spectrum of -Hessian of log p(g, D), the values at least `FLOOR`.
         rounding: error of the values, which are differences of larger ones.
@@ -51,7 +50,7 @@ class Point(NamedTuple):
     d: Float[Array, " L"]
     height: Float[Array, ""]
     step: Float[Array, " G"]
-    factor: Float[Array, "L L"]
+    factor: Float[Array, "N S S"]
     mode_gradient: Float[Array, "L G"]
     values: Float[Array, " G"]
     vectors: Float[Array, "G G"]
@@ -72,7 +71,7 @@ class Surroundings(NamedTuple):
     log_scales: Float[Array, "K L"]
 
 
-class _Ascent(NamedTuple):
+class Ascent(NamedTuple):
     """The best point so far, the step from it to the next, a bound on it, and d evaluated last."""
 
     best: Point
@@ -81,74 +80,93 @@ class _Ascent(NamedTuple):
     last: Float[Array, " L"]
 
 
-def evaluate(f: LogDensity, plates: Plates, g: Array, d: Array, longest: Array) -> Point:
-    """The marginal at g, after a Newton step of d of at most the length `longest`."""
-    joined = partial(plates.join, g)
-    (_, gradient), blocks = plates.blocks(f, joined(d))
-    gradient, of_g, across, of_d = (jnp.nan_to_num(a) for a in (gradient, *blocks))
-    conditional = clipped_eigh(of_d, FLOOR, jnp.inf)
-    factor = conditional.cholesky()
-    step, mode_gradient = (conditional.solve(a) for a in (gradient[:, None], -across.T))
-    d = d + clip_norm(step[:, 0], longest)
-    heights, gradients = jax.vmap(lambda d: jax.value_and_grad(f)(joined(d)))(
-        _points_of_d(plates, d, factor)
-    )
-    height = heights[0] - jnp.sum(jnp.log(jnp.diag(factor)))
-    height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
-    gradients = plates.split(gradients)[0]
-    average = gradients[0] + jnp.sum(gradients[1:] - gradients[0], 0) / (2.0 * REACH**2)
-    marginal = clipped_eigh(jnp.nan_to_num(of_g + across @ mode_gradient), FLOOR, jnp.inf)
-    step = marginal.solve(jnp.nan_to_num(average))
-    vectors = marginal.vectors
-    rounding = jnp.finfo(of_g.dtype).eps * jnp.abs(jnp.sum(vectors * (of_g @ vectors), 0))
-    return Point(g, d, height, step, factor, mode_gradient, *marginal, rounding)
-
-
-def _points_of_d(plates: Plates, d: Array, factor: Array) -> Float[Array, "K L"]:
-    """Cubature points of d given g; independent parts of d share theirs."""
-    beside = REACH * solve_triangular(factor, plates.independent_sets.T, lower=True, trans=1).T
-    return jnp.concatenate([d[None], d + beside, d - beside])
-
-
-def search(point_at: Callable[..., Point], g: Array, d: Array) -> tuple[Point, Surroundings]:
-    """Climbs to the highest point, then evaluates the cubature points around it.
-
-    Both are steps of one loop, because the program of an evaluation is dear to compile. A point
-    around the mode is evaluated twice: the first evaluation places d, the second differentiates
-    there.
+def condition(
+    plates: Plates,
+    at: Float[Array, " P"],
+    gradient: Float[Array, " P"],
+    products: Float[Array, "M P"],
+    longest: Array,
+) -> tuple[Point, Float[Array, " P"]]:
+    """A point before its height and step are known, and Newton's step of all latents together.
 
     Args:
-        point_at: (g, d, longest step of d) -> point.
-        g, d: where to start. The second and the third point are the start clipped to `LIKELY`,
-            and the prior's centre.
+        plates: which latents are d.
+        at: g and d, from where d takes a Newton step of at most the length `longest`.
+        gradient, products: of the log joint there, the latter with `plates.directions`.
+        longest: in prior sds.
     """
-
-    def visit(now: _Ascent, at: tuple[Array, Array]) -> tuple[_Ascent, tuple[Array, ...]]:
-        number, axis = at
-        around = number >= STEPS
-        longest = jnp.where((now.length < 1.0) & ~around, SHORT, jnp.inf)
-        point = point_at(now.best.g + now.step, _start_of_d(now, number), longest)
-        best, higher, lower = _better(now.best, point, around)
-        length = _next_length(now.length, higher, lower, number)
-        after = _Ascent(best, _next_step(best, length, number, axis), length, point.d)
-        log_scales = jnp.log(jnp.diag(point.factor))
-        return after, (point.height, point.d, point.mode_gradient, log_scales)
-
-    none = jax.tree.map(jnp.zeros_like, jax.eval_shape(point_at, g, d, jnp.ones(())))
-    begin = none._replace(g=g, d=d, height=jnp.finfo(g.dtype).min)
-    reach = REACH * jnp.eye(len(g))
-    around = jnp.repeat(jnp.concatenate([reach, -reach]), 2, 0)
-    # The axis along which each evaluation is followed by the next; the last has no successor.
-    axes = jnp.concatenate([jnp.zeros((STEPS - 1, len(g))), around, reach[:1]])
-    start = _Ascent(begin, jnp.zeros_like(g), jnp.ones(()), d)
-    end, points = jax.lax.scan(visit, start, (jnp.arange(len(axes)), axes))
-    return end.best, Surroundings(*(a[STEPS + 1 :: 2] for a in points))
+    (g, d), (by_g, by_d) = plates.split(at), plates.split(jnp.nan_to_num(gradient))
+    of_g, across, of_d = plates.blocks(jnp.nan_to_num(products))
+    conditional = BlockSpectrum.clip(of_d, FLOOR)
+    solve = lambda right: plates.flat(conditional.solve(plates.by_part(right)))  # noqa: E731
+    step, mode_gradient = solve(by_d), -solve(across).T
+    marginal = clipped_eigh(jnp.nan_to_num(of_g + across @ mode_gradient), FLOOR, jnp.inf)
+    of_step = marginal.solve(by_g + by_d @ mode_gradient)
+    together = plates.join(of_step, step + mode_gradient @ of_step)
+    vectors = marginal.vectors
+    rounding = jnp.finfo(of_g.dtype).eps * jnp.abs(jnp.sum(vectors * (of_g @ vectors), 0))
+    height, moved = jnp.zeros((), at.dtype), d + clip_norm(step, longest)
+    factor = conditional.cholesky()
+    point = Point(g, moved, height, of_step, factor, mode_gradient, *marginal, rounding)
+    return point, together
 
 
-def _start_of_d(now: _Ascent, number: Array) -> Float[Array, " L"]:
+def points_of_d(plates: Plates, point: Point) -> Float[Array, "K P"]:
+    """Cubature points of d given g; independent parts of d share theirs. K = 1 + 2S."""
+    inverse = invert_factors(point.factor)
+    beside = REACH * plates.flat(jnp.swapaxes(inverse, 0, 1))
+    d = jnp.concatenate([point.d[None], point.d + beside, point.d - beside])
+    return plates.join(jnp.broadcast_to(point.g, (len(d), len(point.g))), d)
+
+
+def average(
+    plates: Plates, point: Point, heights: Float[Array, " K"], gradients: Float[Array, "K P"]
+) -> Point:
+    """The point with its height and step, from heights and gradients at `points_of_d`."""
+    height = heights[0] - jnp.sum(log_scales(plates, point))
+    height = jnp.where(jnp.isfinite(height), height, -jnp.inf)
+    by_g = plates.split(gradients)[0]
+    mean = by_g[0] + jnp.sum(by_g[1:] - by_g[0], 0) / (2.0 * REACH**2)
+    step = Spectrum(point.values, point.vectors).solve(jnp.nan_to_num(mean))
+    return point._replace(height=height, step=step)
+
+
+def log_scales(plates: Plates, point: Point) -> Float[Array, " L"]:
+    """Log diagonal of the factor of d's precision given g."""
+    return jnp.log(plates.flat(jnp.diagonal(point.factor, axis1=1, axis2=2)))
+
+
+def visits(steps: int, outer: int) -> Float[np.ndarray, "V G"]:
+    """For each evaluation of a search the axis along which the next one lies, of 4G at the end.
+
+    The cubature points around the mode are evaluated twice each: the first evaluation places d, the
+    second differentiates there.
+    """
+    reach = REACH * np.eye(outer)
+    around = np.repeat(np.concatenate([reach, -reach]), 2, 0)
+    # The last evaluation has no successor.
+    return np.concatenate([np.zeros((steps - 1, outer)), around, reach[:1]])
+
+
+def follow(
+    now: Ascent, point: Point, number: Array, steps: int, axis: Float[Array, " G"]
+) -> Ascent:
+    """The ascent after the evaluation of a point, by its number among all."""
+    best, higher, lower = _better(now.best, point, number >= steps)
+    length = _next_length(now.length, higher, lower, number)
+    return Ascent(best, _next_step(best, length, number, steps, axis), length, point.d)
+
+
+def next_place(now: Ascent, number: Array, steps: int) -> tuple[Float[Array, " G"], Array, Array]:
+    """g and d to evaluate next, and the longest step of d there."""
+    longest = jnp.where((now.length < 1.0) & (number < steps), SHORT, jnp.inf)
+    return now.best.g + now.step, _start_of_d(now, number, steps), longest
+
+
+def _start_of_d(now: Ascent, number: Array, steps: int) -> Float[Array, " L"]:
     """Where d starts: at its mode by extrapolation; far from the best point, at the prior's."""
-    afar, around = (number > 0) & (number < 3), number >= STEPS
-    second = around & (number % 2 == 1)
+    afar, around = (number > 0) & (number < 3), number >= steps
+    second = around & ((number - steps) % 2 == 1)
     extrapolated = now.best.d + now.best.mode_gradient @ now.step
     return jnp.where(afar, 0.0, jnp.where(second, now.last, extrapolated))
 
@@ -171,10 +189,12 @@ def _next_length(length: Array, higher: Array, lower: Array, number: Array) -> A
     return jnp.where(number < 3, 1.0, jnp.minimum(length, LONGEST))
 
 
-def _next_step(best: Point, length: Array, number: Array, axis: Array) -> Float[Array, " G"]:
+def _next_step(
+    best: Point, length: Array, number: Array, steps: int, axis: Array
+) -> Float[Array, " G"]:
     """From the best point: Newton's, damped; to the further starts; or to a cubature point."""
     step = jnp.clip(jnp.minimum(length, 1.0) * best.step, -length, length)
     step = jnp.where(number == 0, jnp.clip(best.g, -LIKELY, LIKELY) - best.g, step)
-    step = jnp.where(number == 1, -best.g, jnp.where(number == STEPS - 2, 0.0, step))
+    step = jnp.where(number == 1, -best.g, jnp.where(number == steps - 2, 0.0, step))
     beside = best.vectors @ (axis / jnp.sqrt(jnp.maximum(best.values, FLAT)))
-    return jnp.where(number < STEPS - 1, step, beside)
+    return jnp.where(number < steps - 1, step, beside)

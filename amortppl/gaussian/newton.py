@@ -5,8 +5,8 @@ Newton's with absolute eigenvalues (saddle-free), so that it leads uphill where 
 concave. Their loops differ, because the cost of an evaluation does:
 
 - `newton_mode` evaluates several multiples of a step at once and takes the best;
-- `amortppl.gaussian.marginal_search` evaluates one point a step, since each evaluation is a
-  large program, and adapts the length.
+- `amortppl.gaussian.nested_laplace` evaluates one point a step, since its program is large, and
+  adapts the length.
 
 `amortppl.task.quadrature.find_modes` shares neither: it climbs thousands of rows of a few numbers
 each, where an eigendecomposition a row would cost more than the rest of the search. It factorizes
@@ -43,6 +43,14 @@ def gradient_and_curvature(
     return gradient, -hessian
 
 
+def differentiate(
+    f: Callable[[Array], Array], at: Float[Array, " P"], along: Float[Array, " P"]
+) -> tuple[Array, Array, Array]:
+    """Height and gradient of a log density, and its Hessian times a vector."""
+    (height, gradient), (_, product) = jax.jvp(jax.value_and_grad(f), (at,), (along,))
+    return height, gradient, product
+
+
 def outer_products(
     rows: Callable[[Array], Float[Array, " N"]], at: Float[Array, " P"]
 ) -> Float[Array, "P P"]:
@@ -72,7 +80,6 @@ def newton_mode(
     iterations: int,
     few: int = 0,
     bound: float = 3.0,
-    derivatives: Callable[..., tuple[Array, Array]] = gradient_and_curvature,
 ) -> Frame:
     """Damped Newton ascent of a log density, in coordinates where the prior has unit scale.
 
@@ -87,7 +94,6 @@ def newton_mode(
         few: how many of the first evaluations use a few rows alone, whose mode is near that of
             all: f and the curvature then get True as a second argument, False later.
         bound: the longest step, in prior standard deviations.
-        derivatives: gives gradient and curvature of f at a point.
 
     Returns:
         The frame of the highest point reached and the curvature there.
@@ -98,7 +104,7 @@ def newton_mode(
 
     def differentiate(at: Array, *among: Array) -> tuple[Array, Array]:
         if stand_in is None:
-            return derivatives(f, at, *among)
+            return gradient_and_curvature(f, at, *among)
         return jax.grad(f)(at, *among), stand_in(at, *among)
 
     def ascend(state: tuple[Array, ...], step: Array) -> tuple[tuple[Array, ...], None]:

@@ -6,12 +6,10 @@ groups together gives it all, whatever their number. Curtis, Powell and Reid 197
 estimation of sparse Jacobian matrices".
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -44,11 +42,38 @@ class Plates:
         return np.flatnonzero(np.array(self.parts) < 0)
 
     @cached_property
-    def independent_sets(self) -> Float[np.ndarray, "C L"]:
-        """C sets of d, each with at most one latent of every part: indicators."""
+    def order(self) -> np.ndarray:
+        """For each of d its number within its part."""
         part = np.array(self.parts)[self.inner]
-        number = np.array([np.sum(part[:i] == p) for i, p in enumerate(part)])
-        return (number == np.arange(number.max(initial=-1) + 1)[:, None]).astype(np.float32)
+        return np.array([np.sum(part[:i] == p) for i, p in enumerate(part)], int)
+
+    @property
+    def most(self) -> int:
+        """S, the latents of the largest part."""
+        return int(self.order.max(initial=-1)) + 1
+
+    @cached_property
+    def independent_sets(self) -> Float[np.ndarray, "S L"]:
+        """S sets of d, each with at most one latent of every part: indicators."""
+        return (self.order == np.arange(self.most)[:, None]).astype(np.float32)
+
+    @cached_property
+    def members(self) -> np.ndarray:
+        """For each of N parts the places of its latents in d, (N, S); L where it has fewer."""
+        part = np.array(self.parts)[self.inner]
+        names = np.unique(part)
+        members = np.full((len(names), self.most), len(part))
+        members[np.searchsorted(names, part), self.order] = np.arange(len(part))
+        return members
+
+    @cached_property
+    def directions(self) -> Float[np.ndarray, "M P"]:
+        """The M = S + G vectors whose products with the Hessian hold all of its blocks."""
+        sets = self.most
+        along = np.zeros((sets + len(self.outer), len(self.parts)), np.float32)
+        along[:sets, self.inner] = self.independent_sets
+        along[sets:, self.outer] = np.eye(len(self.outer))
+        return along
 
     def split(self, at: Float[Array, "*S P"]) -> tuple[Float[Array, "*S G"], Float[Array, "*S L"]]:
         """g and d of one vector, or of several."""
@@ -58,38 +83,36 @@ class Plates:
         """The vector, or several, of g and d."""
         return join_plates(g, d, self.plated)
 
-    def gradient_and_curvature(
-        self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
-    ) -> tuple[Array, Array]:
-        """Gradient and -Hessian of a log density.
-
-        For the latents of one plate it takes 1 + G Hessian-vector products.
-        """
-        (of_g, of_d), (curvature_g, across, curvature_d) = self.blocks(f, at, *among)
-        rows = self.join(curvature_g, across), self.join(across.T, curvature_d)
-        return self.join(of_g, of_d), self.join(rows[0].T, rows[1].T)
-
     def blocks(
-        self, f: Callable[..., Array], at: Float[Array, " P"], *among: Array
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-        """The gradient by g and by d, and the blocks of -Hessian.
+        self, products: Float[Array, "M P"]
+    ) -> tuple[Float[Array, "G G"], Float[Array, "G L"], Float[Array, "N S S"]]:
+        """The blocks of -Hessian, of g, of g and d, and of each part of d.
 
-        Returns:
-            (G,) and (L,); the blocks of g (G, G), of g and d (G, L), and of d (L, L).
+        Args:
+            products: of the Hessian with `directions`.
         """
-        sets, part = len(self.independent_sets), np.array(self.parts)[self.inner]
-        along = np.zeros((sets + len(self.outer), len(self.parts)), np.float32)
-        along[:sets, self.inner] = self.independent_sets
-        along[sets:, self.outer] = np.eye(len(self.outer))
-
-        def product(along: Array) -> tuple[Array, Array]:
-            return jax.jvp(lambda at: jax.grad(f)(at, *among), (at,), (along,))
-
-        gradient, products = jax.vmap(product, out_axes=(None, 0))(jnp.asarray(along))
         by_g, by_d = self.split(-products)
-        own = by_d[:1] if sets == 1 else by_d[np.argmax(self.independent_sets, 0)]
-        of_d = jnp.where(part == part[:, None], own, 0.0)
-        return self.split(gradient), (by_g[sets:], by_d[sets:], of_d)
+        sets = self.most
+        own = jnp.swapaxes(self.by_part(by_d[:sets]), 0, 1)  # (N, columns, rows)
+        absent = self.members == len(self.inner)
+        own = own + jnp.asarray(absent[:, :, None] * np.eye(sets), own.dtype)
+        return by_g[sets:], by_d[sets:], jnp.swapaxes(own, 1, 2)
+
+    def by_part(self, d: Float[Array, "*K L"]) -> Float[Array, "*K N S"]:
+        """Vectors of d by part, zero where a part has fewer than S latents."""
+        padded = jnp.concatenate([d, jnp.zeros_like(d[..., :1])], -1)
+        return padded[..., self.members]
+
+    def flat(self, by_part: Float[Array, "*K N S"]) -> Float[Array, "*K L"]:
+        """The inverse of `by_part`."""
+        each = by_part.reshape(*by_part.shape[:-2], -1)
+        return each[..., np.argsort(self.members.ravel(), kind="stable")[: len(self.inner)]]
+
+    def dense(self, blocks: Float[Array, "N S S"]) -> Float[Array, "L L"]:
+        """The matrix of d with these blocks, zero between parts."""
+        part = np.array(self.parts)[self.inner]
+        rows = jnp.stack([self.flat(blocks[:, :, c]) for c in range(self.most)], -1)
+        return jnp.where(part == part[:, None], rows[:, self.order], 0.0)
 
 
 def split_plates(

@@ -97,7 +97,7 @@ def sum_chunks(
         part: what a chunk adds; the last argument is whether it is the first.
         batch: rows of a dataset.
     """
-    over = _chunk_loop(batch)
+    over = chunk_loop(batch)
 
     @jax.custom_jvp
     def total(at: Array, few: Array) -> Array:
@@ -122,7 +122,7 @@ def sum_chunks(
     return lambda at, few=False: total(at, jnp.asarray(few))
 
 
-def _chunk_loop(batch: Batch) -> Callable[[Callable[[Batch, Array], Any], Array], Any]:
+def chunk_loop(batch: Batch) -> Callable[[Callable[[Batch, Array], Any], Array], Any]:
     """Sums a function of (chunk, whether it is the first) over the chunks of a batch."""
     cut, data = row_chunks(batch.mask), {n: jnp.asarray(v) for n, v in batch.data.items()}
 

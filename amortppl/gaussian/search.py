@@ -16,12 +16,13 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.cubature import averages, variational_frame, whitened_gradients
-from amortppl.gaussian.filtering import Natural
 from amortppl.gaussian.frame import Frame, LogDensity, Precision
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.log_density import Densities
-from amortppl.gaussian.nested_laplace import nested_laplace
-from amortppl.gaussian.newton import curvature, gradient_and_curvature, newton_mode
+from amortppl.gaussian.marginal_search import STEPS
+from amortppl.gaussian.nested_laplace import HierarchicalSearch, Placed, natural
+from amortppl.gaussian.newton import curvature, newton_mode
+from amortppl.gaussian.plan import Effort
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.row_chunks import many, row_chunks
 from amortppl.gaussian.state import State
@@ -44,6 +45,7 @@ class Search(NamedTuple):
         newton: Newton steps to the mode.
         sweeps: Gaussian variational sweeps after it.
         curvature: whether the Hessian is used; else Fisher information.
+        steps: Newton steps of the latents outside plates by their marginal density.
     """
 
     log: Densities
@@ -51,6 +53,7 @@ class Search(NamedTuple):
     newton: int
     sweeps: int
     curvature: bool
+    steps: int = STEPS
 
     def state(self, state: State, starts: Float[Array, "S P"], batch: Batch) -> State:
         """The state of the prior and a first mini-batch.
@@ -60,24 +63,38 @@ class Search(NamedTuple):
             starts: places to begin from, in prior units.
             batch: the mini-batch.
         """
+        if self.plates:
+            placed = self._hierarchical(starts, batch, 1)
+        else:
+            placed = self._place(state, starts, batch)
+        placed = jax.tree.map(stop_gradient, placed)
+        return state._replace(**placed._asdict(), displaced=Displaced.at(placed.frame, state.rows))
+
+    def _place(self, state: State, starts: Float[Array, "S P"], batch: Batch) -> Placed:
+        """The frame of a model without plates: Newton's mode, then sweeps."""
         joint, steps = self.log.joint(batch), self._steps
         few = steps - LAST if many(self.log.task, batch) else 0
-        frame = self._mode(joint, starts, batch, steps, few)
-        residual, funnel = state.residual, state.funnel
+        frame, residual = self._mode(joint, starts, batch, steps, few), state.residual
         if self.curvature:
-            frame, residual, funnel = self._settle(joint, frame, self.sweeps)
-        of_prior = partial(self.log.within(funnel).prior, batch=batch)
+            frame, residual = variational_frame(joint, frame, self.sweeps)
+        of_prior = partial(self.log.prior, batch=batch)
         prior = natural(*averages(whitened_gradients(of_prior, frame)), frame)
-        placed = {"frame": frame, "prior": prior, "residual": residual, "funnel": funnel}
-        placed = jax.tree.map(stop_gradient, placed)
-        return state._replace(**placed, displaced=Displaced.at(placed["frame"], state.rows))
+        return Placed(frame, state.funnel, residual, prior)
+
+    def _hierarchical(self, starts: Float[Array, "S P"], batch: Batch, times: int) -> Placed:
+        assert self.plates is not None
+        effort = Effort(times * self.newton, self.steps, times * max(self.sweeps, times > 1))
+        return HierarchicalSearch(self.log.derivatives(batch), self.plates, starts, effort).run()
 
     def refine(self, start: Float[Array, " P"], batch: Batch, times: int) -> tuple[Frame, Funnel]:
         """The frame and funnel after `times` as many Newton steps and sweeps."""
+        if self.plates:
+            placed = self._hierarchical(start[None], batch, times)
+            return jax.tree.map(stop_gradient, (placed.frame, placed.funnel))
         joint = self.log.joint(batch)
         frame = self._mode(joint, start, batch, times * self._steps)
-        frame, _, funnel = self._settle(joint, frame, times * max(self.sweeps, 1))
-        return jax.tree.map(stop_gradient, (frame, funnel))
+        frame, _ = variational_frame(joint, frame, times * max(self.sweeps, 1))
+        return stop_gradient(frame), Funnel.none()
 
     def information(self, batch: Batch, before: Array) -> Precision | None:
         """The rows' Fisher information; None with the curvature signal, which needs none.
@@ -97,20 +114,7 @@ class Search(NamedTuple):
     def _mode(
         self, joint: LogDensity, start: Array, batch: Batch, steps: int, few: int = 0
     ) -> Frame:
-        derivatives = self.plates.gradient_and_curvature if self.plates else gradient_and_curvature
-        precision = self._scoring(batch)
-        return newton_mode(joint, start, precision, steps, few, derivatives=derivatives)
-
-    def _settle(self, joint: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, Array, Funnel]:
-        """The frame moved from the mode to where the mass lies, its residual, and its funnel."""
-        funnel = Funnel.none()
-        if self.plates:
-            frame, funnel = nested_laplace(joint, frame.location, self.plates)
-
-        def inside(at: Array) -> Array:
-            return joint(funnel.forward(at)) + funnel.log_det(at)
-
-        return *variational_frame(inside, frame, sweeps), funnel
+        return newton_mode(joint, start, self._scoring(batch), steps, few)
 
     def _scoring(self, batch: Batch) -> Callable[..., Array] | None:
         """The precision of a step of Fisher scoring: the prior's plus the rows' information."""
@@ -124,9 +128,3 @@ class Search(NamedTuple):
             return prior + jnp.where(few, share, 1.0) * information(at)
 
         return precision
-
-
-def natural(gradient: Array, curvature: Array, frame: Frame) -> Natural:
-    """A factor's natural parameters from its whitened average gradient and curvature in a frame."""
-    precision = frame.factor @ curvature @ frame.factor.T
-    return Natural(frame.factor @ gradient + precision @ frame.location, precision)

@@ -110,8 +110,9 @@ class Guide(TableGuide):
 
         Returns:
             A DataTree in ArviZ's schema: posterior, sample_stats, observed_data, constant_data, and
-            the two groups above. Warnings are in the attributes. In sample_stats, one number for
-            each dataset unless it says otherwise, are
+            the two groups above. Where rows lie in groups, the posterior has the groups' effects
+            too, and log likelihoods are by group. Warnings are in the attributes. In sample_stats,
+            one number for each dataset unless it says otherwise, are
 
             - `reliable`: whether the draws can be used as they are, by all that follows,
             - `khat`, `importance_sample_size`: Pareto k-hat of the weights p(theta, D) / q(theta),
@@ -182,13 +183,16 @@ class Guide(TableGuide):
         Args:
             data: the dataset seen; mini-batches; a state; or None, for the prior predictive.
             at: inputs of the new rows: a dict of arrays or a DataFrame; their number where the
-                model has no inputs.
+                model has no inputs. Rows of groups in `data` are predicted by the effects of these,
+                others by effects drawn from their population.
             draws: S, the number of draws.
             seed: the seed of the draws.
             columns: for DataFrames, the columns of each argument.
 
         Returns:
             A DataTree with ArviZ's groups `predictions` and `predictions_constant_data`.
+            `attrs["warnings"]` says where the draws of the latents that they rest on fail the
+            checks of `infer`.
 
         Raises:
             DataError: `data` or `at` do not fit the task.
@@ -209,9 +213,13 @@ class Guide(TableGuide):
 
         log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D). A method that predicts by
         itself has its own. Arguments are those of `predict`; `at` holds the observations too.
+        Whether the draws can be relied on `infer` and `predict` say.
 
         Raises:
             DataError: `data` or `at` do not fit the task.
+
+        Warns:
+            UnreliableWarning: the log joint behind their check is not the model's own.
         """
         self._expect_numbers(draws, seed)
         return prediction.log_predictive(self, data, at, draws, seed, columns)

@@ -7,12 +7,12 @@ import numpy as np
 
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
-from amortppl.errors import DataError
+from amortppl.errors import DataError, quoted
 from amortppl.guide.trees import posterior_tree
 from amortppl.posterior.draws import Drawn, draw
+from amortppl.posterior.local_draws import LocalDraws, draw_sites
 from amortppl.runtime.arguments import expect_draws
 from amortppl.training.trained import TrainedMethod
-from amortppl.trust import psis
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.examine import examine, join_notes
 from amortppl.trust.misspecification import Familiarity
@@ -49,23 +49,41 @@ def infer(
         raise DataError("data: expected at least one dataset, got an empty list")
     expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
-    psis.import_in_background()
     drawn = draw(guide.method, datasets, draws, seed)
     result = examine(guide, datasets, drawn, seed, climb, familiarity)
     notes = join_notes(notes, result.notes)
     kept = _what_to_keep(guide, datasets, result.drawn, keep)
+    effects, more = _effects(guide, datasets, result.drawn, seed)
+    if guide.task.local and guide.task.grouping and not effects:
+        kept[1] = False  # rows of known groups are predicted by these
     return posterior_tree(
         guide,
         datasets,
         result.drawn,
         result.values,
         result.check,
-        notes,
+        join_notes(notes, more),
         kept,
         seed,
         single,
         result.stats,
+        effects,
     )
+
+
+def _effects(
+    guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn, seed: int
+) -> tuple[list[LocalDraws], list[list[str]]]:
+    """Draws of the effects of every dataset's groups, and notes where they are left out."""
+    task, notes = guide.task, [[] for _ in datasets]
+    if not (task.grouping and task.local and task.has_density):
+        return [], notes
+    numbers = sum(d.rows for d in datasets) * task.local.size * np.asarray(drawn.vectors).shape[1]
+    if numbers > POINTWISE:
+        left_out = f"draws of {quoted(task.local.sites)} left out: {numbers:.2g} numbers"
+        return [], [[f"{left_out}; guide.local draws them for some of the groups"]] * len(datasets)
+    pairs = zip(drawn.vectors, datasets, strict=True)
+    return [draw_sites(task, np.asarray(v), d, seed + i) for i, (v, d) in enumerate(pairs)], notes
 
 
 def _what_to_keep(
@@ -75,4 +93,5 @@ def _what_to_keep(
     draws = np.asarray(drawn.vectors).shape[1]
     size = draws * sum(d.arrays[a].size for d in datasets for a in guide.task.observed)
     pointwise, predictive = (size <= POINTWISE if k is None else k for k in keep)
-    return [pointwise and guide.task.has_density, predictive]
+    asked = keep[1] or guide.task.compiled
+    return [pointwise and guide.task.has_density, predictive and asked]

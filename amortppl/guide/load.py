@@ -109,7 +109,7 @@ def _read(
     spec = find_method(path, about["method"], trusted)
     task_here = task or find_task(path, about, trusted, stored)
     expect_same_model(path, about["task"], task_here)
-    sizes = {n: int(np.prod(s.shape[1:])) for n, s in task_here.rows_like.items()}
+    sizes = {n: int(np.prod(shape)) for n, shape in task_here.row_shapes.items()}
     expect_sizes(certificate, sizes, f"{path}/certificate.json")
     built = _build(path, spec, task_here)
     refuse_revision(path, about, built)

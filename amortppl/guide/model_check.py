@@ -6,42 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from amortppl.errors import GuideError
-from amortppl.runtime.compilation import run_once
 from amortppl.task.abstract import AbstractTask
-
-
-def check_values(task: AbstractTask) -> dict[str, np.ndarray]:
-    """Densities of a model where all entries of its latents' unconstrained vector are -1, 0 or 1.
-
-    Three numbers each of its log prior, of the log likelihood of rows of ones, and of every
-    latent's mean entry; empty without latents.
-
-    Sites, shapes and families make the fingerprint; this tells apart models whose priors, bounds or
-    noise differ.
-    """
-    densities = run_once(_at_three_points, task) if task.latents.size else {}
-    return {
-        n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30)
-        for n, v in densities.items()
-    }
-
-
-def _at_three_points(task: AbstractTask) -> dict[str, jax.Array]:
-    ones = {n: jnp.ones(s.shape, s.dtype) for n, s in task.rows_like.items()}
-
-    def at(vector: jax.Array) -> dict[str, jax.Array]:
-        latents = {n: jnp.mean(v) for n, v in task.sites_at(vector, ones)[0].items()}
-        if not task.has_density:
-            return latents
-        prior, rows = task.log_densities(vector, ones)
-        return {"log prior": prior, "log likelihood": jnp.sum(rows), **latents}
-
-    return jax.vmap(at)(jnp.array([-1.0, 0.0, 1.0])[:, None] * jnp.ones(task.latents.size))
+from amortppl.task.check_values import check_values
 
 
 def expect_same_model(path: Path, about: Mapping[str, Any], task: AbstractTask) -> None:

@@ -26,6 +26,28 @@ def describe_source(task: AbstractTask) -> dict[str, str]:
     return {"module": getattr(model, "__module__", ""), "model": name, "file": file_of(model)}
 
 
+def describe_groups(task: AbstractTask) -> dict[str, Any]:
+    """How rows lie in groups, as `guide.json` holds it; nothing where they do not."""
+    if not task.grouping:
+        return {}
+    grouping = task.grouping
+    whole = list(grouping.arguments.whole)
+    sizes = {"groups": list(grouping.groups), "rows": list(grouping.rows)}
+    return {"groups": {"index": grouping.name, **sizes, "whole": whole}}
+
+
+def _ungrouped(groups: Mapping[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """What `Task` takes, from stored groups and their inputs."""
+    index, whole = groups["index"], groups["whole"]
+    rows = {n: v if n in whole else v.reshape(-1, *v.shape[2:]) for n, v in inputs.items()}
+    return {
+        "inputs": {n: v for n, v in rows.items() if n != index},
+        "rows": tuple(groups["rows"]),
+        "groups": {index: tuple(groups["groups"])},
+        "by_group": {index: whole},
+    }
+
+
 def file_of(thing: Any) -> str:
     """The file a class or a function was written in; empty where there is none."""
     try:
@@ -119,21 +141,35 @@ def find_task(
                 "pass the task: load(path, task=...)"
             )
         return Task.from_episodes(target, **{**settings, "name": where["name"], "rows": rows})
+    if catalogue.has_simulator(module):
+        settings = {**(settings or {}), "name": where["name"], "rows": rows}
+        return Task.from_simulator(module.prior, target, **settings)
     if settings is not None:
-        task = Task(target, **{**settings, "name": where["name"], "rows": rows})
+        sizes = _settings(where, rows)
+        task = Task(target, **{**settings, "name": where["name"], **sizes})
         if _row_shapes(task) == _row_shapes(about):
             return task
     inputs = {n: stored[f"['inputs']['{n}']"] for n in about["inputs"]}
     inputs = {n: v[0] for n, v in inputs.items()} if rows is None else inputs
+    sizes: dict[str, Any] = {"inputs": inputs, "rows": rows}
+    if "groups" in where:
+        sizes = _ungrouped(where["groups"], inputs)
     return Task(
         target,
-        inputs,
-        rows,
+        **sizes,
         observed=about["observed"],
         dims=about["dims"],
         coords=about["coords"],
         name=where["name"],
     )
+
+
+def _settings(where: Mapping[str, Any], rows: tuple[int, int] | None) -> dict[str, Any]:
+    """The sizes that a guide was trained for, as `Task` takes them."""
+    if "groups" not in where:
+        return {"rows": rows}
+    groups = where["groups"]
+    return {"rows": tuple(groups["rows"]), "groups": {groups["index"]: tuple(groups["groups"])}}
 
 
 def _row_shapes(of: AbstractTask | dict[str, Any]) -> dict[str, list[int]]:

@@ -15,16 +15,18 @@ from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError, GuideError
 from amortppl.guide.trees import latent_tree, prediction_tree
 from amortppl.method import Method, begin, final
-from amortppl.posterior import padding, predictions
+from amortppl.posterior import group_predictions, padding, predictions
 from amortppl.posterior.draws import draw
+from amortppl.posterior.local_draws import LocalDraws
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
-from amortppl.runtime.arguments import expect_draws
+from amortppl.runtime.arguments import expect_draws, expect_whole
 from amortppl.runtime.compilation import Compiled, jit_unoptimized
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
+from amortppl.trust.examine import check_draws, join_notes
 
 if TYPE_CHECKING:
     import xarray
@@ -50,7 +52,10 @@ def predict(
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
         seen = _rows_for_joint(guide.task, data, columns)
-        if seen is None:
+        if guide.task.grouping:
+            known = _groups_seen(guide.task, vectors, data, columns, seed)
+            values = group_predictions.predict_rows(guide.task, vectors, known, new, seed)
+        elif seen is None:
             values = predictions.predict(guide.method, vectors, new, seed)
         else:
             values = predictions.predict_new_rows(guide.task, vectors, seen, new, seed)
@@ -69,7 +74,10 @@ def log_predictive(
         return np.asarray(_density(guide.method, state, padded))[: new.rows]
     vectors, _ = _vectors(guide, data, columns, draws, seed)
     seen = _rows_for_joint(guide.task, data, columns)
-    if seen is None:
+    if guide.task.grouping:
+        known = _groups_seen(guide.task, vectors, data, columns, seed)
+        rows = group_predictions.log_density_of_rows(guide.task, vectors, known, new, seed)
+    elif seen is None:
         rows = predictions.pointwise(guide.method, vectors, new)
     else:
         rows = predictions.pointwise_new_rows(guide.task, vectors, seen, new)
@@ -77,10 +85,20 @@ def log_predictive(
 
 
 def inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:
-    """Inputs of new rows, or their number where the model has no inputs."""
-    if not task.inputs and isinstance(at, int):
-        return Dataset({task.count or "row": np.zeros((at, 0))}, {})
-    return read(task, at, columns, observed=False)
+    """Inputs of new rows, or their number where the model has no inputs.
+
+    Raises:
+        DataError: they do not fit the task.
+    """
+    if task.inputs:
+        return read(task, at, columns, observed=False)
+    if not isinstance(at, int | np.integer):
+        number = "1, as the data are one block" if task.block else "the number of new rows"
+        raise DataError(
+            f"at: {task.name} has no inputs, expected a whole number ({number}), got {at!r}"[:500]
+        )
+    expect_whole("at", at, 1, 1 if task.block else None)
+    return Dataset({task.count or "row": np.zeros((int(at), 0))}, {})
 
 
 def infer_latent(
@@ -104,7 +122,7 @@ def infer_latent(
         )
     many = data if isinstance(data, list | tuple) else [data]
     states = [_state_of(guide, d, columns, **streaming) for d in many]
-    keys = jr.split(seed_key(seed), len(states))
+    keys = split_key(seed_key(seed), len(states))
     z = [
         np.asarray(_latents(guide.method, state, key, draws))
         for (state, _), key in zip(states, keys, strict=True)
@@ -193,11 +211,14 @@ def _vectors(
     """Draws (S, P) of the unconstrained latents given the data, and notes on these."""
     if isinstance(data, State | Batches):
         state, notes = _state_of(guide, data, columns)
-        return _draw_vectors(guide.method, state, seed_key(seed), draws), notes
+        unchecked = "the draws that predictions rest on: not checked, a state keeps no rows"
+        return _draw_vectors(guide.method, state, seed_key(seed), draws), [*notes, unchecked]
     if empty(data):
         return _draw_prior(guide.task, seed_key(seed), draws), []
     dataset = read(guide.task, data, columns)
-    return draw(guide.method, [dataset], draws, seed).vectors[0], guide.notes([dataset])[0]
+    drawn = draw(guide.method, [dataset], draws, seed)
+    [notes] = join_notes(guide.notes([dataset]), check_draws(guide, [dataset], drawn))
+    return drawn.vectors[0], notes
 
 
 def _rows_for_joint(task: AbstractTask, data: Any, columns: Columns | None) -> Dataset | None:
@@ -214,6 +235,19 @@ def _rows_for_joint(task: AbstractTask, data: Any, columns: Columns | None) -> D
             f"{type(data).__name__} does not keep; pass the rows themselves"
         )
     return read(task, data, columns)
+
+
+def _groups_seen(
+    task: AbstractTask, vectors: Any, data: Any, columns: Columns | None, seed: int
+) -> tuple[Dataset, LocalDraws] | None:
+    """A dataset of groups and draws of their effects; None where its rows are not at hand, so that
+    all groups are new.
+    """
+    if empty(data) or isinstance(data, State | Batches):
+        return None
+    dataset = read(task, data, columns)
+    effects = group_predictions.effects_of(task, vectors, dataset, seed)
+    return None if effects is None else (dataset, effects)
 
 
 def empty(data: Any) -> bool:

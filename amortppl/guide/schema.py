@@ -44,6 +44,8 @@ def _input(value: Any, place: str) -> None:
 
 HASH = text
 
+GROUPS = fields({"index": text, "groups": row_range, "rows": row_range, "whole": many(text)})
+
 GUIDE = fields(
     {
         "format": whole(0, 1 << 31),
@@ -61,7 +63,7 @@ GUIDE = fields(
                 "rows": either(one_of(None), row_range),
                 "fingerprint": HASH,
             },
-            {"episodes": one_of(True, False), "says": named(many(real, 3))},
+            {"episodes": one_of(True, False), "says": named(many(real, 3)), "groups": GROUPS},
         ),
         "dims": named(many(text)),
         "coords": named(many(either(text, whole(), loss))),

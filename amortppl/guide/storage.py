@@ -17,12 +17,12 @@ import jax
 
 from amortppl.errors import GuideError, quoted
 from amortppl.guide import own_guides
-from amortppl.guide.model_check import check_values
-from amortppl.guide.model_source import describe_source, file_of
+from amortppl.guide.model_source import describe_groups, describe_source, file_of
 from amortppl.guide.schema import CERTIFICATE, GUIDE
 from amortppl.runtime.files import kind_of, pack, read_plain, write
 from amortppl.runtime.outputs import expect_outside_guides
 from amortppl.runtime.seeds import seed_key
+from amortppl.task.check_values import check_values
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.misspecification import Familiarity
 
@@ -46,6 +46,7 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
     """
     path = Path(path)
     expect_free(path)
+    _expect_named(guide)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(
         f".{path.name}.{token_hex(4)}"
@@ -82,6 +83,21 @@ def expect_free(path: Path) -> None:
         raise GuideError(
             f"save: {path} is a guide's folder with other files ({quoted(others[:3])}), which "
             f"would be lost; move them, or name another folder"
+        )
+
+
+def _expect_named(guide: TrainedMethod) -> None:
+    """Refuses options that are objects: a guide's folder holds no code.
+
+    Raises:
+        GuideError: naming the option.
+    """
+    own = [n for n, v in asdict(guide.spec).items() if callable(v)]
+    if own:
+        raise GuideError(
+            f"save: the option {quoted(own)} is code of your own, which a guide's folder does not "
+            "hold; write a method file whose METHOD makes it the default, and train that by its "
+            "path"
         )
 
 
@@ -125,6 +141,7 @@ def _about(guide: TrainedMethod) -> dict[str, Any]:
         },
         "task": {
             **describe_source(guide.task),
+            **describe_groups(guide.task),
             "name": guide.task.name,
             "rows": guide.task.rows,
             "episodes": guide.task.supports is not None,

@@ -14,9 +14,9 @@ from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whol
 from amortppl.runtime.outputs import expect_kept
 from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.abstract import AbstractTask
-from amortppl.training.greedy import GreedyTrainer
+from amortppl.training.choose import trainer_for
 from amortppl.training.loop import run_training
-from amortppl.training.trainer import Schedule, Trainer
+from amortppl.training.trainer import Schedule
 
 
 def train(
@@ -80,10 +80,9 @@ def train(
         expect_kept(checkpoint, "identity")
     use_program_cache()
     begin = time.monotonic()
-    kind = Trainer if plan.mini_batch is None else GreedyTrainer
-    trainer = kind(task, spec, plan, seed)
+    trainer = trainer_for(task, spec, plan, seed)
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
-    weights = distributed.local(learner.best if plan.simulations else learner.average, trainer.mesh)
+    weights = distributed.local(trainer.chosen(learner), trainer.mesh)
     return Guide(trainer.method(weights), spec, record, seed)
 
 

@@ -19,6 +19,8 @@ from amortppl.guide.tree_layout import (
 from amortppl.posterior import predictions
 from amortppl.posterior.axis_names import AxisNames
 from amortppl.posterior.draws import Drawn, constrain
+from amortppl.posterior.group_predictions import predict_rows, user_rows
+from amortppl.posterior.local_draws import LocalDraws
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import RUNGS
 from amortppl.trust.parity import Parity
@@ -44,6 +46,7 @@ def posterior_tree(
     seed: int,
     single: bool,
     stats: Mapping[str, np.ndarray] | None = None,
+    effects: Sequence[LocalDraws] = (),
 ) -> xr.DataTree:
     """Posterior, sample_stats, data, and on demand log likelihood and predictive draws.
 
@@ -61,18 +64,26 @@ def posterior_tree(
         seed: of the predictive draws.
         single: whether the only dataset has no axis `task`.
         stats: further statistics by name, (T,) or (T, R).
+        effects: of each dataset, where rows lie in groups and theirs were drawn.
     """
     names = AxisNames(guide, datasets[0])
+    if guide.task.grouping and not single:  # each dataset has labels of its own
+        names.coords.pop(names.row, None)
     names.coords["rung"] = list(RUNGS)
     further = {n: by_task_and_rung(v, single) for n, v in (stats or {}).items()}
     groups = {
         "posterior": {n: with_draws([e[n] for e in each], names.of(n), single) for n in each[0]},
         "sample_stats": _sample_stats(datasets, drawn, check, single) | further,
     }
+    for name in effects[0].sites if effects else ():
+        drawn_of = [e.sites[name] for e in effects]
+        groups["posterior"][name] = with_draws(drawn_of, names.of_local(name), single)
     if keep[0]:
         groups["log_likelihood"] = _log_likelihood(guide, datasets, drawn, names, single)
     if keep[1]:
-        groups["posterior_predictive"] = _predictive(guide, datasets, drawn, names, seed, single)
+        groups["posterior_predictive"] = _predictive(
+            guide, datasets, drawn, names, seed, single, effects
+        )
     groups |= _data(guide, datasets, names, single)
     words = [n if single else f"task {i}: {n}" for i, own in enumerate(notes) for n in own]
     words += [] if all(keep) else [LEFT_OUT]
@@ -117,10 +128,21 @@ def _predictive(
     names: AxisNames,
     seed: int,
     single: bool,
+    effects: Sequence[LocalDraws],
 ) -> dict[str, Variable]:
-    """Predictive draws of every observation, with a seed of its own for each dataset."""
+    """Predictive draws of every observation, with a seed of its own for each dataset.
+
+    Rows in groups are predicted by their groups' own effects.
+    """
     pairs = enumerate(zip(drawn.vectors, datasets, strict=True))
-    values = [predictions.predict(guide.method, v, d, seed + i) for i, (v, d) in pairs]
+    if guide.task.grouping:
+        seen = [(d, e) for d, e in zip(datasets, effects, strict=True)] if effects else None
+        values = [
+            predict_rows(guide.task, v, seen[i] if seen else None, d, seed + i)
+            for i, (v, d) in pairs
+        ]
+    else:
+        values = [predictions.predict(guide.method, v, d, seed + i) for i, (v, d) in pairs]
     return {n: with_draws([v[n] for v in values], names.of(n), single) for n in values[0]}
 
 
@@ -132,7 +154,7 @@ def _data(
     groups = {"observed_data": task.observed, "constant_data": task.inputs}
     return {
         group: {
-            a: without_draws([d.arrays[a] for d in datasets], names.of(a), single)
+            a: without_draws([user_rows(guide.task, a, d) for d in datasets], names.of(a), single)
             for a in arguments
         }
         for group, arguments in groups.items()
@@ -240,7 +262,8 @@ def prediction_tree(
 ) -> xr.DataTree:
     """Predictive draws at new inputs: `predictions` and `predictions_constant_data`."""
     names = AxisNames(guide, new)
-    inputs = {a: without_draws([new.arrays[a]], names.of(a), True) for a in guide.task.inputs}
+    rows = {a: user_rows(guide.task, a, new) for a in guide.task.inputs}
+    inputs = {a: without_draws([v], names.of(a), True) for a, v in rows.items()}
     groups = {
         "predictions": {n: with_draws([v], names.of(n), True) for n, v in values.items()},
         "predictions_constant_data": inputs,

@@ -11,6 +11,7 @@ from amortppl.posterior.padding import padded_rows
 from amortppl.runtime.compilation import run_once
 from amortppl.runtime.timings import Timings, timings
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.group_summary import as_user_data
 
 
 def warm(guide: Any, draws: int, lists: bool) -> Timings:
@@ -37,4 +38,7 @@ def _datasets(task: AbstractTask, seed: int) -> list[Dataset]:
     if task.block:
         return [Dataset({n: v[0] for n, v in data.items()}, {})]
     sizes = {padded_rows(task, n): n for n in range(low, high + 1)} if task.row_free else {0: high}
+    if task.group_layout:
+        first = [{n: v[:count] for n, v in data.items()} for count in sizes.values()]
+        return [Dataset(as_user_data(task.group_layout, d), {}) for d in first]
     return [Dataset({n: v[:rows] for n, v in data.items()}, {}) for rows in sizes.values()]

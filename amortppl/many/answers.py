@@ -68,7 +68,7 @@ def answer(
 def summarize(answers: Answers, by: str) -> pd.DataFrame:
     """One row for each dataset and entry of a latent: moments, quantiles, and the checks."""
     many, size = len(answers.names), len(answers.labels)
-    quantiles = np.quantile(answers.values, QUANTILES, axis=1)
+    quantiles = _quantiles(answers.values)
     columns: dict[str, Any] = {
         by: np.repeat(pd.Series(answers.names).to_numpy(), size),
         "latent": np.tile(np.array(answers.labels, object), many),
@@ -77,6 +77,20 @@ def summarize(answers: Answers, by: str) -> pd.DataFrame:
     }
     columns |= {f"q{100 * q:g}": v.ravel() for q, v in zip(QUANTILES, quantiles, strict=True)}
     return pd.DataFrame(columns | {n: np.repeat(v, size) for n, v in answers.checks.items()})
+
+
+def _quantiles(values: np.ndarray) -> list[np.ndarray]:
+    """`QUANTILES` of draws (T, S, L), each (T, L), by one sort: a third of `np.quantile`'s cost."""
+    ordered = np.sort(np.ascontiguousarray(values.swapaxes(1, 2)), 2)
+    missing, last, quantiles = np.isnan(ordered[..., -1]), ordered.shape[2] - 1, []
+    for quantile in QUANTILES:
+        below, share = divmod(quantile * last, 1)
+        first, second = (ordered[..., min(int(below) + i, last)] for i in (0, 1))
+        whole = (first == second) | (share == 0)
+        with np.errstate(invalid="ignore"):  # of draws that are not finite
+            between = np.where(whole, first, first + (second - first) * share)
+        quantiles.append(np.where(missing, np.nan, between))
+    return quantiles
 
 
 def list_draws(answers: Answers, by: str) -> pd.DataFrame:

@@ -68,6 +68,12 @@ def write_table(
         DataError: the data do not fit, or an unfinished run of another kind is in the way.
         OSError: the output cannot be written, or would replace an input.
     """
+    if guide.task.grouping:
+        raise DataError(
+            f"data: the rows of each dataset of {guide.task.name} lie in groups of "
+            f"{guide.task.grouping.name!r}, which a table of many datasets does not tell apart; "
+            "pass a list of datasets to guide.infer"
+        )
     out, convert = Path(out), converter(output)
     expect_output(out, expand(data))
     parts = Parts(out, _job(guide, data, by, draws, seed, columns, climb, output))
@@ -89,7 +95,7 @@ def write_table(
 def _job(guide: TrainedMethod, data: Any, by: str, *options: Any) -> dict[str, Any]:
     """What tells one run from another."""
     files = [vars(FileSeen.of(p, "0/1")) for p in expand(data)]
-    told = json.dumps([guide.hash, files, by, CHUNK, *map(str, options)])
+    told = json.dumps([guide.identity, files, by, CHUNK, *map(str, options)])
     return {"job": sha256(told.encode()).hexdigest(), "guide": guide.hash, "data": str(data)}
 
 

@@ -20,10 +20,21 @@ class AxisNames:
         plates = sorted({s.plates[0] for s in observed if 0 in s.plates})
         self.row = "row" if self.task.block else next(iter(plates), "row")
         self.coords: dict[str, list[Any]] = dict(self.task.coords)
+        if self.task.grouping:
+            self._name_groups(dataset)
         for name, labels in dataset.labels.items():
             axes = self.of(name)
             if axes and len(labels) > 1:
                 self.coords.setdefault(axes[-1], labels)
+
+    def _name_groups(self, dataset: Dataset) -> None:
+        """The axis of the groups, with their labels, and that of the rows in them."""
+        self.row = self.task.groups.name
+        observed = [s for s in self.task.sites.values() if s.name in self.task.groups.sites]
+        plates = sorted({s.plates[1] for s in observed if 1 in s.plates})
+        self.inner = next((p for p in plates if p != self.row), "row")
+        if dataset.groups is not None:
+            self.coords[self.row] = dataset.groups.labels
 
     def of(self, name: str) -> list[str]:
         """Axis names of a latent, a deterministic site, or (rows first) an argument."""
@@ -41,6 +52,8 @@ class AxisNames:
             dims[i] if i < len(dims) else plates.get(axis - shift, f"{name}_dim_{i}")
             for i, axis in enumerate(range(lead, len(shape)))
         ]
+        if lead and task.grouping and name not in task.groups.arguments.whole:
+            return [self.inner, *axes[1:]]
         return ([] if task.block or not lead else [self.row]) + axes
 
     def of_local(self, name: str) -> list[str]:

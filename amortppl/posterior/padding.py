@@ -50,8 +50,8 @@ def chunks(task: AbstractTask, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
 
     A single dataset is a chunk by itself.
     """
-    for rows, group in group_by_shape(task, datasets).items():
-        size = 1 if len(datasets) == 1 else chunk_size(rows)
+    for (rows, each), group in group_by_shape(task, datasets).items():
+        size = 1 if len(datasets) == 1 else chunk_size(rows * each)
         group = sorted(group, key=lambda i: datasets[i].rows)
         for start in range(0, len(group), size):
             places = group[start : start + size]
@@ -102,11 +102,16 @@ def pad_queries(method: Method, dataset: Dataset) -> dict[str, Array] | None:
     return inputs or {"row": np.zeros((len(batch.mask), 0), np.float32)}
 
 
-def group_by_shape(task: AbstractTask, datasets: Sequence[Dataset]) -> dict[int, list[int]]:
-    """Places of the datasets by the number of rows that they are padded to."""
-    places: dict[int, list[int]] = {}
+def group_by_shape(
+    task: AbstractTask, datasets: Sequence[Dataset]
+) -> dict[tuple[int, int], list[int]]:
+    """Places of the datasets by the number of rows that they are padded to, and of places in each
+    (`AbstractTask.places`).
+    """
+    places: dict[tuple[int, int], list[int]] = {}
     for place, dataset in enumerate(datasets):
-        places.setdefault(padded_rows(task, dataset.rows), []).append(place)
+        shape = padded_rows(task, dataset.rows), task.places(dataset.arrays)
+        places.setdefault(shape, []).append(place)
     return places
 
 

@@ -13,8 +13,8 @@ from amortppl.posterior.draws import WORK
 from amortppl.posterior.new_rows import leave_one_out, new_rows
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import Compiled
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.compilation import Compiled, Options, compile_with, few_optimizations
+from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
@@ -30,7 +30,7 @@ def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
             _leave_one_out(method.task, jnp.asarray(vectors), dict(dataset.arrays), size)
         )
     batch = pad(method.task, dataset)
-    size = WORK // batch.mask.shape[0]
+    size = WORK // (batch.mask.shape[0] * method.task.places(batch.data))
     return np.asarray(_pointwise(method, vectors, batch.data, size))[:, : dataset.rows]
 
 
@@ -39,8 +39,9 @@ def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[s
     batch = pad(method.task, dataset)
     rows = batch.mask.shape[0]
     inputs = {n: batch.data[n] for n in method.task.inputs}
-    keys = jr.split(jr.fold_in(seed_key(seed), 1), len(vectors))
-    drawn = _predict(method, vectors, inputs, keys, rows, WORK // rows)
+    keys = split_key(fold_in(seed_key(seed), 1), len(vectors))
+    at_once = WORK // (rows * method.task.places(batch.data))
+    drawn = _predict(method, vectors, inputs, keys, rows, at_once)
     return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
 
 
@@ -59,7 +60,7 @@ def predict_new_rows(
     The new rows of one draw are drawn together.
     """
     rows, query, size = _pad_both(task, seen, new)
-    keys = jr.split(jr.fold_in(seed_key(seed), 1), len(vectors))
+    keys = split_key(fold_in(seed_key(seed), 1), len(vectors))
     drawn = _predict_new_rows(task, jnp.asarray(vectors), keys, rows, query, size)
     return {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
 
@@ -79,12 +80,26 @@ def _pad_both(
     return rows, query, WORK // whole**2
 
 
-@Compiled
+PREDICTED = 1 << 16
+"""Draws times rows up to which these programs are not optimized."""
+
+
+def _few_for_rows(method: Method, vectors: Any, data: dict[str, Array], size: int) -> Options:
+    return few_optimizations(1, len(vectors) * len(next(iter(data.values()))), PREDICTED)
+
+
+def _few_for_predictions(
+    method: Method, vectors: Any, inputs: dict[str, Array], keys: Array, rows: int, size: int
+) -> Options:
+    return few_optimizations(1, len(vectors) * rows, PREDICTED)
+
+
+@compile_with(_few_for_rows)
 def _pointwise(method: Method, vectors: Array, data: dict[str, Array], size: int) -> Array:
     return batched_map(lambda v: method.task.log_densities(v, data)[1], jnp.asarray(vectors), size)
 
 
-@Compiled
+@compile_with(_few_for_predictions)
 def _predict(
     method: Method, vectors: Array, inputs: dict[str, Array], keys: Array, rows: int, size: int
 ) -> dict[str, Array]:

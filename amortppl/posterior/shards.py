@@ -56,10 +56,10 @@ def _refuse_mixed(states: Sequence[State]) -> None:
         raise GuideError("combine: expected at least one state, got none")
     guide = states[0].guide
     for number, state in enumerate(states):
-        if state.guide is not guide and state.guide.hash != guide.hash:
+        if state.guide is not guide and state.guide.identity != guide.identity:
             raise GuideError(
-                f"combine: state {number} is of another guide ({state.guide.task.name}, hash "
-                f"{state.guide.hash}) than state 0 ({guide.task.name}, hash {guide.hash}); "
+                f"combine: state {number} is of another guide ({state.guide.task.name}, "
+                f"{state.guide.identity}) than state 0 ({guide.task.name}, {guide.identity}); "
                 f"infer all shards with one guide"
             )
         place = state.place

@@ -123,7 +123,7 @@ class State:
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
         about = {
-            "guide": self.guide.hash,
+            "guide": self.guide.identity,
             "rows": self.rows,
             "steps": self.steps,
             "place": vars(self.place),
@@ -154,9 +154,9 @@ def expect_own_guide(guide: TrainedMethod, state: State) -> None:
     """Refuses a state that another guide made: its numbers mean something else.
 
     Raises:
-        GuideError: it is of another task, method or weights.
+        GuideError: it is of another model, method or weights.
     """
-    if state.guide is not guide and state.guide.hash != guide.hash:
+    if state.guide is not guide and state.guide.identity != guide.identity:
         theirs, ours = state.guide, guide
         raise GuideError(
             f"state: it is of another guide ({type(theirs.method).__name__} for "
@@ -181,10 +181,11 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
     try:
         _, about = unpack(path, None)
         STATE(about, str(path))
-        if about["guide"] != guide.hash:
+        # of earlier versions the hash alone
+        if about["guide"] not in (guide.identity, guide.hash):
             raise GuideError(
-                f"{path}: the state of another guide (its hash is {about.get('guide')}, this "
-                f"guide's is {guide.hash}). Continue with the guide that made it, or start a new "
+                f"{path}: the state of another guide or model (it is of {about['guide']}, this "
+                f"guide is {guide.identity}). Continue with the guide that made it, or start a new "
                 "state"
             )
         like = {n: _like(guide, kinds, about.get("queries")) for n, kinds in about["kinds"].items()}

@@ -60,6 +60,12 @@ def stream(
     """
     refuse_parts(guide.method)
     expect_own_guide(guide, state)
+    if guide.task.grouping:
+        raise DataError(
+            f"data: mini-batches are of rows, and those of {guide.task.name} lie in groups of "
+            f"{guide.task.grouping.name!r}, which belong together; give whole groups to "
+            "guide.step(state, groups), some at a time"
+        )
     if passes < 1:
         raise DataError(f"passes: expected at least 1, got {passes}")
     if every is not None and every < 1:

@@ -131,7 +131,7 @@ def reader(task: AbstractTask, key: PRNGKeyArray) -> Reader:
     rows = max(task.rows[0], min(4, task.rows[1]))
 
     def simulate(key: PRNGKeyArray) -> tuple[Array, Array]:
-        data = task.simulate(key, rows).data
+        data = task.learning(key, rows).data
         x = flat_rows(names, data) if names else jnp.zeros((rows, 0))
         return x, jnp.stack([_on_line(c, column(c, data)) for c in parts], -1)
 

@@ -28,12 +28,13 @@ def density(draws: np.ndarray, reference: np.ndarray | None = None) -> str:
     figure, axes = blank_axes(SMALL)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    grid, height = _kde(draws)
-    inside = (grid >= np.quantile(draws, TAILS[0])) & (grid <= np.quantile(draws, TAILS[1]))
+    grid, height = kernel_density(draws)
+    low, high = np.nanquantile(draws, TAILS) if np.isfinite(draws).any() else (0.0, 0.0)
+    inside = (grid >= low) & (grid <= high)
     axes.fill_between(grid, height, where=inside, color=GUIDE, alpha=0.25, linewidth=0)
     axes.plot(grid, height, color=GUIDE, linewidth=1.8)
     if reference is not None:
-        axes.plot(*_kde(reference), color=REFERENCE, linewidth=1.6, linestyle=(0, (4, 2)))
+        axes.plot(*kernel_density(reference), color=REFERENCE, linewidth=1.6, linestyle=(0, (4, 2)))
     axes.set_ylim(0, None)
     return data_uri(figure)
 
@@ -86,10 +87,10 @@ def predictive_density(observed: np.ndarray, predicted: np.ndarray, name: str) -
     for i, values in enumerate(_some(predicted)):
         inside = values[(values >= frame[0]) & (values <= frame[1])]
         if len(np.unique(inside)) > 2:
-            grid, height = _kde(inside, 160)
+            grid, height = kernel_density(inside, 160)
             label = "_predicted" if i else "predicted"
             axes.plot(grid, height * len(inside) / len(values), **FAINT, label=label)
-    grid, height = _kde(observed)
+    grid, height = kernel_density(observed)
     axes.plot(grid, height, color=DATA, linewidth=2, label="data")
     axes.set_xlim(*frame)
     axes.set_ylim(0, None)
@@ -137,14 +138,71 @@ def predictive_bars(observed: np.ndarray, predicted: np.ndarray, name: str) -> s
     return data_uri(figure)
 
 
+def intervals(
+    places: np.ndarray, middle: np.ndarray, low: np.ndarray, high: np.ndarray, marked: np.ndarray
+) -> str:
+    """Means and intervals of one latent in each of some datasets, all (T,)."""
+    figure, axes = blank_axes(WIDE, "task")
+    for which, color in ((~marked, GUIDE), (marked, REFERENCE)):
+        axes.vlines(places[which], low[which], high[which], color=color, linewidth=1.0, alpha=0.6)
+        axes.plot(places[which], middle[which], "o", color=color, markersize=2.5)
+    axes.locator_params(axis="x", integer=True)
+    return data_uri(figure)
+
+
+def calibration_curve(observed: np.ndarray, predicted: np.ndarray, name: str) -> str:
+    """Observed share of ones against predicted probability, by isotonic regression.
+
+    The shade is that of predicted datasets (S, N). Dimitriadis, Gneiting and Jordan 2021, "Stable
+    reliability diagrams for probabilistic classifiers", PNAS 118.
+    """
+    from scipy.optimize import isotonic_regression
+
+    figure, axes = blank_axes(WIDE, f"predicted probability of {name}", "share of ones")
+    order = np.argsort(predicted.mean(0), kind="stable")
+    probability = predicted.mean(0)[order]
+    curves = np.stack([isotonic_regression(d[order]).x for d in predicted])
+    low, high = np.quantile(curves, TAILS, axis=0)
+    axes.fill_between(probability, low, high, color=GUIDE, alpha=0.25, linewidth=0)
+    axes.plot([0, 1], [0, 1], color=DATA, linewidth=0.8, linestyle=(0, (4, 2)))
+    shares = isotonic_regression(observed[order]).x
+    axes.plot(probability, shares, color=DATA, linewidth=2, label="data")
+    axes.legend(frameon=False, fontsize=10)
+    return data_uri(figure)
+
+
+def survival_curve(
+    observed: np.ndarray, predicted: np.ndarray, events: np.ndarray, name: str
+) -> str:
+    """Kaplan-Meier estimate of the share of rows above each value, behind it predicted datasets."""
+    from scipy.stats import CensoredData, ecdf
+
+    figure, axes = blank_axes(WIDE, name, "share of rows above")
+    for i, values in enumerate(_some(predicted)):
+        label = "_predicted" if i else "predicted"
+        share = 1 - np.arange(1, len(values) + 1) / len(values)
+        axes.step(np.sort(values), share, where="post", **FAINT, label=label)
+    data = CensoredData(uncensored=observed[events], right=observed[~events])
+    curve = ecdf(data).sf
+    axes.step(curve.quantiles, curve.probabilities, where="post", color=DATA, label="data")
+    axes.set_xlim(min(0.0, float(observed.min())), 1.2 * float(observed.max()))
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, fontsize=10)
+    return data_uri(figure)
+
+
 def _some(predicted: np.ndarray) -> np.ndarray:
     return predicted[np.linspace(0, len(predicted) - 1, min(SHOWN, len(predicted))).astype(int)]
 
 
-def _kde(draws: np.ndarray, points: int = 220) -> tuple[np.ndarray, np.ndarray]:
+def kernel_density(draws: np.ndarray, points: int = 220) -> tuple[np.ndarray, np.ndarray]:
+    """Points and the density there, of the draws that are finite; a peak where all are equal."""
     from arviz_stats.base.array import array_stats
 
     draws = np.asarray(draws, np.float64).ravel()
+    draws = draws[np.isfinite(draws)]
+    if not len(draws):
+        return np.array([-1.0, 1.0]), np.zeros(2)
     if np.ptp(draws) <= 1e-9 * max(1.0, float(np.abs(draws).max())):
         return draws[0] + np.array([-1e-3, 0.0, 1e-3]), np.array([0.0, 1.0, 0.0])
     grid, height, _ = array_stats.kde(draws, grid_len=points)
@@ -159,8 +217,9 @@ def blank_axes(size: tuple[float, float], across: str = "", up: str = "") -> "tu
     axes = figure.add_subplot(facecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=10)
-    axes.set_xlabel(across, fontsize=11)
-    axes.set_ylabel(up, fontsize=11)
+    # A dollar sign of a column's name is no mathematics
+    axes.set_xlabel(across.replace("$", r"\$"), fontsize=11)
+    axes.set_ylabel(up.replace("$", r"\$"), fontsize=11)
     if size == SMALL:
         axes.locator_params(axis="x", nbins=4)
     return figure, axes

@@ -1,17 +1,31 @@
 """Many datasets in a report: a table that sorts, and plots that fold."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from amortppl.report import figures, page
-from amortppl.report.summary import Summary, figures_of, number, summaries, warnings_of
+from amortppl.report.sections import LEVELS
+from amortppl.report.summary import (
+    TAILS,
+    Summary,
+    figures_of,
+    label_latents,
+    name_left_out,
+    number,
+    summaries,
+    warnings_of,
+)
 from amortppl.trust.verdict import verdict
 
 OPENED, MEANS, PLOTS = 40, 4, 6
 """Datasets whose plots are in the page, latents in the table, and plots for each dataset."""
+
+FEW, CHOICES, INTERVALS = 50, 12, 200
+"""Datasets named that cannot be trusted, latents to choose from, and intervals in a figure."""
 
 
 def verdicts(tree: xr.DataTree) -> list[str]:
@@ -30,12 +44,21 @@ class _Entry(NamedTuple):
     latents: list[Summary]
     notes: list[str]
 
+    @property
+    def kind(self) -> str:
+        """The first words of the verdict."""
+        return next(k for k in LEVELS if self.verdict.startswith(k))
+
+    @property
+    def khat_words(self) -> str:
+        """k-hat as text."""
+        return "none" if np.isnan(self.khat) else f"{self.khat:.2f}"
+
     def cells(self) -> list[str]:
         """The row's cells as text."""
-        khat = "none" if np.isnan(self.khat) else f"{self.khat:.2f}"
         means = [number(s.mean, s.sd) for s in self.latents]
-        first = [str(self.task), number(self.rows), khat, self.rung, self.verdict]
-        return [*first, *means, "; ".join(self.notes) or "none"]
+        first = [str(self.task), number(self.rows), self.khat_words, self.rung, self.kind]
+        return [*first, *means, str(len(self.notes))]
 
     def keys(self) -> list[float | None]:
         """What the cells sort by."""
@@ -45,7 +68,7 @@ class _Entry(NamedTuple):
 
 
 def datasets(tree: xr.DataTree, order: Sequence[int], verdicts: Sequence[str]) -> str:
-    """The table: task, rows, k-hat, rung, verdict, means and warnings.
+    """The table: task, rows, k-hat, rung, verdict, means and number of warnings.
 
     The first cell opens the dataset's plots.
 
@@ -59,8 +82,43 @@ def datasets(tree: xr.DataTree, order: Sequence[int], verdicts: Sequence[str]) -
     head = ["task", "rows", "k-hat", "rung", "verdict", *means, "warnings"]
     opens = [f"task-{i}" if n < OPENED else "" for n, i in enumerate(order)]
     cells, keys = [e.cells() for e in entries], [e.keys() for e in entries]
-    words = [3, 4, len(head) - 1]
-    return page.sortable("Datasets by k-hat, largest first", head, cells, keys, words, opens)
+    return page.sortable("Datasets by k-hat, largest first", head, cells, keys, [3, 4], opens)
+
+
+def not_trusted(tree: xr.DataTree, order: Sequence[int], verdicts: Sequence[str]) -> str:
+    """The datasets that are neither good nor usable, and why; nothing where all are."""
+    bad = [int(i) for i in order if not verdicts[i].startswith(("good", "usable"))]
+    if not bad:
+        return ""
+    entries = [_entry(tree, place, verdicts) for place in bad[:FEW]]
+    rows = [
+        [str(e.task), number(e.rows), e.khat_words, "; ".join([e.verdict, *e.notes[:3]])]
+        for e in entries
+    ]
+    return page.section(
+        "Which datasets cannot be trusted, and why",
+        page.table("Datasets that cannot be trusted", ["task", "rows", "k-hat", "why"], rows, [3]),
+        page.paragraph(name_left_out(len(bad), FEW, "datasets")),
+    )
+
+
+def by_latent(tree: xr.DataTree, verdicts: Sequence[str]) -> str:
+    """Mean and interval of a latent in every dataset, for each of the first latents."""
+    posterior = tree["posterior"].dataset
+    bad = np.array([not v.startswith(("good", "usable")) for v in verdicts])
+    some = np.unique(np.linspace(0, len(bad) - 1, min(INTERVALS, len(bad))).astype(int))
+    parts = {}
+    for label, values in islice(label_latents(posterior, {"task", "chain", "draw"}), CHOICES):
+        draws = values.reshape(len(bad), -1)[some].astype(float)
+        low, high = np.nanquantile(draws, TAILS, axis=1)
+        middle = np.nanmean(draws, 1)
+        uri = figures.intervals(some, middle, low, high, bad[some])
+        alt = f"Mean and 89% interval of {label} in {len(some)} datasets, means between "
+        alt += f"{number(np.nanmin(middle))} and {number(np.nanmax(middle))}."
+        caption = f"{label} by dataset: mean and 89% interval"
+        caption += "; in red those that cannot be trusted." if bad.any() else "."
+        parts[label] = page.figure(uri, alt, caption, wide=True)
+    return page.section("The latents over the datasets", page.choice("Latent", parts))
 
 
 def _entry(tree: xr.DataTree, place: int, verdicts: Sequence[str]) -> _Entry:

@@ -1,6 +1,8 @@
 """Pieces of a self-contained HTML page: sections, tables, figures, and the style."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 
@@ -9,20 +11,36 @@ _FILES = files("amortppl.report")
 STYLE = _FILES.joinpath("style.css").read_text("utf-8")
 
 SORT = _FILES.joinpath("sort.js").read_text("utf-8")
-"""Sorting and opening: the only script of a page, and only of pages with a table to sort."""
+"""Sorting, finding, choosing and opening: the only script of a page, and only of pages that need
+it."""
+
+_HASH = b64encode(sha256(SORT.encode()).digest()).decode()
+
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    f"form-action 'none'; script-src 'sha256-{_HASH}'"
+)
+"""What a browser lets a page do: show its own images, and run no script but `SORT`."""
+
+
+FEW = 12
+"""Rows up to which a table needs no search."""
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """A whole page; it loads nothing."""
+    """A whole page; it loads nothing, and the browser is told to refuse whatever would."""
+    parts = list(parts)
+    moves = any('class="sortable"' in p or "data-shows" in p for p in parts)
     lines = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<link rel="icon" href="data:,">',
         f"<title>{escape(title)}</title>",
         f"<style>\n{STYLE}</style>\n</head>\n<body>\n<main>",
         f"<h1>{escape(title)}</h1>",
         *parts,
-        "</main>\n</body>\n</html>\n",
+        f"</main>{f'<script>{SORT}</script>' if moves else ''}\n</body>\n</html>\n",
     ]
     return "\n".join(lines)
 
@@ -105,9 +123,15 @@ def figure(uri: str, alt: str, caption: str = "", wide: bool = False) -> str:
     return f'<figure{kind}><img src="{uri}" alt="{escape(alt, quote=True)}">{below}</figure>'
 
 
-def plots(figures: Sequence[str]) -> str:
-    """Small figures beside each other, as many as the width allows."""
-    return '<div class="plots">' + "\n".join(figures) + "</div>" if figures else ""
+def plots(figures: Sequence[str], large: bool = False) -> str:
+    """Figures beside each other, as many as the width allows; one or two where they are large."""
+    kind = "plots pairs" if large else "plots"
+    return f'<div class="{kind}">' + "\n".join(figures) + "</div>" if figures else ""
+
+
+def triples(figures: Sequence[str]) -> str:
+    """Figures of middle size beside each other, as many as the width allows."""
+    return '<div class="plots middle">' + "\n".join(figures) + "</div>" if figures else ""
 
 
 def pairs(figures: Sequence[str]) -> str:
@@ -124,22 +148,24 @@ def sortable(
     rows: Sequence[Sequence[str]],
     keys: Sequence[Sequence[float | None]],
     words: Sequence[int],
-    opens: Sequence[str],
+    opens: Sequence[str] = (),
 ) -> str:
-    """A table whose columns sort by a button in their heads.
+    """A table whose columns sort by a button in their heads, and whose rows can be searched.
 
     Args:
         title, head, rows, words: as for `table`.
         keys: what each cell sorts by; None for its text.
         opens: for each row the id of the `foldable` that its first cell opens; empty for none.
     """
+    if not rows:
+        return ""
     style = _styles(len(head), words)
     top = "".join(
         f'<th scope="col"{s}><button type="button">{escape(h)}</button></th>'
         for h, s in zip(head, style, strict=True)
     )
     body = []
-    for row, sorts, target in zip(rows, keys, opens, strict=True):
+    for row, sorts, target in zip(rows, keys, opens or [""] * len(rows), strict=True):
         marks = ["" if k is None else f' data-value="{k:.6g}"' for k in sorts]
         link = escape(row[0])
         if target:
@@ -150,7 +176,23 @@ def sortable(
         )
         body.append(f'<tr><th scope="row"{marks[0]}>{link}</th>{cells}</tr>')
     inner = _tabulate('<table class="sortable">', title, top, body)
-    return _scroll(title, inner) + f"<script>\n{SORT}</script>"
+    return (_find(title) if len(rows) > FEW else "") + _scroll(title, inner)
+
+
+def _find(title: str) -> str:
+    """A field that leaves in the next table the rows that hold what is typed."""
+    about = f'aria-label="Find in: {escape(title, quote=True)}"'
+    return f'<p><label>Find <input type="search" class="find" {about}></label></p>'
+
+
+def choice(label: str, parts: dict[str, str]) -> str:
+    """One of several parts, chosen by a list; all of them where scripts do not run."""
+    if len(parts) < 2:
+        return "".join(parts.values())
+    options = "".join(f'<option value="{i}">{escape(n)}</option>' for i, n in enumerate(parts))
+    each = [f'<div data-part="{i}">{part}</div>' for i, part in enumerate(parts.values())]
+    chooser = f"<p><label>{escape(label)} <select data-shows>{options}</select></label></p>"
+    return f'<div class="choice">{chooser}{"".join(each)}</div>'
 
 
 def foldable(name: str, title: str, *parts: str) -> str:

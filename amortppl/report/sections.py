@@ -23,7 +23,13 @@ from amortppl.trust.psis import GOOD, USABLE
 ROWS, PLOTS = 200, 24
 """Rows of a table, and small figures, that a page shows at most."""
 
-LEVELS = {"good": "good", "usable": "care", "not reliable": "bad", "not checked": "bad"}
+LEVELS = {
+    "good": "good",
+    "usable": "care",
+    "not reliable": "bad",
+    "not checked": "bad",
+    "not compared": "bad",
+}
 """Colour of each verdict, by its first words, the best first."""
 
 SHARE = f"{100 * CREDIBLE:.0f}%"
@@ -52,9 +58,7 @@ def verdict_box(tree: xr.DataTree) -> str:
 
 def _headline(tree: xr.DataTree) -> tuple[str, str]:
     """The level of a verdict (a value of `LEVELS`) and the verdict itself."""
-    khat = statistic(tree, "khat")
-    unchecked = statistic(tree, "khat", None) is None
-    verdict = "not checked: there is no k-hat here" if unchecked else verdict_of(tree)
+    khat, verdict = statistic(tree, "khat"), verdict_of(tree)
     level = next(colour for kind, colour in LEVELS.items() if verdict.startswith(kind))
     value = "" if np.isnan(khat) else f" (k-hat {khat:.2f})"
     return level, verdict[0].upper() + verdict[1:] + value

@@ -25,3 +25,18 @@ document.querySelectorAll("a[data-opens]").forEach(link => link.addEventListener
   part.scrollIntoView();
   part.querySelector("summary").focus();
 }));
+
+document.querySelectorAll("input.find").forEach(field => {
+  const table = field.closest("p").nextElementSibling.querySelector("table");
+  field.addEventListener("input", () => {
+    const wanted = field.value.toLowerCase();
+    for (const row of table.tBodies[0].rows)
+      row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  });
+});
+document.querySelectorAll("select[data-shows]").forEach(list => {
+  const parts = [...list.closest(".choice").children].filter(part => part.dataset.part);
+  const show = () => parts.forEach(part => { part.hidden = part.dataset.part !== list.value; });
+  list.addEventListener("change", show);
+  show();
+});

@@ -47,7 +47,7 @@ def summaries(posterior: xr.Dataset) -> list[Summary]:
     """
     order = sorted(posterior.data_vars, key=lambda n: posterior[n].size > 50 * _draws(posterior))
     return [
-        _summary(label, values)
+        summarize(label, values)
         for label, values in label_latents(posterior[order], {"chain", "draw"})
     ]
 
@@ -56,12 +56,14 @@ def _draws(posterior: xr.Dataset) -> int:
     return int(posterior.sizes["chain"] * posterior.sizes["draw"])
 
 
-def _summary(label: str, values: np.ndarray) -> Summary:
+def summarize(label: str, values: np.ndarray) -> Summary:
+    """Moments and interval of one entry's draws; NaN where some are not finite."""
     draws = np.asarray(values, np.float64).ravel()
+    if not np.isfinite(draws).all():
+        return Summary(label, *(float("nan"),) * 4, draws)
     low, high = np.quantile(draws, TAILS)
-    return Summary(
-        label, float(draws.mean()), float(draws.std(ddof=1)), float(low), float(high), draws
-    )
+    sd = float(draws.std(ddof=1)) if len(draws) > 1 else float("nan")
+    return Summary(label, float(draws.mean()), sd, float(low), float(high), draws)
 
 
 def number(value: Any, scale: float | None = None) -> str:
@@ -87,7 +89,8 @@ def statistic(tree: xr.DataTree, name: str, otherwise: Any = np.nan) -> Any:
     """One value of `sample_stats`, or `otherwise` where there is none."""
     if "sample_stats" not in tree.children or name not in tree["sample_stats"]:
         return otherwise
-    return np.asarray(tree["sample_stats"][name]).item()
+    value = np.asarray(tree["sample_stats"][name])
+    return value.item() if value.size == 1 else otherwise
 
 
 def verdict_of(tree: xr.DataTree) -> str:
@@ -136,5 +139,12 @@ def _are_finite(posterior: xr.Dataset) -> np.ndarray:
 
 
 def warnings_of(tree: xr.DataTree, name: str, otherwise: Any) -> Any:
-    """An attribute of the tree that holds JSON, or `otherwise` where it is empty."""
-    return json.loads(tree.attrs.get(name) or "null") or otherwise
+    """An attribute of the tree that holds JSON, or `otherwise` where it is empty.
+
+    Files of other programs may have an attribute of this name that is something else.
+    """
+    try:
+        value = json.loads(tree.attrs.get(name) or "null")
+    except (TypeError, ValueError):
+        return otherwise
+    return value if value and isinstance(value, type(otherwise)) else otherwise

@@ -3,16 +3,7 @@
 import sys
 import time
 from types import TracebackType
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
+from typing import Any
 
 
 class Progress:
@@ -23,30 +14,24 @@ class Progress:
         total: how much there is to do; None where that is open.
         title: what is being done.
         shown: whether to report anything.
+        first: what is done before anything can be counted.
     """
 
-    def __init__(self, unit: str, total: float | None, title: str, shown: bool) -> None:
+    def __init__(
+        self, unit: str, total: float | None, title: str, shown: bool, first: str = "compiling"
+    ) -> None:
+        self.first = first
         self.unit, self.total, self.title, self.shown = unit, total, title, shown
         self.live = shown and sys.stderr.isatty()
         self.reported, self.begin = 0, time.monotonic()
-        self.bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[message]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
 
     def __enter__(self) -> "Progress":
         if self.live:
+            self.bar = _bar()
             self.bar.start()
-            self.row = self.bar.add_task(self.title, total=self.total, message="compiling")
+            self.row = self.bar.add_task(self.title, total=self.total, message=self.first)
         elif self.shown:
-            print(f"{self.title}: compiling", file=sys.stderr, flush=True)
+            print(f"{self.title}: {self.first}", file=sys.stderr, flush=True)
         return self
 
     def update(self, done: float, message: str) -> None:
@@ -60,6 +45,13 @@ class Progress:
         elif self.shown and self._due(done):
             line = f"  {self.unit} {done:,.0f}{self._share(done)}  {message}"
             print(line, file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """Shows a line that stays."""
+        if self.live:
+            self.bar.console.print(line)
+        elif self.shown:
+            print(f"  {line}", file=sys.stderr, flush=True)
 
     def _due(self, done: float) -> bool:
         tenth = int(done).bit_length() if self.total is None else int(10 * done / self.total)
@@ -81,3 +73,21 @@ class Progress:
     ) -> None:
         if self.live:
             self.bar.stop()
+
+
+def _bar() -> Any:
+    """A live bar; rich is imported when one is shown."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.percentage:>3.0f}%"),
+        progress.TextColumn("{task.fields[message]}"),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

@@ -87,21 +87,32 @@ class Timings:
         return {**total, "seconds": round(self.seconds, 4)}
 
     def table(self) -> str:
-        """A line for each program, the dearest first, and their sum."""
-        kinds = [f.name for f in fields(ProgramTimes)]
-        cost = lambda item: -item[1].preparing - item[1].running  # noqa: E731
-        rows = [*sorted(self.programs.items(), key=cost), ("all programs", self.total)]
+        """A line for each program, the dearest first, and their sum; what `print` shows."""
+        rows = sorted(self.programs.items(), key=lambda item: -_cost(item[1]))
+        rows.append(("all programs", self.total))
         wide = max(len(name) for name, _ in rows)
-        lines = [f"{'program':<{wide}}" + "".join(f"{k:>10}" for k in kinds)]
+        lines = [f"{'program':<{wide}}" + "".join(f"{f.name:>10}" for f in fields(ProgramTimes))]
         for name, times in rows:
-            numbers = [getattr(times, k) for k in kinds]
-            cells = (f"{n:>10d}" if isinstance(n, int) else f"{n:>10.3f}" for n in numbers)
-            lines.append(f"{name:<{wide}}" + "".join(cells))
+            lines.append(f"{name:<{wide}}" + "".join(_cell(n) for n in vars(times).values()))
         return "\n".join([*lines, f"wall clock {self.seconds:.3f} s"])
+
+    def __str__(self) -> str:
+        return self.table()
 
     def note(self, name: str, times: ProgramTimes) -> None:
         """Adds to one program's times."""
         self.programs.setdefault(name, ProgramTimes()).add(times)
+
+
+def _cost(times: ProgramTimes) -> float:
+    return times.preparing + times.running
+
+
+def _cell(number: float) -> str:
+    """Seconds, or how often; blank where there is nothing."""
+    if not number:
+        return " " * 10
+    return f"{number:>10d}" if isinstance(number, int) else f"{number:>10.3f}"
 
 
 _active: list[Timings] = []

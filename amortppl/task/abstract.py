@@ -5,6 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from math import ceil
 from typing import Any
 
 import jax
@@ -14,8 +15,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError
+from amortppl.runtime.batched_map import batched_map
+from amortppl.simulators.stored import Stored
 from amortppl.task.batch import Batch, Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.groups import Grouping, Layout
 from amortppl.task.inputs import Source
 from amortppl.task.judged import LogDensityJudge
 from amortppl.task.latents import Latents
@@ -23,13 +27,15 @@ from amortppl.task.local_latents import Local
 from amortppl.task.obs_mask import blanked, seen
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program, log_jacobian
+from amortppl.task.quadrature import NODES
 from amortppl.task.tracing import Site
 
 
 class AbstractTask(ABC):
     """A distribution over datasets D = {(x_i, y_i), i = 1..N}.
 
-    It has two kinds: `Task`, of a model, and `EpisodeTask`, of episodes drawn from data.
+    It has three kinds: `Task`, of a model, `EpisodeTask`, of episodes drawn from data, and
+    `SimulationTask`, of a simulator or of simulations.
 
     Attributes:
         name: what to call it.
@@ -56,6 +62,11 @@ class AbstractTask(ABC):
         likelihood: whether methods use that density.
         supports: of the observations, where there is no model to read them from.
         dims, coords: names of axes by site or argument, and labels along named axes.
+        stored: simulations that are there already; None where they are drawn anew.
+        compiled: whether `predict` is compiled, and cheap enough for what is not asked for.
+        grouping: how rows of data lie in groups, where the groups are what is called rows here;
+            None elsewhere.
+        ordered: whether the rows are the steps of one series, in their order.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
         >>> import amortppl as ap
@@ -86,6 +97,12 @@ class AbstractTask(ABC):
         ['mean', 'row', 'y']
         >>> task.input_rows(jr.key(0), 3), task.unseen(data)  # it has no inputs and no masks
         ({}, {})
+        >>> task.group_layout, task.row_shapes, task.places(data)  # its rows are in no groups
+        (None, {'y': ()}, 1)
+        >>> task.learning(jr.key(0), 3).data["y"].shape  # as `simulate`, but for stored simulations
+        (3,)
+        >>> task.simulate_many(jr.split(jr.key(0), 5), 3, at_once=2).data["y"].shape
+        (5, 3)
         >>> "numpyro.sample" in task.source_code()
         True
     """
@@ -119,11 +136,31 @@ class AbstractTask(ABC):
     likelihood: bool
     dims: dict[str, list[str]]
     coords: dict[str, list[Any]]
+    grouping: Grouping | None = None
     supports: Mapping[str, Constraint] | None = None
+    stored: Stored | None = None
+    compiled: bool = True
+    ordered: bool = False
 
     @abstractmethod
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
         """Draws latents and `rows` rows of inputs and observations. Jit- and vmap-able."""
+
+    def learning(self, key: PRNGKeyArray, rows: int) -> Draw:
+        """As `simulate`; of stored simulations one that may be learned from, where `simulate` takes
+        one of those that are not.
+        """
+        return self.simulate(key, rows)
+
+    def simulate_many(self, keys: PRNGKeyArray, rows: int, at_once: int) -> Draw:
+        """As many simulations as there are keys, with a leading axis.
+
+        Args:
+            keys: one for each.
+            rows: rows of each.
+            at_once: how many are made together, which bounds the memory.
+        """
+        return batched_map(lambda k: self.simulate(k, rows), keys, at_once)
 
     @abstractmethod
     def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
@@ -140,6 +177,40 @@ class AbstractTask(ABC):
         return self.rows is None
 
     @property
+    def groups(self) -> Grouping:
+        """How rows lie in groups.
+
+        Raises:
+            ModelError: they do not.
+        """
+        if self.grouping is None:
+            raise ModelError(f"{self.name}: its rows do not lie in groups")
+        return self.grouping
+
+    @property
+    def group_layout(self) -> Layout | None:
+        """Which arguments hold which rows of a group; None where rows are not in groups."""
+        return self.grouping.layout(tuple(self.observed)) if self.grouping else None
+
+    @property
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each argument in one row of data, as its user has it."""
+        shapes = {n: tuple(s.shape[1:]) for n, s in self.rows_like.items()}
+        if not self.grouping:
+            return shapes
+        whole = self.grouping.arguments.whole
+        return {n: s if n in whole else s[1:] for n, s in shapes.items()}
+
+    def places(self, data: Mapping[str, Any]) -> int:
+        """Rows of the user's data in a row of these arrays, which may have leading axes: of groups
+        those that they are filled up to, times what their quadrature adds to one number's.
+        """
+        if not self.grouping:
+            return 1
+        nodes = NODES.get(self.local.size, 1) ** self.local.size / NODES[1] if self.local else 1.0
+        return data[self.grouping.name].shape[-1] * max(1, ceil(nodes))
+
+    @property
     def arguments(self) -> list[str]:
         """Names of the data: inputs, then observations."""
         return [*self.inputs, *self.observed]
@@ -147,8 +218,13 @@ class AbstractTask(ABC):
     @property
     def fingerprint(self) -> str:
         """A hash of arguments, sites, families, shapes and supports."""
+        shapes = {n: s.shape for n, s in self.sites.items()}
+        if self.grouping:  # how many places a simulated group has is no part of the model
+            inside = self.grouping.sites
+            shapes |= {n: (*s[:1], *s[2:]) for n, s in shapes.items() if n in inside}
         sites = {
-            n: [s.distribution, s.support, s.shape, s.dtype] for n, s in sorted(self.sites.items())
+            n: [s.distribution, s.support, shapes[n], s.dtype]
+            for n, s in sorted(self.sites.items())
         }
         layout = [self.inputs, self.observed, sites, self.latents.unconstrained, self.block]
         return sha256(json.dumps(layout).encode()).hexdigest()[:16]
@@ -252,14 +328,3 @@ class AbstractTask(ABC):
         return self.density.observations(
             self.program.trace_at(key, self.latents.unflatten(vector), inputs, rows)
         )
-
-
-def row_range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:
-    """Smallest and largest number of rows; None for one block."""
-    if rows is None:
-        return None
-    low, high = (rows, rows) if isinstance(rows, int) else rows
-    if not 1 <= low <= high:
-        wanted = "1 <= smallest <= largest, or None for one block"
-        raise ModelError(f"rows: expected {wanted}; got ({low}, {high})")
-    return int(low), int(high)

@@ -20,9 +20,10 @@ from numpyro.distributions.constraints import Constraint
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.runtime.compilation import run_once
-from amortppl.task.abstract import AbstractTask, row_range
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.inputs import row_range
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
 from amortppl.task.program import Program

@@ -59,7 +59,8 @@ def find_tables(factors: Factors, sizes: np.ndarray, rows: int) -> Tables | None
     rng = np.random.default_rng(17)
     for bases in (2, 6):
         tables = _tables(factors, sizes, rows, bases, rng)
-        if tables is None:
+        # An entry that no factor knows, as under a mask, has nothing to be summed by.
+        if tables is None or not set(tables.order) <= {e for s, *_ in tables.scopes for e in s}:
             return None
         if _agrees(factors, tables, sizes, rows, rng):
             return tables

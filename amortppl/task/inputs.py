@@ -41,6 +41,8 @@ def source(argument: str, given: Any, block: bool) -> Source:
     Raises:
         ModelError: the description is none of these, or a table does not hold finite numbers.
     """
+    if isinstance(given, Source):
+        return given
     if isinstance(given, dist.Distribution):
         return Source(lambda key, n: given.sample(key, (n,)))
     if isinstance(given, pd.DataFrame | pd.Series | np.ndarray | jax.Array | list | tuple):
@@ -112,3 +114,14 @@ def _call(argument: str, given: Callable[..., Any], key: PRNGKeyArray, n: int) -
             f"inputs[{argument!r}](key, {n}): expected an array of {n} rows, got shape {rows.shape}"
         )
     return rows
+
+
+def row_range(rows: tuple[int, int] | int | None) -> tuple[int, int] | None:
+    """Smallest and largest number of rows; None for one block."""
+    if rows is None:
+        return None
+    low, high = (rows, rows) if isinstance(rows, int) else rows
+    if not 1 <= low <= high:
+        wanted = "1 <= smallest <= largest, or None for one block"
+        raise ModelError(f"rows: expected {wanted}; got ({low}, {high})")
+    return int(low), int(high)

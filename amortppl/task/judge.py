@@ -7,6 +7,7 @@ All by NumPy in 64 bits from `amortppl.task.plain`: local latents u on a lattice
 (`amortppl.task.lattice`), discrete latents z by tables (`amortppl.task.factor_tables`).
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -45,7 +46,7 @@ class Judge:
         self.task, self.size = task, task.local.size if task.local else 0
         self.reason = ""
         self.tables: Tables | None = None
-        self._programs: dict[tuple[int, int], Traced] = {}
+        self._programs: dict[tuple, Traced] = {}
         if not task.has_density:
             self.reason = "it has no log density"
         elif isinstance(task.model, Marginal):
@@ -84,7 +85,7 @@ class Judge:
             raise ValueError(self.reason)
         pieces, rows = np.shape(next(iter(data.values())))[:2]
         if not self.size and self.tables is None:
-            prior, own = self._program(pieces, rows)(vectors, data)
+            prior, own = self._program(data)(vectors, data)
             return Judged(prior, own, np.zeros(own.shape))
         priors: list[np.ndarray] = []
 
@@ -109,10 +110,11 @@ class Judge:
         """
         pieces, count, rows = local.shape[:3]
         most = len(nodes(self.size, 0).at) if self.size else 1
-        program, chunks, prior = self._program(pieces, rows), [], np.zeros(pieces)
+        program, chunks, prior = self._program(data), [], np.zeros(pieces)
         for start in range(0, count, most):
             part = local[:, start : start + most]
-            filled = np.pad(part, [(0, 0), (0, most - part.shape[1]), (0, 0), (0, 0)], "edge")
+            short = most - part.shape[1]
+            filled = np.pad(part, [(0, 0), (0, short), (0, 0), (0, 0)], "edge") if short else part
             prior, factors = program(vectors, data, filled, self._values(rows))
             chunks.append(self._summed(factors)[:, : part.shape[1]])
         return prior, np.concatenate(chunks, 1)
@@ -131,21 +133,21 @@ class Judge:
         flat = np.moveaxis(factors, (2, 3), (0, 1)).reshape(runs, each, -1)
         return log_sum(self.tables, flat).reshape(pieces, nodes_, rows)
 
-    def _program(self, pieces: int, rows: int) -> Traced:
-        """The program for so many pieces of so many rows, traced once."""
-        program = self._programs.get((pieces, rows))
+    def _program(self, data: Data) -> Traced:
+        """The program for pieces of rows of these shapes, traced once."""
+        shapes = {n: np.shape(v) for n, v in data.items()}
+        key = tuple(sorted(shapes.items()))
+        program = self._programs.get(key)
         if program is None:
             if len(self._programs) >= 128:
                 self._programs.clear()
-            program = self._programs[pieces, rows] = self._trace(pieces, rows)
+            program = self._programs[key] = self._trace(shapes)
         return program
 
-    def _trace(self, pieces: int, rows: int) -> Traced:
-        task = self.task
-        data = {
-            n: jax.ShapeDtypeStruct((pieces, rows, *like.shape[1:]), _type(like))
-            for n, like in task.rows_like.items()
-        }
+    def _trace(self, shapes: Mapping[str, tuple[int, ...]]) -> Traced:
+        task, like = self.task, self.task.rows_like
+        data = {n: jax.ShapeDtypeStruct(s, _type(like[n])) for n, s in shapes.items()}
+        pieces, rows = next(iter(shapes.values()))[:2]
         vectors = jax.ShapeDtypeStruct((pieces, task.latents.size), jnp.float32)
         if not self.size and self.tables is None:
             return Traced(jax.vmap(lambda v, d: _direct(task, v, d)), vectors, data)

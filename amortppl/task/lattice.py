@@ -21,7 +21,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 LATTICE = {1: (4.5, 0.25, 5), 2: (4.4, 0.4, 3), 3: (4.0, 0.5, 1)}
 """The largest z, its spacing, and how often this is halved at most, by L."""
@@ -71,22 +70,30 @@ class Integral(NamedTuple):
 def integrate(rows: Rows, count: int, size: int) -> Integral:
     """log int exp f_i(u) du of R = `count` rows with L = `size` numbers each."""
     mean, factor = np.zeros((count, size)), np.tile(START * np.eye(size), (count, 1, 1))
+    grid = nodes(size, 0)
+    at, terms = _terms(rows, grid, mean, factor)
     for _ in range(PASSES):
-        before, old = mean, factor
-        mean, factor = _moved(rows, nodes(size, 0), mean, factor)
-        change = np.linalg.solve(old, np.concatenate([(mean - before)[..., None], factor - old], 2))
-        if np.abs(change).max(initial=0.0) < SETTLED:
+        centre, cover = _moved(grid, at, terms, mean, factor)
+        moved = np.concatenate([(centre - mean)[..., None], cover - factor], 2)
+        if np.abs(np.linalg.solve(factor, moved)).max(initial=0.0) < SETTLED:
             break
-    return _fine_sum(rows, mean, factor) if size in LATTICE else _weighed(rows, mean, factor)
+        mean, factor = centre, cover
+        at, terms = _terms(rows, grid, mean, factor)
+    if size not in LATTICE:
+        return _weighed(rows, centre, cover)
+    return _fine_sum(rows, terms, mean, factor)
 
 
-def _fine_sum(rows: Rows, mean: np.ndarray, factor: np.ndarray) -> Integral:
-    """The sum over a lattice that is made finer until its gaps hold what they should."""
+def _fine_sum(rows: Rows, terms: np.ndarray, mean: np.ndarray, factor: np.ndarray) -> Integral:
+    """The sum over a lattice, whose terms (S, R) are there, that is made finer until its gaps hold
+    what they should.
+    """
     size = mean.shape[1]
-    value, beyond = _sum(rows, nodes(size, 0), mean, factor)
+    value, beyond = _sum(nodes(size, 0), terms)
     error = np.full(len(value), np.inf)
     for level in range(LATTICE[size][2]):
-        between, _ = _sum(rows, nodes(size, 1, level), mean, factor)
+        grid = nodes(size, 1, level)
+        between, _ = _sum(grid, _terms(rows, grid, mean, factor)[1])
         error = np.abs(value - between)
         value = np.logaddexp(value, between) - np.log(2)
         if error.max(initial=0.0) < FINE:
@@ -97,7 +104,7 @@ def _fine_sum(rows: Rows, mean: np.ndarray, factor: np.ndarray) -> Integral:
 def _weighed(rows: Rows, mean: np.ndarray, factor: np.ndarray) -> Integral:
     """The importance sum over fresh nodes; its error is infinite where few of them count."""
     _, terms = _terms(rows, nodes(mean.shape[1], 1), mean, factor)
-    value = logsumexp(terms, 0)
+    value = _log_sum(terms)
     squares = np.square(np.exp(terms - np.where(np.isfinite(value), value, 0.0))).sum(0)
     noise = np.sqrt(np.maximum(squares - 1 / POINTS, 0))
     return Integral(value, np.where(squares > 1 / LEAST, np.inf, noise))
@@ -137,27 +144,27 @@ def nodes(size: int, half: int, level: int = 0) -> Nodes:
 
 
 def _terms(rows: Rows, grid: Nodes, mean: np.ndarray, factor: np.ndarray) -> tuple:
-    """Nodes u (S, R, L), and log of density times weight at each (S, R)."""
-    at = mean + np.einsum("rij,sj->sri", factor, grid.at)
-    volume = np.linalg.slogdet(factor)[1]
-    heights = rows(at)
+    """Nodes u (R, S, L), and log of density times weight at each (S, R)."""
+    at = mean[:, None] + grid.at @ np.swapaxes(factor, 1, 2)
+    volume = np.log(np.diagonal(factor, 0, 1, 2)).sum(1)
+    heights = rows(np.swapaxes(at, 0, 1))
     heights = np.where(np.isnan(heights), -np.inf, heights)
     return at, heights + grid.log_weight[:, None] + volume
 
 
 def _moved(
-    rows: Rows, grid: Nodes, mean: np.ndarray, factor: np.ndarray
+    grid: Nodes, at: np.ndarray, terms: np.ndarray, mean: np.ndarray, factor: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and Cholesky factor of what the nodes see; never narrower than their own spacing, and
     wider where the best node is at the border.
     """
-    at, terms = _terms(rows, grid, mean, factor)
     peak = terms.max(0)
     weight = grid.near[:, None] * np.exp(terms - np.where(np.isfinite(peak), peak, 0.0))
     weight /= np.maximum(weight.sum(0), 1e-300)
-    centre = np.einsum("sr,sri->ri", weight, at)
-    off = at - centre
-    cover = np.einsum("sr,sri,srj->rij", weight, off, off)
+    of_rows = np.ascontiguousarray(weight.T)[:, :, None]
+    centre = (of_rows * at).sum(1)
+    off = at - centre[:, None]
+    cover = np.swapaxes(of_rows * off, 1, 2) @ off
     gap = LATTICE.get(mean.shape[1], (0, 0.6, 0))[1]
     before = factor @ np.swapaxes(factor, 1, 2)
     few = np.square(weight).sum(0) > 1 / (2 * mean.shape[1] + 2)
@@ -165,18 +172,23 @@ def _moved(
     factors = np.linalg.cholesky(cover + floor[:, None, None] * before)
     best = terms.argmax(0)
     wide = grid.border[best] | (weight.sum(0) < 0.5)
-    centre[wide] = at[best, np.arange(len(best))][wide]
+    centre[wide] = at[np.arange(len(best)), best][wide]
     factors[wide] = 2 * factor[wide]
     lost = ~np.isfinite(peak)
     centre[lost], factors[lost] = mean[lost], factor[lost] / 2
     return centre, factors
 
 
-def _sum(
-    rows: Rows, grid: Nodes, mean: np.ndarray, factor: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _sum(grid: Nodes, terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log integral (R,), and what may lie beyond the border, relative to it."""
-    _, terms = _terms(rows, grid, mean, factor)
-    value = logsumexp(terms, 0)
+    value = _log_sum(terms)
     level = np.where(np.isfinite(value), value, 0.0)
     return value, grid.beyond * np.exp(terms[grid.border] - level).sum(0)
+
+
+def _log_sum(terms: np.ndarray) -> np.ndarray:
+    """log sum_s exp(terms) (R,); SciPy's takes several times as long for few numbers."""
+    peak = terms.max(0)
+    level = np.where(np.isfinite(peak), peak, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(terms - level).sum(0)) + level

@@ -75,6 +75,23 @@ def _message(task: AbstractTask, how: str, prior: float, own: np.ndarray, judged
     return (
         f"{task.name}: with {quoted(gone)} taken out the engine's log joint of {len(own)} "
         f"simulated {how}rows is {engine:.6g}; the model's, integrated and summed apart from the "
-        f"engine, is {model:.6g}. It is likely that a site depends on something other than its "
-        "arguments and the latents before it, or that rows depend on one another"
+        f"engine, is {model:.6g}. It is likely that {_likely(task, own - judged.rows[0])}"
     )
+
+
+def _likely(task: AbstractTask, off: np.ndarray) -> str:
+    """The cause: where no latent is discrete, densities before the integral were found equal."""
+    elsewhere = (
+        "a site depends on something other than its arguments and the latents before it, or that "
+        "rows depend on one another"
+    )
+    if not task.local:
+        return elsewhere
+    worst = int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf)))
+    edge = (
+        f"quadrature about the mode does not take the integral over {quoted(task.local.sites)} "
+        f"(off by {off[worst]:.2g} nats in one row): the density of a row has an edge or a kink in "
+        "it (Uniform or truncated distributions, a clip, an absolute value), or several modes. "
+        "Write the site with a smooth density, or with the integral taken by hand"
+    )
+    return f"{edge}; or that {elsewhere}" if task.judge.tables else edge

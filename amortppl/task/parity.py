@@ -71,7 +71,15 @@ def check(task: AbstractTask, few: int, more: int) -> None:
     """
     for number in range(TRIES):
         key = jr.fold_in(jr.key(17), number)
-        densities = evaluate(lambda k: _found(task, k, few, more), key)
+        try:
+            densities = evaluate(lambda k: _found(task, k, few, more), key)
+        except ValueError as error:  # as NumPyro compares the shapes of values and densities
+            sites = quoted([*task.observed.values()])
+            raise ModelError(
+                f"{task.name}: NumPyro cannot evaluate the model's log density at {few} or {more} "
+                f"simulated rows ({error}). It is likely that something of a site {sites} (a "
+                "mask, a scale, a censoring indicator) has rows along another axis"
+            ) from error
         if all(np.isfinite(a).all() for a in jax.tree.leaves(densities)):
             _compare(task, key, densities, few)
             return

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.group_summary import group_columns
+from amortppl.task.groups import Layout
 
 SIMULATED_ROWS = 4096
 
@@ -19,12 +21,14 @@ class RowScaler(eqx.Module):
     """arcsinh((v - median) / scale) of every number in a row: near 0 linear, far out logarithmic.
 
     Counts and heavy tails stay readable and nothing overflows. The median and the scale (half of
-    the central 68%) are those of rows simulated from the task.
+    the central 68%) are those of rows simulated from the task. Groups are seen by their columns
+    (`amortppl.task.group_summary`).
     """
 
     names: tuple[str, ...] = eqx.field(static=True)
     median: Float[Array, " F"]
     scale: Float[Array, " F"]
+    groups: Layout | None = eqx.field(static=True, default=None)
 
     @property
     def size(self) -> int:
@@ -33,11 +37,14 @@ class RowScaler(eqx.Module):
 
     def __call__(self, data: Mapping[str, Array]) -> Float[Array, "N F"]:
         """Arrays by argument -> (N, F)."""
-        return jnp.arcsinh((flat_rows(self.names, data) - self.median) / self.scale)
+        return jnp.arcsinh((flat_rows(self.names, data, self.groups) - self.median) / self.scale)
 
 
-def flat_rows(names: tuple[str, ...], data: Mapping[str, Array]) -> Float[Array, "N F"]:
-    """All arguments of a row side by side."""
+def flat_rows(
+    names: tuple[str, ...], data: Mapping[str, Array], groups: Layout | None = None
+) -> Float[Array, "N F"]:
+    """All arguments of a row side by side; of a group, what is seen of it."""
+    data = group_columns(groups, data) if groups else data
     # Of no row too, where -1 would be ambiguous.
     flat = [data[n].reshape(data[n].shape[0], prod(data[n].shape[1:])) for n in names]
     return jnp.concatenate([a.astype(jnp.float32) for a in flat], -1)
@@ -72,15 +79,15 @@ def simulated_scales(task: AbstractTask, key: PRNGKeyArray) -> tuple[PriorScale,
             "'maml', 'meta_sgd', and for classes 'versa' and 'conjugate_head'"
         )
     rows = 1 if task.block else max(task.rows[0], min(8, task.rows[1]))
-    names = tuple(task.arguments)
+    names, groups = tuple(task.arguments), task.group_layout
 
     def simulate(key: PRNGKeyArray) -> tuple[Array, Array]:
-        draw = task.simulate(key, rows)
-        return draw.latents, flat_rows(names, draw.data)
+        draw = task.learning(key, rows)
+        return draw.latents, flat_rows(names, draw.data, groups)
 
     latents, flat = jax.vmap(simulate)(jr.split(key, SIMULATED_ROWS))
     low, centre, high, _ = central(latents)
-    rows = RowScaler(names, *median_and_scale(flat.reshape(-1, flat.shape[-1])))
+    rows = RowScaler(names, *median_and_scale(flat.reshape(-1, flat.shape[-1])), groups)
     return PriorScale(centre, jnp.maximum((high - low) / 2, 1e-3)), rows
 
 

@@ -197,6 +197,8 @@ class ModelSites:
                 "each row, or by "
                 "jax.scipy.special.logsumexp over its values elsewhere"
                 + self._why_not_enumerated([latent[n] for n in discrete])
+                + ". Of a simulator without a density, Task.from_simulator integrates out what is "
+                "no target, and compare_models chooses between simulators"
             )
         if not targets:
             raise ModelError(

@@ -3,6 +3,7 @@ sizes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,14 +12,20 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpyro.distributions.constraints import Constraint
 
+from amortppl.errors import ModelError
 from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.runtime.jaxpr_rewriting import depends_on_first
-from amortppl.task.abstract import AbstractTask, row_range
+from amortppl.simulators.targets import Targets
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
+from amortppl.task.description import describe_task
 from amortppl.task.enumeration import Marginal
 from amortppl.task.episode_task import EpisodeTask
+from amortppl.task.group_check import check_groups
+from amortppl.task.groups import Grouping, refuse_forgotten_number
 from amortppl.task.handlers import name_arguments
+from amortppl.task.inputs import row_range
 from amortppl.task.judge import Judge
 from amortppl.task.local_latents import Local
 from amortppl.task.marginal_check import check_marginal
@@ -27,8 +34,14 @@ from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.parity import check
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
+from amortppl.task.simulated_table import from_simulations
 from amortppl.task.simulation_check import check_simulations
+from amortppl.task.simulation_task import SimulationTask
+from amortppl.task.simulator import Runs, from_simulator
 from amortppl.task.sites import ModelSites
+
+ROWS, ROWS_OF_A_GROUP = (8, 512), (1, 32)
+"""Fewest and most rows that are simulated by default: of a dataset, and of each of its groups."""
 
 
 class Task(AbstractTask):
@@ -48,7 +61,13 @@ class Task(AbstractTask):
         inputs: for each input a numpyro distribution of one row, a callable
             `(key, n) -> array`, or a DataFrame/array whose rows are resampled.
         rows: the smallest and largest number of rows to train for, or one fixed number; None
-            when the data are one block of fixed size whose entries are not exchangeable.
+            when the data are one block of fixed size whose entries are not exchangeable. With
+            `groups`, rows of each group.
+        groups: `{"school": (4, 500)}`: rows lie in groups, as many as this in simulated datasets.
+            The model's argument `school` is the index of each row's group, 0, 1, ..., and its
+            argument `n_school` the number of groups. In data `school` holds labels of any type.
+            Latents in a plate of `n_school` are integrated out group by group.
+        by_group: `{"school": ["size"]}`: arguments with one value for each group.
         constants: values of arguments that are the same in every dataset.
         observed: sites that the data feed by name, for models without an argument for them
             (as with `numpyro.handlers.condition`).
@@ -78,6 +97,15 @@ class Task(AbstractTask):
         ((1,), (6,))
         >>> bool(task.supported(draw.data)["y"].all())
         True
+        >>> def schools(school, n_school, y=None):
+        ...     mean = numpyro.sample("mean", dist.Normal(0, 1))
+        ...     with numpyro.plate("schools", n_school):
+        ...         effect = numpyro.sample("effect", dist.Normal(mean, 1))
+        ...     with numpyro.plate("row", school.shape[0]):
+        ...         numpyro.sample("y", dist.Normal(effect[school], 1), obs=y)
+        >>> grouped = ap.Task(schools, groups={"school": (4, 500)}, rows=(1, 4))
+        >>> grouped.groups.name, "effect" in grouped.describe()
+        ('school', True)
         >>> def episode(key, rows):  # a line through the origin; its first rows are the context
         ...     x = jr.normal(key, (rows,))
         ...     return {"x": x, "y": jr.normal(jr.fold_in(key, 1)) * x}
@@ -90,8 +118,10 @@ class Task(AbstractTask):
         self,
         model: Callable[..., Any],
         inputs: Mapping[str, Any] | None = None,
-        rows: tuple[int, int] | int | None = (8, 512),
+        rows: tuple[int, int] | int | None = ROWS,
         *,
+        groups: Mapping[str, tuple[int, int] | int] | None = None,
+        by_group: Mapping[str, Sequence[str]] | None = None,
         constants: Mapping[str, Any] | None = None,
         observed: Sequence[str] = (),
         dims: Mapping[str, Sequence[str]] | None = None,
@@ -102,14 +132,26 @@ class Task(AbstractTask):
         model = name_arguments(model)
         wrapped = getattr(model, "__wrapped__", model).__class__.__name__
         self.name = name or getattr(model, "__name__", None) or wrapped
-        self.rows = row_range(rows)
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         model = from_pyro(model) if is_pyro(model) else model
         inputs = described(dict(inputs or {}))
+        if by_group and not groups:
+            raise ModelError(f"{self.name}: by_group is given without groups")
+        if groups:
+            of_group = ROWS_OF_A_GROUP if rows is ROWS else rows
+            of = (inputs, groups, of_group, by_group or {}, constants or {})
+            self.grouping = Grouping(model, self.name, *of)
+            model, inputs, rows = (
+                self.grouping.model,
+                self.grouping.sources,
+                self.grouping.groups,
+            )
+        self.rows = row_range(rows)
         program = Program(model, self.name, inputs, constants or {}, observed, self.block)
         fed = tuple(program.by_name)
         self.plain = Plain(model, program.constants, program.count, fed, self.block)
+        refuse_forgotten_number(self.name, program.count, program.sources, jr.key(0))
         model_sites = self._read(program)
         if self.fixed:
             model_sites.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
@@ -127,7 +169,7 @@ class Task(AbstractTask):
 
     def _read(self, program: Program) -> ModelSites:
         """Finds the model's sites, and keeps what is read from them."""
-        model_sites = ModelSites(program, self.rows)
+        model_sites = ModelSites(program, (1, 2) if self.grouping else self.rows)
         self.program, self.probe_rows = program, model_sites.rows
         self.model, self.sources, self.inputs = program.model, program.sources, [*program.sources]
         self.constants, self.candidates = program.constants, program.candidates
@@ -143,6 +185,9 @@ class Task(AbstractTask):
             model_sites.twins,
         )
         self.fixed, self.deterministic = model_sites.fixed, model_sites.deterministic
+        if self.grouping:
+            self.grouping.refuse_latents_of_rows(model_sites.local)
+            self.grouping.refuse_hidden(isinstance(program.model, Marginal), model_sites.twins)
         self.density = ConditionalDensity(
             program, self.latents, self.observed, self.tied, self.row_axes, self.twins
         )
@@ -164,6 +209,8 @@ class Task(AbstractTask):
         if not isinstance(self.model, Marginal):
             check(self, *self.probe_rows)
             refuse_used_fill(self)
+        if self.grouping:
+            check_groups(self)
         check_marginal(self)
         check_native(self)
 
@@ -199,10 +246,124 @@ class Task(AbstractTask):
         """
         return EpisodeTask(episodes, inputs, observed, rows, **labels)
 
+    @staticmethod
+    def from_simulator(
+        prior: Any,
+        simulator: Callable[..., Any],
+        rows: tuple[int, int] | int | None = None,
+        *,
+        targets: Targets = None,
+        simulations: int | None = None,
+        path: str | Path | None = None,
+        workers: int | None = None,
+        seed: int = 0,
+        held_out: float = 0.1,
+        progress: bool = True,
+        **labels: Any,
+    ) -> SimulationTask:
+        """A task of a prior and any simulator: NumPy, compiled code, another process, or JAX.
+
+            theta ~ prior,    x = simulator(theta)
+
+        The simulator is a function of one draw. It takes latents by their names, or all of them as
+        a dict in an argument of another name. It returns an array (then called `x`), or a dict of
+        arrays by name. Where its randomness comes from is said by one more argument:
+
+        - `rng`: a NumPy generator, or `seed`: a whole number. With neither, `numpy.random` and
+          `random` are seeded before every call. Such a simulator is run in worker processes, once;
+          draws that raise, or give text, NaN or another shape, are counted and left out.
+        - `key`: it is written in JAX, and runs on the device, anew for every update of training.
+
+        Methods learn from data alone (`parametric` with data as its signal). What needs a density
+        is refused or left out: weights and k-hat, the ladder, log likelihoods, NUTS.
+
+        Args:
+            prior: a NumPyro or Pyro program without arguments, or distributions by name.
+            simulator: the function.
+            rows: the smallest and largest number of rows to train for, or one fixed number, where
+                the first axis of the simulator's output holds exchangeable rows, as trials. It is
+                asked for the largest number, as its argument `rows`. None for one block.
+            targets: latents, and functions of latents, to have a posterior of; the others are
+                integrated out. By default all latents.
+            simulations: how many, by default 10,000; for a simulator in Python.
+            path: a folder that keeps them as they come. A run that was killed, or that asks for
+                more, goes on with what is there.
+            workers: processes, by default as many as there are cores; with 1 none is started.
+            seed: of the simulations; each is a function of it and of its own number.
+            held_out: the share of the simulations that nothing is learned from. Half of it says
+                when training stops, half is for `diagnose` and what else checks.
+            progress: whether to report.
+            labels: `name`, `dims` and `coords`, as of a `Task`; and `ordered=True` where the rows
+                are the steps of one series, for the encoders `gru` and `temporal_convolution`.
+
+        Raises:
+            ModelError: the prior or the simulator's arguments cannot be read, a target is discrete,
+                or most simulations fail.
+
+        Warns:
+            SimulationWarning: some simulations failed.
+
+        Example:
+            >>> import amortppl as ap, numpyro.distributions as dist
+            >>> def simulate(mean, rng):
+            ...     return rng.normal(mean, size=10)
+            >>> prior, some = {"mean": dist.Normal(0, 1)}, {"simulations": 500, "workers": 1}
+            >>> task = ap.Task.from_simulator(prior, simulate, **some, progress=False)
+            >>> task.arguments, task.latents.names, task.stored.size
+            (['x'], ['mean'], 500)
+        """
+        runs = Runs(simulations, path, workers, seed, held_out, progress)
+        return from_simulator(prior, simulator, rows, targets, runs, labels)
+
+    @staticmethod
+    def from_simulations(
+        latents: Any,
+        data: Mapping[str, Any] | None = None,
+        rows: tuple[int, int] | int | None = None,
+        *,
+        table: Any = None,
+        supports: Mapping[str, Constraint] | None = None,
+        targets: Targets = None,
+        held_out: float = 0.1,
+        **labels: Any,
+    ) -> SimulationTask:
+        """A task of simulations that are there already.
+
+        Args:
+            latents, data: arrays by name, with one simulation after another in the first axis;
+                arrays mapped into memory stay on disk. With `table`, the column or columns of each
+                name. Or one path in place of both: a folder that `from_simulator` wrote.
+            rows: the smallest and largest number of rows to train for, where the second axis of the
+                data holds exchangeable rows; None for one block.
+            table: a DataFrame, a Parquet file, or a folder of Parquet files. What is larger than
+                1 GB is not held in memory.
+            supports: of latents, from `numpyro.distributions.constraints`; others are read off the
+                simulations: the real line, or from an edge that the draws have.
+            targets, held_out, labels: as of `from_simulator`.
+
+        Raises:
+            DataError: no numbers, unequal lengths, too few simulations, or a column is missing.
+
+        Example:
+            >>> import amortppl as ap, numpy as np
+            >>> rate = np.random.default_rng(0).exponential(size=1000)
+            >>> counts = np.random.default_rng(1).poisson(rate[:, None], (1000, 5))
+            >>> task = ap.Task.from_simulations({"rate": rate}, {"counts": counts})
+            >>> task.sites["rate"].support
+            'Positive'
+        """
+        return from_simulations(latents, data, rows, table, supports, targets, held_out, labels)
+
+    def describe(self) -> str:
+        """The structure that was found, as text: inputs, latents that all rows share, those of each
+        row (or group), and observed sites; see docs/tutorials/hierarchy.md.
+        """
+        return describe_task(self)
+
     @property
     def row_free(self) -> bool:
         """Whether rows may be added and left out: only the observations have their size."""
-        return not self.block and self.rows[0] != self.rows[1]
+        return not self.block and (bool(self.grouping) or self.rows[0] != self.rows[1])
 
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:
         """Draws latents from the prior and `rows` rows of inputs and observations. Jit- and

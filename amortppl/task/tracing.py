@@ -19,7 +19,15 @@ _CONTROL_FLOW = (
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
 )
+WRAPPERS = ("ExpandedDistribution", "Independent", "MaskedDistribution", "Grouped")
+"""Distributions that change the shape of another, or which of its values count."""
+
 _TRACEABLE = "use jnp.where or jax.lax.cond / scan on values, so that JAX can trace the model"
+
+_COUNTED = (
+    " (if that counts the groups of {0!r}: write their number as an argument 'n_{0}', and pass "
+    "groups={{{0!r}: (fewest, most)}} in place of an input)"
+)
 
 
 class LastSite(Messenger):
@@ -88,7 +96,8 @@ def abstract_sites(
         line = str(error).splitlines()[0]
         raise ModelError(
             f"the model has Python control flow {where}: {line}. "
-            f"{_TRACEABLE[0].upper()}{_TRACEABLE[1:]}."
+            f"{_TRACEABLE[0].upper()}{_TRACEABLE[1:]}. A simulator in NumPy or another language "
+            "is a task by Task.from_simulator(prior, simulator)."
         ) from error
     return sites
 
@@ -124,7 +133,7 @@ def _plates(frames: Any, batch: int) -> dict[int, str]:
 
 def _family(fn: Any) -> str:
     """The name of the distribution under any wrappers that only change its shape."""
-    while type(fn).__name__ in ("ExpandedDistribution", "Independent", "MaskedDistribution"):
+    while type(fn).__name__ in WRAPPERS:
         fn = fn.base_dist
     return type(fn).__name__
 
@@ -153,7 +162,9 @@ def _name_culprits(
         return f"on the latent {quoted(culprits)}"
     inputs = {n: v for n, v in kwargs.items() if isinstance(v, jax.Array)}
     culprits = _needed(inputs, lambda changed: run(latents, {**kwargs, **changed}))
-    return f"on the input {quoted(culprits)}" if culprits else ""
+    counted = [n for n in culprits if jnp.issubdtype(inputs[n].dtype, jnp.integer)]
+    hint = _COUNTED.format(*counted) if len(counted) == 1 else ""
+    return f"on the input {quoted(culprits)}{hint}" if culprits else ""
 
 
 def _needed(values: dict[str, Any], run: Callable[[dict[str, Any]], None]) -> list[str]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, State, Target, begin, refuse_parts
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import Part, simulate
@@ -98,7 +98,7 @@ class GreedyTrainer(Trainer):
 
     def start(self) -> Learner:
         """The learner before the first update, with a pool of fresh tasks."""
-        keys = jr.split(jr.split(seed_key(self.seed), 4)[POOL], SLICES)
+        keys = split_key(split_key(seed_key(self.seed), 4)[POOL], SLICES)
         make = jax.jit(lambda key: self._new(key, self.layout))
         slices = [make(key) for key in keys]
         return super().start()._replace(carried=jax.tree.map(lambda *a: jnp.stack(a), *slices))

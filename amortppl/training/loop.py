@@ -9,14 +9,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
 from amortppl.errors import TrainingError
 from amortppl.runtime import distributed
 from amortppl.runtime.compilation import run_once
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
+from amortppl.runtime.timings import Timings, timings
+from amortppl.task.check_values import check_digest
 from amortppl.training.checkpoint import load_run, save_run
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
@@ -49,17 +50,25 @@ def run_training(
         offset = record.seconds
     learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
     with Training(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
-        for steps, fractions in _chunks(trainer.schedule, record.steps, begin - offset):
+        chunks = _chunks(trainer.schedule, record.steps, begin - offset)
+        for number, (steps, fractions) in enumerate(chunks):
             given = trainer.everywhere((steps, trainer.keys(steps), fractions))
-            learner, seen = trainer.advance(learner, *given, trainer.pool)
-            poor = poor + 1 if _take(record, seen, trainer) else 0
+            before = record.steps
+            with timings() as spent:
+                learner, seen = trainer.advance(learner, *given, trainer.pool)
+                poor = poor + 1 if _take(record, seen, trainer) else 0
             record.seconds = time.monotonic() - begin + offset
+            if number == 0:
+                _estimate(report, spent, record.steps - before, record.steps)
             report.look(record)
+            learner, done = trainer.watch(learner, record)
             if poor >= 2:
                 raise TrainingError(_diagnosis(trainer, record))
             if keep is not None and time.monotonic() - last_saved > 20:
                 _keep(keep, learner, trainer, record)
                 last_saved = time.monotonic()
+            if done:
+                break
     if keep is not None:
         _keep(keep, learner, trainer, record)
     if trainer.schedule.minutes is not None and record.steps <= CHUNK:
@@ -70,6 +79,14 @@ def run_training(
         )
     distributed.wait()  # a file that the leader has just written may be read next
     return learner, record
+
+
+def _estimate(report: Training, spent: Timings, made: int, done: int) -> None:
+    """Says how long the rest will take, from updates whose program was compiled with them."""
+    left = 0 if report.minutes is not None else int(report.total or 0) - done
+    if left > 0 and made:
+        each = max(spent.seconds - spent.total.preparing, 0.0) / made
+        report.estimate(each * left, left)
 
 
 def _keep(path: str | Path, learner: Learner, trainer: Trainer, record: Record) -> None:
@@ -162,7 +179,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
     plan = asdict(trainer.schedule)
     return {
-        "task": trainer.task.fingerprint,
+        "task": f"{trainer.task.fingerprint}-{check_digest(trainer.task)}",
         "method": [
             type(trainer.spec).__name__,
             trainer.static.revision,
@@ -176,7 +193,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
 def _diagnosis(trainer: Trainer, record: Record) -> str:
     """Which latents and which simulated values make the losses non-finite."""
     task = trainer.task
-    rows, keys = 1 if task.block else task.rows[1], jr.split(seed_key(trainer.seed), 256)
+    rows, keys = 1 if task.block else task.rows[1], split_key(seed_key(trainer.seed), 256)
     draws = run_once(jax.vmap(lambda k: task.simulate(k, rows)), keys)
     latents, labels = np.asarray(draws.latents), task.latents.labels()
     faults = _latent_faults(latents, labels) + _data_faults(draws.data, latents, labels)

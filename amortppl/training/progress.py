@@ -3,6 +3,9 @@
 from amortppl.runtime.progress import Progress
 from amortppl.training.record import Record
 
+LONG = 600.0
+"""Seconds of a training above which it is said how to make it shorter."""
+
 
 class Training(Progress):
     """Reports a training run: losses, and time left by steps or by the clock."""
@@ -22,3 +25,17 @@ class Training(Progress):
         if self.minutes is not None:
             message = f"step {record.steps}  {message}"
         self.update(float(record.steps) if self.minutes is None else record.seconds, message)
+
+    def estimate(self, seconds: float, updates: int) -> None:
+        """Says how long the updates that are left will take."""
+        line = f"{updates:,} updates will take about {_in_words(seconds)}"
+        if seconds > LONG:
+            line += "; pass fewer steps=, or minutes= to end by the clock"
+        self.say(line)
+
+
+def _in_words(seconds: float) -> str:
+    """`40 seconds`, `4 minutes`, `2.5 hours`."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} second{'s' if seconds >= 1.5 else ''}"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

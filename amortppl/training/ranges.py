@@ -1,16 +1,17 @@
 """What a guide was trained on, and how far a dataset lies outside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
-import jax.random as jr
 import numpy as np
 
 from amortppl.runtime.compilation import run_once
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.group_summary import rows_that_count
+from amortppl.task.groups import Layout
 from amortppl.task.latents import entries
 
 SIMULATED = 2048
@@ -43,18 +44,20 @@ class Ranges:
         """The ranges of rows simulated from the task."""
         rows = 1 if task.block else max(task.rows[0], min(16, task.rows[1]))
         draws = run_once(
-            jax.vmap(lambda k: task.simulate(k, rows).data), jr.split(seed_key(seed), SIMULATED)
+            jax.vmap(lambda k: task.learning(k, rows).data), split_key(seed_key(seed), SIMULATED)
         )
-        flat = {
-            n: np.asarray(v, np.float64).reshape(SIMULATED * rows, -1) for n, v in draws.items()
-        }
+        drawn = {n: np.asarray(v, np.float64) for n, v in draws.items()}
+        tables = {n: v.reshape(SIMULATED * rows, *v.shape[2:]) for n, v in drawn.items()}
+        if task.group_layout:
+            tables = rows_that_count(task.group_layout, tables)
+        flat = {n: v.reshape(len(v), -1) for n, v in tables.items()}
         flat = {n: np.where(np.isfinite(v), v, np.nan) for n, v in flat.items()}
         low = {n: np.nanmin(v, 0).tolist() for n, v in flat.items()}
         high = {n: np.nanmax(v, 0).tolist() for n, v in flat.items()}
         return cls((1, 1) if task.block else task.rows, low, high)
 
-    def outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:
-        """Sentences on what of a dataset lies outside the ranges.
+    def outside(self, arrays: Mapping[str, np.ndarray], layout: Layout | None = None) -> list[str]:
+        """Sentences on what of a dataset lies outside the ranges; of groups, with their layout.
 
         Values count as outside when more than one row in a hundred is beyond the range (by more
         than `SLACK` widths, since simulated values do not reach the ends of possible ones), or one
@@ -69,17 +72,35 @@ class Ranges:
                 if rows > self.rows[1] > 1
                 else ""
             )
+            what = f"groups of {layout.index!r}" if layout else "rows"
             notes.append(
-                f"{rows} rows: the guide was trained for {self.rows[0]} to {self.rows[1]}{more}"
+                f"{rows} {what}: the guide was trained for {self.rows[0]} to {self.rows[1]}"
+                f"{'' if layout else more}"
             )
-        return notes + self.values_outside(arrays)
+        return notes + self.values_outside(rows_that_count(layout, arrays) if layout else arrays)
+
+    def outside_each(
+        self, datasets: Sequence[Mapping[str, np.ndarray]], layout: Layout | None = None
+    ) -> list[list[str]]:
+        """`outside` of each of T datasets; those well inside are told by their ends alone."""
+        if layout:
+            return [self.outside(d, layout) for d in datasets]
+        rows = np.array([len(next(iter(d.values()))) for d in datasets])
+        near = (rows < self.rows[0]) | (rows > self.rows[1])
+        starts = np.r_[0, np.cumsum(rows)[:-1]]
+        for name in datasets[0] if rows.all() else ():
+            low, high = np.asarray(self.low[name]), np.asarray(self.high[name])
+            flat = np.concatenate([d[name] for d in datasets]).reshape(rows.sum(), -1)
+            near |= ~np.all(np.minimum.reduceat(flat, starts) >= low, 1)
+            near |= ~np.all(np.maximum.reduceat(flat, starts) <= high, 1)
+        return [self.outside(d) if near[i] else [] for i, d in enumerate(datasets)]
 
     def values_outside(self, arrays: Mapping[str, np.ndarray]) -> list[str]:
         """As `outside`, but for the number of rows: for mini-batches."""
-        rows, notes = len(next(iter(arrays.values()))), []
+        notes = []
         for name, values in arrays.items():
             low, high = np.asarray(self.low[name]), np.asarray(self.high[name])
-            flat = values.reshape(rows, -1)
+            flat = values.reshape(len(values), -1)
             width = np.maximum(high - low, 1e-6)
             share = np.mean((flat < low - SLACK * width) | (flat > high + SLACK * width), 0)
             far = np.any((flat < low - width) | (flat > high + width), 0)

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from amortppl.method import Target
-from amortppl.runtime.batched_map import batched_map
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
@@ -110,7 +109,7 @@ def simulate(
     levels = jr.uniform(keys[-1], (total,))[own]
     ranks = jnp.concatenate([jnp.arange(p.tasks) for p in layout])[own]
     at_once = TASKS_PER_CALL if jax.default_backend() == "cpu" else total
-    draws = batched_map(lambda k: task.simulate(k, most + queries), keys[:-1][own], at_once)
+    draws = task.simulate_many(keys[:-1][own], most + queries, at_once)
     batches, start = [], 0
     for part in (p._replace(tasks=p.tasks // shares) for p in layout):
         stop = start + part.tasks

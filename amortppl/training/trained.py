@@ -16,6 +16,7 @@ from amortppl.data.dataset import Dataset
 from amortppl.errors import OutOfRangeWarning
 from amortppl.method import Method, Spec
 from amortppl.task.batch import Batch
+from amortppl.task.check_values import check_digest
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 
@@ -39,6 +40,8 @@ class TrainedMethod:
         >>> guide = ap.train(ap.model("gaussian_mean", rows=(4, 8)), "laplace", progress=False)
         >>> len(guide.hash), guide.hash == guide.hash_with({"steps": 1})
         (16, False)
+        >>> guide.identity.startswith(guide.hash)
+        True
         >>> set(guide.blank.data["y"].tolist())
         {0.0}
         >>> from amortppl.data.dataset import read
@@ -65,10 +68,17 @@ class TrainedMethod:
         saved.
         """
         parts = [self.task.fingerprint, options, self.method.revision]
-        digest = sha256(json.dumps(parts).encode())
+        digest = sha256(json.dumps(parts, default=name_of).encode())
         for leaf in jax.tree.leaves(eqx.filter(self.method, eqx.is_array)):
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def identity(self) -> str:
+        """`hash`, and eight digits that differ where the model's densities do: what states, answers
+        and unfinished jobs belong to.
+        """
+        return f"{self.hash}-{check_digest(self.task)}"
 
     @cached_property
     def blank(self) -> Batch:
@@ -82,7 +92,8 @@ class TrainedMethod:
         Warns:
             OutOfRangeWarning: of each note of one dataset, or once of several datasets.
         """
-        notes = [self.ranges.outside(d.arrays) for d in datasets]
+        arrays = [d.arrays for d in datasets]
+        notes = self.ranges.outside_each(arrays, self.task.group_layout)
         outside = [i for i, n in enumerate(notes) if n]
         warned = notes[0]
         if len(datasets) > 1 and outside:
@@ -100,9 +111,21 @@ class TrainedMethod:
         options = vars(getattr(self.method, "options", self.spec))
         return {
             "method": type(self.spec).__name__,
-            "options": {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()},
+            "options": {k: _plain(v) for k, v in options.items()},
             "rows": self.ranges.rows,
             **{k: getattr(self.record, k) for k in kept},
             "loss": self.record.losses,
             "held_out": self.record.held_out,
         }
+
+
+def name_of(thing: Any) -> str:
+    """The name of an option that is a class or a function."""
+    return f"{thing.__module__}.{thing.__qualname__}"
+
+
+def _plain(option: Any) -> Any:
+    """An option as JSON can hold it."""
+    if callable(option):
+        return name_of(option)
+    return list(option) if isinstance(option, tuple) else option

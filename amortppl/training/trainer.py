@@ -14,13 +14,15 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, refuse_parts, unroll
 from amortppl.runtime import distributed
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import run_once
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split
+from amortppl.training.record import Record
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
 
 CHUNK = 25
@@ -51,6 +53,11 @@ class Schedule:
         mini_batch: rows of a mini-batch in greedy training (`amortppl.training.greedy`), where an
             update takes one step of each task in a pool, however many steps it has behind it; None
             unrolls `mini_batches` steps.
+        patience: updates without progress on held-out simulations after which a run on stored
+            simulations ends (`amortppl.training.stored`).
+        pooled: whether tasks are kept with their states and serve several updates
+            (`amortppl.training.pooled`), where one step takes all rows of fresh tasks, on one
+            device.
     """
 
     steps: int | None = 1000
@@ -62,6 +69,8 @@ class Schedule:
     uneven: bool = False
     simulations: int | None = None
     mini_batch: int | None = None
+    patience: int = 3000
+    pooled: bool = False
 
 
 class Learner(NamedTuple):
@@ -91,7 +100,12 @@ class Trainer:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.devices = jax.devices()
         self.mesh = distributed.mesh(TASKS)
-        method = run_once(spec.build, task, jr.split(seed_key(seed), 4)[WEIGHTS])
+        method = run_once(spec.build, task, split_key(seed_key(seed), 4)[WEIGHTS])
+        if task.grouping and method.predicts:
+            raise TrainingError(
+                f"{type(spec).__name__}: it predicts rows that are exchangeable, and those of "
+                f"{task.name} lie in groups of {task.grouping.name!r}; train 'parametric'"
+            )
         if schedule.mini_batches > 1:
             refuse_parts(method)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
@@ -99,12 +113,13 @@ class Trainer:
         share = 8 * len(self.devices)
         tasks = -(-schedule.batch // share) * share
         # Any task of a pool can be picked for any update, so that a pool is one part.
-        shares = WHOLE if schedule.simulations or method.max_batch else SHARES
+        fixed = schedule.simulations or task.stored is not None
+        shares = WHOLE if fixed or method.max_batch else SHARES
         self.layout = parts(task, tasks, schedule.mini_batches, shares)
         self.queries = method.queries
         self.ceiling = 50.0 + 5.0 * task.latents.size
         self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
-        self.pool = self.everywhere(self._simulated()) if schedule.simulations else None
+        self.pool = self.everywhere(self._simulated()) if fixed else None
         spread = (
             {}
             if self.mesh is None
@@ -123,6 +138,16 @@ class Trainer:
             jnp.asarray(np.inf, self.weights.dtype),
         )
 
+    def chosen(self, learner: Learner) -> Array:
+        """The weights that the guide gets."""
+        return learner.best if self.schedule.simulations else learner.average
+
+    def watch(self, learner: Learner, record: Record) -> tuple[Learner, bool]:
+        """Looks at the run after a chunk of updates: the learner to go on with, and whether to end
+        here.
+        """
+        return learner, False
+
     def everywhere(self, tree: Any) -> Any:
         """Arrays that all processes hold alike, on every device, as `advance` takes them."""
         return distributed.replicate(tree, self.mesh)
@@ -135,7 +160,7 @@ class Trainer:
         """A fixed pool of tasks, and the held-out tenth of it."""
         total = self.schedule.simulations or 0
         share = [total - total // 10, total // 10]
-        keys = jr.split(jr.split(seed_key(self.seed), 4)[POOL])
+        keys = split_key(split_key(seed_key(self.seed), 4)[POOL], 2)
         make = jax.jit(
             lambda key, n: simulate(
                 self.task, key, parts(self.task, n, self.schedule.mini_batches, WHOLE), self.queries
@@ -163,6 +188,14 @@ class Trainer:
 
         For a device's share of the tasks, its part of the mean over all of them.
         """
+        scores = self._scores(weights, episodes)
+        counted = episodes.usable[:, None] & jnp.isfinite(scores)
+        bounded = jnp.minimum(jnp.where(counted, scores, 0.0), self.ceiling)
+        total = jnp.sum(counted) if self.mesh is None else jax.lax.psum(jnp.sum(counted), TASKS)
+        return jnp.sum(bounded) / jnp.maximum(total, 1), jnp.mean(counted)
+
+    def _scores(self, weights: Array, episodes: Episodes) -> Float[Array, "T K"]:
+        """The loss of each task after each of its mini-batches."""
         method, steps = self.method(weights), self.schedule.mini_batches
         cut = random_mini_batches if self.schedule.uneven else split
         at_once = method.max_batch or self.schedule.batch
@@ -171,11 +204,7 @@ class Trainer:
             for part in episodes.asked()
         ]
         states = jax.tree.map(lambda *a: jnp.concatenate(a), *states)
-        scores = jax.vmap(jax.vmap(method.score, in_axes=(0, None)))(states, episodes.target)
-        counted = episodes.usable[:, None] & jnp.isfinite(scores)
-        bounded = jnp.minimum(jnp.where(counted, scores, 0.0), self.ceiling)
-        total = jnp.sum(counted) if self.mesh is None else jax.lax.psum(jnp.sum(counted), TASKS)
-        return jnp.sum(bounded) / jnp.maximum(total, 1), jnp.mean(counted)
+        return jax.vmap(jax.vmap(method.score, in_axes=(0, None)))(states, episodes.target)
 
     def _gradient(
         self,
@@ -214,7 +243,7 @@ class Trainer:
 
     def keys(self, steps: Array) -> PRNGKeyArray:
         """A key for each update, and the held-out tasks' key after them."""
-        streams = jr.split(seed_key(self.seed), 4)
+        streams = split_key(seed_key(self.seed), 4)
         fresh = jax.vmap(lambda step: jr.fold_in(streams[FRESH], step))(steps)
         return jnp.concatenate([fresh, streams[HELD_OUT : HELD_OUT + 1]])
 

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.random as jr
 import numpy as np
 
 from amortppl.data.dataset import Dataset
 from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import chunks
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
-from amortppl.trust.misspecification import DRAWS, Familiarity, discrepancies_of
+from amortppl.trust.misspecification import (
+    DRAWS,
+    Familiarity,
+    discrepancies_of,
+    prediction_keys,
+)
 
 
 class Answer(NamedTuple):
@@ -32,10 +36,11 @@ def check_answers(
     """Distance and fit with their p-values, and the log evidence with its Monte-Carlo error."""
     moments = Moments(*(np.asarray(m, np.float32) for m in familiarity.moments))
     fits: dict[int, np.ndarray] = {}
-    key = jr.fold_in(seed_key(seed), 13)
+    key = fold_in(seed_key(seed), 13)
     for chunk in chunks(guide.task, datasets):
         vectors = np.stack([drawn.vectors[i][:DRAWS] for i in chunk.index])
-        each = discrepancies_of(guide.method, chunk.batch, vectors, key, chunk.index, moments)
+        keys = prediction_keys(key, chunk.index)[:, : vectors.shape[1]]
+        each = discrepancies_of(guide.method, chunk.batch, vectors, keys, moments)
         fits |= dict(zip(chunk.places, np.asarray(chunk.pick(each), np.float64), strict=True))
     features = np.nan_to_num(np.asarray(drawn.features, np.float64))
     rows = np.array([d.rows for d in datasets], float)

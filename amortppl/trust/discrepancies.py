@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array
 
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
+from amortppl.task.group_summary import column_labels, group_columns
 from amortppl.task.latents import entries
 
 COLUMNS = 8
@@ -48,8 +48,13 @@ class Moments(NamedTuple):
 
 def columns(task: AbstractTask, names: list[str]) -> list[str]:
     """Labels of the columns looked at."""
-    kept = (entries(n, () if task.block else task.rows_like[n].shape[1:])[:COLUMNS] for n in names)
-    return [label for labels in kept for label in labels]
+    return [label for n in names for label in _labels(task, n)[:COLUMNS]]
+
+
+def _labels(task: AbstractTask, name: str) -> list[str]:
+    if task.group_layout:
+        return column_labels(task.group_layout, task.rows_like, name)
+    return entries(name, () if task.block else task.rows_like[name].shape[1:])
 
 
 def names(task: AbstractTask) -> list[str]:
@@ -65,7 +70,12 @@ def names(task: AbstractTask) -> list[str]:
 
 
 def flat(task: AbstractTask, data: dict[str, Array], arguments: list[str]) -> Array:
-    """Columns side by side, (N, C); the entries of a block are its rows."""
+    """Columns side by side, (N, C); the entries of a block are its rows.
+
+    Args:
+        data: arrays of these arguments; of groups, of all.
+    """
+    data = group_columns(task.group_layout, data) if task.group_layout else data
     parts = [
         data[n].reshape(-1, 1) if task.block else data[n].reshape(len(data[n]), -1)
         for n in arguments
@@ -75,12 +85,15 @@ def flat(task: AbstractTask, data: dict[str, Array], arguments: list[str]) -> Ar
 
 
 def discrepancies(
-    task: AbstractTask, vectors: Array, batch: Batch, key: Array, moments: Moments
+    task: AbstractTask, vectors: Array, batch: Batch, keys: Array, moments: Moments
 ) -> Array:
-    """z for each of `names(task)`, shape (J,); 0 where it has no value."""
-    predicted = jax.vmap(lambda k, v: _predict(task, k, v, batch))(
-        jr.split(key, len(vectors)), vectors
-    )
+    """z for each of `names(task)`, shape (J,); 0 where it has no value.
+
+    None of a simulator in Python, which would run for hours.
+    """
+    if not task.compiled:
+        return jnp.zeros(0)
+    predicted = jax.vmap(lambda k, v: _predict(task, k, v, batch))(keys, vectors)
     parts = [_fit(task, vectors, batch, predicted)] if task.has_density else []
     for name in task.observed:
         parts.append(_residuals(task, name, batch, predicted[name]))
@@ -128,7 +141,7 @@ def _fit(task: AbstractTask, vectors: Array, batch: Batch, predicted: dict[str, 
 def _residuals(task: AbstractTask, name: str, batch: Batch, predicted: Array) -> Array:
     """Of one observation: moments of its residuals, and their trend along each input."""
     seen = flat(task, batch.data, [name])
-    drawn = jax.vmap(lambda y: flat(task, {name: y}, [name]))(predicted)
+    drawn = jax.vmap(lambda y: flat(task, batch.data | {name: y}, [name]))(predicted)
     centre, spread = _pool(seen, drawn)
     keep = (jnp.ones(len(seen), bool) if task.block else batch.mask)[:, None]
     inputs = flat(task, batch.data, [] if task.block else task.inputs)

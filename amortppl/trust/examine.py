@@ -14,7 +14,7 @@ from amortppl.trust.checks import check_answers, check_evidence
 from amortppl.trust.missed_modes import judge_missed, missed_spread
 from amortppl.trust.misspecification import Familiarity
 from amortppl.trust.parity_notes import judge_parity
-from amortppl.trust.verdict import all_finite, are_reliable
+from amortppl.trust.verdict import all_finite, are_reliable, verdicts
 
 Notes = list[list[str]]
 
@@ -69,9 +69,27 @@ def examine(
         labels = guide.task.latents.labels()
         notes = join_notes(notes, psis.misleading_notes(check, moved, labels))
     values = constrain_each(guide.method, drawn.vectors, datasets)
-    judged, more = _judge(guide, datasets, drawn, check, moved, values, stats)
+    judged, more, _ = _judge(guide, datasets, drawn, check, moved, values, stats)
     moves = {"mean_moved": moved.mean, "sd_moved": moved.sd}
     return Examined(drawn, check, values, {**stats, **moves, **judged}, join_notes(notes, more))
+
+
+def check_draws(guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn) -> Notes:
+    """Notes on draws that predictions rest on: all checks of an answer that need no simulations.
+
+    Warns:
+        UnreliableWarning: the log joint behind k-hat is not the model's own, or another mode has no
+            draws.
+    """
+    check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
+    moved = psis.moment_shifts(drawn.vectors, check)
+    values = constrain_each(guide.method, drawn.vectors, datasets)
+    judged, notes, words = _judge(guide, datasets, drawn, check, moved, values, {})
+    told = [
+        [] if good else [f"the draws that predictions rest on: {verdict}"]
+        for good, verdict in zip(judged["reliable"], words, strict=True)
+    ]
+    return join_notes(told, notes)
 
 
 def _judge(
@@ -82,17 +100,17 @@ def _judge(
     moved: psis.MomentShift,
     values: Sequence[Mapping[str, np.ndarray]],
     stats: Mapping[str, np.ndarray],
-) -> tuple[dict[str, np.ndarray], Notes]:
-    """What the judges beside k-hat say, and the verdict on all of it."""
+) -> tuple[dict[str, np.ndarray], Notes, list[str]]:
+    """What the judges beside k-hat say, and the verdict on all of it, also in words."""
     judged, notes = judge_parity(guide.task, datasets, drawn)
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
     same = judged["log_joint_agrees"], judged["log_joint_checked"]
     passed, unseen = stats.get("reliable"), np.zeros(len(datasets))
-    good = are_reliable(check, moved, finite, *same, unseen, passed)
+    good = are_reliable(verdicts(check, moved, finite, *same, unseen, passed))
     missed = missed_spread(guide.task, datasets, drawn, check.log_weights, good)
-    reliable = are_reliable(check, moved, finite, *same, missed, passed)
-    judged |= {"finite": finite, "missed_spread": missed, "reliable": reliable}
-    return judged, join_notes(notes, judge_missed(missed))
+    words = verdicts(check, moved, finite, *same, missed, passed)
+    judged |= {"finite": finite, "missed_spread": missed, "reliable": are_reliable(words)}
+    return judged, join_notes(notes, judge_missed(missed)), words
 
 
 def join_notes(notes: Sequence[list[str]], more: Sequence[list[str]]) -> Notes:

@@ -7,7 +7,8 @@ datasets that failed climb.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +20,23 @@ from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 from amortppl.trust.attempt import DATASETS_PER_CALL, RUNGS, Attempt, Climb, Ladder
 from amortppl.trust.resume import SavedClimb
-from amortppl.trust.rungs.importance import resample
-from amortppl.trust.rungs.nuts import run_nuts
-from amortppl.trust.rungs.refinement import refine
-from amortppl.trust.rungs.svi import fit_svi
 
-CLIMB = {"refined": refine, "psis": resample, "svi": fit_svi, "nuts": run_nuts}
+Rung = Callable[[Climb, list[int]], Sequence[Attempt]]
+
+
+def _import_late(file: str, name: str) -> Rung:
+    """A rung whose file is imported when it is climbed: most answers climb none."""
+    return lambda run, places: getattr(import_module(f"{PACKAGE}.{file}"), name)(run, places)
+
+
+PACKAGE = "amortppl.trust.rungs"
+
+CLIMB = {
+    "refined": _import_late("refinement", "refine"),
+    "psis": _import_late("importance", "resample"),
+    "svi": _import_late("svi", "fit_svi"),
+    "nuts": _import_late("nuts", "run_nuts"),
+}
 """What each rung does: (climb, places) -> an attempt for each place."""
 
 

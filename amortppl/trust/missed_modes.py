@@ -11,7 +11,9 @@ for maps g that keep volumes: another sign of one or two latents, two entries of
 exchanged (the labels of components). Mass e at d sds from the mean changes the logarithm of a sd by
 about log sqrt(1 + e d^2); that of all mass seen is the figure. The sums are of numbers that are not
 negative, so a figure of c is reached with a probability of at most E[e d^2] / (exp(2 c) - 1)
-(Markov's inequality).
+(Markov's inequality). Mass counts from `EXPECTED` / S on, S the number of draws: less, as in far
+tails that few rows leave, exact draws miss as well. And a figure from prior draws, which one of
+them can make large, counts only where `AGAIN` times as many others confirm it.
 
 R is the ellipsoid of the draws' covariance, `BEYOND` times as far as the draw farthest out. 1 / Z
 is Geweke's modified harmonic mean with a normal density on the half of R in the middle (Geweke
@@ -22,14 +24,14 @@ among many latents that no such map reaches, is not seen.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from scipy.special import gammaincinv
 
@@ -39,6 +41,7 @@ from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import pad
 from amortppl.runtime.jaxpr_rewriting import rewrite
 from amortppl.runtime.numpy_evaluation import Traced, evaluate
+from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.trust.verdict import MISSED
 
@@ -47,6 +50,13 @@ BEYOND = 1.5
 
 PRIOR_DRAWS, MIRRORED = 512, 8
 """Draws from the prior, and draws of the answer that are mapped, at most."""
+
+EXPECTED = 5
+"""Draws that the mass elsewhere should have had, at least: exact draws have none with a probability
+of exp(-5)."""
+
+AGAIN = 8
+"""Times as many draws from the prior that are asked once the first have seen mass elsewhere."""
 
 MOST_LATENTS = 12
 """Latents up to which all maps of one and two signs are tried."""
@@ -63,8 +73,6 @@ FEWEST_PRIOR = 32
 
 LOOKED = 32
 """Datasets looked at, spread over all; where one of them has mass elsewhere, all are."""
-
-Map = Callable[[np.ndarray], np.ndarray]
 
 
 def missed_spread(
@@ -148,16 +156,25 @@ def _missed(
     if region.singular:
         return np.nan
     evidence = _log_evidence(region, vectors, joint, log_weights)
-    prior_draws = _prior_draws(task)[:count]
+    traced = _traced(task, 2 * count, len(batch.mask), _shapes(batch))
+
+    def densities(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log likelihoods, and log joints, (2 `count`,)."""
+        prior, rows = traced(at.astype(np.float32), batch.data, batch.mask)
+        lowest = {"nan": -np.inf, "posinf": -np.inf}
+        return np.nan_to_num(rows, **lowest), np.nan_to_num(prior + rows, **lowest)
+
+    prior_draws = _prior_draws(task, 0)[:count]
     mapped, ratio = _mapped(task, vectors, joint, log_weights, count)
-    prior, rows = _traced(task, 2 * count, len(batch.mask), _shapes(batch))(
-        np.concatenate([prior_draws, mapped]).astype(np.float32), batch.data, batch.mask
-    )
-    density = np.nan_to_num(rows[:count], nan=-np.inf, posinf=-np.inf) - evidence
-    by_prior = region.spread(prior_draws, density - np.log(count)).sum()
-    density = np.nan_to_num((prior + rows)[count:], nan=-np.inf, posinf=-np.inf) + ratio
-    by_maps = region.spread(mapped, density).reshape(-1, MIRRORED).sum(1)
-    return float(np.log1p(max(by_prior, by_maps.max())) / 2)
+    likelihood, log_joint = densities(np.concatenate([prior_draws, mapped]))
+    by_maps = region.spread(mapped, log_joint[count:] + ratio, MIRRORED).max()
+    by_prior = region.spread(prior_draws, likelihood[:count] - evidence - np.log(count), count)[0]
+    if np.log1p(by_prior) / 2 > MISSED >= np.log1p(by_maps) / 2:
+        others = [_prior_draws(task, part)[:count] for part in range(1, AGAIN + 1)]
+        pairs = [np.concatenate(p) for p in zip(others[::2], others[1::2], strict=True)]
+        mass = np.concatenate([densities(p)[0] for p in pairs]) - evidence - np.log(AGAIN * count)
+        by_prior = region.spread(np.concatenate(pairs), mass, AGAIN * count)[0]
+    return float(np.log1p(max(by_prior, by_maps)) / 2)
 
 
 class _Region:
@@ -174,16 +191,21 @@ class _Region:
         self.whiten = axes / np.sqrt(values)
         self.log_volume = float(np.log(self.sd).sum() + np.log(values).sum() / 2)
         self.far = BEYOND * float(self.distance(vectors).max())
+        self.least = EXPECTED / len(vectors)
 
     def distance(self, vectors: np.ndarray) -> np.ndarray:
         """From the mean, in sds, (S,)."""
         return np.linalg.norm((vectors - self.mean) / self.sd @ self.whiten, axis=1)
 
-    def spread(self, vectors: np.ndarray, log_mass: np.ndarray) -> np.ndarray:
-        """e d^2 of mass e at vectors outside, 0 of that inside, (S,)."""
+    def spread(self, vectors: np.ndarray, log_mass: np.ndarray, together: int) -> np.ndarray:
+        """Sums of e d^2 of mass e at vectors outside, over so many of them each; 0 where there is
+        too little mass for the draws to show it.
+        """
         distance = self.distance(vectors)
-        mass = np.exp(np.minimum(log_mass, 50.0))
-        return np.where(distance > self.far, mass * distance**2, 0.0)
+        outside = (distance > self.far).reshape(-1, together)
+        mass = np.where(outside, np.exp(np.minimum(log_mass, 50.0)).reshape(-1, together), 0.0)
+        spread = (mass * distance.reshape(-1, together) ** 2).sum(1)
+        return np.where(mass.sum(1) >= self.least, spread, 0.0)
 
 
 def _log_evidence(
@@ -204,30 +226,43 @@ def _mapped(
     """`count` mapped draws, `MIRRORED` of each map, and log w_s / p(theta_s) of each."""
     weights = np.exp(log_weights)
     picked = np.random.default_rng(0).choice(len(weights), MIRRORED, p=weights / weights.sum())
-    maps = _maps(task)[: count // MIRRORED]
-    images = [g(vectors[picked]) for g in maps] or [vectors[picked]]
-    short = count // MIRRORED - len(images)
+    orders, signs = (a[: count // MIRRORED] for a in _maps(task))
+    images = (vectors[picked][:, orders] * signs).swapaxes(0, 1).reshape(-1, vectors.shape[1])
     ratio = np.tile(-joint[picked] - np.log(MIRRORED), count // MIRRORED)
-    return np.concatenate(images + [images[0]] * short), ratio
+    short = count - len(images)
+    return np.concatenate([images, np.tile(images[:MIRRORED], (short // MIRRORED, 1))]), ratio
 
 
-def _maps(task: AbstractTask) -> list[Map]:
-    """Exchanges of two entries of all vectors of one length, then changes of one and two signs."""
+@lru_cache(maxsize=32)
+def _maps(task: AbstractTask) -> tuple[np.ndarray, np.ndarray]:
+    """Exchanges of two entries of all vectors of one length, then changes of one and two signs; the
+    vector itself where there are none.
+
+    Returns:
+        For each map an order of the entries (M, P) and their signs (M, P): g(u) = signs u[order].
+    """
     size = task.latents.size
-    named = task.latents.unflatten(jnp.arange(size, dtype=jnp.float32))
-    places = {n: np.asarray(p).astype(int) for n, p in named.items()}
-    lengths = dict.fromkeys(np.shape(p)[-1] for p in places.values() if np.ndim(p))
+    places = _places(task.latents.unconstrained)
+    lengths = dict.fromkeys(p.shape[-1] for p in places.values() if p.ndim)
     orders = [
         order
         for length in lengths
         for pair in combinations(range(length), 2)
         for order in _exchanges(places, length, pair, size)
     ]
-    maps: list[Map] = [lambda u, order=order: u[:, order] for order in orders]
+    signs = [np.ones(size)] * len(orders)
     if size <= MOST_LATENTS:
-        signs = [c for n in (1, 2) for c in combinations(range(size), n)]
-        maps += [lambda u, c=c: np.where(np.isin(np.arange(size), c), -u, u) for c in signs]
-    return maps
+        flipped = [c for n in (1, 2) for c in combinations(range(size), n)]
+        signs += [np.where(np.isin(np.arange(size), c), -1.0, 1.0) for c in flipped]
+    orders += [np.arange(size)] * (len(signs) - len(orders))
+    return np.array(orders or [np.arange(size)]), np.array(signs or [np.ones(size)])
+
+
+def _places(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Where each site's entries lie in the vector (`Latents.unflatten`, by NumPy)."""
+    ends = np.cumsum([prod(shapes[n]) for n in sorted(shapes)])
+    places = np.split(np.arange(ends[-1]), ends[:-1])
+    return {n: p.reshape(shapes[n]) for n, p in zip(sorted(shapes), places, strict=True)}
 
 
 def _exchanges(places: Any, length: int, pair: tuple[int, int], size: int) -> list[np.ndarray]:
@@ -246,12 +281,13 @@ def _exchanges(places: Any, length: int, pair: tuple[int, int], size: int) -> li
     return orders
 
 
-@lru_cache(maxsize=32)
-def _prior_draws(task: AbstractTask) -> np.ndarray:
-    """Unconstrained draws from the prior, (`PRIOR_DRAWS`, P)."""
+@lru_cache(maxsize=128)
+def _prior_draws(task: AbstractTask, part: int) -> np.ndarray:
+    """Unconstrained draws from the prior, (`PRIOR_DRAWS`, P), others in each part."""
     rows = (task.rows or (1, 1))[0]
     draw = rewrite(lambda keys: jax.vmap(lambda k: task.simulate(k, rows).latents)(keys))
-    return np.asarray(evaluate(draw, jr.split(jr.key(11), PRIOR_DRAWS)), np.float64)
+    keys = split_key(seed_key(11 + part), PRIOR_DRAWS)
+    return np.asarray(evaluate(draw, keys), np.float64)
 
 
 def _shapes(batch: Any) -> tuple:

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
@@ -21,8 +20,14 @@ from amortppl.method import Method
 from amortppl.posterior.draws import states
 from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
-from amortppl.runtime.compilation import Compiled, run_once
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.compilation import (
+    Compiled,
+    Options,
+    compile_with,
+    few_optimizations,
+    run_once,
+)
+from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.batch import Batch
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
@@ -85,11 +90,11 @@ class Familiarity:
     @classmethod
     def from_simulations(cls, guide: TrainedMethod) -> "Familiarity":
         """Of a guide, from tasks simulated with its own seed."""
-        task, key = guide.task, jr.fold_in(seed_key(guide.seed), 11)
+        task, key = guide.task, fold_in(seed_key(guide.seed), 11)
         made = run_once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
         batches = pad_rows(task, made.batches[0])
         moments = _moments(guide, batches)
-        seen = _look_at(guide.method, batches, jr.fold_in(key, 1), moments)
+        seen = _look_at(guide.method, batches, fold_in(key, 1), moments)
         rows = np.asarray(batches.mask).sum(1)
         usable = np.asarray(made.usable)
         features, fits, rows = (np.asarray(a, np.float64)[usable] for a in (*seen, rows))
@@ -120,7 +125,7 @@ class Familiarity:
             near = near_of[float(count)]
             p.append(_rank(distances[near], far))
             simulated = fits[near]
-            fit_p.append(_rank(largest[near], each.max()) if each.size else 1.0)
+            fit_p.append(_rank(largest[near], each.max()) if each.size else np.nan)
             notes.append(_words(guide, p[-1], fit_p[-1], each, simulated))
         return Familiar(distance, np.array(p), np.array(fit_p), notes)
 
@@ -204,7 +209,7 @@ def _words(
 def _moments(guide: TrainedMethod, batches: Batch) -> Moments:
     if guide.task.block or not guide.task.inputs:
         return Moments(np.zeros(0), np.ones(0))
-    rows = {n: batches.data[n][batches.mask] for n in guide.task.inputs}
+    rows = {n: v[batches.mask] for n, v in batches.data.items()}
     rows = np.asarray(flat(guide.task, rows, list(guide.task.inputs)))
     sd = rows.std(0)
     return Moments(rows.mean(0), np.where(sd > 1e-6, sd, 1.0))
@@ -218,44 +223,56 @@ def _look_at(
     By the programs that infer datasets of as many rows, a chunk at a time.
     """
     tasks, rows = batches.mask.shape
-    size = chunk_size(rows)
+    size = chunk_size(rows * method.task.places(batches.data))
     features, fits = [], []
     for start in range(0, tasks, size):
         index = np.minimum(np.arange(start, start + size), tasks - 1).astype(np.uint32)
         batch = jax.tree.map(lambda a, i=index: a[i], batches)
-        vectors, seen = _few_draws(method, states(method, batch), jr.fold_in(key, 0), index)
+        values = states(method, batch)
+        vectors, seen = _few_draws(method, values, fold_in(fold_in(key, 0), index))
         features.append(np.asarray(seen))
         # Without a posterior over the model's latents there is nothing to replicate data from.
         each = (
             np.zeros((size, 0))
             if vectors is None
-            else discrepancies_of(method, batch, vectors, jr.fold_in(key, 1), index, moments)
+            else discrepancies_of(
+                method, batch, vectors, prediction_keys(fold_in(key, 1), index), moments
+            )
         )
         fits.append(np.asarray(each))
     return np.concatenate(features)[:tasks], np.concatenate(fits)[:tasks]
 
 
 @Compiled
-def _few_draws(method: Method, values: Any, key: Array, index: Array) -> tuple[Array | None, Array]:
+def _few_draws(method: Method, values: Any, keys: Array) -> tuple[Array | None, Array]:
     """`DRAWS` draws (T, S, P), if there is a posterior over the latents, and features (T, F)."""
 
-    def one(state: Any, number: Array) -> tuple[Array | None, Array]:
+    def one(state: Any, key: Array) -> tuple[Array | None, Array]:
         readout, seen = method.readout(state), method.summary(state)
         if isinstance(readout, At):
             return None, seen
-        return readout.sample(jr.fold_in(key, number), DRAWS)[0], seen
+        return readout.sample(key, DRAWS)[0], seen
 
-    return jax.vmap(one)(values, index)
+    return jax.vmap(one)(values, keys)
 
 
-@Compiled
+def prediction_keys(key: Array, index: np.ndarray) -> Array:
+    """Keys of the predictions from `DRAWS` draws of datasets with some numbers, (T, S)."""
+    return split_key(fold_in(key, index), DRAWS)
+
+
+def _few_for_predictions(
+    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
+) -> Options:
+    datasets, rows = np.shape(batches.mask)
+    return few_optimizations(datasets, vectors.shape[1] * rows)
+
+
+@compile_with(_few_for_predictions)
 def discrepancies_of(
-    method: Method, batches: Batch, vectors: Array, key: Array, index: Array, moments: Moments
+    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
 ) -> Array:
-    """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P).
-
-    Dataset i predicts with the key into which `index[i]` is folded.
-    """
-    return jax.vmap(lambda b, v, i: discrepancies(method.task, v, b, jr.fold_in(key, i), moments))(
-        batches, vectors, index
+    """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P) and keys (T, S)."""
+    return jax.vmap(lambda b, v, k: discrepancies(method.task, v, b, k, moments))(
+        batches, vectors, keys
     )

@@ -87,13 +87,14 @@ def compare(task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn) -> Pa
     vectors = [np.asarray(v)[p] for v, p in zip(drawn.vectors, picked, strict=True)]
     data = [widen(task, d) for d in datasets]
     plain = log_joints(task, vectors, data)
-    for place, (chosen, sums) in enumerate(zip(picked, plain, strict=True)):
-        if not len(chosen):
-            continue
-        engine = np.asarray(drawn.log_joint[place], np.float64)[chosen]
-        _judge(parity, place, engine, sums)
+    places = [place for place, chosen in enumerate(picked) if len(chosen)]
+    if not places:
+        return parity
+    engine = np.stack([np.asarray(drawn.log_joint[i], np.float64)[picked[i]] for i in places])
+    _judge(parity, places, engine, [plain[i] for i in places])
+    for place, own in zip(places, engine, strict=True):
         if not parity.agrees[place] and task.row_free:
-            _judge(parity, place, engine, whole(task, vectors[place], data[place]))
+            _judge(parity, [place], own[None], [whole(task, vectors[place], data[place])])
     return parity
 
 
@@ -104,12 +105,15 @@ def pick_draws(joint: np.ndarray) -> np.ndarray:
     return order[[0, len(order) // 2]] if len(order) else order
 
 
-def _judge(parity: Parity, place: int, engine: np.ndarray, plain: Sum) -> None:
-    off, limit = engine - plain.value, allowed(plain)
-    worst = int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf) / limit))
-    parity.error[place], parity.allowed[place] = off[worst], limit[worst]
-    parity.checked[place] = not np.isposinf(limit[worst])
-    parity.agrees[place] = parity.checked[place] and abs(off[worst]) <= limit[worst]
+def _judge(parity: Parity, places: Sequence[int], engine: np.ndarray, plain: Sequence[Sum]) -> None:
+    """Fills in what log joints (T, S) of datasets at some places say."""
+    sums = Sum(*np.stack(plain, 1))
+    off, limit = engine - sums.value, allowed(sums)
+    worst = np.argmax(np.nan_to_num(np.abs(off), nan=np.inf) / limit, 1)
+    off, limit = (np.take_along_axis(a, worst[:, None], 1)[:, 0] for a in (off, limit))
+    parity.error[places], parity.allowed[places] = off, limit
+    parity.checked[places] = ~np.isposinf(limit)
+    parity.agrees[places] = ~np.isposinf(limit) & (np.abs(off) <= limit)
 
 
 def allowed(plain: Sum) -> np.ndarray:
@@ -134,43 +138,41 @@ def log_joints(
     if not task.row_free or task.tied:
         return [whole(task, v, d) for v, d in zip(vectors, data, strict=True)]
     sums: dict[int, Sum] = {}
-    by_size: dict[int, list[int]] = {}
-    most_rows = min(LONGEST, 1 << (ENTRIES // task.judge.width).bit_length() - 1)
+    by_size: dict[tuple[int, int], list[int]] = {}
     for place, each in enumerate(data):
-        by_size.setdefault(min(1 << _rows(each).bit_length() - 1, most_rows), []).append(place)
-    for size, places in by_size.items():
+        width = task.judge.width * task.places(each)
+        most_rows = min(LONGEST, 1 << (max(1, ENTRIES // width)).bit_length() - 1)
+        size = min(1 << _rows(each).bit_length() - 1, most_rows)
+        by_size.setdefault((size, task.places(each)), []).append(place)
+    for (size, wide), places in by_size.items():
         pieces = [
             (place, vector, first, min(first, _rows(data[place]) - size))
             for place in places
             for vector in vectors[place]
             for first in range(0, _rows(data[place]), size)
         ]
-        most = max(1, ENTRIES // (size * task.judge.width))
-        parts = [
-            part
-            for start in range(0, len(pieces), most)
-            for part in _pieces(task, data, pieces[start : start + most], size)
-        ]
-        own: dict[int, list[Part]] = {place: [] for place in places}
-        for (place, *_), part in zip(pieces, parts, strict=True):
-            own[place].append(part)
-        sums |= {place: _add_up(task, each, len(vectors[place])) for place, each in own.items()}
+        most = max(1, ENTRIES // (size * task.judge.width * wide))
+        parts = np.concatenate(
+            [
+                _pieces(task, data, pieces[start : start + most], size)
+                for start in range(0, len(pieces), most)
+            ]
+            or [np.zeros((0, 5))]
+        )
+        counts = [len(vectors[place]) * -(-_rows(data[place]) // size) for place in places]
+        each = np.split(parts, np.cumsum(counts)[:-1])
+        sums |= {
+            i: _add_up(task, own, len(vectors[i])) for i, own in zip(places, each, strict=True)
+        }
     return [sums[i] for i in range(len(data))]
 
 
-class Part(NamedTuple):
-    """Of one piece: log prior, log likelihood of its rows, the sum of their sizes, how many, and
-    what their errors add up to.
+def _pieces(
+    task: AbstractTask, data: Sequence[Data], pieces: Sequence[tuple], size: int
+) -> np.ndarray:
+    """Of each piece: log prior, log likelihood of its new rows, the sum of their sizes, how many,
+    and what their errors add up to, (K, 5).
     """
-
-    prior: float
-    rows: float
-    size: float
-    terms: int
-    error: float
-
-
-def _pieces(task: AbstractTask, data: Sequence[Data], pieces: Sequence, size: int) -> list[Part]:
     count = 1 << (len(pieces) - 1).bit_length()
     filled = [*pieces, *pieces[:1] * (count - len(pieces))]
     stacked = {
@@ -178,20 +180,18 @@ def _pieces(task: AbstractTask, data: Sequence[Data], pieces: Sequence, size: in
         for n in task.arguments
     }
     vectors = _engine_view(np.stack([vector for _, vector, _, _ in filled]))
-    judged = task.judge.log_densities(vectors, stacked)
-    parts = []
-    for i, (_, _, first, start) in enumerate(pieces):
-        own, error = judged.rows[i, first - start :], judged.error[i, first - start :]
-        added = add_errors(error, task.judge.size)
-        parts.append(Part(judged.prior[i], own.sum(), np.abs(own).sum(), len(own), added))
-    return parts
+    prior, rows, error = (a[: len(pieces)] for a in task.judge.log_densities(vectors, stacked))
+    new = np.arange(size) >= np.array([first - start for _, _, first, start in pieces])[:, None]
+    rows, error = np.where(new, rows, 0.0), np.where(new, error, 0.0)
+    added = add_errors(error, task.judge.size)
+    return np.stack([prior, rows.sum(1), np.abs(rows).sum(1), new.sum(1), added], 1)
 
 
-def _add_up(task: AbstractTask, parts: Sequence[Part], draws: int) -> Sum:
+def _add_up(task: AbstractTask, parts: np.ndarray, draws: int) -> Sum:
     """Sums of the pieces of each draw, (S,)."""
     if not draws:
         return Sum(*np.zeros((4, 0)))
-    prior, rows, size, terms, error = np.moveaxis(np.reshape(parts, (draws, -1, 5)), 2, 0)
+    prior, rows, size, terms, error = np.moveaxis(parts.reshape(draws, -1, 5), 2, 0)
     total = total_error(error.sum(1), task.judge.size)
     return Sum(prior[:, 0] + rows.sum(1), np.abs(prior[:, 0]) + size.sum(1), terms.sum(1), total)
 

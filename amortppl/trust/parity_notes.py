@@ -12,6 +12,7 @@ from amortppl.posterior.padding import pad
 from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.parity import Point, engine_sites, plain_sites, split_sites
+from amortppl.trust.group_parity import judge_groups
 from amortppl.trust.native_parity import judge_native
 from amortppl.trust.parity import (
     HARMLESS,
@@ -42,6 +43,7 @@ def judge_parity(
     """
     parity = compare(task, datasets, drawn)
     own = judge_native(task, datasets, drawn, parity)
+    own |= judge_groups(task, datasets, drawn, parity)
     notes = [_why_unchecked(task, checked) for checked in parity.checked]
     wrong = np.nonzero(parity.checked & ~parity.agrees)[0]
     for place in wrong:

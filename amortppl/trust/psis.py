@@ -3,15 +3,12 @@
 Vehtari, Simpson, Gelman, Yao and Gabry 2024, "Pareto smoothed importance sampling", JMLR 25(72).
 """
 
-import sys
 from collections.abc import Sequence
-from importlib import import_module
-from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
 
-from amortppl.errors import GuideError
+from amortppl.trust.pareto import FEWEST, TOGETHER, smooth_tails
 
 GOOD, USABLE = 0.5, 0.7
 """k-hat below which importance weights have finite variance, and up to which PSIS is reliable."""
@@ -44,15 +41,7 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
         log_joint: log p(theta_s, D), shape (T, S); NaN for a model without a likelihood, and
             then k-hat is NaN.
         log_guide: log q(theta_s | D), shape (T, S).
-
-    Raises:
-        GuideError: Python runs without docstrings.
     """
-    if sys.flags.optimize > 1:
-        raise GuideError(
-            "infer: Python runs with -OO (PYTHONOPTIMIZE=2), which drops docstrings that ArviZ's "
-            "statistics need; use -O, or neither"
-        )
     ratios = np.asarray(log_joint, np.float64) - np.asarray(log_guide, np.float64)
     if np.isnan(log_joint).all():
         level = np.full(ratios.shape, -np.log(ratios.shape[-1]))
@@ -60,9 +49,7 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
     ratios = np.nan_to_num(ratios, nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
     peak = np.max(ratios, -1, keepdims=True)
     ratios = np.maximum(ratios - np.where(np.isfinite(peak), peak, 0.0), FLOOR)
-    smoothed = [_smooth(each) for each in ratios.reshape(-1, ratios.shape[-1])]
-    weights = np.reshape([w for w, _ in smoothed], ratios.shape)
-    khat = np.reshape([k for _, k in smoothed], ratios.shape[:-1])
+    weights, khat = _smooth(ratios)
     weights = weights - np.logaddexp.reduce(weights, -1, keepdims=True)
     return Check(khat, weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
 
@@ -83,25 +70,27 @@ class MomentShift(NamedTuple):
 
 def moment_shifts(vectors: Sequence[np.ndarray], result: Check) -> MomentShift:
     """What weights change of the moments of draws (T, S, P)."""
-    each = [
-        moment_shift(np.asarray(v, np.float64), w)
-        for v, w in zip(vectors, result.log_weights, strict=True)
+    vectors, weights = np.asarray(vectors), result.log_weights
+    parts = [
+        moment_shift(vectors[i : i + TOGETHER], weights[i : i + TOGETHER])
+        for i in range(0, len(vectors), TOGETHER)
     ]
+    means, sds = (np.abs(np.concatenate(each)) for each in zip(*parts, strict=True))
     has_khat = ~np.isnan(result.khat)
-    shift, scale = (np.where(has_khat, [np.abs(e[i]).max() for e in each], np.nan) for i in (0, 1))
-    return MomentShift(shift, scale, np.array([np.abs(e[1]).argmax() for e in each]))
+    shift, scale = (np.where(has_khat, moved.max(1), np.nan) for moved in (means, sds))
+    return MomentShift(shift, scale, sds.argmax(1))
 
 
 def moment_shift(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Change by weights of each mean (P,), in sds, and of the logarithm of each sd (P,), of draws
-    (S, P).
+    """Change by weights of each mean (..., P), in sds, and of the logarithm of each sd (..., P), of
+    draws (..., S, P).
     """
-    weights = np.exp(log_weights)
+    vectors, weights = np.asarray(vectors, np.float64), np.exp(log_weights)[..., None, :]
     with np.errstate(all="ignore"):  # of draws that are not finite
-        mean, sd = vectors.mean(0), vectors.std(0) + 1e-12
+        mean, sd = vectors.mean(-2), vectors.std(-2) + 1e-12
         centre = weights @ vectors
-        spread = np.sqrt(weights @ (vectors - centre) ** 2) + 1e-12
-        return (centre - mean) / sd, np.log(spread / sd)
+        spread = np.sqrt(weights @ (vectors - centre) ** 2)[..., 0, :] + 1e-12
+        return (centre[..., 0, :] - mean) / sd, np.log(spread / sd)
 
 
 def misleading_notes(result: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:
@@ -123,36 +112,19 @@ def _misleads(khat: float, mean_moved: float, sd_moved: float) -> bool:
     return bool(khat < USABLE and (mean_moved > SHIFTED or sd_moved > SPREAD))
 
 
-def import_in_background() -> None:
-    """Imports ArviZ's statistics in a thread, to be there once draws are: JAX compiles for
-    longer.
+def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smoothed log weights (T, S) and k-hat (T,); infinite when a few draws hold all weight.
+
+    Where the tail has a few distinct weights no Pareto fits: they are rounding, or nearly all draws
+    lie at the floor.
     """
-    Thread(target=import_module, args=("arviz_stats.base",)).start()
-
-
-def _smooth(ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Smoothed log weights and k-hat of one dataset; k-hat is infinite when a few draws hold all
-    weight.
-    """
-    from arviz_stats.base import array_stats
-
-    if np.sum(ratios > FLOOR / 2) < 5:
-        return ratios, np.inf
-    if np.ptp(ratios) < 1e-8:
-        return ratios, 0.0
-    is_flat = bool(np.std(ratios) < NOISE)
-    try:
-        with np.errstate(over="ignore"):
-            # ArviZ takes log likelihoods and negates them.
-            weights, khat = array_stats.psislw(-ratios)
-    except ValueError:
-        # All weights of the tail are the same: rounding, or the few draws that have any.
-        return ratios, 0.0 if is_flat else np.inf
-    if np.isnan(khat):
-        # The tail has a few distinct weights: rounding, or nearly all draws lie at the floor, which
-        # no Pareto tail fits.
-        return ratios, 0.0 if is_flat else np.inf
-    return np.asarray(weights), min(float(khat), 0.0) if is_flat else float(khat)
+    is_flat = np.std(ratios, -1) < NOISE
+    weights, khat = smooth_tails(ratios)
+    khat = np.where(np.isnan(khat), np.inf, khat)
+    khat = np.where(is_flat, np.where(np.isinf(khat), 0.0, np.minimum(khat, 0.0)), khat)
+    equal, few = np.ptp(ratios, -1) < 1e-8, np.sum(ratios > FLOOR / 2, -1) < FEWEST
+    khat = np.where(few, np.inf, np.where(equal, 0.0, khat))
+    return np.where((few | equal)[:, None], ratios, weights), khat
 
 
 def verdict(khat: float, mean_moved: float = np.nan, sd_moved: float = np.nan) -> str:

@@ -80,4 +80,4 @@ class SavedClimb:
                     + np.ascontiguousarray(values).tobytes()
                 )
         thresholds = [str(v) for n, v in vars(run.ladder).items() if n not in ("budget", "keep")]
-        return [run.guide.hash, digest.hexdigest(), str(run.draws), str(run.seed), *thresholds]
+        return [run.guide.identity, digest.hexdigest(), str(run.draws), str(run.seed), *thresholds]

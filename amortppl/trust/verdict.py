@@ -15,6 +15,10 @@ MISSED = float(np.log(1.3))
 reliable: 2% of the posterior at 6 sds from the mean."""
 
 
+GOOD = ("good", "usable:")
+"""How the verdict on a reliable answer begins."""
+
+
 class Figures(NamedTuple):
     """What is known of one answer.
 
@@ -44,7 +48,7 @@ class Figures(NamedTuple):
 
 def is_reliable(figures: Figures) -> bool:
     """Whether the draws can be used as they are; False where nothing was checked."""
-    return verdict(figures).startswith(("good", "usable:"))
+    return verdict(figures).startswith(GOOD)
 
 
 def verdict(figures: Figures) -> str:
@@ -71,7 +75,7 @@ def all_finite(values: Iterable[np.ndarray]) -> bool:
     return all(bool(np.isfinite(v).all()) for v in values)
 
 
-def are_reliable(
+def verdicts(
     check: psis.Check,
     moved: psis.MomentShift,
     finite: np.ndarray,
@@ -79,12 +83,16 @@ def are_reliable(
     checked: np.ndarray,
     missed: np.ndarray,
     passed: np.ndarray | None = None,
-) -> np.ndarray:
-    """`is_reliable` of T datasets, (T,)."""
+) -> list[str]:
+    """`verdict` on T datasets; all arrays (T,)."""
     climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
     each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
-    figures = [
-        Figures(*f, checked=bool(c), missed=float(m))
+    return [
+        verdict(Figures(*f, checked=bool(c), missed=float(m)))
         for f, c, m in zip(each, checked, missed, strict=True)
     ]
-    return np.array([is_reliable(f) for f in figures])
+
+
+def are_reliable(each_verdict: Iterable[str]) -> np.ndarray:
+    """`is_reliable` by verdicts, (T,)."""
+    return np.array([v.startswith(GOOD) for v in each_verdict], bool)

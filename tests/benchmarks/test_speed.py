@@ -41,11 +41,10 @@ def test_inference_beside_nuts(cost, say):
         jax.vmap(lambda b, k: guide.method.readout(final(guide.method, b)).sample(k, 1000))
     )
     jax.block_until_ready(draw(batches, keys))
-    index = np.arange(50, dtype=np.uint32)
 
     def checked_draws():
         values = states(guide.method, batches)
-        return sample(guide.method, values, batches, jr.key(0), index, 1000, 1000)
+        return sample(guide.method, values, batches, keys, 1000, 1000)
 
     jax.block_until_ready(checked_draws())
     with cost() as ours:

@@ -15,6 +15,7 @@ import wrongness.labels
 import wrongness.shapes
 import wrongness.sizes
 import wrongness.streams
+import wrongness.verbs
 import wrongness.weights  # noqa: F401
 from wrongness.registry import CASES, outcome
 

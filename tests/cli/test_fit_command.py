@@ -63,6 +63,9 @@ def test_a_table_is_answered_in_one_command(home, monkeypatch):
         (["gain ~ dose", "table.csv", "--prior", "dose"], "NAME=DISTRIBUTION"),
         (["gain ~ dose", "table.csv", "--trust", "me"], "expected 'ladder' or 'none'"),
         (["gain ~ dose", "none.csv"], "none.csv"),
+        (["gain ~ dose", "example:irs"], "did you mean 'iris'"),
+        (["gain ~ dose", "table.csv", "--by", "stie"], "did you mean 'site'"),
+        (["gain ~ dose", "table.csv", "--by", "site", "--compare", "gain ~ 1"], "leave out --by"),
         (["gain ~ dose", "table.csv", "--out", "table.csv"], "is read by the same command"),
     ],
 )
@@ -72,6 +75,41 @@ def test_mistakes_are_one_message(home, monkeypatch, words, saying):
     assert result.exit_code == 1, result.output
     assert len(re.findall("^Error: ", result.stderr, re.M)) == 1
     assert "Traceback" not in result.output and saying in result.stderr, result.stderr
+
+
+@pytest.mark.slow
+def test_levels_seeds_and_draws_without_a_ladder(home, monkeypatch, tmp_path):
+    """0.25 sd are 5 Monte-Carlo errors of 400 draws."""
+    monkeypatch.chdir(tmp_path)
+    slopes = {}
+    for name, seed in (("a", 1), ("b", 2)):
+        words = ["--by", "site", "--trust", "none", "--seed", seed, "--draws", 400, "--quiet"]
+        result = call("gain ~ dose", home / "table.csv", *words, "--out", f"{name}.nc")
+        assert result.exit_code == 0, result.output + repr(result.exception)
+        assert "2 of 2 good: the guide covers the posterior" in result.stdout, result.stdout
+        with xr.open_datatree(f"{name}.nc", engine="h5netcdf") as tree:
+            assert tree["posterior"]["task"].values.tolist() == ["north", "south"]
+            assert "rung_failed" not in tree["sample_stats"]
+            slopes[name] = tree["posterior"]["coefficient"].values[:, 0, :, 0]
+    assert not np.array_equal(slopes["a"], slopes["b"])
+    frame = pd.read_csv(home / "table.csv", sep=";", decimal=",")
+    for draws, (_, rows) in zip(slopes["a"], frame.groupby("site"), strict=True):
+        estimate = np.polyfit(rows.dose, rows.gain, 1)[0]
+        assert abs(draws.mean() - estimate) < 0.3 * draws.std()
+
+
+@pytest.mark.slow
+def test_a_new_site_is_predicted_where_that_is_asked_for(home, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"dose": [8.0], "site": "west"}).to_csv("west.csv", index=False)
+    words = ["gain ~ dose + (1 | site)", home / "table.csv", "--predict", "west.csv"]
+    words += ["--trust", "none", "--draws", 300, "--prior", "site=HalfNormal(0.1)"]
+    refused = call(*words)
+    assert refused.exit_code == 1 and "--new-levels" in refused.stderr
+    result = call(*words, "--new-levels", "--out", "p.nc", "--report", "r.html")
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    predicted = pd.read_csv("predictions.csv")
+    assert abs(predicted.gain_mean[0] - 7.0) < 1.0
 
 
 def test_a_file_of_someone_elses_is_not_replaced(home, monkeypatch, tmp_path):

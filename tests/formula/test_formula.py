@@ -51,6 +51,10 @@ COMMON = [
     "log(income)", "log(income) + x", "np.log(income)", "sqrt(income) * g", "I(x**2)", "x + I(x**2)",
     "x + I(x * z)", "center(x)", "x:g", "0 + x:g", "g / x", "1", "g + x:g", "g + h + x + z",
     "x + z + g:h", "(x + z) * g", "exp(z)", "abs(z) + x", "0 + x + z + g", "x + log(income) * g",
+    "flag", "x * flag", "flag * g", "0 + C(flag)", "level", "x + level", "level * flag", "C(flag)",
+    "log10(income)", "log1p(income)", "center(x) * g", "(x + z)**2", "(x + z + income)**2",
+    "x * z * g", "g / h", "C(n):x", "C(n) * flag", "x:z:g", "np.exp(z) + np.abs(z)",
+    "0 + g:h", "I(x > 5)", "x + I(x > 5) * z",
 ]  # fmt: skip
 """Right-hand sides that patsy reads as formulae does."""
 
@@ -62,7 +66,9 @@ def test_columns_span_what_patsy_spans(table, predictor):
     form = ap.formula(f"y ~ {predictor}", table)
     design, ones = form.parts.design, np.ones((len(table), 1))
     ours = np.concatenate([ones, design.matrix], 1) if design.intercept else design.matrix
-    scope = {n: getattr(np, n) for n in ("log", "sqrt", "exp", "abs")} | {"np": np}
+    scope = {n: getattr(np, n) for n in ("log", "log10", "log1p", "sqrt", "exp", "abs")} | {
+        "np": np
+    }
     theirs = np.asarray(patsy.dmatrix(predictor, table, patsy.EvalEnvironment([scope])))
     assert ours.shape == theirs.shape
     for a, b in ((ours, theirs), (theirs, ours)):

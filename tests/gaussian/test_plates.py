@@ -96,9 +96,25 @@ def test_hessian_from_products_is_the_hessian(model):
         prior, rows = task.log_densities(at, draw.data)
         return prior + rows.sum()
 
-    slope, bend = jax.jit(lambda at: plates.gradient_and_curvature(joint, at))(draw.latents)
-    np.testing.assert_allclose(slope, jax.grad(joint)(draw.latents), rtol=1e-4, atol=1e-3)
+    product = jax.jit(
+        jax.vmap(lambda along: jax.jvp(jax.grad(joint), (draw.latents,), (along,))[1])
+    )
+    of_g, across, of_d = plates.blocks(product(jnp.asarray(plates.directions)))
+    rows = plates.join(of_g, across), plates.join(across.T, plates.dense(of_d))
+    bend = plates.join(rows[0].T, rows[1].T)
     np.testing.assert_allclose(bend, -jax.hessian(joint)(draw.latents), rtol=1e-4, atol=1e-3)
+
+
+def test_by_part_and_back():
+    """Of parts of unequal size too, whose blocks are identities beyond their latents."""
+    plates = Plates((0, -1, 1, 0, 2, 2))
+    d = jnp.arange(1.0, 6.0)
+    np.testing.assert_array_equal(plates.by_part(d), [[1, 3], [2, 0], [4, 5]])
+    np.testing.assert_array_equal(plates.flat(plates.by_part(d)), d)
+    blocks = jnp.arange(12.0).reshape(3, 2, 2)
+    dense = plates.dense(blocks)
+    np.testing.assert_array_equal(dense[jnp.array([0, 2])][:, jnp.array([0, 2])], blocks[0])
+    assert dense[1, 1] == 4 and dense[0, 1] == 0 and dense[3, 4] == 9
 
 
 def test_joined_puts_each_where_it_was():

@@ -7,6 +7,7 @@ import pytest
 import amortppl as ap
 from amortppl.errors import DataError, GuideError
 from conjugate import line_model
+from spoiled import spoiled
 
 
 def trained(name, **options):
@@ -82,3 +83,15 @@ def test_predictions_do_not_depend_on_what_the_queries_observations_would_be(imp
     np.testing.assert_allclose(
         implicit.log_predictive(line_data, query), alone, rtol=1e-4, atol=1e-5
     )
+
+
+def test_predictions_say_what_their_draws_are_worth(mean_task):
+    """Laplace is exact here. Draws thirty times too wide, and a state, have a word."""
+    sound, data = ap.train(mean_task, "laplace", progress=False), {"y": np.linspace(-1, 1, 8)}
+
+    def told(guide, given):
+        return guide.predict(given, at=2, draws=300).attrs["warnings"]
+
+    assert told(sound, data) == "[]"
+    assert "rest on: not reliable" in told(spoiled(sound, spread=30.0), data)
+    assert "rest on: not checked" in told(sound, sound.step(sound.init(), data))

@@ -53,11 +53,11 @@ def sizes(groups):
     built = eqx.filter_eval_shape(ap.method("parametric").build, task, jr.key(0))
     method = jax.tree.map(blank, built)
     rows = {n: np.zeros((1, 64, *s.shape[1:]), s.dtype) for n, s in task.rows_like.items()}
-    batch, index = Batch(rows, np.ones((1, 64), bool)), np.zeros(1, np.uint32)
+    batch, keys = Batch(rows, np.ones((1, 64), bool)), jr.split(jr.key(0), 1)
     moments = Moments(np.zeros(1, np.float32), np.ones(1, np.float32))
     of_states, state = operations(states, method, batch)
-    of_sample, drawn = operations(sample, method, state, batch, jr.key(0), index, 100, 1000)
-    asked = (batch, drawn.vectors[:, :50], jr.key(0), index, moments)
+    of_sample, drawn = operations(sample, method, state, batch, keys, 100, 1000)
+    asked = (batch, drawn.vectors[:, :50], jr.split(jr.key(0), (1, 50)), moments)
     of_discrepancies, _ = operations(discrepancies_of, method, *asked)
     return {"states": of_states, "sample": of_sample, "discrepancies": of_discrepancies}
 

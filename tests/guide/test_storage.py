@@ -15,6 +15,7 @@ import amortppl as ap
 from amortppl.errors import GuideError
 from amortppl.guide import model_check, storage
 from amortppl.runtime import files
+from amortppl.task.check_values import check_values
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +104,9 @@ def test_what_a_model_says_tells_its_bounds():
 
         return ap.Task(model, rows=(4, 8))
 
-    np.testing.assert_allclose(
-        model_check.check_values(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5
-    )
-    np.testing.assert_allclose(
-        model_check.check_values(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5
-    )
-    says = {n: v.tolist() for n, v in model_check.check_values(bounded(1)).items()}
+    np.testing.assert_allclose(check_values(bounded(1))["rate"], [0.268941, 0.5, 0.731059], 1e-5)
+    np.testing.assert_allclose(check_values(bounded(2))["rate"], [0.537883, 1.0, 1.462117], 1e-5)
+    says = {n: v.tolist() for n, v in check_values(bounded(1)).items()}
     about = {"name": "model", "fingerprint": bounded(1).fingerprint, "says": says}
     model_check.expect_same_model(Path("guide"), about, bounded(1))
     with pytest.raises(

@@ -77,3 +77,16 @@ LONG = "x" * 5000
 def test_paths_too_long(guide, ask, kind):
     with pytest.raises(kind, match=r"[Nn]ame too long|no file"):
         ask(guide)
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ({}, "at: .* has no inputs, expected a whole number .the number of new rows., got {}"),
+        ({"n": 3}, "at: .* has no inputs"),
+        (0, "at: expected a whole number, at least 1, got 0"),
+    ],
+)
+def test_new_rows_without_inputs(guide, at, words):
+    with pytest.raises(DataError, match=words):
+        guide.predict(Y, at=at)

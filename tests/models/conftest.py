@@ -35,11 +35,20 @@ def member(name: str) -> Member:
 
 
 def a_model(name: str) -> bool:
-    """Whether a file holds a model, and no episodes of data; a Pyro model is not run to see."""
-    return name.endswith("_pyro") or not catalogue.has_episodes(catalogue.module("models", name))
+    """Whether a file holds a model, and neither episodes of data nor a simulator; a Pyro model is
+    not run to see.
+    """
+    return name.endswith("_pyro") or hasattr(catalogue.module("models", name), "model")
 
 
-@pytest.fixture(params=[name for name in catalogue.names("models") if a_model(name)])
+def param(name: str) -> object:
+    """A model's name; those of groups take long to compile, and one of them stands for all."""
+    file = None if name.endswith("_pyro") else catalogue.module("models", name)
+    grouped = "groups" in getattr(file, "TASK", {}) and name != "hierarchical_logistic"
+    return pytest.param(name, marks=pytest.mark.slow) if grouped else name
+
+
+@pytest.fixture(params=[param(name) for name in catalogue.names("models") if a_model(name)])
 def each(request: pytest.FixtureRequest) -> Member:
     """Each model in turn."""
     if request.param.endswith("_pyro"):

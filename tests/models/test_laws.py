@@ -111,7 +111,8 @@ def test_traced_once(each):
         runs.append(1)
         return each.file.model(*args, **kwargs)
 
-    counted.__signature__ = inspect.signature(each.task.model)
+    whole = each.file.model if each.task.grouping else each.task.model
+    counted.__signature__ = inspect.signature(whole)
     task = Task(from_pyro(counted) if is_pyro(each.file.model) else counted, **each.file.TASK)
     simulate, joint = jax.jit(task.simulate, static_argnums=1), jax.jit(task.log_joint)
 

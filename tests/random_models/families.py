@@ -53,6 +53,9 @@ FAMILIES = {
 PYRO = {
     "mean_negative_binomial": f"dist.GammaPoisson({{s}} + 0.5, ({{s}} + 0.5) / {_RATE})",
     "zero_inflated": f"dist.ZeroInflatedPoisson({_RATE}, gate=ARRAY(0.3))",
+    # Pyro draws only from mixtures whose weights have the components' batch shape.
+    "mixture": "dist.MixtureSameFamily(dist.Categorical(probs=LIB.ones_like({eta})[..., None] * "
+    "ARRAY([0.3, 0.7])), dist.Normal(LIB.stack([{eta}, {eta} + 2.0], -1), {s}))",
     "truncated": "",
     "left_censored": "",
 }

@@ -15,11 +15,19 @@ from random_models.numpyro_models import Density, Drawn, Unjudged
 
 
 def simulate(model: Any, arguments: Mapping[str, Any], seed: int) -> Drawn:
-    """A run of the model with its observations absent."""
+    """A run of the model with its observations absent.
+
+    Raises:
+        Unjudged: Pyro cannot draw from the plain model.
+    """
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)
     values, latent, enumerated = {}, set(), {}
-    for name, site in _samples(model, arguments).items():
+    try:
+        samples = _samples(model, arguments)
+    except RuntimeError as error:
+        raise Unjudged(f"Pyro cannot draw from the plain model: {error}") from error
+    for name, site in samples.items():
         values[name] = site["value"].detach().numpy()
         latent |= set() if site["is_observed"] else {name}
         if site["infer"].get("enumerate") == "parallel":

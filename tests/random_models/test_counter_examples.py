@@ -96,9 +96,17 @@ def test_is_refused_clearly(name):
 
 
 @pytest.mark.slow
-def test_one_hot_observations_of_pyro():
+@pytest.mark.parametrize(
+    "observation",
+    [
+        Observation(family="one_hot"),
+        # Right, but Pyro could not draw what the judge compares with.
+        Observation(family="mixture", frame="bare", scale="by_row"),
+    ],
+)
+def test_observations_of_pyro(observation):
     pytest.importorskip("pyro")
-    described = RandomModel(language="pyro", observations=(Observation(family="one_hot"),))
+    described = RandomModel(language="pyro", observations=(observation,))
     assert judge(described).kind == "equal"
 
 

@@ -77,17 +77,10 @@ def plain(tmp_path_factory):
     return folder, moments(run(folder, ANSWER))
 
 
-def test_without_docstrings_it_says_what_needs_them(tmp_path):
-    """`python -OO` drops them: training works, and the first answer tells."""
-    made = run(tmp_path, TRAIN, "-OO")
-    assert made.returncode == 0, made.stderr[-2000:]
-    done = run(tmp_path, ANSWER, "-OO")
-    assert "GuideError: infer: Python runs with -OO" in done.stderr.splitlines()[-1]
-
-
-def test_without_asserts_the_answers_are_the_same(plain):
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+def test_without_asserts_and_docstrings_the_answers_are_the_same(plain, flag):
     folder, expected = plain
-    np.testing.assert_allclose(moments(run(folder, ANSWER, "-O")), expected, rtol=1e-5)
+    np.testing.assert_allclose(moments(run(folder, ANSWER, flag)), expected, rtol=1e-5)
 
 
 def test_64_bits_when_loading(plain):

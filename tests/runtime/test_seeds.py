@@ -2,9 +2,10 @@
 
 import jax
 import jax.random as jr
+import numpy as np
 import pytest
 
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import fold_in, seed_key, split_key
 
 
 def numbers(key):
@@ -35,3 +36,23 @@ def test_every_bit_counts():
 def test_under_jit():
     """The seed is a number of Python's; the key is the same."""
     assert numbers(jax.jit(lambda: seed_key(2**35 + 1))()) == numbers(seed_key(2**35 + 1))
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**63 + 11])
+def test_keys_made_by_numpy_are_jaxs(seed):
+    key, index = seed_key(seed), np.array([0, 1, 2**31 + 5, 2**32 - 1], np.uint32)
+    each = jax.vmap(lambda i: jr.fold_in(key, i))(index)
+    apart = jax.vmap(lambda k: jr.split(k, 9))(each)
+    assert numbers(fold_in(key, 3)) == numbers(jr.fold_in(key, 3))
+    assert jr.key_data(fold_in(key, index)).tolist() == jr.key_data(each).tolist()
+    assert jr.key_data(split_key(each, 9)).tolist() == jr.key_data(apart).tolist()
+    inside = jax.jit(lambda k: split_key(fold_in(k, 3), 2))(key)
+    assert jr.key_data(inside).tolist() == jr.key_data(jr.split(jr.fold_in(key, 3))).tolist()
+
+
+def test_another_generator_makes_its_own_keys():
+    with jax.default_prng_impl("rbg"):
+        key = seed_key(5)
+        assert numbers(key) == numbers(jr.key(5))
+        assert numbers(fold_in(key, 3)) == numbers(jr.fold_in(jr.key(5), 3))
+        assert jr.key_data(split_key(key, 3)).tolist() == jr.key_data(jr.split(key, 3)).tolist()

@@ -441,7 +441,7 @@ def test_the_shared_posterior_is_that_of_the_closed_form(effects_guide, effects_
 
 
 def test_rows_beyond_one_part_are_all_read_out(effects_guide, effects_data, monkeypatch):
-    monkeypatch.setattr("amortppl.guide.local_draws.ROWS", 16)
+    monkeypatch.setattr("amortppl.posterior.local_draws.ROWS", 16)
     theta = {"slope": np.full(3, 0.6), "spread": np.full(3, 1e-3)}
     drawn = effects_guide.local(theta, effects_data)["posterior"]["effect"]
     assert drawn.shape == (1, 3, 40) and np.abs(drawn).max() < 6e-3

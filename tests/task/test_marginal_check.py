@@ -85,3 +85,16 @@ def test_what_cannot_be_summed_has_a_reason(monkeypatch):
     """A judge who may make one run alone has no tables, and says so."""
     monkeypatch.setattr(factor_tables, "RUNS", 1)
     assert "'label'" in ap.Task(mixture, rows=4).judge.reason
+
+
+def test_an_integrand_with_an_edge_is_named():
+    """exp(-u^2 / 2) on (y - 1, y + 1) alone: the mode of most rows is at the edge, or cut off."""
+
+    def edge(n, y=None):
+        scale = numpyro.sample("scale", dist.HalfNormal(1))
+        with numpyro.plate("row", n):
+            effect = numpyro.sample("effect", dist.Normal(0, 1))
+            numpyro.sample("y", dist.Uniform(effect - scale, effect + scale), obs=y)
+
+    with pytest.raises(ModelError, match=r"over 'effect' .* an edge or a kink"):
+        ap.Task(edge)

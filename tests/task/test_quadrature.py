@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortppl.guide.local_draws import on_grid, resample
+from amortppl.posterior.local_draws import on_grid, resample
 from amortppl.task.quadrature import find_modes, integral, whitener
 
 

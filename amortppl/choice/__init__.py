@@ -1,0 +1,1 @@
+"""The choice between models or simulators: which of them made a dataset."""

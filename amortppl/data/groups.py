@@ -1,0 +1,192 @@
+"""Rows that name their group -> arrays of groups, each filled up to equally many rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from amortppl.errors import DataError, quoted
+from amortppl.task.grouped_model import Arguments
+
+
+class Groups(NamedTuple):
+    """Where the N rows of a dataset lie in arrays of G groups with R rows each.
+
+    Attributes:
+        labels: of the groups, in the order of the first axis, (G,).
+        group, place: row i of the data is row `place[i]` of group `group[i]`, (N,).
+    """
+
+    labels: list[Any]
+    group: np.ndarray
+    place: np.ndarray
+
+    def arrange(self, values: np.ndarray) -> np.ndarray:
+        """(N, ...) as (G, R, ...); places without a row repeat the first of their group."""
+        sizes = np.bincount(self.group, minlength=len(self.labels))
+        first = np.zeros(len(self.labels), int)
+        first[self.group[self.place == 0]] = np.nonzero(self.place == 0)[0]
+        source = np.repeat(first[:, None], padded_size(sizes), 1)
+        source[self.group, self.place] = np.arange(len(self.group))
+        return values[source]
+
+    def counts(self) -> np.ndarray:
+        """Which places hold a row, (G, R), as 0 and 1."""
+        sizes = np.bincount(self.group, minlength=len(self.labels))
+        return (np.arange(padded_size(sizes)) < sizes[:, None]).astype(np.float32)
+
+    def rows(self, arranged: np.ndarray) -> np.ndarray:
+        """(G, R, ...) as the rows of the data, (N, ...)."""
+        return arranged[self.group, self.place]
+
+
+def padded_size(sizes: np.ndarray) -> int:
+    """R: the next power of two of the largest group, so that few programs are compiled."""
+    return 1 << int(max(sizes.max(), 1) - 1).bit_length()
+
+
+def read_groups(values: Any, name: str, labels: Sequence[Any] | None = None) -> Groups:
+    """The groups of rows from their labels.
+
+    Args:
+        values: a label for each row: text, whole numbers, categories or any that can be sorted.
+            Categories without rows are groups too.
+        name: the argument, for messages.
+        labels: all groups, in order; by default those that occur, sorted.
+
+    Raises:
+        DataError: a label is missing, no whole number, or none of `labels`.
+    """
+    series = pd.Series(values)
+    if series.ndim != 1 or not len(series):
+        raise DataError(f"data: {name!r} should hold a label for each row, got none")
+    missing = np.asarray(series.isna())
+    if missing.any():
+        raise DataError(
+            f"data: {name!r} has no label at row {int(missing.argmax())}; {int(missing.sum())} of "
+            f"{len(series)} are missing. Leave out these rows, or give them a group of their own"
+        )
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        labels = list(series.cat.categories) if labels is None else labels
+        series = series.astype(series.cat.categories.dtype)
+    series = _whole_numbers(series, name)
+    index = _sorted_labels(series, name) if labels is None else pd.Index(labels)
+    group = index.get_indexer(pd.Index(series))
+    if (group < 0).any():
+        row = int((group < 0).argmax())
+        known = f"{quoted(map(str, index[:3]))}, ..." if len(index) > 3 else quoted(map(str, index))
+        raise DataError(
+            f"data: {name!r} holds {series.iloc[row]!r} at row {row}, which is none of the "
+            f"{len(index)} groups ({known})"
+        )
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(len(index)))
+    place = np.empty(len(group), int)
+    place[order] = np.arange(len(group)) - starts[group[order]]
+    plain = [v.item() if isinstance(v, np.generic) else v for v in index]
+    return Groups(plain, group.astype(np.int64), place)
+
+
+def _whole_numbers(series: pd.Series, name: str) -> pd.Series:
+    """Labels that are decimals as whole numbers.
+
+    Raises:
+        DataError: one is none.
+    """
+    if series.dtype.kind != "f":
+        return series
+    whole = np.asarray(series == np.round(series)) & np.isfinite(np.asarray(series, float))
+    if not whole.all():
+        row = int((~whole).argmax())
+        raise DataError(
+            f"data: {name!r} says which group each row belongs to, by text, whole numbers or "
+            f"categories; got {series.iloc[row]} at row {row}"
+        )
+    return series.astype(np.int64)
+
+
+def _sorted_labels(series: pd.Series, name: str) -> pd.Index:
+    try:
+        return pd.Index(series.unique()).sort_values()
+    except TypeError as error:
+        raise DataError(
+            f"data: the labels in {name!r} are of unlike types and have no order ({error}); make "
+            "all of them text"
+        ) from error
+
+
+def known_labels(
+    data: Mapping[str, Any], names: Arguments
+) -> tuple[dict[str, Any], Sequence[Any] | None]:
+    """The data without the number of groups, and all groups where the data say which there are.
+
+    They do where they hold the number of groups, or arrays of one value a group beside labels
+    that are whole numbers from 0 on.
+
+    Args:
+        data: by argument.
+        names: of the arguments.
+    """
+    own = {n: v for n, v in data.items() if n != names.number}
+    if names.number in data:
+        return own, range(int(np.asarray(data[names.number])))
+    labels = np.asarray(own.get(names.index, ()))
+    sizes = {len(v) for n in names.whole if (v := own.get(n)) is not None and _by_place(v)}
+    sizes -= {len(labels)}
+    counted = labels.dtype.kind in "iu" and labels.min(initial=0) >= 0
+    return own, range(sizes.pop()) if len(sizes) == 1 and counted else None
+
+
+def _by_place(values: Any) -> bool:
+    """Whether values are told apart by their place, not by a label."""
+    return not isinstance(values, pd.Series | Mapping) and np.ndim(values) > 0
+
+
+def one_a_group(name: str, values: Any, groups: Groups, index: str) -> np.ndarray:
+    """One value a group, (G, ...), from rows that repeat it, by label, or in the groups' order.
+
+    Raises:
+        DataError: rows of a group differ, a label is missing, or there are other than rows or
+            groups.
+    """
+    labels, rows = groups.labels, len(groups.group)
+    by_label = isinstance(values, Mapping) or (
+        isinstance(values, pd.Series) and len(values) != rows
+    )
+    if by_label:
+        absent = [g for g in labels if g not in values]
+        if absent:
+            raise DataError(f"data: {name!r} has no value for the {index} {absent[0]!r}")
+        return np.asarray([values[g] for g in labels])
+    array = np.asarray(values)
+    if len(array) == rows:
+        return _equal_in_groups(name, array, groups, index)
+    if len(array) == len(labels) and labels == list(range(len(labels))):
+        return array
+    raise DataError(
+        f"data: {name!r} has one value for each {index}: expected {rows} rows that repeat it, or "
+        f"a dict (or Series) by label, got {len(array)} values for {len(labels)} groups"
+    )
+
+
+def _equal_in_groups(name: str, array: np.ndarray, groups: Groups, index: str) -> np.ndarray:
+    arranged, counts = groups.arrange(array), groups.counts() > 0
+    first = arranged[:, :1]
+    same = (arranged == first) | ((arranged != arranged) & (first != first))
+    equal = same.reshape(*counts.shape, -1).all(-1) | ~counts
+    if not equal.all():
+        at = int(np.argwhere(~equal)[0][0])
+        raise DataError(
+            f"data: {name!r} has one value for each {index}, but differs among the rows of "
+            f"{groups.labels[at]!r} ({first[at, 0]} and {arranged[at][~equal[at]][0]}). If "
+            f"it belongs to the rows, take it out of by_group; if a group is split by it, give "
+            "each part a label of its own"
+        )
+    empty = ~counts.any(1)
+    if empty.any():
+        raise DataError(
+            f"data: {name!r} has one value for each {index}, but {groups.labels[empty.argmax()]!r} "
+            f"has no rows that could tell it; give {name!r} by label"
+        )
+    return first[:, 0]

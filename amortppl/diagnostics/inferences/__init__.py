@@ -1,0 +1,1 @@
+"""Any inference as a function of datasets and keys: by name, as a callable, or a trained guide."""

@@ -1,0 +1,82 @@
+"""The task of a model of rows in groups and the datasets at hand."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from amortppl.data.groups import read_groups
+from amortppl.task.task import Task
+
+SIMULATED_ROWS = 16
+"""Rows of a simulated group, at most: nothing is learned from them."""
+
+
+def group_argument(arguments: Mapping[str, inspect.Parameter], data: Mapping[str, Any]) -> str:
+    """The index of the rows' groups, if the model asks for their number and the data leave it out.
+
+    >>> def model(x, school, n_school, y=None): ...
+    >>> group_argument(inspect.signature(model).parameters, {"x": [1.0], "school": ["a"]})
+    'school'
+    """
+    empty = inspect.Parameter.empty
+    asked = [n for n, p in arguments.items() if p.default is empty and n not in data]
+    names = [n.removeprefix("n_") for n in asked if n.startswith("n_")]
+    return next((n for n in names if n in data), "")
+
+
+def task_of_groups(
+    model: Callable[..., Any],
+    name: str,
+    data: Sequence[Mapping[str, Any]],
+    arguments: Mapping[str, inspect.Parameter],
+    **labels: Any,
+) -> Task:
+    """The task whose groups are those of the data.
+
+    Args:
+        model: the model.
+        name: its argument with the index of each row's group.
+        data: datasets by argument, at least one.
+        arguments: of the model.
+        labels: what else `Task` takes. Arguments with one value a group are in `by_group`, or are
+            known by their length or their labels.
+    """
+    groups = [read_groups(d[name], name) for d in data]
+    sizes = [np.bincount(g.group) for g in groups]
+    first, rows = data[0], len(groups[0].group)
+    whole = {*(labels.pop("by_group", None) or {}).get(name, ())}
+    constants: dict[str, Any] = {
+        n: None for n, p in arguments.items() if p.default is None and n not in first
+    }
+    inputs: dict[str, Any] = {}
+    for argument, value in first.items():
+        if argument == name:
+            continue
+        if np.ndim(value) == 0 and not isinstance(value, Mapping):
+            constants[argument] = value
+            continue
+        if isinstance(value, Mapping) or len(value) != rows:
+            whole.add(argument)
+        if arguments[argument].default is not None:
+            inputs[argument] = _values(value)
+    numbers = [len(g.labels) for g in groups]
+    largest = max(int(s.max()) for s in sizes)
+    return Task(
+        model,
+        inputs,
+        (1, min(largest, SIMULATED_ROWS)),
+        groups={name: (min(numbers), max(numbers))},
+        by_group={name: sorted(whole)},
+        constants=constants,
+        **labels,
+    )
+
+
+def _values(value: Any) -> Any:
+    """Values by label as an array."""
+    if isinstance(value, Mapping):
+        return np.asarray(list(value.values()))
+    return value.to_numpy() if isinstance(value, pd.Series) else value

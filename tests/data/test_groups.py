@@ -1,0 +1,115 @@
+"""Rows that name their group, read into arrays of groups."""
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+
+import amortppl as ap
+from amortppl.data.dataset import read
+from amortppl.data.groups import read_groups
+from amortppl.errors import DataError
+
+
+def model(x, item, school, n_school, size, y=None):
+    level = numpyro.sample("level", dist.Normal(0, 1).expand([3]).to_event(1))
+    with numpyro.plate("schools", n_school):
+        effect = numpyro.sample("effect", dist.Normal(size, 1))
+    with numpyro.plate("row", x.shape[0]):
+        log_rate = 0.3 * (level[item] + effect[school] + x)
+        numpyro.sample("y", dist.Poisson(jnp.exp(log_rate)), obs=y)
+
+
+@pytest.fixture(scope="module")
+def task():
+    inputs = {
+        "x": dist.Normal(0, 1),
+        "item": dist.Categorical(np.ones(3) / 3),
+        "size": dist.Normal(0, 1),
+    }
+    groups = {"groups": {"school": (2, 9)}, "by_group": {"school": ["size"]}}
+    return ap.Task(model, inputs, rows=(1, 4), **groups)
+
+
+LABELS = ["b", "a", "b", "c", "b"]
+ROWS = {
+    "x": np.arange(5.0),
+    "item": np.array([0, 1, 2, 0, 1]),
+    "school": LABELS,
+    "size": np.array([2.0, 1.0, 2.0, 3.0, 2.0]),
+    "y": np.array([0, 1, 2, 3, 4]),
+}
+
+
+def test_rows_are_arranged_by_label(task):
+    dataset = read(task, ROWS)
+    assert dataset.groups.labels == ["a", "b", "c"] and dataset.rows == 3
+    assert dataset.arrays["school"].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0]]
+    assert dataset.arrays["x"][1, :3].tolist() == [0, 2, 4]
+    assert dataset.arrays["size"].tolist() == [1, 2, 3]
+    back = dataset.groups.rows(dataset.arrays["y"])
+    assert back.tolist() == ROWS["y"].tolist()
+    filled = dataset.arrays["y"][dataset.arrays["school"] == 0]
+    assert {*filled} <= {*ROWS["y"]}  # places without a row hold values of the support
+
+
+@pytest.mark.parametrize("kind", ["category", "whole", "decimal", "table"])
+def test_labels_of_any_type(task, kind):
+    rows, labels = dict(ROWS), [11, 10, 11, 12, 11]
+    expected = [10, 11, 12]
+    if kind == "category":
+        rows["school"] = pd.Categorical(LABELS, ["c", "b", "d", "a"])
+        rows["size"], expected = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}, ["c", "b", "d", "a"]
+    elif kind == "whole":
+        rows["school"] = np.array(labels)
+    elif kind == "decimal":
+        rows["school"] = np.array(labels, float)
+    data = pd.DataFrame({**rows, "school": labels}) if kind == "table" else rows
+    dataset = read(task, data)
+    assert dataset.groups.labels == expected
+    if kind == "category":  # a category without rows is a group
+        assert dataset.arrays["school"].sum(1).tolist() == [1, 3, 0, 1]
+        assert dataset.arrays["size"].tolist() == [3, 2, 4, 1]
+
+
+def test_values_of_groups_by_place_say_how_many_there_are(task):
+    size = np.arange(4.0)
+    dataset = read(task, ROWS | {"school": np.array([1, 0, 1, 3, 1]), "size": size})
+    assert dataset.groups.labels == [0, 1, 2, 3]
+    assert dataset.arrays["size"].tolist() == size.tolist()
+    counted = read(task, ROWS | {"school": [1, 0, 1, 3, 1], "size": np.arange(6.0), "n_school": 6})
+    assert counted.rows == 6
+
+
+WRONG = {
+    "a label is missing": ({"school": ["a", None, "b", "b", "b"]}, "no label at row 1"),
+    "an index that is no whole number": ({"school": [0.5, 1, 1, 2, 2]}, "got 0.5 at row 0"),
+    "labels of two types": ({"school": ["a", 1, "b", "b", "b"]}, "of unlike types"),
+    "a group with two sizes": ({"size": np.arange(5.0)}, "differs among the rows of 'b'"),
+    "no size for a label": ({"size": {"a": 1.0, "b": 2.0}}, "no value for the school 'c'"),
+    "sizes of no group": ({"size": np.arange(4.0)}, "got 4 values for 3 groups"),
+    "fewer labels": ({"school": LABELS[:4], "size": dict(a=1, b=2, c=3)}, "same number of rows"),
+    "an outcome that is no count": ({"y": np.array([0, 1, 2, -3, 4])}, "'y' holds -3 at row 3"),
+    "an item that the model lacks": (
+        {"item": np.array([0, 1, 7, 0, 1])},
+        "'item' holds 7 at row 2",
+    ),
+    "a group beyond those counted": ({"school": [0, 1, 2, 3, 9], "n_school": 5}, "none of the 5"),
+    "no rows": ({n: [] for n in ROWS}, "a label for each row"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_one_error(task, wrong):
+    changed, match = wrong
+    with pytest.raises(DataError, match=match):
+        read(task, ROWS | changed)
+
+
+def test_groups_are_as_wide_as_the_largest():
+    groups = read_groups(np.repeat(["a", "b"], [5, 2]), "g")
+    assert groups.counts().shape == (2, 8) and groups.counts().sum(1).tolist() == [5, 2]
+    arranged = groups.arrange(np.arange(7.0))
+    assert arranged[1].tolist() == [5, 6, 5, 5, 5, 5, 5, 5]
