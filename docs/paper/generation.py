@@ -95,7 +95,7 @@ def energy(a: Float[np.ndarray, "N 2"], b: Float[np.ndarray, "M 2"]) -> float:
         lengths = np.linalg.norm(c[:, None] - d, axis=-1)
         return lengths.sum() / (lengths.size - len(c) * same)
 
-    return 2 * mean(a, b, False) - mean(a, a, True) - mean(b, b, True)
+    return float(2 * mean(a, b, False) - mean(a, a, True) - mean(b, b, True))
 
 
 def references(examples: np.ndarray, fresh: np.ndarray, seed: int) -> dict[str, list[float]]:

@@ -70,6 +70,7 @@ def test_energy_distance_of_equal_laws_is_zero_and_of_a_shift_is_not():
     """Against 2 sqrt(2) E chi-like lengths by simulation: its standard error is below 0.02."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 1000, 2))
+    assert type(energy(np.float32(a), np.float32(b))) is float  # JSON holds no other
     assert abs(energy(a, b)) < 0.02 and energy(a, b + np.array([2.0, 0.0])) > 1.0
 
 
