@@ -27,7 +27,6 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.cubature import (
-    REACH,
     averages,
     clip_whitened,
     cubature_points,
@@ -35,11 +34,9 @@ from amortppl.gaussian.cubature import (
     sweep,
 )
 from amortppl.gaussian.filtering import Natural
-from amortppl.gaussian.frame import Frame, cholesky_of, clip_norm, lower_factor
+from amortppl.gaussian.frame import Frame, clip_norm
 from amortppl.gaussian.funnel import Funnel
-from amortppl.gaussian.funnel_fit import fit_funnel
 from amortppl.gaussian.marginal_search import (
-    FLAT,
     Ascent,
     Point,
     Surroundings,
@@ -50,17 +47,10 @@ from amortppl.gaussian.marginal_search import (
     next_place,
     points_of_d,
 )
-from amortppl.gaussian.newton import FLOOR, differentiate
+from amortppl.gaussian.newton import differentiate
+from amortppl.gaussian.placement import Placed, natural, place
 from amortppl.gaussian.plan import Effort, Round, plan, settling_calls, width
 from amortppl.gaussian.plates import Plates
-
-EXACT = 0.02
-"""Largest relative rounding error of a curvature that is used.
-
-Beyond it curvature is taken from the heights of the points around. Differences between second
-derivatives lose all digits in float32 where the noise is thousands of times smaller than what it
-is added to; those of heights lose none.
-"""
 
 FARTHEST = 3.0
 """Longest Newton step of all latents together, in prior sds."""
@@ -77,15 +67,6 @@ class Climb(NamedTuple):
     height: Float[Array, ""]
     step: Float[Array, " P"]
     length: Float[Array, ""]
-
-
-class Placed(NamedTuple):
-    """A frame with its funnel, its residual, and the prior's part in it."""
-
-    frame: Frame
-    funnel: Funnel
-    residual: Float[Array, " R"]
-    prior: Natural
 
 
 class Progress(NamedTuple):
@@ -265,37 +246,6 @@ class HierarchicalSearch(NamedTuple):
 
         straight = jax.vmap(straighten)(cubature_points(frame), gradients)
         return clip_whitened(solve_triangular(frame.factor, straight.T, lower=True).T)
-
-
-def place(plates: Plates, best: Point, around: Surroundings) -> tuple[Frame, Funnel]:
-    """The frame and the funnel of a marginal's mode and what is around it."""
-    values = _curvature(best, around)
-    roots = jnp.sqrt(jnp.maximum(best.values, FLAT))
-    axes, units = (best.vectors * roots).T, best.vectors / roots
-    widths = -log_scales(plates, best), -around.log_scales
-    modes = best.d, around.modes
-    gradients = best.mode_gradient @ units, around.mode_gradients @ units
-    funnel = fit_funnel(best.g, axes, modes, gradients, widths, plates.plated)
-    factor = plates.dense(best.factor)
-    of_g, none = cholesky_of(values, best.vectors).T, jnp.zeros((len(best.g), len(best.d)))
-    across = -factor.T @ best.mode_gradient
-    rows = plates.join(across, factor.T), plates.join(of_g, none.astype(of_g.dtype))
-    return Frame(plates.join(best.g, best.d), lower_factor(jnp.concatenate(rows))), funnel
-
-
-def natural(gradient: Array, curvature: Array, frame: Frame) -> Natural:
-    """A factor's natural parameters from its whitened average gradient and curvature in a frame."""
-    precision = frame.factor @ curvature @ frame.factor.T
-    return Natural(frame.factor @ gradient + precision @ frame.location, precision)
-
-
-def _curvature(best: Point, around: Surroundings) -> Float[Array, " G"]:
-    """Eigenvalues of the marginal's curvature, by second differences where rounding spoils them."""
-    ahead, behind = jnp.split(around.heights, 2)
-    differences = jnp.maximum((2.0 * best.height - ahead - behind) / REACH**2, FLOOR)
-    scaled = jnp.maximum(best.values, FLAT) * differences
-    spoiled = best.rounding > EXACT * best.values
-    return jnp.maximum(jnp.where(spoiled, scaled, best.values), FLAT)
 
 
 def nested_laplace(

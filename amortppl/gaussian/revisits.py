@@ -10,7 +10,7 @@ from amortppl.gaussian.accumulator import seen_from
 from amortppl.gaussian.cubature import averages, whitened_gradients
 from amortppl.gaussian.filtering import Natural, apply_site, contraction
 from amortppl.gaussian.frame import LogDensity
-from amortppl.gaussian.nested_laplace import natural
+from amortppl.gaussian.placement import natural
 from amortppl.gaussian.state import Revisit, State
 from amortppl.gaussian.union import union
 

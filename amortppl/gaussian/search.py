@@ -20,8 +20,9 @@ from amortppl.gaussian.frame import Frame, LogDensity, Precision
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.marginal_search import STEPS
-from amortppl.gaussian.nested_laplace import HierarchicalSearch, Placed, natural
+from amortppl.gaussian.nested_laplace import HierarchicalSearch
 from amortppl.gaussian.newton import curvature, newton_mode
+from amortppl.gaussian.placement import Placed, natural
 from amortppl.gaussian.plan import Effort
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.row_chunks import many, row_chunks
