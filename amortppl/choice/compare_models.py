@@ -26,9 +26,10 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.loop import run_training
 from amortppl.training.record import Record
+from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
-from amortppl.training.trainer import Schedule, Trainer
+from amortppl.training.trainer import Trainer
 from amortppl.trust.misspecification import FLAG, Familiarity
 
 

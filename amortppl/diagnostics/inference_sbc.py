@@ -4,11 +4,10 @@ Datasets of one number of rows have one shape, so that they are inferred togethe
 What is measured, and the datasets that are done, are kept in a file, from which a run continues.
 """
 
-import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +15,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
-from amortppl.diagnostics.inferences.inference import Answers, Inference
+from amortppl.diagnostics.inference_store import KIND, Measured, Simulated, Store
+from amortppl.diagnostics.inferences.inference import Inference
 from amortppl.diagnostics.ranking import Posterior, rank_truth
 from amortppl.diagnostics.sbc import (
-    Measurements,
     expect_more_rows,
     extend_observed,
     refuse_few,
@@ -28,8 +27,6 @@ from amortppl.errors import DataError
 from amortppl.runtime.arguments import expect_seed, expect_whole
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import jit_lightly, jit_unoptimized
-from amortppl.runtime.files import pack, unpack, write
-from amortppl.runtime.outputs import expect_kept
 from amortppl.runtime.progress import Progress
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
@@ -44,40 +41,6 @@ LEVELS = (0.25, 0.75)
 
 RUNS = 20
 """Calls to the inference, each of more runs, to have draws given an observed dataset."""
-
-KIND = "calibration"
-"""Key of what a checkpoint is for."""
-
-
-class Simulated(NamedTuple):
-    """T datasets of one number of rows.
-
-    Attributes:
-        data: by argument, (T, N, ...).
-        truth: the latents that made each, unconstrained, (T, P).
-        rows: N; for a block the number of its first dimension is 1.
-    """
-
-    data: dict[str, np.ndarray]
-    truth: np.ndarray
-    rows: int
-
-
-class Measured(NamedTuple):
-    """What came of an inference.
-
-    Attributes:
-        measurements: of the datasets that it answered.
-        problems: for each dataset what went wrong, in words; empty where nothing did.
-        kept: draws of each dataset after thinning.
-        mean, sd: moments of each dataset's draws, (T, P); NaN where there are none.
-    """
-
-    measurements: Measurements
-    problems: list[str]
-    kept: np.ndarray
-    mean: np.ndarray
-    sd: np.ndarray
 
 
 def measure_inference(
@@ -118,7 +81,7 @@ def measure_inference(
     else:
         groups = _simulate_around(task, inference, jr.fold_in(key, 0), datasets, draws, around)
     about = _identity(task, inference, datasets, draws, seed, groups)
-    store = _Store(groups, task.latents.size, checkpoint, about)
+    store = Store(groups, task.latents.size, checkpoint, about)
     store.wanted = np.isin(np.arange(len(store.done)), only) if only is not None else ~store.done
     truth = np.concatenate([g.truth for g in groups])
     scale, others = truth.std(0) + 1e-12, np.roll(truth, 1, 0)
@@ -247,7 +210,7 @@ def _measure_group(
     inference: Inference,
     group: Simulated,
     start: int,
-    store: "_Store",
+    store: Store,
     shared: tuple[np.ndarray, np.ndarray, np.ndarray],
     key: Array,
     draws: int,
@@ -293,79 +256,3 @@ def _rank(
 
     each = (data, vectors, kept, truth, others, ties)
     return batched_map(lambda a: one(*a), each, 64)
-
-
-class _Store:
-    """What is measured of each dataset, in memory and in a file."""
-
-    def __init__(
-        self, groups: list[Simulated], size: int, path: str | Path | None, about: dict[str, Any]
-    ) -> None:
-        count = sum(len(g.truth) for g in groups)
-        self.path, self.about, self.problems = path, about, [""] * count
-        self.wanted = np.ones(count, bool)
-        self.rows = np.concatenate([np.full(len(g.truth), g.rows) for g in groups])
-        self.values = {
-            "kept": np.zeros(count, int),
-            "done": np.zeros(count, bool),
-            **{n: np.full((count, size), np.nan) for n in ("mean", "sd", "pit")},
-            **{n: np.full(count, np.nan) for n in ("density", "joint", "tarp", "log_density")},
-        }
-        if path is not None and Path(path).exists():
-            self._read(path)
-
-    @property
-    def done(self) -> np.ndarray:
-        """Which datasets are measured."""
-        return self.values["done"]
-
-    def _read(self, path: str | Path) -> None:
-        expect_kept(path, KIND)
-        arrays, about = unpack(path, None)
-        if about.get(KIND) != json.loads(json.dumps(self.about[KIND])):
-            raise DataError(
-                f"checkpoint: {path} keeps another run (of another task, inference, seed or size); "
-                "name another file, or delete it"
-            )
-        self.values = {n: np.array(arrays[f"['{n}']"]) for n in self.values}
-        self.problems = list(about["problems"])
-
-    def put(self, own: np.ndarray, answers: Answers, ranks: tuple[np.ndarray, ...]) -> None:
-        """Keeps the measurements of the datasets at some places."""
-        count = len(own)
-        fields = ("mean", "sd", "pit", "density", "joint", "tarp", "log_density")
-        for name, value in zip(fields, ranks, strict=True):
-            self.values[name][own] = value[:count]
-        self.values["kept"][own] = answers.kept[:count]
-        for place, problem in zip(own, answers.problems, strict=False):
-            self.problems[place] = problem
-        self.values["done"][own] = True
-        if self.path is not None:
-            write(self.path, pack(self.values, {**self.about, "problems": self.problems}))
-
-    def result(self, truth: np.ndarray) -> Measured:
-        """All measurements.
-
-        Raises:
-            DataError: there are draws of too few datasets.
-        """
-        values = self.values
-        # With two draws there is a sd
-        fine = (values["kept"] >= 2) & np.isfinite(values["mean"]).all(1)
-        lost = int(np.sum(~fine[values["done"]]))
-        if lost > np.sum(values["done"]) / 2:
-            worst, count = next(filter(None, self.problems), "no draws"), np.sum(values["done"])
-            raise DataError(
-                f"calibrate: no draws for {lost} of {count} simulated datasets; the "
-                f"first problem: {worst}"
-            )
-        fields = ("mean", "sd", "pit", "density", "joint", "tarp", "log_density")
-        each = [np.asarray(values[n][fine], np.float64) for n in fields]
-        measured = Measurements(
-            np.asarray(truth[fine], np.float64),
-            np.asarray(self.rows[fine], np.float64),
-            *each,
-            lost=self.rows[values["done"] & ~fine],
-        )
-        moments = (np.where(fine[:, None], values[n], np.nan) for n in ("mean", "sd"))
-        return Measured(measured, self.problems, values["kept"], *moments)

@@ -16,7 +16,7 @@ from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.choose import trainer_for
 from amortppl.training.loop import run_training
-from amortppl.training.trainer import Schedule
+from amortppl.training.schedule import Schedule
 
 
 def train(

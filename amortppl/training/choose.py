@@ -6,8 +6,9 @@ from amortppl.method import Spec
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.greedy import GreedyTrainer
 from amortppl.training.pooled import PooledTrainer
+from amortppl.training.schedule import Schedule
 from amortppl.training.stored import StoredTrainer
-from amortppl.training.trainer import Schedule, Trainer
+from amortppl.training.trainer import Trainer
 
 
 def trainer_for(task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> Trainer:

@@ -21,7 +21,8 @@ from amortppl.task.check_values import check_digest
 from amortppl.training.checkpoint import load_run, save_run
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
-from amortppl.training.trainer import CHUNK, Learner, Schedule, Trainer
+from amortppl.training.schedule import Schedule
+from amortppl.training.trainer import CHUNK, Learner, Trainer
 
 
 def run_training(

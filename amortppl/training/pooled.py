@@ -26,8 +26,9 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
+from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import WHOLE, parts, simulate
-from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Learner, Schedule, Trainer
+from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Learner, Trainer
 
 SLICE = 64
 """Tasks that are simulated and prepared in one compiled call."""

@@ -26,8 +26,6 @@ among many latents that no such map reaches, is not seen.
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import combinations
-from math import prod
 from typing import Any
 
 import jax
@@ -44,6 +42,7 @@ from amortppl.runtime.numpy_evaluation import Traced, evaluate
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.trust.verdict import MISSED
+from amortppl.trust.volume_keeping import volume_keeping_maps
 
 BEYOND = 1.5
 """Times the farthest draw's distance that the region of the draws reaches."""
@@ -57,9 +56,6 @@ of exp(-5)."""
 
 AGAIN = 8
 """Times as many draws from the prior that are asked once the first have seen mass elsewhere."""
-
-MOST_LATENTS = 12
-"""Latents up to which all maps of one and two signs are tried."""
 
 ROWS = 1 << 20
 """Rows times draws from the prior evaluated for a dataset."""
@@ -226,59 +222,11 @@ def _mapped(
     """`count` mapped draws, `MIRRORED` of each map, and log w_s / p(theta_s) of each."""
     weights = np.exp(log_weights)
     picked = np.random.default_rng(0).choice(len(weights), MIRRORED, p=weights / weights.sum())
-    orders, signs = (a[: count // MIRRORED] for a in _maps(task))
+    orders, signs = (a[: count // MIRRORED] for a in volume_keeping_maps(task))
     images = (vectors[picked][:, orders] * signs).swapaxes(0, 1).reshape(-1, vectors.shape[1])
     ratio = np.tile(-joint[picked] - np.log(MIRRORED), count // MIRRORED)
     short = count - len(images)
     return np.concatenate([images, np.tile(images[:MIRRORED], (short // MIRRORED, 1))]), ratio
-
-
-@lru_cache(maxsize=32)
-def _maps(task: AbstractTask) -> tuple[np.ndarray, np.ndarray]:
-    """Exchanges of two entries of all vectors of one length, then changes of one and two signs; the
-    vector itself where there are none.
-
-    Returns:
-        For each map an order of the entries (M, P) and their signs (M, P): g(u) = signs u[order].
-    """
-    size = task.latents.size
-    places = _places(task.latents.unconstrained)
-    lengths = dict.fromkeys(p.shape[-1] for p in places.values() if p.ndim)
-    orders = [
-        order
-        for length in lengths
-        for pair in combinations(range(length), 2)
-        for order in _exchanges(places, length, pair, size)
-    ]
-    signs = [np.ones(size)] * len(orders)
-    if size <= MOST_LATENTS:
-        flipped = [c for n in (1, 2) for c in combinations(range(size), n)]
-        signs += [np.where(np.isin(np.arange(size), c), -1.0, 1.0) for c in flipped]
-    orders += [np.arange(size)] * (len(signs) - len(orders))
-    return np.array(orders or [np.arange(size)]), np.array(signs or [np.ones(size)])
-
-
-def _places(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Where each site's entries lie in the vector (`Latents.unflatten`, by NumPy)."""
-    ends = np.cumsum([prod(shapes[n]) for n in sorted(shapes)])
-    places = np.split(np.arange(ends[-1]), ends[:-1])
-    return {n: p.reshape(shapes[n]) for n, p in zip(sorted(shapes), places, strict=True)}
-
-
-def _exchanges(places: Any, length: int, pair: tuple[int, int], size: int) -> list[np.ndarray]:
-    """Orders of the entries of a vector that exchange two entries of all sites, and of each."""
-    sites = [np.asarray(p) for p in places.values() if np.ndim(p) and np.shape(p)[-1] == length]
-    groups = [sites] + ([[s] for s in sites] if len(sites) > 1 else [])
-    orders = []
-    for group in groups:
-        order = np.arange(size)
-        for site in group:
-            order[site[..., pair[0]]], order[site[..., pair[1]]] = (
-                site[..., pair[1]],
-                site[..., pair[0]],
-            )
-        orders.append(order)
-    return orders
 
 
 @lru_cache(maxsize=128)

@@ -12,7 +12,8 @@ from unittest import mock
 from amortppl.method import Method
 from amortppl.runtime.program_cache import use_program_cache
 from amortppl.training.greedy import GreedyTrainer
-from amortppl.training.trainer import Schedule, Trainer
+from amortppl.training.schedule import Schedule
+from amortppl.training.trainer import Trainer
 
 LOOP = import_module("amortppl.training.loop")
 

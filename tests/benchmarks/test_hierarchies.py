@@ -15,7 +15,8 @@ import pytest
 
 import amortppl as ap
 from amortppl.training.pooled import PooledTrainer
-from amortppl.training.trainer import CHUNK, Schedule
+from amortppl.training.schedule import Schedule
+from amortppl.training.trainer import CHUNK
 from benchmarks.test_compile import FIRST, NUTS, SLOPES, TRAIN, run
 
 GROUPS = 20

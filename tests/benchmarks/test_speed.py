@@ -106,7 +106,8 @@ def test_first_answer_in_a_new_process(tmp_path, say):
 
 def test_training_throughput(cost, say):
     """Simulated datasets a second, compiled, on whatever device JAX finds."""
-    from amortppl.training.trainer import CHUNK, Schedule, Trainer
+    from amortppl.training.schedule import Schedule
+    from amortppl.training.trainer import CHUNK, Trainer
 
     task = ap.model("linear_regression")
     for batch in (64, 512):

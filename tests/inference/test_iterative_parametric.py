@@ -15,7 +15,7 @@ from amortppl.errors import GuideError, ModelError, TrainingError
 from amortppl.method import Target
 from amortppl.task.batch import Batch
 from amortppl.training.greedy import GreedyTrainer, next_rows, random_sizes
-from amortppl.training.trainer import Schedule
+from amortppl.training.schedule import Schedule
 from conjugate import line_model, line_posterior, mean_model
 
 TINY = {"width": 16, "layers": 2, "heads": 2, "most": 8}

@@ -11,7 +11,8 @@ import pytest
 import amortppl as ap
 from amortppl.training.choose import trainer_for
 from amortppl.training.pooled import KEPT, SLICE, PooledTrainer
-from amortppl.training.trainer import Schedule, Trainer
+from amortppl.training.schedule import Schedule
+from amortppl.training.trainer import Trainer
 
 GROUPS = 3
 ARGUMENTS = {"width": 4, "hidden": 8}

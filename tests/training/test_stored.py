@@ -11,8 +11,8 @@ from amortppl.errors import TrainingError
 from amortppl.simulators.stored import LEARN, STOP
 from amortppl.training import stored as training
 from amortppl.training.record import Record
+from amortppl.training.schedule import Schedule
 from amortppl.training.stored import StoredTrainer, as_episodes, resized
-from amortppl.training.trainer import Schedule
 from conjugate import TINY, mean_posterior
 
 

@@ -22,7 +22,8 @@ from amortppl.method import Target
 from amortppl.task.batch import Batch
 from amortppl.training import checkpoint
 from amortppl.training.loop import _chunks
-from amortppl.training.trainer import CHUNK, Schedule, Trainer
+from amortppl.training.schedule import Schedule
+from amortppl.training.trainer import CHUNK, Trainer
 from conjugate import SMALL, mean_model, mean_posterior
 
 DATA_ONLY = {"signals": ("data",), "width": 4, "hidden": 8, "density": "gaussian"}
