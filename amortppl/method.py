@@ -188,7 +188,7 @@ class Spec(Protocol):
     """
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
-        """Fields of `amortppl.training.trainer.Schedule` that suit it; what `ap.train` is given
+        """Fields of `amortppl.training.schedule.Schedule` that suit it; what `ap.train` is given
         wins.
         """
         ...
