@@ -30,8 +30,9 @@ def values_of():
     @jax.jit
     def one(y, key):
         draws = jr.gamma(key, 1.0 + jnp.sum(y), (DRAWS,)) / (1.0 + ROWS)
+        keys = jr.split(jr.fold_in(key, 1), DRAWS)
         batch = Batch({"y": y}, jnp.ones(ROWS, bool))
-        return discrepancies(task, jnp.log(draws)[:, None], batch, jr.fold_in(key, 1), none)
+        return discrepancies(task, jnp.log(draws)[:, None], batch, keys, none)
 
     def all_of(y):
         values = jax.vmap(one)(jnp.asarray(y, jnp.int32), jr.split(jr.key(0), len(y)))
