@@ -1,5 +1,7 @@
 """BlackJAX's Pathfinder over many datasets, in one compiled call."""
 
+from importlib import import_module
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -31,7 +33,7 @@ def pathfinder(task: AbstractTask, maxiter: int = 60) -> Inference:
         ImportError: BlackJAX is missing.
     """
     try:
-        import blackjax  # noqa: F401
+        import_module("blackjax")
     except ImportError as error:
         raise ImportError("pathfinder needs BlackJAX: pip install 'amortppl[blackjax]'") from error
 
@@ -46,7 +48,8 @@ def _approximate(
     task: AbstractTask, data: dict[str, Array], keys: Array, maxiter: int, draws: int
 ) -> Array:
     """Draws (T, S, P)."""
-    from blackjax.vi.pathfinder import approximate, sample
+    pathfinder = import_module("blackjax.vi.pathfinder")
+    approximate, sample = pathfinder.approximate, pathfinder.sample
 
     def one(data: dict[str, Array], key: Array) -> Array:
         batch = Batch(data, jnp.ones(len(next(iter(data.values()))), bool))
