@@ -238,10 +238,9 @@ class Parametric:
             the state. `("data",)` needs no likelihood. Without `curvature` the frame's precision
             is Fisher information, from the scores of rows simulated at the state. By default all
             three, or data alone for a task with `likelihood=False`.
-        encoder: of sets `deep_set`, `second_moments` (with products of columns, for variances and
-            dependence) or `set_transformer`; of series `gru` or `temporal_convolution`, and of
-            images `image`, where these are rows or a block; or a class of your own
-            (`amortppl.networks.encoder`).
+        encoder: `deep_set`, `second_moments` (with products of columns, for variances and
+            dependence), `set_transformer`, `gru`, `temporal_convolution`, `image`, or a class of
+            your own (`amortppl.networks.encoder`).
         density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents,
             `diagonal`; by default as `amortppl.gaussian.density_choice` has it.
         width: numbers in the encoded dataset, products not counted.

@@ -133,13 +133,7 @@ def find_task(
     rows = tuple(where["rows"]) if where["rows"] else None
     settings = getattr(module, "TASK", None)
     if where.get("episodes"):
-        if settings is None or not catalogue.has_episodes(module):
-            raise GuideError(
-                f"{path}: trained on episodes of data, drawn by {where['model']!r} of "
-                f"{where['file'] or where['module']}, which does not say what Task.from_episodes "
-                f"was given; "
-                "pass the task: load(path, task=...)"
-            )
+        _expect_episodes(path, where, module)
         return Task.from_episodes(target, **{**settings, "name": where["name"], "rows": rows})
     if catalogue.has_simulator(module):
         settings = {**(settings or {}), "name": where["name"], "rows": rows}
@@ -162,6 +156,16 @@ def find_task(
         coords=about["coords"],
         name=where["name"],
     )
+
+
+def _expect_episodes(path: Path, where: Mapping[str, Any], module: Any) -> None:
+    """Refuses a module that does not say what its episodes' task was given."""
+    if getattr(module, "TASK", None) is None or not catalogue.has_episodes(module):
+        raise GuideError(
+            f"{path}: trained on episodes of data, drawn by {where['model']!r} of "
+            f"{where['file'] or where['module']}, which does not say what Task.from_episodes was "
+            "given; pass the task: load(path, task=...)"
+        )
 
 
 def _settings(where: Mapping[str, Any], rows: tuple[int, int] | None) -> dict[str, Any]:
