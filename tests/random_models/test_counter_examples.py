@@ -30,6 +30,13 @@ EQUAL = {
         observations=(Observation(family="poisson", mask="distribution", feed="condition"),),
     ),
     "rows with a latent and a place": RandomModel(parts=("local", "position"), rows="fixed"),
+    # A raw traceback: no factor knows a label whose whole density is masked.
+    "a label under a mask": RandomModel(
+        prior="laplace",
+        parts=("label",),
+        observations=(Observation(mask="handler"),),
+        outer=("mask_all",),
+    ),
 }
 REFUSED = {
     # Raw tracebacks.
@@ -44,6 +51,12 @@ REFUSED = {
         "'y' has shape .4, 7. at 7 rows, and rows must be its first axis",
     ),
     "a site a row": (RandomModel(parts=("row_loop",)), "'r_7', 'r_8', 'r_9' is there with 7 or 11"),
+    "a mask of other axes": (
+        RandomModel(
+            observations=(Observation(family="left_censored", frame="tied", mask="distribution"),)
+        ),
+        "cannot evaluate the model's log density at 7 or 11",
+    ),
     # Silent: engine and plain model drew the same hidden numbers.
     "hidden latent": (RandomModel(outer=("block",)), "site 'y' .* hides one"),
     # Silent: simulations in which nothing varies, or of another model.
