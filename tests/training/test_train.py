@@ -30,6 +30,13 @@ DATA_ONLY = {"signals": ("data",), "width": 4, "hidden": 8, "density": "gaussian
 """Compiles in a second or two."""
 
 
+def wide_model(rows, y=None):
+    """`mean_model` with a prior five times as wide."""
+    mu = numpyro.sample("mu", dist.Normal(0, 10))
+    with numpyro.plate("obs", rows):
+        numpyro.sample("y", dist.Normal(mu, 1), obs=y)
+
+
 def quick(**schedule):
     given = {"steps": 50, "batch": 8, "progress": False} | schedule
     return ap.train(ap.Task(mean_model, rows=8), ap.method("parametric", **DATA_ONLY), **given)
@@ -112,6 +119,16 @@ def test_resume_refuses_another_run(tmp_path):
         quick(steps=50, resume=tmp_path / "run.ckpt")
     with pytest.raises(TrainingError, match="another seed"):
         quick(steps=25, seed=3, resume=tmp_path / "run.ckpt")
+    other = ap.Task(wide_model, rows=8)  # the same sites, with another prior
+    with pytest.raises(TrainingError, match="another task"):
+        ap.train(
+            other,
+            ap.method("parametric", **DATA_ONLY),
+            steps=25,
+            batch=8,
+            resume=tmp_path / "run.ckpt",
+            progress=False,
+        )
     with pytest.raises(TrainingError, match="found none"):
         quick(steps=25, resume=tmp_path / "nothing")
     content = (tmp_path / "run.ckpt").read_bytes()
