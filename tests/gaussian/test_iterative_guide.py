@@ -43,6 +43,7 @@ def exactly(belief, x, y):
     return np.concatenate([(np.asarray(q.location) - mean) / sd, np.log(own / sd)])
 
 
+@pytest.mark.slow
 def test_states_of_disjoint_rows_combine_and_passes_count_once():
     """Exact sites: two shards together, and rows that come again, are the exact posterior."""
     method, rng = built(closed_form=True), np.random.default_rng(1)

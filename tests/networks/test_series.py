@@ -104,6 +104,7 @@ def uniform(top, rows, key):
     return top * jr.uniform(key, (rows,))
 
 
+@pytest.mark.slow
 def test_an_encoder_of_ones_own(tmp_path):
     task = ap.Task.from_simulator({"top": dist.Uniform(1, 2)}, uniform, rows=(3, 8))
     spec = ap.method("parametric", **TINY["parametric"], encoder=Largest)

@@ -237,6 +237,7 @@ def test_names_are_escaped_and_nothing_runs(tmp_path):
     assert "default-src 'none'" in text and all(x.startswith("data:") for x in page.loads)
 
 
+@pytest.mark.slow
 def test_many_latents_come_worst_first(tmp_path):
     draws = independent(1000)
     draws[2, :, 707] += 3
@@ -327,7 +328,7 @@ document.title = "width " + f.contentDocument.documentElement.scrollWidth + " ro
 """
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.slow), 1280])
 def test_fits_phone_and_laptop_and_can_be_searched(tmp_path, width):
     """Of z[0] to z[29] only z[7] is left."""
     draws = {"z": ((*DRAW, "i"), independent(30)), "a_long_" * 9: (DRAW, independent())}
