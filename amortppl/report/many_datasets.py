@@ -68,7 +68,7 @@ class _Entry(NamedTuple):
 
 
 def datasets(tree: xr.DataTree, order: Sequence[int], verdicts: Sequence[str]) -> str:
-    """The table: task, rows, k-hat, rung, verdict, means and number of warnings.
+    """The table: task, rows, k-hat, rung, verdict, means and number of warnings (notes).
 
     The first cell opens the dataset's plots.
 
@@ -79,7 +79,7 @@ def datasets(tree: xr.DataTree, order: Sequence[int], verdicts: Sequence[str]) -
     """
     entries = [_entry(tree, int(place), verdicts) for place in order]
     means = [f"mean {s.label}" for s in entries[0].latents]
-    head = ["task", "rows", "k-hat", "rung", "verdict", *means, "warnings"]
+    head = ["task", "rows", "k-hat", "rung", "verdict", *means, "notes"]
     opens = [f"task-{i}" if n < OPENED else "" for n, i in enumerate(order)]
     cells, keys = [e.cells() for e in entries], [e.keys() for e in entries]
     return page.sortable("Datasets by k-hat, largest first", head, cells, keys, [3, 4], opens)
