@@ -99,6 +99,7 @@ def _parts(
         page.facts(facts),
         page.paragraph(words),
         page.figure(_figure(k, limit), alt, f"Pareto k of each row of {name}", wide=True),
+        page.paragraph(f"The {len(worst)} rows that the model expects least:"),
         page.table(f"Rows of {name} that fit worst", ["row", "ELPD", "Pareto k"], cells),
     ]
 

@@ -35,13 +35,13 @@ LEVELS = {
 SHARE = f"{100 * CREDIBLE:.0f}%"
 
 EXPLANATION = (
-    "k-hat compares the guide's draws with the model itself. Each draw has an importance weight, "
-    "the model's joint density divided by the guide's; k-hat is the shape of the generalised "
-    "Pareto distribution fitted to the largest weights (Vehtari et al. 2024). "
-    f"Below {GOOD} the weights have finite variance and the guide covers the posterior; "
+    "k-hat compares the draws with the model itself. Each draw has an importance weight, the "
+    "model's joint density divided by the density that it was drawn from; k-hat is the shape of "
+    "the generalised Pareto distribution fitted to the largest weights (Vehtari et al. 2024). "
+    f"Below {GOOD} the weights have finite variance and the draws cover the posterior; "
     f"up to {USABLE} reweighting by the smoothed weights is reliable; "
-    "above it the guide misses part of the posterior. "
-    "k-hat sees only where the guide puts draws: a mode that no draw reaches stays unseen."
+    "above it the draws miss part of the posterior. "
+    "k-hat sees only where there are draws: a mode that no draw reaches stays unseen."
 )
 
 
@@ -172,7 +172,7 @@ def trust(tree: xr.DataTree, latents: list[Summary]) -> str:
         most, label = _largest_shift(latents, np.exp(log_weights))
         text += f" Reweighting moves no mean by more than {most:.2f} standard deviations "
         text += f"(most: {label})."
-    title = "Can the guide be trusted here?"
+    title = "Can the draws be trusted?"
     return page.section(title, page.paragraph(text), page.paragraph(EXPLANATION))
 
 
