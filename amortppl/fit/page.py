@@ -29,7 +29,8 @@ def report_fit(form: Formula, post: "xarray.DataTree", path: str | Path) -> Path
 
     Example:
         >>> import amortppl as ap, tempfile, pathlib
-        >>> form = ap.formula("y ~ x", {"x": [0.0, 1.0, 2.0, 3.0], "y": [0.1, 1.2, 1.9, 3.1]})
+        >>> y = [0.1, 1.2, 1.9, 3.1, 3.8, 5.3, 5.7, 7.2, 7.9, 9.1, 10.3, 10.8, 12.1, 12.9, 14.2]
+        >>> form = ap.formula("y ~ x", {"x": list(range(15)), "y": y})
         >>> post = ap.fit(form)
         >>> page = pathlib.Path(tempfile.mkdtemp()) / "report.html"
         >>> "<h2>Effects</h2>" in ap.report_fit(form, post, page).read_text()
