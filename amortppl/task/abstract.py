@@ -62,7 +62,7 @@ class AbstractTask(OfLatents, ABC):
         ordered: whether the rows are the steps of one series, in their order.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
-        >>> import amortppl as ap
+        >>> import amortppl as ap, jax.numpy as jnp, jax.random as jr
         >>> task = ap.model("gaussian_mean", rows=(2, 8))
         >>> isinstance(task, ap.AbstractTask), task.block, task.arguments, len(task.fingerprint)
         (True, False, ['y'], 16)
