@@ -21,14 +21,15 @@ class Dataset(NamedTuple):
     """Checked arrays by argument, each with N rows first (a block has one), and column names.
 
     `given` holds the same numbers as they came, before they were made 32 bits wide. Where rows lie
-    in groups, the groups take the place of the rows (`amortppl.task.groups`), and `groups` says
-    where each row of the data is.
+    in groups, the groups take the place of the rows (`amortppl.task.groups`); `groups` says where
+    each row of the data is, and `given_rows` holds those of `given` in the rows' own order.
     """
 
     arrays: dict[str, np.ndarray]
     labels: dict[str, list[str]]
     given: Mapping[str, np.ndarray] = MappingProxyType({})
     groups: Groups | None = None
+    given_rows: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def rows(self) -> int:
@@ -52,9 +53,9 @@ def read(
         DataError: naming the argument, what was expected, what came, and the likely cause.
     """
     wanted = list(task.arguments) if observed else list(task.inputs)
-    known = None
+    all_labels = None
     if task.grouping and isinstance(data, Mapping):
-        data, known = known_labels(data, task.groups.arguments)
+        data, all_labels = known_labels(data, task.groups.arguments)
     if isinstance(data, pd.DataFrame):
         arrays, labels = _from_frame(task, data, columns or {}, wanted)
     elif isinstance(data, Mapping):
@@ -65,7 +66,7 @@ def read(
         )
     groups = None
     if task.grouping:
-        arrays, groups = split_groups(task.groups.arguments, arrays, known)
+        arrays, groups = split_groups(task.groups.arguments, arrays, all_labels)
     return _checked(task, arrays, labels, groups, observed)
 
 
@@ -96,8 +97,9 @@ def _checked(
         names = task.groups.arguments
         if observed:
             rows_in_support(task, groups, arrays)
+        given_rows = given
         arrays, given = (arrange_groups(names, groups, each) for each in (arrays, given))
-        return Dataset(arrays, labels, given, groups)
+        return Dataset(arrays, labels, given, groups, given_rows)
     if observed:
         rows = len(next(iter(arrays.values())))
         fixed = task.block or task.rows[0] == task.rows[1]

@@ -16,11 +16,13 @@ class Groups(NamedTuple):
     Attributes:
         labels: of the groups, in the order of the first axis, (G,).
         group, place: row i of the data is row `place[i]` of group `group[i]`, (N,).
+        given_labels: of the rows, as they came, N of them.
     """
 
     labels: list[Any]
     group: np.ndarray
     place: np.ndarray
+    given_labels: list[Any]
 
     def arrange(self, values: np.ndarray) -> np.ndarray:
         """(N, ...) as (G, R, ...); places without a row repeat the first of their group."""
@@ -59,6 +61,7 @@ def read_groups(values: Any, name: str, labels: Sequence[Any] | None = None) -> 
         DataError: a label is missing, no whole number, or none of `labels`.
     """
     series = pd.Series(values)
+    given_labels = series.tolist()
     if series.ndim != 1 or not len(series):
         raise DataError(f"data: {name!r} should hold a label for each row, got none")
     missing = np.asarray(series.isna())
@@ -75,17 +78,19 @@ def read_groups(values: Any, name: str, labels: Sequence[Any] | None = None) -> 
     group = index.get_indexer(pd.Index(series))
     if (group < 0).any():
         row = int((group < 0).argmax())
-        known = f"{quoted(map(str, index[:3]))}, ..." if len(index) > 3 else quoted(map(str, index))
+        examples = (
+            f"{quoted(map(str, index[:3]))}, ..." if len(index) > 3 else quoted(map(str, index))
+        )
         raise DataError(
             f"data: {name!r} holds {series.iloc[row]!r} at row {row}, which is none of the "
-            f"{len(index)} groups ({known})"
+            f"{len(index)} groups ({examples})"
         )
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(len(index)))
     place = np.empty(len(group), int)
     place[order] = np.arange(len(group)) - starts[group[order]]
     plain = [v.item() if isinstance(v, np.generic) else v for v in index]
-    return Groups(plain, group.astype(np.int64), place)
+    return Groups(plain, group.astype(np.int64), place, given_labels)
 
 
 def _whole_numbers(series: pd.Series, name: str) -> pd.Series:

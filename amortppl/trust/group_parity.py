@@ -3,8 +3,8 @@ arrays that the engine and its judge run on were sorted and filled up.
 
     sum_i log p(y_i | x_i, theta, u_g(i)),    at one draw of theta and of the groups' effects u
 
-by the engine on the groups, in 32 bits, and by NumPy on the rows in their own order, a power of two
-of them at a time.
+by the engine on the groups, in 32 bits, and by NumPy on the rows as they came, with the index that
+their own labels have, a power of two of them at a time.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,16 @@ import numpy as np
 from jaxtyping import Array
 
 from amortppl.data.dataset import Dataset
+from amortppl.data.groups import Groups
 from amortppl.errors import DataError
 from amortppl.posterior.draws import Drawn
-from amortppl.posterior.group_predictions import log_density_by_row, rows_of_groups
+from amortppl.posterior.group_predictions import log_density_by_row
 from amortppl.posterior.padding import pad
 from amortppl.runtime.compilation import Compiled
 from amortppl.runtime.numpy_evaluation import Traced
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.group_check import plain_rows
-from amortppl.trust.parity import Parity, Sum, allowed, pick_draws, widen
+from amortppl.trust.parity import Parity, Sum, allowed, middle_draws, widen_numbers
 
 DATASETS, LONGEST = 8, 4096
 """Datasets of a call that are compared, at most, and rows of a piece."""
@@ -44,11 +45,8 @@ def judge_groups(
     if not task.grouping or not task.has_density:
         return {}
     notes: dict[int, str] = {}
-    for place in np.unique(np.linspace(0, len(datasets) - 1, DATASETS).astype(int)).tolist():
-        [*_, middle] = [-1, *pick_draws(np.asarray(drawn.log_joint[place]))]
-        if middle < 0:
-            continue
-        off, limit = _compare(task, datasets[place], np.asarray(drawn.vectors[place])[middle])
+    for place, vector in middle_draws(datasets, drawn, DATASETS):
+        off, limit = _compare(task, datasets[place], vector)
         if not abs(off) <= limit:
             parity.error[place] = off
             parity.checked[place], parity.agrees[place] = True, False
@@ -90,12 +88,12 @@ def _plain(
     groups, names = dataset.groups, task.groups.arguments
     if groups is None:
         raise DataError(f"data: the rows of {task.name} are not known to lie in groups")
-    wide = {n: v for n, v in widen(task, dataset).items() if n != names.index}
+    wide = widen_numbers(task, dataset.given_rows)
     number = _number(task, effects, dataset)
     whole = {n: _filled(v, number) for n, v in wide.items() if n in names.whole}
-    rows = {n: rows_of_groups(task, n, v, dataset, 0) for n, v in wide.items() if n not in whole}
-    rows[names.index] = groups.group
-    count = len(groups.group)
+    rows = {n: v for n, v in wide.items() if n not in whole}
+    rows[names.index] = _index(groups)
+    count = len(groups.given_labels)
     size = min(1 << count.bit_length() - 1, LONGEST)
     parts = []
     for first in range(0, count, size):
@@ -104,6 +102,12 @@ def _plain(
         program = _program(task, size, number, (vector, effects, piece))
         parts.append(program(vector, effects, piece)[first - start :])
     return np.concatenate(parts)
+
+
+def _index(groups: Groups) -> np.ndarray:
+    """The index of each row's group by its own label, (N,); -1 where it is none of theirs."""
+    places = {label: i for i, label in enumerate(groups.labels)}
+    return np.array([places.get(label, -1) for label in groups.given_labels])
 
 
 def _number(task: AbstractTask, effects: dict[str, np.ndarray], dataset: Dataset) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from amortppl.data.dataset import Dataset
 from amortppl.posterior.draws import Drawn
 from amortppl.task.abstract import AbstractTask
-from amortppl.trust.parity import Parity, pick_draws, widen
+from amortppl.trust.parity import Parity, middle_draws, widen
 
 DATASETS, ROWS = 8, 4096
 """Datasets of a call that are run by torch, at most, and their first rows."""
@@ -28,12 +28,9 @@ def judge_native(
     if not task.has_density or not task.native:
         return {}
     notes: dict[int, str] = {}
-    for place in np.unique(np.linspace(0, len(datasets) - 1, DATASETS).astype(int)).tolist():
-        [*_, middle] = [-1, *pick_draws(np.asarray(drawn.log_joint[place]))]
-        if middle < 0:
-            continue
+    for place, vector in middle_draws(datasets, drawn, DATASETS):
         data = _some(task, widen(task, datasets[place]))
-        differences = task.native.differences(np.asarray(drawn.vectors[place])[middle], data)
+        differences = task.native.differences(vector, data)
         if task.native.failure:
             parity.checked[:], parity.agrees[:] = False, False
             return notes

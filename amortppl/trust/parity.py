@@ -18,7 +18,7 @@ so that few shapes are traced; the last piece begins among the rows of the one b
 its new rows only. Where the pieces do not add up to the engine's number, all rows are run at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -122,10 +122,23 @@ def allowed(plain: Sum) -> np.ndarray:
     return HARMLESS + rounding + plain.error
 
 
+def middle_draws(
+    datasets: Sequence[Dataset], drawn: Drawn, most: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The place and the draw in the middle by log joint of some datasets, spread over all."""
+    for place in np.unique(np.linspace(0, len(datasets) - 1, most).astype(int)).tolist():
+        for middle in pick_draws(np.asarray(drawn.log_joint[place]))[-1:]:
+            yield place, np.asarray(drawn.vectors[place])[middle]
+
+
 def widen(task: AbstractTask, dataset: Dataset) -> Data:
     """A dataset's numbers as they came, 64 bits wide, of the kinds that the model simulates."""
-    kinds = {n: simulated_type(task, n).kind for n in dataset.arrays}
-    given = {n: dataset.given.get(n, v) for n, v in dataset.arrays.items()}
+    return widen_numbers(task, {n: dataset.given.get(n, v) for n, v in dataset.arrays.items()})
+
+
+def widen_numbers(task: AbstractTask, given: Mapping[str, np.ndarray]) -> Data:
+    """Numbers by argument, 64 bits wide, of the kinds that the model simulates."""
+    kinds = {n: simulated_type(task, n).kind for n in given}
     wide = {"f": np.float64, "i": np.int64, "u": np.uint64}
     numbers = {n: np.nan_to_num(v) if kinds[n] != "f" else v for n, v in given.items()}
     return {n: v.astype(wide[kinds[n]]) for n, v in numbers.items()}
