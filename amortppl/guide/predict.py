@@ -53,8 +53,8 @@ def predict(
         vectors, notes = _vectors(guide, data, columns, draws, seed)
         seen = _rows_for_joint(guide.task, data, columns)
         if guide.task.grouping:
-            known = _groups_seen(guide.task, vectors, data, columns, seed)
-            values = group_predictions.predict_rows(guide.task, vectors, known, new, seed)
+            effects = _groups_seen(guide.task, vectors, data, columns, seed)
+            values = group_predictions.predict_rows(guide.task, vectors, effects, new, seed)
         elif seen is None:
             values = predictions.predict(guide.method, vectors, new, seed)
         else:
@@ -75,8 +75,8 @@ def log_predictive(
     vectors, _ = _vectors(guide, data, columns, draws, seed)
     seen = _rows_for_joint(guide.task, data, columns)
     if guide.task.grouping:
-        known = _groups_seen(guide.task, vectors, data, columns, seed)
-        rows = group_predictions.log_density_of_rows(guide.task, vectors, known, new, seed)
+        effects = _groups_seen(guide.task, vectors, data, columns, seed)
+        rows = group_predictions.log_density_of_rows(guide.task, vectors, effects, new, seed)
     elif seen is None:
         rows = predictions.pointwise(guide.method, vectors, new)
     else:

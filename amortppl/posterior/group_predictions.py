@@ -3,7 +3,7 @@ drawn from their population.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -16,7 +16,7 @@ from amortppl.posterior.local_draws import LocalDraws, draw_sites
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import Compiled
-from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.program import log_density, unconstrain
 
@@ -37,13 +37,10 @@ def predict_rows(
         new: inputs of rows in groups, known and new ones.
         seed: of the draws.
     """
-    known, local = _known_effects(task, seen, new, len(vectors))
-    batch, size = _padded(task, new)
-    keys = jr.split(jr.fold_in(seed_key(seed), 3), len(vectors))
-    local = np.pad(local, [(0, 0), (0, len(batch.mask) - local.shape[1]), (0, 0)])
-    known = np.pad(known, (0, len(batch.mask) - len(known)))
-    inputs = {n: batch.data[n] for n in task.inputs}
-    drawn = _predict(task, jnp.asarray(vectors), local, known, inputs, keys, size)
+    data, local, is_seen, size = _new_groups(task, seen, new, len(vectors))
+    keys = split_key(fold_in(seed_key(seed), 3), len(vectors))
+    inputs = {n: data[n] for n in task.inputs}
+    drawn = _predict(task, jnp.asarray(vectors), local, is_seen, inputs, keys, size)
     return {n: rows_of_groups(task, n, np.asarray(v), new) for n, v in drawn.items()}
 
 
@@ -55,12 +52,9 @@ def log_density_of_rows(
     seed: int,
 ) -> np.ndarray:
     """Log density of each new row at each draw, (S, N); arguments as of `predict_rows`."""
-    known, local = _known_effects(task, seen, new, len(vectors))
-    batch, size = _padded(task, new)
-    keys = jr.split(jr.fold_in(seed_key(seed), 3), len(vectors))
-    local = np.pad(local, [(0, 0), (0, len(batch.mask) - local.shape[1]), (0, 0)])
-    known = np.pad(known, (0, len(batch.mask) - len(known)))
-    values = np.asarray(_density(task, jnp.asarray(vectors), local, known, batch.data, keys, size))
+    data, local, is_seen, size = _new_groups(task, seen, new, len(vectors))
+    keys = split_key(fold_in(seed_key(seed), 3), len(vectors))
+    values = np.asarray(_density(task, jnp.asarray(vectors), local, is_seen, data, keys, size))
     assert new.groups is not None  # `read` has put them there
     return values[:, new.groups.group, new.groups.place]
 
@@ -106,9 +100,9 @@ def _known_effects(
     if seen is None:
         return np.zeros(len(labels), bool), local
     place = _places(seen[0], labels)
-    known = place >= 0
-    local[:, known] = seen[1].numbers[:, place[known]]
-    return known, local
+    is_seen = place >= 0
+    local[:, is_seen] = seen[1].numbers[:, place[is_seen]]
+    return is_seen, local
 
 
 def _places(seen: Dataset, labels: Sequence[Any]) -> np.ndarray:
@@ -117,28 +111,45 @@ def _places(seen: Dataset, labels: Sequence[Any]) -> np.ndarray:
     return np.array([places.get(label, -1) for label in labels])
 
 
-def _padded(task: AbstractTask, new: Dataset) -> tuple[Any, int]:
+class _NewGroups(NamedTuple):
+    """Rows of G groups, filled up to a shape: by argument, the effects of those seen (S, G, L),
+    which these are (G,), and how many draws are taken at once.
+    """
+
+    data: dict[str, Array]
+    local: np.ndarray
+    is_seen: np.ndarray
+    size: int
+
+
+def _new_groups(
+    task: AbstractTask, seen: tuple[Dataset, LocalDraws] | None, new: Dataset, draws: int
+) -> _NewGroups:
+    is_seen, local = _known_effects(task, seen, new, draws)
     batch = pad(task, new)
-    return batch, WORK // (batch.mask.shape[0] * task.places(batch.data))
+    more = len(batch.mask) - len(is_seen)
+    local, is_seen = np.pad(local, [(0, 0), (0, more), (0, 0)]), np.pad(is_seen, (0, more))
+    size = WORK // (len(batch.mask) * task.places(batch.data))
+    return _NewGroups(batch.data, local, is_seen, size)
 
 
 def _effects(
     task: AbstractTask,
     vector: Array,
     local: Float[Array, "G L"],
-    known: Bool[Array, " G"],
+    is_seen: Bool[Array, " G"],
     inputs: dict[str, Array],
     key: PRNGKeyArray,
 ) -> dict[str, Array]:
     """Unconstrained effects by site: those given, and for new groups a draw from their prior."""
-    given, groups = task.local.unflatten(local), known.shape[0]
+    given, groups = task.local.unflatten(local), is_seen.shape[0]
     trace = task.program.trace_at(key, task.latents.unflatten(vector), inputs, groups)
     effects = {}
     for name, values in given.items():
         axis = task.local.unconstrained_axes[name]
         shape = [1] * values.ndim
         shape[axis] = groups
-        effects[name] = jnp.where(known.reshape(shape), values, unconstrain(trace[name]))
+        effects[name] = jnp.where(is_seen.reshape(shape), values, unconstrain(trace[name]))
     return effects
 
 
@@ -147,7 +158,7 @@ def _predict(
     task: AbstractTask,
     vectors: Array,
     local: Array,
-    known: Array,
+    is_seen: Array,
     inputs: dict[str, Array],
     keys: Array,
     size: int,
@@ -156,9 +167,9 @@ def _predict(
 
     def one(at: tuple[Array, Array, Array]) -> dict[str, Array]:
         vector, own, key = at
-        effects = _effects(task, vector, own, known, inputs, jr.fold_in(key, 0))
+        effects = _effects(task, vector, own, is_seen, inputs, jr.fold_in(key, 0))
         latents = task.latents.unflatten(vector) | effects
-        trace = task.program.trace_at(jr.fold_in(key, 1), latents, inputs, known.shape[0])
+        trace = task.program.trace_at(jr.fold_in(key, 1), latents, inputs, is_seen.shape[0])
         return task.density.observations(trace)
 
     return batched_map(one, (vectors, local, keys), size)
@@ -169,7 +180,7 @@ def _density(
     task: AbstractTask,
     vectors: Array,
     local: Array,
-    known: Array,
+    is_seen: Array,
     data: dict[str, Array],
     keys: Array,
     size: int,
@@ -179,7 +190,7 @@ def _density(
 
     def one(at: tuple[Array, Array, Array]) -> Array:
         vector, own, key = at
-        effects = _effects(task, vector, own, known, inputs, key)
+        effects = _effects(task, vector, own, is_seen, inputs, key)
         trace = task.trace_at(vector, data, effects)
         return log_density_by_row(task, trace)
 

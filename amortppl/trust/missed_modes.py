@@ -134,9 +134,9 @@ def judge_missed(missed: np.ndarray) -> list[list[str]]:
     for place in wrong:
         fold = float(np.exp(min(missed[place], 20.0)))
         notes[place] = [
-            f"NOT RELIABLE, another mode: where there are no draws lies probability that would "
-            f"make a sd about {fold:.3g} times as large; order the components or fix the sign, or "
-            f"sample with many chains"
+            f"NOT RELIABLE, another mode or a far tail: where there are no draws lies probability "
+            f"that would make a sd about {fold:.3g} times as large; order the components or fix "
+            f"the sign, or sample with many chains"
         ]
     if len(wrong):
         which = f"{len(wrong)} of {len(missed)} datasets: " if len(missed) > 1 else ""
