@@ -1,5 +1,6 @@
 """Conjugate models, their exact posteriors, and options that compile fast."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -71,6 +72,19 @@ TINY = {
 
 SMALL = {"width": 8, "hidden": 16, "newton": 4, "sweeps": 1, "density": "gaussian"}
 """Options of the parametric method that compile fast."""
+
+
+def shaken(module, scale):
+    """An Equinox module with normal noise added to every number, so that no weight is zero."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda a: (
+            jnp.asarray(a + scale * rng.normal(size=a.shape), a.dtype)
+            if eqx.is_inexact_array(a)
+            else a
+        ),
+        module,
+    )
 
 
 def assert_disjoint_rows_add_up(method, atol):
