@@ -164,7 +164,7 @@ class ImplicitUpdate(Headed):
         statistics = self._said(state, site, count)
         natural = jax.vmap(self.space.leave)(state.value)
         token = jnp.concatenate([at, natural, site.estimate, statistics], -1)
-        answer = self.update(jnp.clip(token, -FAR, FAR), jnp.concatenate([x, y], -1), batch.mask)
+        answer = self.update(jnp.clip(token, -FAR, FAR), self.reader.rows(batch.data), batch.mask)
         weight = site.gain * jnp.exp(BOUND * jnp.tanh(answer[:, -2] / BOUND)) * (count > 0)
         share = weight / (state.weight + weight)
         value = self._mixed(
@@ -266,7 +266,7 @@ class IterativeImplicit:
         skip = jnp.zeros((statistics, size))
         update = UpdateTransformer(
             read.x_size + size + values + statistics,
-            read.x_size + values,
+            read.row_size,
             size + 2,
             keys[2],
             width=self.width,
