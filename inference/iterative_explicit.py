@@ -130,7 +130,7 @@ class IterativeExplicit:
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
-        return {"steps": 6000, "batch": 64, "rate": 3e-3, "average": 0.995, "mini_batch": self.most}
+        return {"steps": 6000, "batch": 64, "rate": 2e-3, "average": 0.995, "mini_batch": self.most}
 
     def build(self, task: AbstractTask, key: PRNGKeyArray) -> ExplicitPredictor:
         """Draws the weights for a task; units come from simulated rows."""

@@ -25,7 +25,7 @@ from amortppl.predictive.components import Component
 from amortppl.predictive.head import Head, family
 from amortppl.predictive.preprocessing import Reader
 
-NOISE = 0.3
+NOISE = 0.5
 """exp(nu) before training, in units of simulated observations."""
 
 FREE = 0.3

@@ -84,6 +84,16 @@ class Reader(eqx.Module):
         """Components, from `standard`, as networks read them."""
         return jnp.concatenate([self.one(i, standard[:, i]) for i in range(len(self.parts))], -1)
 
+    def crossed(self, data: dict[str, Array]) -> Float[Array, "N F"]:
+        """`x`, and products of its first numbers."""
+        straight = jnp.clip(self.linear(data), -FAR, FAR)
+        return jnp.concatenate([self.x(data), products(straight)], -1)
+
+    @property
+    def crossed_size(self) -> int:
+        """Numbers in `crossed`."""
+        return self.x_size + product_count(self.x_centre.shape[0])
+
     def rows(self, data: dict[str, Array]) -> Float[Array, "N R"]:
         """Rows as networks read them: `x`, `y`, and products of their first numbers."""
         x, y = self.x(data), self.y(self.standard(data))

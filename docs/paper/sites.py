@@ -13,6 +13,7 @@ mode. Each line has this for the sites alone, the network's part zeroed, and aft
 import argparse
 import json
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,10 @@ def _mode(log_joint: Any, start: Array) -> Array:
     return jax.lax.scan(step, start, None, 15)[0]
 
 
-def measured(name: str, seconds: float, seed: int) -> dict[str, Any]:
+def measured(name: str, objective: str, seconds: float, seed: int) -> dict[str, Any]:
     """A line: updates, and the nats short of exact of sites and of the learned update."""
-    task, spec = task_of(name), ap.method("iterative_parametric", closed_form=True, most=ROWS)
+    options = {"closed_form": True, "most": ROWS, "layers": 2, "objective": objective}
+    task, spec = task_of(name), ap.method("iterative_parametric", **options)
     method, updates = trained(task, spec, seconds, seed)
     keys = jr.split(jr.key(99 + seed), TASKS)
     draws = jax.jit(jax.vmap(lambda key: task.simulate(key, ROWS * max(DEPTHS))))(keys)
@@ -150,14 +152,16 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("build/paper"))
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--objectives", nargs="*", default=["reverse_kl", "forward_kl"])
     given = parser.parse_args()
     path = given.results / "sites.json"
     lines = json.loads(path.read_text()) if path.exists() else {}
-    for name, seed in ((n, s) for s in range(given.seeds) for n in MODELS):
-        if f"{name}/{seed}" not in lines:
-            line = measured(name, given.seconds, seed)
-            lines[f"{name}/{seed}"] = line
+    for seed, objective, name in product(range(given.seeds), given.objectives, MODELS):
+        key = f"{name}/{objective}/{seed}"
+        if key not in lines:
+            line = measured(name, objective, given.seconds, seed)
+            lines[key] = line
             path.write_text(json.dumps(lines))
             sites, learned = (np.asarray(line[n]) for n in ("sites", "learned"))
-            print(name, seed, line["updates"], round(line["effective"]), sites.mean(0).round(3),
+            print(key, line["updates"], round(line["effective"]), sites.mean(0).round(3),
                   learned.mean(0).round(3), flush=True)  # fmt: skip

@@ -160,14 +160,14 @@ def sites(results: Results) -> Iterator[str]:
     path = results.folder / "sites.json"
     if not path.exists():
         return
-    yield from head("rows", "seed, updates", "update", "K = 1", 2, 5, 10, 20)
+    yield from head("rows, objective", "seed, updates", "update", "K = 1", 2, 5, 10, 20)
     for name, line in json.loads(path.read_text()).items():
-        kind, seed = name.split("/")
+        *kind, seed = name.split("/")
         alone, learned = (np.asarray(line[n]) for n in ("sites", "learned"))
         shown = {"sites": alone, "learned": learned, "learned gains": alone - learned}
         for update, short in shown.items():
             cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(short.mean(0), error(short), strict=True)]
-            yield row(kind, f"{seed}, {line['updates']}", update, *cells)
+            yield row(", ".join(kind), f"{seed}, {line['updates']}", update, *cells)
 
 
 def from_file(results: Results) -> Iterator[str]:

@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from scipy.stats import norm
 
 import amortppl as ap
 from amortppl.task.batch import Batch
@@ -21,13 +22,36 @@ def task():
 
 
 @pytest.fixture(scope="module")
-def method(task):
-    """Not trained, its weights moved away from where they begin."""
-    built = eqx.filter_jit(ap.method("iterative_explicit", **TINY["iterative_explicit"]).build)(
+def built(task):
+    return eqx.filter_jit(ap.method("iterative_explicit", **TINY["iterative_explicit"]).build)(
         task, jr.key(0)
     )
+
+
+@pytest.fixture(scope="module")
+def method(built):
+    """Not trained, its weights moved away from where they begin."""
     noisy = lambda a: a + 0.2 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a  # noqa: E731
     return jax.tree.map(noisy, built)
+
+
+def test_before_training_the_decoder_is_a_bayesian_regression(built):
+    """z the weights of x and of an intercept, N(z, sd^2) its posterior, in units of the reader.
+
+    A five-hundredth of the density is a wide tail, so that log densities agree to 0.02.
+    """
+    rng, read = np.random.default_rng(0), built.reader
+    z, log_sd = rng.standard_normal(3), np.array([-1.0, 0.0, -2.0])
+    state = built.init()._replace(location=jnp.asarray(z), spread=jnp.asarray(log_sd))
+    query = {"x": rng.standard_normal((6, 2)), "y": rng.standard_normal(6)}
+    own = eqx.filter_jit(lambda m, s, q: m.predictive(s, q).log_prob(q))(
+        built, state, jax.tree.map(jnp.asarray, query)
+    )
+    x = np.column_stack([(query["x"] - read.x_centre) / read.x_scale, np.ones(6)]) / 3**0.5
+    y = (query["y"] - read.y_centre[0]) / read.y_scale[0]
+    sd = np.sqrt(0.5**2 + x**2 @ np.exp(2 * log_sd))
+    exact = norm.logpdf(y, x @ z, sd) - np.log(read.y_scale[0])
+    np.testing.assert_allclose(own, exact, atol=0.02)
 
 
 def test_the_gradients_of_rows_are_those_of_their_log_densities(task, method):
