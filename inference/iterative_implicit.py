@@ -52,6 +52,10 @@ QUICK = 1.5
 in logits: a scale
 has to follow the evidence, not to average over it."""
 
+QUICK_FADE = 5.0
+"""How much faster than other weights the fading is learned: nearly all of it where a closed form
+is right, nearly none where what is predicted is far from linear in its keys."""
+
 NEAR = 0.2
 """What the parameters of a continuous y are moved by when the network says 1, to begin with: a
 Gaussian with the closed form's place is nearly right where y is linear in x."""
@@ -157,14 +161,14 @@ class ImplicitUpdate(Headed):
 
     def _step(self, state: QueryState, batch: Batch) -> QueryState:
         """One mini-batch of at most `options.most` rows."""
-        x, at = self.reader.x(batch.data), self.reader.x(state.queries)
+        x, at = self.reader.crossed(batch.data), self.reader.crossed(state.queries)
         y = self.reader.y(self.reader.standard(batch.data))
         site = self.sites(self.sites.keys(x), y, batch.mask, self.sites.keys(at))
         count = jnp.sum(batch.mask)
         statistics = self._said(state, site, count)
         natural = jax.vmap(self.space.leave)(state.value)
         token = jnp.concatenate([at, natural, site.estimate, statistics], -1)
-        answer = self.update(jnp.clip(token, -FAR, FAR), jnp.concatenate([x, y], -1), batch.mask)
+        answer = self.update(jnp.clip(token, -FAR, FAR), self.reader.rows(batch.data), batch.mask)
         weight = site.gain * jnp.exp(BOUND * jnp.tanh(answer[:, -2] / BOUND)) * (count > 0)
         share = weight / (state.weight + weight)
         value = self._mixed(
@@ -189,7 +193,7 @@ class ImplicitUpdate(Headed):
         placed = jnp.any(table > 0, 0)
         mix = jnp.where(placed, share[:, None], free[:, None])
         fading = jnp.where(
-            placed, jnp.maximum(share, 1e-6)[:, None] ** jax.nn.sigmoid(self.fade), 1.0
+            placed, jnp.maximum(share, 1e-6)[:, None] ** jax.nn.sigmoid(QUICK_FADE * self.fade), 1.0
         )
         proposal = jax.vmap(self.space.enter)(fading * proposal + site.estimate @ table)
         return state.value + mix * (proposal - state.value)
@@ -261,12 +265,13 @@ class IterativeImplicit:
         read, apart = reader(task, keys[0]), self.state == "hidden"
         first = jnp.zeros(self.hidden) if apart else initial(read)
         size, values = first.shape[0], read.y_size
+        plain, crossed = read.x_size, read.crossed_size
         reach = jnp.ones(size) if apart else reaches(read, NEAR)
         statistics = 3 * values + 6
         skip = jnp.zeros((statistics, size))
         update = UpdateTransformer(
-            read.x_size + size + values + statistics,
-            read.x_size + values,
+            crossed + size + values + statistics,
+            read.row_size,
             size + 2,
             keys[2],
             width=self.width,
@@ -280,7 +285,7 @@ class IterativeImplicit:
             options=self,
             space=Space(self.state, read.parts),
             reader=read,
-            sites=SiteReader(read.x_size, read.x_size // 2, self.keys, self.hidden, keys[1]),
+            sites=SiteReader(crossed, plain // 2, self.keys, self.hidden, keys[1], crossed - plain),
             update=eqx.tree_at(lambda n: n.bias, update, update.bias.at[-1].set(QUICK)),
             start=mlp(read.x_size, size, self.hidden, 1, keys[3], start=None if apart else first),
             skip=skip if apart else skip.at[:values].set(places(read, 1)),

@@ -32,6 +32,10 @@ LEAST = 1e-3
 """Least gain: of rows that say nothing of a query."""
 
 
+FAINT = 0.3
+"""How large weights of numbers that may be of no use begin, relative to the others."""
+
+
 class QuerySite(NamedTuple):
     """The evidence of a mini-batch's rows on Q queries and V values.
 
@@ -60,13 +64,23 @@ class SiteReader(eqx.Module):
     bend: eqx.nn.MLP
     log_ridge: Float[Array, " D"]
 
-    def __init__(self, inputs: int, linear: int, size: int, hidden: int, key: PRNGKeyArray) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        linear: int,
+        size: int,
+        hidden: int,
+        key: PRNGKeyArray,
+        faint: int = 0,
+    ) -> None:
         """Draws the weights.
 
         Args:
             inputs: numbers in x, of which the first `linear` are the inputs themselves.
             size: D, numbers in a key.
             hidden: width of the perceptron.
+            key: draws the weights.
+            faint: how many of the last numbers in x begin with weights `FAINT` times as large.
         """
         first, second = jr.split(key)
         line = eqx.nn.Linear(inputs, size, key=first)
@@ -75,6 +89,7 @@ class SiteReader(eqx.Module):
         weight = jnp.where(jnp.arange(size)[:, None] < kept, own, line.weight)
         bias = jnp.where(jnp.arange(size) == kept, 1.0, 0.0)
         weight = weight.at[kept].set(0.0)
+        weight = weight.at[:, inputs - faint :].multiply(FAINT)
         self.line = eqx.tree_at(lambda n: (n.weight, n.bias), line, (weight, bias))
         self.bend = mlp(inputs, size, hidden, 1, second, start=jnp.zeros(size))
         self.log_ridge = jnp.where(jnp.arange(size) <= kept, np.log(0.5), np.log(8.0))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.networks.products import product_count, products
 from amortppl.predictive.components import Component, column, components
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.scaling import SIMULATED_ROWS, flat_rows, median_and_scale
@@ -82,6 +83,38 @@ class Reader(eqx.Module):
     def y(self, standard: Float[Array, "N C"]) -> Float[Array, "N Y"]:
         """Components, from `standard`, as networks read them."""
         return jnp.concatenate([self.one(i, standard[:, i]) for i in range(len(self.parts))], -1)
+
+    def crossed(self, data: dict[str, Array]) -> Float[Array, "N F"]:
+        """`x`, and products of its first numbers."""
+        straight = jnp.clip(self.linear(data), -FAR, FAR)
+        return jnp.concatenate([self.x(data), products(straight)], -1)
+
+    @property
+    def crossed_size(self) -> int:
+        """Numbers in `crossed`."""
+        return self.x_size + product_count(self.x_centre.shape[0])
+
+    def rows(self, data: dict[str, Array]) -> Float[Array, "N R"]:
+        """Rows as networks read them: `x`, `y`, and products of their first numbers."""
+        x, y = self.x(data), self.y(self.standard(data))
+        first = [self.linear(data)] + [y[:, i : i + n] for i, n in self._firsts]
+        straight = jnp.clip(jnp.concatenate(first, -1), -FAR, FAR)
+        return jnp.concatenate([x, y, products(straight)], -1)
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in `rows`."""
+        firsts = self.x_centre.shape[0] + sum(n for _, n in self._firsts)
+        return self.x_size + self.y_size + product_count(firsts)
+
+    @property
+    def _firsts(self) -> list[tuple[int, int]]:
+        """Where a component begins in `y`, and how many of its numbers are no arcsinh."""
+        begins = [sum(self.sizes[:i]) for i in range(len(self.parts))]
+        numbers = [
+            n if c.kind == "finite" else 1 for n, c in zip(self.sizes, self.parts, strict=True)
+        ]
+        return list(zip(begins, numbers, strict=True))
 
     def one(self, place: int, standard: Float[Array, " N"]) -> Float[Array, "N Y"]:
         """One component as networks read it: indicators of a class, or a number and its arcsinh."""

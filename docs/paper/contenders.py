@@ -23,7 +23,7 @@ class Contender:
 ITERATED = {
     "parametric": Contender("iterative_parametric", {"layers": 2}),
     "parametric, whitened": Contender("iterative_parametric", {"closed_form": True, "layers": 2}),
-    "explicit": Contender("iterative_explicit", {"layers": 2}),
+    "explicit": Contender("iterative_explicit", {"layers": 2, "hidden": 32, "latent": 8}),
     "implicit": Contender("iterative_implicit"),
 }
 
@@ -56,7 +56,8 @@ PREDICTIVE = [n for n in LEARNED if n not in ("learned optimiser", "default guid
 
 EXPLICIT = {
     "explicit, curvature": Contender(
-        "iterative_explicit", {"layers": 2, "signals": ("data", "gradient", "curvature")}
+        "iterative_explicit",
+        {"layers": 2, "hidden": 32, "signals": ("data", "gradient", "curvature")},
     )
 }
 

@@ -1,6 +1,7 @@
 """The lines that `python docs/paper run` wrote, as arrays over seeds and test tasks."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        lines = [json.loads(p.read_text()) for p in sorted(folder.glob("*/*.json"))]
+        lines = [_read(p) for p in sorted(folder.glob("*/*.json"))]
         self.lines = {(line["task"], line["method"], line["seed"]): line for line in lines}
 
     def methods(self, task: str) -> list[str]:
@@ -48,6 +49,20 @@ class Results:
     def seeds(self, task: str, method: str) -> list[dict[str, Any]]:
         """The lines of a method, one a seed."""
         return [v for (t, m, _), v in sorted(self.lines.items()) if (t, m) == (task, method)]
+
+    def caption(self, pairs: list[tuple[str, str]], part: str = "run") -> str:
+        """How the lines of some (task, method) were made: seeds, seconds, dates, command."""
+        lines = [line for t, m in pairs for line in self.seeds(t, m)]
+        seeds = sorted({len(self.seeds(t, m)) for t, m in pairs})
+        seconds = sorted({line["seconds"] for line in lines})
+        dates = sorted({line["date"] for line in lines})
+        few = " or ".join(f"{n:g}" for n in seeds)
+        budget = " or ".join(f"{s:g}" for s in seconds)
+        when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+        plural = "" if seeds == [1] else "s"
+        return (
+            f"*{few} seed{plural}, {budget} CPU s of training, {when}, `python docs/paper {part}`*"
+        )
 
     def curve(self, task: str, method: str, test: str) -> Curve:
         """Log predictive densities over all seeds."""
@@ -75,6 +90,12 @@ class Results:
         """A further measure over seeds and tasks, or None where it is missing."""
         lines = [line for line in self.seeds(task, method) if name in line]
         return np.concatenate([np.asarray(line[name][field]) for line in lines]) if lines else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A line; one that says no date was written on its file's."""
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d")
+    return {"date": written} | json.loads(path.read_text())
 
 
 def error(values: np.ndarray) -> np.ndarray:

@@ -76,7 +76,13 @@ def plan(only: list[str], seeds: int) -> list[tuple[str, str, int]]:
     pairs = [(t, m) for t, methods in PLAN.items() for m in methods]
     pairs += [(t, "exact") for t in ("line5", "line100", "process")]
     pairs += [(t, m) for t in ("line5", "classes") for m in OPTIMISERS]
-    chosen = [p for o in only or [""] for p in pairs if "/".join(p).startswith(o)]
+    named = {"/".join(p): p for p in pairs}
+    chosen = [
+        p
+        for o in only or [""]
+        for n, p in named.items()
+        if (n == o if o in named else n.startswith(o))
+    ]
     return [(t, m, s) for s in range(seeds) for t, m in dict.fromkeys(chosen)]
 
 
@@ -95,6 +101,7 @@ def run(name: str, method: str, seed: int, seconds: float, folder: Path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         eqx.tree_serialise_leaves(_place(folder, name, method, seed, "eqx"), built)
     line = {"task": name, "method": method, "seed": seed, "seconds": seconds} | line
+    line["date"] = time.strftime("%Y-%m-%d")
     line["cpu"] = round(time.process_time() - begun, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(line) + "\n")

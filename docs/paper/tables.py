@@ -34,6 +34,13 @@ def head(*cells: object) -> Iterator[str]:
     yield "|" + "---|" * len(cells)
 
 
+def caption(results: Results, pairs: list[tuple[str, str]], part: str = "run") -> Iterator[str]:
+    """A line that says how a table was made; nothing for an empty table."""
+    own = [p for p in pairs if p[1] in results.methods(p[0])]
+    if own:
+        yield from ("", results.caption(own, part))
+
+
 def steps_help(results: Results) -> Iterator[str]:
     """Log predictive density at each K, and what the issue asks of it."""
     yield from head(
@@ -53,6 +60,7 @@ def steps_help(results: Results) -> Iterator[str]:
                     much = "-"
                 verdict = "yes" if not falls.any() else "no"
                 yield row(f"{LABEL[task]}, {test}", method, curve.seeds, *cells, much, verdict)
+    yield from caption(results, [(t, m) for t in LABEL for m in ITERATED])
 
 
 def bound(results: Results) -> Iterator[str]:
@@ -70,6 +78,7 @@ def bound(results: Results) -> Iterator[str]:
             cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(gap.mean(0), error(gap), strict=True)]
             share = 1 - gap.mean(0)[-1] / (exact[-1] - exact[0])
             yield row(method, f"{curve.seeds}, {curve.updates}", *cells, f"{share:.3f}")
+        yield from caption(results, [(task, m) for m in results.methods(task)])
 
 
 def far_beyond(results: Results) -> Iterator[str]:
@@ -80,6 +89,7 @@ def far_beyond(results: Results) -> Iterator[str]:
         if gap is not None:
             cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(gap.mean(0), error(gap), strict=True)]
             yield row(method, *cells)
+    yield from caption(results, [("line5", m) for m in ITERATED], "extras")
 
 
 def signals(results: Results) -> Iterator[str]:
@@ -94,6 +104,8 @@ def signals(results: Results) -> Iterator[str]:
                 cells += ["-"] * (5 - len(cells))
                 seen = f"{curve.seeds}, {curve.updates}"
                 yield row(task.removeprefix("line"), name.removeprefix("signals: "), seen, *cells)
+    names = [f"signals: {s}" for s in SIGNALS]
+    yield from caption(results, [(t, n) for t in ("line5", "line100") for n in names])
 
 
 def baselines(results: Results) -> Iterator[str]:
@@ -119,6 +131,7 @@ def baselines(results: Results) -> Iterator[str]:
                 mean = results.curve(task, method, test).mean
                 cells += [f"{mean[curve.depths.index(k)]:.3f}" for k in (1, 5, 20)]
             yield row(method, f"{curve.seeds}, {curve.updates}", *cells)
+        yield from caption(results, [(task, m) for m in own])
 
 
 def continual(results: Results) -> Iterator[str]:
@@ -130,6 +143,7 @@ def continual(results: Results) -> Iterator[str]:
         if blocks is not None and shuffled is not None and exact is not None:
             cells = [blocks - shuffled, exact - blocks]
             yield row(method, *(f"{c.mean():.4f} ± {error(c):.4f}" for c in cells))
+    yield from caption(results, [("line5", m) for m in ITERATED], "extras")
 
 
 def one_step(results: Results) -> Iterator[str]:
@@ -139,6 +153,21 @@ def one_step(results: Results) -> Iterator[str]:
         gap = results.extra("line5", method, "whole", "gap")
         if gap is not None:
             yield row(method, f"{gap.mean():.4f} ± {error(gap):.4f}")
+
+
+def sites(results: Results) -> Iterator[str]:
+    """Nats short of the exact posterior: closed-form sites alone, and with what was learned."""
+    path = results.folder / "sites.json"
+    if not path.exists():
+        return
+    yield from head("rows, objective", "seed, updates", "update", "K = 1", 2, 5, 10, 20)
+    for name, line in json.loads(path.read_text()).items():
+        *kind, seed = name.split("/")
+        alone, learned = (np.asarray(line[n]) for n in ("sites", "learned"))
+        shown = {"sites": alone, "learned": learned, "learned gains": alone - learned}
+        for update, short in shown.items():
+            cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(short.mean(0), error(short), strict=True)]
+            yield row(", ".join(kind), f"{seed}, {line['updates']}", update, *cells)
 
 
 def from_file(results: Results) -> Iterator[str]:
@@ -167,6 +196,7 @@ TABLES = (
     signals,
     baselines,
     continual,
+    sites,
     from_file,
 )
 

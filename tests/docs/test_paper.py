@@ -22,6 +22,7 @@ def line(task, method, seed, tests):
         "task": task,
         "method": method,
         "seed": seed,
+        "seconds": 15.0,
         "updates": 100,
         "depths": [1, 2, 5, 10, 20],
         "lpd": {t: np.asarray(v).tolist() for t, v in tests.items()},
@@ -46,6 +47,7 @@ def test_shares_and_gaps_are_those_of_the_lines(folder):
     rows = "\n".join(bound(Results(folder)))
     assert "| explicit | 2, 100 | 0.1000 ± 0.0000 |" in rows
     assert "| 0.950 |" in rows  # 1 - 0.02 / 0.4
+    assert "*2 seeds, 15 CPU s of training, " in rows
     steps = "\n".join(steps_help(Results(folder)))
     assert "| regression, d = 5, shifted | explicit | 2 | -2.500 |" in steps
     assert steps.count("0.370 ± 0.000 | yes |") == 2

@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from scipy.stats import norm
 
 import amortppl as ap
 from amortppl.runtime.numpy_evaluation import construct
@@ -22,12 +23,35 @@ def task():
 
 
 @pytest.fixture(scope="module")
-def method(task):
-    """Not trained, its weights moved away from where they begin."""
-    built = construct(
+def built(task):
+    return construct(
         ap.method("iterative_explicit", **TINY["iterative_explicit"]).build, task, jr.key(0)
     )
+
+
+@pytest.fixture(scope="module")
+def method(built):
+    """Not trained, its weights moved away from where they begin."""
     return shaken(built, 0.2)
+
+
+def test_before_training_the_decoder_is_a_bayesian_regression(built):
+    """z the weights of x and of an intercept, N(z, sd^2) its posterior, in units of the reader.
+
+    A five-hundredth of the density is a wide tail, so that log densities agree to 0.02.
+    """
+    rng, read = np.random.default_rng(0), built.reader
+    z, log_sd = rng.standard_normal(3), np.array([-1.0, 0.0, -2.0])
+    state = built.init()._replace(location=jnp.asarray(z), spread=jnp.asarray(log_sd))
+    query = {"x": rng.standard_normal((6, 2)), "y": rng.standard_normal(6)}
+    own = eqx.filter_jit(lambda m, s, q: m.predictive(s, q).log_prob(q))(
+        built, state, jax.tree.map(jnp.asarray, query)
+    )
+    x = np.column_stack([(query["x"] - read.x_centre) / read.x_scale, np.ones(6)]) / 3**0.5
+    y = (query["y"] - read.y_centre[0]) / read.y_scale[0]
+    sd = np.sqrt(0.5**2 + x**2 @ np.exp(2 * log_sd))
+    exact = norm.logpdf(y, x @ z, sd) - np.log(read.y_scale[0])
+    np.testing.assert_allclose(own, exact, atol=0.02)
 
 
 def test_the_gradients_of_rows_are_those_of_their_log_densities(task, method):
