@@ -20,6 +20,7 @@ from amortppl.method import Method
 from amortppl.posterior.draws import states
 from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
+from amortppl.runtime.batched_map import map_datasets
 from amortppl.runtime.compilation import (
     Compiled,
     Options,
@@ -273,6 +274,6 @@ def discrepancies_of(
     method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
 ) -> Array:
     """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P) and keys (T, S)."""
-    return jax.vmap(lambda b, v, k: discrepancies(method.task, v, b, k, moments))(
-        batches, vectors, keys
+    return map_datasets(
+        lambda b, v, k: discrepancies(method.task, v, b, k, moments), batches, vectors, keys
     )
