@@ -153,5 +153,4 @@ def test_an_autoregression_of_any_length_has_its_exact_posterior():
         sd = np.average((grid - mean) ** 2, weights=weight) ** 0.5
         z.append(abs(own.mean() - mean) / sd)
         ratio.append(own.std() / sd)
-    print(name, np.median(z), np.median(ratio))
     assert np.median(z) < 0.5 and 0.8 < np.median(ratio) < 1.5
