@@ -190,9 +190,7 @@ def _constrain(method: Method, vectors: Array, data: dict[str, Array]) -> dict[s
 
 
 @Compiled
-def _log_prob(
-    method: Method, value: Any, data: dict[str, Array], sites: dict[str, Array]
-) -> Array:
+def _log_prob(method: Method, value: Any, data: dict[str, Array], sites: dict[str, Array]) -> Array:
     posterior = method.readout(jax.tree.map(lambda a: a[0], value))
 
     def one(sites: dict[str, Array]) -> Array:
