@@ -12,13 +12,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from amortppl.data.checks import HERE, Where, column_of
 from amortppl.errors import DataError, ModelError
 from amortppl.runtime.index_tracing import Index, trace_indices
+from amortppl.runtime.numpy_evaluation import evaluate_once
 from amortppl.task.abstract import AbstractTask
 
 _INDICES: WeakKeyDictionary[AbstractTask, dict[str, list[Index]]] = WeakKeyDictionary()
@@ -40,13 +40,13 @@ def _find(task: AbstractTask) -> dict[str, list[Index]]:
     whole = [n for n in task.inputs if kinds.get(n) == "i"]
     if not whole:
         return {}
-    vector = jnp.zeros(task.latents.size)
+    vector = np.zeros(task.latents.size, np.float32)
     try:
         uses = trace_indices(lambda d: _densities(task, vector, d), task.rows_like, whole)
     except ModelError:  # episodes, which have no model
         return {}
     rows = max((task.rows or (1, 1))[0], 2048 if not task.block else 1)
-    simulated = task.input_rows(jr.key(0), rows)
+    simulated = evaluate_once(lambda key: task.input_rows(key, rows), jr.key(0))
     return {
         n: kept
         for n, rules in uses.items()
