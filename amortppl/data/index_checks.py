@@ -12,6 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -40,7 +41,7 @@ def _find(task: AbstractTask) -> dict[str, list[Index]]:
     whole = [n for n in task.inputs if kinds.get(n) == "i"]
     if not whole:
         return {}
-    vector = np.zeros(task.latents.size, np.float32)
+    vector = jnp.zeros(task.latents.size)
     try:
         uses = trace_indices(lambda d: _densities(task, vector, d), task.rows_like, whole)
     except ModelError:  # episodes, which have no model
