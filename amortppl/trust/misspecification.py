@@ -22,10 +22,10 @@ from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
 from amortppl.runtime.batched_map import map_datasets
 from amortppl.runtime.compilation import (
-    Compiled,
     Options,
     compile_with,
     few_optimizations,
+    jit_unoptimized,
     run_once,
 )
 from amortppl.runtime.seeds import fold_in, seed_key, split_key
@@ -244,7 +244,7 @@ def _look_at(
     return np.concatenate(features)[:tasks], np.concatenate(fits)[:tasks]
 
 
-@Compiled
+@jit_unoptimized
 def _few_draws(method: Method, values: Any, keys: Array) -> tuple[Array | None, Array]:
     """`DRAWS` draws (T, S, P), if there is a posterior over the latents, and features (T, F)."""
 
