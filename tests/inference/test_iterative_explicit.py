@@ -13,7 +13,7 @@ import pytest
 import amortppl as ap
 from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
-from conjugate import TINY, line_model
+from conjugate import TINY, line_model, shaken
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,7 @@ def method(task):
     built = construct(
         ap.method("iterative_explicit", **TINY["iterative_explicit"]).build, task, jr.key(0)
     )
-    noisy = lambda a: a + 0.2 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a  # noqa: E731
-    return jax.tree.map(noisy, built)
+    return shaken(built, 0.2)
 
 
 def test_the_gradients_of_rows_are_those_of_their_log_densities(task, method):

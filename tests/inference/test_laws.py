@@ -19,7 +19,7 @@ from amortppl.errors import ModelError
 from amortppl.method import begin, final
 from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
-from conjugate import TINY
+from conjugate import TINY, shaken
 
 ORDERED = {
     "maml",
@@ -66,10 +66,7 @@ def each(request):
     task = task_of(name == "versa")
     spec = ap.method(name, **TINY.get(name, {}))
     method = construct(spec.build, task, jr.key(0))
-    noisy = lambda a: (  # noqa: E731
-        a + 0.05 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a
-    )
-    method = method if name in ("parametric", "svi", "laplace") else jax.tree.map(noisy, method)
+    method = method if name in ("parametric", "svi", "laplace") else shaken(method, 0.05)
     draw = task.simulate(jr.key(5), 16)
     return name, task, spec, method, draw
 
