@@ -13,12 +13,13 @@ from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 
 from amortppl.data.checks import HERE, Where, column_of
 from amortppl.errors import DataError, ModelError
 from amortppl.runtime.index_tracing import Index, trace_indices
+from amortppl.runtime.numpy_evaluation import evaluate_once
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 
 _INDICES: WeakKeyDictionary[AbstractTask, dict[str, list[Index]]] = WeakKeyDictionary()
@@ -46,7 +47,7 @@ def _find(task: AbstractTask) -> dict[str, list[Index]]:
     except ModelError:  # episodes, which have no model
         return {}
     rows = max((task.rows or (1, 1))[0], 2048 if not task.block else 1)
-    simulated = task.input_rows(jr.key(0), rows)
+    simulated = evaluate_once(lambda key: task.input_rows(key, rows), seed_key(0))
     return {
         n: kept
         for n, rules in uses.items()

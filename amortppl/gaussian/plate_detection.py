@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from amortppl.gaussian.plates import Plates
-from amortppl.runtime.compilation import jit_unoptimized
+from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.task.abstract import AbstractTask
 
 FAINT = 1e-4
@@ -59,11 +59,11 @@ def _independent_groups(task: AbstractTask, part: np.ndarray) -> bool:
     digits = part >> np.arange(max(int(part.max()).bit_length(), 1))[:, None] & 1
     redrawn = np.concatenate([digits == 1, digits == 0]) & (part >= 0)
     fixed = ~redrawn & (part >= 0)
-    with jax.ensure_compile_time_eval():  # while the method's weights are drawn, which is traced
-        several = jit_unoptimized(jax.vmap(partial(_gradient_change, task)))
-        changes, gradients = (
-            np.asarray(a) for a in several(jr.split(jr.key(0), len(redrawn)), jnp.asarray(redrawn))
-        )
+    draws = len(redrawn)
+    changes, gradients = evaluate(
+        lambda which: jax.vmap(partial(_gradient_change, task))(jr.split(jr.key(0), draws), which),
+        redrawn,
+    )
     tested = fixed & np.isfinite(changes) & np.isfinite(gradients)
     same = np.abs(changes) <= FAINT * np.abs(gradients)
     return bool(np.all(same[tested]) and np.any(tested))

@@ -8,7 +8,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.random as jr
 import numpy as np
 
 from amortppl.errors import GuideError, ModelError
@@ -28,6 +27,7 @@ from amortppl.guide.trusted_code import TrustedCode
 from amortppl.method import Spec
 from amortppl.runtime.files import unpack_bytes
 from amortppl.runtime.program_cache import use_program_cache
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
@@ -135,7 +135,7 @@ def _build(path: Path, spec: Spec, task: AbstractTask) -> Any:
     """The method with the shapes of its arrays in their place; options that cannot be used are one
     error."""
     try:
-        return eqx.filter_eval_shape(spec.build, task, jr.key(0))
+        return eqx.filter_eval_shape(spec.build, task, seed_key(0))
     except Exception as error:
         raise GuideError(
             f"{path}: its method cannot be built with the options in guide.json "

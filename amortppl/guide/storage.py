@@ -20,6 +20,7 @@ from amortppl.guide import own_guides
 from amortppl.guide.model_source import describe_groups, describe_source, file_of
 from amortppl.guide.schema import CERTIFICATE, GUIDE
 from amortppl.runtime.files import kind_of, pack, read_plain, write
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.outputs import expect_outside_guides
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.check_values import check_values
@@ -53,7 +54,8 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
     )  # not mkdtemp, whose folders only their owner may read
     temporary.mkdir()
     try:
-        rows = guide.task.input_rows(seed_key(guide.seed), STORED_ROWS)
+        draw = lambda key: guide.task.input_rows(key, STORED_ROWS)  # noqa: E731
+        rows = construct(draw, seed_key(guide.seed))
         arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
         contents = {"weights.safetensors": pack(arrays, {}), **_texts(guide, familiarity)}
         for name, content in contents.items():

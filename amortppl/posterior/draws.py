@@ -15,7 +15,7 @@ from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError
 from amortppl.method import Method, final
 from amortppl.posterior.padding import chunks, pad
-from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.batched_map import batched_map, map_datasets
 from amortppl.runtime.compilation import Compiled, Options, compile_with, few_optimizations
 from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.batch import Batch
@@ -121,7 +121,9 @@ def log_prob(method: Method, dataset: Dataset, latents: Mapping[str, Any]) -> np
     first = task.latents.names[0]
     lead = values[first].shape[: values[first].ndim - len(task.latents.shapes[first])]
     flat = {n: v.reshape(-1, *task.latents.shapes[n]) for n, v in values.items()}
-    return np.asarray(_log_prob(method, pad(task, dataset), flat)).reshape(lead)
+    batch = pad(task, dataset)
+    value = states(method, jax.tree.map(lambda a: a[None], batch))
+    return np.asarray(_log_prob(method, value, batch.data, flat)).reshape(lead)
 
 
 @Compiled
@@ -147,7 +149,7 @@ def states(method: Method, batches: Batch) -> Any:
 
     A program apart from `sample`: it takes longest to compile and serves any number of draws.
     """
-    return jax.vmap(lambda batch: final(method, batch))(batches)
+    return map_datasets(lambda batch: final(method, batch), batches)
 
 
 def _few_for_draws(
@@ -178,23 +180,21 @@ def sample(
         joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.summary(state))
 
-    return jax.vmap(one)(values, batches, keys)
+    return map_datasets(one, values, batches, keys)
 
 
 @Compiled
 def _constrain(method: Method, vectors: Array, data: dict[str, Array]) -> dict[str, Array]:
     one = jax.vmap(method.task.constrain, in_axes=(0, None))
-    return jax.vmap(one)(vectors, data)
+    return map_datasets(one, vectors, data)
 
 
 @Compiled
-def _log_prob(method: Method, batch: Batch, values: dict[str, Array]) -> Array:
-    posterior = method.readout(final(method, batch))
+def _log_prob(method: Method, value: Any, data: dict[str, Array], sites: dict[str, Array]) -> Array:
+    posterior = method.readout(jax.tree.map(lambda a: a[0], value))
 
     def one(sites: dict[str, Array]) -> Array:
-        vector = method.task.unconstrain(sites, batch.data)
-        return posterior.log_prob(vector) - sum(
-            method.task.sites_at(vector, batch.data)[1].values()
-        )
+        vector = method.task.unconstrain(sites, data)
+        return posterior.log_prob(vector) - sum(method.task.sites_at(vector, data)[1].values())
 
-    return jax.vmap(one)(values)
+    return jax.vmap(one)(sites)

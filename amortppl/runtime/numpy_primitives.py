@@ -89,14 +89,22 @@ def dynamic_update_slice_rule(a: Any, update: Any, *starts: Any, **_: Any) -> An
 
 
 def pad_rule(a: Any, value: Any, padding_config: Any, **_: Any) -> Any:
-    """`a` with a margin of `value`.
+    """`a` with a margin of `value`, cut where a margin is negative.
 
     Raises:
-        NotImplementedError: negative or interior padding.
+        NotImplementedError: interior padding.
     """
-    if any(inside or min(low, high) < 0 for low, high, inside in padding_config):
-        raise NotImplementedError("negative or interior padding")
-    return np.pad(a, [(low, high) for low, high, _ in padding_config], constant_values=value)
+    if any(
+        inside for (_, _, inside), size in zip(padding_config, a.shape, strict=True) if size > 1
+    ):
+        raise NotImplementedError("interior padding")
+    margins = [(max(low, 0), max(high, 0)) for low, high, _ in padding_config]
+    padded = np.pad(a, margins, constant_values=value)
+    ends = [
+        (max(-low, 0), size - max(-high, 0))
+        for (low, high, _), size in zip(padding_config, padded.shape, strict=True)
+    ]
+    return padded[tuple(slice(*end) for end in ends)]
 
 
 def dot_general_rule(a: Any, b: Any, dimension_numbers: Any, **_: Any) -> Any:
@@ -119,54 +127,6 @@ def select_rule(which: Any, *cases: Any, **_: Any) -> Any:
         if len(cases) > 2
         else np.where(which, cases[1], cases[0])
     )
-
-
-def gather_rule(
-    a: Any,
-    indices: Any,
-    dimension_numbers: Any,
-    slice_sizes: Any,
-    mode: Any,
-    fill_value: Any,
-    **_: Any,
-) -> Any:
-    """Slices of an array at the places in `indices` (along its last axis)."""
-    numbers, lead = dimension_numbers, indices.ndim - 1
-    batching = dict(
-        zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)
-    )
-    kept = [d for d in range(a.ndim) if d not in (*numbers.collapsed_slice_dims, *batching)]
-    places, outside = [], np.zeros(indices.shape[:-1], bool)
-    for d in range(a.ndim):
-        start = np.zeros(indices.shape[:-1], int)
-        if d in batching:
-            start = start + np.arange(a.shape[d]).reshape(
-                [-1 if i == batching[d] else 1 for i in range(lead)]
-            )
-        elif d in numbers.start_index_map:
-            start = indices[..., numbers.start_index_map.index(d)].astype(int)
-            outside |= (start < 0) | (start > a.shape[d] - slice_sizes[d])
-            start = np.clip(start, 0, a.shape[d] - slice_sizes[d])
-        along = [1] * len(kept)
-        if d in kept:
-            along[kept.index(d)] = slice_sizes[d]
-        span = (
-            np.arange(slice_sizes[d]).reshape(along)
-            if d in kept
-            else np.zeros([1] * len(kept), int)
-        )
-        places.append(np.reshape(start, (*start.shape, *[1] * len(kept))) + span)
-    gathered = a[tuple(places)] if places else np.broadcast_to(a, indices.shape[:-1])
-    if "FILL" in str(mode) and outside.any():
-        empty = np.nan if gathered.dtype.kind == "f" and fill_value is None else fill_value
-        empty = (
-            empty
-            if empty is not None
-            else (np.iinfo(gathered.dtype).min if gathered.dtype.kind == "i" else 0)
-        )
-        wide = (*outside.shape, *[1] * len(kept))
-        gathered = np.where(np.reshape(outside, wide), empty, gathered)
-    return np.moveaxis(gathered, range(lead, gathered.ndim), numbers.offset_dims)
 
 
 def sort_rule(*given: Any, dimension: int, num_keys: int, **_: Any) -> Sequence[Any]:

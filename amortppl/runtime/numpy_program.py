@@ -16,6 +16,8 @@ from amortppl.runtime.numpy_rules import RULES
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters under which a primitive keeps the program that it calls."""
 
+LOOPS = ("scan", "while")
+
 
 class Step(NamedTuple):
     """A call: what, of which slots, into which slots, and which slots nobody needs after it."""
@@ -115,6 +117,18 @@ class NumpyProgram:
         self.steps = steps[::-1]
 
 
+def has_loops(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
+    """Whether a program has a loop, in a program that it calls too."""
+    for equation in jaxpr.eqns:
+        params = equation.params.values()
+        inner = (p for value in params for p in (value if isinstance(value, tuple) else (value,)))
+        if equation.primitive.name in LOOPS or any(
+            has_loops(p) for p in inner if hasattr(p, "eqns")
+        ):
+            return True
+    return False
+
+
 def widened(value: Any) -> Any:
     """An array of NumPy's; floats as float64."""
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -132,10 +146,23 @@ def _called(equation: Any) -> ClosedJaxpr | None:
     name, params = equation.primitive.name, equation.params
     if name in CONTROL or name in RULES:
         return None
+    if hasattr(params.get("_prim"), "expand"):
+        return _expanded(params["_prim"])
     called = next((params[k] for k in CALLS if k in params), None)
     # In JAX 0.12 both are one class, and what is closed over lies in it.
     closed = called is None or isinstance(called, ClosedJaxpr)
     return called if closed else ClosedJaxpr(called, [])
+
+
+def _expanded(primitive: Any) -> ClosedJaxpr:
+    """A high-level primitive (as `jnp.nonzero` has, JAX 0.12) in terms of others."""
+
+    def expand(*given: Any) -> list[Any]:
+        return jax.tree.leaves(primitive.expand(*jax.tree.unflatten(primitive.in_tree, given)))
+
+    return jax.make_jaxpr(expand)(
+        *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in primitive.in_avals_flat)
+    )
 
 
 def _function(equation: Any) -> Callable[..., Sequence[Any]]:
@@ -170,9 +197,10 @@ def _or_by_jax(rule: Callable[..., Any], equation: Any) -> Callable[..., Any]:
 
 
 def _by_jax(equation: Any, *given: Any) -> Sequence[Any]:
-    cast = [narrowed(v, a.aval.dtype) for v, a in zip(given, equation.invars, strict=True)]
-    results = equation.primitive.bind(*cast, **equation.params)
-    return [widened(v) for v in (results if equation.primitive.multiple_results else [results])]
+    with jax.ensure_compile_time_eval():  # while something else may be traced
+        cast = [narrowed(v, a.aval.dtype) for v, a in zip(given, equation.invars, strict=True)]
+        results = equation.primitive.bind(*cast, **equation.params)
+        return [widened(v) for v in (results if equation.primitive.multiple_results else [results])]
 
 
 def narrowed(value: Any, dtype: Any) -> jax.Array:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import gammaincinv
 
 from amortppl.runtime.seeds import LOW, threefry
 
@@ -51,13 +52,14 @@ def random_fold_in_rule(keys: Any, data: Any, **_: Any) -> np.ndarray:
 
 
 def random_gamma_rule(keys: Any, alpha: Any, log_space: bool = False, **_: Any) -> np.ndarray:
-    """Draws from Gamma(alpha, 1), or their logarithms, one for each entry of `alpha`."""
-    keys = np.broadcast_to(keys.reshape(keys.shape + (1,) * (alpha.ndim - keys.ndim)), alpha.shape)
-    drawn = [
-        np.random.default_rng([int(k), i]).gamma(a)
-        for i, (k, a) in enumerate(zip(keys.ravel(), alpha.ravel(), strict=True))
-    ]
-    drawn = np.reshape(np.asarray(drawn, np.float64), alpha.shape)
+    """Draws from Gamma(alpha, 1), or their logarithms, one for each entry of `alpha`.
+
+    Each is the quantile of a uniform number. Keys have the shape of `alpha`, or fewer axes and then
+    serve all entries of the others.
+    """
+    high, low = _encrypted(keys, alpha.shape[np.ndim(keys) :])
+    uniform = ((_joined(high, low) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    drawn = gammaincinv(alpha, uniform)
     return np.log(drawn) if log_space else drawn
 
 

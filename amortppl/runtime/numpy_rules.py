@@ -7,6 +7,7 @@ each primitive.
 import numpy as np
 from scipy import special
 
+from amortppl.runtime.numpy_indexing import gather_rule, put, scatter_rule
 from amortppl.runtime.numpy_primitives import (
     Rule,
     argument_rule,
@@ -20,7 +21,6 @@ from amortppl.runtime.numpy_primitives import (
     dynamic_update_slice_rule,
     eigh_rule,
     elementwise_rule,
-    gather_rule,
     iota_rule,
     logsumexp_rule,
     pad_rule,
@@ -82,6 +82,7 @@ RULES: dict[str, Rule] = {
         "is_finite": np.isfinite,
         "not": np.invert,
         "square": np.square,
+        "one_minus_square": lambda a: (1 - a) * (1 + a),
         "copy": np.asarray,
         "copy_p": np.asarray,
         "stop_gradient": np.asarray,
@@ -131,6 +132,7 @@ RULES: dict[str, Rule] = {
     "rev": lambda a, dimensions, **_: np.flip(a, tuple(dimensions)),
     "stack": lambda *parts, axis, **_: np.stack(parts, axis),
     "unstack": unstack_rule,
+    "empty2": lambda dtype, **_: np.zeros((), dtype),
     "polynomial": polynomial_rule,
     "optimization_barrier": lambda *given, **_: given,
     "platform_index": platform_rule,
@@ -141,6 +143,12 @@ RULES: dict[str, Rule] = {
     "dynamic_update_slice": dynamic_update_slice_rule,
     "pad": pad_rule,
     "gather": gather_rule,
+    "scatter": scatter_rule(put),
+    "scatter-add": scatter_rule(np.add.at),
+    "scatter-sub": scatter_rule(np.subtract.at),
+    "scatter-mul": scatter_rule(np.multiply.at),
+    "scatter-min": scatter_rule(np.minimum.at),
+    "scatter-max": scatter_rule(np.maximum.at),
     "dot_general": dot_general_rule,
     "select_n": select_rule,
     "iota": iota_rule,

@@ -11,12 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
 from amortppl.errors import ModelError
 from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.parity import TRIES, Point, differ, simulated, split_sites
 from amortppl.task.plain import Plain
@@ -65,7 +65,7 @@ def check_groups(task: AbstractTask) -> None:
         ModelError: they differ.
     """
     for number in range(TRIES):
-        key = jr.fold_in(jr.key(29), number)
+        key = fold_in(seed_key(29), number)
         point = jax.tree.map(jnp.asarray, evaluate(lambda k: simulated(task, k, 7), key))
         rows, groups = _as_rows(task, point)
         latents = task.latents.unflatten(point.vector) | point.local

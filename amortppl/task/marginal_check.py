@@ -4,11 +4,11 @@ is made, of rows that are filled up with padding and of more rows in the opposit
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.judged import Judged
 from amortppl.task.lattice import LATTICE
@@ -30,7 +30,7 @@ def check_marginal(task: AbstractTask) -> None:
         return
     few, more = task.probe_rows
     for number in range(TRIES):
-        key = jr.fold_in(jr.key(17), number)
+        key = fold_in(seed_key(17), number)
         point = jax.tree.map(jnp.asarray, evaluate(lambda k: simulated(task, k, more), key))
         ways = {"": (np.arange(1 if task.block else more), more)}
         if few != more:

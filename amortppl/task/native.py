@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 
 from amortppl.errors import ModelError
 from amortppl.runtime.numpy_evaluation import Traced, evaluate
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.parity import Point, simulated
 
@@ -101,7 +101,7 @@ def check_native(task: AbstractTask) -> None:
     if not task.native:
         return
     rows = task.probe_rows[0]
-    point: Point = evaluate(lambda k: simulated(task, k, rows), jr.key(17))
+    point: Point = evaluate(lambda k: simulated(task, k, rows), seed_key(17))
     for site, model, translated in task.native.differences(point.vector, point.data)[:1]:
         raise ModelError(
             f"{task.name}: Pyro's own log density of the site {site!r} at simulated data is "

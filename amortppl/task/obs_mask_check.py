@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from amortppl.errors import ModelError
 from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.obs_mask import OBSERVED
 from amortppl.task.parity import simulated
@@ -22,7 +23,7 @@ def refuse_used_fill(task: AbstractTask) -> None:
         ModelError: another site's log density changes with it.
     """
     for site, twin in task.twins.items():
-        one, two = evaluate(lambda key, twin=twin: _densities(task, key, twin), jr.key(3))
+        one, two = evaluate(lambda key, twin=twin: _densities(task, key, twin), seed_key(3))
         moved = [
             n
             for n in one

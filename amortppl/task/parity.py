@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.plain import by_row
 from amortppl.task.program import log_density, log_jacobian, unconstrain
@@ -70,7 +71,7 @@ def check(task: AbstractTask, few: int, more: int) -> None:
         ModelError: they differ; it names the site and what makes the difference.
     """
     for number in range(TRIES):
-        key = jr.fold_in(jr.key(17), number)
+        key = fold_in(seed_key(17), number)
         try:
             densities = evaluate(lambda k: _found(task, k, few, more), key)
         except ValueError as error:  # as NumPyro compares the shapes of values and densities

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.enumeration import Marginal
 from amortppl.task.parity import differ
@@ -37,7 +38,7 @@ def check_simulations(task: AbstractTask) -> None:
         ModelError: a latent is the same in both, or the densities differ; it names the site.
     """
     first, other = evaluate(
-        lambda k: [_simulation(task, jr.fold_in(k, i)) for i in (0, 1)], jr.key(23)
+        lambda k: [_simulation(task, jr.fold_in(k, i)) for i in (0, 1)], seed_key(23)
     )
     same = [n for n, u in first.latents.items() if u.size and np.any(u == other.latents[n])]
     if same:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from amortppl.errors import ModelError
 from amortppl.pyro import described, from_pyro, is_pyro
 from amortppl.runtime.jaxpr_rewriting import depends_on_first
+from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
 from amortppl.task.density import ConditionalDensity
@@ -145,12 +146,12 @@ class Task(TasksWithoutModels, AbstractTask):
         program = Program(model, self.name, inputs, constants or {}, observed, self.block)
         fed = tuple(program.by_name)
         self.plain = Plain(model, program.constants, program.count, fed, self.block)
-        refuse_forgotten_number(self.name, program.count, program.sources, jr.key(0))
+        refuse_forgotten_number(self.name, program.count, program.sources, seed_key(0))
         model_sites = self._read(program)
         if self.fixed:
             model_sites.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
         fewest = model_sites.rows[0]
-        self.rows_like = jax.eval_shape(lambda k: self.simulate(k, fewest), jr.key(0)).data
+        self.rows_like = jax.eval_shape(lambda k: self.simulate(k, fewest), seed_key(0)).data
         self.has_density = self._has_density()
         if self.local:
             for site in self.local.check(self.deterministic, self.fixed, self.has_density):
@@ -256,7 +257,7 @@ class Task(TasksWithoutModels, AbstractTask):
         """Whether every observed site can evaluate its log density."""
         rows = 1 if self.block else self.rows[0]
         try:
-            jax.eval_shape(lambda k: self.log_densities(*self.simulate(k, rows)), jr.key(0))
+            jax.eval_shape(lambda k: self.log_densities(*self.simulate(k, rows)), seed_key(0))
         except NotImplementedError:
             return False
         return True

@@ -12,6 +12,7 @@ from numpyro.distributions import biject_to
 from numpyro.primitives import Messenger
 
 from amortppl.errors import ModelError, quoted
+from amortppl.runtime.seeds import seed_key
 
 _CONTROL_FLOW = (
     jax.errors.ConcretizationTypeError,
@@ -90,7 +91,7 @@ def abstract_sites(
                 sites[name] = _site(name, site)
 
     try:
-        jax.eval_shape(run, jr.key(0))
+        jax.eval_shape(run, seed_key(0))
     except _CONTROL_FLOW as error:
         where = _name_culprits(model, arguments) or "on a latent or an input"
         line = str(error).splitlines()[0]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from amortppl.runtime.compilation import run_once
+from amortppl.runtime.numpy_evaluation import evaluate_once
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.group_summary import rows_that_count
@@ -43,7 +43,7 @@ class Ranges:
     def from_simulations(cls, task: AbstractTask, seed: int) -> "Ranges":
         """The ranges of rows simulated from the task."""
         rows = 1 if task.block else max(task.rows[0], min(16, task.rows[1]))
-        draws = run_once(
+        draws = evaluate_once(
             jax.vmap(lambda k: task.learning(k, rows).data), split_key(seed_key(seed), SIMULATED)
         )
         drawn = {n: np.asarray(v, np.float64) for n, v in draws.items()}

@@ -20,11 +20,12 @@ from amortppl.method import Method
 from amortppl.posterior.draws import states
 from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
+from amortppl.runtime.batched_map import map_datasets
 from amortppl.runtime.compilation import (
-    Compiled,
     Options,
     compile_with,
     few_optimizations,
+    jit_unoptimized,
     run_once,
 )
 from amortppl.runtime.seeds import fold_in, seed_key, split_key
@@ -243,7 +244,7 @@ def _look_at(
     return np.concatenate(features)[:tasks], np.concatenate(fits)[:tasks]
 
 
-@Compiled
+@jit_unoptimized
 def _few_draws(method: Method, values: Any, keys: Array) -> tuple[Array | None, Array]:
     """`DRAWS` draws (T, S, P), if there is a posterior over the latents, and features (T, F)."""
 
@@ -273,6 +274,6 @@ def discrepancies_of(
     method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
 ) -> Array:
     """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P) and keys (T, S)."""
-    return jax.vmap(lambda b, v, k: discrepancies(method.task, v, b, k, moments))(
-        batches, vectors, keys
+    return map_datasets(
+        lambda b, v, k: discrepancies(method.task, v, b, k, moments), batches, vectors, keys
     )

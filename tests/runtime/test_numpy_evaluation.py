@@ -6,7 +6,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from amortppl.runtime.numpy_evaluation import construct, evaluate
+from amortppl.runtime import numpy_program
+from amortppl.runtime.numpy_evaluation import construct, evaluate, evaluate_once
 
 X = np.random.default_rng(0).normal(size=11).astype(np.float32)
 
@@ -41,6 +42,37 @@ def test_functions_that_close_over_numbers():
 )
 def test_what_has_no_rule_is_jaxs_own(function):
     np.testing.assert_allclose(evaluate(function, X), function(jnp.asarray(X)), rtol=1e-6)
+
+
+PLACES = np.array([0, 3, 3, 7, -1])
+ROWS = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.at[PLACES].add(x),
+        lambda x: x.at[PLACES, 0].set(1.0, mode="clip"),
+        lambda x: x.at[1:3, ::2].multiply(3.0),
+        lambda x: jax.vmap(lambda row, i: row.at[i].max(2.0))(x, jnp.arange(5) % 4),
+        lambda x: jax.grad(lambda x: jnp.sum(x[PLACES] ** 2))(x),
+        lambda x: jnp.nonzero(x > 0, size=3)[0],
+        lambda x: jax.lax.pad(x, jnp.float32(0), [(-1, 2, 0), (1, -2, 0)]),
+    ],
+    ids=["add", "clipped", "windows", "batched", "gradient", "nonzero", "cut"],
+)
+def test_places_written_to_are_jaxs(function, monkeypatch):
+    monkeypatch.setattr(numpy_program, "_by_jax", None)  # by rules alone
+    np.testing.assert_allclose(evaluate(function, ROWS), function(jnp.asarray(ROWS)), rtol=1e-6)
+
+
+def test_a_function_with_a_loop_is_compiled_for_one_call(compilations):
+    def powers(x):
+        return jax.lax.scan(lambda c, _: (c * x, c), jnp.ones(()), None, 3)[1]
+
+    assert evaluate_once(powers, np.float32(2.0)).tolist() == [1.0, 2.0, 4.0] and compilations
+    compilations.clear()
+    assert evaluate_once(lambda x: x * x, np.float32(3.0)) == 9.0 and not compilations
 
 
 @pytest.mark.parametrize(
