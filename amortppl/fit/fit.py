@@ -221,8 +221,9 @@ def untrained_guide(
 
 def ranges_of(datasets: Sequence[Mapping[str, np.ndarray]], layout: Layout | None = None) -> Ranges:
     """Fewest and most rows of the datasets, and the ends of each number in a row."""
-    counts = [len(next(iter(d.values()))) for d in datasets]
     datasets = [rows_that_count(layout, d) for d in datasets] if layout else datasets
+    first = layout.index if layout else next(iter(datasets[0]))
+    counts = [len(d[first]) for d in datasets]
     low, high = (
         {
             n: [float(f(e)) for e in zip(*(_columns(d[n], f) for d in datasets), strict=True)]
