@@ -160,4 +160,4 @@ def rows_that_count(layout: Layout, data: Mapping[str, np.ndarray]) -> dict[str,
         n: np.asarray(v)[own] if n in layout.whole else np.asarray(v)[counts]
         for n, v in data.items()
     }
-    return rows | {layout.index: np.bincount(owner, counts.sum(1))[own]}
+    return rows | {layout.index: np.bincount(owner, counts.sum(1), len(owner))[own]}
