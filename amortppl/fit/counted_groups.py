@@ -66,6 +66,13 @@ def _numbered(
     data: Arrays, labels: Mapping[str, Sequence[Any]], by_group: Mapping[str, Sequence[str]]
 ) -> Arrays:
     groups = {n: read_groups(data[n], n, own) for n, own in labels.items()}
+    first = next(iter(groups))
+    for name, each in groups.items():
+        if len(each.group) != len(groups[first].group):
+            raise DataError(
+                f"data: {name!r} has {len(each.group)} labels and {first!r} "
+                f"{len(groups[first].group)}; each row has one of both"
+            )
     numbered = {n: g.group.astype(np.int32) for n, g in groups.items()}
     whole = {n: own for own, names in by_group.items() for n in names}
     for name, index in whole.items():
