@@ -34,6 +34,11 @@ class Dataset(NamedTuple):
     @property
     def rows(self) -> int:
         """N; of groups, how many these are."""
+        return self.lines if self.groups is None else len(self.groups.labels)
+
+    @property
+    def lines(self) -> int:
+        """Rows of the arrays: N; of groups more where large ones take several (`Groups`)."""
         return len(next(iter(self.arrays.values())))
 
 

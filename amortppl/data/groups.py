@@ -1,4 +1,4 @@
-"""Rows that name their group -> arrays of groups, each filled up to equally many rows."""
+"""Rows that name their group -> arrays of lines of rows, one or more a group."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,12 +9,23 @@ import pandas as pd
 from amortppl.errors import DataError, quoted
 from amortppl.task.grouped_model import Arguments
 
+WIDTHS, NUMBERS = (4, 16, 64), (8, 32, 128)
+"""Rows of a line and numbers of lines that are filled up to, powers of two beyond: few programs."""
+
+SPARSE = 4
+"""Places in lines of the largest group for each in shorter ones, from which on a group takes
+several lines.
+"""
+
 
 class Groups(NamedTuple):
-    """Where the N rows of a dataset lie in arrays of G groups with R rows each.
+    """Where the N rows of a dataset lie in L lines of R rows each.
+
+    Group g has line g. Where R is less than its rows, the others lie in further lines below those
+    of all groups, so that few large groups do not make all others as wide.
 
     Attributes:
-        labels: of the groups, in the order of the first axis, (G,).
+        labels: of the G groups, in the order of the first lines.
         group, place: row i of the data is row `place[i]` of group `group[i]`, (N,).
         given_labels: of the rows, as they came, N of them.
     """
@@ -24,28 +35,87 @@ class Groups(NamedTuple):
     place: np.ndarray
     given_labels: list[Any]
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each group, (G,)."""
+        return np.bincount(self.group, minlength=len(self.labels))
+
+    def lines(self) -> "Lines":
+        """The lines of the groups and the places of the rows."""
+        sizes, count = self.sizes, len(self.labels)
+        width = line_width(sizes)
+        more = further_lines(sizes, width)
+        owner = np.append(np.arange(count), np.repeat(np.arange(count), more))
+        begin = count + np.cumsum(more) - more
+        below = begin[self.group] + self.place // width - 1
+        line = np.where(self.place < width, self.group, below)
+        return Lines(owner, width, line, self.place % width)
+
+
+class Lines(NamedTuple):
+    """Lines of rows.
+
+    Attributes:
+        owner: the group of each line, which is the line that it begins with, (L,).
+        width: R.
+        line, column: of each row, (N,).
+    """
+
+    owner: np.ndarray
+    width: int
+    line: np.ndarray
+    column: np.ndarray
+
     def arrange(self, values: np.ndarray) -> np.ndarray:
-        """(N, ...) as (G, R, ...); places without a row repeat the first of their group."""
-        sizes = np.bincount(self.group, minlength=len(self.labels))
-        first = np.zeros(len(self.labels), int)
-        first[self.group[self.place == 0]] = np.nonzero(self.place == 0)[0]
-        source = np.repeat(first[:, None], padded_size(sizes), 1)
-        source[self.group, self.place] = np.arange(len(self.group))
+        """(N, ...) as (L, R, ...); places without a row repeat the first of their group."""
+        first = np.zeros(len(self.owner), int)
+        begins = np.nonzero((self.column == 0) & (self.owner[self.line] == self.line))[0]
+        first[self.line[begins]] = begins
+        source = np.repeat(first[self.owner][:, None], self.width, 1)
+        source[self.line, self.column] = np.arange(len(self.line))
         return values[source]
 
     def counts(self) -> np.ndarray:
-        """Which places hold a row, (G, R), as 0 and 1."""
-        sizes = np.bincount(self.group, minlength=len(self.labels))
-        return (np.arange(padded_size(sizes)) < sizes[:, None]).astype(np.float32)
+        """Which places hold a row, (L, R): 0 and 1 as decimals, or, where groups have further
+        lines, whole numbers (`amortppl.task.grouped_model.owners`).
+        """
+        above = np.arange(len(self.owner)) - self.owner
+        kind = np.int32 if above.any() else np.float32
+        counts = np.zeros((len(self.owner), self.width), kind)
+        counts[self.line, self.column] = 1 + above[self.line]
+        return counts
 
     def rows(self, arranged: np.ndarray) -> np.ndarray:
-        """(G, R, ...) as the rows of the data, (N, ...)."""
-        return arranged[self.group, self.place]
+        """(L, R, ...) as the rows of the data, (N, ...)."""
+        return arranged[self.line, self.column]
 
 
-def padded_size(sizes: np.ndarray) -> int:
-    """R: the next power of two of the largest group, so that few programs are compiled."""
-    return 1 << int(max(sizes.max(), 1) - 1).bit_length()
+def line_width(sizes: np.ndarray) -> int:
+    """R: the rows of the largest group, filled up; less where most places would be empty.
+
+    >>> line_width(np.array([3, 12, 1])), line_width(np.array([5000] + [3] * 5000))
+    (16, 4)
+    """
+    widest = filled(int(max(sizes.max(), 1)), WIDTHS)
+    widths = [w for w in (*WIDTHS, *(1 << i for i in range(7, 40))) if w <= widest]
+    places = [filled(len(sizes) + further_lines(sizes, w).sum(), NUMBERS) * w for w in widths]
+    if places[-1] <= SPARSE * max(min(places), NUMBERS[-1] * WIDTHS[1]):
+        return widest
+    return widths[int(np.argmin(places))]
+
+
+def further_lines(sizes: np.ndarray, width: int) -> np.ndarray:
+    """Lines that each group has beside its first, (G,)."""
+    return np.maximum(-(-sizes // width) - 1, 0)
+
+
+def filled(number: int, few: Sequence[int]) -> int:
+    """The least of some numbers that is as large, or of powers of two beyond.
+
+    >>> filled(3, NUMBERS), filled(33, NUMBERS), filled(129, NUMBERS)
+    (8, 128, 256)
+    """
+    return next((n for n in few if n >= number), 1 << (int(number) - 1).bit_length())
 
 
 def read_groups(values: Any, name: str, labels: Sequence[Any] | None = None) -> Groups:
@@ -176,22 +246,25 @@ def one_a_group(name: str, values: Any, groups: Groups, index: str) -> np.ndarra
 
 
 def _equal_in_groups(name: str, array: np.ndarray, groups: Groups, index: str) -> np.ndarray:
-    arranged, counts = groups.arrange(array), groups.counts() > 0
-    first = arranged[:, :1]
-    same = (arranged == first) | ((arranged != arranged) & (first != first))
-    equal = same.reshape(*counts.shape, -1).all(-1) | ~counts
-    if not equal.all():
-        at = int(np.argwhere(~equal)[0][0])
+    begins, first = groups.place == 0, np.zeros(len(groups.labels), int)
+    first[groups.group[begins]] = np.nonzero(begins)[0]
+    of_group = array[first]
+    like = of_group[groups.group]
+    same = (array == like) | ((array != array) & (like != like))
+    unlike = np.nonzero(~same.reshape(len(array), -1).all(1))[0]
+    if len(unlike):
+        at = groups.group[unlike].min()
+        row = unlike[groups.group[unlike] == at][0]
         raise DataError(
             f"data: {name!r} has one value for each {index}, but differs among the rows of "
-            f"{groups.labels[at]!r} ({first[at, 0]} and {arranged[at][~equal[at]][0]}). If "
+            f"{groups.labels[at]!r} ({of_group[at]} and {array[row]}). If "
             f"it belongs to the rows, take it out of by_group; if a group is split by it, give "
             "each part a label of its own"
         )
-    empty = ~counts.any(1)
+    empty = groups.sizes == 0
     if empty.any():
         raise DataError(
             f"data: {name!r} has one value for each {index}, but {groups.labels[empty.argmax()]!r} "
             f"has no rows that could tell it; give {name!r} by label"
         )
-    return first[:, 0]
+    return of_group

@@ -14,17 +14,20 @@ SIMULATED_ROWS = 16
 """Rows of a simulated group, at most: nothing is learned from them."""
 
 
-def group_argument(arguments: Mapping[str, inspect.Parameter], data: Mapping[str, Any]) -> str:
-    """The index of the rows' groups, if the model asks for their number and the data leave it out.
+def group_arguments(
+    arguments: Mapping[str, inspect.Parameter], data: Mapping[str, Any]
+) -> list[str]:
+    """The indices of the rows' groups of which the model asks for the number and the data leave it
+    out.
 
     >>> def model(x, school, n_school, y=None): ...
-    >>> group_argument(inspect.signature(model).parameters, {"x": [1.0], "school": ["a"]})
-    'school'
+    >>> group_arguments(inspect.signature(model).parameters, {"x": [1.0], "school": ["a"]})
+    ['school']
     """
     empty = inspect.Parameter.empty
     asked = [n for n, p in arguments.items() if p.default is empty and n not in data]
     names = [n.removeprefix("n_") for n in asked if n.startswith("n_")]
-    return next((n for n in names if n in data), "")
+    return [n for n in names if n in data]
 
 
 def task_of_groups(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from amortppl.data.columns import Columns, match_columns
 from amortppl.errors import DataError, ModelError, nearest, quoted
-from amortppl.fit.data_groups import group_argument, task_of_groups
+from amortppl.fit.data_groups import group_arguments, task_of_groups
 from amortppl.task.handlers import name_arguments
 from amortppl.task.task import Task
 
@@ -101,7 +101,7 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
         ModelError: the model cannot be read in any of these ways.
     """
     arguments, first = named_arguments(model), data[0]
-    grouped = group_argument(arguments, first)
+    grouped = group_arguments(arguments, first)
     observations = [n for n in first if arguments[n].default is None]
     if not observations:
         candidates = [n for n, p in arguments.items() if p.default is None]
@@ -110,7 +110,7 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
             f"{quoted(candidates) or 'nothing: give it an argument with default None'}"
         )
     if grouped:
-        return task_of_groups(model, grouped, data, arguments, **labels)
+        return task_of_groups(model, grouped[0], data, arguments, **labels)
     constants = _constants(arguments, data, observations)
     sizes = sorted({len(np.asarray(d[observations[0]])) for d in data})
     if sizes[0] == 0:

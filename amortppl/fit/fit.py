@@ -10,7 +10,8 @@ import numpy as np
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import read
 from amortppl.errors import DataError
-from amortppl.fit.data_task import Arrays, arrays_by_argument, task_of_data
+from amortppl.fit.counted_groups import count_groups, name_groups
+from amortppl.fit.data_task import Arrays, arrays_by_argument, named_arguments, task_of_data
 from amortppl.fit.frame_method import FrameAlone
 from amortppl.fit.predictions import add_predictions
 from amortppl.fit.refits import Refits, join_tables, label_tasks
@@ -83,7 +84,9 @@ def fit(
         bootstrap: of a formula, so many samples of the table's rows with replacement, along `task`.
         by_group: `{"school": ["size"]}`: of a model of rows in groups, arguments with one value a
             group. Such a model has an argument `school`, the index of each row's group, and one
-            `n_school`, how many there are; the data hold labels under `school` alone.
+            `n_school`, how many there are; the data hold labels under `school` alone. Of a model
+            with several groupings `{"room": ["school"]}` says that every room lies in one school
+            (docs/tutorials/hierarchy.md).
         keywords: fields of `Ladder`.
 
     Returns:
@@ -177,7 +180,12 @@ def fit_model(
     datasets = [arrays_by_argument(model, d, columns) for d in ([data] if single else data)]
     if not datasets:
         raise DataError("data: expected at least one dataset, got an empty list")
+    counted = count_groups(named_arguments(model), datasets, labels.get("by_group", {}))
+    if counted is not None:
+        datasets, _ = counted.datasets, labels.pop("by_group", None)
     guide = untrained_guide(model, datasets, options.seed, **labels)
+    if counted is not None:
+        name_groups(guide.task, counted.labels)
     expect_draws(options.draws, guide.task.latents.size)
     own = [{n: v for n, v in d.items() if n in guide.task.arguments} for d in datasets]
     given = own[0] if single else own
@@ -221,8 +229,9 @@ def untrained_guide(
 
 def ranges_of(datasets: Sequence[Mapping[str, np.ndarray]], layout: Layout | None = None) -> Ranges:
     """Fewest and most rows of the datasets, and the ends of each number in a row."""
-    counts = [len(next(iter(d.values()))) for d in datasets]
     datasets = [rows_that_count(layout, d) for d in datasets] if layout else datasets
+    first = layout.index if layout else next(iter(datasets[0]))
+    counts = [len(d[first]) for d in datasets]
     low, high = (
         {
             n: [float(f(e)) for e in zip(*(_columns(d[n], f) for d in datasets), strict=True)]

@@ -45,8 +45,11 @@ def free(task: AbstractTask) -> bool:
 
 
 def many(task: AbstractTask, batch: Batch) -> bool:
-    """Whether a batch is cut: its rows can be, and are more than two chunks."""
-    return free(task) and batch.mask.shape[0] > 2 * ROWS
+    """Whether a batch is cut: its rows can be, and are more than two chunks. Groups of several
+    lines are not.
+    """
+    whole = task.has_further_lines(batch.data)
+    return free(task) and not whole and batch.mask.shape[0] > 2 * ROWS
 
 
 def row_chunks(mask: Bool[Array, " B"]) -> RowChunks:

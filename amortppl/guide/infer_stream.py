@@ -58,7 +58,7 @@ def infer_stream(
     final, trace = _last_state(guide, data, draws, seed, options)
     drawn = _draw(guide, final, draws, seed)
     small = data.rows is not None and draws * data.rows <= CHECKED
-    wanted = small if options.check is None else options.check
+    wanted = (small if options.check is None else options.check) and not guide.task.grouping
     parity = StreamParity(guide.task, drawn[0])
     checked = _check(guide, data, *drawn, parity) if wanted and options.state is None else None
     moved = None if checked is None else psis.moment_shifts([drawn[0]], checked)
@@ -131,6 +131,8 @@ def _check(
 def _why_unchecked(guide: TrainedMethod, state: State | None) -> str:
     if not guide.task.has_density:
         return "k-hat not computed: the model has no likelihood to check the guide against"
+    if guide.task.grouping:
+        return "k-hat not computed: of streams of groups it is not known"
     if state is not None:
         return "k-hat not computed: rows seen before this source would have to be read again"
     return "k-hat not computed: it reads all rows once more; ask for it with check=True (--check)"

@@ -111,7 +111,8 @@ class StepwiseGuide(TrainedMethod):
         """The state after each mini-batch, or after every so many rows: an anytime posterior.
 
         The memory used does not depend on the length of the source. The last state yielded has seen
-        all rows.
+        all rows. Rows in groups come sorted by group, with `shuffle=None`; mini-batches are then of
+        whole groups, `every` counts these, and a state does not stop in the middle of a source.
 
         Args:
             batches: from `amortppl.batches`.

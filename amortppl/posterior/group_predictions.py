@@ -18,6 +18,7 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import Compiled
 from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.grouped_model import Grouped
 from amortppl.task.program import log_density, unconstrain
 
 
@@ -56,7 +57,8 @@ def log_density_of_rows(
     keys = split_key(fold_in(seed_key(seed), 3), len(vectors))
     values = np.asarray(_density(task, jnp.asarray(vectors), local, is_seen, data, keys, size))
     assert new.groups is not None  # `read` has put them there
-    return values[:, new.groups.group, new.groups.place]
+    lines = new.groups.lines()
+    return values[:, lines.line, lines.column]
 
 
 def rows_of_groups(
@@ -68,8 +70,8 @@ def rows_of_groups(
     assert dataset.groups is not None
     if name in task.groups.arguments.whole:
         return values.take(np.arange(len(dataset.groups.labels)), lead)
-    index = (*[slice(None)] * lead, dataset.groups.group, dataset.groups.place)
-    return values[index]
+    lines = dataset.groups.lines()
+    return values[(*[slice(None)] * lead, lines.line, lines.column)]
 
 
 def user_rows(task: AbstractTask, name: str, dataset: Dataset) -> np.ndarray:
@@ -200,6 +202,13 @@ def _density(
 def log_density_by_row(task: AbstractTask, trace: dict[str, dict]) -> Float[Array, "G R"]:
     """The log density of each row of a run, added up over the sites of rows."""
     sites = [n for n in task.observed.values() if n in task.groups.sites]
-    each = [log_density(trace[n]) for n in sites]
+    each = [log_density(_where_rows_lie(trace[n])) for n in sites]
     parts = [jnp.sum(d.reshape(*d.shape[:2], -1), -1) for d in each]
     return sum(parts[1:], parts[0])
+
+
+def _where_rows_lie(site: dict) -> dict:
+    """A site of rows whose density is not added up over the lines of its group."""
+    own = site["fn"]
+    apart = Grouped(own.base_dist, own.counts, None, own.scale)
+    return {**site, "fn": apart}

@@ -22,6 +22,7 @@ from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.group_summary import lines_of_rows
 from amortppl.task.quadrature import FINE, ModeAndScale, Rows, heights, product_rule
 
 GRID, REACH = 193, 9.0
@@ -64,14 +65,15 @@ def _part(
     task: AbstractTask, vectors: Array, dataset: Dataset, start: int, size: int, seed: int
 ) -> LocalDraws:
     """Draws for the rows from `start` on, at most `size` of them."""
-    rows = Dataset({n: v[start : start + size] for n, v in dataset.arrays.items()}, {})
+    stop = min(start + size, dataset.rows)
+    rows = Dataset(lines_of_rows(task.group_layout, dataset.arrays, start, stop), {})
     batch = pad(task, rows)
     keys = split_key(fold_in(seed_key(seed), start), len(vectors))
     each = batch.mask.shape[0] * task.places(batch.data)
     numbers, sites = _draw(task, vectors, batch.data, keys, WORK // (each * GRID))
-    places = np.arange(rows.rows)
+    places = np.arange(stop - start)
     own = {n: np.asarray(v).take(places, task.local.axes[n] + 1) for n, v in sites.items()}
-    return LocalDraws(np.asarray(numbers)[:, : rows.rows], own)
+    return LocalDraws(np.asarray(numbers)[:, places], own)
 
 
 @partial(jax.jit, static_argnums=(0, 4))

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from amortppl.data.dataset import Dataset
+from amortppl.data.groups import NUMBERS, filled
 from amortppl.method import Method
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
@@ -50,7 +51,7 @@ def chunks(task: AbstractTask, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
 
     A single dataset is a chunk by itself.
     """
-    for (rows, each), group in group_by_shape(task, datasets).items():
+    for (rows, each, _), group in group_by_shape(task, datasets).items():
         size = 1 if len(datasets) == 1 else chunk_size(rows * each)
         group = sorted(group, key=lambda i: datasets[i].rows)
         for start in range(0, len(group), size):
@@ -66,7 +67,11 @@ def chunk_size(rows: int) -> int:
 
 
 def padded_rows(task: AbstractTask, rows: int) -> int:
-    """The next power of two, at least 8; the rows themselves where they are tied."""
+    """The next power of two, at least 8, of groups one of fewer; the rows themselves where they are
+    tied.
+    """
+    if task.grouping:
+        return filled(rows, NUMBERS)
     return max(8, 1 << (rows - 1).bit_length()) if task.row_free else rows
 
 
@@ -75,12 +80,10 @@ def pad(task: AbstractTask, dataset: Dataset) -> Batch:
 
     The padding repeats the first row. Where rows are tied, none is added.
     """
-    rows = dataset.rows
-    size = padded_rows(task, rows)
-    padded = {
-        n: np.concatenate([v, np.repeat(v[:1], size - rows, 0)]) for n, v in dataset.arrays.items()
-    }
-    return Batch(padded, np.arange(size) < rows)
+    size = padded_rows(task, dataset.lines)
+    more = size - dataset.lines
+    padded = {n: np.concatenate([v, np.repeat(v[:1], more, 0)]) for n, v in dataset.arrays.items()}
+    return Batch(padded, np.arange(size) < dataset.rows)
 
 
 def pad_rows(task: AbstractTask, batches: Batch) -> Batch:
@@ -104,13 +107,17 @@ def pad_queries(method: Method, dataset: Dataset) -> dict[str, Array] | None:
 
 def group_by_shape(
     task: AbstractTask, datasets: Sequence[Dataset]
-) -> dict[tuple[int, int], list[int]]:
-    """Places of the datasets by the number of rows that they are padded to, and of places in each
-    (`AbstractTask.places`).
+) -> dict[tuple[int, int, bool], list[int]]:
+    """Places of the datasets by the number of rows that they are padded to, of places in each
+    (`AbstractTask.places`), and whether groups have several lines.
     """
-    places: dict[tuple[int, int], list[int]] = {}
+    places: dict[tuple[int, int, bool], list[int]] = {}
     for place, dataset in enumerate(datasets):
-        shape = padded_rows(task, dataset.rows), task.places(dataset.arrays)
+        shape = (
+            padded_rows(task, dataset.lines),
+            task.places(dataset.arrays),
+            task.has_further_lines(dataset.arrays),
+        )
         places.setdefault(shape, []).append(place)
     return places
 
@@ -119,7 +126,7 @@ def stack(task: AbstractTask, datasets: Sequence[Dataset], places: Sequence[int]
     """Datasets of one shape as a batch with a leading axis, each padded as `pad` has it."""
     chosen = [datasets[i] for i in places]
     counts = np.array([d.rows for d in chosen])
-    size, data = padded_rows(task, int(counts.max())), {}
+    size, data = padded_rows(task, max(d.lines for d in chosen)), {}
     for name, like in chosen[0].arrays.items():
         filled = np.empty((len(chosen), size, *like.shape[1:]), like.dtype)
         for to, dataset in zip(filled, chosen, strict=True):

@@ -15,6 +15,7 @@ from amortppl.data.batches import Batches, Block
 from amortppl.data.sources.identity import refuse_seen
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method, refuse_parts
+from amortppl.posterior.group_stream import stream_groups
 from amortppl.posterior.state import Place, State, expect_own_guide
 from amortppl.runtime.compilation import Compiled, jit_unoptimized
 from amortppl.runtime.outputs import expect_kept, expect_output
@@ -60,17 +61,17 @@ def stream(
     """
     refuse_parts(guide.method)
     expect_own_guide(guide, state)
-    if guide.task.grouping:
-        raise DataError(
-            f"data: mini-batches are of rows, and those of {guide.task.name} lie in groups of "
-            f"{guide.task.grouping.name!r}, which belong together; give whole groups to "
-            "guide.step(state, groups), some at a time"
-        )
     if passes < 1:
         raise DataError(f"passes: expected at least 1, got {passes}")
     if every is not None and every < 1:
         raise DataError(f"every: expected at least 1 row, got {every}")
     coming = tuple(batches.files())
+    if guide.task.grouping:
+        for after in stream_groups(guide, batches, state, passes, every):
+            if keep is not None:
+                after.save(keep)
+            yield after
+        return
     if state.place.done:
         for grown in refuse_seen(state.sources, coming):
             warnings.warn(grown, stacklevel=3)

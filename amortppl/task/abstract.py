@@ -15,6 +15,7 @@ from amortppl.errors import ModelError
 from amortppl.runtime.batched_map import batched_map
 from amortppl.simulators.stored import Stored
 from amortppl.task.batch import Draw
+from amortppl.task.grouped_model import has_further_lines
 from amortppl.task.groups import Grouping, Layout
 from amortppl.task.inputs import Source
 from amortppl.task.judged import LogDensityJudge
@@ -92,6 +93,8 @@ class AbstractTask(OfLatents, ABC):
         ({}, {})
         >>> task.group_layout, task.row_shapes, task.places(data)  # its rows are in no groups
         (None, {'y': ()}, 1)
+        >>> task.has_further_lines(data)
+        False
         >>> task.learning(jr.key(0), 3).data["y"].shape  # as `simulate`, but for stored simulations
         (3,)
         >>> task.simulate_many(jr.split(jr.key(0), 5), 3, at_once=2).data["y"].shape
@@ -189,6 +192,10 @@ class AbstractTask(OfLatents, ABC):
             return 1
         nodes = NODES.get(self.local.size, 1) ** self.local.size / NODES[1] if self.local else 1.0
         return data[self.grouping.name].shape[-1] * max(1, ceil(nodes))
+
+    def has_further_lines(self, data: Mapping[str, Any]) -> bool:
+        """Whether groups of these arrays have several lines (`amortppl.task.grouped_model`)."""
+        return bool(self.grouping) and has_further_lines(data[self.groups.name])
 
     @property
     def arguments(self) -> list[str]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from amortppl.task.grouped_model import add_to_owners, has_further_lines, owners
 from amortppl.task.groups import Layout
 from amortppl.task.latents import entries
 
@@ -32,7 +33,7 @@ def group_columns(layout: Layout, data: Mapping[str, Array]) -> dict[str, Float[
     columns = {}
     for name, values in data.items():
         if name == layout.index:
-            columns[name] = jnp.log1p(jnp.sum(counts, 1, keepdims=True))
+            columns[name] = jnp.log1p(_total(jnp.ones((*counts.shape, 1)), counts))
         elif name in layout.whole:
             columns[name] = _flat(values, 1)
         else:
@@ -83,30 +84,68 @@ def _flat(values: Array, lead: int) -> Array:
     return jnp.reshape(values, (*shape[:lead], size)).astype(jnp.float32)
 
 
+def _total(values: Float[Array, "G R C"], counts: Array) -> Float[Array, "G C"]:
+    """Sums over the rows that count of each line's group, in every line of it."""
+    own = jnp.sum(jnp.where(counts[..., None] > 0, values, 0.0), 1)
+    if not has_further_lines(counts):
+        return own
+    owner = owners(counts)
+    return add_to_owners(own, owner)[owner]
+
+
+def _number(counts: Array) -> Float[Array, "G 1"]:
+    return jnp.maximum(_total(jnp.ones((*counts.shape, 1)), counts), 1.0)
+
+
 def _moments(values: Float[Array, "G R C"], counts: Float[Array, "G R"]) -> tuple[Array, Array]:
     """Mean and deviation of the rows that count, (G, C)."""
-    kept, number = counts[..., None] > 0, jnp.maximum(jnp.sum(counts, 1), 1.0)[:, None]
-    mean = jnp.sum(jnp.where(kept, values, 0.0), 1) / number
-    apart = jnp.where(kept, values - mean[:, None], 0.0)
-    return mean, jnp.sqrt(jnp.sum(apart**2, 1) / number)
+    number = _number(counts)
+    mean = _total(values, counts) / number
+    return mean, jnp.sqrt(_total((values - mean[:, None]) ** 2, counts) / number)
 
 
 def _covariances(values: Array, others: Array, counts: Array) -> Float[Array, "G C"]:
-    kept, number = counts[..., None] > 0, jnp.maximum(jnp.sum(counts, 1), 1.0)[:, None, None]
-    apart, other = (
-        jnp.where(kept, v - _moments(v, counts)[0][:, None], 0.0) for v in (values, others)
-    )
-    product = jnp.einsum("grc,grd->gcd", apart, other) / number
-    return product.reshape(len(product), -1)
+    apart, other = (v - _moments(v, counts)[0][:, None] for v in (values, others))
+    product = apart[..., :, None] * other[..., None, :]
+    return _total(product.reshape(*counts.shape, -1), counts) / _number(counts)
 
 
 def as_user_data(layout: Layout, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays by group as a user would give them: rows, each with the number of its group."""
-    counts = np.asarray(data[layout.index]) > 0
+    owner, counts = _owner(layout, data), np.asarray(data[layout.index]) > 0
+    own = owner == np.arange(len(owner))
     rows = {
-        n: np.asarray(v) if n in layout.whole else np.asarray(v)[counts] for n, v in data.items()
+        n: np.asarray(v)[own] if n in layout.whole else np.asarray(v)[counts]
+        for n, v in data.items()
     }
-    return rows | {layout.index: np.nonzero(counts)[0]}
+    return rows | {layout.index: owner[np.nonzero(counts)[0]]}
+
+
+def _owner(layout: Layout, data: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The line with which the group of each line begins, (G,)."""
+    counts = np.asarray(data[layout.index])
+    if not has_further_lines(counts):
+        return np.arange(len(counts))
+    return np.arange(len(counts)) - np.maximum(counts.max(1) - 1, 0)
+
+
+def lines_of_rows(
+    layout: Layout | None, data: Mapping[str, np.ndarray], start: int, stop: int
+) -> dict[str, np.ndarray]:
+    """Rows from `start` to `stop`, of groups with all of their lines.
+
+    >>> counts = np.array([[1, 1], [1, 0], [1, 1], [2, 2]])  # the last line goes on with the third
+    >>> lines_of_rows(Layout("school", (), ()), {"school": counts}, 1, 3)["school"].tolist()
+    [[1, 0], [1, 1], [2, 2]]
+    """
+    if layout is None or not has_further_lines(data[layout.index]):
+        return {n: v[start:stop] for n, v in data.items()}
+    owner = _owner(layout, data)
+    kept = np.nonzero((owner >= start) & (owner < stop))[0]
+    part = {n: v[kept] for n, v in data.items()}
+    above = np.arange(len(kept)) - (owner[kept] - start)
+    counts = np.where(part[layout.index] > 0, 1 + above[:, None], 0)
+    return part | {layout.index: counts.astype(data[layout.index].dtype)}
 
 
 def rows_that_count(layout: Layout, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -115,6 +154,10 @@ def rows_that_count(layout: Layout, data: Mapping[str, np.ndarray]) -> dict[str,
     Args:
         data: arrays by argument, groups first.
     """
-    counts = np.asarray(data[layout.index]) > 0
-    rows = {n: v if n in layout.whole else np.asarray(v)[counts] for n, v in data.items()}
-    return rows | {layout.index: counts.sum(1)}
+    owner, counts = _owner(layout, data), np.asarray(data[layout.index]) > 0
+    own = owner == np.arange(len(owner))
+    rows = {
+        n: np.asarray(v)[own] if n in layout.whole else np.asarray(v)[counts]
+        for n, v in data.items()
+    }
+    return rows | {layout.index: np.bincount(owner, counts.sum(1), len(owner))[own]}

@@ -4,6 +4,14 @@ The data of G groups lie in arrays (G, R, ...), R rows a group, and an array (G,
 these count. The model itself runs on all G R rows at once, with the index 0, ..., 0, 1, ..., 1, ...
 of each row's group. Outside of it, every site with a value for each row has the shape (G, R, ...),
 and the log densities of rows that do not count are 0.
+
+Where a few groups are much larger than the others, these go on in further lines: the array that
+says which rows count then has whole numbers, in line l of a group that begins in line g
+
+    counts[l, r] = 1 + l - g,  or 0 where there is no row.
+
+The model sees the index g there, and the log densities of the line are added to those of line g.
+Line l itself is a group without rows, which the engine's mask leaves out.
 """
 
 import functools
@@ -11,9 +19,11 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 from numpyro.distributions import constraints
 from numpyro.primitives import Messenger
 
@@ -42,13 +52,21 @@ class Grouped(dist.Distribution):
     Args:
         base_dist: with the rows as its first batch axis.
         counts: which rows count, (G, R).
+        owner: the line with which the group of each line begins, (G,); None where each has one.
+        scale: factors of the log densities, by row, where there are lines to add up.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
-    pytree_data_fields = ("base_dist", "counts")
+    pytree_data_fields = ("base_dist", "counts", "owner", "scale")
 
-    def __init__(self, base_dist: dist.Distribution, counts: Bool[Array, "G R"]) -> None:
-        self.base_dist, self.counts = base_dist, counts
+    def __init__(
+        self,
+        base_dist: dist.Distribution,
+        counts: Bool[Array, "G R"],
+        owner: Int[Array, " G"] | None = None,
+        scale: Array | None = None,
+    ) -> None:
+        self.base_dist, self.counts, self.owner, self.scale = base_dist, counts, owner, scale
         shape = (*counts.shape, *base_dist.batch_shape[1:])
         super().__init__(shape, base_dist.event_shape)
 
@@ -64,10 +82,46 @@ class Grouped(dist.Distribution):
         return values.reshape(*sample_shape, *self.counts.shape, *jnp.shape(values)[lead + 1 :])
 
     def log_prob(self, value: Any) -> Array:
-        """Log densities (G, R, ...)."""
+        """Log densities (G, R, ...); those of further lines are added to the first of a group."""
+        density = self.by_place(value)
+        return density if self.owner is None else _add_lines(density, self.owner)
+
+    def by_place(self, value: Any) -> Array:
+        """Log densities of the rows where they lie, (G, R, ...)."""
         density = by_group(self.base_dist.log_prob(flat(value)), self.counts.shape)
+        if self.scale is not None:
+            density = density * self.scale
         kept = self.counts.reshape(*self.counts.shape, *[1] * (density.ndim - 2))
         return jnp.where(kept, density, 0.0)
+
+
+def has_further_lines(counts: Any) -> bool:
+    """Whether groups have several lines."""
+    return np.issubdtype(counts.dtype, np.integer)
+
+
+def owners(counts: Int[Array, "G R"]) -> Int[Array, " G"]:
+    """The line with which the group of each line begins.
+
+    >>> owners(jnp.array([[1, 1], [1, 0], [3, 0]])).tolist()
+    [0, 1, 0]
+    """
+    above = jnp.maximum(jnp.max(counts, 1) - 1, 0)
+    return jnp.arange(counts.shape[0]) - above
+
+
+def add_to_owners(values: Array, owner: Int[Array, " G"]) -> Array:
+    """Values of lines (G, ...) added up in the line with which each group begins; 0 elsewhere."""
+    return jax.ops.segment_sum(values, owner, owner.shape[0])
+
+
+def _add_lines(density: Array, owner: Int[Array, " G"]) -> Array:
+    first = jnp.arange(owner.shape[0]) == owner
+    own = first.reshape(-1, *[1] * (density.ndim - 1))
+    below = jnp.where(own[:, 0], 0.0, jnp.sum(density, 1))
+    kept = jnp.where(own, density, 0.0)
+    total = kept[:, 0] + add_to_owners(below, owner)
+    return jnp.concatenate([total[:, None], kept[:, 1:]], 1)
 
 
 def flat(values: Any) -> Array:
@@ -88,22 +142,33 @@ class RowsByGroup(Messenger):
         names: the sites with a value for each row.
         counts: which rows count, (G, R).
         given: what the model was given in the place of arrays (G, R, ...), and these.
+        owner: the line with which the group of each line begins; None where each has one.
     """
 
-    def __init__(self, names: Collection[str], counts: Array, given: list[tuple[Any, Any]]) -> None:
+    def __init__(
+        self,
+        names: Collection[str],
+        counts: Array,
+        given: list[tuple[Any, Any]],
+        owner: Array | None,
+    ) -> None:
         super().__init__()
-        self.names, self.counts, self.given = names, counts, given
+        self.names, self.counts, self.given, self.owner = names, counts, given, owner
 
     def process_message(self, msg: Any) -> None:
         """Two axes of rows for the distribution, its scale and what is observed."""
         if not self._is_of_rows(msg):
             return
-        msg["fn"] = Grouped(msg["fn"], self.counts)
+        scale = msg["scale"]
+        of_rows = jnp.shape(scale)[:1] == (self.counts.size,) if scale is not None else False
+        if of_rows:
+            scale = by_group(scale, self.counts.shape)
+        inside = of_rows and self.owner is not None
+        msg["fn"] = Grouped(msg["fn"], self.counts, self.owner, scale if inside else None)
+        msg["scale"] = None if inside else scale
         if msg["value"] is not None:
             same = [whole for own, whole in self.given if own is msg["value"]]
             msg["value"] = same[0] if same else by_group(msg["value"], self.counts.shape)
-        if jnp.ndim(msg["scale"] or 0.0) and jnp.shape(msg["scale"])[0] == self.counts.size:
-            msg["scale"] = by_group(msg["scale"], self.counts.shape)
 
     def postprocess_message(self, msg: Any) -> None:
         """The value as the model expects it."""
@@ -127,12 +192,13 @@ def run_by_group(
 
     @functools.wraps(model, updated=())
     def grouped(**given: Any) -> Any:
-        counts = given.pop(arguments.index) > 0
+        index = given.pop(arguments.index)
+        owner = owners(index) if has_further_lines(index) else None
         own, pairs = rows_of(given, arguments), []
         for name, value in own.items():
             pairs.append((value, given[name]))
-        with RowsByGroup(names, counts, pairs):
-            return model(**own, **indices(arguments, counts.shape))
+        with RowsByGroup(names, index > 0, pairs, owner):
+            return model(**own, **indices(arguments, index.shape, owner))
 
     unknown = (arguments.number, arguments.count)
     parameters = inspect.signature(model).parameters.values()
@@ -151,9 +217,11 @@ def rows_of(given: Mapping[str, Any], arguments: Arguments) -> dict[str, Any]:
     return {n: v if n in whole or v is None else flat(v) for n, v in given.items()}
 
 
-def indices(arguments: Arguments, shape: tuple[int, int]) -> dict[str, Any]:
+def indices(
+    arguments: Arguments, shape: tuple[int, int], owner: Array | None = None
+) -> dict[str, Any]:
     """The index of each row's group, and the numbers of groups and of rows."""
     groups, rows = shape
     count = {arguments.count: groups * rows} if arguments.count else {}
-    index = jnp.repeat(jnp.arange(groups), rows)
+    index = jnp.repeat(jnp.arange(groups) if owner is None else owner, rows)
     return {arguments.index: index, arguments.number: groups, **count}

@@ -81,7 +81,8 @@ class Grouping:
             raise ModelError(
                 f"{self.model_name}: groups names {quoted(groups)}, and one grouping can be free. "
                 "Give a second one, crossed or nested, a fixed number of groups: make its index "
-                "an input and its number a constant"
+                "an input and its number a constant. For data at hand ap.fit(model, data) counts "
+                "both"
             )
         [name] = groups
         for other in by_group:

@@ -136,17 +136,21 @@ class Judge:
     def _program(self, data: Data) -> Traced:
         """The program for pieces of rows of these shapes, traced once."""
         shapes = {n: np.shape(v) for n, v in data.items()}
-        key = tuple(sorted(shapes.items()))
+        lines = self.task.has_further_lines(data)
+        key = (lines, *sorted(shapes.items()))
         program = self._programs.get(key)
         if program is None:
             if len(self._programs) >= 128:
                 self._programs.clear()
-            program = self._programs[key] = self._trace(shapes)
+            program = self._programs[key] = self._trace(shapes, lines)
         return program
 
-    def _trace(self, shapes: Mapping[str, tuple[int, ...]]) -> Traced:
+    def _trace(self, shapes: Mapping[str, tuple[int, ...]], lines: bool) -> Traced:
         task, like = self.task, self.task.rows_like
         data = {n: jax.ShapeDtypeStruct(s, _type(like[n])) for n, s in shapes.items()}
+        if lines:  # of groups: the index says so by its type
+            index = task.groups.name
+            data[index] = jax.ShapeDtypeStruct(shapes[index], np.int32)
         pieces, rows = next(iter(shapes.values()))[:2]
         vectors = jax.ShapeDtypeStruct((pieces, task.latents.size), jnp.float32)
         if not self.size and self.tables is None:

@@ -84,8 +84,9 @@ class Program:
         except NotImplementedError as error:
             raise ModelError(
                 f"{self.name}: the site {last.name!r} ~ {last.family} cannot be simulated, and "
-                f"tasks are simulated from the model; give it a distribution that can be sampled "
-                f"(for a flat prior a wide one)"
+                f"tasks are simulated from the model; give it a distribution that can be sampled. "
+                "A flat prior comes closest to Normal(0, 10 s), on positive numbers to "
+                "HalfNormal(10 s), with s the size of a value that would be no surprise"
             ) from error
         except Exception as error:
             given = (

@@ -64,7 +64,8 @@ class Ranges:
         is beyond it by more than its width. In a dataset of at most 100 rows a single row is more
         than one in a hundred.
         """
-        rows = len(next(iter(arrays.values())))
+        tables = rows_that_count(layout, arrays) if layout else arrays
+        rows = len(tables[layout.index] if layout else next(iter(arrays.values())))
         notes = []
         if not self.rows[0] <= rows <= self.rows[1]:
             more = (
@@ -77,7 +78,7 @@ class Ranges:
                 f"{rows} {what}: the guide was trained for {self.rows[0]} to {self.rows[1]}"
                 f"{'' if layout else more}"
             )
-        return notes + self.values_outside(rows_that_count(layout, arrays) if layout else arrays)
+        return notes + self.values_outside(tables)
 
     def outside_each(
         self, datasets: Sequence[Mapping[str, np.ndarray]], layout: Layout | None = None

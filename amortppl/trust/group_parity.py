@@ -4,7 +4,7 @@ arrays that the engine and its judge run on were sorted and filled up.
     sum_i log p(y_i | x_i, theta, u_g(i)),    at one draw of theta and of the groups' effects u
 
 by the engine on the groups, in 32 bits, and by NumPy on the rows as they came, with the index that
-their own labels have, a power of two of them at a time.
+their own labels have, some of them at a time.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.group_check import plain_rows
 from amortppl.trust.parity import Parity, Sum, allowed, middle_draws, widen_numbers
 
-DATASETS, LONGEST = 8, 4096
-"""Datasets of a call that are compared, at most, and rows of a piece."""
+DATASETS, SIZES = 8, (64, 512, 4096)
+"""Datasets of a call that are compared, at most, and rows of a piece: programs of few sizes."""
 
 _PROGRAMS: WeakKeyDictionary[AbstractTask, dict[tuple[int, int], Traced]] = WeakKeyDictionary()
 
@@ -62,7 +62,7 @@ def _compare(task: AbstractTask, dataset: Dataset, vector: np.ndarray) -> tuple[
     """By how much the engine's log density of all rows is off, and may be by rounding."""
     batch = pad(task, dataset)
     local, by_row = _engine(task, jnp.asarray(vector), batch.data)
-    engine = np.sum(np.asarray(by_row)[: dataset.rows].astype(np.float64))
+    engine = np.sum(np.asarray(by_row)[: dataset.lines].astype(np.float64))
     effects = {n: np.asarray(u, np.float64) for n, u in local.items()}
     plain = _plain(task, dataset, vector.astype(np.float64), effects)
     size, terms = np.abs(plain).sum(), np.array([plain.size])
@@ -94,14 +94,13 @@ def _plain(
     rows = {n: v for n, v in wide.items() if n not in whole}
     rows[names.index] = _index(groups)
     count = len(groups.given_labels)
-    size = min(1 << count.bit_length() - 1, LONGEST)
-    parts = []
+    size = next((s for s in SIZES if s >= count), SIZES[-1])
+    rows, parts = {n: _filled(v, -(-count // size) * size) for n, v in rows.items()}, []
     for first in range(0, count, size):
-        start = min(first, count - size)
-        piece = {n: v[start : start + size] for n, v in rows.items()} | whole
+        piece = {n: v[first : first + size] for n, v in rows.items()} | whole
         program = _program(task, size, number, (vector, effects, piece))
-        parts.append(program(vector, effects, piece)[first - start :])
-    return np.concatenate(parts)
+        parts.append(program(vector, effects, piece))
+    return np.concatenate(parts)[:count]
 
 
 def _index(groups: Groups) -> np.ndarray:

@@ -139,6 +139,7 @@ def widen(task: AbstractTask, dataset: Dataset) -> Data:
 def widen_numbers(task: AbstractTask, given: Mapping[str, np.ndarray]) -> Data:
     """Numbers by argument, 64 bits wide, of the kinds that the model simulates."""
     kinds = {n: simulated_type(task, n).kind for n in given}
+    kinds |= {n: given[n].dtype.kind for n in kinds if task.grouping and n == task.grouping.name}
     wide = {"f": np.float64, "i": np.int64, "u": np.uint64}
     numbers = {n: np.nan_to_num(v) if kinds[n] != "f" else v for n, v in given.items()}
     return {n: v.astype(wide[kinds[n]]) for n, v in numbers.items()}
@@ -153,6 +154,9 @@ def log_joints(
     sums: dict[int, Sum] = {}
     by_size: dict[tuple[int, int], list[int]] = {}
     for place, each in enumerate(data):
+        if task.has_further_lines(each):
+            sums[place] = whole(task, vectors[place], each)
+            continue
         width = task.judge.width * task.places(each)
         most_rows = min(LONGEST, 1 << (max(1, ENTRIES // width)).bit_length() - 1)
         size = min(1 << _rows(each).bit_length() - 1, most_rows)

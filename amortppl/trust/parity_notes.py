@@ -97,7 +97,7 @@ def _of_marginal(
     task: AbstractTask, dataset: Dataset, data: Data, vector: np.ndarray, limit: float
 ) -> str:
     """Of rows with latents of their own: the engine's integrals and sums in 64 bits."""
-    batch, rows = pad(task, dataset), 1 if task.block else dataset.rows
+    batch, rows = pad(task, dataset), 1 if task.block else dataset.lines
     wide = {n: v.astype(data[n].dtype) for n, v in batch.data.items()}
     own = evaluate(task.log_densities, vector.astype(np.float32), wide)[1][:rows]
     off = own - log_likelihoods(task, vector, data)
@@ -129,7 +129,7 @@ def _by_site(
     task: AbstractTask, dataset: Dataset, data: Data, vector: np.ndarray
 ) -> tuple[list[str], np.ndarray]:
     """Sites, and by how much the engine's program differs from the model on each."""
-    batch, rows = pad(task, dataset), dataset.rows
+    batch, rows = pad(task, dataset), dataset.lines
     wide = {n: v.astype(data[n].dtype) for n, v in batch.data.items()}
     point = vector.astype(np.float32)
     ours = evaluate(lambda v, d: engine_sites(task, Point(v, {}, d)), point, wide)
@@ -146,7 +146,7 @@ def _by_site(
 def _of_rows(task: AbstractTask, vector: np.ndarray, data: Data) -> str:
     """Whether the model's own density of the rows is that of their halves together."""
     rows = next(iter(data.values())).shape[0]
-    if task.row_free and rows > 1:
+    if task.row_free and rows > 1 and not task.has_further_lines(data):
         parts = [
             {n: v[at] for n, v in data.items()} for at in (slice(rows // 2), slice(rows // 2, rows))
         ]

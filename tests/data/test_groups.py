@@ -49,7 +49,7 @@ def test_rows_are_arranged_by_label(task):
     assert dataset.arrays["school"].tolist() == [[1, 0, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0]]
     assert dataset.arrays["x"][1, :3].tolist() == [0, 2, 4]
     assert dataset.arrays["size"].tolist() == [1, 2, 3]
-    back = dataset.groups.rows(dataset.arrays["y"])
+    back = dataset.groups.lines().rows(dataset.arrays["y"])
     assert back.tolist() == ROWS["y"].tolist()
     filled = dataset.arrays["y"][dataset.arrays["school"] == 0]
     assert {*filled} <= {*ROWS["y"]}  # places without a row hold values of the support
@@ -109,7 +109,18 @@ def test_what_does_not_fit_is_one_error(task, wrong):
 
 
 def test_groups_are_as_wide_as_the_largest():
-    groups = read_groups(np.repeat(["a", "b"], [5, 2]), "g")
-    assert groups.counts().shape == (2, 8) and groups.counts().sum(1).tolist() == [5, 2]
-    arranged = groups.arrange(np.arange(7.0))
-    assert arranged[1].tolist() == [5, 6, 5, 5, 5, 5, 5, 5]
+    lines = read_groups(np.repeat(["a", "b"], [5, 2]), "g").lines()
+    assert lines.counts().shape == (2, 16) and lines.counts().sum(1).tolist() == [5, 2]
+    arranged = lines.arrange(np.arange(7.0))
+    assert arranged[1].tolist() == [5, 6] + 14 * [5]
+
+
+def test_a_large_group_goes_on_in_further_lines():
+    labels = np.repeat([f"g{i:03}" for i in range(200)], [2] * 5 + [90] + [3] * 194)
+    values = np.arange(len(labels))
+    lines = read_groups(np.random.default_rng(0).permutation(labels), "g").lines()
+    counts = lines.counts()
+    assert counts.shape == (200 + 22, 4) and counts.dtype == np.int32
+    assert (counts > 0).sum() == len(labels)
+    assert counts[200:].max(1).tolist() == [1 + line - 5 for line in range(200, 222)]
+    assert lines.rows(lines.arrange(values)).tolist() == values.tolist()

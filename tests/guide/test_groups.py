@@ -53,11 +53,21 @@ def guide():
     return ap.train(task, "laplace", progress=False)
 
 
+def uneven():
+    """130 groups, of which one has 300 rows: it goes on in further lines."""
+    large = dataset(1, 300, seed=2)
+    return {n: np.concatenate([v, large[n]]) for n, v in dataset(130, 390).items()}
+
+
+DATA = {"one": dataset(1, 10), "six": dataset(6, 24), "uneven": uneven()}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("groups", [1, 6, 300])
-def test_the_posterior_is_exact_for_any_number_of_groups(guide, groups):
+@pytest.mark.parametrize("data", DATA.values(), ids=DATA)
+def test_the_posterior_is_exact_for_any_number_of_groups(guide, data):
     """A correct program fails at four standard errors of 4,000 draws: once in 16,000 numbers."""
-    data, draws = dataset(groups, 4 * groups), 4000 if groups < 100 else 400
+    data = {n: list(v) if n == "school" else v for n, v in data.items()}
+    draws = 4000 if len(data["y"]) < 100 else 400
     post = guide.infer(data, draws=draws)
     labels = list(post.posterior["effect"]["school"].values)
     assert labels == sorted({*data["school"]})
@@ -108,8 +118,35 @@ def test_lists_tables_and_the_folder_of_a_guide(guide, tmp_path):
     )
     state = guide.step(guide.init(), first)
     assert state.rows == len({*first["school"]})
-    with pytest.raises(DataError, match="give whole groups"):
-        guide.infer(ap.batches(first))
+
+
+@pytest.mark.slow
+def test_groups_of_other_sizes_compile_nothing(guide, compilations):
+    """Of 5 to 8 groups and of 5 to 16 rows in the largest there is one program."""
+    guide.infer(dataset(6, 24), draws=4000)
+    compilations.clear()
+    guide.infer(dataset(7, 40, seed=3), draws=4000)
+    assert compilations == []
+
+
+@pytest.mark.slow
+def test_a_stream_of_whole_groups_has_seen_them_all(guide):
+    """Everything is Gaussian, so mini-batches lose nothing."""
+    data = dataset(200, 600)
+    order = np.argsort(data["school"], kind="stable")
+    rows = {n: np.asarray(v)[order] for n, v in data.items()}
+    batches = ap.batches(rows, 100, shuffle=None)
+    state = list(guide.stream(batches, every=50, progress=False))[-1]
+    labels = sorted({*data["school"]})
+    centre, sd = (e[0] for e in exact(data, labels))
+    assert state.rows == len(labels) and 5 <= state.steps <= 7
+    draws = guide.infer(state, draws=4000).posterior["mean"].values
+    assert abs(draws.mean() - centre) < (4 / np.sqrt(4000) + 0.01) * sd
+    np.testing.assert_allclose(draws.std(), sd, rtol=4 / np.sqrt(8000) + 0.01)
+    with pytest.raises(DataError, match="shuffle=None"):
+        next(guide.stream(ap.batches(rows), progress=False))
+    with pytest.raises(DataError, match="come in two places"):
+        list(guide.stream(ap.batches(data, 100, shuffle=None), progress=False))
 
 
 @pytest.mark.slow

@@ -68,6 +68,13 @@ def by_group(task, vector, data):
     return np.asarray(jax.jit(task.log_densities)(vector, data)[1], np.float64)
 
 
+def in_lines_of_two(data):
+    """Groups of 6 places as 3 lines of 2, the second and third below all first ones."""
+    lines = {n: v.reshape(5, 3, 2).swapaxes(0, 1).reshape(15, 2) for n, v in data.items()}
+    above = np.repeat([0, 5, 10], 5)[:, None]
+    return lines | {"school": np.where(lines["school"] > 0, 1 + above, 0)}
+
+
 # The marginal density of a group.
 
 
@@ -117,6 +124,10 @@ def test_filled_places_empty_groups_and_the_order_of_rows_change_nothing(interce
     np.testing.assert_allclose(by_group(intercepts_task, vector, wide), before, atol=1e-4)
     turned = {n: v[:, ::-1] for n, v in data.items()}
     np.testing.assert_allclose(by_group(intercepts_task, vector, turned), before, atol=1e-4)
+    split = in_lines_of_two(data)
+    after = by_group(intercepts_task, vector, split)
+    np.testing.assert_allclose(after[:5], before, atol=1e-4)
+    np.testing.assert_allclose(after[5:], 0, atol=1e-5)
     empty = data | {"school": 0 * data["school"]}
     np.testing.assert_allclose(by_group(intercepts_task, vector, empty), 0, atol=1e-5)
 

@@ -8,7 +8,7 @@ import pytest
 
 import amortppl as ap
 from amortppl.data.dataset import read
-from amortppl.data.groups import Groups
+from amortppl.data.groups import Lines
 from amortppl.posterior.draws import Drawn
 from amortppl.trust.group_parity import judge_groups
 from amortppl.trust.parity import Parity
@@ -18,7 +18,7 @@ DATA = {
     "y": np.array([0.1, 2.0, -0.3, 1.2, 2.4, 0.2, 0.9, 1.5], np.float32),
 }
 DRAWN = Drawn(jnp.array([[[0.4]]]), jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros((1, 0)))
-ARRANGE = Groups.arrange
+ARRANGE = Lines.arrange
 
 
 def effects(school, n_school, y=None):
@@ -55,7 +55,7 @@ def test_rows_as_they_are_agree(task):
 )
 def test_rows_that_the_engine_misplaces_are_seen(task, arrange, monkeypatch):
     """The arrangement and its inverse are of one piece, so the check must use neither."""
-    monkeypatch.setattr(Groups, "arrange", arrange)
+    monkeypatch.setattr(Lines, "arrange", arrange)
     notes, agrees = judged(task)
     assert "rows in groups of 'school'" in notes[0] and not agrees
 

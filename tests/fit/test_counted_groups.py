@@ -1,0 +1,55 @@
+"""Several groupings of the same rows, counted from their labels."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from amortppl.errors import DataError
+from amortppl.fit.counted_groups import count_groups
+
+
+def model(x, school, room, n_school, n_room, y=None): ...
+
+
+DATA = {
+    "x": np.arange(4.0),
+    "school": ["b", "b", "a", "a"],
+    "room": ["2", "2", "1", "3"],
+    "y": np.zeros(4),
+}
+ARGUMENTS = inspect.signature(model).parameters
+
+
+def test_rooms_that_lie_in_schools_have_one_entry_a_room():
+    counted = count_groups(ARGUMENTS, [DATA], {"room": ["school"]})
+    [data] = counted.datasets
+    assert data["room"].tolist() == [1, 1, 0, 2] and data["school"].tolist() == [0, 1, 0]
+    assert (data["n_school"], data["n_room"]) == (2, 3)
+    assert counted.labels == {"school": ["a", "b"], "room": ["1", "2", "3"]}
+
+
+def test_datasets_of_a_list_share_their_labels():
+    other = DATA | {"school": ["c"] * 4}
+    first, second = count_groups(ARGUMENTS, [DATA, other], {}).datasets
+    assert first["school"].tolist() == [1, 1, 0, 0] and second["school"].tolist() == [2] * 4
+    assert first["n_school"] == second["n_school"] == 3
+
+
+def test_one_grouping_is_left_to_the_task():
+    assert count_groups(ARGUMENTS, [DATA | {"n_room": 3}], {}) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "by_group", "match"),
+    [
+        ({"room": ["2", "1", "1", "3"]}, {"room": ["school"]}, "'1' is in 'b' and in 'a'"),
+        ({}, {"class": ["school"]}, "'class' is none of the groupings 'school', 'room'"),
+        ({"room": ["2", None, "1", "3"]}, {}, "no label at row 1"),
+        ({"room": ["2", "2", "1"]}, {}, "'room' has 3 labels"),
+    ],
+    ids=["a room in two schools", "no such grouping", "no label", "other lengths"],
+)
+def test_what_does_not_fit_is_one_error(changed, by_group, match):
+    with pytest.raises(DataError, match=match):
+        count_groups(ARGUMENTS, [DATA | changed], by_group)
