@@ -34,8 +34,8 @@ from amortppl.predictive.preprocessing import Reader, reader
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
-STEP, SETTLE = 0.3, 0.5
-"""Before training, moves by the arcsinh of the gradient, and log t a share of the rows."""
+STEP = 0.6
+"""Size of the first moves, relative to natural gradients of independent latents."""
 
 
 class ExplicitPredictor(LearnedSteps, Headed):
@@ -65,7 +65,11 @@ class ExplicitPredictor(LearnedSteps, Headed):
         return jnp.append(log_sd, jnp.log1p(rows) / 3.0 - 1.0)
 
     def _seen(self) -> Rows:
-        return Rows(self._tokens, self._likelihood, slopes=self._slopes)
+        return Rows(self._tokens, self._likelihood, slopes=self._slopes, settle=self._settle)
+
+    def _settle(self, batch: Batch) -> Float[Array, " Z"]:
+        """What the rows add to the precision of each number of z."""
+        return self.decoder.curvature(self.reader.x(batch.data), batch.mask)
 
     def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
         y = self.reader.y(self.reader.standard(batch.data))
@@ -90,11 +94,11 @@ class ExplicitPredictor(LearnedSteps, Headed):
 
 
 def begin_descent(update: LearnedUpdate) -> LearnedUpdate:
-    """An update that begins as gradient descent in units of sds that fall as 1 / sqrt(rows)."""
-    update = eqx.tree_at(lambda u: u.net.bias, update, jnp.array([0.0, SETTLE]))
+    """An update that begins as natural gradient descent: m <- m + `STEP` sd^2 grad."""
     if "gradient" not in update.shape.signals:
         return update
-    return eqx.tree_at(lambda u: u.skip, update, update.skip.at[0, 0].set(STEP))
+    size = STEP * (1.0 + update.shape.most) ** 0.5
+    return eqx.tree_at(lambda u: u.skip, update, update.skip.at[0, 1].set(size))
 
 
 @dataclass(frozen=True)

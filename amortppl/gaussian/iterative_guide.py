@@ -21,9 +21,8 @@ from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.objectives import SCORES
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.union import union
-from amortppl.gaussian.update_inputs import SIGNALS, Rows, Shape
+from amortppl.gaussian.update_inputs import Rows, Shape
 from amortppl.method import Target
-from amortppl.networks.products import product_count, products
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
@@ -109,11 +108,10 @@ class IterativeGuide(LearnedSteps):
         )
 
     def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
-        """Rows in units of simulated ones, their arcsinh, and products where rows say all."""
+        """Rows in units of simulated ones, and their arcsinh."""
         curved = self.rows(batch.data)
         straight = jnp.clip(jnp.sinh(curved), -FAR, FAR)
-        more = products(straight) if self.options.signals == SIGNALS[:1] else straight[:, :0]
-        return jnp.concatenate([straight, curved, more], -1)
+        return jnp.concatenate([straight, curved], -1)
 
 
 def iterative_guide(task: AbstractTask, options: Any, key: PRNGKeyArray) -> IterativeGuide:
@@ -127,7 +125,7 @@ def iterative_guide(task: AbstractTask, options: Any, key: PRNGKeyArray) -> Iter
     sites = tuple(task.latents.unconstrained[n] for n in task.latents.names)
     shape = Shape(
         sites,
-        2 * rows.size + (product_count(rows.size) if options.signals == SIGNALS[:1] else 0),
+        2 * rows.size,
         options.posterior,
         options.signals,
         options.closed_form,

@@ -108,6 +108,7 @@ class LearnedUpdate(eqx.Module):
         return jax.lax.scan(take, state, (place, kept))[0]
 
     def _take(self, state: Belief, batch: Batch, rows: Rows) -> Belief:
+        before, state = state, _settled(state, batch, rows)
         count = jnp.sum(batch.mask).astype(jnp.float32)
         share = count / jnp.maximum(state.rows + count, 1.0)
         edges = None
@@ -144,7 +145,7 @@ class LearnedUpdate(eqx.Module):
         first = seen[:, :1] if seen.shape[1] else jnp.zeros_like(out[:, :1])
         recent = jnp.concatenate([first, out, state.recent], -1)
         after = after._replace(rows=state.rows + count, recent=recent[:, : state.recent.shape[1]])
-        return jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), after, state)
+        return jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), after, before)
 
     def _base(self, state: Belief, count: Array) -> Float[Array, "P F"]:
         """Where the state stands, and how many rows it has and gets."""
@@ -242,6 +243,14 @@ class LearnedUpdate(eqx.Module):
         pairs += [jnp.arcsinh((ahead + behind) / root), jnp.arcsinh((ahead - behind) / root)]
         pairs = stop_gradient(jnp.stack(pairs, -1))
         return moved, stop_gradient(_clip(jnp.stack(tokens, -1))), pairs
+
+
+def _settled(state: Belief, batch: Batch, rows: Rows) -> Belief:
+    """The belief as narrow as the curvature that is known in closed form makes it."""
+    if rows.settle is None:
+        return state
+    log_shrink = 0.5 * jnp.log1p(jnp.exp(2.0 * state.spread) * rows.settle(batch))
+    return state.move(jnp.zeros_like(state.location), log_shrink, None)
 
 
 def _numbers(shape: Sequence[int]) -> int:

@@ -71,9 +71,12 @@ class Rows(NamedTuple):
             rows of all.
         slopes: the gradient of each row's log likelihood at the state, where there is a cheaper
             way to all of them than through `likelihood`.
+        settle: of independent latents, the curvature that a mini-batch adds to each, known in
+            closed form: the sds narrow by it before a step sees anything.
     """
 
     tokens: Callable[[Batch], Float[Array, "B R"]]
     likelihood: Callable[[Batch, Belief], Callable[[Array], Float[Array, " B"]]] | None
     correction: LogDensity | None = None
     slopes: Callable[[Batch, Belief], Float[Array, "B P"]] | None = None
+    settle: Callable[[Batch], Float[Array, " P"]] | None = None

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.components import Component
@@ -27,6 +27,9 @@ from amortppl.predictive.preprocessing import Reader
 
 NOISE = 0.5
 """exp(nu) before training, in units of simulated observations."""
+
+QUICK = 5.0
+"""How much faster than other weights the noise is learned."""
 
 FREE = 0.3
 """Size of the features that are random to begin with, before those that are x itself."""
@@ -46,7 +49,9 @@ class LatentDecoder(eqx.Module):
         line, curve: along, the linear map and the perceptron.
         bend: a perceptron of x, the products along_j z_j, their unsettled size, z and what is known
             of the state.
-        log_noise: nu.
+        noise: nu / `QUICK`.
+        firm: of each number of the observation the curvature of its log density by its place;
+            0 where it is 1 / noise^2.
     """
 
     owners: tuple[int, ...] = eqx.field(static=True)
@@ -54,7 +59,8 @@ class LatentDecoder(eqx.Module):
     line: eqx.nn.Linear
     curve: eqx.nn.MLP
     bend: eqx.nn.MLP
-    log_noise: Float[Array, " C"]
+    noise: Float[Array, " C"]
+    firm: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(
         self, reader: Reader, size: int, context: int, hidden: int, key: PRNGKeyArray
@@ -86,12 +92,24 @@ class LatentDecoder(eqx.Module):
         self.same = size + context
         seen = reader.x_size + size + numbers + self.same
         self.bend = mlp(seen, hidden, hidden, 2, keys[3])
-        self.log_noise = jnp.full(numbers, jnp.log(NOISE))
+        self.noise = jnp.full(numbers, jnp.log(NOISE) / QUICK)
+        self.firm = tuple(f for c in reader.parts for f in [_firm(c)] * outputs(c))
 
     @property
     def size(self) -> int:
         """Numbers in the features of a query."""
-        return self.log_noise.shape[0] + len(self.owners) + self.same + int(self.bend.out_size)
+        return self.noise.shape[0] + len(self.owners) + self.same + int(self.bend.out_size)
+
+    def along(self, x: Float[Array, "N X"]) -> Float[Array, "N Z"]:
+        """The features whose weights z are."""
+        return jax.vmap(self.line)(x) + jax.vmap(self.curve)(x)
+
+    def curvature(self, x: Float[Array, "N X"], mask: Bool[Array, " N"]) -> Float[Array, " Z"]:
+        """What rows add to the precision of each number of z, the others known."""
+        fixed = np.asarray(self.firm)
+        firm = jnp.where(fixed > 0, fixed, jnp.exp(-2.0 * QUICK * self.noise))
+        squares = jnp.sum(jnp.where(mask[:, None], self.along(x) ** 2, 0.0), 0)
+        return squares * firm[jnp.asarray(self.owners)]
 
     def __call__(
         self,
@@ -101,14 +119,20 @@ class LatentDecoder(eqx.Module):
         x: Float[Array, "Q X"],
     ) -> Float[Array, "Q E"]:
         """Features of Q queries; with `sd` zero of the likelihood at z."""
-        along = jax.vmap(self.line)(x) + jax.vmap(self.curve)(x)
-        own = jnp.arange(self.log_noise.shape[0]) == jnp.asarray(self.owners)[:, None]
-        spread = jnp.exp(2.0 * self.log_noise) + (along * sd) ** 2 @ own
+        along = self.along(x)
+        own = jnp.arange(self.noise.shape[0]) == jnp.asarray(self.owners)[:, None]
+        spread = jnp.exp(2.0 * QUICK * self.noise) + (along * sd) ** 2 @ own
         fitted, unsettled = along * z, 0.5 * jnp.log(spread)
         same = jnp.concatenate([z, context])
         same = jnp.broadcast_to(same, (x.shape[0], *same.shape))
         seen = jnp.concatenate([x, fitted, unsettled, same], -1)
         return jnp.concatenate([jax.vmap(self.bend)(seen), fitted, unsettled, same], -1)
+
+
+def _firm(component: Component) -> float:
+    """Curvature of a log density by a logit at equal classes, by a log level at a count of one."""
+    share = 1.0 / outputs(component)
+    return {"finite": share * (1.0 - share), "count": 1.0}.get(component.kind, 0.0)
 
 
 def _directions(size: int, numbers: int, key: PRNGKeyArray) -> Float[Array, "S N"]:

@@ -23,7 +23,9 @@ class Contender:
 ITERATED = {
     "parametric": Contender("iterative_parametric", {"layers": 2}),
     "parametric, whitened": Contender("iterative_parametric", {"closed_form": True, "layers": 2}),
-    "explicit": Contender("iterative_explicit", {"layers": 2, "hidden": 32, "latent": 8}),
+    "explicit": Contender(
+        "iterative_explicit", {"layers": 2, "hidden": 32, "latent": 8}, {"rate": 3e-3}
+    ),
     "implicit": Contender("iterative_implicit"),
 }
 

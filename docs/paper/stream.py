@@ -52,8 +52,9 @@ def main() -> None:
     for name in given.method:
         built = restored(given.results, "line5", name, 0)
         guide = ap.Guide(built, PLAN["line5"][name].spec, Record(device="cpu"), 0)
-        line, begun = Line(1), time.process_time()
-        *_, state = guide.stream(ap.batches(iter(line), size=CHUNK), progress=False)
+        line, begun, state = Line(1), time.process_time(), None
+        for after in guide.stream(ap.batches(iter(line), size=CHUNK), progress=False):
+            state = after  # no list of states is kept
         posterior, covariance = guide.posterior(state), np.linalg.inv(line.precision)
         own = posterior.scale.restore(posterior.frame.location)
         sd = np.sqrt(np.diag(covariance))
