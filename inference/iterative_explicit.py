@@ -48,6 +48,7 @@ class ExplicitPredictor(LearnedSteps, Headed):
     decoder: LatentDecoder
     head: Head
     regime: ClassVar[str] = "explicit"
+    revision: ClassVar[int] = 1
 
     def latent(self, state: Belief) -> Belief:
         """z, as a distribution that can be drawn from."""

@@ -79,6 +79,7 @@ class ImplicitUpdate(Headed):
     fade: Float[Array, ""]
     head: Head
     regime: ClassVar[str] = "implicit"
+    revision: ClassVar[int] = 1
     queries_first: ClassVar[bool] = True
 
     def init(self, queries: dict[str, Array] | None = None) -> QueryState:
