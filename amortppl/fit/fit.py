@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-RUNGS = ("psis", "refined", "svi", "nuts")
+RUNGS = ("psis", "conditional", "refined", "svi", "nuts")
 """Rungs that follow the frame: importance sampling first, whose program is the shortest."""
 
 
@@ -61,7 +61,8 @@ def fit(
     A Gaussian frame is placed by derivatives of the log joint (Newton's method to the mode, groups
     integrated out, sweeps of Gaussian variational inference). Its draws are checked by importance
     weights. Where the check fails, the ladder climbs to the cheapest rung that passes: adaptive
-    importance sampling, more refinement, variational inference, NUTS.
+    importance sampling, scales first and all else given them, more refinement, variational
+    inference, NUTS.
 
     Args:
         model: a NumPyro or Pyro model, as `ap.Task` takes it. Its arguments that default to None

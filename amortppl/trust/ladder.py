@@ -1,9 +1,9 @@
 """The ladder: for each dataset the cheapest answer that passes its check.
 
 amortized -> refined (more Newton steps and variational sweeps) -> psis (adaptive importance
-resampling) -> svi (a few steps from the guide's readout) -> nuts (started from the best draws,
-their covariance the mass matrix). A rung that raises is recorded and the next one tried; only
-datasets that failed climb.
+resampling) -> conditional (scales first, all other latents given them) -> svi (a few steps from the
+guide's readout) -> nuts (started from the best draws, their covariance the mass matrix). A rung
+that raises is recorded and the next one tried; only datasets that failed climb.
 """
 
 import time
@@ -34,6 +34,7 @@ PACKAGE = "amortppl.trust.rungs"
 CLIMB = {
     "refined": _import_late("refinement", "refine"),
     "psis": _import_late("importance", "resample"),
+    "conditional": _import_late("conditional", "draw_conditionally"),
     "svi": _import_late("svi", "fit_svi"),
     "nuts": _import_late("nuts", "run_nuts"),
 }
