@@ -44,7 +44,6 @@ from amortppl.trust.rungs.batching import (
 )
 from amortppl.trust.rungs.importance import (
     FREEDOM,
-    POOL,
     resample_draws,
     weighted_moments,
 )
@@ -62,8 +61,10 @@ LEAST = 0.9
 bits it would be lost beside the likelihood's where there are more columns than rows.
 """
 
-WORK = 400_000_000
-"""Draws times rows times u times Newton steps, up to which the rung is climbed."""
+POOL, WORK = 2, 1_000_000_000
+"""Importance draws for each draw wanted; and draws x Newton steps x (rows x u + u^3), up to which
+the rung is climbed.
+"""
 
 TOGETHER = 4_000_000
 """Rows times u times draws that are differentiated at once."""
@@ -82,7 +83,7 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
     real = real_latents(task)
     batch, keys = batch_together(run, places, 6)
     count = max(POOL * run.draws, 1000)
-    _expect_two_kinds(real, scale, count * batch.mask.shape[-1])
+    _expect_two_kinds(real, scale, (count, batch.mask.shape[-1]))
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
     attempts: list[Attempt | None] = [None] * len(places)
     for number, shape in enumerate(ROUNDS):
@@ -104,14 +105,15 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
     return [a for a in attempts if a is not None]
 
 
-def _expect_two_kinds(real: np.ndarray, scale: PriorScale | None, cells: int) -> None:
+def _expect_two_kinds(real: np.ndarray, scale: PriorScale | None, size: tuple[int, int]) -> None:
     if scale is None:
         raise ModelError("the method has no prior units")
     if real.all() or not real.any():
         raise ModelError("all latents are of one kind, real or bounded")
-    work = cells * int(real.sum()) * STEPS
+    (draws, rows), inner = size, int(real.sum())
+    work = draws * STEPS * inner * (rows + inner**2)
     if work > WORK:
-        raise ModelError(f"too much work: {work:.1g} rows to differentiate, {WORK:.1g} at most")
+        raise ModelError(f"too much work: {work:.1g} derivatives, {WORK:.1g} at most")
 
 
 def real_latents(task: AbstractTask) -> np.ndarray:
