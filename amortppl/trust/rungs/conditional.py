@@ -121,8 +121,8 @@ def real_latents(task: AbstractTask) -> np.ndarray:
 
     >>> import amortppl as ap
     >>> task = ap.model("linear_regression", rows=(2, 8))
-    >>> real_latents(task).tolist()
-    [True, True]
+    >>> task.latents.labels()[:2], real_latents(task)[:2].tolist()
+    (['sigma', 'weights[0]'], [False, True])
     """
     sizes = {n: prod(s) for n, s in task.latents.unconstrained.items()}
     return np.concatenate([np.full(sizes[n], _is_real(task, n)) for n in task.latents.names])
