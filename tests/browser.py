@@ -1,9 +1,10 @@
 """What a page holds, and what headless Chromium makes of it."""
 
+import json
 import re
 import shutil
 import subprocess
-from html import escape
+from html import escape, unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -31,31 +32,41 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def render(text, width, folder):
-    """Width of the page in a frame of this width, and what the console said, by headless
-    Chromium.
-    """
-    measure = 'document.title = "width " + f.contentDocument.documentElement.scrollWidth'
-    title, complaints = run_in_page(text, width, folder, measure)
-    return int(title.removeprefix("width ")), complaints
+WIDTHS = (390, 1280)
+"""Of a phone and a laptop, in pixels."""
+
+WIDE = "{width: f.contentDocument.documentElement.scrollWidth}"
+"""The width that a page takes of its frame `f`, as JavaScript."""
 
 
-def run_in_page(text, width, folder, script):
-    """The title that a script leaves once the page stands in the frame `f`, and what the console
-    said.
+def fits(text, folder):
+    """Whether the page is no wider than a phone's and a laptop's frame, and the console is silent,
+    by headless Chromium.
     """
-    chromium = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
+    wide, complaints = run_in_page(text, folder, f"return {WIDE};")
+    return all(w["width"] <= at for w, at in zip(wide, WIDTHS, strict=True)) and not complaints
+
+
+def run_in_page(text, folder, script):
+    """What a function of the frame `f` that the page stands in returns, for each of the widths, and
+    what the console said.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
     if chromium is None:
         pytest.skip("needs Chromium")
-    wrapper = folder / f"wrapper_{width}.html"
-    measure = f"f.onload = () => {{ {script} }}"
-    frame = f'<iframe id="f" style="border:0;width:{width}px;height:900px" srcdoc="{escape(text)}"></iframe>'
+    wrapper = folder / "wrapper.html"
+    frames = "".join(
+        f'<iframe style="border:0;width:{w}px;height:900px" srcdoc="{escape(text)}"></iframe>'
+        for w in WIDTHS
+    )
+    measure = f"""
+        const look = f => {{ {script} }};
+        window.onload = () => {{
+            document.title = JSON.stringify([...document.querySelectorAll("iframe")].map(look));
+        }};"""
     wrapper.write_text(
-        f"<!DOCTYPE html><meta charset=utf-8><title>-</title>{frame}<script>{measure}</script>"
+        f"<!DOCTYPE html><meta charset=utf-8><title>-</title>{frames}<script>{measure}</script>"
     )
     flags = [
         "--headless",
@@ -63,11 +74,11 @@ def run_in_page(text, width, folder, script):
         "--disable-gpu",
         "--no-first-run",
         "--disable-background-networking",
-    ]
-    flags += [
+        "--no-zygote",
+        "--single-process",  # a process of its own would wait for every test beside it
         f"--user-data-dir={folder / 'profile'}",
         "--enable-logging=stderr",
-        f"--window-size={max(width, 600)},1000",
+        f"--window-size={max(WIDTHS)},2000",
     ]
     done = subprocess.run(
         [chromium, *flags, "--dump-dom", wrapper.as_uri()],
@@ -78,4 +89,5 @@ def run_in_page(text, width, folder, script):
     )
     match = re.search(r"<title>(.*?)</title>", done.stdout)
     assert match and match.group(1) != "-", done.stdout[:300]
-    return match.group(1), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return json.loads(unescape(match.group(1))), complaints

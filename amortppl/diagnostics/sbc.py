@@ -160,8 +160,9 @@ def expect_more_rows(task: AbstractTask) -> None:
     if task.block or task.rows[0] == task.rows[1]:
         raise DataError(
             f"around: expected a task whose datasets may have more rows, got {task.name} with one "
-            "fixed size; posterior simulation-based calibration adds predicted rows to those "
-            "observed"
+            "fixed size; posterior simulation-based calibration infers the observed rows together "
+            "with as many predicted ones, for which one block has no place: write the model with "
+            "rows, or leave `around` out"
         )
 
 

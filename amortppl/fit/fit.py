@@ -19,7 +19,7 @@ from amortppl.guide.guide import Guide
 from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
 from amortppl.runtime.arguments import expect_draws, expect_seed
-from amortppl.runtime.compilation import run_once
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.group_summary import rows_that_count
 from amortppl.task.groups import Layout
@@ -224,7 +224,7 @@ def untrained_guide(
     task = task_of_data(model, datasets, **labels)
     rows_of = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
     ranges = ranges_of([read(task, d).arrays for d in rows_of], task.group_layout)
-    method = run_once(FrameAlone().build, task, jr.key(seed))
+    method = construct(FrameAlone().build, task, jr.key(seed))
     return Guide(method, FrameAlone(), Record(), seed, ranges)
 
 

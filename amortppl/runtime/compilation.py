@@ -148,9 +148,5 @@ def jit_lightly(function: Callable) -> Compiled:
 
 
 def run_once(function: Callable, *arguments: Any) -> Any:
-    """Calls a function, compiled for this one call.
-
-    Building a method for a regression with counts takes 7 CPU seconds so, 13 optimized; with linear
-    means 3 and 7.
-    """
+    """Calls a function, compiled without optimizations for this one call."""
     return jit_unoptimized(function)(*arguments)

@@ -170,12 +170,13 @@ def _or_by_jax(rule: Callable[..., Any], equation: Any) -> Callable[..., Any]:
 
 
 def _by_jax(equation: Any, *given: Any) -> Sequence[Any]:
-    cast = [_narrowed(v, a.aval.dtype) for v, a in zip(given, equation.invars, strict=True)]
+    cast = [narrowed(v, a.aval.dtype) for v, a in zip(given, equation.invars, strict=True)]
     results = equation.primitive.bind(*cast, **equation.params)
     return [widened(v) for v in (results if equation.primitive.multiple_results else [results])]
 
 
-def _narrowed(value: Any, dtype: Any) -> jax.Array:
+def narrowed(value: Any, dtype: Any) -> jax.Array:
+    """An array of JAX's, of a dtype of JAX's, of NumPy's."""
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(RULES["random_unwrap"](value)))
     return jnp.asarray(value, dtype)

@@ -36,10 +36,11 @@ from amortppl.runtime.numpy_primitives import (
     unstack_rule,
 )
 from amortppl.runtime.numpy_random import (
-    each_key_rule,
-    fresh_rule,
     random_bits_rule,
+    random_fold_in_rule,
     random_gamma_rule,
+    random_seed_rule,
+    random_split_rule,
     unwrapped_rule,
     wrapped_rule,
 )
@@ -160,12 +161,10 @@ RULES: dict[str, Rule] = {
     "cholesky": cholesky_rule,
     "triangular_solve": triangular_solve_rule,
     "random_bits": random_bits_rule,
-    "random_split": lambda keys, shape, **_: each_key_rule(lambda k: fresh_rule(k, 1, shape), keys),
-    "random_fold_in": lambda keys, data, **_: each_key_rule(
-        lambda k, d: fresh_rule(k, 2 + int(d)), keys, data
-    ),
+    "random_split": random_split_rule,
+    "random_fold_in": random_fold_in_rule,
     "random_gamma": random_gamma_rule,
-    "random_seed": lambda seed, **_: np.asarray(seed).astype(np.uint64),
+    "random_seed": random_seed_rule,
     "random_wrap": wrapped_rule,
     "random_unwrap": unwrapped_rule,
 }

@@ -58,7 +58,7 @@ def fold_in(key: PRNGKeyArray, number: Any) -> PRNGKeyArray:
             if many.ndim
             else jr.fold_in(key, many)
         )
-    first, second = _threefry(np.asarray(jr.key_data(key)), np.zeros_like(number), number)
+    first, second = threefry(np.asarray(jr.key_data(key)), np.zeros_like(number), number)
     return jr.wrap_key_data(np.stack([first, second], -1))
 
 
@@ -68,26 +68,30 @@ def split_key(keys: PRNGKeyArray, count: int) -> PRNGKeyArray:
         return jnp.vectorize(lambda k: jr.split(k, count), signature="()->(n)")(keys)
     data = np.asarray(jr.key_data(keys))[..., None, :]
     numbers = np.broadcast_to(np.arange(count), (*data.shape[:-2], count))
-    return jr.wrap_key_data(np.stack(_threefry(data, np.zeros_like(numbers), numbers), -1))
+    return jr.wrap_key_data(np.stack(threefry(data, np.zeros_like(numbers), numbers), -1))
+
+
+def usual_keys() -> bool:
+    """Whether keys and the bits made from them are those that JAX makes unless told otherwise."""
+    partitionable = bool(jax.config.jax_threefry_partitionable)
+    return partitionable and jax.config.jax_default_prng_impl == "threefry2x32"
 
 
 def _by_numpy(*values: Any) -> bool:
     """Whether keys are JAX's usual ones, and nothing is traced."""
-    usual = jax.config.jax_default_prng_impl == "threefry2x32"
-    traced = any(isinstance(v, jax.core.Tracer) for v in values)
-    return usual and bool(jax.config.jax_threefry_partitionable) and not traced
+    return usual_keys() and not any(isinstance(v, jax.core.Tracer) for v in values)
 
 
-def _threefry(key: np.ndarray, first: Any, second: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Two counts encrypted with keys (..., 2)."""
+def threefry(key: np.ndarray, first: Any, second: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Two counts (...) of 32 bits encrypted with keys (..., 2)."""
     one, two = key[..., 0].astype(np.uint32), key[..., 1].astype(np.uint32)
     keys = (one, two, one ^ two ^ PARITY)
     with np.errstate(over="ignore"):
         x, y = np.asarray(first, np.uint32) + one, np.asarray(second, np.uint32) + two
         for round_ in range(5):
             for bits in ROTATIONS[round_ % 2]:
-                x = x + y
+                x += y
                 y = (y << np.uint32(bits) | y >> np.uint32(32 - bits)) ^ x
-            x = x + keys[(round_ + 1) % 3]
-            y = y + keys[(round_ + 2) % 3] + np.uint32(round_ + 1)
+            x += keys[(round_ + 1) % 3]
+            y += keys[(round_ + 2) % 3] + np.uint32(round_ + 1)
     return x, y

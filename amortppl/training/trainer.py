@@ -17,7 +17,7 @@ from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, refuse_parts, unroll
 from amortppl.runtime import distributed
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import run_once
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split
@@ -62,7 +62,7 @@ class Trainer:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.devices = jax.devices()
         self.mesh = distributed.mesh(TASKS)
-        method = run_once(spec.build, task, split_key(seed_key(seed), 4)[WEIGHTS])
+        method = construct(spec.build, task, split_key(seed_key(seed), 4)[WEIGHTS])
         if task.grouping and method.predicts:
             raise TrainingError(
                 f"{type(spec).__name__}: it predicts rows that are exchangeable, and those of "

@@ -70,6 +70,10 @@ class Ladder:
 class Attempt(NamedTuple):
     """One rung's answer for one dataset: S draws, equally weighted or with log weights, and whether
     it passed.
+
+    `missed` is the change of the logarithm of a sd by mass where there are no draws
+    (`amortppl.trust.missed_modes`), NaN where it was not looked for; `failed` says why the answer
+    did not pass, and is empty where it did.
     """
 
     vectors: np.ndarray
@@ -80,6 +84,7 @@ class Attempt(NamedTuple):
     ess: float
     rhat: float
     failed: str
+    missed: float = np.nan
 
 
 def attempt_from_draws(
@@ -126,19 +131,23 @@ class Climb:
             attempt_from_draws(t, ladder, psis.Check(*(a[[i]] for a in check)))
             for i, t in enumerate(triples)
         ]
-        self.last, self.source = list(self.best), ["amortized"] * count
+        self.source = ["amortized"] * count
         self.why = np.full((count, len(RUNGS)), "", dtype=object)
         self.seconds = np.full((count, len(RUNGS)), np.nan)
-        self.why[:, 0], self.seconds[:, 0] = [a.failed for a in self.best], 0.0
-        self.done = np.array([not a.failed for a in self.best])
-        self.late = np.zeros(count, bool)
+        self.seconds[:, 0], self.late = 0.0, np.zeros(count, bool)
+        self.start(self.best)
+
+    def start(self, answers: list[Attempt]) -> None:
+        """Begins with the guide's own answers; those that passed do not climb."""
+        self.best = list(answers)
+        self.why[:, 0] = [a.failed for a in answers]
+        self.done = np.array([not a.failed for a in answers])
 
     def take(self, place: int, rung: str, answer: Attempt) -> None:
         """Keeps an answer that passed its check or is better than the one before."""
         if not np.isfinite(answer.vectors).all():
             self.why[place, RUNGS.index(rung)] = answer.failed or "draws are not finite"
             return
-        self.last[place] = answer
         better = np.isnan(answer.khat) or not answer.khat >= self.best[place].khat
         if not answer.failed or better or rung == "nuts":
             self.best[place], self.source[place] = answer, rung

@@ -106,8 +106,10 @@ def _judge(
     finite = np.array([all_finite(v[n] for n in guide.task.latents.names) for v in values])
     same = judged["log_joint_agrees"], judged["log_joint_checked"]
     passed, unseen = stats.get("reliable"), np.zeros(len(datasets))
-    good = are_reliable(verdicts(check, moved, finite, *same, unseen, passed))
-    missed = missed_spread(guide.task, datasets, drawn, check.log_weights, good)
+    missed = stats.get("missed_spread")
+    if missed is None:
+        good = are_reliable(verdicts(check, moved, finite, *same, unseen, passed))
+        missed = missed_spread(guide.task, datasets, drawn, check.log_weights, good)
     words = verdicts(check, moved, finite, *same, missed, passed)
     judged |= {"finite": finite, "missed_spread": missed, "reliable": are_reliable(words)}
     return judged, join_notes(notes, judge_missed(missed)), words

@@ -3,7 +3,9 @@
 amortized -> refined (more Newton steps and variational sweeps) -> psis (adaptive importance
 resampling) -> conditional (scales first, all other latents given them) -> svi (a few steps from the
 guide's readout) -> nuts (started from the best draws, their covariance the mass matrix). A rung
-that raises is recorded and the next one tried; only datasets that failed climb.
+that raises is recorded and the next one tried; only datasets that failed climb. An answer fails as
+well where its posterior has mass without draws (`amortppl.trust.missed_modes`): another mode, or a
+tail farther out than its draws reach.
 """
 
 import time
@@ -19,7 +21,9 @@ from amortppl.posterior.padding import group_by_shape
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 from amortppl.trust.attempt import DATASETS_PER_CALL, RUNGS, Attempt, Climb, Ladder
+from amortppl.trust.missed_modes import missed_spread
 from amortppl.trust.resume import SavedClimb
+from amortppl.trust.verdict import MISSED
 
 Rung = Callable[[Climb, list[int]], Sequence[Attempt]]
 
@@ -30,6 +34,9 @@ def _import_late(file: str, name: str) -> Rung:
 
 
 PACKAGE = "amortppl.trust.rungs"
+
+SEEN = ("vectors", "log_guide", "log_joint")
+"""What draws are looked at by."""
 
 CLIMB = {
     "refined": _import_late("refinement", "refine"),
@@ -74,7 +81,7 @@ def _try(run: Climb, rung: str, places: list[int]) -> None:
         return
     column, begin = RUNGS.index(rung), time.monotonic()
     try:
-        answers: list[Attempt | None] = [*CLIMB[rung](run, places)]
+        answers: list[Attempt | None] = [*look_elsewhere(run, places, CLIMB[rung](run, places))]
         reasons = [a.failed for a in answers if a is not None]
     except Exception as error:
         answers = [None] * len(places)
@@ -84,6 +91,29 @@ def _try(run: Climb, rung: str, places: list[int]) -> None:
         run.why[place, column] = reason
         if answer is not None:
             run.take(place, rung, answer)
+
+
+def look_elsewhere(run: Climb, places: Sequence[int], attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Fails those attempts that passed their own check, and yet have no draws where there is mass.
+
+    Args:
+        places: of the datasets that the attempts are of.
+    """
+    good = np.array([not a.failed for a in attempts], bool)
+    drawn = Drawn(*([getattr(a, n) for a in attempts] for n in SEEN), [])
+    weights = [a.log_weights for a in attempts]
+    datasets = [run.datasets[place] for place in places]
+    missed = missed_spread(run.guide.task, datasets, drawn, weights, good)
+    return [_with_missed(*each) for each in zip(attempts, missed, strict=True)]
+
+
+def _with_missed(attempt: Attempt, missed: float) -> Attempt:
+    """An attempt with what it misses, failed where that is too much."""
+    if not missed > MISSED:
+        return attempt._replace(missed=float(missed))
+    fold = np.exp(min(missed, 20.0))
+    failed = f"mass where there are no draws would make a sd {fold:.3g} times as large"
+    return attempt._replace(missed=float(missed), failed=failed)
 
 
 def climb(
@@ -97,19 +127,18 @@ def climb(
     """For each dataset the answer of the cheapest rung that passes; see `Ladder`.
 
     `sample_stats` gets `source`, `reliable`, `rung_seconds` and `rung_failed` (by rung: its share
-    of the wall clock, and why it failed), `rhat` and `importance_sample_size`. A dataset on which
+    of the wall clock, and why it failed), `rhat` and `missed_spread`. A dataset on which
     no rung passed keeps its best answer (the one with the smallest k-hat, or that of NUTS), with
     `reliable` false and a note.
     """
     run = Climb(guide, datasets, drawn, check, seed, ladder)
     if guide.task.has_density:
+        run.start(look_elsewhere(run, range(len(datasets)), run.best))
         climb_rungs(run)
     else:
         run.why[:, 0] = "the model has no likelihood: nothing can be checked, and no rung tried"
     answers = run.best
-    stacked = [
-        np.stack([getattr(a, n) for a in answers]) for n in ("vectors", "log_guide", "log_joint")
-    ]
+    stacked = [np.stack([getattr(a, n) for a in answers]) for n in SEEN]
     weights = np.stack([a.log_weights for a in answers])
     after = psis.Check(
         np.array([a.khat for a in answers]), weights, np.array([a.ess for a in answers])
@@ -118,6 +147,7 @@ def climb(
         "source": np.array(run.source),
         "reliable": run.done,
         "rhat": np.array([a.rhat for a in answers]),
+        "missed_spread": np.array([a.missed for a in answers]),
         "rung_seconds": run.seconds,
         "rung_failed": run.why.astype(str),
     }

@@ -37,15 +37,17 @@ class SavedClimb:
         if about.get("identity") != self._identity():
             raise DataError(
                 f"keep: {self.path} holds answers for another guide, other datasets, draws, seed "
-                f"or thresholds; name "
-                "another file, or delete it to begin anew"
+                "or thresholds, or of another version; name another file, or delete it to begin "
+                "anew"
             )
         for place, each in about["done"].items():
             self._take(int(place), each, arrays)
 
     def _take(self, place: int, each: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         run, numbers = self.run, [float("nan") if x is None else x for x in each["numbers"]]
-        run.best[place] = Attempt(*(arrays[f"['{place}']['{n}']"] for n in ARRAYS), *numbers, "")
+        *numbers, missed = numbers
+        draws = (arrays[f"['{place}']['{n}']"] for n in ARRAYS)
+        run.best[place] = Attempt(*draws, *numbers, "", missed)
         run.source[place], run.done[place] = each["source"], True
         run.why[place] = each["why"]
         run.seconds[place] = [np.nan if s is None else s for s in each["seconds"]]
@@ -62,7 +64,7 @@ class SavedClimb:
 
     def _about(self, place: int) -> dict[str, Any]:
         run, answer = self.run, self.run.best[place]
-        numbers = [answer.khat, answer.ess, answer.rhat]
+        numbers = [answer.khat, answer.ess, answer.rhat, answer.missed]
         return {
             "numbers": [float(x) if np.isfinite(x) else None for x in numbers],
             "source": run.source[place],
@@ -80,4 +82,5 @@ class SavedClimb:
                     + np.ascontiguousarray(values).tobytes()
                 )
         thresholds = [str(v) for n, v in vars(run.ladder).items() if n not in ("budget", "keep")]
-        return [run.guide.identity, digest.hexdigest(), str(run.draws), str(run.seed), *thresholds]
+        given = [str(run.draws), str(run.seed), *thresholds, *Attempt._fields]
+        return [run.guide.identity, digest.hexdigest(), *given]

@@ -63,7 +63,7 @@ def verdict(figures: Figures) -> str:
             "warnings say what differs"
         )
     if figures.missed > MISSED:
-        return "not reliable: another mode of the posterior has no draws"
+        return "not reliable: another mode or a far tail of the posterior has no draws"
     if figures.passed is not None:
         passed = f"good: {figures.source} passed its check"
         return passed if figures.passed else "not reliable: no rung of the ladder passed"

@@ -87,7 +87,8 @@ def truth(task, data, start, chunk=50_000, mean=False):
         curve = total(jax.hessian, jax.hessian(lambda at: task.log_prior(at)))
         at = jnp.asarray(start, jnp.float64)
         for again in range(6):
-            bend = curve(at) if again < 2 else bend
+            if again < 2:
+                bend = curve(at)
             at = at - jnp.linalg.solve(bend, slope(at))
         covariance = jnp.linalg.inv(-curve(at))
         if mean:

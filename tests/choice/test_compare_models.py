@@ -92,7 +92,6 @@ def test_probabilities_are_those_of_the_densities(as_many_as_users_have):
     with pytest.warns(ap.OutOfRangeWarning, match="none of them may be right"):
         table = choice.probabilities([{"x": y} for y in data] + [{"x": rng.normal(30, 1, 20)}])
     apart = np.abs(table["student"].to_numpy()[:200] - exact)
-    print(apart.mean(), np.quantile(apart, 0.95))
     assert apart.mean() < 0.05 and np.quantile(apart, 0.95) < 0.15
     assert table["distance_p"].iloc[-1] < 0.0125 < np.median(table["distance_p"][:200])
     checked = choice.diagnose(1000)

@@ -165,6 +165,8 @@ def test_bad_input(line_task):
         (other, {}, "expected a guide of line_model"),
         (3, {}, "expected a function"),
         (draw_exactly, {"rows": []}, "at least one number of rows"),
+        (lambda data, key: {}, {"processes": 2}, "cannot be sent to other processes"),
+        (draw_exactly, {"processes": 0}, "processes"),
         (draw_exactly, {"datasets": 3}, "datasets: expected at least 20"),
         (lambda data, key: {"v": 1}, {"datasets": 20}, r"expected draws of \['w'\]"),
         (lambda data, key: {"w": np.ones(7)}, {"datasets": 20}, "w: expected draws of shape"),

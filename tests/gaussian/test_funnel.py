@@ -1,5 +1,6 @@
 """Coordinates of curved funnels: there and back, their slopes, and states seen in others."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -30,23 +31,35 @@ def funnel_of(seed):
     return Funnel(jr.normal(keys[6], (2,)), axes, mode, moves, bend, share, rates, *apart, PLATED)
 
 
+@eqx.filter_jit
+def ask(funnel, name, at):
+    """What a method of the funnel gives, as one program."""
+    return getattr(funnel, name)(at)
+
+
 def test_there_and_back():
     funnel, at = funnel_of(0), jr.normal(jr.key(9), (5, 4))
-    np.testing.assert_allclose(funnel.inverse(funnel.forward(at)), at, atol=1e-5)
-    np.testing.assert_allclose(funnel.forward(at)[0], funnel.forward(at[0]), atol=1e-6)
-    np.testing.assert_array_equal(funnel.forward(at)[:, 1::2], at[:, 1::2])
+    np.testing.assert_allclose(ask(funnel, "inverse", ask(funnel, "forward", at)), at, atol=1e-5)
+    ahead = ask(funnel, "forward", at)
+    np.testing.assert_allclose(ahead[0], ask(funnel, "forward", at[0]), atol=1e-6)
+    np.testing.assert_array_equal(ahead[:, 1::2], at[:, 1::2])
 
 
 def test_slopes():
     funnel, at = funnel_of(0), jr.normal(jr.key(9), (5, 4))
-    slopes = jax.vmap(funnel.jacobian)(at)
-    np.testing.assert_allclose(
-        jax.vmap(funnel.inverse_jacobian)(at) @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5
-    )
-    exact = jax.vmap(jax.jacrev(funnel.forward))(at)
+    slopes, back, exact, volumes, there = jax.jit(
+        lambda at: (
+            jax.vmap(funnel.jacobian)(at),
+            jax.vmap(funnel.inverse_jacobian)(at),
+            jax.vmap(jax.jacrev(funnel.forward))(at),
+            funnel.log_det(at),
+            funnel.log_det(funnel.forward(at)),
+        )
+    )(at)
+    np.testing.assert_allclose(back @ slopes, jnp.stack([jnp.eye(4)] * 5), atol=1e-5)
     np.testing.assert_allclose(slopes, exact, atol=1e-5)
-    np.testing.assert_allclose(funnel.log_det(at), jnp.linalg.slogdet(exact)[1], atol=1e-5)
-    np.testing.assert_allclose(funnel.log_det(funnel.forward(at)), funnel.log_det(at), atol=1e-6)
+    np.testing.assert_allclose(volumes, np.linalg.slogdet(exact)[1], atol=1e-5)
+    np.testing.assert_allclose(there, volumes, atol=1e-6)
 
 
 def test_none_changes_nothing():
@@ -83,17 +96,23 @@ def test_effects_of_a_normal_regression(effects_of, rounding, noise):
     units = jnp.linalg.inv(axes).T
     points = centre + reach * jnp.concatenate([units, -units])
     slopes = lambda at: jax.jacobian(lambda at: effects(at)[0])(at) @ units.T  # noqa: E731
-    modes, widths = zip(effects(centre), jax.vmap(effects)(points), strict=True)
-    moves = slopes(centre), jax.vmap(slopes)(points)
-    funnel = fit_funnel(centre, axes, modes, moves, widths, (True,) * 3 + (False,) * 2)
+
+    @jax.jit
+    def fit():
+        modes, widths = zip(effects(centre), jax.vmap(effects)(points), strict=True)
+        moves = slopes(centre), jax.vmap(slopes)(points)
+        funnel = fit_funnel(centre, axes, modes, moves, widths, (True,) * 3 + (False,) * 2)
+        return funnel, modes, widths, moves
+
+    funnel, modes, widths, moves = fit()
     for at in centre + jnp.array([[-1.0, -2.0], [1.0, 1.5], [0.5, -1.0]]):
         (mode, width), away = effects(at), axes @ (at - centre)
         line = jnp.append(modes[0] + moves[0] @ away, at)
         np.testing.assert_allclose(
-            funnel.forward(line)[:3], mode, atol=rounding * np.exp(width).min()
+            ask(funnel, "forward", line)[:3], mode, atol=rounding * np.exp(width).min()
         )
         np.testing.assert_allclose(
-            jnp.diag(funnel.jacobian(line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
+            jnp.diag(ask(funnel, "jacobian", line))[:3], jnp.exp(width - widths[0]), rtol=2e-3
         )
 
 
@@ -117,11 +136,13 @@ def test_effects_without_data_stay_where_they_are():
     rounding = 5e-5 * jr.normal(jr.key(0), (4, 5, 20))
     modes, widths, *moves = ((a[0], a[1:]) for a in rounding)
     moves = tuple(jnp.stack(a, -1) for a in zip(*moves, strict=True))
-    funnel = fit_funnel(jnp.zeros(2), jnp.eye(2), modes, moves, widths, (True,) * 20 + (False,) * 2)
+    plated = (True,) * 20 + (False,) * 2
+    fit = jax.jit(lambda *given: fit_funnel(jnp.zeros(2), jnp.eye(2), *given, plated))
+    funnel = fit(modes, moves, widths)
     for far in jnp.array([[8.0, 0.0], [-8.0, 0.0], [0.0, 8.0], [0.0, -8.0]]):
         at = jnp.append(jnp.linspace(-2.0, 2.0, 20), far)
-        np.testing.assert_allclose(funnel.forward(at), at, atol=0.02)
-        np.testing.assert_allclose(jnp.diag(funnel.jacobian(at)), 1.0, atol=1e-3)
+        np.testing.assert_allclose(ask(funnel, "forward", at), at, atol=0.02)
+        np.testing.assert_allclose(jnp.diag(ask(funnel, "jacobian", at)), 1.0, atol=1e-3)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import amortppl as ap
 from amortppl.gaussian.nested_laplace import nested_laplace
 from amortppl.gaussian.newton import newton_mode
 from amortppl.gaussian.plates import Plates
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
 
 GROUPS = 8
@@ -175,7 +176,7 @@ def method():
     task = ap.Task(
         groups, {"group": dist.Categorical(logits=jnp.zeros(GROUPS))}, rows=(ROWS // 2, ROWS)
     )
-    return ap.method("parametric", width=4, hidden=8).build(task, jr.key(0))
+    return construct(ap.method("parametric", width=4, hidden=8).build, task, jr.key(0))
 
 
 @pytest.mark.parametrize(

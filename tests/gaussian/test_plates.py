@@ -102,7 +102,9 @@ def test_hessian_from_products_is_the_hessian(model):
     of_g, across, of_d = plates.blocks(product(jnp.asarray(plates.directions)))
     rows = plates.join(of_g, across), plates.join(across.T, plates.dense(of_d))
     bend = plates.join(rows[0].T, rows[1].T)
-    np.testing.assert_allclose(bend, -jax.hessian(joint)(draw.latents), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        bend, -jax.jit(jax.hessian(joint))(draw.latents), rtol=1e-4, atol=1e-3
+    )
 
 
 def test_by_part_and_back():

@@ -1,36 +1,24 @@
 """What a guide says of new rows and of the task latent, by its regime."""
 
 import numpy as np
-import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
 from amortppl.errors import DataError, GuideError
-from conjugate import line_model
+from conjugate import untrained
 from spoiled import spoiled
 
 
-def trained(name, **options):
-    task = ap.Task(line_model, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
-    return ap.train(
-        task,
-        ap.method(name, **options),
-        steps=2,
-        batch=8,
-        mini_batches=1,
-        uneven=False,
-        progress=False,
+@pytest.fixture(scope="module")
+def implicit(line_task):
+    return untrained(
+        line_task, ap.method("in_context", width=8, layers=1, heads=1, keys=4, values=2, hidden=8)
     )
 
 
 @pytest.fixture(scope="module")
-def implicit():
-    return trained("in_context", width=8, layers=1, heads=1, keys=4, values=2, hidden=8)
-
-
-@pytest.fixture(scope="module")
-def explicit():
-    return trained("neural_process", latent=3, hidden=8)
+def explicit(line_task):
+    return untrained(line_task, ap.method("neural_process", latent=3, hidden=8))
 
 
 def test_an_implicit_method_says_to_use_predict(implicit, line_data):

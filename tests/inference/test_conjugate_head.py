@@ -13,6 +13,7 @@ from scipy import stats
 import amortppl as ap
 from amortppl.errors import ModelError
 from amortppl.method import final
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
 from conjugate import assert_disjoint_rows_add_up, line_model, line_posterior
 
@@ -23,7 +24,9 @@ def method():
     reader's units.
     """
     task = ap.Task(line_model, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
-    built = ap.method("conjugate_head", features=2, hidden=4, scales=1).build(task, jr.key(0))
+    built = construct(
+        ap.method("conjugate_head", features=2, hidden=4, scales=1).build, task, jr.key(0)
+    )
     unit, read = built.reader.y_scale[0], built.reader
     read = eqx.tree_at(
         lambda r: (r.x_centre, r.x_scale, r.y_centre),

@@ -11,8 +11,9 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
-from conjugate import TINY, line_model
+from conjugate import TINY, line_model, shaken
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +24,10 @@ def task():
 @pytest.fixture(scope="module")
 def method(task):
     """Not trained, its weights moved away from where they begin."""
-    built = eqx.filter_jit(ap.method("iterative_explicit", **TINY["iterative_explicit"]).build)(
-        task, jr.key(0)
+    built = construct(
+        ap.method("iterative_explicit", **TINY["iterative_explicit"]).build, task, jr.key(0)
     )
-    noisy = lambda a: a + 0.2 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a  # noqa: E731
-    return jax.tree.map(noisy, built)
+    return shaken(built, 0.2)
 
 
 def test_the_gradients_of_rows_are_those_of_their_log_densities(task, method):

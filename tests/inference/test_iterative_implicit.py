@@ -14,8 +14,9 @@ import pytest
 import amortppl as ap
 from amortppl.errors import GuideError, ModelError
 from amortppl.method import begin, final
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
-from conjugate import TINY, line_model
+from conjugate import TINY, line_model, shaken
 
 OPTIONS = TINY["iterative_implicit"]
 
@@ -30,11 +31,8 @@ def counts_and_class(x, y=None, z=None):
 
 def built(task, **options):
     """Not trained, but with no weight of zero."""
-    method = eqx.filter_jit(ap.method("iterative_implicit", **OPTIONS, **options).build)(
-        task, jr.key(0)
-    )
-    noisy = lambda a: a + 0.1 * jr.normal(jr.key(a.size), a.shape) if eqx.is_inexact_array(a) else a  # noqa: E731
-    return jax.tree.map(noisy, method)
+    method = construct(ap.method("iterative_implicit", **OPTIONS, **options).build, task, jr.key(0))
+    return shaken(method, 0.1)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 import amortppl as ap
 from amortppl.errors import GuideError, ModelError, TrainingError
 from amortppl.method import Target
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
 from amortppl.training.greedy import GreedyTrainer, next_rows, random_sizes
 from amortppl.training.schedule import Schedule
@@ -35,8 +36,8 @@ def learned():
 @pytest.fixture(scope="module")
 def sites():
     """An update that begins with the closed-form site; not trained, its network changes nothing."""
-    return eqx.filter_jit(ap.method("iterative_parametric", closed_form=True, **TINY).build)(
-        line_task(), jr.key(0)
+    return construct(
+        ap.method("iterative_parametric", closed_form=True, **TINY).build, line_task(), jr.key(0)
     )
 
 
@@ -200,9 +201,11 @@ def test_every_objective_is_least_at_the_truth(objective, posterior):
     The difference is
     at least 1 nat (predictive: 0.05), its Monte-Carlo error a tenth of that."""
     task = line_task((32, 32))
-    method = eqx.filter_jit(
-        ap.method("iterative_parametric", objective=objective, posterior=posterior, **TINY).build
-    )(task, jr.key(0))
+    method = construct(
+        ap.method("iterative_parametric", objective=objective, posterior=posterior, **TINY).build,
+        task,
+        jr.key(0),
+    )
     scale = method.scale
 
     @jax.jit
@@ -243,7 +246,7 @@ def test_latents_of_any_number_and_data_alone():
     blind = ap.Task(mean_model, rows=(4, 8), likelihood=False)
     assert spec.resolved(blind).signals == ("data",)
     for task in (many, blind):
-        method = eqx.filter_jit(spec.build)(task, jr.key(0))
+        method = construct(spec.build, task, jr.key(0))
         draw = task.simulate(jr.key(1), 8)
         state = eqx.filter_jit(lambda m, b: m.step(m.init(), b))(
             method, Batch(draw.data, jnp.ones(8, bool))
@@ -253,8 +256,8 @@ def test_latents_of_any_number_and_data_alone():
 
 @pytest.mark.slow
 def test_history_is_remembered():
-    method = eqx.filter_jit(ap.method("iterative_parametric", history=2, **TINY).build)(
-        line_task(), jr.key(0)
+    method = construct(
+        ap.method("iterative_parametric", history=2, **TINY).build, line_task(), jr.key(0)
     )
     state, batch = method.init(), Batch(line_task().simulate(jr.key(1), 8).data, jnp.ones(8, bool))
     step = eqx.filter_jit(lambda m, s: m.step(s, batch))

@@ -14,6 +14,7 @@ import pytest
 import amortppl as ap
 from amortppl.errors import GuideError
 from amortppl.method import final
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
 
 SIZES = {"width": 16, "layers": 1, "hidden": 16, "capacity": 32}
@@ -38,9 +39,7 @@ def folder(tmp_path_factory):
 
 
 def built(folder, task, **options):
-    return eqx.filter_jit(ap.method("maml_in_context", start=folder, **options).build)(
-        task, jr.key(5)
-    )
+    return construct(ap.method("maml_in_context", start=folder, **options).build, task, jr.key(5))
 
 
 @pytest.mark.slow

@@ -55,5 +55,4 @@ def test_quantiles_are_those_of_the_exact_posterior():
     for level in (0.05, 0.5, 0.95):
         wanted = exact[:, 0] + exact[:, 1] * stats.norm.ppf(level)
         miss = np.abs(np.quantile(draws, level, 1) - wanted) / exact[:, 1]
-        print(level, np.median(miss))
         assert np.median(miss) < 0.2

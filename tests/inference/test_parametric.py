@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 import amortppl as ap
 from amortppl.method import final
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
 
 
@@ -49,7 +50,7 @@ def exact(data):
 
 def posterior(task, data, steps=1, **options):
     """Location and covariance of the untrained readout's frame, unconstrained."""
-    method = ap.method("parametric", width=4, hidden=8, **options).build(task, jr.key(0))
+    method = construct(ap.method("parametric", width=4, hidden=8, **options).build, task, jr.key(0))
     state = jax.jit(lambda b: final(method, b, steps))(Batch(data, jnp.ones(32, bool)))
     readout = method.readout(state)
     inverse = np.linalg.inv(np.asarray(readout.frame.factor, np.float64))
@@ -109,8 +110,8 @@ def test_gradients_alone_reach_the_mode_from_a_bad_start(sigma):
         method="Nelder-Mead",
         options={"xatol": 1e-8, "fatol": 1e-8},
     ).x
-    method = ap.method("parametric", width=4, hidden=8, signals=("gradient",)).build(
-        task, jr.key(0)
+    method = construct(
+        ap.method("parametric", width=4, hidden=8, signals=("gradient",)).build, task, jr.key(0)
     )
     data = {"x": jnp.asarray(x, jnp.float32), "y": jnp.asarray(y, jnp.float32)}
     readout = method.readout(jax.jit(lambda b: final(method, b))(Batch(data, jnp.ones(256, bool))))
@@ -137,7 +138,9 @@ def test_beside_a_frame_the_networks_see_some_of_many_rows(task, signals, change
     """Of 64 rows, 32 trained on, every second; of data alone every row counts, and each keeps its
     weight.
     """
-    method = ap.method("parametric", width=4, hidden=8, signals=signals).build(task, jr.key(0))
+    method = construct(
+        ap.method("parametric", width=4, hidden=8, signals=signals).build, task, jr.key(0)
+    )
     data = task.simulate(jr.key(0), 64).data
     other = data | {"y": data["y"] + jnp.where(jnp.arange(64) % 2, 1.0, 0.0)}
     step = jax.jit(lambda data: method.step(method.init(), Batch(data, jnp.ones(64, bool))))

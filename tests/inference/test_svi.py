@@ -7,6 +7,7 @@ import pytest
 from amortppl.models.linear_regression import exact_posterior
 
 import amortppl as ap
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
 
 
@@ -24,7 +25,7 @@ def test_a_posterior_far_narrower_than_the_prior():
     x = rng.standard_normal((64, 5)).astype(np.float32)
     y = (x @ rng.standard_normal(5) + 0.1 * rng.standard_normal(64)).astype(np.float32)
     task = ap.model("linear_regression")
-    method = ap.method("svi").build(task, jr.key(0))
+    method = construct(ap.method("svi").build, task, jr.key(0))
     state = method.step(
         method.init(), Batch({"x": jnp.asarray(x), "y": jnp.asarray(y)}, jnp.ones(64, bool))
     )

@@ -13,6 +13,7 @@ import pytest
 import amortppl as ap
 from amortppl.method import final
 from amortppl.predictive.binned import Bars
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
 from conjugate import TINY, line_model
 
@@ -21,8 +22,8 @@ from conjugate import TINY, line_model
 def given():
     """A method that was not trained but whose judge says something, rows, and queries."""
     task = ap.Task(line_model, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
-    method = eqx.filter_jit(ap.method("synthetic_gradient", **TINY["synthetic_gradient"]).build)(
-        task, jr.key(0)
+    method = construct(
+        ap.method("synthetic_gradient", **TINY["synthetic_gradient"]).build, task, jr.key(0)
     )
     last = lambda m: m.judge.layers[-1].weight  # noqa: E731
     method = eqx.tree_at(last, method, jr.normal(jr.key(1), last(method).shape))

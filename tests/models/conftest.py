@@ -1,5 +1,6 @@
 """Every model of the package, simulated once."""
 
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import NamedTuple
@@ -17,13 +18,24 @@ ROWS = 12
 
 
 class Member(NamedTuple):
-    """A model's file, its task, and one dataset simulated from it (a block has one row)."""
+    """A model's file, its task, and one dataset simulated from it (a block has one row).
+
+    `points` are the latents of that dataset and six others, a step to either side along three
+    directions; `score` gives the log joint densities of that many latents and their gradients.
+    """
 
     name: str
     file: ModuleType
     task: Task
     draw: Draw
     mask: jax.Array
+    points: jax.Array
+    directions: jax.Array
+    step: float
+    score: Callable
+
+
+STEP = 1e-3
 
 
 @cache
@@ -31,7 +43,21 @@ def member(name: str) -> Member:
     task = catalogue.model(name)
     rows = 1 if task.block else ROWS
     draw = jax.jit(task.simulate, static_argnums=1)(jr.key(7), rows)
-    return Member(name, catalogue.module("models", name), task, draw, jnp.ones(rows, bool))
+    directions = jr.normal(jr.key(3), (3, *draw.latents.shape))
+    directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
+    steps = STEP * jnp.concatenate([jnp.zeros_like(directions[:1]), directions, -directions])
+    score = jax.jit(jax.vmap(jax.value_and_grad(task.log_joint), (0, None)))
+    return Member(
+        name,
+        catalogue.module("models", name),
+        task,
+        draw,
+        jnp.ones(rows, bool),
+        draw.latents + steps,
+        directions,
+        STEP,
+        score,
+    )
 
 
 def a_model(name: str) -> bool:

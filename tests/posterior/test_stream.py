@@ -20,7 +20,7 @@ from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.gaussian import third_order
 from amortppl.posterior import stream as engine
 from amortppl.posterior.stream_likelihood import Likelihood
-from conjugate import SMALL, line_posterior
+from conjugate import SMALL, line_posterior, untrained
 from spoiled import far_out
 
 
@@ -37,7 +37,7 @@ def logit_model(x, y=None):
 @pytest.fixture(scope="module")
 def logit_guide():
     task = ap.Task(logit_model, {"x": dist.Normal(0, 1)}, rows=(8, 64))
-    return ap.train(task, ap.method("parametric", **SMALL), steps=25, batch=16, progress=False)
+    return untrained(task, ap.method("parametric", **SMALL))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from amortppl.predictive.head import Head, Predictive
 from amortppl.predictive.negative_binomial import Counts
 from amortppl.predictive.predictor import like
 from amortppl.predictive.preprocessing import reader
+from amortppl.runtime.numpy_evaluation import construct
+from conjugate import shaken
 
 
 def several(x, real=None, positive=None, share=None, count=None, label=None):
@@ -130,10 +132,7 @@ def test_kinds_follow_supports(task):
 def predictive(task):
     """A head with random weights on two queries."""
     read = reader(task, jr.key(0))
-    head = Head(3, read, 8, jr.key(1))
-    head = jax.tree.map(
-        lambda a: a + 0.1 * jr.normal(jr.key(a.size), a.shape) if hasattr(a, "shape") else a, head
-    )
+    head = shaken(construct(lambda: Head(3, read, 8, jr.key(1))), 0.1)
     return Predictive(head, read, jr.normal(jr.key(2), (2, 2, 3)), like(task.rows_like))
 
 

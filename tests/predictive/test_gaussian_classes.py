@@ -12,6 +12,7 @@ from scipy import stats
 import amortppl as ap
 from amortppl.errors import ModelError
 from amortppl.method import final
+from amortppl.runtime.numpy_evaluation import construct
 from amortppl.task.batch import Batch
 from conjugate import assert_disjoint_rows_add_up
 
@@ -25,7 +26,7 @@ def model(x, y=None):
 @pytest.fixture(scope="module")
 def method():
     task = ap.Task(model, {"x": dist.Normal(0, 1).expand([2])}, rows=(4, 32))
-    built = eqx.filter_jit(ap.method("conjugate_head", features=2, hidden=4).build)(task, jr.key(0))
+    built = construct(ap.method("conjugate_head", features=2, hidden=4).build, task, jr.key(0))
     prior = (jnp.array([0.3, -0.2]), jnp.array([0.5, -0.5]), jnp.log(0.7))
     return eqx.tree_at(lambda m: (m.centre, m.log_precision, m.log_concentration), built, prior)
 

@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 
-from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.runtime.numpy_evaluation import construct, evaluate
 
 X = np.random.default_rng(0).normal(size=11).astype(np.float32)
 
@@ -40,3 +41,48 @@ def test_functions_that_close_over_numbers():
 )
 def test_what_has_no_rule_is_jaxs_own(function):
     np.testing.assert_allclose(evaluate(function, X), function(jnp.asarray(X)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda key: jr.bits(key, (3, 5)),
+        lambda key: jr.bits(key, (4,), jnp.uint8),
+        lambda key: jr.key_data(jr.split(key, (2, 3))),
+        lambda key: jr.key_data(jr.fold_in(key, 7)),
+        lambda key: jax.vmap(lambda k: jr.bits(k, (2,)))(jr.split(key, 4)),
+        lambda key: jr.permutation(key, 9),
+    ],
+)
+def test_random_bits_are_jaxs(function):
+    np.testing.assert_array_equal(evaluate(function, jr.key(3)), function(jr.key(3)))
+
+
+def test_modules_keep_their_types_and_what_is_no_array():
+    """Keys, whole numbers, functions and halves; numbers to the last digit but one."""
+
+    def make(key):
+        first = jr.normal(key, (3,))
+        return {
+            "a": first,
+            "b": first.astype(jnp.bfloat16),
+            "c": jnp.arange(2),
+            "d": jr.split(key),
+            "e": jnp.tanh,
+            "f": np.ones(2),
+        }
+
+    ours, theirs = construct(make, jr.key(1)), make(jr.key(1))
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs) and ours["e"] is jnp.tanh
+    for name in "abc":
+        assert ours[name].dtype == theirs[name].dtype
+        np.testing.assert_allclose(
+            ours[name].astype(float), theirs[name].astype(float), rtol=1e-5, atol=1e-6
+        )
+    np.testing.assert_array_equal(jr.key_data(ours["d"]), jr.key_data(theirs["d"]))
+
+
+def test_another_generator_is_jaxs_own():
+    with jax.default_prng_impl("rbg"):
+        key = jr.key(0)
+        np.testing.assert_array_equal(construct(lambda: jr.bits(key, (2,))), jr.bits(key, (2,)))

@@ -17,7 +17,7 @@ from scipy.special import gammaln, logsumexp
 import amortppl as ap
 from amortppl.errors import DataError, ModelError
 from amortppl.task.batch import Batch
-from conjugate import SMALL
+from conjugate import SMALL, untrained
 
 
 def effects(x, y=None):
@@ -349,9 +349,7 @@ def test_rows_that_are_tied_are_refused(model, words):
 
 @pytest.fixture(scope="module")
 def effects_guide(effects_task):
-    return ap.train(
-        effects_task, ap.method("parametric", **SMALL), steps=25, batch=16, progress=False
-    )
+    return untrained(effects_task, ap.method("parametric", **SMALL))
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,5 @@ def test_a_simulator_in_numpy_reaches_the_exact_posterior():
     exact = np.array([mean_posterior(d["y"]) for d in data])
     z = (draws.mean(1) - exact[:, 0]) / exact[:, 1]
     ratio = draws.std(1) / exact[:, 1]
-    print(np.median(np.abs(z)), np.median(ratio), guide.record.steps)
     assert np.median(np.abs(z)) < 0.15 and 0.9 < np.median(ratio) < 1.1
     assert ap.diagnose(guide, datasets=150)["ok"].all()

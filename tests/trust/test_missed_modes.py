@@ -14,7 +14,8 @@ from amortppl.data.dataset import read
 from amortppl.errors import UnreliableWarning
 from amortppl.posterior.draws import Drawn
 from amortppl.report.summary import verdict_of
-from amortppl.trust import missed_modes
+from amortppl.trust import ladder, missed_modes
+from amortppl.trust.attempt import Attempt
 from amortppl.trust.missed_modes import missed_spread
 from amortppl.trust.verdict import MISSED
 
@@ -104,14 +105,56 @@ def test_answers_without_another_mode(mean_task):
     assert np.nanmax(figures) < 1e-3 and np.isfinite(figures).sum() == 32
 
 
-def test_the_verdict_and_the_warning():
+@pytest.fixture(scope="module")
+def one_mode():
+    """A guide that stays in one of two modes, and data."""
     guide = ap.train(ap.Task(square, rows=(8, 16)), "laplace", progress=False)
-    y = 4 + 0.5 * np.random.default_rng(0).normal(size=12)
+    return guide, 4 + 0.5 * np.random.default_rng(0).normal(size=12)
+
+
+def test_the_verdict_and_the_warning(one_mode):
+    guide, y = one_mode
     with pytest.warns(UnreliableWarning, match="another mode"):
         post = guide.infer({"y": y}, predictive=False)
     assert float(post.sample_stats["khat"]) < 0.5 and not bool(post.sample_stats["reliable"])
-    assert verdict_of(post) == "not reliable: another mode of the posterior has no draws"
+    assert (
+        verdict_of(post) == "not reliable: another mode or a far tail of the posterior has no draws"
+    )
     assert any("another mode" in n for n in json.loads(post.attrs["warnings"]))
+
+
+def test_the_ladder_climbs_for_mass_elsewhere(one_mode, monkeypatch):
+    """Draws in one mode pass importance sampling's own check, and not the ladder's; a last rung has
+    draws of both, 1,000 from the density on a grid.
+    """
+    guide, y = one_mode
+    grid = np.linspace(-3, 3, 60001)
+    log_joint = -(grid**2) / 8 - np.sum((y - grid[:, None] ** 2) ** 2, 1) / 0.5
+    log_joint += -np.log(2) - 12 * np.log(0.5) - 13 / 2 * np.log(2 * np.pi)
+
+    def rung(weight):
+        def attempts(run, places):
+            mass = weight * np.exp(log_joint - log_joint.max())
+            at = np.random.default_rng(1).choice(len(grid), 1000, p=mass / mass.sum())
+            level = np.full(1000, -np.log(1e3))
+            values = (grid[at, None], level, log_joint[at], level, 0.1, 1e3, np.nan, "")
+            return [Attempt(*values) for _ in places]
+
+        return attempts
+
+    monkeypatch.setitem(ladder.CLIMB, "psis", rung(grid > 0))
+    monkeypatch.setitem(ladder.CLIMB, "nuts", rung(1.0))
+    options = {"trust": "ladder", "rungs": ("psis", "nuts"), "predictive": False}
+    stats = guide.infer({"y": y}, **options).sample_stats
+    assert str(stats["source"].values) == "nuts" and bool(stats["reliable"])
+    assert all("mass where" in str(stats["rung_failed"].values[i]) for i in (0, 2))
+    assert float(stats["missed_spread"]) < 1e-3
+    options["rungs"] = ("psis",)
+    with pytest.warns(UnreliableWarning, match="another mode"):
+        post = guide.infer({"y": y}, **options)
+    assert (
+        verdict_of(post) == "not reliable: another mode or a far tail of the posterior has no draws"
+    )
 
 
 def test_far_tails_are_no_other_mode(monkeypatch):

@@ -57,6 +57,32 @@ def far_from_prior():
                    {"w": slope_of(x, 40 * x + y)})  # fmt: skip
 
 
+@case("four rows close to a line, its noise unknown: tails of a hundred sds")
+def heavy_tails():
+    """Given the noise, y is normal: the noise's posterior by a grid of its logarithm."""
+
+    def model(x, y=None):
+        w = numpyro.sample("w", dist.Normal(0, 2.5).expand([2]).to_event(1))
+        s = numpyro.sample("s", dist.LogNormal(0, 1.5))
+        with numpyro.plate("row", len(x)):
+            numpyro.sample("y", dist.Normal(w[0] + w[1] * x, s), obs=y)
+
+    rng = np.random.default_rng(13)
+    x = rng.normal(size=4)
+    y = 1 + 2 * x + 0.1 * rng.normal(size=4)
+    between = 6.25 * (1 + np.outer(x, x))
+
+    def log_density(t):
+        values, axes = np.linalg.eigh(between)
+        spread = np.maximum(values, 0) + np.exp(2 * t)[:, None]
+        return -(t**2) / 4.5 - np.sum(np.log(spread) + (axes.T @ y) ** 2 / spread, 1) / 2
+
+    task = ap.Task(model, inputs={"x": dist.Normal(0, 1)}, rows=(4, 16))
+    post = posterior(task, {"x": x, "y": y}, trust="ladder", rungs=("psis", "nuts"))
+    post.posterior["s"] = np.log(post.posterior["s"])
+    return against(post, {"s": on_grid(log_density, -12, 8)})
+
+
 def offset(mean, sd, noise=1.0, rows=40):
     """Rows about mean + 3 sd."""
     y = mean + 3 * sd + noise * np.random.default_rng(0).normal(size=rows)

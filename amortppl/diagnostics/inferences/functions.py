@@ -1,7 +1,9 @@
 """Inferences that are a user's own function, one dataset at a time, in processes, or vmapped."""
 
+import pickle
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -14,6 +16,7 @@ from jaxtyping import Array
 
 from amortppl.diagnostics.inferences.inference import Answers, Inference, thin_chains
 from amortppl.errors import DataError
+from amortppl.runtime.arguments import expect_whole
 from amortppl.runtime.compilation import Compiled
 from amortppl.task.abstract import AbstractTask
 
@@ -33,13 +36,28 @@ def of_function(
         vmap: whether it is JAX code, to be compiled and mapped over datasets.
         processes: of Python in which it runs; it must then be importable.
     """
+    expect_whole("processes", processes, 1)
     name = getattr(infer, "__name__", type(infer).__name__)
     if vmap:
         return Inference(name, VMAPPED, partial(_run_mapped, task, infer), name)
-    pool = (
-        ProcessPoolExecutor(processes, mp_context=get_context("spawn")) if processes > 1 else None
-    )
+    pool = _start_processes(infer, name, processes) if processes > 1 else None
     return Inference(name, TOGETHER * processes, partial(_run, task, infer, pool), name)
+
+
+def _start_processes(infer: Any, name: str, processes: int) -> ProcessPoolExecutor:
+    """Processes that can import a function.
+
+    Raises:
+        DataError: it cannot be sent to them.
+    """
+    try:
+        pickle.dumps(infer)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise DataError(
+            f"infer: {name} cannot be sent to other processes ({error}); define it at the top of a "
+            "module that they can import, or leave processes=1"
+        ) from error
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
 
 
 def _run(
@@ -52,7 +70,14 @@ def _run(
     ]
     raw = [np.asarray(jax.random.key_data(k)) for k in keys]
     call = partial(_attempt, infer)
-    results = list(pool.map(call, own, raw)) if pool else [*map(call, own, raw)]
+    try:
+        results = list(pool.map(call, own, raw)) if pool else [*map(call, own, raw)]
+    except BrokenProcessPool as error:
+        raise DataError(
+            "infer: a process ended while the function ran in it; it is likely that the function "
+            "ended it or took too much memory, or that the script lacks `if __name__ == "
+            "'__main__':`"
+        ) from error
     vectors = np.zeros((len(keys), draws, task.latents.size), np.float32)
     kept, problems = np.zeros(len(keys), int), [""] * len(keys)
     for i, (values, problem) in enumerate(results):

@@ -14,27 +14,31 @@ from amortppl.trust.attempt import Attempt, Climb
 from amortppl.trust.rungs.batching import batch_together, pad_arrays, split_results
 from amortppl.trust.rungs.importance import probabilities, weighted_moments
 
-CHAINS, WARMUP, LONG = 4, 100, 600
-"""Chains, warm-up steps with the mass matrix given, and those of a second run that adapts it."""
+CHAINS, SHORTEST = 4, 250
+"""Chains, and steps of each that are kept, at least."""
+
+RUNS = ((100, 1, False), (600, 1, True), (1000, 8, True))
+"""Of each run: steps of warm-up, times as many steps kept, and whether the mass matrix is adapted.
+Each takes the datasets whose chains of the run before disagree."""
 
 
 def run_nuts(run: Climb, places: list[int]) -> list[Attempt]:
     """NUTS from the best draws, their covariance as the mass matrix.
 
-    Datasets whose chains disagree get a second run with a longer warm-up, which adapts the matrix.
+    Datasets whose chains disagree get a second run with a longer warm-up, which adapts the matrix,
+    and then longer chains, which heavy tails need; of those the draws wanted are kept evenly.
     """
-    attempts = _sample_chains(run, places, WARMUP, False)
-    again = [i for i, a in enumerate(attempts) if a.failed]
-    if again:
-        longer = _sample_chains(run, [places[i] for i in again], LONG, True)
-        for i, attempt in zip(again, longer, strict=True):
-            attempts[i] = attempt
-    return attempts
+    attempts: dict[int, Attempt] = {}
+    for number in range(len(RUNS)):
+        again = [p for p in places if p not in attempts or attempts[p].failed]
+        if again:
+            attempts |= zip(again, _sample_chains(run, again, number), strict=True)
+    return [attempts[p] for p in places]
 
 
-def _sample_chains(run: Climb, places: list[int], warmup: int, adapt: bool) -> list[Attempt]:
+def _sample_chains(run: Climb, places: list[int], number: int) -> list[Attempt]:
     """Chains of the datasets at some places, each judged."""
-    batch, keys = batch_together(run, places, 5 if adapt else 4)
+    batch, keys = batch_together(run, places, 4 + number)
     starts, covariances = [], []
     for place in places:
         best, rng = run.best[place], np.random.default_rng(run.seed + place)
@@ -43,9 +47,10 @@ def _sample_chains(run: Climb, places: list[int], warmup: int, adapt: bool) -> l
         )
         factor = weighted_moments(best.vectors, best.log_weights)[1]
         covariances.append(factor @ factor.T)
-    length = -(-run.draws // CHAINS)
+    warmup, times, adapt = RUNS[number]
+    length = times * max(-(-run.draws // CHAINS), SHORTEST)
     given = (pad_arrays(starts), pad_arrays(covariances))
-    chains = _nuts(run.guide.method.task, batch, keys, *given, warmup, max(length, 250), adapt)
+    chains = _nuts(run.guide.method.task, batch, keys, *given, warmup, length, adapt)
     return [_judge_chains(run, *each) for each in split_results(chains, places)]
 
 
