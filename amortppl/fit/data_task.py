@@ -39,14 +39,16 @@ def arrays_by_argument(
 
     Args:
         model: whose arguments are looked for.
-        data: a dict by argument, or a DataFrame with columns named like the arguments (or
-            `argument_0`, `argument_1`, ...).
+        data: a dict by argument, or a table of pandas, polars or Arrow with columns named like the
+            arguments (or `argument_0`, `argument_1`, ...).
         columns: for a DataFrame, the column or columns of an argument.
 
     Raises:
         DataError: it is neither, or holds what is not an argument.
     """
     arguments = named_arguments(model)
+    if not isinstance(data, pd.DataFrame | Mapping) and hasattr(data, "to_pandas"):
+        data = data.to_pandas()
     if isinstance(data, pd.DataFrame):
         return _from_frame(list(arguments), data, columns or {})
     if not isinstance(data, Mapping):

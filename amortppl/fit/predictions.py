@@ -43,14 +43,14 @@ def predict_rows(
     Args:
         form: the formula.
         tree: what `ap.fit` returned of it.
-        table: the new rows; the outcome need not be there.
+        table: the new rows; the outcome need not be there, but the trials of a binomial.
         seed: of the draws.
         new_levels: whether groups may have levels that did not occur.
 
     Raises:
-        DataError: the rows lack a column, or have a level that was not there.
+        DataError: the rows lack a column or their trials, or have a level that was not there.
     """
-    inputs = form.inputs(table, new_levels)
+    inputs = form.inputs(table, new_levels, trials=True)
     draws = with_new_levels(form, posterior_draws(tree), inputs, seed)
 
     def one(key: PRNGKeyArray, values: dict[str, Array]) -> Array:

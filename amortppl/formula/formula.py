@@ -17,7 +17,7 @@ from amortppl.formula.inputs import program_data
 from amortppl.formula.links import link_named
 from amortppl.formula.missing import cells_to_impute, choose_rows
 from amortppl.formula.names import argument_named, labels_of
-from amortppl.formula.outcome import Outcome, read_outcome
+from amortppl.formula.outcome import Outcome, read_outcome, read_trials
 from amortppl.formula.parse import Parsed, parse
 from amortppl.formula.priors import Priors, default_priors, override
 from amortppl.formula.problems import expect_variation, notes_on
@@ -103,17 +103,21 @@ class Formula:
         """Labels along these axes."""
         return labels_of(self.parts)[1]
 
-    def inputs(self, table: Any, new_levels: bool = False) -> dict[str, np.ndarray]:
+    def inputs(
+        self, table: Any, new_levels: bool = False, trials: bool = False
+    ) -> dict[str, np.ndarray]:
         """The program's inputs for new rows, by the moments, knots and levels of the rows fitted.
 
         Args:
             table: the rows.
             new_levels: whether groups may have new levels, numbered behind the others.
+            trials: whether a binomial's rows have their own trials, which the formula names; else
+                one each.
 
         Raises:
             DataError: a column is not there, a cell is missing, or a level is new.
         """
-        frame = as_frame(table)
+        whole = frame = as_frame(table)
         names = columns_used(describe(self.predictor, frame))
         frame = plain_columns(frame, names)
         holes = [n for n in names if frame[n].isna().any()]
@@ -127,7 +131,20 @@ class Formula:
             "weights": np.ones(len(frame)),
             "limit": np.full(len(frame), NO_LIMIT),
         }
+        if trials and self.outcome.trials_term:
+            blank["trials"] = self._trials(whole)
         return {n: (blank | data)[n] for n in arguments_of(self.parts)}
+
+    def _trials(self, frame: pd.DataFrame) -> np.ndarray:
+        """Trials of new rows."""
+        term = self.outcome.trials_term
+        try:
+            return read_trials(term, plain_columns(frame, frame.columns))
+        except DataError as error:
+            raise DataError(
+                f"data: the new rows need their trials, {term!r}, to predict how many of them "
+                f"succeed (a column of 1 for shares of one): {error}"
+            ) from error
 
     def __str__(self) -> str:
         lines = [f"{self.text}    ({self.family}, {self.link})"]

@@ -32,6 +32,7 @@ class Outcome(NamedTuple):
         missing: which rows lack it.
         levels: names of the levels, or of failure and success; empty for numbers.
         trials: (N,), of binomials.
+        trials_term: what they are, as the formula has it.
         limit: (N,), above which the true value is not known, `NO_LIMIT` where it is.
         weights: (N,).
     """
@@ -41,6 +42,7 @@ class Outcome(NamedTuple):
     missing: np.ndarray
     levels: tuple[str, ...] = ()
     trials: np.ndarray | None = None
+    trials_term: str = ""
     limit: np.ndarray | None = None
     weights: np.ndarray | None = None
 
@@ -97,7 +99,10 @@ def read_outcome(text: str, frame: pd.DataFrame, family: str) -> Outcome:
         beyond = _censored(frame, second.strip()) == 1
         outcome = outcome._replace(limit=np.where(beyond, outcome.values, NO_LIMIT))
     if FAMILIES[family].outcome == "successes":
-        outcome = outcome._replace(trials=_trials(outcome, frame, second.strip()))
+        term = second.strip()
+        trials = read_trials(term, frame)
+        _expect_enough(outcome, trials)
+        outcome = outcome._replace(trials=trials, trials_term=term)
     return outcome
 
 
@@ -210,11 +215,31 @@ def _censored(frame: pd.DataFrame, text: str) -> np.ndarray:
     return (values == 0).astype(int)
 
 
-def _trials(outcome: Outcome, frame: pd.DataFrame, text: str) -> np.ndarray:
-    trials = evaluate_numbers(text, frame)
+def read_trials(term: str, frame: pd.DataFrame) -> np.ndarray:
+    """The trials of each row, (N,): of a column, a function of columns, or one number for all.
+
+    >>> read_trials("n", pd.DataFrame({"n": [3, 4]})).tolist(), read_trials("9", pd.DataFrame([0]))
+    ([3, 4], array([9]))
+
+    Raises:
+        DataError: there is no such column, or some are no whole numbers above 0.
+    """
+    column = frame.get(term.strip("`"))
+    if column is not None and not _numeric(column):
+        raise DataError(
+            f"formula: {term!r} holds {column.iloc[0]!r}; expected whole numbers above 0"
+        )
+    if re.fullmatch(r"\d+", term):
+        trials = np.full(len(frame), float(term))
+    else:
+        trials = evaluate_numbers(term, frame)
     _expect(
-        trials, np.isfinite(trials) & whole(trials) & (trials > 0), text, "whole numbers above 0"
+        trials, np.isfinite(trials) & whole(trials) & (trials > 0), term, "whole numbers above 0"
     )
+    return trials.astype(int)
+
+
+def _expect_enough(outcome: Outcome, trials: np.ndarray) -> None:
     beyond = ~outcome.missing & (outcome.values > trials)
     if beyond.any():
         row = int(np.flatnonzero(beyond)[0])
@@ -222,7 +247,6 @@ def _trials(outcome: Outcome, frame: pd.DataFrame, text: str) -> np.ndarray:
             f"formula: {outcome.name!r} is {outcome.values[row]:g} in row {row}, more than its "
             f"{trials[row]:g} trials"
         )
-    return trials.astype(int)
 
 
 def _expect(values: np.ndarray, inside: np.ndarray, name: str, words: str) -> None:

@@ -1,6 +1,7 @@
 """The user's table: any kind of data frame as pandas, its columns as numbers or levels."""
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ def as_frame(data: Any) -> pd.DataFrame:
     elif not isinstance(data, pd.DataFrame) and hasattr(data, "to_pandas"):
         data = data.to_pandas()
     if not isinstance(data, pd.DataFrame):
-        raise DataError(f"data: expected a table (a DataFrame), got {type(data).__name__}")
+        hint = "; collect() makes it a table" if hasattr(data, "collect") else ""
+        raise DataError(f"data: expected a table (a DataFrame), got {type(data).__name__}{hint}")
     if len(data) == 0:
         raise DataError("data: the table has no rows; at least one is needed")
     names = pd.Index(list(map(str, data.columns)))
@@ -54,9 +56,14 @@ def plain_columns(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 
 
 def plain_column(column: pd.Series) -> pd.Series:
-    """One column with a plain type; nullable and Arrow types lose their wrapping."""
+    """One column with a plain type; nullable and Arrow types lose their wrapping.
+
+    >>> plain_column(pd.Series([date(1970, 1, 3), None])).tolist()
+    [2.0, nan]
+    """
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column
+    column = _of_dates(column)
     if types.is_datetime64_any_dtype(column.dtype):
         days = (column.dt.tz_localize(None) if column.dt.tz else column) - pd.Timestamp(0)
         return days / pd.Timedelta(days=1)
@@ -70,6 +77,21 @@ def plain_column(column: pd.Series) -> pd.Series:
     if types.is_numeric_dtype(column.dtype):
         return pd.Series(column.to_numpy(np.float64, na_value=np.nan), column.index)
     return _of_objects(column, missing)
+
+
+def _of_dates(column: pd.Series) -> pd.Series:
+    """Days without a time, and periods by their first moment, as moments; others as they are."""
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp()
+    in_arrow = isinstance(column.dtype, pd.ArrowDtype) and column.dtype.type is date
+    if in_arrow or _are_dates(column):
+        return pd.to_datetime(column.astype(object), errors="raise")
+    return column
+
+
+def _are_dates(column: pd.Series) -> bool:
+    values = column[column.notna()] if types.is_object_dtype(column.dtype) else []
+    return len(values) > 0 and all(isinstance(v, date) for v in values)
 
 
 def _of_objects(column: pd.Series, missing: pd.Series) -> pd.Series:

@@ -14,7 +14,8 @@ from amortppl.posterior.draws import Drawn
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 
-RUNGS = ("amortized", "refined", "psis", "svi", "nuts")
+RUNGS = ("amortized", "refined", "psis", "conditional", "svi", "nuts")
+"""Names of rungs. `conditional` is climbed by `ap.fit`, and where it is asked for."""
 
 
 DATASETS_PER_CALL = 8
@@ -56,7 +57,7 @@ class Ladder:
     rhat: float = 1.01
     budget: float | None = None
     keep: str | Path | None = None
-    rungs: tuple[str, ...] = RUNGS[1:]
+    rungs: tuple[str, ...] = ("refined", "psis", "svi", "nuts")
 
     def __post_init__(self) -> None:
         unknown = [r for r in self.rungs if r not in RUNGS[1:]]

@@ -1,10 +1,11 @@
 """The ladder: for each dataset the cheapest answer that passes its check.
 
 amortized -> refined (more Newton steps and variational sweeps) -> psis (adaptive importance
-resampling) -> svi (a few steps from the guide's readout) -> nuts (started from the best draws,
-their covariance the mass matrix). A rung that raises is recorded and the next one tried; only
-datasets that failed climb. An answer fails as well where its posterior has mass without draws
-(`amortppl.trust.missed_modes`): another mode, or a tail farther out than its draws reach.
+resampling) -> conditional (scales first, all other latents given them) -> svi (a few steps from the
+guide's readout) -> nuts (started from the best draws, their covariance the mass matrix). A rung
+that raises is recorded and the next one tried; only datasets that failed climb. An answer fails as
+well where its posterior has mass without draws (`amortppl.trust.missed_modes`): another mode, or a
+tail farther out than its draws reach.
 """
 
 import time
@@ -40,6 +41,7 @@ SEEN = ("vectors", "log_guide", "log_joint")
 CLIMB = {
     "refined": _import_late("refinement", "refine"),
     "psis": _import_late("importance", "resample"),
+    "conditional": _import_late("conditional", "draw_conditionally"),
     "svi": _import_late("svi", "fit_svi"),
     "nuts": _import_late("nuts", "run_nuts"),
 }

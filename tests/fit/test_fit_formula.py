@@ -58,7 +58,6 @@ def test_coefficients_in_the_users_units_are_exact(table):
 FAMILIES = [
     ("bernoulli", "answer", sm.families.Binomial()),
     ("poisson", "count", sm.families.Poisson()),
-    ("gamma", "time", sm.families.Gamma(sm.families.links.Log())),
 ]
 
 
@@ -74,7 +73,6 @@ def test_estimates_are_those_of_statsmodels(family, outcome, theirs):
     values = {
         "answer": (random.random(400) < 1 / (1 + np.exp(-eta))).astype(int),
         "count": random.poisson(np.exp(eta)),
-        "time": random.gamma(3.0, np.exp(eta) / 3.0),
     }
     frame = pd.DataFrame({"x": x, "g": g, outcome: values[outcome]})
     post = ap.fit(f"{outcome} ~ x + g", frame, family=family)
@@ -84,3 +82,31 @@ def test_estimates_are_those_of_statsmodels(family, outcome, theirs):
     np.testing.assert_allclose((draws.mean(0) - expected) / errors, 0.0, atol=0.34)
     np.testing.assert_allclose(draws.std(0) / errors, 1.0, atol=0.15)
     assert bool(post["sample_stats"]["reliable"])
+
+
+@pytest.mark.slow
+def test_more_columns_than_rows():
+    """Quadrature; the coefficients' conditional is as narrow as sigma, which the data let go to 0.
+    16,000 importance draws are worth about 3,000 here, and 1,000 are kept: a mean is off by more
+    than 0.2 sd once in 10^6 programs.
+    """
+    random = np.random.default_rng(0)
+    x = random.normal(size=(8, 12))
+    table = pd.DataFrame(x, columns=[f"x{i}" for i in range(12)])
+    table["y"] = 2 * x[:, 0] + random.normal(size=8)
+    form = ap.formula("y ~ " + " + ".join(table.columns[:12]), table)
+    post = ap.fit(form, rungs=("conditional",), log_likelihood=False, predictive=False)
+    priors = [form.priors.intercept, *form.priors.coefficients]
+    units = np.append(1.0, form.parts.scaling.units)
+    mean, sd = np.array([p.arguments for p in priors]).T
+    standard = np.concatenate([np.ones((8, 1)), form.data["x"]], 1)
+    rate = form.priors.parameters["sigma"].arguments[0]
+    exact, covariance = regression_posterior(
+        standard, table.y.to_numpy(), mean * units, sd * units, rate
+    )
+    draws = np.asarray(post["posterior"]["coefficient"])[0] * units[1:]
+    sds = np.sqrt(np.diag(covariance))[1:]
+    assert post["sample_stats"]["source"].item() == "conditional"
+    assert bool(post["sample_stats"]["reliable"])
+    np.testing.assert_allclose((draws.mean(0) - exact[1:]) / sds, 0.0, atol=0.2)
+    np.testing.assert_allclose(draws.std(0) / sds, 1.0, atol=0.2)

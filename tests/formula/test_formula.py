@@ -268,7 +268,20 @@ def test_kinds_of_columns():
     when = pd.DataFrame(
         {"y": plain.y, "day": pd.to_datetime(["2020-01-01"] * 2 + ["2020-01-03"] * 2)}
     )
-    assert np.ptp(ap.formula("y ~ day", when).parts.design.matrix) == 2.0
+    days = when.day.dt.date
+    for each in (when.day, days, days.astype("date32[pyarrow]"), when.day.dt.to_period("D")):
+        matrix = ap.formula("y ~ day", when.assign(day=each)).parts.design.matrix
+        np.testing.assert_array_equal(matrix[:, 0], [18262.0] * 2 + [18264.0] * 2)
+
+
+def test_new_rows_of_a_binomial_have_their_own_trials():
+    old = {"k": [1, 2, 3], "n": [5, 6, 7], "x": [0.0, 1.0, 2.0]}
+    form = ap.formula("p(k, n) ~ x", old, "binomial")
+    assert form.inputs({"x": [1.0], "n": [9]}, trials=True)["trials"].tolist() == [9]
+    with pytest.raises(ap.DataError, match="need their trials, 'n'"):
+        form.inputs({"x": [1.0]}, trials=True)
+    same = ap.formula("p(k, 8) ~ x", old, "binomial")
+    assert same.inputs({"x": [1.0]}, trials=True)["trials"].tolist() == [8]
 
 
 def test_without_problems_nothing_is_warned_of(table):
