@@ -102,6 +102,16 @@ def signals(results: Results) -> None:
     save(figure, "signals")
 
 
+def gaps_of(results: Results, task: str, names: list[str]) -> dict[str, np.ndarray]:
+    """Nats below the exact predictive on the same test tasks, or else below the best, by K."""
+    there = [m for m in names if m in results.methods(task)]
+    if results.has_exact(task):
+        return {m: results.gap(task, m, "like").mean(0) for m in there}
+    curves = {m: results.curve(task, m, "like").mean for m in there}
+    best = np.max(list(curves.values()), 0)
+    return {m: best - curve for m, curve in curves.items()}
+
+
 def baselines(results: Results) -> None:
     """Nats below the best (or exact) of each task at K = 1 and 20: a row a method."""
     names = [*ITERATED, *LEARNED, *UNLEARNED, *OPTIMISERS]
@@ -113,15 +123,10 @@ def baselines(results: Results) -> None:
     for panel, task in zip(
         figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0], tasks, strict=True
     ):
-        curves = {
-            m: results.curve(task, m, "like").mean for m in names if m in results.methods(task)
-        }
-        best = results.curve(task, "exact", "like").mean if results.has_exact(task) else (
-            np.max(list(curves.values()), 0)
-        )  # fmt: skip
+        gaps = gaps_of(results, task, names)
         for place, name in enumerate(reversed(names)):
-            if name in curves:
-                gap = np.maximum(best - curves[name], 1e-4)
+            if name in gaps:
+                gap = np.maximum(gaps[name], 1e-4)
                 panel.plot([gap[0], gap[-1]], [place, place], color="lightgrey", zorder=1)
                 panel.scatter(gap[0], place, color="tab:orange", s=22)
                 panel.scatter(gap[-1], place, color="tab:blue", s=22)
