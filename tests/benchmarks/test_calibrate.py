@@ -10,6 +10,7 @@ import time
 import jax
 import jax.random as jr
 import numpy as np
+import numpyro
 import numpyro.infer as infer
 import pytest
 
@@ -89,7 +90,7 @@ def single(name, task, data):
             jax.block_until_ready(fit.get_samples())
     else:
         guide = getattr(infer.autoguide, name.split(":")[1])(model)
-        svi = infer.SVI(model, guide, infer.optim.Adam(0.01), infer.Trace_ELBO())
+        svi = infer.SVI(model, guide, numpyro.optim.Adam(0.01), infer.Trace_ELBO())
 
         @jax.jit
         def fitted(key, arguments):
