@@ -2,7 +2,9 @@
 left out, and what depends on no argument is computed once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,8 +17,6 @@ from amortppl.runtime.numpy_rules import RULES
 
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters under which a primitive keeps the program that it calls."""
-
-LOOPS = ("scan", "while")
 
 
 class Step(NamedTuple):
@@ -117,16 +117,30 @@ class NumpyProgram:
         self.steps = steps[::-1]
 
 
-def has_loops(jaxpr: Jaxpr | ClosedJaxpr) -> bool:
-    """Whether a program has a loop, in a program that it calls too."""
-    for equation in jaxpr.eqns:
-        params = equation.params.values()
-        inner = (p for value in params for p in (value if isinstance(value, tuple) else (value,)))
-        if equation.primitive.name in LOOPS or any(
-            has_loops(p) for p in inner if hasattr(p, "eqns")
-        ):
-            return True
-    return False
+class LongLoopError(Exception):
+    """The loops of a program take more steps than `at_most` allows."""
+
+
+_LEFT: ContextVar[list[int] | None] = ContextVar("_LEFT", default=None)
+
+
+@contextmanager
+def at_most(steps: int) -> Iterator[None]:
+    """Raises `LongLoopError` where the loops of programs take more steps in all."""
+    token = _LEFT.set([steps])
+    try:
+        yield
+    finally:
+        _LEFT.reset(token)
+
+
+def _count_step() -> None:
+    left = _LEFT.get()
+    if left is None:
+        return
+    left[0] -= 1
+    if left[0] < 0:
+        raise LongLoopError
 
 
 def widened(value: Any) -> Any:
@@ -217,6 +231,7 @@ def _while(params: dict[str, Any]) -> Callable[..., Sequence[Any]]:
     def run(*given: Any) -> Sequence[Any]:
         tested, fixed, carry = given[:one], given[one : one + two], given[one + two :]
         while np.any(going := np.asarray(test([*tested, *carry])[0])):
+            _count_step()
             after = body([*fixed, *carry])
             carry = (
                 after
@@ -254,6 +269,7 @@ def _scan(params: dict[str, Any]) -> Callable[..., Sequence[Any]]:
         )
         rows: list[Any] = [None] * length
         for i in order:
+            _count_step()
             results = program([*fixed, *carry, *(a[i] for a in along)])
             carry, rows[i] = results[:carries], results[carries:]
         stacked = [
