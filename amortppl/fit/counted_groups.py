@@ -85,20 +85,26 @@ def _numbered(
 def _one_each(
     name: str, values: Any, groups: Groups, index: str, labels: Sequence[Any] | None
 ) -> np.ndarray:
+    values = np.asarray(values)
+    _expect_nested(name, values, groups, index, labels)
+    return one_a_group(name, values, groups, index)
+
+
+def _expect_nested(
+    name: str, values: np.ndarray, groups: Groups, index: str, labels: Sequence[Any] | None
+) -> None:
+    """Raises where `name` is a grouping, and one group of `index` lies in two of its groups."""
     if labels is None:
-        return one_a_group(name, values, groups, index)
-    try:
-        return one_a_group(name, values, groups, index)
-    except DataError:
-        first: dict[int, int] = {}
-        pairs = zip(groups.group.tolist(), np.asarray(values).tolist(), strict=True)
-        group, other = next((g, v) for g, v in pairs if first.setdefault(g, v) != v)
-        raise DataError(
-            f"data: every {index} lies in one {name}, as by_group={{{index!r}: [{name!r}]}} says, "
-            f"but {groups.labels[group]!r} is in {labels[first[group]]!r} and in "
-            f"{labels[other]!r}. If these are two, give each a label of its own, as {name} and "
-            f"{index} together; if they are crossed, take {name!r} out of by_group"
-        ) from None
+        return
+    first: dict[int, int] = {}
+    for group, value in zip(groups.group.tolist(), values.tolist(), strict=True):
+        if first.setdefault(group, value) != value:
+            raise DataError(
+                f"data: every {index} lies in one {name}, as by_group={{{index!r}: [{name!r}]}} "
+                f"says, but {groups.labels[group]!r} is in {labels[first[group]]!r} and in "
+                f"{labels[value]!r}. If these are two, give each a label of its own, as {name} and "
+                f"{index} together; if they are crossed, take {name!r} out of by_group"
+            )
 
 
 def name_groups(task: Task, labels: Mapping[str, Sequence[Any]]) -> None:

@@ -110,8 +110,7 @@ class IterativeGuide(LearnedSteps):
     def _tokens(self, batch: Batch) -> Float[Array, "B R"]:
         """Rows in units of simulated ones, and their arcsinh."""
         curved = self.rows(batch.data)
-        straight = jnp.clip(jnp.sinh(curved), -FAR, FAR)
-        return jnp.concatenate([straight, curved], -1)
+        return jnp.concatenate([jnp.clip(jnp.sinh(curved), -FAR, FAR), curved], -1)
 
 
 def iterative_guide(task: AbstractTask, options: Any, key: PRNGKeyArray) -> IterativeGuide:

@@ -22,7 +22,8 @@ from amortppl.training.trained import TrainedMethod
 def stream_groups(
     guide: TrainedMethod, batches: Batches, state: State, passes: int, every: int | None
 ) -> Iterator[State]:
-    """The state after every so many groups, and after the last.
+    """The state after every so many groups, and after the last, which then knows the source's files
+    as seen.
 
     Args:
         guide: of a task of groups.
@@ -44,17 +45,32 @@ def stream_groups(
     for number in range(passes):
         if number:
             state = replace(state, value=guide.method.start_pass(state.value, since))
-        for table in whole_groups(batches, name):
+        for table, last in _with_last(whole_groups(batches, name)):
             dataset = read(guide.task, table)
             value = step(guide.method, state.value, pad(guide.task, dataset))
             counts = (state.rows + dataset.rows, state.steps + 1)
             rows, steps = (state.rows, state.steps) if number else counts
             state = replace(state, value=value, rows=rows, steps=steps, place=BY_HAND)
-            if not number and rows - told >= (every or 1):
+            if last and number == passes - 1:
+                yield replace(state, sources=state.sources + tuple(batches.files()))
+            elif not number and rows - told >= (every or 1):
                 told = rows
                 yield state
-    if passes > 1 or told < state.rows:
-        yield state
+
+
+def _with_last(items: Iterator[Any]) -> Iterator[tuple[Any, bool]]:
+    """Each item, and whether it is the last.
+
+    >>> list(_with_last(iter("ab")))
+    [('a', False), ('b', True)]
+    """
+    held = next(items, None)
+    if held is None:
+        return
+    for item in items:
+        yield held, False
+        held = item
+    yield held, True
 
 
 def whole_groups(batches: Batches, name: str) -> Iterator[Any]:

@@ -66,18 +66,18 @@ def stream(
     if every is not None and every < 1:
         raise DataError(f"every: expected at least 1 row, got {every}")
     coming = tuple(batches.files())
-    if guide.task.grouping:
-        for after in stream_groups(guide, batches, state, passes, every):
-            if keep is not None:
-                after.save(keep)
-            yield after
-        return
     if state.place.done:
         for grown in refuse_seen(state.sources, coming):
             warnings.warn(grown, stacklevel=3)
     if keep is not None:
         expect_output(keep, [f.name for f in coming])
         expect_kept(keep, "kinds")
+    if guide.task.grouping:
+        for after in stream_groups(guide, batches, state, passes, every):
+            if keep is not None:
+                after.save(keep)
+            yield after
+        return
     state = _resume_point(state, batches, passes)
     saver = _Saver(keep)
     total = None if batches.rows is None else batches.rows * passes

@@ -36,6 +36,12 @@ def test_datasets_of_a_list_share_their_labels():
     assert first["n_school"] == second["n_school"] == 3
 
 
+def test_a_nested_group_without_rows_is_named():
+    other = {n: v[2:] for n, v in DATA.items()}
+    with pytest.raises(DataError, match="'2' has no rows that could tell it"):
+        count_groups(ARGUMENTS, [DATA, other], {"room": ["school"]})
+
+
 def test_one_grouping_is_left_to_the_task():
     assert count_groups(ARGUMENTS, [DATA | {"n_room": 3}], {}) is None
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import amortppl as ap
-from amortppl.errors import DataError, TrainingError
+from amortppl.errors import DataError, GuideError, TrainingError
 
 SPREAD, NOISE = 0.8, 0.5
 PRIOR = 1.5
@@ -130,7 +130,7 @@ def test_groups_of_other_sizes_compile_nothing(guide, compilations):
 
 
 @pytest.mark.slow
-def test_a_stream_of_whole_groups_has_seen_them_all(guide):
+def test_a_stream_of_whole_groups_has_seen_them_all(guide, tmp_path):
     """Everything is Gaussian, so mini-batches lose nothing."""
     data = dataset(200, 600)
     order = np.argsort(data["school"], kind="stable")
@@ -147,6 +147,15 @@ def test_a_stream_of_whole_groups_has_seen_them_all(guide):
         next(guide.stream(ap.batches(rows), progress=False))
     with pytest.raises(DataError, match="come in two places"):
         list(guide.stream(ap.batches(data, 100, shuffle=None), progress=False))
+    path = tmp_path / "rows.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    stored = ap.batches(path, 100, shuffle=None)
+    with pytest.raises(FileExistsError, match="read by the same command"):
+        list(guide.stream(stored, keep=path, progress=False))
+    read = list(guide.stream(stored, progress=False))[-1]
+    assert read.rows == len(labels) and not state.sources
+    with pytest.raises(GuideError, match="would count twice"):
+        list(guide.stream(stored, read, progress=False))
 
 
 @pytest.mark.slow
