@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amortppl.report.kernel_density import kernel_density
 from amortppl.report.summary import TAILS
 
 if TYPE_CHECKING:
@@ -193,20 +194,6 @@ def survival_curve(
 
 def _some(predicted: np.ndarray) -> np.ndarray:
     return predicted[np.linspace(0, len(predicted) - 1, min(SHOWN, len(predicted))).astype(int)]
-
-
-def kernel_density(draws: np.ndarray, points: int = 220) -> tuple[np.ndarray, np.ndarray]:
-    """Points and the density there, of the draws that are finite; a peak where all are equal."""
-    from arviz_stats.base.array import array_stats
-
-    draws = np.asarray(draws, np.float64).ravel()
-    draws = draws[np.isfinite(draws)]
-    if not len(draws):
-        return np.array([-1.0, 1.0]), np.zeros(2)
-    if np.ptp(draws) <= 1e-9 * max(1.0, float(np.abs(draws).max())):
-        return draws[0] + np.array([-1e-3, 0.0, 1e-3]), np.array([0.0, 1.0, 0.0])
-    grid, height, _ = array_stats.kde(draws, grid_len=points)
-    return np.asarray(grid), np.asarray(height)
 
 
 def blank_axes(size: tuple[float, float], across: str = "", up: str = "") -> "tuple[Figure, Axes]":
