@@ -74,6 +74,8 @@ class Method(eqx.Module):
             these.
         revision: raised whenever the same weights come to mean another answer, so that guides
             trained before are refused instead of answering unchecked.
+        runs_once: whether nothing is trained, so that a program answers few lists of datasets and
+            should be compiled quickly.
     """
 
     task: eqx.AbstractVar[AbstractTask]
@@ -82,6 +84,7 @@ class Method(eqx.Module):
     predicts: ClassVar[bool] = False
     queries_first: ClassVar[bool] = False
     revision: ClassVar[int] = 0
+    runs_once: ClassVar[bool] = False
 
     @abstractmethod
     def init(self) -> State:
