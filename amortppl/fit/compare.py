@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.errors import DataError
-from amortppl.trust.leave_one_out import leave_one_out
+from amortppl.trust.leave_one_out import leave_one_out, standard_error
 
 if TYPE_CHECKING:
     import xarray
@@ -42,12 +42,12 @@ def compare_fits(trees: Mapping[str, "xarray.DataTree"]) -> pd.DataFrame:
     best = max(each, key=lambda n: each[n].sum())
     rows = {}
     for name in sorted(each, key=lambda n: -each[n].sum()):
-        gap, count = each[name] - each[best], len(each[name])
+        gap = each[name] - each[best]
         rows[name] = {
             "elpd": each[name].sum(),
-            "se": each[name].std() * np.sqrt(count),
+            "se": standard_error(each[name]),
             "difference": gap.sum(),
-            "se of it": gap.std() * np.sqrt(count),
+            "se of it": standard_error(gap),
             "k above 0.7": int((results[name].k > 0.7).sum()),
             "log_evidence": float(trees[name]["sample_stats"]["log_evidence"]),
         }

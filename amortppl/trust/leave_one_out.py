@@ -29,7 +29,12 @@ class LeaveOneOut(NamedTuple):
     @property
     def se(self) -> float:
         """Standard error of the sum of `elpd`."""
-        return float(self.elpd.std() * np.sqrt(len(self.elpd)))
+        return standard_error(self.elpd)
+
+
+def standard_error(each: np.ndarray) -> float:
+    """Of the sum of independent numbers (N,); NaN of one."""
+    return float(each.std(ddof=1) * np.sqrt(len(each))) if len(each) > 1 else float("nan")
 
 
 def leave_one_out(log_likelihood: np.ndarray) -> LeaveOneOut:
