@@ -1,8 +1,8 @@
 """Densities of draws for figures: a Gaussian kernel whose width is found by diffusion.
 
 Botev, Grotowski and Kroese 2010, "Kernel density estimation via diffusion", Annals of Statistics
-38: the improved Sheather-Jones width; averaged with Silverman's, as ArviZ does. NumPy alone: ArviZ's
-own estimate brings in all of scipy.stats, 0.7 CPU s of a process that writes one report.
+38: the improved Sheather-Jones width; averaged with Silverman's, as ArviZ does. NumPy alone:
+ArviZ's own estimate brings in all of scipy.stats, 0.7 CPU s of a process that writes one report.
 """
 
 import numpy as np

@@ -11,7 +11,7 @@ from amortppl.trust.attempt import Attempt, Climb
 from amortppl.trust.rungs.importance import systematic
 
 WORTH = 0.8
-"""Least share of the draws that they are worth by their weights: a draw taken twice is worth one."""
+"""Least share of the draws that they are worth by their weights."""
 
 
 def resample_by_weights(run: Climb, places: list[int]) -> list[Attempt]:
