@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
+from paper.contenders import ITERATED, LEARNED, OBJECTIVES, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.results import Results, error
 
@@ -112,7 +112,9 @@ def baselines(results: Results) -> Iterator[str]:
     """Every family at the same CPU seconds: log predictive density at three K."""
     for task in LABEL:
         own = [
-            m for m in (*ITERATED, *LEARNED, *UNLEARNED, *OPTIMISERS) if m in results.methods(task)
+            m
+            for m in (*ITERATED, *OBJECTIVES, *LEARNED, *UNLEARNED, *OPTIMISERS)
+            if m in results.methods(task)
         ]
         if len(own) < 3:
             continue
