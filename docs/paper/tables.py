@@ -179,7 +179,8 @@ def from_file(results: Results) -> Iterator[str]:
         lines = json.loads(stream.read_text())
         yield from head("method", *next(iter(lines.values())))
         for method, values in lines.items():
-            yield row(method, *(f"{v:.4g}" for v in values.values()))
+            cells = (v if isinstance(v, str) else f"{v:.4g}" for v in values.values())
+            yield row(method, *cells)
         yield ""
     generation = results.folder / "generation.json"
     if generation.exists():
