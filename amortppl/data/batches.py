@@ -14,6 +14,7 @@ from amortppl.data.columns import Columns
 from amortppl.data.prefetch import prefetch
 from amortppl.data.sources.choose import choose
 from amortppl.data.sources.identity import FileSeen
+from amortppl.data.stamps import expect_rising
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
@@ -149,8 +150,12 @@ class Batches:
         return prefetch(lambda: self._blocks(checked, wanted, skip))
 
     def _blocks(self, checked: Checked, wanted: list[str] | None, skip: int) -> Iterator[Block]:
-        start = skip
+        start, last = skip, None
         for piece in cut(self._pieces(wanted, skip), checked.rows):
+            if checked.task.stamps in piece.columns:
+                stamps = pd.Index(np.asarray(piece.columns[checked.task.stamps]))
+                expect_rising(repr(checked.task.stamps), stamps, last, start)
+                last = stamps[-1]
             yield Block(checked.arrays(piece), start, checked.given)
             start += piece.rows
 
@@ -159,7 +164,8 @@ class Batches:
         if self.source.names is None:
             return None
         picks = checked.picks(self.source.names, bool(self.source.table))
-        return list(dict.fromkeys(c for picked in picks.values() for c in picked))
+        stamps = [checked.task.stamps] if checked.task.stamps in self.source.names else []
+        return list(dict.fromkeys([*(c for each in picks.values() for c in each), *stamps]))
 
     def _pieces(self, wanted: Sequence[str] | None, skip: int) -> Iterator[Piece]:
         """All pieces after `skip` rows, in their order, with the same columns."""

@@ -123,9 +123,12 @@ def _check(
     if not guide.task.has_density:
         return None
     prior = np.asarray(_log_prior(guide.task, vectors))
-    likelihood = Likelihood(guide, jnp.asarray(vectors), lead).over(batches, parity.add)
-    joint = likelihood + prior
-    parity.judge(joint - joint[0])
+    likelihood = Likelihood(guide, jnp.asarray(vectors), lead)
+    total = likelihood.over(batches, parity.add)
+    joint = total + prior
+    compared = likelihood.early if guide.task.ordered else None
+    of_early = joint if compared is None else compared + prior
+    parity.judge(of_early - of_early[0])
     return psis.check(joint[None], log_guide[None])
 
 

@@ -17,6 +17,10 @@ from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
 
+EARLY = 1 << 14
+"""Rows of a series that the plain model is compared on: it runs through them one by one."""
+
+
 class Likelihood:
     """Log likelihoods of draws, summed over a source of any length.
 
@@ -26,12 +30,14 @@ class Likelihood:
     Args:
         guide: the guide.
         vectors: unconstrained draws, (S, P).
+        early: of a series, the sum over its first `EARLY` rows or all; None before they were read.
         lead: of a series, the rows that a block looks back at.
     """
 
     def __init__(self, guide: TrainedMethod, vectors: Array, lead: int = 0) -> None:
         self.guide, self.vectors, self.lead = guide, vectors, lead
         self._before: dict[str, np.ndarray] | None = None
+        self.early: np.ndarray | None = None
 
     def over(
         self, batches: Batches, look: Callable[[dict[str, np.ndarray]], object] = lambda _: None
@@ -50,6 +56,8 @@ class Likelihood:
             minis = self._laid_out(block, batches.size, steps)
             flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), minis)
             total += np.asarray(relative(self.guide.method, self.vectors, flat), np.float64)
+            if self.early is None and block.start + batches.size * steps >= EARLY:
+                self.early = total.copy()
         return total
 
     def _laid_out(self, block: Block, size: int, steps: int) -> Batch:

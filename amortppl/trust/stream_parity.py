@@ -11,6 +11,7 @@ import numpy as np
 
 from amortppl.data.checks import simulated_type
 from amortppl.errors import UnreliableWarning
+from amortppl.posterior.stream_likelihood import EARLY
 from amortppl.task.abstract import AbstractTask
 from amortppl.trust.parity import Parity, Sum, allowed, log_joints, why_not
 
@@ -48,6 +49,8 @@ class StreamParity:
 
     def _add_in_order(self, rows: dict[str, np.ndarray]) -> None:
         """Takes rows in that follow those before, which they are evaluated behind."""
+        if self.total[2, 0] >= EARLY:
+            return
         kept = self._before or {n: v[:0] for n, v in rows.items()}
         whole = {n: np.concatenate([kept[n], v]) for n, v in rows.items()}
         stacked = {n: np.stack([v, v]) for n, v in whole.items()}
