@@ -31,6 +31,7 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import Compiled
 from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.path_latents import Path
 
 WORK = 4_000_000
 """Draws times rows that are run at once."""
@@ -142,6 +143,10 @@ def _trace(
     """The sites of a run over all rows, in which the observations seen are given."""
     latents = task.latents.unflatten(vector)
     observed = {s: seen[a] for a, s in task.observed.items()}
+    if isinstance(task.local, Path):
+        path = task.local.draw(vector, seen, jr.fold_in(jr.key(0) if key is None else key, 1))
+        known = task.trace_at(vector, seen, task.local.unflatten(path))
+        observed |= {n: known[n]["value"] for n in task.local.sites}
 
     def place(site: dict) -> Array | None:
         if site["type"] == "sample" and site["name"] in latents:

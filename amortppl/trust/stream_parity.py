@@ -27,6 +27,7 @@ class StreamParity:
         self.task, self.place = task, len(vectors) // 2
         self.pair = np.asarray(vectors)[[0, self.place]]
         self.active = not why_not(task) and task.row_free and not task.tied
+        self.active = self.active and not (task.local and task.local.in_turn)
         self.lead = lead
         self._before: dict[str, np.ndarray] | None = None
         self.total, self.prior = np.zeros((4, 2)), np.zeros(2)
@@ -81,6 +82,8 @@ class StreamParity:
         """
         if self.result.agrees[0]:
             return []
+        if not self.active:
+            return ["the log joint behind k-hat was not compared with the model's own"]
         note = (
             f"NOT RELIABLE, the log joint behind k-hat is {self.result.error[0]:.3g} nats off the "
             "model's own over all rows: rows that are not independent given the latents, or "
