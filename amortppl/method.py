@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import GuideError
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.batch import Batch, split
+from amortppl.task.batch import Batch, split, split_in_order
 
 State = Any
 """What a method carries from step to step: a PyTree of arrays.
@@ -250,7 +250,9 @@ def final(
     >>> float(final(method, batch, steps=2))
     4.0
     """
-    first, rest = _first_step(method, split(batch, steps), query)
+    ordered = getattr(getattr(method, "task", None), "ordered", False)
+    cut = split_in_order if ordered and steps > 1 else split
+    first, rest = _first_step(method, cut(batch, steps), query)
     return (
         first
         if steps == 1
