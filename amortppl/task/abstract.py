@@ -61,6 +61,7 @@ class AbstractTask(OfLatents, ABC):
         grouping: how rows of data lie in groups, where the groups are what is called rows here;
             None elsewhere.
         ordered: whether the rows are the steps of one series, in their order.
+        has_prior: whether `log_prior` can be evaluated.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
         >>> import amortppl as ap, jax.numpy as jnp, jax.random as jr
@@ -129,6 +130,7 @@ class AbstractTask(OfLatents, ABC):
     stored: Stored | None = None
     compiled: bool = True
     ordered: bool = False
+    has_prior: bool = True
 
     @abstractmethod
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:

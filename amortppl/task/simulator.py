@@ -62,6 +62,8 @@ def from_simulator(
         source = compiled_source(prior, call, chosen, most, why_not)
     else:
         source = _python_source(name, prior, call, chosen, most, why_not, runs)
+    if not missing and not chosen.functions:
+        source = source._replace(log_prior=prior.log_density)
     return SimulationTask(source, rows, name=name, **labels)
 
 
