@@ -156,6 +156,8 @@ def _few_for_draws(
     method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
 ) -> Options:
     datasets, rows = np.shape(batches.mask)
+    if not method.quick:
+        return {}  # it searches for each dataset
     return few_optimizations(datasets, draws * rows, FEW_DENSITIES)
 
 

@@ -49,6 +49,7 @@ class Source(NamedTuple):
         compiled: whether `predict` is written in JAX.
         simulator: what to call the source of.
         log_prior: log density of the latents by name; None where it is not known.
+        draw_prior: `key -> latents`; None where there is no prior.
     """
 
     supports: Mapping[str, Constraint]
@@ -61,6 +62,7 @@ class Source(NamedTuple):
     compiled: bool = True
     simulator: Any = None
     log_prior: Callable[[Values], Array] | None = None
+    draw_prior: Callable[[PRNGKeyArray], Values] | None = None
 
 
 class SimulationTask(AbstractTask):

@@ -63,7 +63,8 @@ def from_simulator(
     else:
         source = _python_source(name, prior, call, chosen, most, why_not, runs)
     if not missing and not chosen.functions:
-        source = source._replace(log_prior=prior.log_density)
+        drawn = lambda key: {n: v for n, v in prior.draw(key).items() if n in chosen.names}  # noqa: E731
+        source = source._replace(log_prior=prior.log_density, draw_prior=drawn)
     return SimulationTask(source, rows, name=name, **labels)
 
 

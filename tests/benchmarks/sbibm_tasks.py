@@ -13,13 +13,13 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pandas as pd
+from amortppl.models import two_moons as moons
 from jax.scipy.stats import norm
 from numpyro.distributions import constraints
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neural_network import MLPClassifier
 
 import amortppl as ap
-from amortppl.models import two_moons as moons
 
 
 def folder(task):
