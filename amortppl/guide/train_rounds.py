@@ -85,10 +85,11 @@ def train_rounds(
         >>> def simulate(mean, key):
         ...     return mean + 0.1 * jr.normal(key, (3,))
         >>> task = ap.Task.from_simulator({"mean": dist.Normal(0, 1)}, simulate)
-        >>> few = {"rounds": 2, "simulations": 600, "steps": 25, "progress": False}
-        >>> guide = ap.train_rounds(task, {"x": [0.1, 0.0, 0.2]}, **few)  # more steps in earnest
-        >>> guide.infer({"x": [0.1, 0.0, 0.2]})["posterior"]["mean"].shape
-        (1, 1000)
+        >>> method = ap.method("parametric", density="gaussian", width=4, hidden=8)
+        >>> few = {"simulations": 600, "steps": 1, "progress": False}  # some thousand in earnest
+        >>> guide = ap.train_rounds(task, {"x": [0.1, 0.0, 0.2]}, method, rounds=2, **few)
+        >>> guide.task.stored.size
+        1200
     """
     _expect_simulator(task)
     expect_whole("train_rounds: rounds", rounds, 1, error=ModelError)
