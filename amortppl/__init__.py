@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from amortppl.guide.load import load
     from amortppl.guide.options import Streaming
     from amortppl.guide.train import train
+    from amortppl.guide.train_rounds import train_rounds
     from amortppl.method import Method
     from amortppl.posterior.shards import all_gather, combine
     from amortppl.posterior.state import State
@@ -95,6 +96,7 @@ _HOMES = {
     "slopes": "fit.effects",
     "timings": "runtime.timings",
     "train": "guide.train",
+    "train_rounds": "guide.train_rounds",
 }
 
 __all__ = [
@@ -142,6 +144,7 @@ __all__ = [
     "slopes",
     "timings",
     "train",
+    "train_rounds",
 ]
 
 

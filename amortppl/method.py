@@ -72,6 +72,8 @@ class Method(eqx.Module):
         queries_first: whether a state belongs to queries: then `init` takes their inputs (none: a
             state of no query), the state keeps them in its field `queries`, and the readout is at
             these.
+        quick: whether a posterior's draws cost no search, so that those of a thousand simulated
+            datasets can be had for the checks.
         revision: raised whenever the same weights come to mean another answer, so that guides
             trained before are refused instead of answering unchecked.
         runs_once: whether nothing is trained, so that a program answers few lists of datasets and
@@ -83,6 +85,7 @@ class Method(eqx.Module):
     queries: ClassVar[int] = 0
     predicts: ClassVar[bool] = False
     queries_first: ClassVar[bool] = False
+    quick: ClassVar[bool] = True
     revision: ClassVar[int] = 0
     runs_once: ClassVar[bool] = False
 

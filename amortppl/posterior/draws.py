@@ -164,6 +164,8 @@ def _few_for_draws(
     method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
 ) -> Options:
     datasets, rows = np.shape(batches.mask)
+    if not method.quick:
+        return {}  # it searches for each dataset
     if datasets > 1 and method.runs_once:
         return LIGHT
     return few_optimizations(datasets, draws * rows, FEW_DENSITIES)

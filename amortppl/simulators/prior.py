@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import numpyro
@@ -61,6 +62,12 @@ class Prior:
         program = handlers.substitute(self.program, data=dict(values))
         trace = self._trace(jr.key(0), program)
         return {n: s["value"] for n, s in trace.items()}
+
+    def log_density(self, values: Mapping[str, Array]) -> Array:
+        """Log density of the latents that are drawn. Jit- and vmap-able."""
+        program = handlers.substitute(self.program, data=dict(values))
+        sites = [s for s in self._trace(jr.key(0), program).values() if s["type"] == "sample"]
+        return sum((jnp.sum(s["fn"].log_prob(s["value"])) for s in sites), jnp.zeros(()))
 
     def block(self, seed: int, number: int) -> dict[str, np.ndarray]:
         """Draws `number * BLOCK` up to the next block's, by name."""

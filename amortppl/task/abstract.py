@@ -65,6 +65,7 @@ class AbstractTask(OfLatents, ABC):
             these are many, or where it depends on its place (`amortppl.task.ordered`).
         sequential: whether the model runs through its rows one after another (`scan`).
         stamps: the name of the time stamps in data of a series; empty where they have none.
+        has_prior: whether `log_prior` can be evaluated.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
         >>> import amortppl as ap, jax.numpy as jnp, jax.random as jr
@@ -135,6 +136,7 @@ class AbstractTask(OfLatents, ABC):
     ordered: bool = False
     stamps: str = ""
     may_be_ordered: bool = False
+    has_prior: bool = True
 
     @abstractmethod
     def simulate(self, key: PRNGKeyArray, rows: int) -> Draw:

@@ -48,6 +48,8 @@ class Source(NamedTuple):
         why_not: why there is not.
         compiled: whether `predict` is written in JAX.
         simulator: what to call the source of.
+        log_prior: log density of the latents by name; None where it is not known.
+        draw_prior: `key -> latents`; None where there is no prior.
     """
 
     supports: Mapping[str, Constraint]
@@ -59,6 +61,8 @@ class Source(NamedTuple):
     why_not: str = ""
     compiled: bool = True
     simulator: Any = None
+    log_prior: Callable[[Values], Array] | None = None
+    draw_prior: Callable[[PRNGKeyArray], Values] | None = None
 
 
 class SimulationTask(AbstractTask):
@@ -84,6 +88,7 @@ class SimulationTask(AbstractTask):
         coords: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         self.name, self.source, self.rows, self.ordered = name, source, row_range(rows), ordered
+        self.has_prior = source.log_prior is not None
         self.stored, self.compiled = source.stored, source.compiled and source.predict is not None
         _expect_names(name, source)
         _expect_rows(name, source, self.rows)
@@ -155,6 +160,20 @@ class SimulationTask(AbstractTask):
             n: jnp.sum(self.transforms[n].log_abs_det_jacobian(u, values[n]))
             for n, u in free.items()
         }
+
+    def log_prior(self, vector: Float[Array, " P"]) -> Array:
+        """Log prior density of the unconstrained vector.
+
+        Raises:
+            ModelError: it is not known, as of simulations from a table.
+        """
+        if self.source.log_prior is None:
+            raise ModelError(
+                f"{self.name}: the density of its prior is not known; it is where "
+                "`Task.from_simulator` has the prior, and all its latents are targets"
+            )
+        values, log_jacobians = self.sites_at(vector, {})
+        return self.source.log_prior(values) + sum(log_jacobians.values())
 
     def unconstrain(
         self, values: Mapping[str, Array], data: Mapping[str, Array]

@@ -62,6 +62,9 @@ def from_simulator(
         source = compiled_source(prior, call, chosen, most, why_not)
     else:
         source = _python_source(name, prior, call, chosen, most, why_not, runs)
+    if not missing and not chosen.functions:
+        drawn = lambda key: {n: v for n, v in prior.draw(key).items() if n in chosen.names}  # noqa: E731
+        source = source._replace(log_prior=prior.log_density, draw_prior=drawn)
     return SimulationTask(source, rows, name=name, **labels)
 
 

@@ -250,7 +250,7 @@ def _few_draws(method: Method, values: Any, keys: Array) -> tuple[Array | None, 
 
     def one(state: Any, key: Array) -> tuple[Array | None, Array]:
         readout, seen = method.readout(state), method.summary(state)
-        if isinstance(readout, At):
+        if isinstance(readout, At) or not method.quick:
             return None, seen
         return readout.sample(key, DRAWS)[0], seen
 

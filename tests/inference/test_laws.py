@@ -59,7 +59,16 @@ def task_of(classifies):
     )
 
 
-@pytest.fixture(scope="module", params=catalogue.names("inference"))
+DEAR = {"neural_likelihood", "neural_ratio"}
+"""Methods whose posterior is searched for, which takes long to compile."""
+
+
+def member(name):
+    """A method, as a parameter."""
+    return pytest.param(name, marks=pytest.mark.slow) if name in DEAR else name
+
+
+@pytest.fixture(scope="module", params=[member(n) for n in catalogue.names("inference")])
 def each(request):
     """A method, built but not trained, with the weights of its last layers no longer zero."""
     name = request.param

@@ -1,0 +1,157 @@
+"""A distribution known up to a constant: found by adaptive importance sampling, drawn by NUTS.
+
+    q(theta) = f(theta) / Z
+
+Stages of importance sampling move a Student t proposal from the prior to where f has its mass
+(population Monte Carlo: Cappé, Guillin, Marin and Robert 2004, "Population Monte Carlo", Journal of
+Computational and Graphical Statistics 13). The last one's points give Z, and, resampled by their
+weights, the starts of many short chains of NUTS (Hoffman and Gelman 2014, arXiv 1111.4246), so that
+several modes keep their shares.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.scipy.special import gammaln, logsumexp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+POINTS, STAGES, FREEDOM = 2048, 6, 5.0
+"""Points of a stage, stages, and degrees of freedom of the proposal."""
+
+SHARE = 0.05
+"""Effective share of the points that a stage's weights are flattened to."""
+
+CHAINS, WARMUP, APART, DEPTH = 64, 50, 2, 4
+"""Chains, their warm-up, steps between two draws of one, and the most doublings of a step."""
+
+
+class Found(NamedTuple):
+    """Where the mass is: weighted points (N, P), their log weights (N,), and log Z."""
+
+    points: Array
+    log_weights: Array
+    log_mass: Array
+
+
+class Unnormalized(eqx.Module):
+    """A distribution on R^P whose log density is known up to a constant.
+
+    >>> import jax, jax.numpy as jnp
+    >>> two = Unnormalized(lambda v: -0.5 * jnp.sum((jnp.abs(v) - 2.0) ** 2) / 0.25, 1)
+    >>> log_prob = float(two.log_prob(jnp.array([2.0])))  # half of N(2, 0.5^2), and half of N(-2, )
+    >>> abs(log_prob - jnp.log(0.5 / 0.5 / jnp.sqrt(2 * jnp.pi))) < 0.02
+    Array(True, dtype=bool)
+
+    Attributes:
+        height: log f.
+        size: P. The mass should lie within a few units of zero.
+    """
+
+    height: Callable[[Array], Array]
+    size: int = eqx.field(static=True)
+
+    def log_prob(self, vector: Float[Array, " P"]) -> Array:
+        """log f - log Z, with Z by importance sampling."""
+        return self.height(vector) - self._find().log_mass
+
+    def sample(
+        self, key: PRNGKeyArray, draws: int
+    ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
+        """Draws from chains of NUTS and their log densities."""
+        chains = min(CHAINS, draws)
+        places, mass = self._find(), -(-draws // chains)
+        keys = jr.split(key, chains + 1)
+        order = _systematic(keys[0], places.log_weights, chains)
+        run = jax.vmap(lambda k, start: self._chain(k, start, mass))
+        vectors, heights = run(keys[1:], places.points[order])
+        # Draw by draw across chains, so that fewer draws are as many chains.
+        vectors, heights = jnp.moveaxis(vectors, 0, 1), heights.T
+        return vectors.reshape(-1, self.size)[:draws], (heights.ravel() - places.log_mass)[:draws]
+
+    def _chain(self, key: PRNGKeyArray, start: Array, length: int) -> tuple[Array, Array]:
+        """Draws (L, P) of one chain and the heights there."""
+        from numpyro.infer import NUTS
+
+        kernel = NUTS(potential_fn=lambda v: -self.height(v), max_tree_depth=DEPTH)
+        state = kernel.init(key, WARMUP, start, (), {})
+        step = lambda s, _: (kernel.sample(s, (), {}), None)  # noqa: E731
+        state = jax.lax.scan(step, state, length=WARMUP)[0]
+
+        def draw(state: Any, _: None) -> tuple[Any, tuple[Array, Array]]:
+            after = jax.lax.scan(step, state, length=APART)[0]
+            return after, (after.z, -after.potential_energy)
+
+        return jax.lax.scan(draw, state, length=length)[1]
+
+    def _find(self) -> Found:
+        """Points where the mass is, the same ones for the same f."""
+        keys = jr.split(jr.key(0))
+        normal = jr.normal(keys[0], (POINTS, self.size))
+        gamma = jr.gamma(keys[1], FREEDOM / 2, (POINTS, 1)) * 2 / FREEDOM
+        standard = normal / jnp.sqrt(gamma)
+        base = _student(standard)
+
+        def stage(placed: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+            found = self._look(placed, standard, base)
+            return _moments(found.points, _flatten(found.log_weights)), None
+
+        first = (jnp.zeros(self.size), 1.5 * jnp.eye(self.size))
+        placed = jax.lax.scan(stage, first, length=STAGES)[0]
+        return self._look(placed, standard, base)
+
+    def _look(self, placed: tuple[Array, Array], standard: Array, base: Array) -> Found:
+        """Points of one proposal with their weights."""
+        centre, factor = placed
+        points = centre + standard @ factor.T
+        proposed = base - jnp.sum(jnp.log(jnp.diag(factor)))
+        heights = jax.vmap(self.height)(points)
+        log_weights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf) - proposed
+        return Found(points, log_weights, logsumexp(log_weights) - jnp.log(POINTS))
+
+
+def _student(standard: Float[Array, "N P"]) -> Float[Array, " N"]:
+    """Log density of the standard multivariate t distribution."""
+    size = standard.shape[1]
+    level = gammaln((FREEDOM + size) / 2) - gammaln(FREEDOM / 2)
+    level -= size / 2 * jnp.log(FREEDOM * jnp.pi)
+    return level - (FREEDOM + size) / 2 * jnp.log1p(jnp.sum(standard**2, 1) / FREEDOM)
+
+
+def _flatten(log_weights: Float[Array, " N"]) -> Float[Array, " N"]:
+    """Weights to the power, at most one, at which a share of the points is effective."""
+
+    def share(power: Array) -> Array:
+        scaled = power * (log_weights - jnp.max(log_weights))
+        return jnp.exp(2 * logsumexp(scaled) - logsumexp(2 * scaled)) / log_weights.shape[0]
+
+    def halve(ends: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        low, high = ends
+        middle = jnp.sqrt(low * high)
+        enough = share(middle) >= SHARE
+        return (jnp.where(enough, middle, low), jnp.where(enough, high, middle)), None
+
+    one = jnp.ones(())
+    low = jax.lax.scan(halve, (1e-6 * one, one), length=25)[0][0]
+    return jax.nn.log_softmax(jnp.where(share(one) >= SHARE, one, low) * log_weights)
+
+
+def _moments(points: Float[Array, "N P"], log_weights: Float[Array, " N"]) -> tuple[Array, Array]:
+    """Weighted mean, and the Cholesky factor of the covariance."""
+    weights = jnp.exp(log_weights)
+    centre = weights @ points
+    apart = points - centre
+    covariance = (weights[:, None] * apart).T @ apart
+    ridge = 1e-6 * jnp.trace(covariance) / len(centre) + 1e-8
+    return centre, jnp.linalg.cholesky(covariance + ridge * jnp.eye(len(centre)))
+
+
+def _systematic(key: PRNGKeyArray, log_weights: Float[Array, " N"], count: int) -> Array:
+    """Places of points resampled by their weights, with one random number."""
+    level = (jnp.arange(count) + jr.uniform(key)) / count
+    return jnp.searchsorted(jnp.cumsum(jax.nn.softmax(log_weights)), level).clip(
+        max=len(log_weights) - 1
+    )

@@ -1,0 +1,165 @@
+"""Neural likelihood estimation: the density of a row given the latents, learned from simulations.
+
+    min over phi   E_(theta, D)  -1/N sum_i  log q_phi(y_i | x_i, theta)
+
+The posterior of a dataset, proportional to p(theta) prod_i q_phi(y_i | x_i, theta), is drawn from
+by NUTS. Papamakarios, Sterratt and Murray 2019, "Sequential neural likelihood", arXiv 1805.07226,
+here over all of the prior at once.
+
+Rows are learned from one by one, so that a simulation of N rows teaches N times, and datasets may
+have any number of rows. A dataset's first answer costs more than that of a posterior that is
+learned as such. Numbers that are whole in all simulated rows get uniform noise in (-1/2, 1/2) while
+training (Uria, Murray and Larochelle 2013, "RNADE", arXiv 1306.0186).
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.lax import stop_gradient
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from amortppl.densities import Density
+from amortppl.densities.unnormalized import Unnormalized
+from amortppl.errors import ModelError
+from amortppl.method import Method, Target
+from amortppl.predictive.prior_density import LatentPrior, latent_prior
+from amortppl.predictive.scaled_posterior import ScaledPosterior
+from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
+from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
+
+
+class Kept(NamedTuple):
+    """The rows that were seen, as they came.
+
+    Attributes:
+        data: by argument, (R, ...).
+        mask: which places hold one, (R,).
+        count: how many rows there were; more than R is more than there is place for.
+    """
+
+    data: dict[str, Array]
+    mask: Bool[Array, " R"]
+    count: Array
+
+
+class NeuralLikelihoodGuide(Method):
+    """The built method. See `NeuralLikelihood` for its options."""
+
+    task: AbstractTask = eqx.field(static=True)
+    scale: PriorScale
+    rows: RowScaler
+    density: Density
+    prior: LatentPrior
+    noise: dict[str, Array]
+    inputs: int = eqx.field(static=True)
+    regime: ClassVar[str] = "parametric"
+    quick: ClassVar[bool] = False
+
+    def init(self) -> Kept:
+        """No rows, with places for as many as were trained on."""
+        places = (self.task.rows or (1, 1))[1]
+        like = self.task.rows_like
+        empty = {n: jnp.zeros((places, *s.shape[1:]), s.dtype) for n, s in like.items()}
+        return Kept(empty, jnp.zeros(places, bool), jnp.zeros((), int))
+
+    def step(self, state: Kept, batch: Batch) -> Kept:
+        """With a mini-batch's rows in the next places."""
+        places = max(len(state.mask), len(batch.mask))
+        more = places - len(state.mask)
+        data = {n: jnp.concatenate([v, batch.data[n][:more]]) for n, v in state.data.items()}
+        mask = jnp.pad(state.mask, (0, more))
+        at = jnp.where(batch.mask, state.count + jnp.cumsum(batch.mask) - 1, places)
+        put = lambda old, new: old.at[at].set(new.astype(old.dtype), mode="drop")  # noqa: E731
+        data = {n: put(v, batch.data[n]) for n, v in data.items()}
+        mask = mask.at[at].set(True, mode="drop")
+        return Kept(data, mask, state.count + jnp.sum(batch.mask))
+
+    def readout(self, state: Kept) -> ScaledPosterior:
+        """The posterior, up to a constant. NaN where rows came that there was no place for."""
+        size, scaled = self.task.latents.size, self._split(state.data)
+        lost = state.count > len(state.mask)
+
+        def height(standard: Float[Array, " P"]) -> Array:
+            each = self._densities(standard, *scaled)
+            prior = self.prior(self.scale.restore(standard))
+            total = jnp.sum(jnp.where(state.mask, each, 0.0)) + prior
+            return jnp.where(lost, jnp.nan, total)
+
+        return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size))
+
+    def score(self, state: Kept, target: Target) -> Array:
+        """-log q(y | x, theta), in nats a row, and -log q(theta) where the prior is learned."""
+        standard = stop_gradient(self.scale).standardize(target.latents)
+        each = self._densities(standard, *self._split(self._noisy(state.data, target.latents)))
+        mean = jnp.sum(jnp.where(state.mask, each, 0.0)) / jnp.maximum(jnp.sum(state.mask), 1)
+        return self.prior.loss(target.latents) - mean
+
+    def _densities(self, standard: Array, x: Array, y: Array) -> Float[Array, " R"]:
+        """log q(y_i | x_i, theta), y in scaled units."""
+        return jax.vmap(lambda a, b: self.density.log_prob(b, jnp.append(standard, a)))(x, y)
+
+    def _split(self, data: dict[str, Array]) -> tuple[Array, Array]:
+        """Inputs and observations, scaled."""
+        scaled = stop_gradient(self.rows)(data)
+        return scaled[:, : self.inputs], scaled[:, self.inputs :]
+
+    def _noisy(self, data: dict[str, Array], latents: Array) -> dict[str, Array]:
+        """With noise on whole numbers, the same for the same simulation."""
+        key = jr.fold_in(jr.key(0), jnp.sum(jax.lax.bitcast_convert_type(latents, jnp.uint32)))
+        draw = lambda i, v: jr.uniform(jr.fold_in(key, i), v.shape, minval=-0.5, maxval=0.5)  # noqa: E731
+        width = stop_gradient(self.noise)
+        return data | {n: data[n] + w * draw(i, data[n]) for i, (n, w) in enumerate(width.items())}
+
+
+@dataclass(frozen=True)
+class NeuralLikelihood:
+    """Options of neural likelihood estimation.
+
+    Attributes:
+        knots: of the splines of the flow over a row's observations; its networks read latents and
+            inputs.
+    """
+
+    knots: int = 8
+
+    def schedule(self, task: AbstractTask) -> dict[str, Any]:
+        """Training defaults."""
+        return {"steps": 6000, "batch": 64}
+
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> NeuralLikelihoodGuide:
+        """Draws the weights for a task.
+
+        Raises:
+            ModelError: no latents, or rows that are not independent given the latents.
+        """
+        if task.tied or task.ordered or task.grouping:
+            raise ModelError(
+                f"{task.name}: 'neural_likelihood' learns the density of one row, and the rows of "
+                "this task depend on one another given the latents; give them as one block "
+                "(rows=None), or train 'neural_ratio' or 'parametric'"
+            )
+        from amortppl.densities.spline_flow import SplineFlow
+
+        keys = jr.split(key, 4)
+        scale, rows = simulated_scales(task, keys[0])
+        inputs = sum(int(np.prod(task.rows_like[n].shape[1:])) for n in task.inputs)
+        context = task.latents.size + inputs
+        flow = SplineFlow(rows.size - inputs, keys[1], knots=self.knots, context=context)
+        prior, noise = latent_prior(task, scale, keys[2]), _whole_numbers(task, keys[3])
+        return NeuralLikelihoodGuide(task, scale, rows, flow, prior, noise, inputs)
+
+
+def _whole_numbers(task: AbstractTask, key: PRNGKeyArray, tasks: int = 256) -> dict[str, Array]:
+    """For each observation, 1 if it is a whole number in all simulated rows, else 0."""
+    rows = (task.rows or (1, 1))[0]
+    drawn = jax.vmap(lambda k: task.learning(k, rows).data)(jr.split(key, tasks))
+    return {n: jnp.all(drawn[n] == jnp.round(drawn[n])).astype(jnp.float32) for n in task.observed}
+
+
+METHOD = NeuralLikelihood
