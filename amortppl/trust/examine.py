@@ -18,6 +18,12 @@ from amortppl.trust.verdict import all_finite, are_reliable, verdicts
 
 Notes = list[list[str]]
 
+NOT_RELIABLE = "NOT RELIABLE"
+"""How a note on an answer begins that cannot be used."""
+
+TOLD = ("usable by importance weights", "not checked", "not compared")
+"""How verdicts begin whose reason has a note of its own."""
+
 
 class Examined(NamedTuple):
     """Answers of T datasets with all that is known of them.
@@ -69,9 +75,11 @@ def examine(
         labels = guide.task.latents.labels()
         notes = join_notes(notes, psis.misleading_notes(check, moved, labels))
     values = constrain_each(guide.method, drawn.vectors, datasets)
-    judged, more, _ = _judge(guide, datasets, drawn, check, moved, values, stats)
+    judged, more, words = _judge(guide, datasets, drawn, check, moved, values, stats)
     moves = {"mean_moved": moved.mean, "sd_moved": moved.sd}
-    return Examined(drawn, check, values, {**stats, **moves, **judged}, join_notes(notes, more))
+    notes = join_notes(notes, more)
+    told = _verdict_notes(notes, words)
+    return Examined(drawn, check, values, {**stats, **moves, **judged}, join_notes(notes, told))
 
 
 def check_draws(guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn) -> Notes:
@@ -113,6 +121,16 @@ def _judge(
     words = verdicts(check, moved, finite, *same, missed, passed)
     judged |= {"finite": finite, "missed_spread": missed, "reliable": are_reliable(words)}
     return judged, join_notes(notes, judge_missed(missed)), words
+
+
+def _verdict_notes(notes: Notes, words: Sequence[str]) -> Notes:
+    """The verdict on each answer that is not reliable, where no note says so yet."""
+    told = [any(n.startswith(NOT_RELIABLE) for n in own) for own in notes]
+    good = are_reliable(words)
+    return [
+        [] if is_good or is_told or verdict.startswith(TOLD) else [f"{NOT_RELIABLE}, {verdict}"]
+        for verdict, is_good, is_told in zip(words, good, told, strict=True)
+    ]
 
 
 def join_notes(notes: Sequence[list[str]], more: Sequence[list[str]]) -> Notes:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from amortppl.data.dataset import Dataset
+from amortppl.errors import GuideError
 from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import group_by_shape
 from amortppl.training.trained import TrainedMethod
@@ -86,7 +87,8 @@ def _try(run: Climb, rung: str, places: list[int]) -> None:
         reasons = [a.failed for a in answers if a is not None]
     except Exception as error:
         answers = [None] * len(places)
-        reasons = [f"raised {type(error).__name__}: {error}"] * len(places)
+        own = isinstance(error, GuideError)  # as where the method has no such step
+        reasons = [str(error) if own else f"raised {type(error).__name__}: {error}"] * len(places)
     run.seconds[places, column] = (time.monotonic() - begin) / len(places)
     for place, answer, reason in zip(places, answers, reasons, strict=True):
         run.why[place, column] = reason
