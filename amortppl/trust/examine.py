@@ -128,9 +128,13 @@ def _verdict_notes(notes: Notes, words: Sequence[str]) -> Notes:
     told = [any(n.startswith(NOT_RELIABLE) for n in own) for own in notes]
     good = are_reliable(words)
     return [
-        [] if is_good or is_told or verdict.startswith(TOLD) else [f"{NOT_RELIABLE}, {verdict}"]
-        for verdict, is_good, is_told in zip(words, good, told, strict=True)
+        [] if is_good or is_told or word.startswith(TOLD) else [_as_note(word)]
+        for word, is_good, is_told in zip(words, good, told, strict=True)
     ]
+
+
+def _as_note(verdict: str) -> str:
+    return f"{NOT_RELIABLE}: {verdict.removeprefix('not reliable: ')}"
 
 
 def join_notes(notes: Sequence[list[str]], more: Sequence[list[str]]) -> Notes:
