@@ -21,9 +21,9 @@ from amortppl.method import Method, Spec
 from amortppl.posterior.state import State
 from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.runtime.timings import Timings, timings
+from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
-from amortppl.training.trainer import PreparedTasks
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.misspecification import Familiarity
 
@@ -79,8 +79,7 @@ class Guide(TableGuide):
     def familiarity(self) -> Familiarity:
         """What simulated tasks look like to it; computed when first needed, saved with it."""
         if self._familiarity is None:
-            self._familiarity = Familiarity.from_simulations(self, self._tasks)
-            self._tasks = None
+            self._familiarity, self._tasks = Familiarity.from_simulations(self, self._tasks), None
         return self._familiarity
 
     def infer(

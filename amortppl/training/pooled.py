@@ -28,9 +28,10 @@ from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
+from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import WHOLE, parts, simulate
-from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Learner, PreparedTasks, Trainer
+from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Learner, Trainer
 
 SLICE = 64
 """Most tasks that are simulated and prepared in one compiled call; those of an update, if fewer."""

@@ -20,7 +20,8 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.batch import Batch, random_mini_batches, split
+from amortppl.task.batch import random_mini_batches, split
+from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
@@ -53,20 +54,6 @@ class Learner(NamedTuple):
     best: Float[Array, " W"]
     best_loss: Array
     carried: Any = ()
-
-
-class PreparedTasks(NamedTuple):
-    """Simulated tasks with what `Method.prepare` makes of each, as a run leaves them behind.
-
-    Attributes:
-        batches: their rows (T, R, ...).
-        states: of each task, (T, ...).
-        usable: whether its values are finite.
-    """
-
-    batches: Batch
-    states: Any
-    usable: Any
 
 
 class Trainer:

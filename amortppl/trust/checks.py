@@ -11,12 +11,8 @@ from amortppl.posterior.padding import chunks
 from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
-from amortppl.trust.misspecification import (
-    Familiarity,
-    discrepancies_of,
-    draws_of,
-    prediction_keys,
-)
+from amortppl.trust.discrepancy_programs import discrepancies_of, draws_of, prediction_keys
+from amortppl.trust.misspecification import Familiarity
 
 
 class Answer(NamedTuple):

@@ -19,33 +19,30 @@ from amortppl.method import Method
 from amortppl.posterior.draws import states
 from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
-from amortppl.runtime.batched_map import map_datasets
 from amortppl.runtime.compilation import (
-    Options,
-    compile_with,
-    few_optimizations,
     jit_unoptimized,
     run_once,
 )
 from amortppl.runtime.numpy_evaluation import evaluate
-from amortppl.runtime.seeds import fold_in, seed_key, split_key
-from amortppl.task.abstract import AbstractTask
+from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.batch import Batch
+from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
-from amortppl.training.trainer import PreparedTasks
-from amortppl.trust.discrepancies import Moments, discrepancies, flat, names
+from amortppl.trust.discrepancies import Moments, flat, names
+from amortppl.trust.discrepancy_programs import (
+    INTEGRALS,
+    discrepancies_of,
+    draws_of,
+    prediction_keys,
+)
 
 SIMULATED, NEAREST = 1024, 256
 """Tasks simulated; half of them place and scale, and of the other half a dataset is ranked among
 those
 that have about as many rows."""
 
-DIRECTIONS, DRAWS = 16, 50
-
-INTEGRALS = 2
-"""Times as few tasks and draws where latents of rows are integrated out: a task's discrepancies
-take a hundred integrals of each of its rows, more than a search for its posterior."""
+DIRECTIONS = 16
 
 LEAST = 0.02
 """Smallest scale of a discrepancy: one that does not vary by so much among simulated tasks is a
@@ -110,7 +107,7 @@ class Familiarity:
         if tasks is None or len(tasks.usable) < count:
             made = run_once(simulate, task, key, parts(task, count, 1, WHOLE), 0)
             tasks = PreparedTasks(made.batches[0], None, made.usable)
-        tasks = jax.tree.map(lambda a: np.asarray(a[:count]), tasks)
+        tasks = PreparedTasks(*jax.tree.map(lambda a: np.asarray(a[:count]), tuple(tasks)))
         batches = tasks.batches if task.local else pad_rows(task, tasks.batches)
         moments = _moments(guide, batches)
         seen = _look_at(guide.method, batches, tasks.states, fold_in(key, 1), moments)
@@ -277,31 +274,3 @@ def _few_draws(method: Method, values: Any, keys: Array) -> tuple[Array | None, 
         return readout.sample(key, draws_of(method.task))[0], seen
 
     return jax.vmap(one)(values, keys)
-
-
-def draws_of(task: AbstractTask) -> int:
-    """S, the draws that discrepancies are computed from."""
-    return DRAWS // INTEGRALS if task.local else DRAWS
-
-
-def prediction_keys(task: AbstractTask, key: Array, index: np.ndarray) -> Array:
-    """Keys of the predictions from S draws of datasets with some numbers, (T, S)."""
-    return split_key(fold_in(key, index), draws_of(task))
-
-
-def _few_for_predictions(
-    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
-) -> Options:
-    datasets, rows = np.shape(batches.mask)
-    each = method.task.evaluations(batches.data)
-    return few_optimizations(datasets, vectors.shape[1] * rows * each)
-
-
-@compile_with(_few_for_predictions)
-def discrepancies_of(
-    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
-) -> Array:
-    """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P) and keys (T, S)."""
-    return map_datasets(
-        lambda b, v, k: discrepancies(method.task, v, b, k, moments), batches, vectors, keys
-    )
