@@ -21,6 +21,7 @@ from amortppl.method import Method, Spec
 from amortppl.posterior.state import State
 from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.runtime.timings import Timings, timings
+from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
@@ -68,15 +69,17 @@ class Guide(TableGuide):
         seed: int,
         ranges: Ranges | None = None,
         familiarity: Familiarity | None = None,
+        tasks: PreparedTasks | None = None,
     ) -> None:
         super().__init__(method, spec, record, seed, ranges)
-        self._familiarity = familiarity
+        self._familiarity, self._tasks = familiarity, tasks
         self.__name__ = f"guide_{self.task.name}"
 
     @property
     def familiarity(self) -> Familiarity:
         """What simulated tasks look like to it; computed when first needed, saved with it."""
-        self._familiarity = self._familiarity or Familiarity.from_simulations(self)
+        if self._familiarity is None:
+            self._familiarity, self._tasks = Familiarity.from_simulations(self, self._tasks), None
         return self._familiarity
 
     def infer(

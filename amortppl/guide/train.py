@@ -18,6 +18,9 @@ from amortppl.training.choose import trainer_for
 from amortppl.training.loop import run_training
 from amortppl.training.schedule import Schedule
 
+LONG = 30.0
+"""Seconds of training beyond which it ends with what the checks of the first answer need."""
+
 
 def train(
     task: AbstractTask,
@@ -83,7 +86,11 @@ def train(
     trainer = trainer_for(task, spec, plan, seed)
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
     weights = distributed.local(trainer.chosen(learner), trainer.mesh)
-    return Guide(trainer.method(weights), spec, record, seed)
+    tasks = trainer.tasks_of(learner)
+    guide = Guide(trainer.method(weights), spec, record, seed, tasks=tasks)
+    if tasks is not None and record.seconds > LONG:
+        _ = guide.familiarity  # so that the first answer does not wait for it
+    return guide
 
 
 def _expect_length(steps: int | None, minutes: float | None, seed: int) -> None:

@@ -72,8 +72,8 @@ def summarize(answers: Answers, by: str) -> pd.DataFrame:
     columns: dict[str, Any] = {
         by: np.repeat(pd.Series(answers.names).to_numpy(), size),
         "latent": np.tile(np.array(answers.labels, object), many),
-        "mean": answers.values.mean(1).ravel(),
-        "sd": answers.values.std(1).ravel(),
+        "mean": answers.values.mean(1, dtype=np.float64).ravel(),
+        "sd": answers.values.std(1, dtype=np.float64).ravel(),
     }
     columns |= {f"q{100 * q:g}": v.ravel() for q, v in zip(QUANTILES, quantiles, strict=True)}
     return pd.DataFrame(columns | {n: np.repeat(v, size) for n, v in answers.checks.items()})
@@ -85,7 +85,8 @@ def _quantiles(values: np.ndarray) -> list[np.ndarray]:
     missing, last, quantiles = np.isnan(ordered[..., -1]), ordered.shape[2] - 1, []
     for quantile in QUANTILES:
         below, share = divmod(quantile * last, 1)
-        first, second = (ordered[..., min(int(below) + i, last)] for i in (0, 1))
+        places = (min(int(below) + i, last) for i in (0, 1))
+        first, second = (ordered[..., i].astype(np.float64) for i in places)
         whole = (first == second) | (share == 0)
         with np.errstate(invalid="ignore"):  # of draws that are not finite
             between = np.where(whole, first, first + (second - first) * share)
@@ -100,7 +101,8 @@ def list_draws(answers: Answers, by: str) -> pd.DataFrame:
         by: np.repeat(pd.Series(answers.names).to_numpy(), draws),
         "draw": np.tile(np.arange(draws), many),
     }
-    columns |= {n: answers.values[..., i].ravel() for i, n in enumerate(answers.labels)}
+    values = answers.values.astype(np.float64)
+    columns |= {n: values[..., i].ravel() for i, n in enumerate(answers.labels)}
     columns["log_weight"] = answers.log_weights.ravel()
     return pd.DataFrame(columns | {n: np.repeat(v, draws) for n, v in answers.checks.items()})
 
@@ -112,7 +114,7 @@ def _side_by_side(
     sites = {n: np.stack([e[n] for e in each]) for n in each[0]}
     labels = [label for n, v in sites.items() for label in _labels(names, n, v.shape[2:])]
     flat = [v.reshape(*v.shape[:2], -1) for v in sites.values()]
-    return labels, np.concatenate(flat, -1, dtype=np.float64)
+    return labels, np.concatenate(flat, -1)
 
 
 def _labels(names: AxisNames, name: str, shape: tuple[int, ...]) -> list[str]:

@@ -24,10 +24,15 @@ from amortppl.runtime.compilation import (
     few_optimizations,
 )
 from amortppl.runtime.seeds import fold_in, seed_key
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
 WORK = 4_000_000
 """Draws times rows evaluated at once, which bounds the memory of log densities at many draws."""
+
+INTEGRALS = 1 << 18
+"""The same where rows have latents of their own: a search and a quadrature pass over their numbers
+some fifty times, which a processor's cache should hold."""
 
 SMALL, FEW_DENSITIES = 1 << 14, 1 << 20
 """Rows times latents up to which the program of one dataset's state is not optimized, and draws
@@ -77,7 +82,7 @@ def draw(
     numbers = np.arange(len(datasets), dtype=np.uint32) if numbers is None else numbers
     results = [np.zeros(0)] * 4
     for chunk in chunks(method.task, datasets):
-        size = WORK // (chunk.batch.mask.size * method.task.places(chunk.batch.data))
+        size = draws_at_once(method.task, chunk.batch)
         values = states(method, chunk.batch)
         keys = fold_in(seed_key(seed), numbers[chunk.index])
         drawn = sample(method, values, chunk.batch, keys, draws, size)
@@ -87,6 +92,12 @@ def draw(
         for result, part in zip(results, drawn, strict=True):
             result[chunk.places] = part
     return Drawn(*results)
+
+
+def draws_at_once(task: AbstractTask, batch: Batch) -> int:
+    """Draws at which the log density of a dataset, or of a batch of them, is evaluated at once."""
+    work = INTEGRALS if task.local else WORK
+    return work // (np.size(batch.mask) * task.evaluations(batch.data))
 
 
 def constrain(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -148,7 +159,8 @@ def _few_for_states(method: Method, batches: Batch) -> Options:
     datasets, rows = np.shape(batches.mask)
     if datasets > 1 and method.runs_once:
         return LIGHT
-    return few_optimizations(datasets, rows * method.task.latents.size, SMALL)
+    each = method.task.evaluations(batches.data)
+    return few_optimizations(datasets, rows * each * method.task.latents.size, SMALL)
 
 
 @compile_with(_few_for_states)
@@ -168,7 +180,8 @@ def _few_for_draws(
         return {}  # it searches for each dataset
     if datasets > 1 and method.runs_once:
         return LIGHT
-    return few_optimizations(datasets, draws * rows, FEW_DENSITIES)
+    each = method.task.evaluations(batches.data)
+    return few_optimizations(datasets, draws * rows * each, FEW_DENSITIES)
 
 
 @compile_with(_few_for_draws)

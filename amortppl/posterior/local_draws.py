@@ -40,8 +40,8 @@ above both neighbours; 0.45 sds apart, a normal density is 0.025 higher in the m
 PROPOSALS, FREEDOM = 128, 4
 """Proposals for each draw of several numbers, and the degrees of freedom (even) of their t."""
 
-ROWS, WORK = 4096, 4_000_000
-"""Rows drawn at once, and densities evaluated at once, which bound the memory."""
+ROWS, WORK = 4096, 1 << 18
+"""Rows drawn at once, and numbers evaluated at once: as many as a processor's cache holds."""
 
 
 class LocalDraws(NamedTuple):
@@ -71,11 +71,18 @@ def _part(
     rows = Dataset(lines_of_rows(task.group_layout, dataset.arrays, start, stop), {})
     batch = Batch(rows.arrays, np.ones(rows.lines, bool)) if task.ordered else pad(task, rows)
     keys = split_key(fold_in(seed_key(seed), start), len(vectors))
-    each = batch.mask.shape[0] * task.places(batch.data)
-    numbers, sites = _draw(task, vectors, batch.data, keys, WORK // (each * GRID))
+    size = WORK // (batch.mask.shape[0] * _numbers(task, batch.data))
+    numbers, sites = _draw(task, vectors, batch.data, keys, size)
     places = np.arange(stop - start)
     own = {n: np.asarray(v).take(places, task.local.axes[n] + 1) for n, v in sites.items()}
     return LocalDraws(np.asarray(numbers)[:, places], own)
+
+
+def _numbers(task: AbstractTask, data: dict[str, Array]) -> int:
+    """Densities and points of the grid that are held at once for a row of these arrays."""
+    if task.local.size > 1:
+        return task.places(data) * PROPOSALS
+    return max(task.places(data) * NODES, GRID) if task.grouping else GRID
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -129,9 +136,8 @@ def on_grid(rows: Rows, near: ModeAndScale, key: Array, nodes: int = GRID) -> Fl
     mean = weights.T @ points[:, 0].astype(np.float32)
     spread = jnp.sqrt(jnp.maximum(jnp.sum(weights * (points - mean) ** 2, 0), 0.01))
     steps = np.linspace(-REACH, REACH, GRID, dtype=np.float32)[:, None]
-    z = mean + spread * steps
     if nodes == GRID:
-        height = heights(rows, near, z[..., None])
+        height = heights(rows, near, (mean + spread * steps)[..., None])
     else:
         few = np.linspace(-REACH, REACH, nodes, dtype=np.float32)[:, None]
         height = _between(heights(rows, near, (mean + spread * few)[..., None]), GRID)
@@ -139,7 +145,15 @@ def on_grid(rows: Rows, near: ModeAndScale, key: Array, nodes: int = GRID) -> Fl
     below = jnp.cumsum((density[1:] + density[:-1]) / 2, 0)
     below = jnp.concatenate([jnp.zeros_like(below[:1]), below])
     level = jr.uniform(key, below[-1].shape) * below[-1]
-    return near.at(jax.vmap(jnp.interp, (0, 1, 1))(level, below, z)[:, None])
+    return near.at((mean + spread * _inverted(below, level))[:, None])
+
+
+def _inverted(below: Float[Array, "M N"], level: Float[Array, " N"]) -> Float[Array, " N"]:
+    """Where each row's distribution function, given at the even grid, has a level; in its units."""
+    cell = jnp.clip(jnp.sum(below <= level, 0) - 1, 0, GRID - 2)
+    low, high = (jnp.take_along_axis(below, cell[None] + i, 0)[0] for i in (0, 1))
+    share = jnp.clip((level - low) / jnp.maximum(high - low, 1e-30), 0.0, 1.0)
+    return REACH * (2.0 * (cell + share) / (GRID - 1) - 1.0)
 
 
 def _between(height: Float[Array, "K N"], count: int) -> Float[Array, "M N"]:
@@ -151,12 +165,13 @@ def _between(height: Float[Array, "K N"], count: int) -> Float[Array, "M N"]:
     left = np.clip(np.floor(at).astype(int), 0, last - 1)
     first = np.clip(left - 1, 0, last - 3)
     t = (at - first)[:, None]
-    terms = [
-        height[first + i] * np.prod([(t - j) / (i - j) for j in range(4) if j != i], 0)
-        for i in range(4)
-    ]
-    near = jnp.stack([height[left], height[left + 1]])
-    return jnp.clip(sum(terms), jnp.min(near, 0) - OVER, jnp.max(near, 0) + OVER)
+    matrix = np.zeros((count, len(height)), np.float32)  # a product is faster than gathers
+    for i in range(4):
+        share = np.prod([(t[:, 0] - j) / (i - j) for j in range(4) if j != i], 0)
+        matrix[np.arange(count), first + i] = share
+    cubic = peak + matrix @ (height - peak)
+    lower, upper = jnp.minimum(height[:-1], height[1:]), jnp.maximum(height[:-1], height[1:])
+    return jnp.clip(cubic, lower[left] - OVER, upper[left] + OVER)
 
 
 def resample(rows: Rows, near: ModeAndScale, key: Array) -> Float[Array, "N L"]:

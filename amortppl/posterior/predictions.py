@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from amortppl.data.dataset import Dataset
 from amortppl.method import Method
-from amortppl.posterior.draws import WORK
+from amortppl.posterior.draws import WORK, draws_at_once
 from amortppl.posterior.new_rows import leave_one_out, new_rows
 from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
@@ -30,7 +30,7 @@ def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
             _leave_one_out(method.task, jnp.asarray(vectors), dict(dataset.arrays), size)
         )
     batch = pad(method.task, dataset)
-    size = WORK // (batch.mask.shape[0] * method.task.places(batch.data))
+    size = draws_at_once(method.task, batch)
     return np.asarray(_pointwise(method, vectors, batch.data, size))[:, : dataset.rows]
 
 
@@ -85,7 +85,8 @@ PREDICTED = 1 << 16
 
 
 def _few_for_rows(method: Method, vectors: Any, data: dict[str, Array], size: int) -> Options:
-    return few_optimizations(1, len(vectors) * len(next(iter(data.values()))), PREDICTED)
+    rows, each = len(next(iter(data.values()))), method.task.evaluations(data)
+    return few_optimizations(1, len(vectors) * rows * each, PREDICTED)
 
 
 def _few_for_predictions(

@@ -21,7 +21,7 @@ from amortppl.task.inputs import Source
 from amortppl.task.judged import LogDensityJudge
 from amortppl.task.of_latents import OfLatents
 from amortppl.task.plain import Plain
-from amortppl.task.quadrature import NODES
+from amortppl.task.quadrature import FINE, NODES
 from amortppl.task.tracing import Site
 
 
@@ -205,6 +205,15 @@ class AbstractTask(OfLatents, ABC):
             return 1
         nodes = NODES.get(self.local.size, 1) ** self.local.size / NODES[1] if self.local else 1.0
         return data[self.grouping.name].shape[-1] * max(1, ceil(nodes))
+
+    def evaluations(self, data: Mapping[str, Any]) -> int:
+        """Densities of the user's rows that the log density of a row of these arrays takes at once:
+        its places, each at all nodes of a quadrature where rows have latents of their own.
+        """
+        if not self.local:
+            return self.places(data)
+        each = data[self.grouping.name].shape[-1] if self.grouping else 1
+        return each * NODES.get(self.local.size, FINE) ** min(self.local.size, len(NODES))
 
     def has_further_lines(self, data: Mapping[str, Any]) -> bool:
         """Whether groups of these arrays have several lines (`amortppl.task.grouped_model`)."""

@@ -19,25 +19,32 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amortppl.method import Method, Spec, State, Target
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
+from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Learner, Trainer
 
 SLICE = 64
-"""Tasks that are simulated and prepared in one compiled call."""
+"""Most tasks that are simulated and prepared in one compiled call; those of an update, if fewer."""
 
 TASKS_PER_CALL = 16
 """Tasks whose frames are searched together on a CPU."""
 
 DRAWS, KEPT = 256, 16
 """Draws of a task's readout, and how many of them are kept as draws of its posterior."""
+
+DRAWS_OF_INTEGRALS = 32
+"""Draws where latents of rows are integrated out: each costs an integral a row, and the few latents
+that are left have a readout close to their posterior."""
 
 FEWEST = 16.0
 """Least effective number among `DRAWS`; with fewer the latents simulated with stand for them."""
@@ -48,11 +55,12 @@ TRUE = 0.25
 HELD = 2
 """Slices of held-out tasks."""
 
-REUSES = 4
-"""Updates that a task serves, on average."""
+REUSES, REUSES_OF_INTEGRALS = 4, 12
+"""Updates that a task serves, on average; and where latents of rows are integrated out, so that its
+state takes as long as some hundred updates of its score."""
 
-POOL_UPDATES = 32
-"""Updates' tasks that the pool holds."""
+POOL_UPDATES, POOL_UPDATES_OF_INTEGRALS = 32, 16
+"""Updates' tasks that the pool holds, likewise."""
 
 
 class TaskPool(NamedTuple):
@@ -89,11 +97,16 @@ class PooledTrainer(Trainer):
     def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
         super().__init__(task, spec, schedule, seed)
         tasks = sum(p.tasks for p in self.layout)
-        updates = min(POOL_UPDATES, schedule.steps or POOL_UPDATES)
-        self.slices = max(HELD, -(-updates * tasks // SLICE))
-        self.renewed = max(1, round(CHUNK * tasks / (REUSES * SLICE)))
+        dear = bool(task.local)
+        most = POOL_UPDATES_OF_INTEGRALS if dear else POOL_UPDATES
+        updates = min(most, schedule.steps or most)
+        reuses = REUSES_OF_INTEGRALS if dear else REUSES
+        self.draws = DRAWS_OF_INTEGRALS if dear else DRAWS
+        self.size = min(SLICE, tasks)
+        self.slices = max(HELD, -(-updates * tasks // self.size))
+        self.renewed = max(1, round(CHUNK * tasks / (reuses * self.size)))
         shares = WHOLE if len(self.layout) == 1 else [p.tasks / tasks for p in self.layout]
-        self.slice = parts(task, SLICE, 1, tuple(shares))
+        self.slice = parts(task, self.size, 1, tuple(shares))
         self.compiled = self.advance
         self.fill = jax.jit(self._fill)
         self.put = jax.jit(_put, donate_argnums=0)
@@ -127,6 +140,17 @@ class PooledTrainer(Trainer):
             learn = self.put(learn, fresh, number % self.slices)
         return weights._replace(carried=(learn, held)), report
 
+    def tasks_of(self, learner: Learner) -> PreparedTasks:
+        """The tasks of the pools as they are, the held-out ones first."""
+        learn, held = learner.carried
+        pools = [self._prepared(pool) for pool in (held, learn)]
+        return jax.tree.map(lambda *a: np.concatenate(a), *pools)
+
+    def _prepared(self, pool: TaskPool) -> PreparedTasks:
+        batches = run_once(jax.vmap(_joined), pool.batches)
+        flat = lambda a: np.asarray(a).reshape(a.shape[0] * a.shape[1], *a.shape[2:])  # noqa: E731
+        return jax.tree.map(flat, PreparedTasks(batches, pool.states, pool.usable))
+
     def _fill(self, weights: Array, key: PRNGKeyArray) -> TaskPool:
         """A slice of fresh tasks and their states."""
         method, made = self.method(weights), simulate(self.task, key, self.slice, self.queries)
@@ -136,10 +160,10 @@ class PooledTrainer(Trainer):
             state = method.prepare(one[0])
             return state, self._draws(method, state, *one)
 
-        keys = jr.split(jr.fold_in(key, 1), SLICE)
+        keys = jr.split(jr.fold_in(key, 1), self.size)
         prepared = batched_map(prepare, (rows, made.target.latents, keys), at_once)
         finite = [
-            jnp.all(jnp.isfinite(a).reshape(SLICE, -1), -1) for a in jax.tree.leaves(prepared)
+            jnp.all(jnp.isfinite(a).reshape(self.size, -1), -1) for a in jax.tree.leaves(prepared)
         ]
         usable = made.usable & jnp.stack(finite).all(0)
         states, draws = jax.lax.stop_gradient(prepared)
@@ -152,10 +176,10 @@ class PooledTrainer(Trainer):
         copies = jnp.broadcast_to(latents, (KEPT, len(latents)))
         if not self.task.has_density:
             return copies
-        vectors, log_q = method.readout(state).sample(jr.fold_in(key, 0), DRAWS)
+        vectors, log_q = method.readout(state).sample(jr.fold_in(key, 0), self.draws)
         ratio = jax.vmap(lambda v: self.task.log_joint(v, batch))(vectors) - log_q
         ratio = jax.nn.log_softmax(jnp.where(jnp.isfinite(ratio), ratio, -jnp.inf))
-        log_weights = jnp.minimum(ratio, -0.5 * jnp.log(DRAWS))
+        log_weights = jnp.minimum(ratio, -0.5 * jnp.log(self.draws))
         effective = 1.0 / jnp.sum(jax.nn.softmax(log_weights) ** 2)
         chosen = vectors[jr.categorical(jr.fold_in(key, 1), log_weights, shape=(KEPT,))]
         good = (effective >= FEWEST) & jnp.all(jnp.isfinite(chosen))

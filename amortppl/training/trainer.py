@@ -21,6 +21,7 @@ from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split, split_in_order
+from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
@@ -103,6 +104,10 @@ class Trainer:
     def chosen(self, learner: Learner) -> Array:
         """The weights that the guide gets."""
         return learner.best if self.schedule.simulations else learner.average
+
+    def tasks_of(self, learner: Learner) -> PreparedTasks | None:
+        """The tasks that the run has at hand with their states; None where it keeps none."""
+        return None
 
     def watch(self, learner: Learner, record: Record) -> tuple[Learner, bool]:
         """Looks at the run after a chunk of updates: the learner to go on with, and whether to end

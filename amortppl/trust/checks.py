@@ -11,12 +11,8 @@ from amortppl.posterior.padding import chunks
 from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
-from amortppl.trust.misspecification import (
-    DRAWS,
-    Familiarity,
-    discrepancies_of,
-    prediction_keys,
-)
+from amortppl.trust.discrepancy_programs import discrepancies_of, draws_of, prediction_keys
+from amortppl.trust.misspecification import Familiarity
 
 
 class Answer(NamedTuple):
@@ -38,8 +34,8 @@ def check_answers(
     fits: dict[int, np.ndarray] = {}
     key = fold_in(seed_key(seed), 13)
     for chunk in chunks(guide.task, datasets) if guide.method.quick else ():
-        vectors = np.stack([drawn.vectors[i][:DRAWS] for i in chunk.index])
-        keys = prediction_keys(key, chunk.index)[:, : vectors.shape[1]]
+        vectors = np.stack([drawn.vectors[i][: draws_of(guide.task)] for i in chunk.index])
+        keys = prediction_keys(guide.task, key, chunk.index)[:, : vectors.shape[1]]
         each = discrepancies_of(guide.method, chunk.batch, vectors, keys, moments)
         fits |= dict(zip(chunk.places, np.asarray(chunk.pick(each), np.float64), strict=True))
     features = np.nan_to_num(np.asarray(drawn.features, np.float64))

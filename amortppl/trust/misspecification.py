@@ -1,12 +1,11 @@
 """Is a dataset like those that the model makes? Two p-values, calibrated on simulated tasks.
 
-Distance: of what the method sees of the dataset (`Method.features`) from simulated tasks, under a
-    Gaussian with
-a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe and Radev 2023,
-"Detecting model misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit: the
-largest of the posterior-predictive discrepancies. Each is ranked among simulated tasks that fitted
-nothing (conformal p-values, Vovk et al. 2005): p <= a with probability a for a dataset of the
-model, however good or bad the guide is.
+Distance: of what the method sees of the dataset (`Method.summary`) from simulated tasks, under a
+Gaussian with a few principal directions (Tipping and Bishop 1999; Schmitt, Bürkner, Köthe and Radev
+2023, "Detecting model misspecification in amortized Bayesian inference", arXiv 2112.08866). Fit:
+the largest of the posterior-predictive discrepancies. Each is ranked among simulated tasks that
+fitted nothing (conformal p-values, Vovk et al. 2005): p <= a with probability a for a dataset of
+the model, however good or bad the guide is.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,26 +19,30 @@ from amortppl.method import Method
 from amortppl.posterior.draws import states
 from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
-from amortppl.runtime.batched_map import map_datasets
 from amortppl.runtime.compilation import (
-    Options,
-    compile_with,
-    few_optimizations,
     jit_unoptimized,
     run_once,
 )
-from amortppl.runtime.seeds import fold_in, seed_key, split_key
+from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.batch import Batch
+from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.simulate import WHOLE, parts, simulate
 from amortppl.training.trained import TrainedMethod
-from amortppl.trust.discrepancies import Moments, discrepancies, flat, names
+from amortppl.trust.discrepancies import Moments, flat, names
+from amortppl.trust.discrepancy_programs import (
+    INTEGRALS,
+    discrepancies_of,
+    draws_of,
+    prediction_keys,
+)
 
 SIMULATED, NEAREST = 1024, 256
 """Tasks simulated; half of them place and scale, and of the other half a dataset is ranked among
 those
 that have about as many rows."""
 
-DIRECTIONS, DRAWS = 16, 50
+DIRECTIONS = 16
 
 LEAST = 0.02
 """Smallest scale of a discrepancy: one that does not vary by so much among simulated tasks is a
@@ -89,15 +92,27 @@ class Familiarity:
     fits: list[list[float]]
 
     @classmethod
-    def from_simulations(cls, guide: TrainedMethod) -> "Familiarity":
-        """Of a guide, from tasks simulated with its own seed."""
+    def from_simulations(
+        cls, guide: TrainedMethod, tasks: PreparedTasks | None = None
+    ) -> "Familiarity":
+        """Of a guide, from simulated tasks.
+
+        Args:
+            guide: the guide.
+            tasks: those that its training has left with their states, dear where there are any;
+                where they are fewer than `SIMULATED`, tasks are simulated with the guide's seed.
+        """
         task, key = guide.task, fold_in(seed_key(guide.seed), 11)
-        made = run_once(simulate, task, key, parts(task, SIMULATED, 1, WHOLE), 0)
-        batches = pad_rows(task, made.batches[0])
+        count = SIMULATED // INTEGRALS if task.local else SIMULATED
+        if tasks is None or len(tasks.usable) < count:
+            made = run_once(simulate, task, key, parts(task, count, 1, WHOLE), 0)
+            tasks = PreparedTasks(made.batches[0], None, made.usable)
+        tasks = PreparedTasks(*jax.tree.map(lambda a: np.asarray(a[:count]), tuple(tasks)))
+        batches = tasks.batches if task.local else pad_rows(task, tasks.batches)
         moments = _moments(guide, batches)
-        seen = _look_at(guide.method, batches, fold_in(key, 1), moments)
+        seen = _look_at(guide.method, batches, tasks.states, fold_in(key, 1), moments)
         rows = np.asarray(batches.mask).sum(1)
-        usable = np.asarray(made.usable)
+        usable = np.asarray(tasks.usable)
         features, fits, rows = (np.asarray(a, np.float64)[usable] for a in (*seen, rows))
         return _fit_distances(moments, features, fits, rows)
 
@@ -211,69 +226,51 @@ def _moments(guide: TrainedMethod, batches: Batch) -> Moments:
     if guide.task.block or not guide.task.inputs:
         return Moments(np.zeros(0), np.ones(0))
     rows = {n: v[batches.mask] for n, v in batches.data.items()}
-    rows = np.asarray(flat(guide.task, rows, list(guide.task.inputs)))
+    rows = evaluate(lambda r: flat(guide.task, r, list(guide.task.inputs)), rows)
     sd = rows.std(0)
     return Moments(rows.mean(0), np.where(sd > 1e-6, sd, 1.0))
 
 
 def _look_at(
-    method: Method, batches: Batch, key: Array, moments: Moments
+    method: Method, batches: Batch, prepared: Any, key: Array, moments: Moments
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (T, F) and discrepancies (T, J) of simulated tasks.
 
-    By the programs that infer datasets of as many rows, a chunk at a time.
+    By the programs that infer datasets of as many rows, a chunk at a time. States that training has
+    prepared are taken up again with the weights that it ended with.
     """
     tasks, rows = batches.mask.shape
     size = chunk_size(rows * method.task.places(batches.data))
     features, fits = [], []
     for start in range(0, tasks, size):
         index = np.minimum(np.arange(start, start + size), tasks - 1).astype(np.uint32)
-        batch = jax.tree.map(lambda a, i=index: a[i], batches)
-        values = states(method, batch)
+        batch, before = jax.tree.map(lambda a, i=index: a[i], (batches, prepared))
+        values = states(method, batch) if before is None else _recalled(method, before, batch)
         vectors, seen = _few_draws(method, values, fold_in(fold_in(key, 0), index))
         features.append(np.asarray(seen))
         # Without a posterior over the model's latents there is nothing to replicate data from.
-        each = (
-            np.zeros((size, 0))
-            if vectors is None
-            else discrepancies_of(
-                method, batch, vectors, prediction_keys(fold_in(key, 1), index), moments
-            )
-        )
+        each = np.zeros((size, 0))
+        if vectors is not None:
+            keys = prediction_keys(method.task, fold_in(key, 1), index)
+            each = discrepancies_of(method, batch, vectors, keys, moments)
         fits.append(np.asarray(each))
     return np.concatenate(features)[:tasks], np.concatenate(fits)[:tasks]
 
 
 @jit_unoptimized
+def _recalled(method: Method, prepared: Any, batches: Batch) -> Any:
+    """States of prepared tasks."""
+    return jax.vmap(method.recall)(prepared, batches)
+
+
+@jit_unoptimized
 def _few_draws(method: Method, values: Any, keys: Array) -> tuple[Array | None, Array]:
-    """`DRAWS` draws (T, S, P), if there is a posterior over the latents, and features (T, F)."""
+    """`draws_of` draws (T, S, P), if there is a posterior over the latents, and features (T, F)."""
 
     def one(state: Any, key: Array) -> tuple[Array | None, Array]:
         readout, seen = method.readout(state), method.summary(state)
         if isinstance(readout, At) or not method.quick:
             return None, seen
-        return readout.sample(key, DRAWS)[0], seen
+        return readout.sample(key, draws_of(method.task))[0], seen
 
     return jax.vmap(one)(values, keys)
-
-
-def prediction_keys(key: Array, index: np.ndarray) -> Array:
-    """Keys of the predictions from `DRAWS` draws of datasets with some numbers, (T, S)."""
-    return split_key(fold_in(key, index), DRAWS)
-
-
-def _few_for_predictions(
-    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
-) -> Options:
-    datasets, rows = np.shape(batches.mask)
-    return few_optimizations(datasets, vectors.shape[1] * rows)
-
-
-@compile_with(_few_for_predictions)
-def discrepancies_of(
-    method: Method, batches: Batch, vectors: Array, keys: Array, moments: Moments
-) -> Array:
-    """Discrepancies (T, J) of T datasets of one shape from draws (T, S, P) and keys (T, S)."""
-    return map_datasets(
-        lambda b, v, k: discrepancies(method.task, v, b, k, moments), batches, vectors, keys
-    )

@@ -15,7 +15,7 @@ import amortppl as ap
 from amortppl.posterior.draws import sample, states
 from amortppl.task.batch import Batch
 from amortppl.trust.discrepancies import Moments
-from amortppl.trust.misspecification import discrepancies_of
+from amortppl.trust.discrepancy_programs import discrepancies_of
 
 MORE = 1.02
 """Largest ratio of operations for 24 groups to those for 6: a few shapes are dealt with apart."""

@@ -47,7 +47,7 @@ def exact(group, y):
 def test_kept_draws_are_of_the_posterior(task):
     """A correct program fails with probability 1e-4: both statistics are within four sds."""
     spec = ap.method("parametric", **ARGUMENTS)
-    trainer = PooledTrainer(task, spec, Schedule(batch=8, pooled=True), 0)
+    trainer = PooledTrainer(task, spec, Schedule(batch=SLICE, pooled=True), 0)
     pool = trainer.fill(trainer.weights, jr.key(1))
     rows = {
         n: np.concatenate([np.asarray(b.data[n]) for b in pool.batches]) for n in ("group", "y")
