@@ -82,8 +82,8 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
     task, scale = run.guide.method.task, getattr(run.guide.method, "scale", None)
     real = real_latents(task)
     batch, keys = batch_together(run, places, 6)
-    count = max(POOL * run.draws, 1000)
-    _expect_two_kinds(real, scale, (count, batch.mask.shape[-1]))
+    _expect_two_kinds(real, scale)
+    count = _affordable(run.draws, batch.mask.shape[-1], int(real.sum()))
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
     attempts: list[Attempt | None] = [None] * len(places)
     for number, shape in enumerate(ROUNDS):
@@ -105,15 +105,25 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
     return [a for a in attempts if a is not None]
 
 
-def _expect_two_kinds(real: np.ndarray, scale: PriorScale | None, size: tuple[int, int]) -> None:
+def _expect_two_kinds(real: np.ndarray, scale: PriorScale | None) -> None:
     if scale is None:
         raise ModelError("the method has no prior units")
     if real.all() or not real.any():
         raise ModelError("all latents are of one kind, real or bounded")
-    (draws, rows), inner = size, int(real.sum())
-    work = draws * STEPS * inner * (rows + inner**2)
-    if work > WORK:
-        raise ModelError(f"too much work: {work:.1g} derivatives, {WORK:.1g} at most")
+
+
+def _affordable(draws: int, rows: int, inner: int) -> int:
+    """Importance draws for so many wanted: `POOL` times as many, or what `WORK` allows.
+
+    Raises:
+        ModelError: it allows fewer than are wanted, or than 1,000.
+    """
+    work = STEPS * inner * (rows + inner**2)
+    count = min(max(POOL * draws, 1000), WORK // work)
+    if count < max(draws, 1000):
+        needed = max(draws, 1000) * work
+        raise ModelError(f"too much work: {needed:.1g} derivatives, {WORK:.1g} at most")
+    return count
 
 
 def real_latents(task: AbstractTask) -> np.ndarray:
