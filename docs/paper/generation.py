@@ -131,9 +131,9 @@ def references(test: str, examples: np.ndarray, seed: int) -> dict[str, np.ndarr
 
 
 JUDGED = {
-    "mixtures": ("flow", "mixture"),
+    "mixtures": ("mixture", "flow"),
     "like": ("letters",),
-    "letters": ("flow", "letters", "mixture"),
+    "letters": ("mixture", "flow", "letters"),
 }
 """On which shapes the methods trained on a task are judged."""
 
