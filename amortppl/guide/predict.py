@@ -94,9 +94,7 @@ def log_predictive(
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
 
 
-def next_rows(
-    guide: TrainedMethod, at: Any, steps: int | None, columns: Columns | None
-) -> Dataset:
+def next_rows(guide: TrainedMethod, at: Any, steps: int | None, columns: Columns | None) -> Dataset:
     """Inputs of new rows, or how many of a series are to come.
 
     Raises:
@@ -124,9 +122,7 @@ def _follows(task: AbstractTask) -> bool:
     return task.ordered and task.has_density
 
 
-def _rows_before(
-    guide: TrainedMethod, data: Any, columns: Columns | None
-) -> tuple[Dataset, int]:
+def _rows_before(guide: TrainedMethod, data: Any, columns: Columns | None) -> tuple[Dataset, int]:
     """The rows that the next ones depend on, and how many came in all.
 
     Raises:

@@ -16,7 +16,6 @@ from amortppl.runtime.compilation import Compiled
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
-
 EARLY = 1 << 14
 """Rows of a series that the plain model is compared on: it runs through them one by one."""
 
