@@ -218,8 +218,8 @@ class Guide(TableGuide):
 
         log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D). Of a series the rows are the
         next ones, and those between are drawn (`amortppl.posterior.forecasts`). A method that
-        predicts by itself has its own. Arguments are those of `predict`; `at` holds the observations too.
-        Whether the draws can be relied on `infer` and `predict` say.
+        predicts by itself has its own. Arguments are those of `predict`; `at` holds the
+        observations too. Whether the draws can be relied on `infer` and `predict` say.
 
         Raises:
             DataError: `data` or `at` do not fit the task.

@@ -218,7 +218,7 @@ def _through(
     if guide.task.ordered:
         yield from _through_in_order(guide, state, block, size, every, begun)
         return
-    minis, rows = lay_out(block, size, state.place.block // size), _rows(block)
+    minis = lay_out(block, size, state.place.block // size)
     stops, crossed = _stops(block, size, every)
     value, wanted = state.value, bool(crossed[:-1].any())
     if not state.steps:

@@ -147,7 +147,7 @@ class Path(Local):
         """
         vector, data = (
             jr.normal(jr.key(5), (self.density.latents.size,)) / 2,
-            self._feasible(jr.key(11)),
+            self._simulated(jr.key(11)),
         )
         u = jr.normal(key, (self.rows, self.size))
         slopes = jax.jacfwd(lambda u: self.joint(vector, data, u)[1])(u)
@@ -156,9 +156,14 @@ class Path(Local):
         far = jnp.any(jnp.where(near[:, :, None], 0.0, jnp.nan_to_num(slopes)) != 0)
         return far, expand(lambda u: self.joint(vector, data, u)[1], u).precision
 
+    def _simulated(self, key: Array) -> dict[str, Array]:
+        inputs = self.density.program.input_rows(key, self.rows)
+        trace = self.density.program.trace(key, inputs, self.rows)
+        return inputs | self.density.observations(trace)
+
     def _moves(self, name: str) -> bool:
         """Whether a deterministic site changes with the path."""
-        vector, data = jnp.zeros(self.density.latents.size), self._feasible(jr.key(11))
+        vector, data = jnp.zeros(self.density.latents.size), self._simulated(jr.key(11))
 
         def value(u: Array) -> Array:
             trace = self.density.trace_at(vector, data, self.unflatten(u))
