@@ -109,9 +109,12 @@ def test_mini_batches_in_order_and_steps_by_hand_are_the_whole(guide, y):
         assert np.abs((each - of_whole).mean(0) / of_whole.std(0)).max() < 0.15
 
 
-def test_state_keeps_its_last_rows_on_disk(guide, y, tmp_path):
+def test_guide_and_state_are_kept_on_disk(guide, y, tmp_path):
     state = guide.step(guide.init(), {"y": y[:30]})
-    again = guide.load_state(state.save(tmp_path / "a.state"))
+    folder = guide.save(tmp_path / "guide")
+    named = ap.load(folder)
+    assert named.task.ordered and named.task.memory == 2
+    again = named.load_state(state.save(tmp_path / "a.state"))
     assert again.lead == 2
     np.testing.assert_array_equal(again.before["y"], y[28:30])
 
