@@ -60,7 +60,11 @@ def infer_stream(
     small = data.rows is not None and draws * data.rows <= CHECKED
     wanted = (small if options.check is None else options.check) and not guide.task.grouping
     parity = StreamParity(guide.task, drawn[0], final.lead)
-    checked = _check(guide, data, *drawn, parity, final.lead) if wanted and options.state is None else None
+    checked = (
+        _check(guide, data, *drawn, parity, final.lead)
+        if wanted and options.state is None
+        else None
+    )
     moved = None if checked is None else psis.moment_shifts([drawn[0]], checked)
     if checked is None or moved is None:
         more = [_why_unchecked(guide, options.state)]

@@ -36,6 +36,11 @@ def describe_groups(task: AbstractTask) -> dict[str, Any]:
     return {"groups": {"index": grouping.name, **sizes, "whole": whole}}
 
 
+def describe_order(task: AbstractTask) -> dict[str, Any]:
+    """Whether rows follow one another, as `guide.json` holds it; nothing where they do not."""
+    return {"ordered": task.stamps or True} if task.ordered and task.supports is None else {}
+
+
 def _ungrouped(groups: Mapping[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
     """What `Task` takes, from stored groups and their inputs."""
     index, whole = groups["index"], groups["whole"]
@@ -154,6 +159,7 @@ def find_task(
         observed=about["observed"],
         dims=about["dims"],
         coords=about["coords"],
+        ordered=where.get("ordered"),
         name=where["name"],
     )
 

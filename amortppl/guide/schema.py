@@ -63,7 +63,12 @@ GUIDE = fields(
                 "rows": either(one_of(None), row_range),
                 "fingerprint": HASH,
             },
-            {"episodes": one_of(True, False), "says": named(many(real, 3)), "groups": GROUPS},
+            {
+                "episodes": one_of(True, False),
+                "says": named(many(real, 3)),
+                "groups": GROUPS,
+                "ordered": either(one_of(True), text),
+            },
         ),
         "dims": named(many(text)),
         "coords": named(many(either(text, whole(), loss))),

@@ -17,7 +17,7 @@ import jax
 
 from amortppl.errors import GuideError, quoted
 from amortppl.guide import own_guides
-from amortppl.guide.model_source import describe_groups, describe_source, file_of
+from amortppl.guide.model_source import describe_groups, describe_order, describe_source, file_of
 from amortppl.guide.schema import CERTIFICATE, GUIDE
 from amortppl.runtime.files import kind_of, pack, read_plain, write
 from amortppl.runtime.numpy_evaluation import construct
@@ -144,6 +144,7 @@ def _about(guide: TrainedMethod) -> dict[str, Any]:
         "task": {
             **describe_source(guide.task),
             **describe_groups(guide.task),
+            **describe_order(guide.task),
             "name": guide.task.name,
             "rows": guide.task.rows,
             "episodes": guide.task.supports is not None,

@@ -261,10 +261,8 @@ def prediction_tree(
     seed: int,
     start: int | None = None,
 ) -> xr.DataTree:
-    """Predictive draws at new inputs: `predictions` and `predictions_constant_data`.
-
-    Args:
-        start: of the next rows of a series, how many came before; they are numbered from there.
+    """Predictive draws at new inputs: `predictions` and `predictions_constant_data`; of a series
+    after `start` rows, which are numbered from there.
     """
     names = AxisNames(guide, new)
     if start is not None:

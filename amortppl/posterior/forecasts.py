@@ -40,8 +40,7 @@ Data = Mapping[str, Array]
 
 
 class Run(NamedTuple):
-    """One future: its rows, (H, ...) by argument, and the log density of the rows that came, (H,).
-    """
+    """One future: its rows by argument, (H, ...), and the log density of those that came, (H,)."""
 
     drawn: dict[str, Array]
     density: Float[Array, " H"]

@@ -22,8 +22,8 @@ from amortppl.posterior.padding import pad
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.group_summary import lines_of_rows
 from amortppl.task.batch import Batch
+from amortppl.task.group_summary import lines_of_rows
 from amortppl.task.path_latents import Path
 from amortppl.task.quadrature import FINE, ModeAndScale, Rows, heights, product_rule
 

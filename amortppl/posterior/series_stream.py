@@ -40,9 +40,7 @@ AFTER, DRAWS = 256, 8
 Rows = Mapping[str, np.ndarray]
 
 
-def lead_of(
-    guide: TrainedMethod, state: State, rows: Rows, value: Any, together: int = 0
-) -> int:
+def lead_of(guide: TrainedMethod, state: State, rows: Rows, value: Any, together: int = 0) -> int:
     """L, the rows that a mini-batch looks back at: as before, once any row was left out.
 
     Args:

@@ -202,7 +202,9 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         like = {n: _like(guide, kinds, about.get("queries")) for n, kinds in about["kinds"].items()}
         if about.get("before") is not None:
             rows = guide.task.rows_like.items()
-            like["before"] = {n: np.zeros((about["before"], *s.shape[1:]), s.dtype) for n, s in rows}
+            like["before"] = {
+                n: np.zeros((about["before"], *s.shape[1:]), s.dtype) for n, s in rows
+            }
         arrays, _ = unpack(path, like, RENAMED)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(

@@ -10,12 +10,11 @@ from jaxtyping import Array
 from amortppl.data.batches import Batches, Block
 from amortppl.method import Method
 from amortppl.posterior.series_stream import last_rows, lay_out_in_order
-from amortppl.posterior.stream import lay_out
+from amortppl.posterior.stream_steps import lay_out
 from amortppl.runtime import batched_map
 from amortppl.runtime.compilation import Compiled
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
-
 
 EARLY = 1 << 14
 """Rows of a series that the plain model is compared on: it runs through them one by one."""

@@ -12,9 +12,9 @@ from amortppl.task.density import ConditionalDensity
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
 from amortppl.task.obs_mask import blanked, seen
-from amortppl.task.ordered import NEW, in_windows
 from amortppl.task.program import Program, log_jacobian
 from amortppl.task.tracing import Site
+from amortppl.task.windows import NEW, in_windows
 
 
 class OfLatents:

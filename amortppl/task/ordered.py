@@ -13,20 +13,17 @@ reaches; then the model is run on the end of a series alone, whose rows beyond t
 the densities that they have in the whole.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.runtime.seeds import fold_in, seed_key
-
-if TYPE_CHECKING:
-    from amortppl.task.abstract import AbstractTask
+from amortppl.task.abstract import AbstractTask
 
 MOST, STEPS = 12, 48
 """Rows back that are looked for, and rows of the series in which they are."""
@@ -37,13 +34,8 @@ CHANGED, CUT = (6, 13, 20), 30
 TRIES, TOLERANCE = 2, 1e-5
 """Simulated series, and the relative change of a log density that is rounding."""
 
-NEW = 16
-"""Rows that a window adds, at least; see `in_windows`."""
 
-RowDensities = Callable[[Array, Mapping[str, Array]], tuple[Array, Float[Array, " N"]]]
-
-
-def find_memory(task: "AbstractTask") -> int | None:
+def find_memory(task: AbstractTask) -> int | None:
     """p, the rows before it that the density of a row depends on; None where they are more than
     `MOST`, or where it depends on its place in the series.
     """
@@ -60,13 +52,13 @@ def find_memory(task: "AbstractTask") -> int | None:
     return farthest
 
 
-def _series(task: "AbstractTask", key: Array) -> tuple[Array, dict[str, Array]]:
+def _series(task: AbstractTask, key: Array) -> tuple[Array, dict[str, Array]]:
     draw = task.simulate(key, STEPS)
     return draw.latents, draw.data
 
 
 def _reach(
-    task: "AbstractTask",
+    task: AbstractTask,
     vector: np.ndarray,
     data: Mapping[str, np.ndarray],
     other: Mapping[str, np.ndarray],
@@ -92,7 +84,7 @@ def _only(row: int, values: np.ndarray) -> np.ndarray:
 
 
 def _holds_from(
-    task: "AbstractTask", vector: np.ndarray, data: Mapping[str, np.ndarray], memory: int
+    task: AbstractTask, vector: np.ndarray, data: Mapping[str, np.ndarray], memory: int
 ) -> bool:
     """Whether the end of a series with `memory` rows before it has the densities of the whole."""
     end = {n: v[CUT - memory :] for n, v in data.items()}
@@ -101,7 +93,7 @@ def _holds_from(
     return bool(np.all(np.abs(alone - whole) <= TOLERANCE * (np.abs(whole) + 1.0)))
 
 
-def is_sequential(task: "AbstractTask") -> bool:
+def is_sequential(task: AbstractTask) -> bool:
     """Whether the density of a series is computed by a loop over its rows."""
     rows = task.rows_like.items()
     like = {n: jax.ShapeDtypeStruct((STEPS, *s.shape[1:]), s.dtype) for n, s in rows}
@@ -118,41 +110,5 @@ def _equations(program: Any) -> Iterator[Any]:
                 yield from _equations(inner.jaxpr)
 
 
-def _rows(task: "AbstractTask", vector: np.ndarray, data: Mapping[str, Array]) -> Array:
+def _rows(task: AbstractTask, vector: np.ndarray, data: Mapping[str, Array]) -> Array:
     return task.density.joint(jnp.asarray(vector), data, {}, {})[1]
-
-
-class Windows(NamedTuple):
-    """A series cut into K overlapping windows of M rows, and where each row is in these.
-
-    >>> cut = Windows.of(40, memory=2)
-    >>> cut.place.shape, cut.place[1, 0], cut.window[17], cut.position[17]
-    ((3, 18), 14, 1, 3)
-    """
-
-    place: np.ndarray
-    window: np.ndarray
-    position: np.ndarray
-
-    @classmethod
-    def of(cls, rows: int, memory: int) -> "Windows":
-        """Windows that add `NEW` rows or twice the memory; the last ones repeat the last row."""
-        new = max(NEW, 2 * memory)
-        starts = np.maximum(np.arange(-(-rows // new)) * new - memory, 0)
-        place = np.minimum(starts[:, None] + np.arange(new + memory), rows - 1)
-        window = np.arange(rows) // new
-        return cls(place, window, np.arange(rows) - starts[window])
-
-
-def in_windows(
-    densities: RowDensities, memory: int, vector: Array, data: Mapping[str, Array]
-) -> tuple[Array, Float[Array, " N"]]:
-    """(log prior, log density of each row) from windows of the series that are run side by side.
-
-    A model that runs through its rows one after another (`scan`) takes as many steps as a window
-    has rows, and not as many as the series has.
-    """
-    cut = Windows.of(next(iter(data.values())).shape[0], memory)
-    rows = {n: jnp.asarray(v)[cut.place] for n, v in data.items()}
-    prior, own = jax.vmap(lambda d: densities(vector, d))(rows)
-    return prior[0], own[cut.window, cut.position]

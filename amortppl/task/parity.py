@@ -264,8 +264,7 @@ def _refuse_coupled(task: AbstractTask, key: Array, name: str, few: int) -> None
 
 
 def _coupled(task: AbstractTask, key: Array, name: str, few: int) -> tuple[list[str], str]:
-    """Which arguments couple the rows, by changing one row of one argument at a time; and in words.
-    """
+    """Which arguments couple the rows, by changing a row of one at a time; and in words."""
     if task.ordered:
         return [], (
             f"{task.name}: the log density of a row of the site {name!r} changes with rows that "
@@ -292,4 +291,7 @@ def _coupled(task: AbstractTask, key: Array, name: str, few: int) -> tuple[list[
         else f"the log density of a row of the site {name!r} changes with the order or the number "
         f"of rows"
     )
-    return guilty, f"{task.name}: the rows are not independent given the latents: {cause}. {_REMEDY}"
+    return (
+        guilty,
+        f"{task.name}: the rows are not independent given the latents: {cause}. {_REMEDY}",
+    )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from scipy.linalg import cholesky_banded, cho_solve_banded
+from scipy.linalg import cho_solve_banded, cholesky_banded
 
 from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.task.abstract import AbstractTask
@@ -44,20 +44,22 @@ def _integral(
     rows, size = len(next(iter(data.values()))), task.local.size
     moved = _every_third(rows, size)
 
-    def parts(u: Array) -> tuple[Array, Array]:
-        sites = plain_sites(task, Point(vector, task.local.unflatten(u), data))
+    def parts(at: Array, rows_of: dict[str, Array], u: Array) -> tuple[Array, Array]:
+        sites = plain_sites(task, Point(at, task.local.unflatten(u), rows_of))
         prior, own = split_sites(task, sites)
         return sum(map(jnp.sum, own.values()), jnp.zeros(())), sum(
             map(jnp.sum, prior.values()), jnp.zeros(())
         )
 
-    def derivatives(start: Array, along: Array) -> tuple[Array, Array, Array, Array]:
-        gradient = jax.grad(lambda u: parts(u)[0])
+    def derivatives(
+        at: Array, rows_of: dict[str, Array], start: Array, along: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        gradient = jax.grad(lambda u: parts(at, rows_of, u)[0])
         second = jax.vmap(lambda v: jax.jvp(gradient, (start,), (v,))[1])(along)
-        return *parts(start), gradient(start), second
+        return *parts(at, rows_of, start), gradient(start), second
 
     start = np.zeros((rows, size))
-    height, prior, slope, second = evaluate(derivatives, start, moved)
+    height, prior, slope, second = evaluate(derivatives, vector, data, start, moved)
     band = _band(-second, size)
     factor = cholesky_banded(band, lower=True)
     peak = cho_solve_banded((factor, True), slope.ravel())
@@ -67,10 +69,10 @@ def _integral(
 
 
 def _every_third(rows: int, size: int) -> np.ndarray:
-    """Paths that move number l of the rows i, i + 3, i + 6, ..., (3 L, N, L)."""
+    """Paths that move one number of the rows i, i + 3, i + 6, ..., (3 L, N, L)."""
     place = np.arange(rows) % 3
-    moved = [(place == i)[:, None] * np.eye(size)[l] for i in range(3) for l in range(size)]
-    return np.array(moved)
+    moved = (place == np.arange(3)[:, None])[:, None, :, None] * np.eye(size)[:, None, :]
+    return moved.reshape(3 * size, rows, size)
 
 
 def _band(products: np.ndarray, size: int) -> np.ndarray:

@@ -16,7 +16,7 @@ space models"; Frühwirth-Schnatter 1994, "Data augmentation and dynamic linear 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,6 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from amortppl.errors import quoted
 from amortppl.runtime.compilation import run_once
 from amortppl.task.local_latents import Local
 from amortppl.task.tracing import Site
@@ -39,7 +38,7 @@ LOG_2PI = float(np.log(2 * np.pi))
 class Quadratic(NamedTuple):
     """Each row's log density in the deviations d of (u_t-1, u_t) from a path:
 
-        r_t = height + slope' d - d' precision d / 2
+    r_t = height + slope' d - d' precision d / 2
     """
 
     height: Float[Array, " N"]
@@ -146,7 +145,10 @@ class Path(Local):
         """Whether a row depends on a step that is not its own or the one before it; and the rows'
         precisions at a random path and the same latents and data.
         """
-        vector, data = jr.normal(jr.key(5), (self.density.latents.size,)) / 2, self._feasible(jr.key(11))
+        vector, data = (
+            jr.normal(jr.key(5), (self.density.latents.size,)) / 2,
+            self._simulated(jr.key(11)),
+        )
         u = jr.normal(key, (self.rows, self.size))
         slopes = jax.jacfwd(lambda u: self.joint(vector, data, u)[1])(u)
         place = np.arange(self.rows)
@@ -154,9 +156,14 @@ class Path(Local):
         far = jnp.any(jnp.where(near[:, :, None], 0.0, jnp.nan_to_num(slopes)) != 0)
         return far, expand(lambda u: self.joint(vector, data, u)[1], u).precision
 
+    def _simulated(self, key: Array) -> dict[str, Array]:
+        inputs = self.density.program.input_rows(key, self.rows)
+        trace = self.density.program.trace(key, inputs, self.rows)
+        return inputs | self.density.observations(trace)
+
     def _moves(self, name: str) -> bool:
         """Whether a deterministic site changes with the path."""
-        vector, data = jnp.zeros(self.density.latents.size), self._feasible(jr.key(11))
+        vector, data = jnp.zeros(self.density.latents.size), self._simulated(jr.key(11))
 
         def value(u: Array) -> Array:
             trace = self.density.trace_at(vector, data, self.unflatten(u))

@@ -42,6 +42,9 @@ SIMULATED, NEAREST = 1024, 256
 those
 that have about as many rows."""
 
+IN_TURN = 256
+"""Tasks simulated where a model runs through its rows one after another, which is slow."""
+
 DIRECTIONS = 16
 
 LEAST = 0.02
@@ -103,7 +106,7 @@ class Familiarity:
                 where they are fewer than `SIMULATED`, tasks are simulated with the guide's seed.
         """
         task, key = guide.task, fold_in(seed_key(guide.seed), 11)
-        count = SIMULATED // INTEGRALS if task.local else SIMULATED
+        count = _count(task)
         if tasks is None or len(tasks.usable) < count:
             made = run_once(simulate, task, key, parts(task, count, 1, WHOLE), 0)
             tasks = PreparedTasks(made.batches[0], None, made.usable)
@@ -201,6 +204,12 @@ def _principal(away: np.ndarray) -> tuple[np.ndarray, float]:
     left = away.shape[1] - kept
     rest = np.sqrt(np.sum(sds[kept:] ** 2) / left) if left else 1.0
     return vectors[:kept] / sds[:kept, None], float(max(rest, 0.05))
+
+
+def _count(task: AbstractTask) -> int:
+    """How many tasks are looked at."""
+    slow = task.ordered and task.memory is None
+    return IN_TURN if slow else SIMULATED // INTEGRALS if task.local else SIMULATED
 
 
 def _rank(simulated: np.ndarray, value: float) -> float:

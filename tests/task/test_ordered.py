@@ -1,0 +1,244 @@
+"""Series as tasks: found, evaluated in windows, streamed in order, forecast. The truth is NumPy's:
+Kalman's filter, dense Gaussians, and the autoregression's own recursion.
+"""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+from numpyro.contrib.control_flow import scan
+from scipy import stats
+from scipy.special import logsumexp
+
+import amortppl as ap
+from amortppl.errors import DataError, GuideError, ModelError
+
+STEPS = 6
+
+
+def autoregression(rows, y=None):
+    w = numpyro.sample("w", dist.Uniform(-0.5, 0.5).expand([2]).to_event(1))
+    sigma = numpyro.sample("sigma", dist.LogNormal(0, 0.3))
+
+    def step(last, seen):
+        value = numpyro.sample("y", dist.Normal(w @ last, sigma), obs=seen)
+        return jnp.stack([value, last[0]]), None
+
+    scan(step, jnp.zeros(2), y, length=rows)
+
+
+def lagged(x, y=None):
+    """The same with an input, and in one line once y is given."""
+    w = numpyro.sample("w", dist.Uniform(-0.5, 0.5).expand([2]).to_event(1))
+
+    def step(last, x):
+        value = numpyro.sample("y", dist.Normal(x + w @ last, 1.0))
+        return jnp.stack([value, last[0]]), None
+
+    if y is None:
+        scan(step, jnp.zeros(2), x)
+    else:
+        before = jnp.concatenate([jnp.zeros(2), y])
+        numpyro.sample("y", dist.Normal(x + w[0] * before[1:-1] + w[1] * before[:-2], 1.0), obs=y)
+
+
+def garch(rows, y=None):
+    persistence = numpyro.sample("persistence", dist.Beta(8, 2))
+
+    def step(variance, seen):
+        value = numpyro.sample("y", dist.Normal(0, jnp.sqrt(variance)), obs=seen)
+        return 1 - persistence + persistence * (0.3 * value**2 + 0.7 * variance), None
+
+    scan(step, 1.0, y, length=rows)
+
+
+def local_level(rows, y=None):
+    wander = numpyro.sample("wander", dist.LogNormal(-1, 0.5))
+
+    def step(level, seen):
+        level = numpyro.sample("level", dist.Normal(level, wander))
+        numpyro.sample("y", dist.Normal(level, 1.0), obs=seen)
+        return level, None
+
+    scan(step, 0.0, y, length=rows)
+
+
+@pytest.fixture(scope="module")
+def task():
+    return ap.Task(autoregression, rows=(20, 80))
+
+
+@pytest.fixture(scope="module")
+def guide(task):
+    return ap.train(task, "laplace", progress=False)
+
+
+@pytest.fixture(scope="module")
+def y(task):
+    return np.asarray(task.simulate(jr.key(2), 100).data["y"])
+
+
+def densities(w, sigma, y):
+    """log p(y_t | y_t-1, y_t-2) of every row."""
+    before = np.concatenate([np.zeros(2), y])
+    return stats.norm.logpdf(y, w[0] * before[1:-1] + w[1] * before[:-2], sigma)
+
+
+def test_series_is_found_with_its_memory_and_evaluated_in_windows(task, y):
+    assert (task.ordered, task.memory, task.sequential, task.independent) == (True, 2, True, False)
+    assert "a series of 20 to 80 rows, the density of each given the 2 before it" in task.describe()
+    vector = jnp.array([0.3, -0.2, 0.1])
+    sites = {n: np.asarray(v) for n, v in task.constrain(vector, {"y": y}).items()}
+    ours = task.log_densities(vector, {"y": y})[1]
+    np.testing.assert_allclose(ours, densities(sites["w"], sites["sigma"], y), atol=1e-4)
+
+
+def test_mini_batches_in_order_and_steps_by_hand_are_the_whole(guide, y):
+    *_, state = guide.stream(ap.batches({"y": y}, size=64), progress=False)
+    hand = guide.init()
+    for start in (0, 50, 51):
+        hand = guide.step(hand, {"y": y[start : {0: 50, 50: 51, 51: 100}[start]]})
+    whole = guide.step(guide.init(), {"y": y})
+    assert state.lead == 2 and state.rows == hand.rows == 100
+    np.testing.assert_array_equal(state.before["y"], y[-2:])
+    of_whole, *others = (guide.posterior(s).sample(jr.key(0), 500)[0] for s in (whole, state, hand))
+    for each in others:  # the same random numbers: what differs is the second order of two Newtons
+        assert np.abs((each - of_whole).mean(0) / of_whole.std(0)).max() < 0.15
+
+
+def test_guide_and_state_are_kept_on_disk(guide, y, tmp_path):
+    state = guide.step(guide.init(), {"y": y[:30]})
+    folder = guide.save(tmp_path / "guide")
+    named = ap.load(folder)
+    assert named.task.ordered and named.task.memory == 2
+    again = named.load_state(state.save(tmp_path / "a.state"))
+    assert again.lead == 2
+    np.testing.assert_array_equal(again.before["y"], y[28:30])
+
+
+def test_forecasts_have_the_exact_log_score(guide, y):
+    """Against mixtures over the same draws of the exact Gaussians of every horizon.
+
+    The score averages densities at 4000 drawn pasts, whose relative sd is at most 1, so that its
+    standard error is 0.016: a correct program fails once in 10^4.
+    """
+    past, future = y[:-STEPS], y[-STEPS:]
+    scores = guide.log_predictive({"y": past}, {"y": future}, draws=4000)
+    draws = guide.predict({"y": past}, steps=STEPS, draws=4000).predictions["y"]
+    assert draws.shape == (1, 4000, STEPS)
+    assert draws.row.values.tolist() == list(range(len(past), len(y)))
+    sites = guide.infer({"y": past}, draws=4000, predictive=False).posterior
+    w, sigma = sites["w"].values[0], sites["sigma"].values[0]
+    mean, covariance = np.tile(past[:-3:-1], (4000, 1)), np.zeros((4000, 2, 2))
+    turn = np.zeros((4000, 2, 2))
+    turn[:, 0], turn[:, 1, 0] = w, 1
+    for h in range(STEPS):
+        mean = np.einsum("sij,sj->si", turn, mean)
+        covariance = turn @ covariance @ turn.transpose(0, 2, 1)
+        covariance[:, 0, 0] += sigma**2
+        sd = np.sqrt(covariance[:, 0, 0])
+        exact = logsumexp(stats.norm.logpdf(future[h], mean[:, 0], sd)) - np.log(4000)
+        assert abs(scores[h] - exact) < 0.06
+        spread = np.sqrt(np.mean(sd**2) + np.var(mean[:, 0]))
+        assert abs(draws.values[0, :, h].mean() - mean[:, 0].mean()) < 4 * spread / np.sqrt(4000)
+
+
+def test_lagged_arrays_and_inputs_are_forecast(y):
+    task = ap.Task(lagged, {"x": dist.Normal(0, 1)}, rows=(20, 80))
+    assert (task.memory, task.sequential) == (2, False)
+    guide, x = ap.train(task, "laplace", progress=False), np.zeros(40, np.float32)
+    with pytest.raises(DataError, match="depends on 'x', which are not known"):
+        guide.predict({"x": x, "y": y[:40]}, steps=2)
+    next_x = np.array([50.0, -50.0], np.float32)
+    ahead = guide.predict({"x": x, "y": y[:40]}, at={"x": next_x}, steps=2, draws=200)
+    first, second = ahead.predictions["y"].values[0].T
+    w = guide.infer({"x": x, "y": y[:40]}, draws=200, predictive=False).posterior["w"].values[0]
+    # y_2 - x_2 - w_1 y_1 - w_2 y_0 is noise of sd 1 around 0: |mean| < 0.3 but once in 10^4.
+    assert abs(np.mean(second + 50 - w[:, 0] * first - w[:, 1] * y[39])) < 0.3
+    assert abs(np.mean(first) - 50) < 3
+
+
+def test_what_is_remembered_for_long_is_carried_as_far_as_it_matters():
+    task = ap.Task(garch, rows=(20, 80))
+    assert task.ordered and task.memory is None
+    guide = ap.train(task, "laplace", progress=False)
+    y = np.asarray(task.simulate(jr.key(1), 400).data["y"])
+    *_, state = guide.stream(ap.batches({"y": y}, size=100), progress=False)
+    assert 8 <= state.lead <= 128
+    vector = jnp.zeros(1)  # persistence 0.5, of which 0.35 a row is remembered
+    whole = task.log_densities(vector, {"y": y})[1][300:]
+    late = task.log_densities(vector, {"y": y[300 - state.lead :]})[1][state.lead :]
+    np.testing.assert_allclose(late, whole, atol=1e-3)
+
+
+def test_a_path_of_states_is_filtered_and_drawn():
+    """The level's covariance is wander^2 min(s, t); padding behind the data changes nothing."""
+    task = ap.Task(local_level, rows=(20, 80))
+    y = np.asarray(task.simulate(jr.key(4), 40).data["y"])
+    wander, t = np.exp(-0.5), np.arange(1, 41)
+    level = wander**2 * np.minimum.outer(t, t)
+    exact = stats.multivariate_normal(np.zeros(40), level + np.eye(40)).logpdf(y)
+    vector = task.unconstrain({"wander": jnp.array(wander)}, {"y": y})
+    padded = np.append(y, np.repeat(y[:1], 24)).astype(np.float32)
+    rows = task.log_densities(vector, {"y": padded})[1]
+    np.testing.assert_allclose(rows[:40].sum(), exact, rtol=1e-4)
+    judged = task.judge.log_densities(np.asarray(vector)[None].astype(float), {"y": y[None]})
+    np.testing.assert_allclose(judged.rows.sum(), exact, rtol=1e-6)
+    guide = ap.train(task, "laplace", progress=False)
+    paths = guide.local({"wander": np.full(1000, wander)}, {"y": y}).posterior["level"].values[0]
+    gain = level @ np.linalg.inv(level + np.eye(40))
+    sd = np.sqrt(np.diag(level - gain @ level))
+    # 40 means and sds of 1000 draws: 4.5 standard errors once in 1000.
+    assert np.abs(paths.mean(0) - gain @ y).max() < 4.5 * sd.max() / np.sqrt(1000)
+    np.testing.assert_allclose(paths.std(0), sd, rtol=4.5 / np.sqrt(2000))
+
+
+def test_a_state_that_is_not_gaussian_is_refused():
+    def volatility(rows, y=None):
+        sigma = numpyro.sample("sigma", dist.HalfNormal(0.4))
+
+        def step(h, seen):
+            h = numpyro.sample("h", dist.Normal(0.9 * h, sigma))
+            return h, numpyro.sample("y", dist.Normal(0, jnp.exp(h / 2)), obs=seen)
+
+        scan(step, 0.0, y, length=rows)
+
+    with pytest.raises(ModelError, match=r"'h' has one value per row.*Kalman filter"):
+        ap.Task(volatility, rows=(20, 80))
+
+
+def test_an_index_of_time_takes_no_mini_batches(y):
+    def trend(rows, y=None):
+        slope = numpyro.sample("slope", dist.Normal(0, 1))
+        with numpyro.plate("time", rows):
+            numpyro.sample("y", dist.Normal(slope * jnp.arange(rows) / 10, 1), obs=y)
+
+    guide = ap.train(ap.Task(trend, rows=(20, 80), ordered=True), "laplace", progress=False)
+    with pytest.raises(GuideError, match="remembers its beginning"):
+        list(guide.stream(ap.batches({"y": np.tile(y, 4)}, size=64), progress=False))
+
+
+@pytest.mark.parametrize(
+    ("order", "say"),
+    [([0, 2, 1], r"row 2 .* is earlier than"), ([0, 1, 1], "of the row before it")],
+)
+def test_time_stamps_rise(guide, y, order, say):
+    times = pd.date_range("2020-01-01", periods=3)[order]
+    with pytest.raises(DataError, match=say):
+        guide.infer({"y": pd.Series(y[:3], times)})
+    named = ap.Task(autoregression, rows=(20, 80), ordered="day")
+    with pytest.raises(DataError, match=f"'day' should rise.*{say}"):
+        ap.train(named, "laplace", progress=False).infer(pd.DataFrame({"day": times, "y": y[:3]}))
+
+
+def test_a_series_is_not_shuffled_and_has_rows(guide, y):
+    with pytest.raises(DataError, match="shuffle=3"):
+        list(guide.stream(ap.batches({"y": y}, size=10, shuffle=3), progress=False))
+    with pytest.raises(ModelError, match="one block"):
+        ap.Task(autoregression, rows=None, constants={"rows": 5}, ordered=True)
+    independent = ap.train(ap.model("gaussian_mean"), "laplace", progress=False)
+    with pytest.raises(GuideError, match="forecasts are of series"):
+        independent.predict({"y": y}, steps=2)
