@@ -19,8 +19,8 @@ import jax.random as jr
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-POINTS, STAGES, FREEDOM = 2048, 6, 5.0
-"""Points of a stage, stages, and degrees of freedom of the proposal."""
+POINTS, LAST, STAGES, FREEDOM = 2048, 8192, 6, 5.0
+"""Points of a stage, and of the last one; stages before it; degrees of freedom of the proposal."""
 
 SHARE = 0.05
 """Effective share of the points that a stage's weights are flattened to."""
@@ -65,7 +65,7 @@ class Unnormalized(eqx.Module):
         chains = min(CHAINS, draws)
         places, mass = self._find(), -(-draws // chains)
         keys = jr.split(key, chains + 1)
-        order = _systematic(keys[0], places.log_weights, chains)
+        order = _resample(keys[0], places, chains)
         run = jax.vmap(lambda k, start: self._chain(k, start, mass))
         vectors, heights = run(keys[1:], places.points[order])
         # Draw by draw across chains, so that fewer draws are as many chains.
@@ -89,28 +89,31 @@ class Unnormalized(eqx.Module):
 
     def _find(self) -> Found:
         """Points where the mass is, the same ones for the same f."""
-        keys = jr.split(jr.key(0))
-        normal = jr.normal(keys[0], (POINTS, self.size))
-        gamma = jr.gamma(keys[1], FREEDOM / 2, (POINTS, 1)) * 2 / FREEDOM
-        standard = normal / jnp.sqrt(gamma)
-        base = _student(standard)
+        standard = _standard_points(self.size)
 
         def stage(placed: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-            found = self._look(placed, standard, base)
+            found = self._look(placed, standard[:POINTS])
             return _moments(found.points, _flatten(found.log_weights)), None
 
         first = (jnp.zeros(self.size), 1.5 * jnp.eye(self.size))
         placed = jax.lax.scan(stage, first, length=STAGES)[0]
-        return self._look(placed, standard, base)
+        return self._look(placed, standard)
 
-    def _look(self, placed: tuple[Array, Array], standard: Array, base: Array) -> Found:
+    def _look(self, placed: tuple[Array, Array], standard: Array) -> Found:
         """Points of one proposal with their weights."""
         centre, factor = placed
         points = centre + standard @ factor.T
-        proposed = base - jnp.sum(jnp.log(jnp.diag(factor)))
+        proposed = _student(standard) - jnp.sum(jnp.log(jnp.diag(factor)))
         heights = jax.vmap(self.height)(points)
         log_weights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf) - proposed
-        return Found(points, log_weights, logsumexp(log_weights) - jnp.log(POINTS))
+        return Found(points, log_weights, logsumexp(log_weights) - jnp.log(len(points)))
+
+
+def _standard_points(size: int) -> Float[Array, "N P"]:
+    """Draws of the standard t distribution, always the same."""
+    keys = jr.split(jr.key(0))
+    gamma = jr.gamma(keys[0], FREEDOM / 2, (LAST, 1)) * 2 / FREEDOM
+    return jr.normal(keys[1], (LAST, size)) / jnp.sqrt(gamma)
 
 
 def _student(standard: Float[Array, "N P"]) -> Float[Array, " N"]:
@@ -147,6 +150,14 @@ def _moments(points: Float[Array, "N P"], log_weights: Float[Array, " N"]) -> tu
     covariance = (weights[:, None] * apart).T @ apart
     ridge = 1e-6 * jnp.trace(covariance) / len(centre) + 1e-8
     return centre, jnp.linalg.cholesky(covariance + ridge * jnp.eye(len(centre)))
+
+
+def _resample(key: PRNGKeyArray, found: Found, count: int) -> Array:
+    """Places resampled in order along the widest direction, so that modes keep their shares."""
+    factor = _moments(found.points, jax.nn.log_softmax(found.log_weights))[1]
+    widest = jnp.linalg.svd(factor)[0][:, 0]
+    order = jnp.argsort(found.points @ widest)
+    return order[_systematic(key, found.log_weights[order], count)]
 
 
 def _systematic(key: PRNGKeyArray, log_weights: Float[Array, " N"], count: int) -> Array:
