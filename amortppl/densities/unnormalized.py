@@ -19,14 +19,14 @@ import jax.random as jr
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-POINTS, LAST, STAGES, FREEDOM = 2048, 8192, 6, 5.0
-"""Points of a stage, and of the last one; stages before it; degrees of freedom of the proposal."""
+POINTS, STAGES, FREEDOM = 2048, 6, 5.0
+"""Points of a stage, stages before the last one, degrees of freedom of the proposal."""
 
 SHARE = 0.05
 """Effective share of the points that a stage's weights are flattened to."""
 
-CHAINS, WARMUP, APART, DEPTH = 64, 50, 2, 4
-"""Chains, their warm-up, steps between two draws of one, and the most doublings of a step."""
+APART, DEPTH = 2, 4
+"""Steps between two draws of a chain, and the most doublings of a step."""
 
 
 class Found(NamedTuple):
@@ -49,10 +49,16 @@ class Unnormalized(eqx.Module):
     Attributes:
         height: log f.
         size: P. The mass should lie within a few units of zero.
+        points: of the last stage.
+        chains: at most.
+        warmup: steps of each chain before its first draw.
     """
 
     height: Callable[[Array], Array]
     size: int = eqx.field(static=True)
+    points: int = eqx.field(static=True, default=8192)
+    chains: int = eqx.field(static=True, default=64)
+    warmup: int = eqx.field(static=True, default=50)
 
     def log_prob(self, vector: Float[Array, " P"]) -> Array:
         """log f - log Z, with Z by importance sampling."""
@@ -62,7 +68,7 @@ class Unnormalized(eqx.Module):
         self, key: PRNGKeyArray, draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws from chains of NUTS and their log densities."""
-        chains = min(CHAINS, draws)
+        chains = min(self.chains, draws)
         places, mass = self._find(), -(-draws // chains)
         keys = jr.split(key, chains + 1)
         order = _resample(keys[0], places, chains)
@@ -77,9 +83,9 @@ class Unnormalized(eqx.Module):
         from numpyro.infer import NUTS
 
         kernel = NUTS(potential_fn=lambda v: -self.height(v), max_tree_depth=DEPTH)
-        state = kernel.init(key, WARMUP, start, (), {})
+        state = kernel.init(key, self.warmup, start, (), {})
         step = lambda s, _: (kernel.sample(s, (), {}), None)  # noqa: E731
-        state = jax.lax.scan(step, state, length=WARMUP)[0]
+        state = jax.lax.scan(step, state, length=self.warmup)[0]
 
         def draw(state: Any, _: None) -> tuple[Any, tuple[Array, Array]]:
             after = jax.lax.scan(step, state, length=APART)[0]
@@ -89,7 +95,7 @@ class Unnormalized(eqx.Module):
 
     def _find(self) -> Found:
         """Points where the mass is, the same ones for the same f."""
-        standard = _standard_points(self.size)
+        standard = _standard_points(self.points, self.size)
 
         def stage(placed: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
             found = self._look(placed, standard[:POINTS])
@@ -109,11 +115,11 @@ class Unnormalized(eqx.Module):
         return Found(points, log_weights, logsumexp(log_weights) - jnp.log(len(points)))
 
 
-def _standard_points(size: int) -> Float[Array, "N P"]:
+def _standard_points(count: int, size: int) -> Float[Array, "N P"]:
     """Draws of the standard t distribution, always the same."""
     keys = jr.split(jr.key(0))
-    gamma = jr.gamma(keys[0], FREEDOM / 2, (LAST, 1)) * 2 / FREEDOM
-    return jr.normal(keys[1], (LAST, size)) / jnp.sqrt(gamma)
+    gamma = jr.gamma(keys[0], FREEDOM / 2, (count, 1)) * 2 / FREEDOM
+    return jr.normal(keys[1], (count, size)) / jnp.sqrt(gamma)
 
 
 def _student(standard: Float[Array, "N P"]) -> Float[Array, " N"]:
