@@ -42,9 +42,8 @@ class Unnormalized(eqx.Module):
 
     >>> import jax, jax.numpy as jnp
     >>> two = Unnormalized(lambda v: -0.5 * jnp.sum((jnp.abs(v) - 2.0) ** 2) / 0.25, 1)
-    >>> log_prob = float(two.log_prob(jnp.array([2.0])))  # half of N(2, 0.5^2), and half of N(-2, )
-    >>> abs(log_prob - jnp.log(0.5 / 0.5 / jnp.sqrt(2 * jnp.pi))) < 0.02
-    Array(True, dtype=bool)
+    >>> round(float(two.log_prob(jnp.array([2.0]))), 1)  # half of N(2, 0.5^2), half of N(-2, )
+    -0.9
 
     Attributes:
         height: log f.
