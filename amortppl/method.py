@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.errors import GuideError
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.batch import Batch, split
+from amortppl.task.batch import Batch, split, split_in_order
 
 State = Any
 """What a method carries from step to step: a PyTree of arrays.
@@ -76,6 +76,8 @@ class Method(eqx.Module):
             datasets can be had for the checks.
         revision: raised whenever the same weights come to mean another answer, so that guides
             trained before are refused instead of answering unchecked.
+        runs_once: whether nothing is trained, so that a program answers few lists of datasets and
+            should be compiled quickly.
     """
 
     task: eqx.AbstractVar[AbstractTask]
@@ -85,6 +87,7 @@ class Method(eqx.Module):
     queries_first: ClassVar[bool] = False
     quick: ClassVar[bool] = True
     revision: ClassVar[int] = 0
+    runs_once: ClassVar[bool] = False
 
     @abstractmethod
     def init(self) -> State:
@@ -250,7 +253,9 @@ def final(
     >>> float(final(method, batch, steps=2))
     4.0
     """
-    first, rest = _first_step(method, split(batch, steps), query)
+    ordered = getattr(getattr(method, "task", None), "ordered", False)
+    cut = split_in_order if ordered and steps > 1 else split
+    first, rest = _first_step(method, cut(batch, steps), query)
     return (
         first
         if steps == 1

@@ -12,6 +12,7 @@ Lipman, Chen, Ben-Hamu, Nickel and Le 2023, "Flow matching for generative modeli
 2210.02747.
 """
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from numpyro.distributions import constraints
@@ -32,12 +33,27 @@ def episodes(key, rows):
 
 def points(key, rows):
     """Points of a mixture at random, (rows, 2)."""
-    keys = jr.split(key, 5)
-    weights = jr.dirichlet(keys[0], jnp.full(3, 2.0))
-    centres = 2.0 * jr.normal(keys[1], (3, 2))
-    spreads = jnp.exp(-0.7 + 0.4 * jr.normal(keys[2], (3,)))
+    keys, (weights, centres, spreads) = jr.split(key, 5), mixture(key)
     kind = jr.choice(keys[3], 3, (rows,), p=weights)
     return centres[kind] + spreads[kind, None] * jr.normal(keys[4], (rows, 2))
+
+
+def mixture(key):
+    """Weights (3,), centres (3, 2) and spreads (3,) of the mixture that `points` draws from."""
+    keys = jr.split(key, 5)
+    weights = jr.dirichlet(keys[0], jnp.full(3, 2.0))
+    spreads = jnp.exp(-0.7 + 0.4 * jr.normal(keys[2], (3,)))
+    return weights, 2.0 * jr.normal(keys[1], (3, 2)), spreads
+
+
+def field(at, t, weights, centres, spreads):
+    """Mean velocity at places (N, 2) and times (N,) when points come from a mixture, (N, 2)."""
+    t = t[:, None]
+    variance = (1 - t) ** 2 + (t * spreads) ** 2
+    away = at[:, None] - t[..., None] * centres
+    log_share = jnp.log(weights) - jnp.log(variance) - 0.5 * jnp.sum(away**2, -1) / variance
+    slope = (t * spreads**2 - (1 - t)) / variance
+    return jnp.sum(jax.nn.softmax(log_share)[..., None] * (centres + slope[..., None] * away), 1)
 
 
 def bridge(key, points):

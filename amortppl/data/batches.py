@@ -14,6 +14,7 @@ from amortppl.data.columns import Columns
 from amortppl.data.prefetch import prefetch
 from amortppl.data.sources.choose import choose
 from amortppl.data.sources.identity import FileSeen
+from amortppl.data.stamps import expect_rising
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
@@ -44,6 +45,7 @@ class Batches:
     Attributes:
         size: rows in a mini-batch.
         columns: the column or columns of each argument.
+        chosen: whether its user chose the order of the rows.
         rows: number of rows (of this process's share), when known without reading them.
         name: what it is called in messages and in a state that stops half-way.
 
@@ -57,6 +59,9 @@ class Batches:
         [(8,), (2,)]
         >>> rows.files()  # they are in memory
         []
+        >>> shuffled = ap.batches({"y": np.arange(3.0)})  # the default, of which nobody says so
+        >>> next(iter(shuffled.in_order("a task")))["y"].tolist()
+        [0.0, 1.0, 2.0]
     """
 
     def __init__(
@@ -67,7 +72,9 @@ class Batches:
         shuffle: int | None,
         name: str,
         shard: tuple[int, int] = (0, 1),
+        chosen: bool = True,
     ) -> None:
+        self.chosen = chosen
         self.source, self.size, self.columns, self.shuffle, self.name = (
             source,
             size,
@@ -76,6 +83,21 @@ class Batches:
             name,
         )
         self.rows, self.shard = source.rows, shard
+
+    def in_order(self, name: str) -> "Batches":
+        """The same mini-batches in the order of the source, for a series called `name`.
+
+        Raises:
+            DataError: the rows are to be shuffled, or are a share of all.
+        """
+        if (self.shuffle is not None and self.chosen) or self.shard != (0, 1):
+            how = f"shuffle={self.shuffle}" if self.shard == (0, 1) else f"shard={self.shard}"
+            raise DataError(
+                f"batches: the rows of {name} follow one another, so they are read in their order "
+                f"and all of them; got {how}. Leave it out"
+            )
+        plain = self.name.removesuffix(f", shuffled by {self.shuffle}")
+        return Batches(self.source, self.size, self.columns, None, plain)
 
     def files(self) -> list[FileSeen]:
         """The files that the rows come from, as they are now; none for rows in memory."""
@@ -128,8 +150,12 @@ class Batches:
         return prefetch(lambda: self._blocks(checked, wanted, skip))
 
     def _blocks(self, checked: Checked, wanted: list[str] | None, skip: int) -> Iterator[Block]:
-        start = skip
+        start, last = skip, None
         for piece in cut(self._pieces(wanted, skip), checked.rows):
+            if checked.task.stamps in piece.columns:
+                stamps = pd.Index(np.asarray(piece.columns[checked.task.stamps]))
+                expect_rising(repr(checked.task.stamps), stamps, last, start)
+                last = stamps[-1]
             yield Block(checked.arrays(piece), start, checked.given)
             start += piece.rows
 
@@ -138,7 +164,8 @@ class Batches:
         if self.source.names is None:
             return None
         picks = checked.picks(self.source.names, bool(self.source.table))
-        return list(dict.fromkeys(c for picked in picks.values() for c in picked))
+        stamps = [checked.task.stamps] if checked.task.stamps in self.source.names else []
+        return list(dict.fromkeys([*(c for each in picks.values() for c in each), *stamps]))
 
     def _pieces(self, wanted: Sequence[str] | None, skip: int) -> Iterator[Piece]:
         """All pieces after `skip` rows, in their order, with the same columns."""
@@ -191,7 +218,9 @@ def batches(
             memory and in files), because sorted rows would mislead a posterior that sees them in
             turn, and None for an iterable. Rows in memory are permuted; Parquet is read at sixteen
             places at once and its rows are shuffled within 32 MiB, CSV likewise but file by file,
-            iterables among 32 mini-batches. The same seed gives the same order again.
+            iterables among 32 mini-batches. The same seed gives the same order again. Rows that
+            follow one another (`Task.ordered`) are not shuffled unless a seed is given, which is an
+            error.
         shard: (index, count), this process's share of the rows, as in
             `(jax.process_index(), jax.process_count())`. The shares are disjoint and together
             whole. Of an iterable the share is every count-th table.
@@ -214,6 +243,7 @@ def batches(
             f"batches: shard should be (index, count) with 0 <= index < count, got {shard}"
         )
     chosen = choose(source, int(size), (index, count))
+    by_user = shuffle != "auto"
     if shuffle == "auto":
         shuffle = None if chosen.names is None else 0
     return Batches(
@@ -223,6 +253,7 @@ def batches(
         shuffle,
         _name(source, chosen.rows, shuffle, (index, count)),
         (index, count),
+        by_user,
     )
 
 

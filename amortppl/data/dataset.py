@@ -13,6 +13,7 @@ from amortppl.data.group_arrays import arrange_groups, rows_in_support, split_gr
 from amortppl.data.groups import Groups, known_labels
 from amortppl.data.index_checks import in_groups
 from amortppl.data.missing import blank_missing
+from amortppl.data.stamps import expect_stamps
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
@@ -58,6 +59,7 @@ def read(
         DataError: naming the argument, what was expected, what came, and the likely cause.
     """
     wanted = list(task.arguments) if observed else list(task.inputs)
+    data = expect_stamps(task, data) if observed else data
     all_labels = None
     if task.grouping and isinstance(data, Mapping):
         data, all_labels = known_labels(data, task.groups.arguments)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.errors import DataError
+from amortppl.trust.leave_one_out import leave_one_out, standard_error
 
 if TYPE_CHECKING:
     import xarray
@@ -35,24 +36,28 @@ def compare_fits(trees: Mapping[str, "xarray.DataTree"]) -> pd.DataFrame:
         >>> ap.compare_fits(fits).index.tolist()
         ['y ~ x', 'y ~ 1']
     """
-    from arviz_stats import loo
-
     _expect_same_outcome(trees)
-    results = {name: loo(tree, pointwise=True) for name, tree in trees.items()}
-    each = {name: np.asarray(f.elpd_i).ravel() for name, f in results.items()}
+    results = {name: leave_one_out(_by_row(tree)) for name, tree in trees.items()}
+    each = {name: loo.elpd for name, loo in results.items()}
     best = max(each, key=lambda n: each[n].sum())
     rows = {}
     for name in sorted(each, key=lambda n: -each[n].sum()):
-        gap, count = each[name] - each[best], len(each[name])
+        gap = each[name] - each[best]
         rows[name] = {
             "elpd": each[name].sum(),
-            "se": each[name].std() * np.sqrt(count),
+            "se": standard_error(each[name]),
             "difference": gap.sum(),
-            "se of it": gap.std() * np.sqrt(count),
-            "k above 0.7": int((np.asarray(results[name].pareto_k) > 0.7).sum()),
+            "se of it": standard_error(gap),
+            "k above 0.7": int((results[name].k > 0.7).sum()),
             "log_evidence": float(trees[name]["sample_stats"]["log_evidence"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _by_row(tree: "xarray.DataTree") -> np.ndarray:
+    """Log likelihoods of the one outcome, (S, N)."""
+    (values,) = tree["log_likelihood"].dataset.data_vars.values()
+    return np.asarray(values).reshape(values.sizes["chain"] * values.sizes["draw"], -1)
 
 
 def _expect_same_outcome(trees: Mapping[str, "xarray.DataTree"]) -> None:

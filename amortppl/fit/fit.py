@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     import xarray
 
 
-RUNGS = ("conditional", "psis", "refined", "svi", "nuts")
-"""Rungs that follow the frame: importance sampling first, whose programs are the shortest.
+RUNGS = ("weighted", "conditional", "psis", "refined", "svi", "nuts")
+"""Rungs that follow the frame: its own draws by their weights, then importance sampling, whose
+programs are the shortest.
 
 Scales first: proposals of all latents at once miss the tails of small standard deviations, and
 their k-hat does not always tell (`grunfeld` in tests/benchmarks/test_fit.py: 0.66, a sd 19% off).
@@ -69,9 +70,9 @@ def fit(
 
     A Gaussian frame is placed by derivatives of the log joint (Newton's method to the mode, groups
     integrated out, sweeps of Gaussian variational inference). Its draws are checked by importance
-    weights. Where the check fails, the ladder climbs to the cheapest rung that passes: importance
-    sampling of scales first and all else given them, adaptive importance sampling of all latents,
-    more refinement, variational inference, NUTS.
+    weights. Where the check fails, the ladder climbs to the cheapest rung that passes: the same
+    draws resampled by good weights, importance sampling of scales first and all else given them,
+    adaptive importance sampling of all latents, more refinement, variational inference, NUTS.
 
     Args:
         model: a NumPyro or Pyro model, as `ap.Task` takes it. Its arguments that default to None

@@ -50,6 +50,7 @@ class FrameGuide(Method):
     gammas: bool = eqx.field(static=True)
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
+    runs_once: ClassVar[bool] = True
 
     @property
     def max_batch(self) -> int | None:

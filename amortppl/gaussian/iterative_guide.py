@@ -47,6 +47,7 @@ class IterativeGuide(LearnedSteps):
     update: LearnedUpdate
     queries: int = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
     regime: ClassVar[str] = "parametric"
+    revision: ClassVar[int] = 1
 
     def readout(self, state: Belief) -> Posterior:
         """The Gaussian."""

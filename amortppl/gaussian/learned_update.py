@@ -28,6 +28,7 @@ from amortppl.gaussian.belief import Belief
 from amortppl.gaussian.filtering import SiteUpdate, site_update
 from amortppl.gaussian.update_inputs import Rows, Shape
 from amortppl.networks.latent_codes import LatentCodes
+from amortppl.networks.row_binding import RowBinding
 from amortppl.networks.update_transformer import UpdateTransformer
 from amortppl.task.batch import Batch
 
@@ -46,6 +47,7 @@ class LearnedUpdate(eqx.Module):
         pair: what the tokens of latents i and j say of T_ij: (h_i L)'(h_j R).
         skip, gate: of each signal of a latent, how much of it goes straight into the answer,
             always and as the token says.
+        binding: of rows and latents, where no gradient says how they are bound.
     """
 
     shape: Shape = eqx.field(static=True)
@@ -55,17 +57,18 @@ class LearnedUpdate(eqx.Module):
     pair: Float[Array, "2 E R"]
     skip: Float[Array, "2 F"]
     gate: Float[Array, "E 2 F"]
+    binding: RowBinding | None
 
     def __init__(
         self, shape: Shape, key: PRNGKeyArray, width: int, layers: int, heads: int
     ) -> None:
         """Draws the weights."""
-        keys = jr.split(key, 3)
+        keys = jr.split(key, 4)
         self.shape = shape
         self.codes = LatentCodes(shape.sites, width, keys[0])
         self.net = UpdateTransformer(
             shape.state_numbers,
-            shape.row + shape.edge_numbers,
+            shape.row + (shape.edge_numbers and not shape.binds),
             2,
             keys[1],
             width=width,
@@ -80,6 +83,8 @@ class LearnedUpdate(eqx.Module):
         self.pair = jnp.stack([left, jnp.zeros_like(left)])
         signals = shape.signal_numbers
         self.skip, self.gate = jnp.zeros((2, signals)), jnp.zeros((width, 2, signals))
+        bound = shape.row, shape.edge_numbers
+        self.binding = RowBinding(width, *bound, keys[3]) if shape.binds else None
 
     def init(self) -> Belief:
         """theta_0: no rows."""
@@ -121,16 +126,19 @@ class LearnedUpdate(eqx.Module):
         else:
             seen, pairs, edges = self._signals(state, batch, rows, share)
             moved, sizes = state, (jnp.sqrt(share), share)
-        tokens = jnp.concatenate([self._base(state, count), seen, state.recent], -1)
         row, mask = rows.tokens(batch), jnp.zeros_like(batch.mask)
         if "data" in self.shape.signals:
             mask = batch.mask
-        if edges is not None:
+        if self.binding is not None:
+            slope, edges = self._bound(state, row, mask, share)
+            seen = jnp.concatenate([slope, seen], -1)
+        elif edges is not None:
             length = jnp.sqrt(jnp.sum(edges**2, 0) + 1e-12)
             row = jnp.concatenate(
                 [row, jnp.arcsinh(length / jnp.sqrt(jnp.maximum(share, 1e-12)))[:, None]], -1
             )
             edges = jnp.where(mask, edges / length, 0.0)[..., None]
+        tokens = jnp.concatenate([self._base(state, count), seen, state.recent], -1)
         hidden = self.net.tokens(tokens, row, mask, self.codes(), pairs, edges)
         out = self.net.head(hidden) + jnp.einsum(
             "pf,pof->po", seen, self.skip + jnp.einsum("pe,eof->pof", hidden, self.gate)
@@ -156,6 +164,17 @@ class LearnedUpdate(eqx.Module):
         own = jnp.stack([jnp.clip(state.location, -FAR, FAR), state.log_sd() / 3.0], -1)
         return jnp.concatenate([own, jnp.broadcast_to(same, (own.shape[0], len(same)))], -1)
 
+    def _bound(
+        self, state: Belief, row: Float[Array, "B R"], mask: Array, share: Array
+    ) -> tuple[Float[Array, "P 3"], Float[Array, "P B D"]]:
+        """What the learned gradient of the rows says of each latent, and the learned edges."""
+        assert self.binding is not None
+        at = stop_gradient(state)
+        edges, slopes = self.binding(self.codes(), row, at.location)
+        slope = at.whiten_gradient(jnp.sum(jnp.where(mask[:, None], slopes, 0.0), 0))
+        tokens = _slope_tokens(slope / jnp.sqrt(jnp.maximum(share, 1e-12)), jnp.sum(mask))
+        return jnp.stack(tokens, -1), jnp.where(mask[:, None], edges, 0.0)
+
     def _signals(
         self, state: Belief, batch: Batch, rows: Rows, share: Array
     ) -> tuple[Float[Array, "P F"], Float[Array, "P P C"] | None, Float[Array, "P B"] | None]:
@@ -170,7 +189,7 @@ class LearnedUpdate(eqx.Module):
         if slopes is not None:
             each = jax.vmap(at.whiten_gradient)(slopes)
             g = jnp.sum(each, 0) / jnp.sqrt(jnp.maximum(share, 1e-12))
-            tokens += [jnp.arcsinh(g), _clip(g / jnp.sqrt(1.0 + count)), _clip(g / (1.0 + count))]
+            tokens += _slope_tokens(g, count)
             edges = each.T if self.shape.edge_numbers else None
         if state.full:
             pairs.append(_without_diagonal(_correlation(at.spread @ at.spread.T)))
@@ -243,6 +262,11 @@ class LearnedUpdate(eqx.Module):
         pairs += [jnp.arcsinh((ahead + behind) / root), jnp.arcsinh((ahead - behind) / root)]
         pairs = stop_gradient(jnp.stack(pairs, -1))
         return moved, stop_gradient(_clip(jnp.stack(tokens, -1))), pairs
+
+
+def _slope_tokens(g: Float[Array, " P"], count: Array) -> list[Array]:
+    """A gradient at three sizes, since what it is worth depends on the rows."""
+    return [jnp.arcsinh(g), _clip(g / jnp.sqrt(1.0 + count)), _clip(g / (1.0 + count))]
 
 
 def _settled(state: Belief, batch: Batch, rows: Rows) -> Belief:

@@ -41,7 +41,7 @@ def free(task: AbstractTask) -> bool:
 
     A GPU takes all rows at once.
     """
-    return task.row_free and not task.tied and jax.default_backend() == "cpu"
+    return task.independent and jax.default_backend() == "cpu"
 
 
 def many(task: AbstractTask, batch: Batch) -> bool:

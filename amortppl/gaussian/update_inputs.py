@@ -12,6 +12,9 @@ from amortppl.task.batch import Batch
 SIGNALS = ("data", "gradient", "curvature")
 """Rows, the gradient of their log likelihood at the state, and its -Hessian there."""
 
+BINDINGS = 2
+"""Learned numbers that bind a latent to a row."""
+
 
 class Shape(NamedTuple):
     """What an update is for.
@@ -44,8 +47,14 @@ class Shape(NamedTuple):
     @property
     def signal_numbers(self) -> int:
         """Numbers of it that are signals of the mini-batch."""
-        slope, bend = "gradient" in self.signals, "curvature" in self.signals
+        slope, bend = "gradient" in self.signals or self.binds, "curvature" in self.signals
         return 5 if self.closed_form else 3 * slope + 2 * bend + (slope and bend)
+
+    @property
+    def binds(self) -> bool:
+        """Whether it learns how rows and latents are bound, since no gradient says so."""
+        rows = "data" in self.signals and "gradient" not in self.signals
+        return rows and not self.closed_form
 
     @property
     def pair_numbers(self) -> int:
@@ -55,9 +64,11 @@ class Shape(NamedTuple):
     @property
     def edge_numbers(self) -> int:
         """Numbers for each latent and row: the row's gradient, where rows and gradients are
-        seen.
+        seen, or `BINDINGS` learned ones.
         """
-        return int(not self.closed_form and "data" in self.signals and "gradient" in self.signals)
+        if self.closed_form or "data" not in self.signals:
+            return 0
+        return BINDINGS if self.binds else 1
 
 
 class Rows(NamedTuple):

@@ -172,13 +172,15 @@ class Guide(TableGuide):
     def predict(
         self,
         data: Any,
-        at: Any,
+        at: Any = None,
         draws: int = 1000,
         seed: int = 0,
         *,
+        steps: int | None = None,
         columns: Columns | None = None,
     ) -> "xarray.DataTree":
-        """Posterior predictive draws of the observations at new inputs, in every regime.
+        """Posterior predictive draws of the observations at new inputs, in every regime; of a
+        series its next rows.
 
         Args:
             data: the dataset seen; mini-batches; a state; or None, for the prior predictive.
@@ -187,6 +189,9 @@ class Guide(TableGuide):
                 others by effects drawn from their population.
             draws: S, the number of draws.
             seed: the seed of the draws.
+            steps: of a series (`Task.ordered`), how many rows to forecast: the model is run on
+                from the rows seen, or from the last rows of a state. Where it has inputs, `at`
+                holds those of the next rows.
             columns: for DataFrames, the columns of each argument.
 
         Returns:
@@ -198,7 +203,7 @@ class Guide(TableGuide):
             DataError: `data` or `at` do not fit the task.
         """
         self._expect_numbers(draws, seed)
-        return prediction.predict(self, data, at, draws, seed, columns)
+        return prediction.predict(self, data, at, draws, seed, columns, steps)
 
     def log_predictive(
         self,
@@ -211,8 +216,9 @@ class Guide(TableGuide):
     ) -> np.ndarray:
         """Log predictive density of each new row, (N_new,), in nats.
 
-        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D). A method that predicts by
-        itself has its own. Arguments are those of `predict`; `at` holds the observations too.
+        log 1/S sum_s p(y*_i | x*_i, theta_s), theta_s ~ q(theta | D). Of a series the rows are the
+        next ones, and those between are drawn (`amortppl.posterior.forecasts`). A method that
+        predicts by itself has its own. Arguments are those of `predict`; `at` holds the observations too.
         Whether the draws can be relied on `infer` and `predict` say.
 
         Raises:

@@ -59,8 +59,8 @@ def infer_stream(
     drawn = _draw(guide, final, draws, seed)
     small = data.rows is not None and draws * data.rows <= CHECKED
     wanted = (small if options.check is None else options.check) and not guide.task.grouping
-    parity = StreamParity(guide.task, drawn[0])
-    checked = _check(guide, data, *drawn, parity) if wanted and options.state is None else None
+    parity = StreamParity(guide.task, drawn[0], final.lead)
+    checked = _check(guide, data, *drawn, parity, final.lead) if wanted and options.state is None else None
     moved = None if checked is None else psis.moment_shifts([drawn[0]], checked)
     if checked is None or moved is None:
         more = [_why_unchecked(guide, options.state)]
@@ -117,14 +117,18 @@ def _check(
     vectors: np.ndarray,
     log_guide: np.ndarray,
     parity: StreamParity,
+    lead: int,
 ) -> psis.Check | None:
     """PSIS of the draws against the log joint, up to a constant: reads the source once more."""
     if not guide.task.has_density:
         return None
     prior = np.asarray(_log_prior(guide.task, vectors))
-    likelihood = Likelihood(guide, jnp.asarray(vectors)).over(batches, parity.add)
-    joint = likelihood + prior
-    parity.judge(joint - joint[0])
+    likelihood = Likelihood(guide, jnp.asarray(vectors), lead)
+    total = likelihood.over(batches, parity.add)
+    joint = total + prior
+    compared = likelihood.early if guide.task.ordered else None
+    of_early = joint if compared is None else compared + prior
+    parity.judge(of_early - of_early[0])
     return psis.check(joint[None], log_guide[None])
 
 

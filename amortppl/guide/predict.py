@@ -17,6 +17,7 @@ from amortppl.guide.trees import latent_tree, prediction_tree
 from amortppl.method import Method, begin, final
 from amortppl.posterior import group_predictions, padding, predictions
 from amortppl.posterior.draws import draw
+from amortppl.posterior.forecasts import expect_known_future, forecast, forecast_densities
 from amortppl.posterior.local_draws import LocalDraws
 from amortppl.posterior.state import State, expect_own_guide
 from amortppl.posterior.stream import stream
@@ -39,16 +40,22 @@ def predict(
     draws: int,
     seed: int,
     columns: Columns | None,
-    **streaming: Any,
+    steps: int | None = None,
 ) -> "xarray.DataTree":
-    """Predictive draws at new inputs; see `Guide.predict`."""
-    new = inputs(guide.task, at, columns)
+    """Predictive draws at new inputs, or of the next rows; see `Guide.predict`."""
+    new = next_rows(guide, at, steps, columns)
     expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:
         state, notes = _state_of(guide, data, columns, new)
         padded = padding.pad(guide.task, new).data
         drawn = _sample(guide.method, state, padded, seed_key(seed), draws)
         values = {n: np.asarray(v)[:, : new.rows] for n, v in drawn.items()}
+    elif _follows(guide.task) and not empty(data):
+        vectors, notes = _vectors(guide, data, columns, draws, seed)
+        before, start = _rows_before(guide, data, columns)
+        future = {n: new.arrays[n] for n in guide.task.inputs}
+        values = forecast(guide.task, vectors, before, future, new.rows, seed)
+        return prediction_tree(guide, new, values, notes, seed, start)
     else:
         vectors, notes = _vectors(guide, data, columns, draws, seed)
         seen = _rows_for_joint(guide.task, data, columns)
@@ -74,7 +81,10 @@ def log_predictive(
         return np.asarray(_density(guide.method, state, padded))[: new.rows]
     vectors, _ = _vectors(guide, data, columns, draws, seed)
     seen = _rows_for_joint(guide.task, data, columns)
-    if guide.task.grouping:
+    if _follows(guide.task) and not empty(data):
+        before, _ = _rows_before(guide, data, columns)
+        rows = forecast_densities(guide.task, vectors, before, new, seed)
+    elif guide.task.grouping:
         effects = _groups_seen(guide.task, vectors, data, columns, seed)
         rows = group_predictions.log_density_of_rows(guide.task, vectors, effects, new, seed)
     elif seen is None:
@@ -82,6 +92,64 @@ def log_predictive(
     else:
         rows = predictions.pointwise_new_rows(guide.task, vectors, seen, new)
     return np.logaddexp.reduce(rows, 0) - np.log(len(rows))
+
+
+def next_rows(
+    guide: TrainedMethod, at: Any, steps: int | None, columns: Columns | None
+) -> Dataset:
+    """Inputs of new rows, or how many of a series are to come.
+
+    Raises:
+        DataError: they do not fit the task, or inputs of the future are missing.
+        GuideError: the guide's model has no next row.
+    """
+    task = guide.task
+    if steps is None:
+        return inputs(task, at, columns)
+    expect_whole("steps", steps, 1)
+    if not _follows(task) or guide.method.predicts:
+        raise GuideError(
+            f"steps: forecasts are of series, whose rows follow one another and have a density, "
+            f"and {task.name} is no such task (or its method has no latents); pass new rows as `at`"
+        )
+    expect_known_future(task, at, steps)
+    new = inputs(task, steps if at is None else at, columns)
+    if new.rows != steps:
+        raise DataError(f"at: expected the inputs of {steps} rows, as steps says, got {new.rows}")
+    return new
+
+
+def _follows(task: AbstractTask) -> bool:
+    """Whether rows are the steps of a series with a density of each given those before."""
+    return task.ordered and task.has_density
+
+
+def _rows_before(
+    guide: TrainedMethod, data: Any, columns: Columns | None
+) -> tuple[Dataset, int]:
+    """The rows that the next ones depend on, and how many came in all.
+
+    Raises:
+        DataError: mini-batches, of which no rows are at hand.
+    """
+    task = guide.task
+    if isinstance(data, Batches):
+        raise DataError(
+            f"data: forecasts of {task.name} go on from its last rows; go through the mini-batches "
+            "with guide.stream, and pass the last state"
+        )
+    if isinstance(data, State):
+        assert data.before is not None or not data.rows
+        rows = data.before or {}
+        if not rows or not len(next(iter(rows.values()))):
+            blank = {n: np.zeros((1, *s.shape[1:]), s.dtype) for n, s in task.rows_like.items()}
+            return Dataset(blank, {}), data.rows
+        return Dataset(rows, {}), data.rows
+    dataset = read(task, data, columns)
+    if task.memory is None:
+        return dataset, dataset.rows
+    last = {n: v[-max(task.memory, 1) :] for n, v in dataset.arrays.items()}
+    return (Dataset(last, {}) if dataset.rows > task.memory else dataset), dataset.rows
 
 
 def inputs(task: AbstractTask, at: Any, columns: Columns | None) -> Dataset:

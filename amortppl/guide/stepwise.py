@@ -14,6 +14,7 @@ from amortppl.guide.predict import begin_at
 from amortppl.method import refuse_parts
 from amortppl.posterior import padding
 from amortppl.posterior.draws import log_prob, step
+from amortppl.posterior.series_stream import step_in_order
 from amortppl.posterior.state import BY_HAND, State, expect_own_guide, load_state
 from amortppl.posterior.stream import stream
 from amortppl.training.trained import TrainedMethod
@@ -63,6 +64,8 @@ class StepwiseGuide(TrainedMethod):
         dataset = read(self.task, batch, columns)
         if state.rows:
             refuse_parts(self.method)
+        if self.task.ordered:
+            return step_in_order(self, state, dataset.arrays)
         value = step(self.method, state.value, padding.pad(self.task, dataset))
         rows, steps = state.rows + dataset.rows, state.steps + 1
         return replace(state, value=value, rows=rows, steps=steps, place=BY_HAND)

@@ -259,9 +259,16 @@ def prediction_tree(
     values: Mapping[str, np.ndarray],
     notes: list[str],
     seed: int,
+    start: int | None = None,
 ) -> xr.DataTree:
-    """Predictive draws at new inputs: `predictions` and `predictions_constant_data`."""
+    """Predictive draws at new inputs: `predictions` and `predictions_constant_data`.
+
+    Args:
+        start: of the next rows of a series, how many came before; they are numbered from there.
+    """
     names = AxisNames(guide, new)
+    if start is not None:
+        names.coords[names.row] = list(range(start, start + new.rows))
     rows = {a: user_rows(guide.task, a, new) for a in guide.task.inputs}
     inputs = {a: without_draws([v], names.of(a), True) for a, v in rows.items()}
     groups = {

@@ -16,7 +16,13 @@ from amortppl.errors import DataError
 from amortppl.method import Method, final
 from amortppl.posterior.padding import chunks, pad
 from amortppl.runtime.batched_map import batched_map, map_datasets
-from amortppl.runtime.compilation import Compiled, Options, compile_with, few_optimizations
+from amortppl.runtime.compilation import (
+    LIGHT,
+    Compiled,
+    Options,
+    compile_with,
+    few_optimizations,
+)
 from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.batch import Batch
 
@@ -140,6 +146,8 @@ def readout(method: Method, value: Any) -> Any:
 
 def _few_for_states(method: Method, batches: Batch) -> Options:
     datasets, rows = np.shape(batches.mask)
+    if datasets > 1 and method.runs_once:
+        return LIGHT
     return few_optimizations(datasets, rows * method.task.latents.size, SMALL)
 
 
@@ -158,6 +166,8 @@ def _few_for_draws(
     datasets, rows = np.shape(batches.mask)
     if not method.quick:
         return {}  # it searches for each dataset
+    if datasets > 1 and method.runs_once:
+        return LIGHT
     return few_optimizations(datasets, draws * rows, FEW_DENSITIES)
 
 

@@ -23,6 +23,8 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.group_summary import lines_of_rows
+from amortppl.task.batch import Batch
+from amortppl.task.path_latents import Path
 from amortppl.task.quadrature import FINE, ModeAndScale, Rows, heights, product_rule
 
 GRID, REACH = 193, 9.0
@@ -51,7 +53,7 @@ class LocalDraws(NamedTuple):
 
 def draw_sites(task: AbstractTask, vectors: Array, dataset: Dataset, seed: int) -> LocalDraws:
     """Draws of a dataset's local latents given each of S unconstrained vectors (S, P)."""
-    size = ROWS if task.row_free else dataset.rows
+    size = ROWS if task.independent else dataset.rows
     starts = range(0, dataset.rows, size)
     parts = [_part(task, vectors, dataset, start, size, seed) for start in starts]
     numbers = np.concatenate([p.numbers for p in parts], 1)
@@ -67,7 +69,7 @@ def _part(
     """Draws for the rows from `start` on, at most `size` of them."""
     stop = min(start + size, dataset.rows)
     rows = Dataset(lines_of_rows(task.group_layout, dataset.arrays, start, stop), {})
-    batch = pad(task, rows)
+    batch = Batch(rows.arrays, np.ones(rows.lines, bool)) if task.ordered else pad(task, rows)
     keys = split_key(fold_in(seed_key(seed), start), len(vectors))
     each = batch.mask.shape[0] * task.places(batch.data)
     numbers, sites = _draw(task, vectors, batch.data, keys, WORK // (each * GRID))
@@ -98,6 +100,10 @@ def draw(
     def rows(local: Array) -> Array:
         return task.local.joint(vector, data, local)[1]
 
+    if isinstance(task.local, Path):
+        local = task.local.draw(vector, data, key)
+        trace = task.trace_at(vector, data, task.local.unflatten(local))
+        return local, {n: trace[n]["value"] for n in task.local.shown}
     near = task.local.find_modes(vector, data)
     if task.local.size == 1:
         local = on_grid(rows, near, key, NODES if task.grouping else GRID)

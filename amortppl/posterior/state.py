@@ -42,7 +42,9 @@ STATE = json_fields(
     {
         "sources": many(
             json_fields({"name": text, "size": whole(0), "head": text, "tail": text, "share": text})
-        )
+        ),
+        "lead": whole(0),
+        "before": lambda *_: None,
     },
 )
 """What is told beside the arrays of a state's file."""
@@ -85,6 +87,9 @@ class State:
         trace: numbers of rows, with posterior means and sds at that point, if requested.
         outside: notes on rows outside the ranges that the guide was trained on.
         sources: the files of which it has seen all rows.
+        lead: L, of a series: the rows that a mini-batch looks back at
+            (`amortppl.posterior.series_stream`).
+        before: of a series, its last L rows, by argument.
 
     Example:
         >>> import amortppl as ap
@@ -106,6 +111,8 @@ class State:
     trace: tuple[dict[str, Any], ...] = ()
     outside: tuple[str, ...] = ()
     sources: tuple[FileSeen, ...] = ()
+    lead: int = 0
+    before: dict[str, np.ndarray] | None = None
 
     @property
     def posterior(self) -> Any:
@@ -122,6 +129,8 @@ class State:
         expect_kept(path, "kinds")
         arrays = {"value": self.value, "since": self.since}
         kinds = {n: [type(part).__name__ for part in _parts(v)] for n, v in arrays.items()}
+        if self.before is not None:
+            arrays["before"] = self.before
         about = {
             "guide": self.guide.identity,
             "rows": self.rows,
@@ -131,6 +140,8 @@ class State:
             "kinds": kinds,
             "trace": list(self.trace),
             "outside": list(self.outside),
+            "lead": self.lead,
+            "before": None if self.before is None else len(next(iter(self.before.values()))),
             "sources": [asdict(s) for s in self.sources],
         }
         write(path, pack(arrays, about))
@@ -189,6 +200,9 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
                 "state"
             )
         like = {n: _like(guide, kinds, about.get("queries")) for n, kinds in about["kinds"].items()}
+        if about.get("before") is not None:
+            rows = guide.task.rows_like.items()
+            like["before"] = {n: np.zeros((about["before"], *s.shape[1:]), s.dtype) for n, s in rows}
         arrays, _ = unpack(path, like, RENAMED)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise GuideError(
@@ -204,6 +218,8 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         tuple(about["trace"]),
         tuple(about["outside"]),
         tuple(FileSeen(**s) for s in about.get("sources", ())),
+        about.get("lead", 0),
+        arrays.get("before"),
     )
 
 

@@ -16,6 +16,7 @@ from amortppl.data.sources.identity import refuse_seen
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import Method, refuse_parts
 from amortppl.posterior.group_stream import stream_groups
+from amortppl.posterior.series_stream import last_rows, lay_out_in_order, lead_of
 from amortppl.posterior.state import Place, State, expect_own_guide
 from amortppl.runtime.compilation import Compiled, jit_unoptimized
 from amortppl.runtime.outputs import expect_kept, expect_output
@@ -65,6 +66,13 @@ def stream(
         raise DataError(f"passes: expected at least 1, got {passes}")
     if every is not None and every < 1:
         raise DataError(f"every: expected at least 1 row, got {every}")
+    if guide.task.ordered:
+        batches = batches.in_order(guide.task.name)
+        if passes > 1 and state.rows and state.place.done:
+            raise GuideError(
+                f"passes: the rows of {guide.task.name} follow one another, and a further pass "
+                f"begins at the first row, which is not in this source; ask for passes=1"
+            )
     coming = tuple(batches.files())
     if state.place.done:
         for grown in refuse_seen(state.sources, coming):
@@ -159,7 +167,8 @@ def _moments(
     """States after every block and at every moment asked for, and whether it is one of these."""
     for number in range(state.place.passes, passes):
         if number and not state.place.rows:
-            state = replace(state, value=guide.method.start_pass(state.value, state.since))
+            begun_again = guide.method.start_pass(state.value, state.since)
+            state = replace(state, value=begun_again, before=None)
         blocks = batches.blocks(guide.task, state.place.block // batches.size, state.place.rows)
         for block, last in _mark_last(blocks):
             if not (state.outside or number):
@@ -206,10 +215,11 @@ def _through(
     begun: Callable[[Any], object],
 ) -> Iterator[tuple[State, bool]]:
     """The states on the way through a block that are asked for, and the one after it."""
+    if guide.task.ordered:
+        yield from _through_in_order(guide, state, block, size, every, begun)
+        return
     minis, rows = lay_out(block, size, state.place.block // size), _rows(block)
-    stops = np.minimum(size * np.arange(1, -(-rows // size) + 1), rows)
-    before = np.append(0, stops[:-1])
-    crossed = (stops + block.start) // (every or 1) > (before + block.start) // (every or 1)
+    stops, crossed = _stops(block, size, every)
     value, wanted = state.value, bool(crossed[:-1].any())
     if not state.steps:
         first = min(-(-FIRST // size), minis.mask.shape[0])
@@ -220,20 +230,65 @@ def _through(
         begun(after)
         value = _first_step(guide.method, value, begin)
     value, along = _advance(guide.method, value, minis, wanted)
-    for i, stop in enumerate(stops):
+    for i in np.flatnonzero(np.append(crossed[:-1], True)):
         last = i == len(stops) - 1
-        if not (crossed[i] or last):
-            continue
         at = value if last else jax.tree.map(lambda a, i=i: a[i], along)
-        counted = state.place.passes == 0
-        after = replace(
-            state,
-            value=at,
-            rows=state.rows + int(stop) * counted,
-            steps=state.steps + (i + 1) * counted,
-            place=replace(state.place, rows=block.start + int(stop)),
-        )
-        yield after, bool(crossed[i])
+        yield _state_at(state, block, at, int(stops[i]), int(i)), bool(crossed[i])
+
+
+def _stops(block: Block, size: int, every: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a block after each mini-batch, and whether a state is wanted there."""
+    rows = _rows(block)
+    stops = np.minimum(size * np.arange(1, -(-rows // size) + 1), rows)
+    before = np.append(0, stops[:-1])
+    return stops, (stops + block.start) // (every or 1) > (before + block.start) // (every or 1)
+
+
+def _state_at(state: State, block: Block, value: Any, stop: int, number: int) -> State:
+    """The state after the first `stop` rows of a block, its mini-batch `number`."""
+    counted = state.place.passes == 0
+    return replace(
+        state,
+        value=value,
+        rows=state.rows + stop * counted,
+        steps=state.steps + (number + 1) * counted,
+        place=replace(state.place, rows=block.start + stop),
+    )
+
+
+def _through_in_order(
+    guide: TrainedMethod,
+    state: State,
+    block: Block,
+    size: int,
+    every: int | None,
+    begun: Callable[[Any], object],
+) -> Iterator[tuple[State, bool]]:
+    """`_through` for a series, whose mini-batches come behind the rows that they look back at."""
+    steps, first, value = state.place.block // size, 0, state.value
+    stops, crossed = _stops(block, size, every)
+    if not state.steps:
+        first = min(-(-FIRST // size), steps)
+        rows = int(stops[min(first, len(stops)) - 1])
+        head = jax.tree.map(lambda a: a[0], lay_out(_head(block, rows), size * first, 1))
+        value = _first_step(guide.method, value, head)
+        begun(jax.tree.map(np.zeros_like, value))
+    lead = lead_of(guide, state, block.arrays, value, first * size)
+    minis = lay_out_in_order(block.arrays, state.before, lead, size, steps)
+    if first:
+        minis = Batch(minis.data, minis.mask & (np.arange(steps) >= first)[:, None])
+    value, along = _advance(guide.method, value, minis, bool(crossed[:-1].any()))
+    for i in np.flatnonzero(np.append(crossed[:-1], True)):
+        last, stop = i == len(stops) - 1, int(stops[i])
+        at = value if last else jax.tree.map(lambda a, i=i: a[i], along)
+        rows = {n: v[:stop] for n, v in block.arrays.items()}
+        after = _state_at(state, block, at, stop, int(i))
+        kept = last_rows(rows, state.before, lead)
+        yield replace(after, lead=lead, before=kept), bool(crossed[i])
+
+
+def _head(block: Block, rows: int) -> Block:
+    return block._replace(arrays={n: v[:rows] for n, v in block.arrays.items()})
 
 
 def lay_out(block: Block, size: int, steps: int) -> Batch:

@@ -13,8 +13,8 @@ from amortppl.report.figures import (
     WIDE,
     blank_axes,
     data_uri,
-    kernel_density,
 )
+from amortppl.report.kernel_density import kernel_density
 from amortppl.report.summary import TAILS, Summary
 
 COLORS = (GUIDE, REFERENCE, "#3f8f5b", "#8a5fb0", "#b8860b", "#5b6470", "#c2558f", "#2a9aa8")

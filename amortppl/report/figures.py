@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amortppl.report.kernel_density import kernel_density
 from amortppl.report.summary import TAILS
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 GUIDE, REFERENCE, DATA, SOFT = "#2f6fb5", "#b5482f", "#1d2330", "#8aa9cf"
 SMALL, WIDE = (2.4, 1.7), (5.2, 3.1)
 FAINT = {"color": SOFT, "linewidth": 0.7, "alpha": 0.6}
+PAD = 0.06
+"""Inches around a figure's ticks and labels."""
+
 SHOWN = 40
 """Predictive datasets drawn over each other."""
 
@@ -195,25 +199,11 @@ def _some(predicted: np.ndarray) -> np.ndarray:
     return predicted[np.linspace(0, len(predicted) - 1, min(SHOWN, len(predicted))).astype(int)]
 
 
-def kernel_density(draws: np.ndarray, points: int = 220) -> tuple[np.ndarray, np.ndarray]:
-    """Points and the density there, of the draws that are finite; a peak where all are equal."""
-    from arviz_stats.base.array import array_stats
-
-    draws = np.asarray(draws, np.float64).ravel()
-    draws = draws[np.isfinite(draws)]
-    if not len(draws):
-        return np.array([-1.0, 1.0]), np.zeros(2)
-    if np.ptp(draws) <= 1e-9 * max(1.0, float(np.abs(draws).max())):
-        return draws[0] + np.array([-1e-3, 0.0, 1e-3]), np.array([0.0, 1.0, 0.0])
-    grid, height, _ = array_stats.kde(draws, grid_len=points)
-    return np.asarray(grid), np.asarray(height)
-
-
 def blank_axes(size: tuple[float, float], across: str = "", up: str = "") -> "tuple[Figure, Axes]":
     """An empty figure of a size in inches, and its axes with labels."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained", facecolor="none")
+    figure = Figure(figsize=size, facecolor="none")
     axes = figure.add_subplot(facecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=10)
@@ -227,6 +217,23 @@ def blank_axes(size: tuple[float, float], across: str = "", up: str = "") -> "tu
 
 def data_uri(figure: "Figure") -> str:
     """The figure as SVG, its letters drawn as paths: nothing depends on the reader's fonts."""
+    _set_margins(figure)
     stream = BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + b64encode(stream.getvalue()).decode()
+
+
+def _set_margins(figure: "Figure") -> None:
+    """Margins as wide as ticks and labels need.
+
+    They are measured once, where Matplotlib's layouts measure all that is in the axes twice: a page
+    of twenty figures takes two thirds of the time.
+    """
+    (axes,) = figure.axes
+    outer = figure.bbox.padded(-PAD * figure.dpi)
+    boxes = [b for b in (axes.bbox, axes.xaxis.get_tightbbox(), axes.yaxis.get_tightbbox()) if b]
+    inner, whole = axes.bbox, axes.bbox.union(boxes)
+    left, bottom = outer.x0 + inner.x0 - whole.x0, outer.y0 + inner.y0 - whole.y0
+    right, top = outer.x1 + inner.x1 - whole.x1, outer.y1 + inner.y1 - whole.y1
+    wide, high = figure.bbox.size
+    axes.set_position((left / wide, bottom / high, (right - left) / wide, (top - bottom) / high))

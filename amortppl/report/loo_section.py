@@ -10,8 +10,10 @@ import numpy as np
 import xarray as xr
 
 from amortppl.report import page
+from amortppl.report.chain_checks import is_of_chains
 from amortppl.report.figures import DATA, GUIDE, REFERENCE, WIDE, blank_axes, data_uri
 from amortppl.report.summary import number
+from amortppl.trust.leave_one_out import LeaveOneOut, leave_one_out
 
 ROWS = 20_000
 """Rows of an observation for which it is computed at most; beyond, for so many evenly spaced."""
@@ -40,10 +42,8 @@ def loo_section(tree: xr.DataTree) -> str:
 
 
 def _observation(tree: xr.DataTree, name: str) -> list[str]:
-    from arviz_stats import loo
-
-    values = tree["log_likelihood"].dataset[name]
-    rows = values.stack(entry=[d for d in values.dims if d not in ("chain", "draw")])
+    values = tree["log_likelihood"].dataset[name].transpose("chain", "draw", ...)
+    rows = values.stack(entry=values.dims[2:])
     if not np.isfinite(rows.values).all():
         return [
             page.paragraph(f"{name}: some log likelihoods are not finite, LOO is not computed.")
@@ -53,36 +53,45 @@ def _observation(tree: xr.DataTree, name: str) -> list[str]:
     if len(taken) > ROWS:
         taken = np.linspace(0, len(taken) - 1, ROWS).astype(int)
     flat = rows.isel(entry=taken).reset_index("entry", drop=True)
+    if _chains(tree):
+        result = _of_chains(tree, flat, name)
+    else:
+        result = leave_one_out(flat.values.reshape(-1, len(taken)))
+    return _parts(name, result, [labels[i] for i in taken], len(labels))
+
+
+def _of_chains(tree: xr.DataTree, flat: xr.DataArray, name: str) -> LeaveOneOut:
+    """By ArviZ, which takes into account how dependent draws are."""
+    from arviz_stats import loo
+
     small = xr.DataTree.from_dict(
         {"/posterior": tree["posterior"].dataset, "/log_likelihood": flat.to_dataset(name=name)}
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = loo(small, var_name=name, pointwise=True, reff=None if _chains(tree) else 1.0)
+        result = loo(small, var_name=name, pointwise=True)
     k, elpd = np.asarray(result.pareto_k).ravel(), np.asarray(result.elpd_i).ravel()
     k = np.where(np.isnan(k), np.inf, k)  # one draw has all the weight
-    return _parts(name, result, k, elpd, [labels[i] for i in taken], len(labels))
+    return LeaveOneOut(elpd, k, float(result.p), float(result.good_k))
 
 
 def _chains(tree: xr.DataTree) -> bool:
-    """Whether relative efficiencies can be computed."""
+    """Whether draws are dependent, and enough to tell how much so."""
     sizes = tree["posterior"].sizes
-    return sizes["draw"] >= 4 and sizes["chain"] * sizes["draw"] > 20
+    return is_of_chains(tree) and sizes["draw"] >= 4 and sizes["chain"] * sizes["draw"] > 20
 
 
 def _label(place: object) -> str:
     return ", ".join(map(str, place)) if isinstance(place, tuple) else str(place)
 
 
-def _parts(
-    name: str, result, k: np.ndarray, elpd: np.ndarray, labels: list[str], count: int
-) -> list[str]:
-    limit = float(result.good_k)
+def _parts(name: str, result: LeaveOneOut, labels: list[str], count: int) -> list[str]:
+    elpd, k, limit, se = result.elpd, result.k, result.limit, result.se
     high = np.argsort(-k)[: int(np.sum(k > limit))]
     facts = [
         ("observation", name),
-        ("ELPD", f"{number(result.elpd, result.se)} ± {number(result.se, result.se)}"),
-        ("effective parameters", f"{float(result.p):.1f}"),
+        ("ELPD", f"{number(elpd.sum(), se)} ± {number(se, se)}"),
+        ("effective parameters", f"{result.effective:.1f}"),
         (f"rows with k above {limit:.2f}", f"{len(high)} of {len(k)}"),
     ]
     words = "No row has a high Pareto k."

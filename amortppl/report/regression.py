@@ -5,6 +5,7 @@ or `ap.report_fit` added the groups `effects` and `expected`.
 """
 
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 import xarray as xr
@@ -218,9 +219,7 @@ def _calibration(name: str, expected: np.ndarray, observed: np.ndarray, trials: 
 
 def _bins(expected: np.ndarray, observed: np.ndarray, trials: np.ndarray) -> Iterator[list[float]]:
     """Expected share, observed share and its interval (Wilson 1927) of each part."""
-    from scipy.stats import norm
-
-    z, count = float(norm.ppf(TAILS[1])), min(BINS, len(expected) // 10)
+    z, count = NormalDist().inv_cdf(TAILS[1]), min(BINS, len(expected) // 10)
     for part in np.array_split(np.argsort(expected), max(count, 1)):
         n = trials[part].sum()
         share = observed[part].sum() / n

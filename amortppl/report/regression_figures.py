@@ -31,6 +31,7 @@ def forest(labels: Sequence[str], ends: np.ndarray, across: str) -> str:
 def effect(along: np.ndarray, ends: np.ndarray, across: str, names: Sequence[str] = ()) -> str:
     """Expected outcomes (G, 3) along a column, or (G, K, 3) with a colour for each level."""
     figure, axes = blank_axes(EFFECT, across)
+    axes.locator_params(nbins=5)
     several = ends if ends.ndim == 3 else ends[:, None]
     colours = [GUIDE] if ends.ndim == 2 else _colours(several.shape[1])
     for k, colour in enumerate(colours):

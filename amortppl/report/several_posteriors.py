@@ -11,7 +11,8 @@ from amortppl.errors import DataError
 from amortppl.report import page
 from amortppl.report.chain_checks import check_chains, is_of_chains, judge_chains
 from amortppl.report.chain_figures import COLORS
-from amortppl.report.figures import SMALL, blank_axes, data_uri, kernel_density
+from amortppl.report.figures import SMALL, blank_axes, data_uri
+from amortppl.report.kernel_density import kernel_density
 from amortppl.report.sections import LEVELS
 from amortppl.report.summary import Summary, name_left_out, number, summaries, verdict_of
 from amortppl.runtime.files import write

@@ -63,7 +63,7 @@ class Progress:
         if self.total is None:
             return ""
         left = (time.monotonic() - self.begin) * (self.total - done) / max(done, 1e-9)
-        return f"  {100 * done / self.total:3.0f}%  {max(left, 0):.0f} s left"
+        return f"  {100 * min(done / self.total, 1.0):3.0f}%  {max(left, 0):.0f} s left"
 
     def __exit__(
         self,

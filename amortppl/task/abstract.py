@@ -61,6 +61,10 @@ class AbstractTask(OfLatents, ABC):
         grouping: how rows of data lie in groups, where the groups are what is called rows here;
             None elsewhere.
         ordered: whether the rows are the steps of one series, in their order.
+        memory: of a series, how many rows before it the density of a row depends on; None where
+            these are many, or where it depends on its place (`amortppl.task.ordered`).
+        sequential: whether the model runs through its rows one after another (`scan`).
+        stamps: the name of the time stamps in data of a series; empty where they have none.
         has_prior: whether `log_prior` can be evaluated.
 
     Example, y_i ~ N(theta, 1) with theta ~ N(0, 1), in which the unconstrained vector is theta:
@@ -94,8 +98,8 @@ class AbstractTask(OfLatents, ABC):
         ({}, {})
         >>> task.group_layout, task.row_shapes, task.places(data)  # its rows are in no groups
         (None, {'y': ()}, 1)
-        >>> task.has_further_lines(data)
-        False
+        >>> task.has_further_lines(data), task.independent
+        (False, True)
         >>> task.learning(jr.key(0), 3).data["y"].shape  # as `simulate`, but for stored simulations
         (3,)
         >>> task.simulate_many(jr.split(jr.key(0), 5), 3, at_once=2).data["y"].shape
@@ -130,6 +134,8 @@ class AbstractTask(OfLatents, ABC):
     stored: Stored | None = None
     compiled: bool = True
     ordered: bool = False
+    stamps: str = ""
+    may_be_ordered: bool = False
     has_prior: bool = True
 
     @abstractmethod
@@ -160,6 +166,11 @@ class AbstractTask(OfLatents, ABC):
     @abstractmethod
     def row_free(self) -> bool:
         """Whether rows may be added and left out."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether rows are independent given the latents, so that they may be cut and shuffled."""
+        return self.row_free and not self.tied and not self.ordered
 
     @property
     def groups(self) -> Grouping:

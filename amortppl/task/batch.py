@@ -45,6 +45,19 @@ def split(batch: Batch, steps: int) -> Batch:
     return jax.tree.map(lambda a: a.reshape(steps, a.shape[0] // steps, *a.shape[1:]), batch)
 
 
+def split_in_order(batch: Batch, steps: int) -> Batch:
+    """The rows of a series as K mini-batches: each holds all rows and masks those of the others.
+
+    >>> batch = Batch({"y": jnp.arange(4.0)}, jnp.array([True, True, True, False]))
+    >>> split_in_order(batch, 2).mask.tolist()
+    [[True, True, False, False], [False, False, True, False]]
+    """
+    rows = batch.mask.shape[0]
+    own = jnp.arange(rows) // (rows // steps) == jnp.arange(steps)[:, None]
+    data = {n: jnp.broadcast_to(v, (steps, *v.shape)) for n, v in batch.data.items()}
+    return Batch(data, batch.mask & own)
+
+
 def random_mini_batches(batch: Batch, steps: int) -> Batch:
     """The rows of one dataset as K mini-batches of random sizes: leading axis K.
 

@@ -48,7 +48,12 @@ def _sizes(task: AbstractTask) -> str:
     if task.grouping:
         groups, rows = (_range(*r) for r in (task.grouping.groups, task.grouping.rows))
         return f"{groups} groups of {task.grouping.name!r}, {rows} rows in each"
-    return "one block of data" if task.rows is None else f"{_range(*task.rows)} rows"
+    if task.rows is None:
+        return "one block of data"
+    if not task.ordered:
+        return f"{_range(*task.rows)} rows"
+    back = "" if task.memory is None else f", the density of each given the {task.memory} before it"
+    return f"a series of {_range(*task.rows)} rows{back}"
 
 
 def _range(low: int, high: int) -> str:
@@ -57,6 +62,8 @@ def _range(low: int, high: int) -> str:
 
 def _rule(task: AbstractTask) -> str:
     size = task.local.size
+    if task.local.in_turn:
+        return f"by a Kalman filter, a state of {size} number{'s' * (size > 1)}"
     rule = "by quadrature" if size <= 3 else "by Laplace's approximation"
     return f"{rule} over {size} number{'s' * (size > 1)}"
 

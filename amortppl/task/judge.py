@@ -26,6 +26,7 @@ from amortppl.task.factor_tables import Factors, Tables, find_tables, log_sum
 from amortppl.task.judged import Judged
 from amortppl.task.lattice import integrate, nodes
 from amortppl.task.parity import Point, plain_sites, simulated, split_sites
+from amortppl.task.path_judge import paths_out
 
 ROWS, AT_ONCE = 3, 16
 """Rows, where their number is free, and configurations in a run that looks for tables."""
@@ -44,6 +45,7 @@ class Judge:
 
     def __init__(self, task: AbstractTask) -> None:
         self.task, self.size = task, task.local.size if task.local else 0
+        self.size = 0 if self.size and task.local.in_turn else self.size
         self.reason = ""
         self.tables: Tables | None = None
         self._programs: dict[tuple, Traced] = {}
@@ -84,6 +86,8 @@ class Judge:
         if self.reason:
             raise ValueError(self.reason)
         pieces, rows = np.shape(next(iter(data.values())))[:2]
+        if self.task.local and self.task.local.in_turn:
+            return paths_out(self.task, vectors, data)
         if not self.size and self.tables is None:
             prior, own = self._program(data)(vectors, data)
             return Judged(prior, own, np.zeros(own.shape))

@@ -37,12 +37,15 @@ class Local:
             models have.
         density_axes, unconstrained_axes, axes: the axis of the rows in each site's log density, in
             its unconstrained value and (of all shown) in its value.
+        in_turn: whether they follow one another from row to row (`amortppl.task.path_latents`).
     """
+
+    in_turn = False
 
     def __init__(
         self, density: ConditionalDensity, names: list[str], first: Sites, second: Sites, rows: int
     ) -> None:
-        self.density, self.rows = density, rows
+        self.density, self.rows, self.follow = density, rows, False
         self.sites = {n: first[n] for n in names}
         axes_by_space = {
             s: {n: row_axis_of(first[n], second[n], s, rows) for n in names}
@@ -156,7 +159,8 @@ class Local:
         changed = run_once(jax.vmap(lambda key: self._changed(key, *probe)), jr.split(jr.key(0), 2))
         affected = {n for n, c in changed.items() if bool(jnp.any(c))}
         names = list(self.sites)
-        if "rows" in affected:
+        self.follow = "rows" in affected
+        if self.follow:
             raise self.error(names, "here the value of one row changes the density of other rows")
         if "prior" in affected:
             raise self.error(

@@ -35,7 +35,7 @@ def check_marginal(task: AbstractTask) -> None:
         ways = {"": (np.arange(1 if task.block else more), more)}
         if few != more:
             ways["padded "] = np.where(np.arange(more) < few, np.arange(more), 0), few
-            ways[""] = np.arange(more)[::-1], more
+            ways[""] = np.arange(more)[:: 1 if task.ordered else -1], more
         points = [taken(task, point, places) for places, _ in ways.values()]
         stacked = jax.tree.map(lambda *a: jnp.stack(a), *points)
         prior, own = evaluate(jax.vmap(lambda p: task.log_densities(p.vector, p.data)), stacked)
@@ -63,10 +63,17 @@ def _compare(task: AbstractTask, how: str, engine: Engine, point: Point, rows: i
     allowed = TOLERANCE * size + judged.error[0]
     if task.local:
         allowed = allowed + (INTEGRAL if task.local.size in LATTICE else LAPLACE)
-    off = np.abs(own - judged.rows[0])
+    own, rows = (own, judged.rows[0]) if not task.local.in_turn else _totals(own, judged)
+    off = np.abs(own - rows)
     if abs(engine.prior - judged.prior[0]) > TOLERANCE * size.sum() or (off > allowed).any():
         raise ModelError(_message(task, how, float(engine.prior), own, judged))
     return True
+
+
+def _totals(own: np.ndarray, judged: Judged) -> tuple[np.ndarray, np.ndarray]:
+    """Of a path, whose judge says nothing of single rows: both log likelihoods, shared evenly."""
+    even = np.full(own.shape, 1.0 / len(own))
+    return own.sum() * even, judged.rows[0].sum() * even
 
 
 def _message(task: AbstractTask, how: str, prior: float, own: np.ndarray, judged: Judged) -> str:

@@ -12,6 +12,7 @@ from amortppl.task.density import ConditionalDensity
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
 from amortppl.task.obs_mask import blanked, seen
+from amortppl.task.ordered import NEW, in_windows
 from amortppl.task.program import Program, log_jacobian
 from amortppl.task.tracing import Site
 
@@ -29,6 +30,8 @@ class OfLatents:
     twins: dict[str, str]
     deterministic: dict[str, Site]
     rows: tuple[int, int] | None
+    memory: int | None = None
+    sequential: bool = False
 
     @property
     def block(self) -> bool:
@@ -73,6 +76,13 @@ class OfLatents:
         """
         if self.local:
             return self.local.log_densities(vector, data)
+        if self.memory is not None and self.sequential:
+            rows = next(iter(data.values())).shape[0]
+            if rows > 2 * max(NEW, 2 * self.memory):
+                return in_windows(self._joint, self.memory, vector, data)
+        return self._joint(vector, data)
+
+    def _joint(self, vector: Array, data: Mapping[str, Array]) -> tuple[Array, Float[Array, " N"]]:
         return self.density.joint(vector, data, {}, {})
 
     def log_prior(self, vector: Float[Array, " P"]) -> Array:

@@ -91,7 +91,7 @@ def _found(task: AbstractTask, key: Array, few: int, more: int) -> Found:
     if few == more:
         engine, plain = _engine(task, point), plain_sites(task, point)
         return Found(engine, engine, plain, plain)
-    turned = taken(task, point, np.arange(more)[::-1])
+    turned = point if task.ordered else taken(task, point, np.arange(more)[::-1])
     padded = taken(task, point, np.where(np.arange(more) < few, np.arange(more), 0))
     both = jax.vmap(lambda p: _engine(task, p))(
         jax.tree.map(lambda a, b: jnp.stack([a, b]), padded, turned)
@@ -163,12 +163,13 @@ def _compare(task: AbstractTask, key: Array, densities: Found, few: int) -> None
     if not task.row_free:
         return
     for name in (n for n in rows if n not in task.tied):
-        again = densities.plain[name][::-1][:few]
+        again = densities.plain[name][:: 1 if task.ordered else -1][:few]
         if any(
             differ(a, b, {name: densities.alone[name]})
             for a, b in zip(densities.alone[name], again, strict=True)
         ):
-            raise ModelError(_coupled(task, key, name, few))
+            _refuse_coupled(task, key, name, few)
+            return
     prior, rows = split_sites(task, densities.alone)
     if differ(densities.padded.prior, _sum(prior), prior):
         names = [n for n in prior if differ(prior[n], densities.plain[n], prior)]
@@ -221,7 +222,8 @@ def _unlike(task: AbstractTask, key: Array, plain: Sites) -> str:
     """The site whose density differs, by a second look."""
     few, more = task.probe_rows
     point = jax.tree.map(_as_jax, evaluate(lambda k: simulated(task, k, more), key))
-    point = taken(task, point, np.arange(more)[::-1]) if few != more else point
+    turn = few != more and not task.ordered
+    point = taken(task, point, np.arange(more)[::-1]) if turn else point
     ours = evaluate(lambda p: engine_sites(task, p), point)
     kept = [n for n in plain if n not in task.fixed]
     wrong = [
@@ -244,8 +246,33 @@ def _as_jax(array: np.ndarray) -> Array:
     return jnp.asarray(array)
 
 
-def _coupled(task: AbstractTask, key: Array, name: str, few: int) -> str:
-    """Which argument couples the rows, by changing one row of one argument at a time."""
+def _refuse_coupled(task: AbstractTask, key: Array, name: str, few: int) -> None:
+    """Refuses rows that look at one another, unless each looks at earlier observations and at none
+    that comes later: they are then the steps of a series, and the task says so.
+
+    Raises:
+        ModelError: naming what couples the rows.
+    """
+    guilty, message = _coupled(task, key, name, few)
+    if task.may_be_ordered and set(guilty) & set(task.observed):
+        task.ordered, task.may_be_ordered = True, False
+        try:
+            return check(task, *task.probe_rows)
+        except ModelError:
+            task.ordered = False
+    raise ModelError(message)
+
+
+def _coupled(task: AbstractTask, key: Array, name: str, few: int) -> tuple[list[str], str]:
+    """Which arguments couple the rows, by changing one row of one argument at a time; and in words.
+    """
+    if task.ordered:
+        return [], (
+            f"{task.name}: the log density of a row of the site {name!r} changes with rows that "
+            "come later, or with their number, so the rows are not the steps of a series, each "
+            "given those before it. Let each row look at earlier rows alone (no mean of all rows, "
+            "no centred column), or say rows=None if the data are one block of fixed size"
+        )
     point = jax.tree.map(_as_jax, evaluate(lambda k: simulated(task, k, few), key))
     before = evaluate(lambda p: plain_sites(task, p), point)[name]
     other = jax.tree.map(_as_jax, evaluate(lambda k: simulated(task, k, few), jr.fold_in(key, 1)))
@@ -265,4 +292,4 @@ def _coupled(task: AbstractTask, key: Array, name: str, few: int) -> str:
         else f"the log density of a row of the site {name!r} changes with the order or the number "
         f"of rows"
     )
-    return f"{task.name}: the rows are not independent given the latents: {cause}. {_REMEDY}"
+    return guilty, f"{task.name}: the rows are not independent given the latents: {cause}. {_REMEDY}"

@@ -28,7 +28,9 @@ from amortppl.task.local_latents import Local
 from amortppl.task.marginal_check import check_marginal
 from amortppl.task.native import Native, check_native
 from amortppl.task.obs_mask_check import refuse_used_fill
+from amortppl.task.ordered import find_memory, is_sequential
 from amortppl.task.parity import check
+from amortppl.task.path_latents import Path
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
 from amortppl.task.simulation_check import check_simulations
@@ -71,6 +73,9 @@ class Task(TasksWithoutModels, AbstractTask):
         likelihood: False for a simulator whose density is missing or of no use to gradients;
             methods then learn from data alone. Found by itself when an observed site's
             distribution has no `log_prob`.
+        ordered: whether the rows are the steps of one series, each given those before it; by
+            default found: they are where the density of an observation depends on earlier ones
+            and on no later row. A name says where data have their time stamps, which must rise.
         name: what to call it; by default the model's name.
 
     Raises:
@@ -122,6 +127,7 @@ class Task(TasksWithoutModels, AbstractTask):
         dims: Mapping[str, Sequence[str]] | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
         likelihood: bool = True,
+        ordered: bool | str | None = None,
         name: str | None = None,
     ) -> None:
         model = name_arguments(model)
@@ -143,6 +149,9 @@ class Task(TasksWithoutModels, AbstractTask):
                 self.grouping.groups,
             )
         self.rows = row_range(rows)
+        self.ordered, self.may_be_ordered = bool(ordered), ordered is None and not groups
+        self.stamps = ordered if isinstance(ordered, str) else ""
+        self._expect_series(ordered, groups)
         program = Program(model, self.name, inputs, constants or {}, observed, self.block)
         fed = tuple(program.by_name)
         self.plain = Plain(model, program.constants, program.count, fed, self.block)
@@ -154,7 +163,7 @@ class Task(TasksWithoutModels, AbstractTask):
         self.rows_like = jax.eval_shape(lambda k: self.simulate(k, fewest), seed_key(0)).data
         self.has_density = self._has_density()
         if self.local:
-            for site in self.local.check(self.deterministic, self.fixed, self.has_density):
+            for site in self._check_local():
                 del self.deterministic[site]
         self.likelihood = likelihood and self.has_density
         check_simulations(self)
@@ -195,6 +204,36 @@ class Task(TasksWithoutModels, AbstractTask):
         )
         return model_sites
 
+    def _check_local(self) -> list[str]:
+        """What the latents of rows change; where each follows from the one of the row before, they
+        are the path of a state space and the rows a series.
+
+        Raises:
+            ModelError: they cannot be integrated out.
+        """
+        probe = (self.deterministic, self.fixed, self.has_density)
+        try:
+            return self.local.check(*probe)
+        except ModelError:
+            in_turn = self.local.follow and (self.ordered or self.may_be_ordered)
+            if not (in_turn and self.row_free):
+                raise
+        self.local, self.ordered = Path(self.local), True
+        return self.local.check(*probe)
+
+    def _expect_series(self, ordered: bool | str | None, groups: Any) -> None:
+        """Refuses to call anything a series that has no free rows.
+
+        Raises:
+            ModelError: the data are one block, or lie in groups.
+        """
+        if ordered and (self.block or groups):
+            what = "lie in groups" if groups else "are one block (rows=None)"
+            raise ModelError(
+                f"ordered: {ordered!r} is for rows that follow one another, and the data of "
+                f"{self.name} {what}. Give the range of lengths, as in rows=(50, 500)"
+            )
+
     def _expect_the_models_density(self) -> None:
         """Compares the engine's log densities with the plain model's.
 
@@ -204,6 +243,8 @@ class Task(TasksWithoutModels, AbstractTask):
         if not isinstance(self.model, Marginal):
             check(self, *self.probe_rows)
             refuse_used_fill(self)
+        if self.ordered and self.row_free and not self.local:
+            self.memory, self.sequential = find_memory(self), is_sequential(self)
         if self.grouping:
             check_groups(self)
         check_marginal(self)

@@ -143,7 +143,7 @@ class GreedyTrainer(Trainer):
         def advance(
             state: State, data: Batch, target: Target, used: Array, size: Array, key: PRNGKeyArray
         ) -> tuple:
-            batch = next_rows(data, used, size, self.most)
+            batch = self._next(data, used, size)
             first = begin(method, target.query)
             state = jax.tree.map(
                 lambda a, b: jnp.where(used == 0, a, jax.lax.stop_gradient(b)), first, state
@@ -166,6 +166,13 @@ class GreedyTrainer(Trainer):
             usable,
             pool._replace(states=states, used=used, usable=pool.usable & jnp.isfinite(scores)),
         )
+
+    def _next(self, data: Batch, used: Array, size: Array) -> Batch:
+        """The next rows of a task; of a series with all others, masked."""
+        if not self.task.ordered:
+            return next_rows(data, used, size, self.most)
+        place = jnp.arange(data.mask.shape[0])
+        return Batch(data.data, data.mask & (place >= used) & (place < used + size))
 
     def _refilled(self, pool: TaskPool, key: PRNGKeyArray) -> TaskPool:
         """With fresh tasks in the place of those done or of no use, once enough of them are."""

@@ -20,7 +20,7 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.batch import random_mini_batches, split
+from amortppl.task.batch import random_mini_batches, split, split_in_order
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import SHARES, WHOLE, Episodes, Part, parts, simulate
@@ -159,7 +159,8 @@ class Trainer:
     def _scores(self, weights: Array, episodes: Episodes) -> Float[Array, "T K"]:
         """The loss of each task after each of its mini-batches."""
         method, steps = self.method(weights), self.schedule.mini_batches
-        cut = random_mini_batches if self.schedule.uneven else split
+        equal = split_in_order if steps > 1 and self.task.ordered else split
+        cut = random_mini_batches if self.schedule.uneven else equal
         at_once = method.max_batch or self.schedule.batch
         states = [
             batched_map(lambda a: unroll(method, cut(a[0], steps), a[1]), part, at_once)

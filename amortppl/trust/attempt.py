@@ -14,8 +14,8 @@ from amortppl.posterior.draws import Drawn
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 
-RUNGS = ("amortized", "refined", "psis", "conditional", "svi", "nuts")
-"""Names of rungs. `conditional` is climbed by `ap.fit`, and where it is asked for."""
+RUNGS = ("amortized", "weighted", "refined", "psis", "conditional", "svi", "nuts")
+"""Names of rungs. `weighted` and `conditional` are climbed by `ap.fit`, and where asked for."""
 
 
 DATASETS_PER_CALL = 8

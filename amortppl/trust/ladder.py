@@ -1,11 +1,11 @@
 """The ladder: for each dataset the cheapest answer that passes its check.
 
-amortized -> refined (more Newton steps and variational sweeps) -> psis (adaptive importance
-resampling) -> conditional (scales first, all other latents given them) -> svi (a few steps from the
-guide's readout) -> nuts (started from the best draws, their covariance the mass matrix). A rung
-that raises is recorded and the next one tried; only datasets that failed climb. An answer fails as
-well where its posterior has mass without draws (`amortppl.trust.missed_modes`): another mode, or a
-tail farther out than its draws reach.
+amortized -> weighted (the same draws, resampled by their weights) -> refined (more Newton steps and
+variational sweeps) -> psis (adaptive importance resampling) -> conditional (scales first, all other
+latents given them) -> svi (a few steps from the guide's readout) -> nuts (started from the best
+draws, their covariance the mass matrix). A rung that raises is recorded and the next one tried;
+only datasets that failed climb. An answer fails as well where its posterior has mass without draws
+(`amortppl.trust.missed_modes`): another mode, or a tail farther out than its draws reach.
 """
 
 import time
@@ -39,6 +39,7 @@ SEEN = ("vectors", "log_guide", "log_joint")
 """What draws are looked at by."""
 
 CLIMB = {
+    "weighted": _import_late("weighted", "resample_by_weights"),
     "refined": _import_late("refinement", "refine"),
     "psis": _import_late("importance", "resample"),
     "conditional": _import_late("conditional", "draw_conditionally"),

@@ -47,6 +47,6 @@ def judge_native(
 def _some(task: AbstractTask, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """As many first rows as a power of two has, so that few programs are traced."""
     rows = len(next(iter(data.values())))
-    if not task.row_free or task.tied:
+    if not task.independent:
         return data
     return {n: v[: min(1 << rows.bit_length() - 1, ROWS)] for n, v in data.items()}

@@ -149,7 +149,7 @@ def log_joints(
     task: AbstractTask, vectors: Sequence[np.ndarray], data: Sequence[Data]
 ) -> list[Sum]:
     """Log joints of T datasets, each at its own few vectors (S, P), from pieces of their rows."""
-    if not task.row_free or task.tied:
+    if not task.independent:
         return [whole(task, v, d) for v, d in zip(vectors, data, strict=True)]
     sums: dict[int, Sum] = {}
     by_size: dict[tuple[int, int], list[int]] = {}

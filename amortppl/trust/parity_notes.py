@@ -146,7 +146,7 @@ def _by_site(
 def _of_rows(task: AbstractTask, vector: np.ndarray, data: Data) -> str:
     """Whether the model's own density of the rows is that of their halves together."""
     rows = next(iter(data.values())).shape[0]
-    if task.row_free and rows > 1 and not task.has_further_lines(data):
+    if task.independent and rows > 1 and not task.has_further_lines(data):
         parts = [
             {n: v[at] for n, v in data.items()} for at in (slice(rows // 2), slice(rows // 2, rows))
         ]

@@ -11,6 +11,7 @@ import numpy as np
 
 from amortppl.data.checks import simulated_type
 from amortppl.errors import UnreliableWarning
+from amortppl.posterior.stream_likelihood import EARLY
 from amortppl.task.abstract import AbstractTask
 from amortppl.trust.parity import Parity, Sum, allowed, log_joints, why_not
 
@@ -22,10 +23,13 @@ class StreamParity:
         result: of the one dataset that the stream is, once `judge` was called.
     """
 
-    def __init__(self, task: AbstractTask, vectors: np.ndarray) -> None:
+    def __init__(self, task: AbstractTask, vectors: np.ndarray, lead: int = 0) -> None:
         self.task, self.place = task, len(vectors) // 2
         self.pair = np.asarray(vectors)[[0, self.place]]
         self.active = not why_not(task) and task.row_free and not task.tied
+        self.active = self.active and not (task.local and task.local.in_turn)
+        self.lead = lead
+        self._before: dict[str, np.ndarray] | None = None
         self.total, self.prior = np.zeros((4, 2)), np.zeros(2)
         self.result = Parity.unknown(1)
 
@@ -35,13 +39,28 @@ class StreamParity:
             return
         wide = {"f": np.float64, "i": np.int64, "u": np.uint64}
         kinds = {n: wide[simulated_type(self.task, n).kind] for n in arrays}
-        [sums] = log_joints(
-            self.task, [self.pair], [{n: v.astype(kinds[n]) for n, v in arrays.items()}]
-        )
+        rows = {n: v.astype(kinds[n]) for n, v in arrays.items()}
+        if self.task.ordered:
+            return self._add_in_order(rows)
+        [sums] = log_joints(self.task, [self.pair], [rows])
         if not self.total[2].any():
             self.prior = self._prior(arrays, kinds)
         self.total += np.stack(sums)
         self.total[0] -= self.prior
+
+    def _add_in_order(self, rows: dict[str, np.ndarray]) -> None:
+        """Takes rows in that follow those before, which they are evaluated behind."""
+        if self.total[2, 0] >= EARLY:
+            return
+        kept = self._before or {n: v[:0] for n, v in rows.items()}
+        whole = {n: np.concatenate([kept[n], v]) for n, v in rows.items()}
+        stacked = {n: np.stack([v, v]) for n, v in whole.items()}
+        judged = self.task.judge.log_densities(self.pair.astype(np.float32).astype(float), stacked)
+        new = judged.rows[:, len(next(iter(kept.values()))) :]
+        self.prior = judged.prior
+        count = np.full(2, new.shape[1])
+        self.total += np.stack([new.sum(1), np.abs(new).sum(1), count, np.zeros(2)])
+        self._before = {n: v[max(len(v) - self.lead, 0) :] for n, v in whole.items()}
 
     def judge(self, joint: np.ndarray) -> None:
         """Compares the log joints (S,) of all draws, relative to that of the first."""
@@ -63,6 +82,8 @@ class StreamParity:
         """
         if self.result.agrees[0]:
             return []
+        if not self.active:
+            return ["the log joint behind k-hat was not compared with the model's own"]
         note = (
             f"NOT RELIABLE, the log joint behind k-hat is {self.result.error[0]:.3g} nats off the "
             "model's own over all rows: rows that are not independent given the latents, or "

@@ -46,7 +46,15 @@ LEARNED = {
     "neural process": Contender("neural_process"),
     "in-context memory": Contender("in_context"),
     "conjugate head": Contender("conjugate_head"),
+    "synthetic gradient": Contender("synthetic_gradient"),
     "default guide": Contender("parametric"),
+}
+
+OBJECTIVES = {
+    "parametric, reverse KL": Contender(
+        "iterative_parametric", {"layers": 2, "objective": "reverse_kl"}
+    ),
+    "one pass, reverse KL": Contender("reverse_kl", {"layers": 2}),
 }
 
 UNLEARNED = {
@@ -82,6 +90,7 @@ PLAN: dict[str, dict[str, Contender]] = {
     | LEARNED
     | UNLEARNED
     | EXPLICIT
+    | OBJECTIVES
     | ONE_STEP
     | STATES,
     "line100": {f"signals: {n}": replace(c, schedule={"batch": 32}) for n, c in SIGNALS.items()},

@@ -81,7 +81,8 @@ def measures(method: str) -> dict[str, Any]:
     """What is measured of a method."""
     if method in ONE_STEP:
         return {"whole": whole}
-    return {"whole": whole, "far": far, "continual": continual} if method in ITERATED else {}
+    more = {"whole": whole} if method == "parametric" else {}
+    return more | {"far": far, "continual": continual} if method in ITERATED else {}
 
 
 def main() -> None:

@@ -25,6 +25,9 @@ from paper.run import restored
 
 SHAPES, EXAMPLES, NEW, EULER, DRAWS, ROWS = 12, 160, 200, 20, 32, 8
 
+KERNEL = 0.2
+"""Sd of the kernel that the examples are smoothed with, as a reference."""
+
 
 def shapes(test: str, seed: int) -> tuple[Array, Array]:
     """Example points (T, 160, 2) and fresh points (T, 200, 2) of some shapes."""
@@ -98,14 +101,33 @@ def energy(a: Float[np.ndarray, "N 2"], b: Float[np.ndarray, "M 2"]) -> float:
     return float(2 * mean(a, b, False) - mean(a, a, True) - mean(b, b, True))
 
 
-def references(examples: np.ndarray, fresh: np.ndarray, seed: int) -> dict[str, list[float]]:
-    """Energy distances of what is not learned: a Gaussian's points, and the examples themselves."""
-    rng, rows = np.random.default_rng(seed), {"Gaussian": [], "examples": []}
-    for own, other in zip(examples, fresh, strict=True):
-        points = rng.multivariate_normal(own.mean(0), np.cov(own.T), NEW)
-        rows["Gaussian"].append(energy(points, other))
-        rows["examples"].append(energy(own, other))
-    return rows
+@jax.jit
+def carried_by_mixture(mixture: Any, key: Array) -> Float[Array, "N 2"]:
+    """Noise carried along the exact mean velocity of a mixture in as many Euler steps."""
+
+    def euler(at: Array, number: Array) -> tuple[Array, None]:
+        return at + flow_mixture.field(at, jnp.full(NEW, number / EULER), *mixture) / EULER, None
+
+    return jax.lax.scan(euler, jr.normal(key, (NEW, 2)), jnp.arange(EULER))[0]
+
+
+def references(test: str, examples: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """New points (T, 200, 2) of what is not learned.
+
+    A Gaussian of the examples' moments; noise carried along the exact field of a kernel estimate on
+    the examples, and, of mixtures, along that of the true one.
+    """
+    rng, keys = np.random.default_rng(seed), jr.split(jr.key(500 + seed), SHAPES)
+    same, spread = jnp.full(EXAMPLES, 1.0 / EXAMPLES), jnp.full(EXAMPLES, KERNEL)
+    made = {
+        "Gaussian": [rng.multivariate_normal(e.mean(0), np.cov(e.T), NEW) for e in examples],
+        "kernel's field": [
+            carried_by_mixture((same, e, spread), k) for e, k in zip(examples, keys, strict=True)
+        ],
+    }
+    if test == "mixtures":
+        made["true field"] = [carried_by_mixture(flow_mixture.mixture(k), k) for k in keys]
+    return {n: np.asarray(v, np.float64) for n, v in made.items()} | {"examples": examples}
 
 
 JUDGED = {
@@ -117,21 +139,39 @@ JUDGED = {
 
 
 def main() -> None:
-    """Writes RESULTS/generation.json, and clouds of points for the figure."""
+    """Writes RESULTS/generation.json, and clouds of points for the figure, where they lack one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("build/paper"))
-    folder, lines, clouds = parser.parse_args().results, {}, {}
+    folder = parser.parse_args().results
+    lines, clouds = _kept(folder)
     for test, tasks in JUDGED.items():
         examples, fresh = (np.asarray(a) for a in shapes(test, 0))
-        lines |= {f"{test}/{n}": v for n, v in references(examples, fresh, 0).items()}
-        clouds |= {f"{test}|examples": examples, f"{test}|fresh": fresh}
+        clouds[f"{test}|fresh"] = fresh
+        for name, points in references(test, examples, 0).items():
+            clouds[f"{test}|{name}"] = points
+            lines[f"{test}/{name}"] = _distances(points, fresh)
         for each in (p for task in tasks for p in sorted((folder / task).glob("*-0.eqx"))):
             task, method = each.parent.name, each.stem[:-2].replace("_", " ")
+            if f"{test}/{task}/{method}" in lines:
+                continue
             built = restored(folder, task, method, 0)
             points = np.asarray(generated(built, examples, jr.key(1)), np.float64)
             clouds[f"{test}|{task}|{method}"] = points
-            distances = [energy(a, b) for a, b in zip(points, fresh, strict=True)]
-            lines[f"{test}/{task}/{method}"] = distances
-            print(test, task, method, np.round(np.mean(distances), 4), flush=True)
+            lines[f"{test}/{task}/{method}"] = _distances(points, fresh)
+            print(test, task, method, np.round(np.mean(_distances(points, fresh)), 4), flush=True)
+            (folder / "generation.json").write_text(json.dumps(lines))
+            np.savez_compressed(folder / "clouds.npz", **clouds)
     (folder / "generation.json").write_text(json.dumps(lines))
     np.savez_compressed(folder / "clouds.npz", **clouds)
+
+
+def _kept(folder: Path) -> tuple[dict[str, list[float]], dict[str, np.ndarray]]:
+    """Lines and clouds of an earlier run."""
+    lines, clouds = folder / "generation.json", folder / "clouds.npz"
+    if not (lines.exists() and clouds.exists()):
+        return {}, {}
+    return json.loads(lines.read_text()), dict(np.load(clouds))
+
+
+def _distances(points: np.ndarray, fresh: np.ndarray) -> list[float]:
+    return [energy(a, b) for a, b in zip(points, fresh, strict=True)]

@@ -1,6 +1,9 @@
 """A million rows through the whitened update: memory, and the error of the mean.
 
-python docs/paper stream [--method "parametric, whitened"]
+    python docs/paper stream [--method "parametric, whitened"]
+
+Memory is that of the process at the states that come out. The source cannot tell: its rows are read
+ahead while the first step is still being compiled, which takes some 260 MiB.
 """
 
 import argparse
@@ -28,7 +31,6 @@ class Line:
         self.rng = np.random.default_rng(seed)
         self.weights = self.rng.standard_normal(COVARIATES)
         self.precision, self.linear = np.eye(COVARIATES), np.zeros(COVARIATES)
-        self.peaks: list[float] = []
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         for _ in range(ROWS // CHUNK):
@@ -37,8 +39,13 @@ class Line:
             y = (x @ self.weights + noise).astype(np.float32)
             self.precision += x.T.astype(np.float64) @ x / NOISE**2
             self.linear += x.T.astype(np.float64) @ y / NOISE**2
-            self.peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             yield {"x": x, "y": y}
+
+
+def resident() -> float:
+    """MiB of memory of this process now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def main() -> None:
@@ -52,9 +59,10 @@ def main() -> None:
     for name in given.method:
         built = restored(given.results, "line5", name, 0)
         guide = ap.Guide(built, PLAN["line5"][name].spec, Record(device="cpu"), 0)
-        line, begun, state = Line(1), time.process_time(), None
+        line, begun, state, taken = Line(1), time.process_time(), None, []
         for after in guide.stream(ap.batches(iter(line), size=CHUNK), progress=False):
             state = after  # no list of states is kept
+            taken.append(resident())
         posterior, covariance = guide.posterior(state), np.linalg.inv(line.precision)
         own = posterior.scale.restore(posterior.frame.location)
         sd = np.sqrt(np.diag(covariance))
@@ -64,8 +72,10 @@ def main() -> None:
             "cpu": round(time.process_time() - begun, 1),
             "rms error in sds": float(np.sqrt(np.mean(away**2))),
             "ratio of sds": float(np.mean(np.sqrt(np.sum(spread**2, 0)) / sd)),
-            "MiB after a quarter": line.peaks[ROWS // CHUNK // 4],
-            "MiB at the end": line.peaks[-1],
+            "MiB after the first mini-batch": taken[0],
+            "MiB after a quarter": taken[len(taken) // 4],
+            "MiB at the end": taken[-1],
+            "date": time.strftime("%Y-%m-%d"),
         }
         print(name, lines[name], flush=True)
         path.write_text(json.dumps(lines))

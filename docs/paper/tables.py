@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
+from paper.contenders import ITERATED, LEARNED, OBJECTIVES, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.results import Results, error
 
@@ -112,7 +112,9 @@ def baselines(results: Results) -> Iterator[str]:
     """Every family at the same CPU seconds: log predictive density at three K."""
     for task in LABEL:
         own = [
-            m for m in (*ITERATED, *LEARNED, *UNLEARNED, *OPTIMISERS) if m in results.methods(task)
+            m
+            for m in (*ITERATED, *OBJECTIVES, *LEARNED, *UNLEARNED, *OPTIMISERS)
+            if m in results.methods(task)
         ]
         if len(own) < 3:
             continue
@@ -177,7 +179,8 @@ def from_file(results: Results) -> Iterator[str]:
         lines = json.loads(stream.read_text())
         yield from head("method", *next(iter(lines.values())))
         for method, values in lines.items():
-            yield row(method, *(f"{v:.4g}" for v in values.values()))
+            cells = (v if isinstance(v, str) else f"{v:.4g}" for v in values.values())
+            yield row(method, *cells)
         yield ""
     generation = results.folder / "generation.json"
     if generation.exists():

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from amortppl.models.linear_regression import exact_posterior
 
+import amortppl as ap
 from amortppl import catalogue
 from amortppl.data.dataset import read
 from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import group_by_shape, pad, stack
 from amortppl.task.batch import Batch
 from amortppl.task.task import Task
-from amortppl.trust import missed_modes
+from amortppl.trust import examine, missed_modes
 from amortppl.trust.parity_notes import judge_parity
 from amortppl.trust.verdict import MISSED
 
@@ -140,3 +141,56 @@ def test_no_false_alarm_of_other_modes(monkeypatch, say):
     missed = missed_modes.missed_spread(task, datasets, drawn, alike, good)
     say(f"linear_regression, exact draws: {(missed > MISSED).sum()} of {len(datasets)} marked")
     assert np.isfinite(missed).all() and not (missed > MISSED).any()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["logistic_regression", "poisson_regression"])
+def test_no_false_alarm_of_other_modes_of_trained_guides(name, monkeypatch, say):
+    """Their posteriors are log-concave, so that each mark is false."""
+    marked, looked = missed_after_training(name, 256, monkeypatch)[1:]
+    say(f"{name}, trained: {marked.sum()} of {looked.sum()} marked")
+    assert looked.sum() >= 200 and not marked.any()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_marked_mixtures_have_another_mode(monkeypatch, say):
+    """Each mark is confirmed by 128 times as many draws from the prior, whose mass elsewhere is
+    known to a few percent.
+    """
+    answer, marked, looked = missed_after_training("gaussian_mixture", 128, monkeypatch)
+    monkeypatch.setattr(missed_modes, "PRIOR_DRAWS", 1 << 16)
+    monkeypatch.setattr(missed_modes, "ROWS", 1 << 22)
+    missed_modes._prior_draws.cache_clear()
+    again = answer(np.nonzero(marked)[0])
+    missed_modes._prior_draws.cache_clear()
+    say(
+        f"gaussian_mixture, trained: {marked.sum()} of {looked.sum()} marked, "
+        f"{(again > MISSED).sum()} of them confirmed: {np.round(again, 2)}"
+    )
+    assert (again > MISSED).all()
+
+
+def missed_after_training(name, count, monkeypatch):
+    """How to look again at some datasets; which of `count` are marked, and which were looked at."""
+    monkeypatch.setattr(missed_modes, "LOOKED", count)
+    guide = ap.train(ap.model(name), steps=200, seed=0, progress=False)
+    task = guide.task
+    datasets, _ = simulated(task, count)
+    seen = {}
+
+    def keep(task, datasets, drawn, log_weights, good):
+        seen.update(drawn=drawn, log_weights=log_weights, good=good)
+        return missed_modes.missed_spread(task, datasets, drawn, log_weights, good)
+
+    monkeypatch.setattr(examine, "missed_spread", keep)
+    tables = [{n: a for n, a in d.arrays.items()} for d in datasets]
+    answers = guide.infer(tables, draws=1000, log_likelihood=False, predictive=False)
+    missed = answers.sample_stats["missed_spread"].values
+
+    def answer(places):
+        figures = seen["drawn"], np.asarray(seen["log_weights"])
+        drawn, weights = jax.tree.map(lambda a: np.asarray(a)[places], figures)
+        chosen = [datasets[i] for i in places]
+        return missed_modes.missed_spread(task, chosen, drawn, weights, np.ones(len(places), bool))
+
+    return answer, missed > MISSED, np.isfinite(missed)

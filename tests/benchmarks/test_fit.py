@@ -21,6 +21,9 @@ DRAWS, CHAINS, WARMUP, LENGTH = 8000, 4, 500, 1000
 """Draws of `fit`, and of NUTS: chains, warm-up, draws of each. 4,000 dependent draws are good for
 about 0.03 sd."""
 
+MANY, CHAINS_OF_MANY = 5000, 2
+"""Rows from which there are fewer chains."""
+
 
 def _diabetes():
     return datasets.load_diabetes(as_frame=True, scaled=False).frame
@@ -83,11 +86,12 @@ TABLES = {
 
 def run_nuts(form):
     """Draws by site, chains joined."""
+    chains = CHAINS if len(form.frame) < MANY else CHAINS_OF_MANY
     mcmc = MCMC(
         NUTS(form.model, target_accept_prob=0.9, init_strategy=init_to_median(num_samples=15)),
         num_warmup=WARMUP,
         num_samples=LENGTH,
-        num_chains=CHAINS,
+        num_chains=chains,
         chain_method="vectorized",
         progress_bar=False,
     )

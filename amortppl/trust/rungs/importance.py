@@ -67,16 +67,23 @@ def resample_draws(run: Climb, draws: Draws, seed: int) -> Attempt:
     khat, size = float(check.khat[0]), float(check.sample_size[0])
     failed = "" if khat < run.ladder.khat else f"k-hat {khat:.2f}"
     failed = failed or ("" if size >= run.ladder.ess else f"importance sample size {size:.0f}")
-    rng = np.random.default_rng(seed % 2**64)
-    steps = np.cumsum(probabilities(check.log_weights[0]))
-    kept = np.searchsorted(steps, (np.arange(run.draws) + rng.uniform()) / run.draws).clip(
-        max=len(vectors) - 1
-    )
-    rng.shuffle(kept)
+    kept = systematic(check.log_weights[0], run.draws, seed)
     level = np.full(run.draws, -np.log(run.draws))
     return Attempt(
         vectors[kept], log_guide[kept], log_joint[kept], level, khat, size, np.nan, failed
     )
+
+
+def systematic(log_weights: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Places of so many draws, in random order, each taken as often as its weight says, up to one
+    more or less (Kitagawa 1996).
+    """
+    rng = np.random.default_rng(seed % 2**64)
+    steps = np.cumsum(probabilities(log_weights))
+    kept = np.searchsorted(steps, (np.arange(draws) + rng.uniform()) / draws)
+    kept = kept.clip(max=len(log_weights) - 1)
+    rng.shuffle(kept)
+    return kept
 
 
 def probabilities(log_weights: np.ndarray) -> np.ndarray:
