@@ -13,7 +13,7 @@ training (Uria, Murray and Larochelle 2013, "RNADE", arXiv 1306.0186).
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -21,34 +21,20 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.lax import stop_gradient
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.densities import Density
 from amortppl.densities.unnormalized import Unnormalized
 from amortppl.errors import ModelError
-from amortppl.method import Method, Target
+from amortppl.method import Target
+from amortppl.predictive.kept_rows import Kept, KeptRows
 from amortppl.predictive.prior_density import LatentPrior, latent_prior
 from amortppl.predictive.scaled_posterior import ScaledPosterior
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
 
 
-class Kept(NamedTuple):
-    """The rows that were seen, as they came.
-
-    Attributes:
-        data: by argument, (R, ...).
-        mask: which places hold one, (R,).
-        count: how many rows there were; more than R is more than there is place for.
-    """
-
-    data: dict[str, Array]
-    mask: Bool[Array, " R"]
-    count: Array
-
-
-class NeuralLikelihoodGuide(Method):
+class NeuralLikelihoodGuide(KeptRows):
     """The built method. See `NeuralLikelihood` for its options."""
 
     task: AbstractTask = eqx.field(static=True)
@@ -61,35 +47,15 @@ class NeuralLikelihoodGuide(Method):
     regime: ClassVar[str] = "parametric"
     quick: ClassVar[bool] = False
 
-    def init(self) -> Kept:
-        """No rows, with places for as many as were trained on."""
-        places = (self.task.rows or (1, 1))[1]
-        like = self.task.rows_like
-        empty = {n: jnp.zeros((places, *s.shape[1:]), s.dtype) for n, s in like.items()}
-        return Kept(empty, jnp.zeros(places, bool), jnp.zeros((), int))
-
-    def step(self, state: Kept, batch: Batch) -> Kept:
-        """With a mini-batch's rows in the next places."""
-        places = max(len(state.mask), len(batch.mask))
-        more = places - len(state.mask)
-        data = {n: jnp.concatenate([v, batch.data[n][:more]]) for n, v in state.data.items()}
-        mask = jnp.pad(state.mask, (0, more))
-        at = jnp.where(batch.mask, state.count + jnp.cumsum(batch.mask) - 1, places)
-        put = lambda old, new: old.at[at].set(new.astype(old.dtype), mode="drop")  # noqa: E731
-        data = {n: put(v, batch.data[n]) for n, v in data.items()}
-        mask = mask.at[at].set(True, mode="drop")
-        return Kept(data, mask, state.count + jnp.sum(batch.mask))
-
     def readout(self, state: Kept) -> ScaledPosterior:
         """The posterior, up to a constant. NaN where rows came that there was no place for."""
         size, scaled = self.task.latents.size, self._split(state.data)
-        lost = state.count > len(state.mask)
 
         def height(standard: Float[Array, " P"]) -> Array:
             each = self._densities(standard, *scaled)
             prior = self.prior(self.scale.restore(standard))
             total = jnp.sum(jnp.where(state.mask, each, 0.0)) + prior
-            return jnp.where(lost, jnp.nan, total)
+            return jnp.where(state.whole, total, jnp.nan)
 
         return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size))
 

@@ -69,6 +69,7 @@ TINY = {
     "iterative_parametric": {"width": 8, "layers": 1, "heads": 2},
     "iterative_explicit": {"latent": 3, "width": 8, "layers": 1, "heads": 2, "hidden": 8},
     "neural_bayes": {"width": 4, "hidden": 8},
+    "many_chains": {"points": 2048, "chains": 8, "warmup": 5},
     "neural_likelihood": {"knots": 4},
     "neural_ratio": {"contrasts": 2, "width": 4, "hidden": 8},
     "svi": {"iterations": 20},

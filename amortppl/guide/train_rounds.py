@@ -2,7 +2,7 @@
 
     theta ~ p(theta) 1[theta in H_r] / p(H_r),    H_r = {theta: log q_r-1(theta | D) >= t_r}
 
-where t_r leaves out a share of 1e-4 of the draws of the round before. In the regions of all rounds
+where t_r leaves out a thousandth of the draws of the round before. In the regions of all rounds
 the proposals are proportional to the prior, so that the posterior of this dataset is learned as it
 is, with no correction: Deistler, Gonçalves and Macke 2022, "Truncated proposals for scalable and
 hassle-free simulation-based inference", arXiv 2210.04815.
@@ -34,7 +34,7 @@ from amortppl.simulators.table import Table
 from amortppl.task.simulation_task import SimulationTask
 from amortppl.task.stored_source import stored_source
 
-OUTSIDE, DRAWS = 1e-4, 20_000
+OUTSIDE, DRAWS = 1e-3, 20_000
 """Share of the posterior's draws that a region may leave out, and draws it is found by."""
 
 BLOCK, MOST = 16_384, 4_000_000

@@ -59,7 +59,7 @@ def task_of(classifies):
     )
 
 
-DEAR = {"neural_likelihood", "neural_ratio"}
+DEAR = {"many_chains", "neural_likelihood", "neural_ratio"}
 """Methods whose posterior is searched for, which takes long to compile."""
 
 
