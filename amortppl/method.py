@@ -137,6 +137,12 @@ class Method(eqx.Module):
         """
         return jnp.zeros(0)
 
+    def log_weights(self, state: State) -> Array | None:
+        """Log weights (N,) of the points that its draws begin at, where it draws from the model's
+        own density: k-hat is theirs then, as all draws weigh the same. None elsewhere.
+        """
+        return None
+
     def refine(self, batch: Batch) -> Any:
         """A more exact readout than after one `step`, where the method has one.
 

@@ -7,8 +7,9 @@ all modes by their shares (`amortppl.densities.unnormalized`). Cappé, Guillin, 
 2004, "Population Monte Carlo"; Hoffman and Gelman 2014, "The No-U-Turn sampler", arXiv 1111.4246.
 For up to about ten latents: in many more the proposals do not reach the mass.
 
-The density of a draw is the joint density over an estimate of Z, so that all importance weights are
-equal and k-hat tells nothing of these draws. What can still fail is the check for other modes.
+The density of a draw is the joint density over an estimate of Z, so that all draws weigh the same.
+k-hat is that of the importance weights which the chains' starts are resampled by: where it is low,
+the starts are draws from the posterior already.
 """
 
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ class ManyChainsGuide(KeptRows):
         options, size = self.options, self.task.latents.size
         search = options.points, options.chains, options.warmup
         return ScaledPosterior(scale, Unnormalized(height, size, *search))
+
+    def log_weights(self, state: Kept) -> Array:
+        """Of the last stage of importance sampling, (`points`,)."""
+        return self.readout(state).standard.start_weights()
 
     def score(self, state: Kept, target: Target) -> Array:
         """-log p(theta | D); nothing is trained by it."""

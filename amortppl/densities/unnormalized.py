@@ -77,6 +77,10 @@ class Unnormalized(eqx.Module):
         vectors, heights = jnp.moveaxis(vectors, 0, 1), heights.T
         return vectors.reshape(-1, self.size)[:draws], (heights.ravel() - places.log_mass)[:draws]
 
+    def start_weights(self) -> Float[Array, " N"]:
+        """Log importance weights of the points that chains start from."""
+        return self._find().log_weights
+
     def _chain(self, key: PRNGKeyArray, start: Array, length: int) -> tuple[Array, Array]:
         """Draws (L, P) of one chain and the heights there."""
         from numpyro.infer import NUTS

@@ -2,9 +2,9 @@
 
     e_ijd = c_i' A_d x_j,    v_jd = r_d' x_j + b_d sum_i e_ijd m_i,    g_ij = sum_d e_ijd v_jd
 
-with c_i the code of latent i, m_i its location and x_j the numbers of row j and a one. In a linear model e is
-the latent's covariate, v the residual and g the row's gradient: products that a network which is
-given the numbers finds slowly.
+with c_i the code of latent i, m_i its location and x_j the numbers of row j and a one. In a linear
+model e is the latent's covariate, v the residual and g the row's gradient: products that a network
+which is given the numbers finds slowly.
 """
 
 import equinox as eqx

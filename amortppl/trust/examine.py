@@ -14,6 +14,7 @@ from amortppl.trust.checks import check_answers, check_evidence
 from amortppl.trust.missed_modes import judge_missed, missed_spread
 from amortppl.trust.misspecification import Familiarity
 from amortppl.trust.parity_notes import judge_parity
+from amortppl.trust.start_weights import check_weights
 from amortppl.trust.verdict import all_finite, are_reliable, verdicts
 
 Notes = list[list[str]]
@@ -61,7 +62,7 @@ def examine(
         climb: the ladder, or None for the guide's own answer.
         familiarity: what simulated tasks look like to the guide; None to leave that out.
     """
-    check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
+    check = check_weights(guide, datasets, drawn)
     stats, notes = (
         check_answers(guide, familiarity, datasets, drawn, seed)
         if familiarity
@@ -89,7 +90,7 @@ def check_draws(guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn)
         UnreliableWarning: the log joint behind k-hat is not the model's own, or another mode has no
             draws.
     """
-    check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
+    check = check_weights(guide, datasets, drawn)
     moved = psis.moment_shifts(drawn.vectors, check)
     values = constrain_each(guide.method, drawn.vectors, datasets)
     judged, notes, words = _judge(guide, datasets, drawn, check, moved, values, {})

@@ -25,6 +25,7 @@ from amortppl.runtime.compilation import (
 )
 from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.runtime.seeds import fold_in, seed_key
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.simulate import WHOLE, parts, simulate

@@ -54,6 +54,13 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
     return Check(khat, weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
 
 
+def khat_of(log_weights: np.ndarray) -> np.ndarray:
+    """k-hat (T,) of log weights (T, N) up to constants; infinite where none is finite."""
+    finite = np.isfinite(log_weights).any(-1)
+    khat = check(np.where(finite[:, None], log_weights, 0.0), np.zeros(log_weights.shape)).khat
+    return np.where(finite, khat, np.inf)
+
+
 class MomentShift(NamedTuple):
     """Of T datasets the largest change by importance weights of a latent's mean, in sds, and of the
     logarithm of a sd,
