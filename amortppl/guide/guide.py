@@ -127,8 +127,8 @@ class Guide(TableGuide):
             - `log_joint_error`: the log joint that was used minus the plain model's on the rows as
               they came, in nats (the larger of two draws); NaN where it is not compared, which is
               where latents are integrated out; `log_joint_agrees`: whether rounding explains it,
-            - `distance`, `distance_p`, `fit_p`: distance from the simulated tasks, its p-value, and
-              the p-value of the fit,
+            - `distance`, `distance_p`, `fit_p`: distance from the simulated tasks, its p-value (NaN
+              where the method has no summary), and the p-value of the fit,
             - `log_evidence`, `log_evidence_error`: log p(D) by importance sampling, in nats,
             - `rows`, `steps`, `source`: rows, steps taken, and the rung the draws are from; with
               `trust` also `rhat`, `rung_seconds` and `rung_failed` by rung.

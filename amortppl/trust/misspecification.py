@@ -150,9 +150,9 @@ class Familiarity:
         return Familiar(distance, np.array(p), np.array(fit_p), notes)
 
     def distance(self, features: np.ndarray) -> np.ndarray:
-        """Mahalanobis distances (T,), divided by the root of the number of features."""
+        """Mahalanobis distances (T,), divided by the root of the number of features (NaN if 0)."""
         if not features.shape[1]:  # a method that tells nothing of what it sees
-            return np.zeros(len(features))
+            return np.full(len(features), np.nan)
         away = np.clip((features - np.asarray(self.centre)) / np.asarray(self.scale), -1e3, 1e3)
         return _distances(away, np.asarray(self.directions).reshape(-1, away.shape[1]), self.rest)
 
@@ -214,6 +214,9 @@ def _count(task: AbstractTask) -> int:
 
 
 def _rank(simulated: np.ndarray, value: float) -> float:
+    """Share of simulated values that are as large, NaN of NaN."""
+    if np.isnan(value):
+        return np.nan
     return (1 + np.sum(simulated >= value)) / (1 + len(simulated))
 
 

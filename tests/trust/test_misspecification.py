@@ -8,7 +8,7 @@ from scipy import stats
 
 from amortppl.guide.guide import Guide
 from amortppl.guide.load import load
-from amortppl.trust.misspecification import FLAG
+from amortppl.trust.misspecification import FLAG, Familiarity, _rank
 from spoiled import exact
 
 QUIET = {"log_likelihood": False, "predictive": False, "draws": 100}
@@ -73,3 +73,9 @@ def test_certificate_keeps_it(mean_guide, tmp_path):
     np.testing.assert_allclose(
         again.familiarity.distances, mean_guide.familiarity.distances, rtol=1e-3
     )
+
+
+def test_a_method_without_a_summary_has_no_distance():
+    """NaN and no p-value, where 0 and p = 1 would say that each dataset is familiar."""
+    assert np.isnan(Familiarity.distance(None, np.zeros((2, 0)))).all()
+    assert np.isnan(_rank(np.full(3, np.nan), np.nan))
