@@ -98,8 +98,8 @@ class AbstractTask(OfLatents, ABC):
         ({}, {})
         >>> task.group_layout, task.row_shapes, task.places(data)  # its rows are in no groups
         (None, {'y': ()}, 1)
-        >>> task.has_further_lines(data), task.independent
-        (False, True)
+        >>> task.has_further_lines(data), task.independent, task.evaluations(data)
+        (False, True, 1)
         >>> task.learning(jr.key(0), 3).data["y"].shape  # as `simulate`, but for stored simulations
         (3,)
         >>> task.simulate_many(jr.split(jr.key(0), 5), 3, at_once=2).data["y"].shape

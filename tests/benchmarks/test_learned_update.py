@@ -272,7 +272,7 @@ def test_a_million_rows(say):
 
     begun = time.process_time()
     peaks = []  # at states: rows are read ahead while the first step is being compiled
-    for _ in guide.stream(ap.batches(source(), size=4000), progress=False):
+    for state in guide.stream(ap.batches(source(), size=4000), progress=False):  # noqa: B007
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     seconds = time.process_time() - begun
     q = guide.posterior(state)
