@@ -330,7 +330,7 @@ def label(x, y=None):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (chain, ["'move'", "changes the density of other rows", "rows=None"]),
+        (chain, ["'move'", "looks further back than one step", "rows=None"]),
         (walk, ["'path'", "ties the rows"]),
         (steps, ["'moves'", "ties the rows"]),
         (upward, ["'effect'", "the prior of 'above' depends on it"]),
