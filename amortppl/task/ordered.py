@@ -31,6 +31,9 @@ MOST, STEPS = 12, 48
 CHANGED, CUT = (6, 13, 20), 30
 """Rows that are changed one at a time, and where the end of the series begins."""
 
+FAR = 512
+"""Rows of one longer series, whose second half is compared with a run that begins there."""
+
 TRIES, TOLERANCE = 2, 1e-5
 """Simulated series, and the relative change of a log density that is rounding."""
 
@@ -47,14 +50,23 @@ def find_memory(task: AbstractTask) -> int | None:
         if reach is None:
             return None
         farthest = max(farthest, reach)
-        if not _holds_from(task, vector, data, farthest):
+        if not _holds_from(task, vector, data, farthest, CUT):
             return None
-    return farthest
+    return farthest if _holds_far(task, farthest) else None
 
 
-def _series(task: AbstractTask, key: Array) -> tuple[Array, dict[str, Array]]:
-    draw = task.simulate(key, STEPS)
+def _series(task: AbstractTask, key: Array, rows: int = STEPS) -> tuple[Array, dict[str, Array]]:
+    draw = task.simulate(key, rows)
     return draw.latents, draw.data
+
+
+def _holds_far(task: AbstractTask, memory: int) -> bool:
+    """Whether no row looks back beyond the few rows looked at, as by a season of a year's weeks."""
+    rows = min((task.rows or (1, STEPS))[1], FAR)
+    if rows <= STEPS:
+        return True
+    vector, data = evaluate(lambda k: _series(task, k, rows), fold_in(seed_key(29), 2 * TRIES))
+    return _holds_from(task, vector, data, memory, rows // 2)
 
 
 def _reach(
@@ -84,11 +96,13 @@ def _only(row: int, values: np.ndarray) -> np.ndarray:
 
 
 def _holds_from(
-    task: AbstractTask, vector: np.ndarray, data: Mapping[str, np.ndarray], memory: int
+    task: AbstractTask, vector: np.ndarray, data: Mapping[str, np.ndarray], memory: int, cut: int
 ) -> bool:
-    """Whether the end of a series with `memory` rows before it has the densities of the whole."""
-    end = {n: v[CUT - memory :] for n, v in data.items()}
-    whole = evaluate(lambda d: _rows(task, vector, d), dict(data))[CUT:]
+    """Whether the rows from `cut` on, with `memory` rows before them, have the densities of the
+    whole.
+    """
+    end = {n: v[cut - memory :] for n, v in data.items()}
+    whole = evaluate(lambda d: _rows(task, vector, d), dict(data))[cut:]
     alone = evaluate(lambda d: _rows(task, vector, d), end)[memory:]
     return bool(np.all(np.abs(alone - whole) <= TOLERANCE * (np.abs(whole) + 1.0)))
 

@@ -242,3 +242,21 @@ def test_a_series_is_not_shuffled_and_has_rows(guide, y):
     independent = ap.train(ap.model("gaussian_mean"), "laplace", progress=False)
     with pytest.raises(GuideError, match="forecasts are of series"):
         independent.predict({"y": y}, steps=2)
+
+
+def test_a_season_longer_than_the_rows_looked_at_is_no_short_memory():
+    """The 60th row before counts: a memory of one row had an answer 300 nats off (and marked)."""
+
+    def season(n, y=None):
+        effect = numpyro.sample("effect", dist.Uniform(-1, 1))
+
+        def step(last, now):
+            value = numpyro.sample("y", dist.Normal(last @ season_weights(effect), 1), obs=now)
+            return jnp.append(last[1:], value), None
+
+        scan(step, jnp.zeros(60), y, length=n)
+
+    def season_weights(effect):
+        return jnp.zeros(60).at[jnp.array([0, 59])].set(jnp.stack([effect, 0.3]))
+
+    assert ap.Task(season, rows=(80, 150)).memory is None
