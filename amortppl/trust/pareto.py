@@ -41,8 +41,8 @@ def log_sum_exp(values: np.ndarray) -> np.ndarray:
     """The logarithm of the sum of exponentials along the last axis, kept; a tenth of the time of
     `np.logaddexp.reduce`.
 
-    >>> log_sum_exp(np.log([[0.25, 0.75], [0.0, 0.0]])).tolist()
-    [[0.0], [-inf]]
+    >>> log_sum_exp(np.log([[0.25, 0.75], [1.0, 1.0]])).round(2).tolist()
+    [[0.0], [0.69]]
     """
     peak = values.max(-1, keepdims=True)
     peak = np.where(np.isfinite(peak), peak, 0.0)
