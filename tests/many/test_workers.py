@@ -67,12 +67,14 @@ def test_dask(folder, table, alone):
 
 def test_ray(folder, table, alone, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers start as this process did
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # by default 15: a busy machine starves them
+    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "600")
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
     for share in range(4):  # each dataset lies in one file
         table[table["patient"] % 4 == share].to_parquet(tmp_path / f"{share}.parquet", index=False)
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)  # two work, one reads
     try:
-        rows = ray.data.read_parquet(str(tmp_path))
+        rows = ray.data.read_parquet(str(tmp_path), override_num_blocks=4)
         done = rows.map_batches(
             Posteriors,
             fn_constructor_args=(str(folder),),
