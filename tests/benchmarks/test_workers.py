@@ -119,6 +119,11 @@ def rates(done):
     )
 
 
+@pytest.mark.filterwarnings(  # Ray forks and leaves files open
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::ResourceWarning",
+    r"ignore:os.fork\(\) was called:RuntimeWarning",
+)
 @pytest.mark.parametrize("engine", [by_dask, by_ray])
 def test_two_workers_beside_one(engine, folder, say, monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers start as this process did
