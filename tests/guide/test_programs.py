@@ -1,6 +1,7 @@
 """A second call with sizes from the same range compiles nothing, whatever is asked."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import amortppl as ap
@@ -14,10 +15,18 @@ def several(sizes):
     return [rows(size, i) for i, size in enumerate(sizes)]
 
 
+def long(sizes):
+    each = [pd.DataFrame(rows(size, i)).assign(who=i) for i, size in enumerate(sizes)]
+    return pd.concat(each, ignore_index=True)
+
+
 CALLS = {
     "infer": lambda guide, n, seed: guide.infer(rows(n, seed), draws=60, seed=seed),
     "infer a list": lambda guide, n, seed: guide.infer(
         several(range(n - 3, 17)), draws=60, seed=seed
+    ),
+    "map_batches": lambda guide, n, seed: guide.map_batches(
+        long(range(n - 3, 17)), "who", draws=60, seed=seed
     ),
     "infer up the ladder": lambda guide, n, seed: guide.infer(
         several([n, n - 1, n - 2][: 2 + seed % 2]), draws=60, seed=seed, trust="ladder", ess=1e9
