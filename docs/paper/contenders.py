@@ -95,11 +95,14 @@ PLAN: dict[str, dict[str, Contender]] = {
     | STATES,
     "line100": {f"signals: {n}": replace(c, schedule={"batch": 32}) for n, c in SIGNALS.items()},
     "process": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
+    "weights": {n: ITERATED[n] for n in ("parametric", "parametric, whitened")}
+    | {n: LEARNED[n] for n in ("learned optimiser", "default guide")}
+    | UNLEARNED,
     "classes": ITERATED | LEARNED | UNLEARNED | STATES,
     "flow": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
     "letters": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
     "mixture": {"parametric": Contender("iterative_parametric", {"layers": 2})},
     "order": {
-        n: c for n, c in (WITHOUT_LATENTS | LEARNED).items() if n in ("implicit", *PREDICTIVE)
+        n: c for n, c in (WITHOUT_LATENTS | LEARNED).items() if n in (*WITHOUT_LATENTS, *PREDICTIVE)
     },
 }
