@@ -144,24 +144,34 @@ def baselines(results: Results) -> None:
     save(figure, "baselines")
 
 
+CLOUDS = {
+    "160 examples": ("examples", "examples"),
+    "fresh points": ("fresh", "fresh"),
+    "a Gaussian": ("Gaussian", "Gaussian"),
+    "parametric": ("mixture|parametric", "mixture|parametric"),
+    "explicit": ("flow|explicit", "letters|explicit"),
+    "implicit": ("flow|implicit", "letters|implicit"),
+}
+"""What a column shows of a mixture, and of a letter."""
+
+
 def clouds(results: Results) -> None:
-    """Example points, fresh ones, and those that methods make of noise: a row a shape."""
+    """Example points, fresh ones, and those that methods make: a row a shape."""
     made = np.load(results.folder / "clouds.npz")
-    shapes = [("mixtures", 0), ("mixtures", 1), ("letters", 0), ("letters", 1), ("letters", 2)]
-    own = {n.split("|", 1)[1] for n in made.files if n.startswith(("mixtures", "letters"))}
-    names = ["examples", "fresh", *sorted(own - {"examples", "fresh"})]
-    figure = Figure(figsize=(1.7 * len(names), 1.8 * len(shapes)), layout="constrained")
-    panels = figure.subplots(len(shapes), len(names))
-    for line, (test, number) in zip(panels, shapes, strict=True):
-        for panel, name in zip(line, names, strict=True):
-            panel.set(xticks=[], yticks=[], xlim=(-4, 4), ylim=(-4, 4))
-            if f"{test}|{name}" in made.files:
-                x, y = made[f"{test}|{name}"][number].T
-                panel.scatter(x, y, s=2, color="black" if name in names[:2] else "tab:blue")
-            else:
-                panel.set_axis_off()
+    shapes = [("mixtures", 0, 5.0), ("mixtures", 1, 5.0)]
+    shapes += [("like", 1, 2.7), ("letters", 0, 2.7), ("letters", 2, 2.7)]
+    figure = Figure(figsize=(1.45 * len(CLOUDS), 1.5 * len(shapes)), layout="constrained")
+    panels = figure.subplots(len(shapes), len(CLOUDS))
+    for line, (test, number, far) in zip(panels, shapes, strict=True):
+        for panel, (name, keys) in zip(line, CLOUDS.items(), strict=True):
+            panel.set(xticks=[], yticks=[], xlim=(-far, far), ylim=(-far, far), aspect="equal")
+            key = f"{test}|{keys[test != 'mixtures']}"
+            if key in made.files:
+                x, y = made[key][number].T
+                panel.scatter(x, y, s=2.5, color=COLOUR.get(name, "0.25"), linewidths=0)
             if line is panels[0]:
-                panel.set_title(name.replace("|", ",\n"), fontsize=8)
+                panel.set_title(name, fontsize=9)
+        line[0].set_ylabel({"mixtures": "mixture", "like": "letter a to t"}.get(test, "u to z"))
     save(figure, "clouds")
 
 

@@ -132,7 +132,7 @@ def references(test: str, examples: np.ndarray, seed: int) -> dict[str, np.ndarr
 
 JUDGED = {
     "mixtures": ("mixture", "flow"),
-    "like": ("letters",),
+    "like": ("mixture", "letters"),
     "letters": ("mixture", "flow", "letters"),
 }
 """On which shapes the methods trained on a task are judged."""
