@@ -105,7 +105,11 @@ PLAN: dict[str, dict[str, Contender]] = {
     "classes": ITERATED | {"explicit": explicit(24)} | LEARNED | UNLEARNED | STATES,
     "flow": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
     "letters": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
-    "mixture": {"parametric": Contender("iterative_parametric", {"layers": 2})},
+    "mixture": {
+        "parametric": Contender("iterative_parametric", {"layers": 2, "signals": ("data",)}),
+        "parametric, all signals": ITERATED["parametric"],
+        "parametric, whitened": ITERATED["parametric, whitened"],
+    },
     "order": {
         n: c for n, c in (WITHOUT_LATENTS | LEARNED).items() if n in (*WITHOUT_LATENTS, *PREDICTIVE)
     }

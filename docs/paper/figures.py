@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.extras import FAR
+from paper.matrix import LATENT
 from paper.results import Results, error
 from paper.tables import LABEL
 
@@ -23,6 +24,10 @@ COLOUR = {
 }
 
 
+LINES = ("-", "--", ":", "-.")
+"""Of the tests of a task, as trained first."""
+
+
 def save(figure: Figure, name: str) -> None:
     """Writes docs/paper/NAME.png."""
     figure.savefig(HERE / f"{name}.png", dpi=110)
@@ -30,19 +35,19 @@ def save(figure: Figure, name: str) -> None:
 
 def steps(results: Results) -> None:
     """Log predictive density against K: a panel a task, a line a regime, dashed where shifted."""
-    tasks = [t for t in LABEL if any(m in results.methods(t) for m in ITERATED) and t != "line100"]
+    tasks = [t for t in LABEL if any(m in results.methods(t) for m in ITERATED)]
+    tasks = [t for t in tasks if t not in ("line100", *LATENT.values())]
     if not tasks:
         return
-    across = min(3, len(tasks))
+    across = min(4, len(tasks))
     down = -(-len(tasks) // across)
     figure = Figure(figsize=(1.5 + 3.3 * across, 0.6 + 2.9 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for panel, task in zip(panels, tasks, strict=False):
-        for method in [m for m in ITERATED if m in results.methods(task)]:
-            tests = list(results.seeds(task, method)[0]["lpd"])
-            for test, style in zip(tests, ("-", "--", ":", "-."), strict=False):
-                curve = results.curve(task, method, test)
-                mean, bar, colour = curve.lpd.mean(0), error(curve.lpd), COLOUR[method]
+        for at, method in ((t, m) for t in (task, LATENT.get(task)) for m in ITERATED if t):
+            for test, style in zip(results.tests(at, method), LINES, strict=False):
+                curve, colour = results.curve(at, method, test), COLOUR[method]
+                mean, bar = curve.lpd.mean(0), error(curve.lpd)
                 panel.errorbar(curve.depths, mean, bar, fmt="o" + style, color=colour, ms=3, lw=1.2)
         panel.set_xscale("log")
         panel.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
@@ -55,7 +60,7 @@ def steps(results: Results) -> None:
     handles = [panels[0].plot([], [], color=c, label=m)[0] for m, c in COLOUR.items()]
     styles = zip(("as trained", "shifted"), ("-", "--"), strict=True)
     handles += [panels[0].plot([], [], "k" + s, label=n)[0] for n, s in styles]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 * across, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
     save(figure, "steps")
 
 

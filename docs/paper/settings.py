@@ -106,8 +106,11 @@ def letters() -> Setting:
 
 
 def mixture() -> Setting:
-    """The posterior of a mixture given points, tested on mixtures and on letters."""
-    task = ap.model("mixture_2d", rows=(8, 160))
+    """The posterior of a mixture given points, tested on mixtures and on letters.
+
+    `mixture_2d` itself is trained on data alone; here methods may see its density.
+    """
+    task = ap.model("mixture_2d", rows=(8, 160), likelihood=True)
 
     def letters(key, rows):
         return {"y": flow_letters.points(key, rows, flow_letters.HELD_OUT)}
