@@ -83,7 +83,7 @@ def compare(task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn) -> Pa
     if why_not(task):
         return parity
     two = task.judge.width == 1
-    picked = [pick_draws(np.asarray(j))[0 if two else -1 :] for j in drawn.log_joint]
+    picked = [p[0 if two else -1 :] for p in _pick_each(np.asarray(drawn.log_joint))]
     vectors = [np.asarray(v)[p] for v, p in zip(drawn.vectors, picked, strict=True)]
     data = [widen(task, d) for d in datasets]
     plain = log_joints(task, vectors, data)
@@ -103,6 +103,17 @@ def pick_draws(joint: np.ndarray) -> np.ndarray:
     order = np.argsort(joint)
     order = order[np.isfinite(joint[order])]
     return order[[0, len(order) // 2]] if len(order) else order
+
+
+def _pick_each(joints: np.ndarray) -> list[np.ndarray]:
+    """`pick_draws` of log joints (T, S), without sorting where all are finite."""
+    middle = joints.shape[1] // 2
+    order = np.argpartition(joints, (0, middle), 1)[:, [0, middle]]
+    finite = np.isfinite(joints).all(1)
+    return [
+        own if is_finite else pick_draws(joint)
+        for own, is_finite, joint in zip(order, finite, joints, strict=True)
+    ]
 
 
 def _judge(parity: Parity, places: Sequence[int], engine: np.ndarray, plain: Sequence[Sum]) -> None:
