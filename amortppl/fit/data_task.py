@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.data.columns import Columns, match_columns
+from amortppl.data.frames import as_pandas
 from amortppl.errors import DataError, ModelError, nearest, quoted
 from amortppl.fit.data_groups import group_arguments, task_of_groups
 from amortppl.task.handlers import name_arguments
@@ -47,8 +48,7 @@ def arrays_by_argument(
         DataError: it is neither, or holds what is not an argument.
     """
     arguments = named_arguments(model)
-    if not isinstance(data, pd.DataFrame | Mapping) and hasattr(data, "to_pandas"):
-        data = data.to_pandas()
+    data = as_pandas(data)
     if isinstance(data, pd.DataFrame):
         return _from_frame(list(arguments), data, columns or {})
     if not isinstance(data, Mapping):

@@ -26,11 +26,18 @@ def read_text_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     columns, notes = {}, []
     for name in frame.columns:
         column = frame[name]
-        if pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column):
+        if _is_text(column):
             column, kind = _read(column)
             notes += [f"{str(name)!r} read as {kind}"] if kind else []
         columns[name] = column
     return pd.DataFrame(columns), notes
+
+
+def _is_text(column: pd.Series) -> bool:
+    """Whether cells are words to be read; categories are kept, with their order."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return False
+    return pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
 
 
 def _read(column: pd.Series) -> tuple[pd.Series, str]:
