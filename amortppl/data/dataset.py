@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from amortppl.data.censored import fill_ends
 from amortppl.data.checks import cast, check_finite, in_support, numbers, simulated_type
 from amortppl.data.columns import Columns, depth, expect_arguments, pick_columns
 from amortppl.data.group_arrays import arrange_groups, rows_in_support, split_groups
@@ -86,6 +87,7 @@ def _checked(
 ) -> Dataset:
     """The dataset of picked columns, or the first that is wrong with them as an error."""
     arrays = {n: numbers(n, v, labels.get(n)) for n, v in values.items()}
+    arrays = fill_ends(task, arrays) if task.censoring and observed else arrays
     missing = [a for a, s in task.observed.items() if s in task.twins] if observed else []
     for name, each in arrays.items():
         if name not in missing:

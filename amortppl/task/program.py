@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray
 from numpyro.distributions import biject_to
 
 from amortppl.errors import ModelError, nearest, quoted
+from amortppl.task.censoring import Censoring
 from amortppl.task.inputs import draw_rows, source
 from amortppl.task.joint_gaussian import chain_rule_density
 from amortppl.task.tracing import LastSite, Site, abstract_sites
@@ -24,7 +25,10 @@ class Program:
         candidates: arguments that default to None, the observations.
         count: the argument that gets the number of rows, if there is one.
         by_name: sites that the data feed by name.
+        censoring: how simulated observations become censored; None where they do not.
     """
+
+    censoring: Censoring | None = None
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from amortppl.runtime.jaxpr_rewriting import depends_on_first
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
+from amortppl.task.censoring import limits_as_sources, read_censoring, unmarked, with_two_ends
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.description import describe_task
 from amortppl.task.enumeration import Marginal
@@ -66,6 +67,9 @@ class Task(TasksWithoutModels, AbstractTask):
             Latents in a plate of `n_school` are integrated out group by group.
         by_group: `{"school": ["size"]}`: arguments with one value for each group.
         constants: values of arguments that are the same in every dataset.
+        censoring: `{"censored": dist.Uniform(1, 5)}`: of a model with NumPyro's censored
+            distributions, the argument that says which rows are censored, and where the limits of
+            rows come from, as of `inputs` (docs/censored.md).
         observed: sites that the data feed by name, for models without an argument for them
             (as with `numpyro.handlers.condition`).
         dims: for a site or an argument, names of its axes (rows and plates name themselves).
@@ -123,6 +127,7 @@ class Task(TasksWithoutModels, AbstractTask):
         groups: Mapping[str, tuple[int, int] | int] | None = None,
         by_group: Mapping[str, Sequence[str]] | None = None,
         constants: Mapping[str, Any] | None = None,
+        censoring: Mapping[str, Any] | None = None,
         observed: Sequence[str] = (),
         dims: Mapping[str, Sequence[str]] | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
@@ -137,6 +142,9 @@ class Task(TasksWithoutModels, AbstractTask):
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         model = from_pyro(model) if is_pyro(model) else model
         inputs = described(dict(inputs or {}))
+        limits = limits_as_sources(self.name, censoring or {}, inputs, rows is None)
+        if limits:
+            model, inputs = with_two_ends(model), inputs | unmarked(limits, rows is None)
         if by_group and not groups:
             raise ModelError(f"{self.name}: by_group is given without groups")
         if groups:
@@ -153,6 +161,9 @@ class Task(TasksWithoutModels, AbstractTask):
         self.stamps = ordered if isinstance(ordered, str) else ""
         self._expect_series(ordered, groups)
         program = Program(model, self.name, inputs, constants or {}, observed, self.block)
+        if limits:
+            program.censoring = read_censoring(program, limits, self.grouping)
+        self.censoring = program.censoring
         fed = tuple(program.by_name)
         self.plain = Plain(model, program.constants, program.count, fed, self.block)
         refuse_forgotten_number(self.name, program.count, program.sources, seed_key(0))
@@ -269,7 +280,8 @@ class Task(TasksWithoutModels, AbstractTask):
         """
         inputs = self.input_rows(jr.fold_in(key, 0), rows)
         trace = self.program.trace(jr.fold_in(key, 1), inputs, rows)
-        return Draw(self.density.vector(trace), inputs | self.density.observations(trace))
+        data = inputs | self.density.observations(trace)
+        return Draw(self.density.vector(trace), self.observe(jr.fold_in(key, 0), data))
 
     def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
         """For each observation, which of its values lie in the support of the site it feeds.
