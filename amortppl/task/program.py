@@ -17,6 +17,12 @@ from amortppl.task.tracing import LastSite, Site, abstract_sites
 _UNSAMPLED = "its distribution has no sampler (as ImproperUniform), and tasks are simulated"
 
 
+_FACTOR = (
+    ". Where a numpyro.factor is the log likelihood of an observation, say how that is simulated: "
+    "simulate={'y': lambda key, latents, inputs: ...}, as in docs/factors.md"
+)
+
+
 class Program:
     """A NumPyro model that can be run on data. What it is made of is described under `Task`.
 
@@ -101,6 +107,7 @@ class Program:
                 f"{quoted(self.candidates)} "
                 f"absent{given if self.count else ''},{last.describe()}: "
                 f"{type(error).__name__}: {str(error) or _UNSAMPLED}"
+                f"{_FACTOR if 'NoneType' in str(error) else ''}"
             ) from error
 
     def trace(

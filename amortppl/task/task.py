@@ -20,6 +20,8 @@ from amortppl.task.censoring import limits_as_sources, read_censoring, unmarked,
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.description import describe_task
 from amortppl.task.enumeration import Marginal
+from amortppl.task.factor_check import check_factor_scores
+from amortppl.task.factors import Simulator, with_simulated
 from amortppl.task.group_check import check_groups
 from amortppl.task.groups import Grouping, refuse_forgotten_number
 from amortppl.task.handlers import name_arguments
@@ -70,6 +72,8 @@ class Task(TasksWithoutModels, AbstractTask):
         censoring: `{"censored": dist.Uniform(1, 5)}`: of a model with NumPyro's censored
             distributions, the argument that says which rows are censored, and where the limits of
             rows come from, as of `inputs` (docs/censored.md).
+        simulate: `{"y": lambda key, latents, inputs: ...}`: how an observation is simulated whose
+            log density is a `numpyro.factor`, one number a row (docs/factors.md).
         observed: sites that the data feed by name, for models without an argument for them
             (as with `numpyro.handlers.condition`).
         dims: for a site or an argument, names of its axes (rows and plates name themselves).
@@ -128,6 +132,7 @@ class Task(TasksWithoutModels, AbstractTask):
         by_group: Mapping[str, Sequence[str]] | None = None,
         constants: Mapping[str, Any] | None = None,
         censoring: Mapping[str, Any] | None = None,
+        simulate: Mapping[str, Simulator] | None = None,
         observed: Sequence[str] = (),
         dims: Mapping[str, Sequence[str]] | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
@@ -141,6 +146,8 @@ class Task(TasksWithoutModels, AbstractTask):
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         model = from_pyro(model) if is_pyro(model) else model
+        self.simulated_by_user = bool(simulate)
+        model = with_simulated(self.name, model, simulate) if simulate else model
         inputs = described(dict(inputs or {}))
         limits = limits_as_sources(self.name, censoring or {}, inputs, rows is None)
         if limits:
@@ -258,6 +265,8 @@ class Task(TasksWithoutModels, AbstractTask):
             self.memory, self.sequential = find_memory(self), is_sequential(self)
         if self.grouping:
             check_groups(self)
+        if self.simulated_by_user:
+            check_factor_scores(self)
         check_marginal(self)
         check_native(self)
 
