@@ -16,7 +16,7 @@ from amortppl.runtime.jaxpr_rewriting import depends_on_first
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
-from amortppl.task.censoring import limits_as_sources, read_censoring, unmarked, with_two_ends
+from amortppl.task.censoring import with_two_ends
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.description import describe_task
 from amortppl.task.enumeration import Marginal
@@ -36,6 +36,7 @@ from amortppl.task.parity import check
 from amortppl.task.path_latents import Path
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
+from amortppl.task.read_censoring import limits_as_sources, read_censoring, unmarked
 from amortppl.task.simulation_check import check_simulations
 from amortppl.task.sites import ModelSites
 from amortppl.task.without_models import TasksWithoutModels
