@@ -14,6 +14,7 @@ from amortppl.data.group_arrays import arrange_groups, rows_in_support, split_gr
 from amortppl.data.groups import Groups, known_labels
 from amortppl.data.index_checks import in_groups
 from amortppl.data.missing import blank_missing
+from amortppl.data.several_groups import Labels, number_groups
 from amortppl.data.stamps import expect_stamps
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
@@ -24,7 +25,8 @@ class Dataset(NamedTuple):
 
     `given` holds the same numbers as they came, before they were made 32 bits wide. Where rows lie
     in groups, the groups take the place of the rows (`amortppl.task.groups`); `groups` says where
-    each row of the data is, and `given_rows` holds those of `given` in the rows' own order.
+    each row of the data is, and `given_rows` holds those of `given` in the rows' own order. Of
+    several groupings, `places` has the place of each label.
     """
 
     arrays: dict[str, np.ndarray]
@@ -32,6 +34,7 @@ class Dataset(NamedTuple):
     given: Mapping[str, np.ndarray] = MappingProxyType({})
     groups: Groups | None = None
     given_rows: Mapping[str, np.ndarray] = MappingProxyType({})
+    places: Labels = MappingProxyType({})
 
     @property
     def rows(self) -> int:
@@ -45,7 +48,12 @@ class Dataset(NamedTuple):
 
 
 def read(
-    task: AbstractTask, data: Any, columns: Columns | None = None, *, observed: bool = True
+    task: AbstractTask,
+    data: Any,
+    columns: Columns | None = None,
+    *,
+    observed: bool = True,
+    places: Labels | None = None,
 ) -> Dataset:
     """Checks one dataset against its task.
 
@@ -55,10 +63,18 @@ def read(
         columns: for a DataFrame, the column or columns of each argument; by default columns
             named like the argument, or like `argument_0`, `argument_1`, ...
         observed: whether the observations must be there; without them only inputs are read.
+        places: of several groupings, the places of labels that were seen before.
 
     Raises:
         DataError: naming the argument, what was expected, what came, and the likely cause.
     """
+    if task.several is not None:
+        data, own = number_groups(task.several, data, places)
+        return _read(task, data, columns, observed)._replace(places=own)
+    return _read(task, data, columns, observed)
+
+
+def _read(task: AbstractTask, data: Any, columns: Columns | None, observed: bool) -> Dataset:
     wanted = list(task.arguments) if observed else list(task.inputs)
     data = expect_stamps(task, data) if observed else data
     all_labels = None

@@ -37,6 +37,7 @@ from amortppl.task.path_latents import Path
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
 from amortppl.task.read_censoring import limits_as_sources, read_censoring, unmarked
+from amortppl.task.several_groups import SeveralGroups
 from amortppl.task.simulation_check import check_simulations
 from amortppl.task.sites import ModelSites
 from amortppl.task.without_models import TasksWithoutModels
@@ -68,7 +69,10 @@ class Task(TasksWithoutModels, AbstractTask):
             The model's argument `school` is the index of each row's group, 0, 1, ..., and its
             argument `n_school` the number of groups. In data `school` holds labels of any type.
             Latents in a plate of `n_school` are integrated out group by group.
-        by_group: `{"school": ["size"]}`: arguments with one value for each group.
+            Of several groupings the numbers are the most that a dataset may have.
+        by_group: `{"school": ["size"]}`: arguments with one value for each group. Of several
+            groupings, `{"room": ["school"]}`: every room lies in one school, and the number of
+            rooms is that in a school.
         constants: values of arguments that are the same in every dataset.
         censoring: `{"censored": dist.Uniform(1, 5)}`: of a model with NumPyro's censored
             distributions, the argument that says which rows are censored, and where the limits of
@@ -155,6 +159,10 @@ class Task(TasksWithoutModels, AbstractTask):
             model, inputs = with_two_ends(model), inputs | unmarked(limits, rows is None)
         if by_group and not groups:
             raise ModelError(f"{self.name}: by_group is given without groups")
+        if groups and len(groups) > 1:
+            self.several = SeveralGroups(self.name, model, groups, by_group or {})
+            inputs = inputs | self.several.sources()
+            constants, groups = {**(constants or {}), **self.several.constants()}, None
         if groups:
             of_group = ROWS_OF_A_GROUP if rows is ROWS else rows
             of = (inputs, groups, of_group, by_group or {}, constants or {})
