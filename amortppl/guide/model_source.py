@@ -12,6 +12,7 @@ from amortppl.errors import GuideError
 from amortppl.guide.trusted_code import TrustedCode
 from amortppl.method import Spec
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.censoring import LIMITS_OF
 from amortppl.task.task import Task
 
 LARGEST = 64
@@ -51,6 +52,14 @@ def _ungrouped(groups: Mapping[str, Any], inputs: dict[str, Any]) -> dict[str, A
         "groups": {index: tuple(groups["groups"])},
         "by_group": {index: whole},
     }
+
+
+def _censored(sizes: dict[str, Any]) -> dict[str, Any]:
+    """What `Task` takes, with the limits of censored rows apart from the inputs."""
+    inputs = sizes["inputs"]
+    limits = {n.removeprefix(LIMITS_OF): v for n, v in inputs.items() if n.startswith(LIMITS_OF)}
+    own = {n: v for n, v in inputs.items() if n not in limits and not n.startswith(LIMITS_OF)}
+    return {**sizes, "inputs": own, "censoring": limits}
 
 
 def file_of(thing: Any) -> str:
@@ -155,7 +164,7 @@ def find_task(
         sizes = _ungrouped(where["groups"], inputs)
     return Task(
         target,
-        **sizes,
+        **_censored(sizes),
         observed=about["observed"],
         dims=about["dims"],
         coords=about["coords"],
@@ -186,4 +195,5 @@ def _row_shapes(of: AbstractTask | dict[str, Any]) -> dict[str, list[int]]:
     """Shapes of one row of every input: those of the file's own task may have been replaced."""
     if isinstance(of, AbstractTask):
         return {n: list(of.rows_like[n].shape[1:]) for n in of.inputs}
-    return {n: list(shape[1:]) for n, (shape, _) in of["inputs"].items()}
+    rows = {n: list(shape[1:]) for n, (shape, _) in of["inputs"].items()}
+    return {n: s for n, s in rows.items() if not n.startswith(LIMITS_OF)}

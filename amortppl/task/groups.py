@@ -72,7 +72,7 @@ class Grouping:
         own = {n: source(n, g, block=False) for n, g in inputs.items()}
         self.sites = self._sites_of_rows(own, dict(constants))
         whole = {*self.arguments.whole} & {*own}
-        self.sources = {n: s if n in whole else self._by_group(s) for n, s in own.items()}
+        self.sources = {n: s if n in whole else self.spread(s) for n, s in own.items()}
         self.sources[self.name] = Source(self._rows_that_count)
         self.model = run_by_group(model, self.arguments, self.sites)
 
@@ -193,7 +193,8 @@ class Grouping:
                 f"value a group are named in by_group={{{self.name!r}: [...]}}"
             ) from error
 
-    def _by_group(self, own: Source) -> Source:
+    def spread(self, own: Source) -> Source:
+        """Where the rows of groups come from, (G, R, ...), from those of rows."""
         most = self.rows[1]
 
         def rows(key: PRNGKeyArray, groups: int) -> Array:

@@ -9,11 +9,18 @@ from jaxtyping import Array, PRNGKeyArray
 from numpyro.distributions import biject_to
 
 from amortppl.errors import ModelError, nearest, quoted
+from amortppl.task.censoring import Censoring
 from amortppl.task.inputs import draw_rows, source
 from amortppl.task.joint_gaussian import chain_rule_density
 from amortppl.task.tracing import LastSite, Site, abstract_sites
 
 _UNSAMPLED = "its distribution has no sampler (as ImproperUniform), and tasks are simulated"
+
+
+_FACTOR = (
+    ". Where a numpyro.factor is the log likelihood of an observation, say how that is simulated: "
+    "simulate={'y': lambda key, latents, inputs: ...}, as in docs/factors.md"
+)
 
 
 class Program:
@@ -24,7 +31,10 @@ class Program:
         candidates: arguments that default to None, the observations.
         count: the argument that gets the number of rows, if there is one.
         by_name: sites that the data feed by name.
+        censoring: how simulated observations become censored; None where they do not.
     """
+
+    censoring: Censoring | None = None
 
     def __init__(
         self,
@@ -97,6 +107,7 @@ class Program:
                 f"{quoted(self.candidates)} "
                 f"absent{given if self.count else ''},{last.describe()}: "
                 f"{type(error).__name__}: {str(error) or _UNSAMPLED}"
+                f"{_FACTOR if 'NoneType' in str(error) else ''}"
             ) from error
 
     def trace(

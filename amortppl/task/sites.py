@@ -271,7 +271,9 @@ class ModelSites:
                 f"that no "
                 "argument feeds) changes the density of the latents, but tasks simulated from the "
                 "model do not follow "
-                "it. Make it an argument with default None, or write it as part of the prior"
+                "it. Make it an argument with default None, or write it as part of the prior. "
+                "Where it is the log likelihood of an argument, one number a row, say how that is "
+                "simulated: simulate={'y': lambda key, latents, inputs: ...} (docs/factors.md)"
             )
 
 
