@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from amortppl.data.columns import Columns, match_columns
-from amortppl.data.frames import as_pandas
 from amortppl.errors import DataError, ModelError, nearest, quoted
 from amortppl.fit.censored_data import limits_of_data
 from amortppl.fit.data_groups import group_arguments, number_groups, task_of_groups
+from amortppl.formula.frames import as_pandas
 from amortppl.task.censoring_indicators import CensoredError
 from amortppl.task.handlers import name_arguments
 from amortppl.task.task import Task

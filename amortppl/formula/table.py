@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from amortppl.data.frames import as_pandas
 from amortppl.errors import DataError, nearest, quoted
+from amortppl.formula.frames import as_pandas
 
 
 def as_frame(data: Any) -> pd.DataFrame:
