@@ -132,12 +132,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("build/paper"))
     parser.add_argument("--only", nargs="*", default=list(SHIFTED), help="tasks")
+    parser.add_argument("--seeds", type=int, default=1, help="of training")
     given = parser.parse_args()
     for path in (p for task in given.only for p in sorted((given.results / task).glob("*.json"))):
         line = json.loads(path.read_text())
         task, method, seed = line["task"], line["method"], line["seed"]
         wanted = {n: m for n, m in measures(task, method).items() if n not in line}
-        if not wanted:
+        if not wanted or seed >= given.seeds:
             continue
         built = restored(given.results, task, method, seed)
         for name, measure in wanted.items():

@@ -164,7 +164,7 @@ def clouds(results: Results) -> None:
     """Example points, fresh ones, and those that methods make: a row a shape."""
     made = np.load(results.folder / "clouds.npz")
     shapes = [("mixtures", 0, 5.0), ("mixtures", 1, 5.0)]
-    shapes += [("like", 1, 2.7), ("letters", 0, 2.7), ("letters", 2, 2.7)]
+    shapes += [("like", 1, 3.3), ("letters", 0, 3.3), ("letters", 2, 3.3)]
     figure = Figure(figsize=(1.45 * len(CLOUDS), 1.5 * len(shapes)), layout="constrained")
     panels = figure.subplots(len(shapes), len(CLOUDS))
     for line, (test, number, far) in zip(panels, shapes, strict=True):
@@ -174,9 +174,9 @@ def clouds(results: Results) -> None:
             if key in made.files:
                 x, y = made[key][number].T
                 panel.scatter(x, y, s=2.5, color=COLOUR.get(name, "0.25"), linewidths=0)
-            if line is panels[0]:
-                panel.set_title(name, fontsize=9)
         line[0].set_ylabel({"mixtures": "mixture", "like": "letter a to t"}.get(test, "u to z"))
+    for panel, name in zip(panels[0], CLOUDS, strict=True):
+        panel.set_title(name, fontsize=9)
     save(figure, "clouds")
 
 
