@@ -16,7 +16,7 @@ from amortppl.trust.attempt import Ladder
 CHUNK = 1024
 """Datasets that are answered at once."""
 
-MANY, TOGETHER = 256, 64
+MANY, TOGETHER = 128, 64
 """Datasets of a table from which so many are in one compiled call on a CPU, which takes a third
 less time than the few of `amortppl.posterior.padding`; a short table would be filled up."""
 

@@ -119,10 +119,16 @@ def rates(done):
     )
 
 
+@pytest.mark.filterwarnings(  # Ray forks and leaves files open
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::ResourceWarning",
+    r"ignore:os.fork\(\) was called:RuntimeWarning",
+)
 @pytest.mark.parametrize("engine", [by_dask, by_ray])
 def test_two_workers_beside_one(engine, folder, say, monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers start as this process did
-    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "600")  # of a busy machine
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # by default 15: a busy machine starves them
+    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "600")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["tests", os.environ.get("PYTHONPATH", "")]))
     (one, cpu, used), (two, cpu_two, used_two) = (rates(engine(folder, n)) for n in (1, 2))
     say(f"{engine.__name__}: one worker {one:.0f} datasets a second, {cpu:.2f} CPU ms each, "
