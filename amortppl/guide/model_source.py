@@ -29,6 +29,9 @@ def describe_source(task: AbstractTask) -> dict[str, str]:
 
 def describe_groups(task: AbstractTask) -> dict[str, Any]:
     """How rows lie in groups, as `guide.json` holds it; nothing where they do not."""
+    if task.several is not None:
+        sizes = {n: [g.fewest, g.most] for n, g in task.several.groupings.items()}
+        return {"groupings": sizes, "nested": task.several.nested}
     if not task.grouping:
         return {}
     grouping = task.grouping
@@ -162,6 +165,9 @@ def find_task(
     sizes: dict[str, Any] = {"inputs": inputs, "rows": rows}
     if "groups" in where:
         sizes = _ungrouped(where["groups"], inputs)
+    elif "groupings" in where:
+        own = {n: v for n, v in inputs.items() if n not in where["groupings"]}
+        sizes |= {"inputs": own, **_groupings(where)}
     return Task(
         target,
         **_censored(sizes),
@@ -186,9 +192,17 @@ def _expect_episodes(path: Path, where: Mapping[str, Any], module: Any) -> None:
 def _settings(where: Mapping[str, Any], rows: tuple[int, int] | None) -> dict[str, Any]:
     """The sizes that a guide was trained for, as `Task` takes them."""
     if "groups" not in where:
-        return {"rows": rows}
+        return {"rows": rows, **_groupings(where)}
     groups = where["groups"]
     return {"rows": tuple(groups["rows"]), "groups": {groups["index"]: tuple(groups["groups"])}}
+
+
+def _groupings(where: Mapping[str, Any]) -> dict[str, Any]:
+    """Several groupings, as `Task` takes them; nothing where there are none."""
+    if "groupings" not in where:
+        return {}
+    nested = {inner: [outer] for inner, outer in where["nested"].items()}
+    return {"groups": {n: tuple(r) for n, r in where["groupings"].items()}, "by_group": nested}
 
 
 def _row_shapes(of: AbstractTask | dict[str, Any]) -> dict[str, list[int]]:

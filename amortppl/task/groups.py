@@ -77,13 +77,6 @@ class Grouping:
         self.model = run_by_group(model, self.arguments, self.sites)
 
     def _one_name(self, groups: Mapping[str, Any], by_group: Mapping[str, Any]) -> str:
-        if len(groups) != 1:
-            raise ModelError(
-                f"{self.model_name}: groups names {quoted(groups)}, and one grouping can be free. "
-                "Give a second one, crossed or nested, a fixed number of groups: make its index "
-                "an input and its number a constant. For data at hand ap.fit(model, data) counts "
-                "both"
-            )
         [name] = groups
         for other in by_group:
             if other != name:

@@ -97,6 +97,21 @@ class SeveralGroups:
             )
         return outer
 
+    def expect_free(self, described: Mapping[str, Any]) -> None:
+        """Raises where inputs or constants describe what comes from labels.
+
+        Raises:
+            ModelError: naming it.
+        """
+        for name in self.groupings:
+            for given in (name, f"n_{name}"):
+                if given in described:
+                    raise ModelError(
+                        f"{self.model_name}: {given!r} is described twice; with {name!r} in "
+                        "`groups` it comes from the data's labels. Take it out of `inputs` and "
+                        "`constants`"
+                    )
+
     @property
     def nested(self) -> dict[str, str]:
         """The outer grouping of each nested one."""

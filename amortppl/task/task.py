@@ -162,6 +162,7 @@ class Task(TasksWithoutModels, AbstractTask):
             raise ModelError(f"{self.name}: by_group is given without groups")
         if groups and len(groups) > 1:
             self.several = SeveralGroups(self.name, model, groups, by_group or {})
+            self.several.expect_free({**inputs, **(constants or {})})
             inputs = inputs | self.several.sources()
             constants, groups = {**(constants or {}), **self.several.constants()}, None
         if groups:
