@@ -21,6 +21,22 @@ from amortppl.task.windows import NEW, in_windows
 class OfLatents:
     """Functions of latents and data. A task without a model has none: its program raises a
     ModelError.
+
+    >>> import amortppl as ap, numpyro, numpyro.distributions as dist
+    >>> def times(gone, time=None):
+    ...     rate = numpyro.sample("rate", dist.Gamma(2, 2))
+    ...     with numpyro.plate("row", gone.shape[0]):
+    ...         lasts = dist.RightCensoredDistribution(dist.Exponential(rate), gone)
+    ...         numpyro.sample("time", lasts, obs=time)
+    >>> task = ap.Task(times, rows=(4, 8), censoring={"gone": dist.Uniform(0, 1)})
+    >>> data = {"gone": jnp.zeros(5), "time": jnp.full(5, 2.0)}  # outcomes, before limits
+    >>> cut = task.observe(jr.key(0), data)
+    >>> bool(cut["gone"].all()), float(cut["time"].max()) < 1
+    (True, True)
+    >>> sorted(task.replicate(jr.key(1), jnp.zeros(1), {"gone": cut["gone"]}, 5))
+    ['gone', 'time']
+    >>> sorted(task.described_rows(jr.key(2), 3))
+    ['gone', 'limits of gone']
     """
 
     program: Program
