@@ -11,6 +11,7 @@ from amortppl.data.columns import Columns, match_columns
 from amortppl.errors import DataError, ModelError, nearest, quoted
 from amortppl.fit.censored_data import limits_of_data
 from amortppl.fit.data_groups import group_arguments, number_groups, task_of_groups
+from amortppl.formula.frames import as_pandas
 from amortppl.task.censoring_indicators import CensoredError
 from amortppl.task.handlers import name_arguments
 from amortppl.task.task import Task
@@ -49,8 +50,7 @@ def arrays_by_argument(
         DataError: it is neither, or holds what is not an argument.
     """
     arguments = named_arguments(model)
-    if not isinstance(data, pd.DataFrame | Mapping) and hasattr(data, "to_pandas"):
-        data = data.to_pandas()
+    data = as_pandas(data)
     if isinstance(data, pd.DataFrame):
         return _from_frame(list(arguments), data, columns or {})
     if not isinstance(data, Mapping):

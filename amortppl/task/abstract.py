@@ -215,6 +215,8 @@ class AbstractTask(OfLatents, ABC):
         """
         if not self.local:
             return self.places(data)
+        if self.local.in_turn:
+            return self.local.evaluations
         each = data[self.grouping.name].shape[-1] if self.grouping else 1
         return each * NODES.get(self.local.size, FINE) ** min(self.local.size, len(NODES))
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpyro.handlers as handlers
 from jaxtyping import Array, PRNGKeyArray
-from numpyro.distributions import biject_to
 
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.task.censoring import Censoring
+from amortppl.task.free_numbers import free_numbers
 from amortppl.task.inputs import draw_rows, source
 from amortppl.task.joint_gaussian import chain_rule_density
 from amortppl.task.tracing import LastSite, Site, abstract_sites
@@ -138,21 +138,21 @@ class Program:
 
         def place(site: dict) -> Array | None:
             is_latent = site["type"] == "sample" and site["name"] in values
-            return biject_to(site["fn"].support)(values[site["name"]]) if is_latent else None
+            return free_numbers(site["fn"].support)(values[site["name"]]) if is_latent else None
 
         return self.trace(key, data, rows, place)
 
 
 def unconstrain(site: dict) -> Array:
     """The value of a traced latent mapped from its support to the real line."""
-    return biject_to(site["fn"].support).inv(site["value"])
+    return free_numbers(site["fn"].support).inv(site["value"])
 
 
 def log_jacobian(site: dict, u: Array) -> Array:
     """log |d theta / d u| of each event of a traced latent theta, whose unconstrained value is
     u.
     """
-    return biject_to(site["fn"].support).log_abs_det_jacobian(u, site["value"])
+    return free_numbers(site["fn"].support).log_abs_det_jacobian(u, site["value"])
 
 
 def log_density(site: dict, tied: bool = False) -> Array:

@@ -34,6 +34,7 @@ from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.ordered import find_memory, is_sequential
 from amortppl.task.parity import check
 from amortppl.task.path_latents import Path
+from amortppl.task.path_states import StatePath
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
 from amortppl.task.read_censoring import limits_as_sources, read_censoring, unmarked
@@ -240,13 +241,15 @@ class Task(TasksWithoutModels, AbstractTask):
             ModelError: they cannot be integrated out.
         """
         probe = (self.deterministic, self.fixed, self.has_density)
+        chains = any(s.discrete for s in self.local.sites.values())
         try:
-            return self.local.check(*probe)
+            if not chains:
+                return self.local.check(*probe)
         except ModelError:
             in_turn = self.local.follow and (self.ordered or self.may_be_ordered)
             if not (in_turn and self.row_free):
                 raise
-        self.local, self.ordered = Path(self.local), True
+        self.local, self.ordered = StatePath(self.local) if chains else Path(self.local), True
         return self.local.check(*probe)
 
     def _expect_series(self, ordered: bool | str | None, groups: Any) -> None:
