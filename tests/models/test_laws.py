@@ -65,7 +65,7 @@ def test_log_joint_is_numpyros_plus_log_jacobian(each):
     def reference(at):
         sites = {name: task.constrain(at, data)[name] for name in task.latents.names}
         given = {name: values[0] if task.block else values for name, values in data.items()}
-        given |= {task.count: len(each.mask)} if task.count else {}
+        given |= task.constants | ({task.count: len(each.mask)} if task.count else {})
         return (
             log_density(each.task.model, (), given, sites)[0]
             + jnp.linalg.slogdet(jax.jacobian(latents)(at))[1]
