@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from amortppl.data.columns import Columns, match_columns
-from amortppl.data.frames import as_pandas
 from amortppl.errors import DataError, ModelError, nearest, quoted
 from amortppl.fit.data_groups import group_arguments, task_of_groups
+from amortppl.formula.table import as_pandas
 from amortppl.task.handlers import name_arguments
 from amortppl.task.task import Task
 
