@@ -4,7 +4,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-PARTS = ("run", "extras", "generation", "stream", "sites", "tables", "figures", "account")
+PARTS = (
+    "run", "extras", "generation", "instances", "stream", "sites", "tables", "figures", "account",
+)  # fmt: skip
 
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).parents[1]))

@@ -20,12 +20,16 @@ class Contender:
         return ap.method(self.method, **self.options)
 
 
+def explicit(latent: int) -> Contender:
+    """The explicit regime with so many numbers in z."""
+    options = {"layers": 2, "hidden": 32, "latent": latent}
+    return Contender("iterative_explicit", options, {"rate": 3e-3})
+
+
 ITERATED = {
     "parametric": Contender("iterative_parametric", {"layers": 2}),
     "parametric, whitened": Contender("iterative_parametric", {"closed_form": True, "layers": 2}),
-    "explicit": Contender(
-        "iterative_explicit", {"layers": 2, "hidden": 32, "latent": 8}, {"rate": 3e-3}
-    ),
+    "explicit": explicit(8),
     "implicit": Contender("iterative_implicit"),
 }
 
@@ -82,7 +86,7 @@ STATES = {
     for state in ("probabilities", "hidden")
 }
 
-WITHOUT_LATENTS = {n: ITERATED[n] for n in ("explicit", "implicit")}
+WITHOUT_LATENTS = {"explicit": explicit(16), "implicit": ITERATED["implicit"]}
 
 PLAN: dict[str, dict[str, Contender]] = {
     "line5": ITERATED
@@ -95,11 +99,19 @@ PLAN: dict[str, dict[str, Contender]] = {
     | STATES,
     "line100": {f"signals: {n}": replace(c, schedule={"batch": 32}) for n, c in SIGNALS.items()},
     "process": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
-    "classes": ITERATED | LEARNED | UNLEARNED | STATES,
+    "weights": {n: ITERATED[n] for n in ("parametric", "parametric, whitened")}
+    | {n: LEARNED[n] for n in ("learned optimiser", "default guide")}
+    | UNLEARNED,
+    "classes": ITERATED | {"explicit": explicit(24)} | LEARNED | UNLEARNED | STATES,
     "flow": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
     "letters": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
-    "mixture": {"parametric": Contender("iterative_parametric", {"layers": 2})},
-    "order": {
-        n: c for n, c in (WITHOUT_LATENTS | LEARNED).items() if n in ("implicit", *PREDICTIVE)
+    "mixture": {
+        "parametric": Contender("iterative_parametric", {"layers": 2, "signals": ("data",)}),
+        "parametric, all signals": ITERATED["parametric"],
+        "parametric, whitened": ITERATED["parametric, whitened"],
     },
+    "order": {
+        n: c for n, c in (WITHOUT_LATENTS | LEARNED).items() if n in (*WITHOUT_LATENTS, *PREDICTIVE)
+    }
+    | {"implicit, hidden": STATES["implicit, hidden"]},
 }

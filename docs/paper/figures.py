@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.extras import FAR
+from paper.matrix import LATENT
 from paper.results import Results, error
 from paper.tables import LABEL
 
@@ -23,6 +24,10 @@ COLOUR = {
 }
 
 
+LINES = ("-", "--", ":", "-.")
+"""Of the tests of a task, as trained first."""
+
+
 def save(figure: Figure, name: str) -> None:
     """Writes docs/paper/NAME.png."""
     figure.savefig(HERE / f"{name}.png", dpi=110)
@@ -30,19 +35,19 @@ def save(figure: Figure, name: str) -> None:
 
 def steps(results: Results) -> None:
     """Log predictive density against K: a panel a task, a line a regime, dashed where shifted."""
-    tasks = [t for t in LABEL if any(m in results.methods(t) for m in ITERATED) and t != "line100"]
+    tasks = [t for t in LABEL if any(m in results.methods(t) for m in ITERATED)]
+    tasks = [t for t in tasks if t not in ("line100", *LATENT.values())]
     if not tasks:
         return
-    across = min(3, len(tasks))
+    across = min(4, len(tasks))
     down = -(-len(tasks) // across)
     figure = Figure(figsize=(1.5 + 3.3 * across, 0.6 + 2.9 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for panel, task in zip(panels, tasks, strict=False):
-        for method in [m for m in ITERATED if m in results.methods(task)]:
-            tests = list(results.seeds(task, method)[0]["lpd"])
-            for test, style in zip(tests, ("-", "--", ":", "-."), strict=False):
-                curve = results.curve(task, method, test)
-                mean, bar, colour = curve.lpd.mean(0), error(curve.lpd), COLOUR[method]
+        for at, method in ((t, m) for t in (task, LATENT.get(task)) for m in ITERATED if t):
+            for test, style in zip(results.tests(at, method), LINES, strict=False):
+                curve, colour = results.curve(at, method, test), COLOUR[method]
+                mean, bar = curve.lpd.mean(0), error(curve.lpd)
                 panel.errorbar(curve.depths, mean, bar, fmt="o" + style, color=colour, ms=3, lw=1.2)
         panel.set_xscale("log")
         panel.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
@@ -55,7 +60,7 @@ def steps(results: Results) -> None:
     handles = [panels[0].plot([], [], color=c, label=m)[0] for m, c in COLOUR.items()]
     styles = zip(("as trained", "shifted"), ("-", "--"), strict=True)
     handles += [panels[0].plot([], [], "k" + s, label=n)[0] for n, s in styles]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 * across, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
     save(figure, "steps")
 
 
@@ -144,24 +149,34 @@ def baselines(results: Results) -> None:
     save(figure, "baselines")
 
 
+CLOUDS = {
+    "160 examples": ("examples", "examples"),
+    "fresh points": ("fresh", "fresh"),
+    "a Gaussian": ("Gaussian", "Gaussian"),
+    "parametric": ("mixture|parametric", "mixture|parametric"),
+    "explicit": ("flow|explicit", "letters|explicit"),
+    "implicit": ("flow|implicit", "letters|implicit"),
+}
+"""What a column shows of a mixture, and of a letter."""
+
+
 def clouds(results: Results) -> None:
-    """Example points, fresh ones, and those that methods make of noise: a row a shape."""
+    """Example points, fresh ones, and those that methods make: a row a shape."""
     made = np.load(results.folder / "clouds.npz")
-    shapes = [("mixtures", 0), ("mixtures", 1), ("letters", 0), ("letters", 1), ("letters", 2)]
-    own = {n.split("|", 1)[1] for n in made.files if n.startswith(("mixtures", "letters"))}
-    names = ["examples", "fresh", *sorted(own - {"examples", "fresh"})]
-    figure = Figure(figsize=(1.7 * len(names), 1.8 * len(shapes)), layout="constrained")
-    panels = figure.subplots(len(shapes), len(names))
-    for line, (test, number) in zip(panels, shapes, strict=True):
-        for panel, name in zip(line, names, strict=True):
-            panel.set(xticks=[], yticks=[], xlim=(-4, 4), ylim=(-4, 4))
-            if f"{test}|{name}" in made.files:
-                x, y = made[f"{test}|{name}"][number].T
-                panel.scatter(x, y, s=2, color="black" if name in names[:2] else "tab:blue")
-            else:
-                panel.set_axis_off()
-            if line is panels[0]:
-                panel.set_title(name.replace("|", ",\n"), fontsize=8)
+    shapes = [("mixtures", 0, 5.0), ("mixtures", 1, 5.0)]
+    shapes += [("like", 1, 3.3), ("letters", 0, 3.3), ("letters", 2, 3.3)]
+    figure = Figure(figsize=(1.45 * len(CLOUDS), 1.5 * len(shapes)), layout="constrained")
+    panels = figure.subplots(len(shapes), len(CLOUDS))
+    for line, (test, number, far) in zip(panels, shapes, strict=True):
+        for panel, (name, keys) in zip(line, CLOUDS.items(), strict=True):
+            panel.set(xticks=[], yticks=[], xlim=(-far, far), ylim=(-far, far), aspect="equal")
+            key = f"{test}|{keys[test != 'mixtures']}"
+            if key in made.files:
+                x, y = made[key][number].T
+                panel.scatter(x, y, s=2.5, color=COLOUR.get(name, "0.25"), linewidths=0)
+        line[0].set_ylabel({"mixtures": "mixture", "like": "letter a to t"}.get(test, "u to z"))
+    for panel, name in zip(panels[0], CLOUDS, strict=True):
+        panel.set_title(name, fontsize=9)
     save(figure, "clouds")
 
 

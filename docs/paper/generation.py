@@ -83,7 +83,7 @@ def _of_posterior(method: Method, points: Array, key: Array) -> Array:
     vectors = method.readout(state).sample(keys[0], NEW)[0]
 
     def one(vector: Array, k: Array) -> Array:
-        sites = method.task.constrain(vector, {})
+        sites = method.task.constrain(vector, {"y": points})
         kind = jr.choice(k, 3, p=sites["weights"])
         noise = sites["spreads"][kind] * jr.normal(jr.fold_in(k, 1), (2,))
         return sites["centres"][kind] + noise
@@ -132,7 +132,7 @@ def references(test: str, examples: np.ndarray, seed: int) -> dict[str, np.ndarr
 
 JUDGED = {
     "mixtures": ("mixture", "flow"),
-    "like": ("letters",),
+    "like": ("mixture", "letters"),
     "letters": ("mixture", "flow", "letters"),
 }
 """On which shapes the methods trained on a task are judged."""

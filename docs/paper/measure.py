@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -15,12 +14,21 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from amortppl.method import Method, begin
+from amortppl.runtime.compilation import LIGHT, Compiled
 from amortppl.task.batch import Batch
+from paper.process import NOISE as NOISE_OF_PROCESS
+from paper.process import design
 
 QUERIES, DRAWS, AT_ONCE = 16, 128, 32
 
 GAUSSIAN = ("IterativeGuide", "LaplaceGuide", "SVIGuide", "OptimiserGuide")
 """Methods whose readout is a Gaussian over the latents."""
+
+LINEAR = {
+    "known_noise_regression": (lambda x: x, NOISE),
+    "weights_of_process": (design, NOISE_OF_PROCESS),
+}
+"""Linear models, by name: their design as a function of x, and the sd of the noise."""
 
 Data = dict[str, Array]
 Depths = tuple[int, ...]
@@ -50,18 +58,19 @@ def log_predictive(method: Method, state: Any, query: Data, key: Array) -> Float
     if method.predicts:
         return method.predictive(state, query).log_prob(query)
     posterior = method.readout(state)
-    if method.task.name == "known_noise_regression" and type(method).__name__ in GAUSSIAN:
-        return _of_line(posterior, query)
+    if method.task.name in LINEAR and type(method).__name__ in GAUSSIAN:
+        return _of_line(posterior, query, *LINEAR[method.task.name])
     draws = posterior.sample(key, DRAWS)[0]
     rows = jax.vmap(lambda at: method.task.log_densities(at, query)[1])(draws)
     return logsumexp(rows, 0) - jnp.log(DRAWS)
 
 
-def _of_line(posterior: Any, query: Data) -> Float[Array, " Q"]:
-    """In closed form under a Gaussian over the weights of a line."""
-    mean = query["x"] @ posterior.scale.restore(posterior.frame.location)
-    spread = (query["x"] * posterior.scale.scale) @ posterior.frame.inverse().T
-    return norm.logpdf(query["y"], mean, jnp.sqrt(NOISE**2 + jnp.sum(spread**2, -1)))
+def _of_line(posterior: Any, query: Data, design: Callable, noise: float) -> Float[Array, " Q"]:
+    """In closed form under a Gaussian over the weights of a linear model."""
+    x = design(query["x"])
+    mean = x @ posterior.scale.restore(posterior.frame.location)
+    spread = (x * posterior.scale.scale) @ posterior.frame.inverse().T
+    return norm.logpdf(query["y"], mean, jnp.sqrt(noise**2 + jnp.sum(spread**2, -1)))
 
 
 def curve(method: Method, data: Data, rows: int, depths: Depths) -> Float[np.ndarray, "T K"]:
@@ -109,8 +118,11 @@ def _apart(data: Data) -> tuple[Data, Data]:
     return {n: v[:-QUERIES] for n, v in data.items()}, {n: v[-QUERIES:] for n, v in data.items()}
 
 
-@eqx.filter_jit
-def _run(one: Callable, method: Any, data: Data, rows: int, depths: Depths) -> Array:
+def _every(one: Callable, method: Any, data: Data, rows: int, depths: Depths) -> Array:
     keys = jr.split(jr.key(5), next(iter(data.values())).shape[0])
     each = lambda at: one(method, *at, rows, depths)  # noqa: E731
     return jax.lax.map(each, (data, keys), batch_size=AT_ONCE)
+
+
+_run = Compiled(_every, LIGHT)
+"""Programs that run once."""

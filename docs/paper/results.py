@@ -50,6 +50,10 @@ class Results:
         """The lines of a method, one a seed."""
         return [v for (t, m, _), v in sorted(self.lines.items()) if (t, m) == (task, method)]
 
+    def tests(self, task: str, method: str) -> list[str]:
+        """The tests of a method on a task; none without a line."""
+        return list(self.seeds(task, method)[0]["lpd"]) if method in self.methods(task) else []
+
     def caption(self, pairs: list[tuple[str, str]], part: str = "run") -> str:
         """How the lines of some (task, method) were made: seeds, seconds, dates, command."""
         lines = [line for t, m in pairs for line in self.seeds(t, m)]

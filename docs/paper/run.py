@@ -74,8 +74,8 @@ def _short(values: np.ndarray) -> list:
 def plan(only: list[str], seeds: int) -> list[tuple[str, str, int]]:
     """(task, method, seed) in the order of the runs: all of one seed before the next."""
     pairs = [(t, m) for t, methods in PLAN.items() for m in methods]
-    pairs += [(t, "exact") for t in ("line5", "line100", "process")]
-    pairs += [(t, m) for t in ("line5", "classes") for m in OPTIMISERS]
+    pairs += [(t, "exact") for t in ("line5", "line100", "process", "weights")]
+    pairs += [(t, m) for t in ("line5", "weights", "classes") for m in OPTIMISERS]
     named = {"/".join(p): p for p in pairs}
     chosen = [
         p

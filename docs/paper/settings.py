@@ -13,6 +13,8 @@ from amortppl.models.known_noise_regression import NOISE
 from jax.scipy.stats import norm
 
 import amortppl as ap
+from paper.process import NOISE as NOISE_OF_PROCESS
+from paper.process import exact_process, exact_weights, kernel, weights_of_process
 
 
 class Setting(NamedTuple):
@@ -62,31 +64,20 @@ def exact_line(rows, mask, query):
     return norm.logpdf(query["y"], query["x"] @ mean, jnp.sqrt(NOISE**2 + spread))
 
 
-def gaussian_process() -> Setting:
-    """The known kernel; shifted: length scale 0.25 in place of 0.4, unknown to all."""
-    task = ap.model("gp_regression", rows=(4, 80))
+def gaussian_process(weights: bool = False) -> Setting:
+    """The known kernel, or its weights; shifted: length scale 0.25, not 0.4, unknown to all."""
+    own = ap.model("gp_regression", rows=(4, 80))
+    inputs = {"x": dist.Uniform(-2, 2)}
+    task = ap.Task(weights_of_process, inputs, rows=(4, 80)) if weights else own
 
     def shifted(key, rows):
         keys = jr.split(key)
         x = jr.uniform(keys[0], (rows,), minval=-2.0, maxval=2.0)
-        factor = jnp.linalg.cholesky(_kernel(x, x, 0.25) + 0.01 * jnp.eye(rows))
+        factor = jnp.linalg.cholesky(kernel(x, x, 0.25) + NOISE_OF_PROCESS**2 * jnp.eye(rows))
         return {"x": x, "y": factor @ jr.normal(keys[1], (rows,))}
 
-    return Setting(task, {"like": _own(task), "shifted": shifted}, exact_process, 4)
-
-
-def exact_process(rows, mask, query):
-    """Log predictive density under the kernel trained on."""
-    x, away = rows["x"], jnp.where(mask, 0.01, 1e6)
-    covariance = _kernel(x, x, 0.4) + jnp.diag(away)
-    solved = jnp.linalg.solve(covariance, _kernel(x, query["x"], 0.4))
-    mean = rows["y"] @ solved
-    spread = 1.01 - jnp.sum(_kernel(x, query["x"], 0.4) * solved, 0)
-    return norm.logpdf(query["y"], mean, jnp.sqrt(jnp.maximum(spread, 1e-4)))
-
-
-def _kernel(a, b, length):
-    return jnp.exp(-0.5 * ((a[:, None] - b) / length) ** 2)
+    exact = exact_weights if weights else exact_process
+    return Setting(task, {"like": _own(own), "shifted": shifted}, exact, 4)
 
 
 def classes() -> Setting:
@@ -115,8 +106,11 @@ def letters() -> Setting:
 
 
 def mixture() -> Setting:
-    """The posterior of a mixture given points, tested on mixtures and on letters."""
-    task = ap.model("mixture_2d", rows=(8, 160))
+    """The posterior of a mixture given points, tested on mixtures and on letters.
+
+    `mixture_2d` itself is trained on data alone; here methods may see its density.
+    """
+    task = ap.model("mixture_2d", rows=(8, 160), likelihood=True)
 
     def letters(key, rows):
         return {"y": flow_letters.points(key, rows, flow_letters.HELD_OUT)}
@@ -142,6 +136,7 @@ MAKERS = {
     "line5": lambda: lines(5),
     "line100": lambda: lines(100),
     "process": gaussian_process,
+    "weights": lambda: gaussian_process(weights=True),
     "classes": classes,
     "flow": flow,
     "letters": letters,
@@ -159,4 +154,5 @@ def setting(name: str) -> Setting:
 def drawn(name: str, test: str, seed: int, tasks: int, rows: int) -> dict[str, jax.Array]:
     """Test tasks, arrays (T, rows, ...)."""
     keys = jr.split(jr.key(10_000 + seed), tasks)
-    return jax.jit(jax.vmap(lambda key: setting(name).tests[test](key, rows)))(keys)
+    one = setting(name).tests[test]
+    return jax.jit(jax.vmap(lambda key: one(key, rows)))(keys)

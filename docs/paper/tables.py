@@ -9,12 +9,15 @@ import numpy as np
 
 from paper.contenders import ITERATED, LEARNED, OBJECTIVES, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
+from paper.extras import SHIFTED
+from paper.matrix import matrix
 from paper.results import Results, error
 
 LABEL = {
     "line5": "regression, d = 5",
     "line100": "regression, d = 100",
     "process": "Gaussian process",
+    "weights": "the process's weights",
     "classes": "classes on image features",
     "flow": "flow, mixtures",
     "letters": "flow, letters",
@@ -65,7 +68,7 @@ def steps_help(results: Results) -> Iterator[str]:
 
 def bound(results: Results) -> Iterator[str]:
     """Nats below the exact predictive, and the share of its gain."""
-    for task in ("line5", "process"):
+    for task in ("line5", "process", "weights"):
         if not results.has_exact(task):
             continue
         yield ""
@@ -82,14 +85,15 @@ def bound(results: Results) -> Iterator[str]:
 
 
 def far_beyond(results: Results) -> Iterator[str]:
-    """Nats below the exact predictive to ten times the depth trained on."""
-    yield from head("method", "K = 20", 50, 100, 200)
-    for method in ITERATED:
-        gap = results.extra("line5", method, "far", "gap")
-        if gap is not None:
-            cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(gap.mean(0), error(gap), strict=True)]
-            yield row(method, *cells)
-    yield from caption(results, [("line5", m) for m in ITERATED], "extras")
+    """Nats below the exact predictive, or below K = 20, to ten times the depth trained on."""
+    yield from head("task", "method", "K = 20", 50, 100, 200)
+    for task in SHIFTED:
+        for method in ITERATED:
+            gap = results.extra(task, method, "far", "gap")
+            if gap is not None:
+                cells = [f"{m:.4f} ± {e:.4f}" for m, e in zip(gap.mean(0), error(gap), strict=True)]
+                yield row(LABEL[task], method, *cells)
+    yield from caption(results, [(t, m) for t in SHIFTED for m in ITERATED], "extras")
 
 
 def signals(results: Results) -> Iterator[str]:
@@ -138,14 +142,18 @@ def baselines(results: Results) -> Iterator[str]:
 
 def continual(results: Results) -> Iterator[str]:
     """Queries of the first of ten blocks, in nats against all at once."""
-    yield from head("method", "blocks in order less shuffled", "exact less blocks in order")
-    for method in ITERATED:
-        get = lambda part, method=method: results.extra("line5", method, "continual", part)  # noqa: E731
-        blocks, shuffled, exact = get("blocks"), get("shuffled"), get("exact")
-        if blocks is not None and shuffled is not None and exact is not None:
-            cells = [blocks - shuffled, exact - blocks]
-            yield row(method, *(f"{c.mean():.4f} ± {error(c):.4f}" for c in cells))
-    yield from caption(results, [("line5", m) for m in ITERATED], "extras")
+    yield from head("task", "method", "blocks in order less shuffled", "exact less blocks in order")
+    for task in SHIFTED:
+        for method in ITERATED:
+            parts = (results.extra(task, method, "continual", p) for p in ("blocks", "shuffled"))
+            blocks, shuffled = parts
+            if blocks is None or shuffled is None:
+                continue
+            exact = results.extra(task, method, "continual", "exact")
+            cells = [blocks - shuffled] + ([] if exact is None else [exact - blocks])
+            shown = [f"{c.mean():.4f} ± {error(c):.4f}" for c in cells]
+            yield row(LABEL[task], method, *shown, *["-"] * (2 - len(shown)))
+    yield from caption(results, [(t, m) for t in SHIFTED for m in ITERATED], "extras")
 
 
 def one_step(results: Results) -> Iterator[str]:
@@ -172,8 +180,30 @@ def sites(results: Results) -> Iterator[str]:
             yield row(", ".join(kind), f"{seed}, {line['updates']}", update, *cells)
 
 
+def instances(results: Results) -> Iterator[str]:
+    """Synthetic gradients, and MAML over an in-context predictor."""
+    path = results.folder / "instances.json"
+    if not path.exists():
+        return
+    lines = json.loads(path.read_text())
+    told = lines.pop("synthetic gradients", {})
+    yield from head("digits", "nats a query", "told right")
+    for name, values in told.items():
+        if " labelled" in name:
+            both = np.asarray(values)
+            cells = zip(both.mean(0), error(both), strict=True)
+            yield row(name, *(f"{m:.3f} ± {e:.3f}" for m, e in cells))
+    yield ""
+    yield from head("tested on, steps", *(f"{8 * k} rows" for k in (1, 2, 4)))
+    for name, values in lines.get("MAML in context", {}).items():
+        if ", " in name:
+            own = np.asarray(values)
+            cells = zip(own.mean(0), error(own), strict=True)
+            yield row(name, *(f"{m:.3f} ± {e:.3f}" for m, e in cells))
+
+
 def from_file(results: Results) -> Iterator[str]:
-    """A million rows, and new points of shapes."""
+    """A million rows."""
     stream = results.folder / "stream.json"
     if stream.exists():
         lines = json.loads(stream.read_text())
@@ -181,17 +211,10 @@ def from_file(results: Results) -> Iterator[str]:
         for method, values in lines.items():
             cells = (v if isinstance(v, str) else f"{v:.4g}" for v in values.values())
             yield row(method, *cells)
-        yield ""
-    generation = results.folder / "generation.json"
-    if generation.exists():
-        yield from head("shapes", "trained on, method", "energy distance")
-        for name, values in json.loads(generation.read_text()).items():
-            shapes, method = name.split("/", 1)
-            own = np.asarray(values)
-            yield row(shapes, method, f"{own.mean():.3f} ± {error(own):.3f}")
 
 
 TABLES = (
+    matrix,
     steps_help,
     bound,
     far_beyond,
@@ -200,6 +223,7 @@ TABLES = (
     baselines,
     continual,
     sites,
+    instances,
     from_file,
 )
 

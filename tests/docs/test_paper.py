@@ -2,16 +2,22 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
+from scipy.stats import norm
 
+import amortppl as ap
 from doc_tools import ROOT
 
 sys.path.append(str(ROOT / "docs"))
 
 from paper.contenders import PLAN
-from paper.generation import energy
+from paper.generation import _of_posterior, energy
 from paper.results import Results
 from paper.run import plan, restored, run
 from paper.tables import TABLES, bound, steps_help
@@ -77,8 +83,26 @@ def test_energy_distance_of_equal_laws_is_zero_and_of_a_shift_is_not():
 
 
 @pytest.mark.slow
+def test_points_of_a_mixture_are_drawn_from_its_posterior():
+    """A posterior that is the zero vector: weights of a third, gaps of a quarter, spreads of one."""
+    task = ap.model("mixture_2d")
+    drawn = SimpleNamespace(sample=lambda key, n: (jnp.zeros((n, task.latents.size)), None))
+    method = SimpleNamespace(
+        task=task, predicts=False, init=lambda: jnp.zeros(()), step=lambda state, batch: state,
+        readout=lambda state: drawn,
+    )  # fmt: skip
+    points = jax.vmap(lambda key: _of_posterior(method, jnp.zeros((16, 2)), key))(
+        jr.split(jr.key(0), 16)
+    )
+    centres, spread = 2 * norm.ppf([0.25, 0.5, 0.75]), 1.0
+    for axis, sd in ((0, np.hypot(np.std(centres), spread)), (1, spread)):
+        # 3200 points: of correct programs one in 10^6 is 5 standard errors off
+        assert abs(np.asarray(points)[..., axis].std() / sd - 1) < 5 / (2 * 3200) ** 0.5
+
+
+@pytest.mark.slow
 def test_a_run_trains_measures_and_keeps_what_it_trained(tmp_path):
-    run("line5", "conjugate head", 0, 0.5, tmp_path)
-    written = json.loads((tmp_path / "line5" / "conjugate_head-0.json").read_text())
+    run("line5", "learned optimiser", 0, 0.5, tmp_path)
+    written = json.loads((tmp_path / "line5" / "learned_optimiser-0.json").read_text())
     assert np.shape(written["lpd"]["shifted"]) == (128, 5) and written["updates"] >= 1
-    assert restored(tmp_path, "line5", "conjugate head", 0).predicts
+    assert not restored(tmp_path, "line5", "learned optimiser", 0).predicts
