@@ -78,6 +78,8 @@ class Method(eqx.Module):
             trained before are refused instead of answering unchecked.
         runs_once: whether nothing is trained, so that a program answers few lists of datasets and
             should be compiled quickly.
+        opening: rows of a stream's first step, at least; more than one where a step begins with a
+            search that a handful of rows would lead astray.
     """
 
     task: eqx.AbstractVar[AbstractTask]
@@ -88,6 +90,7 @@ class Method(eqx.Module):
     quick: ClassVar[bool] = True
     revision: ClassVar[int] = 0
     runs_once: ClassVar[bool] = False
+    opening: ClassVar[int] = 1
 
     @abstractmethod
     def init(self) -> State:

@@ -44,6 +44,7 @@ class NeuralLikelihoodGuide(KeptRows):
     prior: LatentPrior
     noise: dict[str, Array]
     inputs: int = eqx.field(static=True)
+    search: tuple[int, int, int] = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
     quick: ClassVar[bool] = False
 
@@ -57,7 +58,7 @@ class NeuralLikelihoodGuide(KeptRows):
             total = jnp.sum(jnp.where(state.mask, each, 0.0)) + prior
             return jnp.where(state.whole, total, jnp.nan)
 
-        return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size))
+        return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size, *self.search))
 
     def score(self, state: Kept, target: Target) -> Array:
         """-log q(y | x, theta), in nats a row, and -log q(theta) where the prior is learned."""
@@ -90,9 +91,15 @@ class NeuralLikelihood:
     Attributes:
         knots: of the splines of the flow over a row's observations; its networks read latents and
             inputs.
+        points: of importance sampling's last stage, which finds where the chains start.
+        chains: of NUTS at most, one draw or more of each.
+        warmup: steps of each chain before its first draw.
     """
 
     knots: int = 8
+    points: int = 8192
+    chains: int = 64
+    warmup: int = 50
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
         """Training defaults."""
@@ -118,7 +125,8 @@ class NeuralLikelihood:
         context = task.latents.size + inputs
         flow = SplineFlow(rows.size - inputs, keys[1], knots=self.knots, context=context)
         prior, noise = latent_prior(task, scale, keys[2]), _whole_numbers(task, keys[3])
-        return NeuralLikelihoodGuide(task, scale, rows, flow, prior, noise, inputs)
+        search = self.points, self.chains, self.warmup
+        return NeuralLikelihoodGuide(task, scale, rows, flow, prior, noise, inputs, search)
 
 
 def _whole_numbers(task: AbstractTask, key: PRNGKeyArray, tasks: int = 256) -> dict[str, Array]:

@@ -48,6 +48,7 @@ class NeuralRatioGuide(EncodedRows):
     prior: LatentPrior
     others: Float[Array, "N P"]
     contrasts: int = eqx.field(static=True)
+    search: tuple[int, int, int] = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
     quick: ClassVar[bool] = False
 
@@ -59,7 +60,7 @@ class NeuralRatioGuide(EncodedRows):
             return self._log_ratio(standard, seen) + self.prior(self.scale.restore(standard))
 
         size = self.task.latents.size
-        return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size))
+        return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size, *self.search))
 
     def score(self, state: Seen, target: Target) -> Array:
         """Minus the mean log probability of the right class, with a contrast and with none."""
@@ -93,12 +94,18 @@ class NeuralRatio:
         encoder: of the rows, as of `parametric`.
         width: numbers in the encoded dataset.
         hidden: width of the network of latents and encoded dataset.
+        points: of importance sampling's last stage, which finds where the chains start.
+        chains: of NUTS at most, one draw or more of each.
+        warmup: steps of each chain before its first draw.
     """
 
     contrasts: int = 16
     encoder: Any = "deep_set"
     width: int = 32
     hidden: int = 128
+    points: int = 8192
+    chains: int = 64
+    warmup: int = 50
 
     def __post_init__(self) -> None:
         if not isinstance(self.contrasts, int) or self.contrasts < 1:
@@ -129,6 +136,7 @@ class NeuralRatio:
             prior=latent_prior(task, scale, keys[4]),
             others=scale.standardize(others),
             contrasts=self.contrasts,
+            search=(self.points, self.chains, self.warmup),
         )
 
 

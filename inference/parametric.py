@@ -71,6 +71,7 @@ class ParametricGuide(Method):
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
     revision: ClassVar[int] = 4
+    opening: ClassVar[int] = 128
 
     @property
     def max_batch(self) -> int | None:

@@ -70,8 +70,15 @@ TINY = {
     "iterative_explicit": {"latent": 3, "width": 8, "layers": 1, "heads": 2, "hidden": 8},
     "neural_bayes": {"width": 4, "hidden": 8},
     "many_chains": {"points": 2048, "chains": 8, "warmup": 5},
-    "neural_likelihood": {"knots": 4},
-    "neural_ratio": {"contrasts": 2, "width": 4, "hidden": 8},
+    "neural_likelihood": {"knots": 4, "points": 1024, "chains": 4, "warmup": 5},
+    "neural_ratio": {
+        "contrasts": 2,
+        "width": 4,
+        "hidden": 8,
+        "points": 1024,
+        "chains": 4,
+        "warmup": 5,
+    },
     "svi": {"iterations": 20},
     "laplace": {"newton": 4},
 }

@@ -1,5 +1,6 @@
 """`amortppl infer --by`: the posteriors of all datasets of a table in long form."""
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def infer_table(
     options |= {"columns": parse_columns(columns), "progress": not quiet}
     climb = ladder_of(trust, {} if budget is None else {"budget": budget})
     trained = load(guide, trust_code=trust_code)
+    gc.freeze()  # collections need not pass over JAX's objects again and again
     count = write_table(trained, data, by, out, climb=climb, **options)
     if not quiet:
         before = f", after {count.resumed:,} of an earlier run" if count.resumed else ""

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from amortppl.data.censored import fill_ends
 from amortppl.data.checks import cast, check_finite, in_support, numbers, simulated_type
 from amortppl.data.columns import Columns, depth, expect_arguments, pick_columns
 from amortppl.data.group_arrays import arrange_groups, rows_in_support, split_groups
 from amortppl.data.groups import Groups, known_labels
 from amortppl.data.index_checks import in_groups
 from amortppl.data.missing import blank_missing
+from amortppl.data.several_groups import Labels, number_groups
 from amortppl.data.stamps import expect_stamps
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
@@ -23,7 +25,8 @@ class Dataset(NamedTuple):
 
     `given` holds the same numbers as they came, before they were made 32 bits wide. Where rows lie
     in groups, the groups take the place of the rows (`amortppl.task.groups`); `groups` says where
-    each row of the data is, and `given_rows` holds those of `given` in the rows' own order.
+    each row of the data is, and `given_rows` holds those of `given` in the rows' own order. Of
+    several groupings, `places` has the place of each label.
     """
 
     arrays: dict[str, np.ndarray]
@@ -31,6 +34,7 @@ class Dataset(NamedTuple):
     given: Mapping[str, np.ndarray] = MappingProxyType({})
     groups: Groups | None = None
     given_rows: Mapping[str, np.ndarray] = MappingProxyType({})
+    places: Labels = MappingProxyType({})
 
     @property
     def rows(self) -> int:
@@ -44,7 +48,12 @@ class Dataset(NamedTuple):
 
 
 def read(
-    task: AbstractTask, data: Any, columns: Columns | None = None, *, observed: bool = True
+    task: AbstractTask,
+    data: Any,
+    columns: Columns | None = None,
+    *,
+    observed: bool = True,
+    places: Labels | None = None,
 ) -> Dataset:
     """Checks one dataset against its task.
 
@@ -54,10 +63,18 @@ def read(
         columns: for a DataFrame, the column or columns of each argument; by default columns
             named like the argument, or like `argument_0`, `argument_1`, ...
         observed: whether the observations must be there; without them only inputs are read.
+        places: of several groupings, the places of labels that were seen before.
 
     Raises:
         DataError: naming the argument, what was expected, what came, and the likely cause.
     """
+    if task.several is not None:
+        data, own = number_groups(task.several, data, places)
+        return _read(task, data, columns, observed)._replace(places=own)
+    return _read(task, data, columns, observed)
+
+
+def _read(task: AbstractTask, data: Any, columns: Columns | None, observed: bool) -> Dataset:
     wanted = list(task.arguments) if observed else list(task.inputs)
     data = expect_stamps(task, data) if observed else data
     all_labels = None
@@ -86,6 +103,7 @@ def _checked(
 ) -> Dataset:
     """The dataset of picked columns, or the first that is wrong with them as an error."""
     arrays = {n: numbers(n, v, labels.get(n)) for n, v in values.items()}
+    arrays = fill_ends(task, arrays) if task.censoring and observed else arrays
     missing = [a for a, s in task.observed.items() if s in task.twins] if observed else []
     for name, each in arrays.items():
         if name not in missing:

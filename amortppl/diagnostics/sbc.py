@@ -186,7 +186,7 @@ def _extend(
 
     def one(key: Array, vector: Array) -> dict[str, Array]:
         rows = next(iter(data.values())).shape[0]
-        predicted = task.predict(key, vector, {n: data[n] for n in task.inputs}, rows)
+        predicted = task.replicate(key, vector, {n: data[n] for n in task.inputs}, rows)
         return {
             n: jnp.concatenate([v, predicted.get(n, v).astype(v.dtype)]) for n, v in data.items()
         }

@@ -30,6 +30,17 @@ def group_arguments(
     return [n for n in names if n in data]
 
 
+def number_groups(data: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """The index of each row's group and the number of groups, as a model takes them.
+
+    >>> number_groups({"school": ["b", "a", "b"]}, ["school"])
+    {'school': array([1, 0, 1]), 'n_school': 2}
+    """
+    groups = {n: read_groups(data[n], n) for n in names}
+    numbers = {f"n_{n}": len(g.labels) for n, g in groups.items()}
+    return {n: g.group for n, g in groups.items()} | numbers
+
+
 def task_of_groups(
     model: Callable[..., Any],
     name: str,

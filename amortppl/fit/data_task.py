@@ -9,7 +9,10 @@ import pandas as pd
 
 from amortppl.data.columns import Columns, match_columns
 from amortppl.errors import DataError, ModelError, nearest, quoted
-from amortppl.fit.data_groups import group_arguments, task_of_groups
+from amortppl.fit.censored_data import limits_of_data
+from amortppl.fit.data_groups import group_arguments, number_groups, task_of_groups
+from amortppl.formula.frames import as_pandas
+from amortppl.task.censoring_indicators import CensoredError
 from amortppl.task.handlers import name_arguments
 from amortppl.task.task import Task
 
@@ -47,8 +50,7 @@ def arrays_by_argument(
         DataError: it is neither, or holds what is not an argument.
     """
     arguments = named_arguments(model)
-    if not isinstance(data, pd.DataFrame | Mapping) and hasattr(data, "to_pandas"):
-        data = data.to_pandas()
+    data = as_pandas(data)
     if isinstance(data, pd.DataFrame):
         return _from_frame(list(arguments), data, columns or {})
     if not isinstance(data, Mapping):
@@ -111,6 +113,23 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
             f"data: no observation among {quoted(first)}; the model observes "
             f"{quoted(candidates) or 'nothing: give it an argument with default None'}"
         )
+    try:
+        return _task(model, grouped, data, observations, labels)
+    except CensoredError:
+        numbers = number_groups(first, grouped)
+        limits = limits_of_data(model, first | numbers, observations)
+    free = [{n: v for n, v in d.items() if n not in limits} for d in data]
+    return _task(model, grouped, free, observations, labels | {"censoring": limits})
+
+
+def _task(
+    model: Callable[..., Any],
+    grouped: Sequence[str],
+    data: Sequence[Arrays],
+    observations: list[str],
+    labels: Mapping[str, Any],
+) -> Task:
+    arguments, first = named_arguments(model), data[0]
     if grouped:
         return task_of_groups(model, grouped[0], data, arguments, **labels)
     constants = _constants(arguments, data, observations)
@@ -164,6 +183,8 @@ def _first_that_reads(
     for size in (rows, rows[1], None):
         try:
             return Task(model, inputs, size, **more)
+        except CensoredError:
+            raise
         except ModelError as error:
             refusals.append(error)
     raise refusals[0]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.formula.formula import Formula
+from amortppl.formula.table import expect_columns
 from amortppl.formula.terms import columns_used, describe
 
 POINTS, LEVELS = 60, 10
@@ -31,6 +32,19 @@ def is_named(text: str, column: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(column)}(?![\w.(])", text) is not None
 
 
+def expect_in_predictor(form: Formula, column: str, name: str) -> None:
+    """Refuses a column that the predictor does not use.
+
+    Args:
+        name: of the function that asks, for the message.
+
+    Raises:
+        DataError: naming the nearest column that it uses.
+    """
+    used = columns_used(describe(form.predictor, form.frame))
+    expect_columns(form.frame[used], [column], f"{name}, of the formula's predictor")
+
+
 def has_levels(form: Formula, column: str) -> bool:
     """Whether a column stands for levels: text, or numbers in `C(...)` or behind a `|`."""
     values = form.frame[column]
@@ -51,13 +65,23 @@ def effect_grid(form: Formula, column: str) -> pd.DataFrame:
     values = form.frame[column].dropna()
     whole = pd.api.types.is_integer_dtype(values) and values.nunique() <= LEVELS
     if has_levels(form, column) or whole:
-        along: Any = sorted(pd.unique(values), key=str) if not whole else np.unique(values)
+        along: Any = levels_of(values)
     else:
         along = np.linspace(float(values.min()), float(values.max()), POINTS)
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        along = [c for c in values.cat.categories if (values == c).any()]
     typical = {n: _typical(form, n) for n in form.frame.columns if n != column}
     return pd.DataFrame({**typical, column: along})
+
+
+def levels_of(values: pd.Series) -> list[Any]:
+    """The distinct values: categories in their order, others sorted.
+
+    >>> levels_of(pd.Series([10, 9, 10]))
+    [9, 10]
+    """
+    values = values.dropna()
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return [c for c in values.cat.categories if (values == c).any()]
+    return sorted(pd.unique(values).tolist())
 
 
 def _typical(form: Formula, column: str) -> Any:

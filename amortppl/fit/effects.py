@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from amortppl.errors import DataError
+from amortppl.fit.effect_grids import expect_in_predictor, has_levels, levels_of
 from amortppl.fit.expectations import expect_outcome
 from amortppl.formula.formula import Formula
-from amortppl.formula.table import as_frame, expect_columns
+from amortppl.formula.table import as_frame, expect_columns, plain_columns
 from amortppl.report.summary import TAILS
 
 if TYPE_CHECKING:
@@ -68,11 +69,12 @@ def comparisons(
         post: what `ap.fit` returned of it.
         column: the column that changes.
         between: two values, a and b; by default a step of one unit from each row's own value for
-            numbers, and each level against the first for levels.
+            numbers, and each level against the first for levels (of a boolean, text, categories,
+            or a column in `C(...)` or behind a `|`).
         table: rows to average over; those fitted by default.
 
     Raises:
-        DataError: there is no such column.
+        DataError: there is no such column in the predictor, or `between` has levels that are none.
 
     Example:
         >>> import amortppl as ap, pandas as pd
@@ -82,22 +84,41 @@ def comparisons(
         >>> ap.comparisons(form, post, "x", between=(0, 5))["mean"].round().tolist()
         [5.0]
     """
-    frame = form.frame if table is None else as_frame(table)
-    expect_columns(frame, [column], "comparisons")
-    values = frame[column]
-    if between is not None:
-        first, second = between
-        pairs = {f"{second} - {first}": (first, second)}
-    elif _is_number(values):
-        pairs = {"+1": (values, values + 1)}
-    else:
-        levels = list(pd.unique(values.dropna()))
-        levels = sorted(levels, key=str)
-        pairs = {f"{b} - {levels[0]}": (levels[0], b) for b in levels[1:]}
+    frame = _rows(form, table, column, "comparisons")
+    pairs = _pairs(form, frame, column, between)
     changed = {name: _change(form, post, frame, column, pair) for name, pair in pairs.items()}
     if not changed:
         raise DataError(f"comparisons: {column!r} has a single level")
     return _summary(np.stack([*changed.values()], 1), [f"{column}: {n}" for n in changed], form)
+
+
+def _rows(form: Formula, table: Any, column: str, name: str) -> pd.DataFrame:
+    """The rows to average over, dates as days.
+
+    Raises:
+        DataError: the formula's predictor or the rows lack the column.
+    """
+    expect_in_predictor(form, column, name)
+    if table is None:
+        return form.frame
+    frame = as_frame(table)
+    expect_columns(frame, [column], name)
+    return plain_columns(frame, frame.columns)
+
+
+def _pairs(
+    form: Formula, frame: pd.DataFrame, column: str, between: Sequence[Any] | None
+) -> dict[str, tuple[Any, Any]]:
+    """What to set the column to before and after the change, by its name."""
+    if between is not None:
+        if isinstance(between, str) or len(between) != 2:
+            raise DataError(f"between: expected two values of {column!r}, got {between!r}")
+        first, second = between
+        return {f"{second} - {first}": (first, second)}
+    if not has_levels(form, column):
+        return {"+1": (frame[column], frame[column] + 1)}
+    levels = levels_of(form.frame[column])
+    return {f"{b} - {levels[0]}": (levels[0], b) for b in levels[1:]}
 
 
 def slopes(form: Formula, post: "xarray.DataTree", column: str, table: Any = None) -> pd.DataFrame:
@@ -124,19 +145,13 @@ def slopes(form: Formula, post: "xarray.DataTree", column: str, table: Any = Non
         >>> ap.slopes(form, post, "x")["mean"].round(1).tolist()
         [1.0]
     """
-    frame = form.frame if table is None else as_frame(table)
-    expect_columns(frame, [column], "slopes")
-    values = frame[column]
-    if not _is_number(values):
-        raise DataError(f"slopes: {column!r} holds no numbers; ask for comparisons")
-    values = values.astype(float)
+    frame = _rows(form, table, column, "slopes")
+    if has_levels(form, column):
+        raise DataError(f"slopes: {column!r} holds levels; ask for comparisons")
+    values = frame[column].astype(float)
     step = max(STEP * float(values.std(ddof=0)), 1e-12)
     change = _change(form, post, frame, column, (values - step, values + step))
     return _summary(change[:, None] / (2 * step), [column], form)
-
-
-def _is_number(values: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
 def _change(

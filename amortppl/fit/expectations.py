@@ -1,6 +1,7 @@
 """The expected outcome of rows under each draw of a formula's posterior."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -55,13 +56,27 @@ def expect_of_inputs(
     rows = len(next(iter(inputs.values())))
     # Some value must be observed, or rows would be drawn in vain.
     inputs[form.argument] = jnp.broadcast_to(jnp.asarray(form.data[form.argument][0]), (rows,))
+    values = {n: jnp.asarray(v) for n, v in draws.items()}
+    return np.asarray(_expect(form.model, form.argument, max(WORK // rows, 1), values, inputs))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _expect(
+    model: Callable[..., Any],
+    outcome: str,
+    together: int,
+    draws: dict[str, Array],
+    inputs: dict[str, Array],
+) -> Array:
+    """The expectations of a site by draw. Compiled once for a model and so many rows: contrasts and
+    slopes evaluate the same rows several times.
+    """
 
     def one(values: dict[str, Array]) -> Array:
-        model = handlers.seed(handlers.substitute(form.model, data=values), jax.random.key(0))
-        return expectation(handlers.trace(model).get_trace(**inputs)[form.argument]["fn"])
+        seeded = handlers.seed(handlers.substitute(model, data=values), jax.random.key(0))
+        return expectation(handlers.trace(seeded).get_trace(**inputs)[outcome]["fn"])
 
-    several = jax.jit(lambda d: jax.lax.map(one, d, batch_size=max(WORK // rows, 1)))
-    return np.asarray(several({n: jnp.asarray(v) for n, v in draws.items()}))
+    return jax.lax.map(one, draws, batch_size=together)
 
 
 def expectation(distribution: Any) -> Array:

@@ -71,6 +71,7 @@ def fit(
     by: str | Sequence[str] | None = None,
     bootstrap: int | None = None,
     by_group: Mapping[str, Sequence[str]] | None = None,
+    simulate: Mapping[str, Callable[..., Any]] | None = None,
     **keywords: Unpack[Keywords],
 ) -> Any:
     """Posterior of one dataset, or of a list of datasets, with nothing trained.
@@ -104,6 +105,7 @@ def fit(
             `n_school`, how many there are; the data hold labels under `school` alone. Of a model
             with several groupings `{"room": ["school"]}` says that every room lies in one school
             (docs/tutorials/hierarchy.md).
+        simulate: of a model whose log likelihood is a `numpyro.factor`, as `ap.Task` takes it.
         keywords: fields of `Ladder`.
 
     Returns:
@@ -139,8 +141,9 @@ def fit(
     if isinstance(model, Formula):
         tree, guide = fit_formula(model, options, _refits(model, by, bootstrap, seed))
     else:
-        groups = {"by_group": by_group} if by_group else {}
-        tree, guide = fit_model(model, data, columns, options, **groups)
+        labels = {"by_group": by_group, "simulate": simulate}
+        labels = {n: v for n, v in labels.items() if v}
+        tree, guide = fit_model(model, data, columns, options, **labels)
     return (tree, guide) if keep_amortizing else tree
 
 

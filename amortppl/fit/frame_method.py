@@ -51,6 +51,7 @@ class FrameGuide(Method):
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
     runs_once: ClassVar[bool] = True
+    opening: ClassVar[int] = 128
 
     @property
     def max_batch(self) -> int | None:

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amortppl.errors import DataError
-from amortppl.fit.effect_grids import effect_grid, has_levels
+from amortppl.fit.effect_grids import effect_grid, expect_in_predictor, has_levels
 from amortppl.fit.effect_groups import describe_outcome
 from amortppl.fit.effects import predictions
 from amortppl.formula.formula import Formula
-from amortppl.formula.table import expect_columns
 
 if TYPE_CHECKING:
     import xarray
@@ -40,7 +39,7 @@ def plot_effects(form: Formula, post: "xarray.DataTree", column: str, axes: Any 
     """
     import matplotlib.pyplot as plt
 
-    expect_columns(form.frame, [column], "plot_effects")
+    expect_in_predictor(form, column, "plot_effects")
     if form.family in ("ordinal", "categorical"):
         raise DataError("plot_effects: of levels, ask for predictions(form, post, table)")
     grid = effect_grid(form, column)

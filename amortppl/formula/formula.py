@@ -277,7 +277,7 @@ def _parts(
         raise DataError("formula: effects of groups are not offered for the family 'categorical'")
     expect_variation(outcome, family)
     taken = {argument, *(g.name for g in design.groups)}
-    imputed, holes = cells_to_impute(parsed, design, frame, names, taken)
+    imputed, holes = cells_to_impute(design, frame, names, taken)
     _expect_finite(design, [i.column for i in imputed])
     scaling = Scaling.of(design.matrix, design.intercept or not FAMILIES[family].intercept)
     priors = default_priors(design, scaling, outcome, family, link)

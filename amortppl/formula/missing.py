@@ -8,7 +8,6 @@ import pandas as pd
 
 from amortppl.errors import DataError, quoted
 from amortppl.formula.design import Design
-from amortppl.formula.parse import Parsed
 from amortppl.formula.program import Imputed
 
 WAYS = ("error", "drop", "impute")
@@ -54,6 +53,8 @@ def choose_rows(
             f"data: missing cells: {counts}. Say missing='drop' (--missing drop) to leave out "
             f"{incomplete.sum()} of {len(frame)} rows, or 'impute' to infer cells of numbers"
         )
+    if way == "impute":
+        _expect_numbers(frame, [n for n in names if holes[n].any()])
     keep = ~incomplete if way == "drop" else np.ones(len(frame), bool)
     if way == "drop" and incomplete.any():
         notes.append(f"{incomplete.sum()} of {len(frame)} rows left out: predictors are missing")
@@ -61,13 +62,27 @@ def choose_rows(
     predicted = np.flatnonzero(outcome_missing & ~incomplete)
     if not len(fitted):
         raise DataError("data: no row is complete, so that none can be fitted")
-    if outcome_missing.any():
+    if len(predicted):
         notes.append(f"{len(predicted)} rows without an outcome are predicted")
+    neither = int((outcome_missing & incomplete).sum())
+    if neither and way == "impute":
+        notes.append(f"{neither} rows left out: they lack the outcome and predictors")
     return Rows(fitted, predicted, notes)
 
 
+def _expect_numbers(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    """Refuses to impute columns without a distribution to do so by."""
+    for name in names:
+        numeric = pd.api.types.is_float_dtype(frame[name].dtype)
+        if numeric and frame[name].notna().any():
+            continue
+        reason = "every cell is missing" if numeric else "it is no numeric column"
+        hint = "leave it out of the formula" if numeric else "say missing='drop' (--missing drop)"
+        raise DataError(f"missing: {name!r} cannot be imputed, {reason}; {hint}")
+
+
 def cells_to_impute(
-    parsed: Parsed, design: Design, frame: pd.DataFrame, names: Sequence[str], taken: set[str]
+    design: Design, frame: pd.DataFrame, names: Sequence[str], taken: set[str]
 ) -> tuple[tuple[Imputed, ...], dict[str, np.ndarray]]:
     """The columns with missing cells, and for each row the number of its cell (or their count).
 
@@ -80,7 +95,7 @@ def cells_to_impute(
         holes = frame[name].isna().to_numpy()
         if not holes.any():
             continue
-        _expect_plain(name, parsed, design, frame)
+        _expect_plain(name, design)
         place, argument = design.columns.index(name), _argument(name, taken)
         observed = frame[name][~holes].to_numpy(float)
         spread = float(observed.std()) if len(observed) > 1 and observed.std() > 0 else 1.0
@@ -90,14 +105,12 @@ def cells_to_impute(
     return tuple(imputed), numbers
 
 
-def _expect_plain(name: str, parsed: Parsed, design: Design, frame: pd.DataFrame) -> None:
+def _expect_plain(name: str, design: Design) -> None:
     users = [t for t in {*design.terms, *_group_terms(design)} if _names(t, name)]
-    numeric = pd.api.types.is_float_dtype(frame[name].dtype)
-    if not numeric or users != [name]:
-        reason = "is no numeric column" if not numeric else f"is used in {quoted(users)}"
+    if users != [name]:
         raise DataError(
-            f"missing: {name!r} has missing cells and {reason}; only columns that stand alone in "
-            "the formula are imputed. Say missing='drop'"
+            f"missing: {name!r} has missing cells and is used in {quoted(users)}; only columns "
+            "that stand alone in the formula are imputed. Say missing='drop' (--missing drop)"
         )
 
 

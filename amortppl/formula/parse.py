@@ -111,7 +111,9 @@ def _tree(text: str, predictor: str, start: int) -> Any:
     try:
         tokens = Scanner(predictor).scan(add_intercept=False)
     except ScanError as error:
-        raise _error(text, start + _unreadable(predictor), _lower(error)) from error
+        place = _unreadable(predictor)
+        hint = "; a square is {x**2}" if predictor[place : place + 1] == "^" else ""
+        raise _error(text, start + place, _lower(error) + hint) from error
     parser = Parser(tokens)
     try:
         tree = parser.parse()

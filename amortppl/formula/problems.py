@@ -3,6 +3,7 @@
 import numpy as np
 
 from amortppl.errors import DataError
+from amortppl.formula.censored import NO_LIMIT
 from amortppl.formula.design import Design
 from amortppl.formula.families import FAMILIES
 from amortppl.formula.outcome import Outcome
@@ -18,11 +19,17 @@ LARGEST = 400_000
 def expect_variation(outcome: Outcome, family: str) -> None:
     """Refuses an outcome that is the same in every row, where its spread is to be inferred.
 
+    A shape or precision then has a likelihood without bound, and a posterior that is none.
+
     Raises:
         DataError: saying so.
     """
-    values = outcome.values
-    if FAMILIES[family].scaled and (len(values) < 2 or np.ptp(values) == 0.0):
+    kind, values = FAMILIES[family], outcome.values
+    if outcome.limit is not None:
+        values = values[outcome.limit == NO_LIMIT]
+    has_shape = kind.outcome in ("positive", "share") and kind.parameters
+    alike = len(values) > 0 and np.ptp(values) == 0.0
+    if alike and (kind.scaled or (has_shape and len(values) > 1)):
         what = "there is one row" if len(values) == 1 else f"every row is {values[0]:g}"
         raise DataError(
             f"formula: the outcome {outcome.name!r} does not vary ({what}), so that the family "
@@ -38,7 +45,7 @@ def notes_on(design: Design, scaling: Scaling, outcome: Outcome, family: str) ->
         for name, values in zip(design.columns, standard.T, strict=True)
         if design.intercept and np.ptp(values) == 0.0
     ]
-    notes += _collinear(design, standard)
+    notes += _levels(design) + _collinear(design, standard)
     notes += [
         f"{g.factor!r} has a single level: the prior alone tells the sd of its effects"
         for g in design.groups
@@ -49,6 +56,22 @@ def notes_on(design: Design, scaling: Scaling, outcome: Outcome, family: str) ->
     elif family == "bernoulli":
         notes += _separation(design, standard, outcome)
     return notes
+
+
+def _levels(design: Design) -> list[str]:
+    """Factors of a single level, and those with as many levels as there are rows."""
+    terms = design.source.common.terms.values() if design.source.common else []
+    factors = {t.name: len(t.labels) for t in terms if t.kind == "categoric"}
+    notes = [
+        f"{name!r} has a single level, and so no coefficient"
+        for name, columns in factors.items()
+        if not columns
+    ]
+    return notes + [
+        f"{name!r} has a level for every row: is it a name or a number of the row?"
+        for name, columns in factors.items()
+        if columns > 1 and columns + design.intercept >= len(design.matrix)
+    ]
 
 
 def _collinear(design: Design, standard: np.ndarray) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,20 @@ import pandas as pd
 from pandas.api import types
 
 from amortppl.errors import DataError, nearest, quoted
+from amortppl.formula.frames import as_pandas
 
 
 def as_frame(data: Any) -> pd.DataFrame:
-    """A table as a pandas DataFrame: pandas, polars, Arrow, or a dict of columns.
+    """A table as a pandas DataFrame: of pandas, of what narwhals knows, or a dict of columns.
 
     Raises:
-        DataError: it is none, has no rows, or two columns of one name.
+        DataError: it is none, is lazy, has no rows, or two columns of one name.
     """
     if isinstance(data, dict):
         data = pd.DataFrame({n: np.asarray(v) for n, v in data.items()})
-    elif not isinstance(data, pd.DataFrame) and hasattr(data, "to_pandas"):
-        data = data.to_pandas()
+    data = as_pandas(data)
     if not isinstance(data, pd.DataFrame):
-        hint = "; collect() makes it a table" if hasattr(data, "collect") else ""
-        raise DataError(f"data: expected a table (a DataFrame), got {type(data).__name__}{hint}")
+        raise DataError(f"data: expected a table (a DataFrame), got {type(data).__name__}")
     if len(data) == 0:
         raise DataError("data: the table has no rows; at least one is needed")
     names = pd.Index(list(map(str, data.columns)))
@@ -100,7 +100,7 @@ def _of_objects(column: pd.Series, missing: pd.Series) -> pd.Series:
     if len(values) and all(isinstance(v, bool | np.bool_) for v in values) and not missing.any():
         return column.astype(bool)
     if len(values) and all(
-        isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in values
+        isinstance(v, int | float | np.number | Decimal) and not isinstance(v, bool) for v in values
     ):
         return pd.Series(column.astype(object).where(~missing, np.nan).astype(float), column.index)
     return column.astype(object).map(str).where(~missing, None)

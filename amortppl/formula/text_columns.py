@@ -12,6 +12,9 @@ COMMA = r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?"
 DATE = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
 """Dates as ISO 8601 has them."""
 
+DOTTED = r"\d{1,2}\.\d{1,2}\.\d{4}"
+"""Dates with dots, whose day comes first wherever they are written."""
+
 
 def read_text_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The table with blanks as missing cells, decimal commas as numbers, and dates as dates.
@@ -19,6 +22,8 @@ def read_text_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     >>> table, notes = read_text_columns(pd.DataFrame({"a": ["1,5", "", "2"]}))
     >>> table["a"].tolist(), notes
     ([1.5, nan, 2.0], ["'a' read as numbers with decimal commas"])
+    >>> read_text_columns(pd.DataFrame({"day": ["31.12.2020", "1.1.2021"]}))[1]
+    ["'day' read as dates, in days"]
 
     Returns:
         The table, and what was read otherwise than it stands, in words.
@@ -26,11 +31,18 @@ def read_text_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     columns, notes = {}, []
     for name in frame.columns:
         column = frame[name]
-        if pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column):
+        if _is_text(column):
             column, kind = _read(column)
             notes += [f"{str(name)!r} read as {kind}"] if kind else []
         columns[name] = column
     return pd.DataFrame(columns), notes
+
+
+def _is_text(column: pd.Series) -> bool:
+    """Whether cells are words to be read; categories are kept, with their order."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return False
+    return pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
 
 
 def _read(column: pd.Series) -> tuple[pd.Series, str]:
@@ -47,6 +59,8 @@ def _read(column: pd.Series) -> tuple[pd.Series, str]:
         return values, "numbers with decimal commas" if text.str.contains(",").any() else "numbers"
     if text.str.fullmatch(DATE).all():
         dates = pd.to_datetime(words, errors="coerce", utc=True).dt.tz_localize(None)
-        if not dates[~blank].isna().any():
-            return dates, "dates, in days"
-    return words, ""
+    elif text.str.fullmatch(DOTTED).all():
+        dates = pd.to_datetime(words, errors="coerce", format="%d.%m.%Y")
+    else:
+        return words, ""
+    return (words, "") if dates[~blank].isna().any() else (dates, "dates, in days")

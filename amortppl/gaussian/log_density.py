@@ -112,7 +112,7 @@ class Densities(NamedTuple):
         share = jnp.sum(batch.mask) / jnp.maximum(jnp.sum(used), 1)
 
         def simulated(at: Array, key: PRNGKeyArray) -> Array:
-            data = inputs | self.task.predict(key, self._vector(at), inputs, len(place))
+            data = inputs | self.task.replicate(key, self._vector(at), inputs, len(place))
             return outer_products(lambda at: jnp.where(used, self._of(at, data)[1], 0.0), at)
 
         return lambda at: share * jnp.mean(jax.vmap(simulated, in_axes=(None, 0))(at, keys), 0)

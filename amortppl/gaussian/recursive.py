@@ -39,6 +39,7 @@ class RecursiveGuide(Method):
     options: Any = eqx.field(static=True)
     scale: PriorScale
     regime: ClassVar[str] = "parametric"
+    opening: ClassVar[int] = 128
 
     @abstractmethod
     def fit(self, joint: Callable[[Array], Array], start: Frame) -> Frame:

@@ -12,6 +12,7 @@ from amortppl.errors import GuideError
 from amortppl.guide.trusted_code import TrustedCode
 from amortppl.method import Spec
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.censoring import LIMITS_OF
 from amortppl.task.task import Task
 
 LARGEST = 64
@@ -28,6 +29,9 @@ def describe_source(task: AbstractTask) -> dict[str, str]:
 
 def describe_groups(task: AbstractTask) -> dict[str, Any]:
     """How rows lie in groups, as `guide.json` holds it; nothing where they do not."""
+    if task.several is not None:
+        sizes = {n: [g.fewest, g.most] for n, g in task.several.groupings.items()}
+        return {"groupings": sizes, "nested": task.several.nested}
     if not task.grouping:
         return {}
     grouping = task.grouping
@@ -51,6 +55,14 @@ def _ungrouped(groups: Mapping[str, Any], inputs: dict[str, Any]) -> dict[str, A
         "groups": {index: tuple(groups["groups"])},
         "by_group": {index: whole},
     }
+
+
+def _censored(sizes: dict[str, Any]) -> dict[str, Any]:
+    """What `Task` takes, with the limits of censored rows apart from the inputs."""
+    inputs = sizes["inputs"]
+    limits = {n.removeprefix(LIMITS_OF): v for n, v in inputs.items() if n.startswith(LIMITS_OF)}
+    own = {n: v for n, v in inputs.items() if n not in limits and not n.startswith(LIMITS_OF)}
+    return {**sizes, "inputs": own, "censoring": limits}
 
 
 def file_of(thing: Any) -> str:
@@ -153,9 +165,12 @@ def find_task(
     sizes: dict[str, Any] = {"inputs": inputs, "rows": rows}
     if "groups" in where:
         sizes = _ungrouped(where["groups"], inputs)
+    elif "groupings" in where:
+        own = {n: v for n, v in inputs.items() if n not in where["groupings"]}
+        sizes |= {"inputs": own, **_groupings(where)}
     return Task(
         target,
-        **sizes,
+        **_censored(sizes),
         observed=about["observed"],
         dims=about["dims"],
         coords=about["coords"],
@@ -177,13 +192,22 @@ def _expect_episodes(path: Path, where: Mapping[str, Any], module: Any) -> None:
 def _settings(where: Mapping[str, Any], rows: tuple[int, int] | None) -> dict[str, Any]:
     """The sizes that a guide was trained for, as `Task` takes them."""
     if "groups" not in where:
-        return {"rows": rows}
+        return {"rows": rows, **_groupings(where)}
     groups = where["groups"]
     return {"rows": tuple(groups["rows"]), "groups": {groups["index"]: tuple(groups["groups"])}}
+
+
+def _groupings(where: Mapping[str, Any]) -> dict[str, Any]:
+    """Several groupings, as `Task` takes them; nothing where there are none."""
+    if "groupings" not in where:
+        return {}
+    nested = {inner: [outer] for inner, outer in where["nested"].items()}
+    return {"groups": {n: tuple(r) for n, r in where["groupings"].items()}, "by_group": nested}
 
 
 def _row_shapes(of: AbstractTask | dict[str, Any]) -> dict[str, list[int]]:
     """Shapes of one row of every input: those of the file's own task may have been replaced."""
     if isinstance(of, AbstractTask):
         return {n: list(of.rows_like[n].shape[1:]) for n in of.inputs}
-    return {n: list(shape[1:]) for n, (shape, _) in of["inputs"].items()}
+    rows = {n: list(shape[1:]) for n, (shape, _) in of["inputs"].items()}
+    return {n: s for n, s in rows.items() if not n.startswith(LIMITS_OF)}

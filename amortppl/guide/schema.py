@@ -67,6 +67,8 @@ GUIDE = fields(
                 "episodes": one_of(True, False),
                 "says": named(many(real, 3)),
                 "groups": GROUPS,
+                "groupings": named(row_range),
+                "nested": named(text),
                 "ordered": either(one_of(True), text),
             },
         ),

@@ -10,6 +10,7 @@ import numpy as np
 from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import read
+from amortppl.data.several_groups import refuse_parts_of_groupings
 from amortppl.guide.predict import begin_at
 from amortppl.method import refuse_parts
 from amortppl.posterior import padding
@@ -61,6 +62,7 @@ class StepwiseGuide(TrainedMethod):
                 seen.
         """
         expect_own_guide(self, state)
+        refuse_parts_of_groupings(self.task)
         dataset = read(self.task, batch, columns)
         if state.rows:
             refuse_parts(self.method)

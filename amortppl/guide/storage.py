@@ -54,7 +54,7 @@ def save(guide: TrainedMethod, familiarity: Familiarity, path: str | Path) -> Pa
     )  # not mkdtemp, whose folders only their owner may read
     temporary.mkdir()
     try:
-        draw = lambda key: guide.task.input_rows(key, STORED_ROWS)  # noqa: E731
+        draw = lambda key: guide.task.described_rows(key, STORED_ROWS)  # noqa: E731
         rows = construct(draw, seed_key(guide.seed))
         arrays = {"method": eqx.filter(guide.method, eqx.is_array), "inputs": rows}
         contents = {"weights.safetensors": pack(arrays, {}), **_texts(guide, familiarity)}
@@ -162,8 +162,9 @@ def _about(guide: TrainedMethod) -> dict[str, Any]:
         "observed": guide.task.by_name,
         "inputs": {
             n: [list(s.shape), str(s.dtype)]
-            for n, s in guide.task.rows_like.items()
-            if n in guide.task.sources
+            for n, s in jax.eval_shape(
+                lambda k: guide.task.described_rows(k, 1), seed_key(guide.seed)
+            ).items()
         },
         "seed": guide.seed,
         "x64": bool(jax.config.jax_enable_x64),

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from amortppl.data.dataset import Dataset
+from amortppl.data.several_groups import keep_present, plate_labels
 from amortppl.guide.tree_layout import (
     Variable,
     assemble,
@@ -69,6 +70,9 @@ def posterior_tree(
     names = AxisNames(guide, datasets[0])
     if guide.task.grouping and not single:  # each dataset has labels of its own
         names.coords.pop(names.row, None)
+    if guide.task.several is not None:
+        each = [keep_present(guide.task, e, d.places) for e, d in zip(each, datasets, strict=True)]
+        names.coords |= plate_labels(guide.task, datasets[0].places) if single else {}
     names.coords["rung"] = list(RUNGS)
     further = {n: by_task_and_rung(v, single) for n, v in (stats or {}).items()}
     groups = {

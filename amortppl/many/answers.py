@@ -15,6 +15,9 @@ from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.examine import examine
 
+TOGETHER = 64
+"""Datasets whose draws are summarised at once: they stay in a core's cache."""
+
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """What the table of summaries shows of each latent, as `q5`, `q25`, ..."""
 
@@ -39,7 +42,12 @@ class Answers(NamedTuple):
 
 
 def answer(
-    guide: TrainedMethod, groups: Sequence[Group], draws: int, seed: int, climb: Ladder | None
+    guide: TrainedMethod,
+    groups: Sequence[Group],
+    draws: int,
+    seed: int,
+    climb: Ladder | None,
+    together: int | None = None,
 ) -> Answers:
     """Draws of some datasets with their checks, as `Guide.infer` has them.
 
@@ -49,11 +57,12 @@ def answer(
         draws: S for each.
         seed: of the draws; each dataset's own are made from it and from the dataset's name.
         climb: the ladder, or None for the guide's own answer.
+        together: datasets in one compiled call, see `amortppl.posterior.padding.chunks`.
     """
     names, datasets = [g.name for g in groups], [g.dataset for g in groups]
     outside = guide.notes(datasets)
-    drawn = draw(guide.method, datasets, draws, seed, numbers_of(names))
-    result = examine(guide, datasets, drawn, seed, climb, None)
+    drawn = draw(guide.method, datasets, draws, seed, numbers_of(names), together)
+    result = examine(guide, datasets, drawn, seed, climb, None, together)
     labels, values = _side_by_side(AxisNames(guide, datasets[0]), result.values)
     checks = {
         "rows": np.array([d.rows for d in datasets]),
@@ -68,20 +77,34 @@ def answer(
 def summarize(answers: Answers, by: str) -> pd.DataFrame:
     """One row for each dataset and entry of a latent: moments, quantiles, and the checks."""
     many, size = len(answers.names), len(answers.labels)
-    quantiles = _quantiles(answers.values)
+    parts = range(0, many, TOGETHER)
+    means, sds, *quantiles = (
+        np.concatenate(each).ravel()
+        for each in zip(*(_figures(answers.values[i : i + TOGETHER]) for i in parts), strict=True)
+    )
     columns: dict[str, Any] = {
         by: np.repeat(pd.Series(answers.names).to_numpy(), size),
         "latent": np.tile(np.array(answers.labels, object), many),
-        "mean": answers.values.mean(1, dtype=np.float64).ravel(),
-        "sd": answers.values.std(1, dtype=np.float64).ravel(),
+        "mean": means,
+        "sd": sds,
     }
-    columns |= {f"q{100 * q:g}": v.ravel() for q, v in zip(QUANTILES, quantiles, strict=True)}
+    columns |= {f"q{100 * q:g}": v for q, v in zip(QUANTILES, quantiles, strict=True)}
     return pd.DataFrame(columns | {n: np.repeat(v, size) for n, v in answers.checks.items()})
 
 
-def _quantiles(values: np.ndarray) -> list[np.ndarray]:
-    """`QUANTILES` of draws (T, S, L), each (T, L), by one sort: a third of `np.quantile`'s cost."""
-    ordered = np.sort(np.ascontiguousarray(values.swapaxes(1, 2)), 2)
+def _figures(values: np.ndarray) -> list[np.ndarray]:
+    """Means, sds and `QUANTILES` of draws (T, S, L), each (T, L)."""
+    along = np.ascontiguousarray(values.swapaxes(1, 2))
+    wide = along.astype(np.float64)
+    means = wide.mean(2)
+    with np.errstate(all="ignore"):  # of draws that are not finite
+        sds = np.sqrt(np.square(wide - means[..., None]).mean(2))
+    return [means, sds, *_quantiles(along)]
+
+
+def _quantiles(along: np.ndarray) -> list[np.ndarray]:
+    """`QUANTILES` of draws (T, L, S), each (T, L), by one sort: a third of `np.quantile`'s cost."""
+    ordered = np.sort(along, 2)
     missing, last, quantiles = np.isnan(ordered[..., -1]), ordered.shape[2] - 1, []
     for quantile in QUANTILES:
         below, share = divmod(quantile * last, 1)

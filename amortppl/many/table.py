@@ -13,8 +13,12 @@ from amortppl.many.groups import read_groups
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import Ladder
 
-CHUNK = 512
+CHUNK = 1024
 """Datasets that are answered at once."""
+
+MANY, TOGETHER = 128, 64
+"""Datasets of a table from which so many are in one compiled call on a CPU, which takes a third
+less time than the few of `amortppl.posterior.padding`; a short table would be filled up."""
 
 OUTPUTS = {"summary": summarize, "draws": list_draws}
 """What a table holds: a row for each dataset and latent, or one for each draw."""
@@ -36,12 +40,14 @@ def answer_chunks(
     """
     expect_latents(guide)
     groups = read_groups(guide.task, table, by, columns)
-    number = -1
+    number, together = -1, None
     for number, chunk in enumerate(batched(groups, CHUNK)):
+        if number == 0 and len(chunk) >= MANY:
+            together = TOGETHER
         if number < skip:
             yield sum(g.dataset.rows for g in chunk)
         else:
-            yield answer(guide, chunk, draws, seed, climb)
+            yield answer(guide, chunk, draws, seed, climb, together)
     if number < 0:
         raise DataError("data: the table has no rows; at least one is needed")
 

@@ -62,6 +62,7 @@ def draw(
     draws: int,
     seed: int,
     numbers: np.ndarray | None = None,
+    together: int | None = None,
 ) -> Drawn:
     """S draws for each of T datasets.
 
@@ -73,6 +74,7 @@ def draw(
         draws: S.
         seed: of all draws.
         numbers: of the datasets, which their random keys are made from, (T,); by default 0, 1, ...
+        together: datasets in one compiled call, see `chunks`.
 
     Raises:
         DataError: less than one draw.
@@ -81,7 +83,7 @@ def draw(
         raise DataError(f"draws: expected at least 1, got {draws}")
     numbers = np.arange(len(datasets), dtype=np.uint32) if numbers is None else numbers
     results = [np.zeros(0)] * 4
-    for chunk in chunks(method.task, datasets):
+    for chunk in chunks(method.task, datasets, together):
         size = draws_at_once(method.task, chunk.batch)
         values = states(method, chunk.batch)
         keys = fold_in(seed_key(seed), numbers[chunk.index])
@@ -106,14 +108,17 @@ def constrain(method: Method, vectors: Any, dataset: Dataset) -> dict[str, np.nd
 
 
 def constrain_each(
-    method: Method, vectors: Sequence[Any], datasets: Sequence[Dataset]
+    method: Method,
+    vectors: Sequence[Any],
+    datasets: Sequence[Dataset],
+    together: int | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Of each of T datasets its latents and deterministic sites by name, (S, ...)."""
     if method.task.row_free:  # no site of a latent's needs more than one row
         first = [{n: v[:1] for n, v in d.arrays.items()} for d in datasets]
         datasets = [d._replace(arrays=a) for d, a in zip(datasets, first, strict=True)]
     each: dict[int, dict[str, np.ndarray]] = {}
-    for chunk in chunks(method.task, datasets):
+    for chunk in chunks(method.task, datasets, together):
         at = np.stack([vectors[i] for i in chunk.index])
         values = chunk.pick(_constrain(method, at, _trim(method, chunk.batch)))
         each |= {i: {n: v[j] for n, v in values.items()} for j, i in enumerate(chunk.places)}

@@ -46,13 +46,20 @@ class Chunk(NamedTuple):
         return jax.tree.map(lambda a: np.asarray(a)[: len(self.places)], results)
 
 
-def chunks(task: AbstractTask, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
+def chunks(
+    task: AbstractTask, datasets: Sequence[Dataset], together: int | None = None
+) -> Iterator[Chunk]:
     """Chunks of datasets that are padded to the same number of rows, those of like size together.
 
     A single dataset is a chunk by itself.
+
+    Args:
+        task: the task.
+        datasets: the datasets.
+        together: datasets of a chunk at most, as `chunk_size` has it.
     """
     for (rows, each, _), group in group_by_shape(task, datasets).items():
-        size = 1 if len(datasets) == 1 else chunk_size(rows * each)
+        size = 1 if len(datasets) == 1 else chunk_size(rows * each, together)
         group = sorted(group, key=lambda i: datasets[i].rows)
         for start in range(0, len(group), size):
             places = group[start : start + size]
@@ -60,10 +67,10 @@ def chunks(task: AbstractTask, datasets: Sequence[Dataset]) -> Iterator[Chunk]:
             yield Chunk(places, np.array(index, np.uint32), stack(task, datasets, index))
 
 
-def chunk_size(rows: int) -> int:
-    """B, the datasets of so many padded rows in one call."""
-    together = TOGETHER if jax.default_backend() == "cpu" else WIDE
-    return min(together, max(1, ROWS_TOGETHER // rows))
+def chunk_size(rows: int, together: int | None = None) -> int:
+    """B, the datasets of so many padded rows in one call; on a CPU `together` at most."""
+    most = together or TOGETHER if jax.default_backend() == "cpu" else WIDE
+    return min(most, max(1, ROWS_TOGETHER // rows))
 
 
 def padded_rows(task: AbstractTask, rows: int) -> int:

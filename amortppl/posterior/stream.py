@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amortppl.data.batches import Batches, Block
+from amortppl.data.several_groups import refuse_parts_of_groupings
 from amortppl.data.sources.identity import refuse_seen
 from amortppl.errors import DataError, GuideError, OutOfRangeWarning
 from amortppl.method import refuse_parts
@@ -51,6 +52,7 @@ def stream(
             what needs it while the first block runs.
     """
     refuse_parts(guide.method)
+    refuse_parts_of_groupings(guide.task)
     expect_own_guide(guide, state)
     if passes < 1:
         raise DataError(f"passes: expected at least 1, got {passes}")

@@ -15,11 +15,6 @@ from amortppl.runtime.compilation import Compiled, jit_unoptimized
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 
-FIRST = 128
-"""Rows of the first step, at least.
-
-From a handful the search would find a frame far from Gaussian."""
-
 
 def count_rows(block: Block) -> int:
     """Rows of a block."""
@@ -41,19 +36,36 @@ def through(
     minis = lay_out(block, size, state.place.block // size)
     stops, crossed = _stops(block, size, every)
     value, wanted = state.value, bool(crossed[:-1].any())
-    if not state.steps:
-        first = min(-(-FIRST // size), minis.mask.shape[0])
+    first = _opening(guide, state, size)
+    if first:
         begin = jax.tree.map(lambda a: a[:first].reshape(-1, *a.shape[2:]), minis)
         minis = Batch(minis.data, minis.mask & (np.arange(len(minis.mask)) >= first)[:, None])
         after = _first_step.compile_ahead(guide.method, value, begin)
         _advance.compile_ahead(guide.method, after, minis, wanted)
         begun(after)
+        for i in np.flatnonzero(crossed[: first - 1]):
+            early = Batch(begin.data, begin.mask & (np.arange(len(begin.mask)) < stops[i]))
+            at = _first_step(guide.method, value, early)
+            yield _state_at(state, block, at, int(stops[i]), int(i)), True
         value = _first_step(guide.method, value, begin)
     value, along = _advance(guide.method, value, minis, wanted)
-    for i in np.flatnonzero(np.append(crossed[:-1], True)):
+    for i in _later(crossed, first):
         last = i == len(stops) - 1
         at = value if last else jax.tree.map(lambda a, i=i: a[i], along)
         yield _state_at(state, block, at, int(stops[i]), int(i)), bool(crossed[i])
+
+
+def _opening(guide: TrainedMethod, state: State, size: int) -> int:
+    """Mini-batches of a block that a new state's first step takes at once; 0 where it goes on."""
+    if state.steps:
+        return 0
+    return min(-(-guide.method.opening // size), state.place.block // size)
+
+
+def _later(crossed: np.ndarray, first: int) -> np.ndarray:
+    """Mini-batches from the end of the first step on after which a state is wanted."""
+    places = np.flatnonzero(np.append(crossed[:-1], True))
+    return places[(places >= first - 1) | (places == len(crossed) - 1)]
 
 
 def _stops(block: Block, size: int, every: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -85,26 +97,33 @@ def _through_in_order(
     begun: Callable[[Any], object],
 ) -> Iterator[tuple[State, bool]]:
     """`_through` for a series, whose mini-batches come behind the rows that they look back at."""
-    steps, first, value = state.place.block // size, 0, state.value
+    steps, value = state.place.block // size, state.value
     stops, crossed = _stops(block, size, every)
-    if not state.steps:
-        first = min(-(-FIRST // size), steps)
-        rows = int(stops[min(first, len(stops)) - 1])
-        head = jax.tree.map(lambda a: a[0], lay_out(_head(block, rows), size * first, 1))
-        value = _first_step(guide.method, value, head)
+    first, early = _opening(guide, state, size), []
+    if first:
+        begin = lambda stop: jax.tree.map(  # noqa: E731
+            lambda a: a[0], lay_out(_head(block, stop), size * first, 1)
+        )
+        wanted = np.flatnonzero(crossed[: first - 1])
+        early = [(i, _first_step(guide.method, value, begin(int(stops[i])))) for i in wanted]
+        value = _first_step(guide.method, value, begin(int(stops[min(first, len(stops)) - 1])))
         begun(jax.tree.map(np.zeros_like, value))
     lead = lead_of(guide, state, block.arrays, value, first * size)
     minis = lay_out_in_order(block.arrays, state.before, lead, size, steps)
     if first:
         minis = Batch(minis.data, minis.mask & (np.arange(steps) >= first)[:, None])
     value, along = _advance(guide.method, value, minis, bool(crossed[:-1].any()))
-    for i in np.flatnonzero(np.append(crossed[:-1], True)):
-        last, stop = i == len(stops) - 1, int(stops[i])
-        at = value if last else jax.tree.map(lambda a, i=i: a[i], along)
-        rows = {n: v[:stop] for n, v in block.arrays.items()}
+
+    def moment(i: int, at: Any) -> tuple[State, bool]:
+        stop = int(stops[i])
+        kept = last_rows({n: v[:stop] for n, v in block.arrays.items()}, state.before, lead)
         after = _state_at(state, block, at, stop, int(i))
-        kept = last_rows(rows, state.before, lead)
-        yield replace(after, lead=lead, before=kept), bool(crossed[i])
+        return replace(after, lead=lead, before=kept), bool(crossed[i])
+
+    yield from (moment(i, at) for i, at in early)
+    for i in _later(crossed, first):
+        last = i == len(stops) - 1
+        yield moment(i, value if last else jax.tree.map(lambda a, i=i: a[i], along))
 
 
 def _head(block: Block, rows: int) -> Block:

@@ -72,9 +72,10 @@ class Compiled:
         """The jitted function for these arguments, made when the backend is known."""
         options = self.options(*arguments) if callable(self.options) else self.options
         chosen = options if jax.default_backend() == "cpu" else {}
-        return self._jitted.setdefault(
-            str(chosen), eqx.filter_jit(self.function, compiler_options=chosen)
-        )
+        name = str(chosen)
+        if name not in self._jitted:
+            self._jitted[name] = eqx.filter_jit(self.function, compiler_options=chosen)
+        return self._jitted[name]
 
     def __call__(self, *arguments: Any) -> Any:
         while self._begun:

@@ -221,7 +221,8 @@ def narrowed(value: Any, dtype: Any) -> jax.Array:
     """An array of JAX's, of a dtype of JAX's, of NumPy's."""
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(RULES["random_unwrap"](value)))
-    return jnp.asarray(value, dtype)
+    # `jnp.asarray` compiles a program for each shape.
+    return jax.device_put(np.asarray(value).astype(dtype))
 
 
 def _while(params: dict[str, Any]) -> Callable[..., Sequence[Any]]:

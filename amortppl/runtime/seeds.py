@@ -71,6 +71,20 @@ def split_key(keys: PRNGKeyArray, count: int) -> PRNGKeyArray:
     return jr.wrap_key_data(np.stack(threefry(data, np.zeros_like(numbers), numbers), -1))
 
 
+def pick_key(keys: PRNGKeyArray, place: int | slice) -> PRNGKeyArray:
+    """One or several of some keys (T,), without the programs that indexing compiles."""
+    if not _by_numpy(keys):
+        return keys[place]
+    return jr.wrap_key_data(np.asarray(jr.key_data(keys))[place])
+
+
+def join_keys(*keys: PRNGKeyArray) -> PRNGKeyArray:
+    """Keys (T_i,) one after another."""
+    if not _by_numpy(*keys):
+        return jnp.concatenate(keys)
+    return jr.wrap_key_data(np.concatenate([np.asarray(jr.key_data(k)) for k in keys]))
+
+
 def usual_keys() -> bool:
     """Whether keys and the bits made from them are those that JAX makes unless told otherwise."""
     partitionable = bool(jax.config.jax_threefry_partitionable)

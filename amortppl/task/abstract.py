@@ -22,6 +22,7 @@ from amortppl.task.judged import LogDensityJudge
 from amortppl.task.of_latents import OfLatents
 from amortppl.task.plain import Plain
 from amortppl.task.quadrature import FINE, NODES
+from amortppl.task.several_groups import SeveralGroups
 from amortppl.task.tracing import Site
 
 
@@ -60,6 +61,7 @@ class AbstractTask(OfLatents, ABC):
         compiled: whether `predict` is compiled, and cheap enough for what is not asked for.
         grouping: how rows of data lie in groups, where the groups are what is called rows here;
             None elsewhere.
+        several: groupings of the rows, where there are two or more; None elsewhere.
         ordered: whether the rows are the steps of one series, in their order.
         memory: of a series, how many rows before it the density of a row depends on; None where
             these are many, or where it depends on its place (`amortppl.task.ordered`).
@@ -130,6 +132,7 @@ class AbstractTask(OfLatents, ABC):
     dims: dict[str, list[str]]
     coords: dict[str, list[Any]]
     grouping: Grouping | None = None
+    several: SeveralGroups | None = None
     supports: Mapping[str, Constraint] | None = None
     stored: Stored | None = None
     compiled: bool = True
@@ -212,6 +215,8 @@ class AbstractTask(OfLatents, ABC):
         """
         if not self.local:
             return self.places(data)
+        if self.local.in_turn:
+            return self.local.evaluations
         each = data[self.grouping.name].shape[-1] if self.grouping else 1
         return each * NODES.get(self.local.size, FINE) ** min(self.local.size, len(NODES))
 

@@ -16,7 +16,7 @@ import numpyro.handlers as handlers
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate
-from amortppl.task.censoring import refuse_censored
+from amortppl.task.censoring_indicators import refuse_censored
 from amortppl.task.program import Program, log_density
 from amortppl.task.tracing import Site
 
@@ -55,7 +55,8 @@ def given(program: Program, sites: Sites, observed: Mapping[str, str], rows: int
                 _refuse_subsampling(program, name, *site["args"])
             elif site["type"] == "sample":
                 (groups.data if site["is_observed"] else groups.latents).append(name)
-                if site["is_observed"]:
+                simulated = program.censoring and program.censoring.covers(name)
+                if site["is_observed"] and not simulated:
                     refuse_censored(program.name, name, site["fn"])
                 scale = site["scale"]
                 if scale is not None and not (

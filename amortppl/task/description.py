@@ -63,7 +63,7 @@ def _range(low: int, high: int) -> str:
 def _rule(task: AbstractTask) -> str:
     size = task.local.size
     if task.local.in_turn:
-        return f"by a Kalman filter, a state of {size} number{'s' * (size > 1)}"
+        return f"{task.local.rule}, a state of {size} number{'s' * (size > 1)}"
     rule = "by quadrature" if size <= 3 else "by Laplace's approximation"
     return f"{rule} over {size} number{'s' * (size > 1)}"
 

@@ -72,18 +72,11 @@ class Grouping:
         own = {n: source(n, g, block=False) for n, g in inputs.items()}
         self.sites = self._sites_of_rows(own, dict(constants))
         whole = {*self.arguments.whole} & {*own}
-        self.sources = {n: s if n in whole else self._by_group(s) for n, s in own.items()}
+        self.sources = {n: s if n in whole else self.spread(s) for n, s in own.items()}
         self.sources[self.name] = Source(self._rows_that_count)
         self.model = run_by_group(model, self.arguments, self.sites)
 
     def _one_name(self, groups: Mapping[str, Any], by_group: Mapping[str, Any]) -> str:
-        if len(groups) != 1:
-            raise ModelError(
-                f"{self.model_name}: groups names {quoted(groups)}, and one grouping can be free. "
-                "Give a second one, crossed or nested, a fixed number of groups: make its index "
-                "an input and its number a constant. For data at hand ap.fit(model, data) counts "
-                "both"
-            )
         [name] = groups
         for other in by_group:
             if other != name:
@@ -193,7 +186,8 @@ class Grouping:
                 f"value a group are named in by_group={{{self.name!r}: [...]}}"
             ) from error
 
-    def _by_group(self, own: Source) -> Source:
+    def spread(self, own: Source) -> Source:
+        """Where the rows of groups come from, (G, R, ...), from those of rows."""
         most = self.rows[1]
 
         def rows(key: PRNGKeyArray, groups: int) -> Array:

@@ -41,6 +41,8 @@ class Local:
     """
 
     in_turn = False
+    rule = ""
+    evaluations = 1
 
     def __init__(
         self, density: ConditionalDensity, names: list[str], first: Sites, second: Sites, rows: int

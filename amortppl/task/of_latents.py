@@ -8,6 +8,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.task.batch import Batch
+from amortppl.task.censoring import LIMITS_OF, Censoring, draw_limits
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
@@ -32,6 +33,7 @@ class OfLatents:
     rows: tuple[int, int] | None
     memory: int | None = None
     sequential: bool = False
+    censoring: Censoring | None = None
 
     @property
     def block(self) -> bool:
@@ -41,6 +43,26 @@ class OfLatents:
     def input_rows(self, key: PRNGKeyArray, rows: int) -> dict[str, Array]:
         """Rows of every input."""
         return self.program.input_rows(key, rows)
+
+    def described_rows(self, key: PRNGKeyArray, rows: int) -> dict[str, Array]:
+        """Rows of every input and, as `limits of NAME`, of what indicators follow from."""
+        limits = self.censoring.limits if self.censoring else {}
+        drawn = draw_limits(self.program.sources, limits, key, rows) if limits else {}
+        named = {LIMITS_OF + n: v for n, v in drawn.items()}
+        return self.input_rows(key, rows) | named
+
+    def observe(self, key: PRNGKeyArray, data: dict[str, Array]) -> dict[str, Array]:
+        """Simulated rows as they are seen: censored, where the model has them so.
+
+        Args:
+            key: that of the inputs, with which limits go.
+            data: arrays by argument, with the outcomes themselves.
+        """
+        if self.censoring is None:
+            return data
+        rows = next(iter(data.values())).shape[0]
+        limits = draw_limits(self.program.sources, self.censoring.limits, key, rows)
+        return data | self.censoring.observe(data, limits, self.observed)
 
     def trace_at(
         self,
@@ -135,3 +157,15 @@ class OfLatents:
         return self.density.observations(
             self.program.trace_at(key, self.latents.unflatten(vector), inputs, rows)
         )
+
+    def replicate(
+        self, key: PRNGKeyArray, vector: Float[Array, " P"], inputs: Mapping[str, Array], rows: int
+    ) -> dict:
+        """As `predict`, and censored by limits of their own: what changes of the data, indicators
+        among it.
+        """
+        drawn = self.predict(key, vector, inputs, rows)
+        if self.censoring is None:
+            return drawn
+        seen = self.observe(jr.fold_in(key, 1), dict(inputs) | drawn)
+        return {n: seen[n] for n in (*drawn, *self.censoring.indicators)}

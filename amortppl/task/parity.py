@@ -106,7 +106,8 @@ def simulated(task: AbstractTask, key: Array, rows: int) -> Point:
     inputs = task.input_rows(jr.fold_in(key, 0), rows)
     trace = task.program.trace(jr.fold_in(key, 1), inputs, rows)
     local = {n: unconstrain(trace[n]) for n in task.local.sites}
-    return Point(task.density.vector(trace), local, inputs | task.density.observations(trace))
+    data = task.observe(jr.fold_in(key, 0), inputs | task.density.observations(trace))
+    return Point(task.density.vector(trace), local, data)
 
 
 def taken(task: AbstractTask, point: Point, places: np.ndarray) -> Point:

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 
 from amortppl.runtime.compilation import run_once
 from amortppl.task.local_latents import Local
+from amortppl.task.quadrature import FINE
 from amortppl.task.tracing import Site
 
 TOLERANCE = 1e-3
@@ -79,9 +80,16 @@ class Filtered(NamedTuple):
 
 
 class Path(Local):
-    """The latents of a path; in the place of latents that are independent from row to row."""
+    """The latents of a path; in the place of latents that are independent from row to row.
+
+    Attributes:
+        rule: how they are integrated out, in words.
+        evaluations: densities of a row that this takes at once.
+    """
 
     in_turn = True
+    rule = "by a Kalman filter"
+    evaluations = FINE
 
     def __init__(self, local: Local) -> None:
         self.__dict__.update(local.__dict__)
@@ -169,8 +177,12 @@ class Path(Local):
             trace = self.density.trace_at(vector, data, self.unflatten(u))
             return jnp.asarray(trace[name]["value"], jnp.float32)
 
-        ends = run_once(jax.vmap(value), jr.normal(jr.key(1), (2, self.rows, self.size)))
+        ends = run_once(jax.vmap(value), self._ends())
         return bool(jnp.any(ends[0] != ends[1]))
+
+    def _ends(self) -> Float[Array, "2 N L"]:
+        """Two paths between which a deterministic site may change."""
+        return jr.normal(jr.key(1), (2, self.rows, self.size))
 
 
 def expand(

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpyro.handlers as handlers
 from jaxtyping import Array
-from numpyro.distributions import biject_to
 from numpyro.infer.util import compute_log_probs
+
+from amortppl.task.free_numbers import free_numbers
 
 _SEED = 2**31 - 1
 """Of what a model draws beside its latents: not the engine's, so that such a model is found out."""
@@ -100,12 +101,12 @@ class Plain:
 
 
 def _jacobian(site: dict, u: Array) -> Array:
-    return biject_to(site["fn"].support).log_abs_det_jacobian(u, site["value"])
+    return free_numbers(site["fn"].support).log_abs_det_jacobian(u, site["value"])
 
 
 def _placed(site: dict, latents: Mapping[str, Array]) -> Array | None:
     is_latent = site["type"] == "sample" and site["name"] in latents
-    return biject_to(site["fn"].support)(latents[site["name"]]) if is_latent else None
+    return free_numbers(site["fn"].support)(latents[site["name"]]) if is_latent else None
 
 
 def by_row(density: Array, axis: int) -> Array:

@@ -6,14 +6,21 @@ from typing import Any
 
 import numpyro.handlers as handlers
 from jaxtyping import Array, PRNGKeyArray
-from numpyro.distributions import biject_to
 
 from amortppl.errors import ModelError, nearest, quoted
+from amortppl.task.censoring import Censoring
+from amortppl.task.free_numbers import free_numbers
 from amortppl.task.inputs import draw_rows, source
 from amortppl.task.joint_gaussian import chain_rule_density
 from amortppl.task.tracing import LastSite, Site, abstract_sites
 
 _UNSAMPLED = "its distribution has no sampler (as ImproperUniform), and tasks are simulated"
+
+
+_FACTOR = (
+    ". Where a numpyro.factor is the log likelihood of an observation, say how that is simulated: "
+    "simulate={'y': lambda key, latents, inputs: ...}, as in docs/factors.md"
+)
 
 
 class Program:
@@ -24,7 +31,10 @@ class Program:
         candidates: arguments that default to None, the observations.
         count: the argument that gets the number of rows, if there is one.
         by_name: sites that the data feed by name.
+        censoring: how simulated observations become censored; None where they do not.
     """
+
+    censoring: Censoring | None = None
 
     def __init__(
         self,
@@ -97,6 +107,7 @@ class Program:
                 f"{quoted(self.candidates)} "
                 f"absent{given if self.count else ''},{last.describe()}: "
                 f"{type(error).__name__}: {str(error) or _UNSAMPLED}"
+                f"{_FACTOR if 'NoneType' in str(error) else ''}"
             ) from error
 
     def trace(
@@ -127,21 +138,21 @@ class Program:
 
         def place(site: dict) -> Array | None:
             is_latent = site["type"] == "sample" and site["name"] in values
-            return biject_to(site["fn"].support)(values[site["name"]]) if is_latent else None
+            return free_numbers(site["fn"].support)(values[site["name"]]) if is_latent else None
 
         return self.trace(key, data, rows, place)
 
 
 def unconstrain(site: dict) -> Array:
     """The value of a traced latent mapped from its support to the real line."""
-    return biject_to(site["fn"].support).inv(site["value"])
+    return free_numbers(site["fn"].support).inv(site["value"])
 
 
 def log_jacobian(site: dict, u: Array) -> Array:
     """log |d theta / d u| of each event of a traced latent theta, whose unconstrained value is
     u.
     """
-    return biject_to(site["fn"].support).log_abs_det_jacobian(u, site["value"])
+    return free_numbers(site["fn"].support).log_abs_det_jacobian(u, site["value"])
 
 
 def log_density(site: dict, tied: bool = False) -> Array:

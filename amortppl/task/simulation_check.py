@@ -40,7 +40,9 @@ def check_simulations(task: AbstractTask) -> None:
     first, other = evaluate(
         lambda k: [_simulation(task, jr.fold_in(k, i)) for i in (0, 1)], seed_key(23)
     )
-    same = [n for n, u in first.latents.items() if u.size and np.any(u == other.latents[n])]
+    chains = [n for n, s in task.local.sites.items() if s.discrete]
+    free = {n: u for n, u in first.latents.items() if u.size and n not in chains}
+    same = [n for n, u in free.items() if np.any(u == other.latents[n])]
     if same:
         raise ModelError(
             f"{task.name}: the latent {quoted(same)} has the same value in every simulation, so "

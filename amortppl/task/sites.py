@@ -20,6 +20,8 @@ from amortppl.task.obs_mask import OBSERVED, twins
 from amortppl.task.program import Program
 from amortppl.task.tracing import Site, row_axis
 
+Sites = Mapping[str, Site]
+
 PROBE_ROWS = (7, 11)
 """Numbers of rows with which a model is traced to see what grows with its rows."""
 
@@ -69,11 +71,17 @@ class ModelSites:
         """All sites at both numbers of rows, without discrete latents that are summed out."""
         program, rows = self.program, self.rows[0]
         first, second = (program.sites(n) for n in self.rows)
-        if any(s.enumerated for s in first.values()) and len(program.candidates) == 1:
+        marked = [
+            n for n, s in first.items() if s.enumerated and not self._is_chain(n, first, second)
+        ]
+        if marked and len(program.candidates) == 1:
             program.model = Marginal(program.model, program.candidates[0])
             program.model.verify(program.kwargs(program.input_rows(jr.key(0), rows), rows))
             first, second = (program.sites(n) for n in self.rows)
         return first, second
+
+    def _is_chain(self, name: str, first: Sites, second: Sites) -> bool:
+        return name in second and first[name].is_chain(second[name])
 
     def _refuse_sites_by_row(self) -> None:
         """The sites must be the same whatever the number of rows; deterministic ones that are not
@@ -188,7 +196,8 @@ class ModelSites:
         )
 
     def _refuse(self, samples: dict[str, Site], latent: dict[str, Site], targets: set[str]) -> None:
-        discrete = [n for n, s in latent.items() if s.discrete]
+        free = {n: s for n, s in latent.items() if s.discrete}
+        discrete = [n for n in free if not self._is_chain(n, self.first, self.second)]
         if discrete:
             raise ModelError(
                 f"{self.name}: the latent {quoted(discrete)} is discrete, and a guide needs "
@@ -271,7 +280,9 @@ class ModelSites:
                 f"that no "
                 "argument feeds) changes the density of the latents, but tasks simulated from the "
                 "model do not follow "
-                "it. Make it an argument with default None, or write it as part of the prior"
+                "it. Make it an argument with default None, or write it as part of the prior. "
+                "Where it is the log likelihood of an argument, one number a row, say how that is "
+                "simulated: simulate={'y': lambda key, latents, inputs: ...} (docs/factors.md)"
             )
 
 

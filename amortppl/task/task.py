@@ -16,9 +16,12 @@ from amortppl.runtime.jaxpr_rewriting import depends_on_first
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
+from amortppl.task.censoring import with_two_ends
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.description import describe_task
 from amortppl.task.enumeration import Marginal
+from amortppl.task.factor_check import check_factor_scores
+from amortppl.task.factors import Simulator, with_simulated
 from amortppl.task.group_check import check_groups
 from amortppl.task.groups import Grouping, refuse_forgotten_number
 from amortppl.task.handlers import name_arguments
@@ -31,8 +34,11 @@ from amortppl.task.obs_mask_check import refuse_used_fill
 from amortppl.task.ordered import find_memory, is_sequential
 from amortppl.task.parity import check
 from amortppl.task.path_latents import Path
+from amortppl.task.path_states import StatePath
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
+from amortppl.task.read_censoring import limits_as_sources, read_censoring, unmarked
+from amortppl.task.several_groups import SeveralGroups
 from amortppl.task.simulation_check import check_simulations
 from amortppl.task.sites import ModelSites
 from amortppl.task.without_models import TasksWithoutModels
@@ -64,8 +70,16 @@ class Task(TasksWithoutModels, AbstractTask):
             The model's argument `school` is the index of each row's group, 0, 1, ..., and its
             argument `n_school` the number of groups. In data `school` holds labels of any type.
             Latents in a plate of `n_school` are integrated out group by group.
-        by_group: `{"school": ["size"]}`: arguments with one value for each group.
+            Of several groupings the numbers are the most that a dataset may have.
+        by_group: `{"school": ["size"]}`: arguments with one value for each group. Of several
+            groupings, `{"room": ["school"]}`: every room lies in one school, and the number of
+            rooms is that in a school.
         constants: values of arguments that are the same in every dataset.
+        censoring: `{"censored": dist.Uniform(1, 5)}`: of a model with NumPyro's censored
+            distributions, the argument that says which rows are censored, and where the limits of
+            rows come from, as of `inputs` (docs/censored.md).
+        simulate: `{"y": lambda key, latents, inputs: ...}`: how an observation is simulated whose
+            log density is a `numpyro.factor`, one number a row (docs/factors.md).
         observed: sites that the data feed by name, for models without an argument for them
             (as with `numpyro.handlers.condition`).
         dims: for a site or an argument, names of its axes (rows and plates name themselves).
@@ -123,6 +137,8 @@ class Task(TasksWithoutModels, AbstractTask):
         groups: Mapping[str, tuple[int, int] | int] | None = None,
         by_group: Mapping[str, Sequence[str]] | None = None,
         constants: Mapping[str, Any] | None = None,
+        censoring: Mapping[str, Any] | None = None,
+        simulate: Mapping[str, Simulator] | None = None,
         observed: Sequence[str] = (),
         dims: Mapping[str, Sequence[str]] | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
@@ -136,9 +152,19 @@ class Task(TasksWithoutModels, AbstractTask):
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
         self.coords = {k: list(v) for k, v in (coords or {}).items()}
         model = from_pyro(model) if is_pyro(model) else model
+        self.simulated_by_user = bool(simulate)
+        model = with_simulated(self.name, model, simulate) if simulate else model
         inputs = described(dict(inputs or {}))
+        limits = limits_as_sources(self.name, censoring or {}, inputs, rows is None)
+        if limits:
+            model, inputs = with_two_ends(model), inputs | unmarked(limits, rows is None)
         if by_group and not groups:
             raise ModelError(f"{self.name}: by_group is given without groups")
+        if groups and len(groups) > 1:
+            self.several = SeveralGroups(self.name, model, groups, by_group or {})
+            self.several.expect_free({**inputs, **(constants or {})})
+            inputs = inputs | self.several.sources()
+            constants, groups = {**(constants or {}), **self.several.constants()}, None
         if groups:
             of_group = ROWS_OF_A_GROUP if rows is ROWS else rows
             of = (inputs, groups, of_group, by_group or {}, constants or {})
@@ -153,6 +179,9 @@ class Task(TasksWithoutModels, AbstractTask):
         self.stamps = ordered if isinstance(ordered, str) else ""
         self._expect_series(ordered, groups)
         program = Program(model, self.name, inputs, constants or {}, observed, self.block)
+        if limits:
+            program.censoring = read_censoring(program, limits, self.grouping)
+        self.censoring = program.censoring
         fed = tuple(program.by_name)
         self.plain = Plain(model, program.constants, program.count, fed, self.block)
         refuse_forgotten_number(self.name, program.count, program.sources, seed_key(0))
@@ -212,13 +241,15 @@ class Task(TasksWithoutModels, AbstractTask):
             ModelError: they cannot be integrated out.
         """
         probe = (self.deterministic, self.fixed, self.has_density)
+        chains = any(s.discrete for s in self.local.sites.values())
         try:
-            return self.local.check(*probe)
+            if not chains:
+                return self.local.check(*probe)
         except ModelError:
             in_turn = self.local.follow and (self.ordered or self.may_be_ordered)
             if not (in_turn and self.row_free):
                 raise
-        self.local, self.ordered = Path(self.local), True
+        self.local, self.ordered = StatePath(self.local) if chains else Path(self.local), True
         return self.local.check(*probe)
 
     def _expect_series(self, ordered: bool | str | None, groups: Any) -> None:
@@ -247,6 +278,8 @@ class Task(TasksWithoutModels, AbstractTask):
             self.memory, self.sequential = find_memory(self), is_sequential(self)
         if self.grouping:
             check_groups(self)
+        if self.simulated_by_user:
+            check_factor_scores(self)
         check_marginal(self)
         check_native(self)
 
@@ -269,7 +302,8 @@ class Task(TasksWithoutModels, AbstractTask):
         """
         inputs = self.input_rows(jr.fold_in(key, 0), rows)
         trace = self.program.trace(jr.fold_in(key, 1), inputs, rows)
-        return Draw(self.density.vector(trace), inputs | self.density.observations(trace))
+        data = inputs | self.density.observations(trace)
+        return Draw(self.density.vector(trace), self.observe(jr.fold_in(key, 0), data))
 
     def supported(self, data: Mapping[str, Array]) -> dict[str, Bool[Array, "..."]]:
         """For each observation, which of its values lie in the support of the site it feeds.

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpyro.handlers as handlers
-from numpyro.distributions import biject_to
 from numpyro.primitives import Messenger
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.seeds import seed_key
+from amortppl.task.free_numbers import free_numbers
 
 _CONTROL_FLOW = (
     jax.errors.ConcretizationTypeError,
@@ -54,9 +54,10 @@ class Site:
     Attributes:
         shape: of the value.
         density_shape: of its log density (sample sites): one entry per independent draw.
-        unconstrained: shape after mapping the support to the real line (continuous sites).
+        unconstrained: shape after mapping the support to the real line (latents).
         plates: plate name by axis of the value, counted from the left.
         enumerated: whether the model asks to sum its values out.
+        finite: whether its values are finitely many (discrete sites).
     """
 
     name: str
@@ -71,6 +72,11 @@ class Site:
     unconstrained: tuple[int, ...]
     plates: dict[int, str]
     enumerated: bool = False
+    finite: bool = False
+
+    def is_chain(self, longer: "Site") -> bool:
+        """Whether it is a discrete value for each row that no plate holds, as in a `scan`."""
+        return self.finite and not self.plates and self.shape != longer.shape
 
 
 def abstract_sites(
@@ -109,7 +115,6 @@ def _site(name: str, site: dict) -> Site:
         return Site(name, "deterministic", "", "", False, False, shape, dtype, (), (), {})
     fn, observed = site["fn"], bool(site["is_observed"])
     discrete = bool(getattr(fn.support, "is_discrete", False))
-    latent = not discrete and not observed
     batch = len(shape) - fn.event_dim
     return Site(
         name=name,
@@ -121,9 +126,10 @@ def _site(name: str, site: dict) -> Site:
         shape=shape,
         dtype=dtype,
         density_shape=jnp.broadcast_shapes(fn.batch_shape, shape[:batch]),
-        unconstrained=tuple(biject_to(fn.support).inverse_shape(shape)) if latent else (),
+        unconstrained=() if observed else tuple(free_numbers(fn.support).inverse_shape(shape)),
         plates=_plates(site["cond_indep_stack"], batch),
         enumerated=discrete and site["infer"].get("enumerate") == "parallel",
+        finite=discrete and bool(fn.has_enumerate_support),
     )
 
 

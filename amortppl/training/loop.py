@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -154,7 +153,8 @@ def _chunks(schedule: Schedule, done: int, begin: float) -> Iterator[tuple[Array
             spent, along = (0.0, 1.0) if late else (spent, pace)
             fractions = np.minimum(spent + along * np.arange(CHUNK) / CHUNK, 1.0)
         started = time.monotonic()
-        yield jnp.arange(done, done + CHUNK), jnp.asarray(np.minimum(fractions, 1.0), jnp.float32)
+        shares = np.minimum(fractions, 1.0).astype(np.float32)
+        yield jax.device_put((np.arange(done, done + CHUNK), shares))
         if schedule.minutes is not None and done > 0:
             pace = (time.monotonic() - started) / (60 * schedule.minutes)
         done += CHUNK

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -17,8 +16,9 @@ from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, refuse_parts, unroll
 from amortppl.runtime import distributed
 from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.flat_weights import flatten
 from amortppl.runtime.numpy_evaluation import construct
-from amortppl.runtime.seeds import seed_key, split_key
+from amortppl.runtime.seeds import fold_in, join_keys, pick_key, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split, split_in_order
 from amortppl.training.prepared_tasks import PreparedTasks
@@ -63,7 +63,7 @@ class Trainer:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.devices = jax.devices()
         self.mesh = distributed.mesh(TASKS)
-        method = construct(spec.build, task, split_key(seed_key(seed), 4)[WEIGHTS])
+        method = construct(spec.build, task, pick_key(split_key(seed_key(seed), 4), WEIGHTS))
         if task.grouping and method.predicts:
             raise TrainingError(
                 f"{type(spec).__name__}: it predicts rows that are exchangeable, and those of "
@@ -72,7 +72,7 @@ class Trainer:
         if schedule.mini_batches > 1:
             refuse_parts(method)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
-        self.weights, self.restore = ravel_pytree(learned)
+        self.weights, self.restore = flatten(learned)
         share = 8 * len(self.devices)
         tasks = -(-schedule.batch // share) * share
         # Any task of a pool can be picked for any update, so that a pool is one part.
@@ -212,8 +212,8 @@ class Trainer:
     def keys(self, steps: Array) -> PRNGKeyArray:
         """A key for each update, and the held-out tasks' key after them."""
         streams = split_key(seed_key(self.seed), 4)
-        fresh = jax.vmap(lambda step: jr.fold_in(streams[FRESH], step))(steps)
-        return jnp.concatenate([fresh, streams[HELD_OUT : HELD_OUT + 1]])
+        fresh = fold_in(pick_key(streams, FRESH), np.asarray(steps))
+        return join_keys(fresh, pick_key(streams, slice(HELD_OUT, HELD_OUT + 1)))
 
     def _advance(
         self, learner: Learner, steps: Array, keys: PRNGKeyArray, progress: Array, pool: Any

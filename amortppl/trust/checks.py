@@ -13,6 +13,7 @@ from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
 from amortppl.trust.discrepancy_programs import discrepancies_of, draws_of, prediction_keys
 from amortppl.trust.misspecification import Familiarity
+from amortppl.trust.pareto import log_sum_exp
 
 
 class Answer(NamedTuple):
@@ -75,7 +76,7 @@ def log_evidence(log_joint: np.ndarray, log_guide: np.ndarray) -> tuple[np.ndarr
     ratio = np.nan_to_num(ratio, nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
     draws = ratio.shape[-1]
     with np.errstate(all="ignore"):
-        level = np.logaddexp.reduce(ratio, -1) - np.log(draws)
+        level = log_sum_exp(ratio)[..., 0] - np.log(draws)
         weights = np.exp(ratio - level[..., None])
         error = weights.std(-1) / np.sqrt(draws)
     return np.where(silent, np.nan, level), np.where(silent, np.nan, error)

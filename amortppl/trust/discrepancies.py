@@ -104,7 +104,7 @@ def discrepancies(
 
 def _predict(task: AbstractTask, key: Array, vector: Array, batch: Batch) -> dict[str, Array]:
     inputs = {n: batch.data[n] for n in task.inputs}
-    return task.predict(key, vector, inputs, batch.mask.shape[0])
+    return task.replicate(key, vector, inputs, batch.mask.shape[0])
 
 
 def _against(data: Array, predicted: Array) -> Array:

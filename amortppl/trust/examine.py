@@ -51,6 +51,7 @@ def examine(
     seed: int,
     climb: Ladder | None,
     familiarity: Familiarity | None,
+    together: int | None = None,
 ) -> Examined:
     """Checks the draws of T datasets, climbs where they fail and a ladder is given, and judges.
 
@@ -61,6 +62,7 @@ def examine(
         seed: of further draws.
         climb: the ladder, or None for the guide's own answer.
         familiarity: what simulated tasks look like to the guide; None to leave that out.
+        together: datasets in one compiled call, see `amortppl.posterior.padding.chunks`.
     """
     check = check_weights(guide, datasets, drawn)
     stats, notes = (
@@ -75,7 +77,7 @@ def examine(
     if climb is None:
         labels = guide.task.latents.labels()
         notes = join_notes(notes, psis.misleading_notes(check, moved, labels))
-    values = constrain_each(guide.method, drawn.vectors, datasets)
+    values = constrain_each(guide.method, drawn.vectors, datasets, together)
     judged, more, words = _judge(guide, datasets, drawn, check, moved, values, stats)
     moves = {"mean_moved": moved.mean, "sd_moved": moved.sd}
     notes = join_notes(notes, more)

@@ -41,6 +41,7 @@ from amortppl.runtime.jaxpr_rewriting import rewrite
 from amortppl.runtime.numpy_evaluation import Traced, evaluate
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
+from amortppl.trust.pareto import log_sum_exp
 from amortppl.trust.verdict import MISSED
 from amortppl.trust.volume_keeping import volume_keeping_maps
 
@@ -213,7 +214,7 @@ def _log_evidence(
     normal = -size / 2 * np.log(2 * np.pi) - region.log_volume - distance**2 / 2
     terms = np.where(distance <= middle, np.log(2.0) + normal - joint + log_weights, -np.inf)
     terms = terms[np.isfinite(terms)]
-    return -float(np.logaddexp.reduce(terms)) if len(terms) else np.inf
+    return -float(log_sum_exp(terms)[0]) if len(terms) else np.inf
 
 
 def _mapped(

@@ -83,7 +83,7 @@ def compare(task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn) -> Pa
     if why_not(task):
         return parity
     two = task.judge.width == 1
-    picked = [pick_draws(np.asarray(j))[0 if two else -1 :] for j in drawn.log_joint]
+    picked = [p[0 if two else -1 :] for p in _pick_each(np.asarray(drawn.log_joint))]
     vectors = [np.asarray(v)[p] for v, p in zip(drawn.vectors, picked, strict=True)]
     data = [widen(task, d) for d in datasets]
     plain = log_joints(task, vectors, data)
@@ -103,6 +103,17 @@ def pick_draws(joint: np.ndarray) -> np.ndarray:
     order = np.argsort(joint)
     order = order[np.isfinite(joint[order])]
     return order[[0, len(order) // 2]] if len(order) else order
+
+
+def _pick_each(joints: np.ndarray) -> list[np.ndarray]:
+    """`pick_draws` of log joints (T, S), without sorting where all are finite."""
+    middle = joints.shape[1] // 2
+    order = np.argpartition(joints, (0, middle), 1)[:, [0, middle]]
+    finite = np.isfinite(joints).all(1)
+    return [
+        own if is_finite else pick_draws(joint)
+        for own, is_finite, joint in zip(order, finite, joints, strict=True)
+    ]
 
 
 def _judge(parity: Parity, places: Sequence[int], engine: np.ndarray, plain: Sequence[Sum]) -> None:
@@ -162,26 +173,39 @@ def log_joints(
         size = min(1 << _rows(each).bit_length() - 1, most_rows)
         by_size.setdefault((size, task.places(each)), []).append(place)
     for (size, wide), places in by_size.items():
-        pieces = [
-            (place, vector, first, min(first, _rows(data[place]) - size))
-            for place in places
-            for vector in vectors[place]
-            for first in range(0, _rows(data[place]), size)
-        ]
         most = max(1, ENTRIES // (size * task.judge.width * wide))
-        parts = np.concatenate(
-            [
-                _pieces(task, data, pieces[start : start + most], size)
-                for start in range(0, len(pieces), most)
-            ]
-            or [np.zeros((0, 5))]
-        )
-        counts = [len(vectors[place]) * -(-_rows(data[place]) // size) for place in places]
-        each = np.split(parts, np.cumsum(counts)[:-1])
-        sums |= {
-            i: _add_up(task, own, len(vectors[i])) for i, own in zip(places, each, strict=True)
-        }
+        sums |= _of_one_size(task, vectors, data, places, size, most)
     return [sums[i] for i in range(len(data))]
+
+
+def _of_one_size(
+    task: AbstractTask,
+    vectors: Sequence[np.ndarray],
+    data: Sequence[Data],
+    places: Sequence[int],
+    size: int,
+    most: int,
+) -> dict[int, Sum]:
+    """Log joints of datasets at some places, from pieces of one size, so many of them at once."""
+    rows = [_rows(data[place]) for place in places]
+    pieces = [
+        (place, vector, first, min(first, count - size))
+        for place, count in zip(places, rows, strict=True)
+        for vector in vectors[place]
+        for first in range(0, count, size)
+    ]
+    draws = [len(vectors[place]) for place in places]
+    ends = np.cumsum(draws)
+    if not pieces:
+        return dict.fromkeys(places, Sum(*np.zeros((4, 0))))
+    starts = range(0, len(pieces), most)
+    parts = np.concatenate([_pieces(task, data, pieces[i : i + most], size) for i in starts])
+    each = np.repeat(-(-np.array(rows) // size), draws)
+    together = _add_up(task, parts, np.cumsum(each) - each)
+    return {
+        place: Sum(*together[:, end - count : end])
+        for place, count, end in zip(places, draws, ends, strict=True)
+    }
 
 
 def _pieces(
@@ -204,13 +228,12 @@ def _pieces(
     return np.stack([prior, rows.sum(1), np.abs(rows).sum(1), new.sum(1), added], 1)
 
 
-def _add_up(task: AbstractTask, parts: np.ndarray, draws: int) -> Sum:
-    """Sums of the pieces of each draw, (S,)."""
-    if not draws:
-        return Sum(*np.zeros((4, 0)))
-    prior, rows, size, terms, error = np.moveaxis(parts.reshape(draws, -1, 5), 2, 0)
-    total = total_error(error.sum(1), task.judge.size)
-    return Sum(prior[:, 0] + rows.sum(1), np.abs(prior[:, 0]) + size.sum(1), terms.sum(1), total)
+def _add_up(task: AbstractTask, parts: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """`Sum` of the pieces of each draw, which begin at `starts` (S,), as an array (4, S)."""
+    prior, (_, rows, size, terms, error) = parts[starts, 0], np.add.reduceat(parts, starts).T
+    return np.stack(
+        [prior + rows, np.abs(prior) + size, terms, total_error(error, task.judge.size)]
+    )
 
 
 def whole(task: AbstractTask, vectors: np.ndarray, data: Data) -> Sum:

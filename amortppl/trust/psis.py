@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amortppl.trust.pareto import FEWEST, TOGETHER, smooth_tails
+from amortppl.trust.pareto import FEWEST, TOGETHER, log_sum_exp, smooth_tails
 
 GOOD, USABLE = 0.5, 0.7
 """k-hat below which importance weights have finite variance, and up to which PSIS is reliable."""
@@ -50,8 +50,8 @@ def check(log_joint: np.ndarray, log_guide: np.ndarray) -> Check:
     peak = np.max(ratios, -1, keepdims=True)
     ratios = np.maximum(ratios - np.where(np.isfinite(peak), peak, 0.0), FLOOR)
     weights, khat = _smooth(ratios)
-    weights = weights - np.logaddexp.reduce(weights, -1, keepdims=True)
-    return Check(khat, weights, np.exp(-np.logaddexp.reduce(2 * weights, -1)))
+    weights = weights - log_sum_exp(weights)
+    return Check(khat, weights, 1 / np.exp(2 * weights).sum(-1))
 
 
 def khat_of(log_weights: np.ndarray) -> np.ndarray:
@@ -92,12 +92,14 @@ def moment_shift(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarr
     """Change by weights of each mean (..., P), in sds, and of the logarithm of each sd (..., P), of
     draws (..., S, P).
     """
-    vectors, weights = np.asarray(vectors, np.float64), np.exp(log_weights)[..., None, :]
+    weights = np.exp(log_weights)[..., None]
     with np.errstate(all="ignore"):  # of draws that are not finite
-        mean, sd = vectors.mean(-2), vectors.std(-2) + 1e-12
-        centre = weights @ vectors
-        spread = np.sqrt(weights @ (vectors - centre) ** 2)[..., 0, :] + 1e-12
-        return (centre[..., 0, :] - mean) / sd, np.log(spread / sd)
+        along = np.ascontiguousarray(np.swapaxes(vectors, -1, -2), np.float64)
+        along = along - along.mean(-1, keepdims=True)
+        sd = np.sqrt(np.square(along).mean(-1)) + 1e-12
+        centre = along @ weights
+        spread = np.sqrt(np.square(along - centre) @ weights)[..., 0] + 1e-12
+        return centre[..., 0] / sd, np.log(spread / sd)
 
 
 def misleading_notes(result: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:

@@ -81,7 +81,12 @@ CPU = "\nimport time; print(time.process_time())"
 
 
 def run(code, *arguments, cache="off"):
-    """What a new process printed, as numbers."""
+    """What a new process printed, as numbers, its CPU seconds last."""
+    return [float(word) for word in run_text(code, *arguments, cache=cache).split()]
+
+
+def run_text(code, *arguments, cache="off"):
+    """What a new process printed."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "PYTHONDONTWRITE"))}
     done = subprocess.run(
         [sys.executable, "-c", code + CPU, *map(str, arguments)],
@@ -90,7 +95,7 @@ def run(code, *arguments, cache="off"):
         capture_output=True,
         text=True,
     )
-    return [float(word) for word in done.stdout.split()]
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +103,21 @@ def anchor():
     """I, in CPU seconds."""
     run("import jax, numpyro, amortppl.guide.load")  # writes bytecode
     return min(run("import jax, numpyro")[-1] for _ in range(2))
+
+
+def test_listing(anchor, say):
+    """The command line without JAX."""
+    for words in (["models"], ["methods"], ["--help"], ["--version"]):
+        code = f"""
+from amortppl.cli.commands import app
+try:
+    app({words})
+except SystemExit:
+    pass
+"""
+        seconds = min(float(run_text(code).split()[-1]) for _ in range(2))
+        say(f"amortppl {words[0]}: {seconds / anchor:.2f} I (to reach: 0.25)")
+        assert seconds < anchor
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,9 @@ from amortppl import catalogue
 SCRIPTS = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 SMALL = {
     "local_latents": {"rows": 20, "most": 20},
-    "many_datasets": {"datasets": 6},
     "nuts_start": {"draws": 20},
     "svi_finetune": {"tune": 20},
-    "million_rows": {"rows": 5000},
     "neutra": {"draws": 20},
-    "pyro_model": {"draws": 50},
     "pyro_svi": {"tune": 3, "draws": 10},
 }
 
@@ -35,11 +32,9 @@ def test_example_runs_and_draws(script, tmp_path):
 def test_examples_were_found():
     assert {
         "first_guide",
-        "many_datasets",
         "own_model",
         "nuts_start",
         "svi_finetune",
         "neutra",
-        "pyro_model",
         "pyro_svi",
     } <= {s.stem for s in SCRIPTS}

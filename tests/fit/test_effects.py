@@ -52,14 +52,33 @@ def test_a_line_has_its_coefficients_as_slopes():
         ap.slopes(form, post, "xx")
 
 
-def test_counts_are_averaged_over_rows():
-    form, post = ap.formula("k ~ x + g", FRAME, "poisson"), tree()
-    slope = (np.exp(linear(FRAME)) * B[:, :1]).mean(1)
-    np.testing.assert_allclose(ap.slopes(form, post, "x")["mean"], slope.mean(), rtol=1e-2)
-    change = np.exp(linear(FRAME.assign(g="b"))) - np.exp(linear(FRAME.assign(g="a")))
-    table = ap.comparisons(form, post, "g")
-    np.testing.assert_allclose(table["mean"], change.mean(), rtol=1e-4)
-    np.testing.assert_allclose(table["sd"], change.mean(1).std(ddof=1), rtol=1e-3)
+def test_numbers_as_levels_interactions_and_ordered_categories():
+    """Each against the draws' own predictor: log mean = a + b x + g (c + d x) + n e + size f."""
+    frame = FRAME.assign(n=9 + np.arange(40) % 3, size=["s", "l"] * 20)
+    frame["size"] = pd.Categorical(frame["size"], ["s", "l"], ordered=True)
+    form = ap.formula("k ~ x * g + C(n) + size", frame, "poisson")
+    draws = 0.02 * RANDOM.normal(size=(30, 6))
+    post = tree(coefficient=draws)
+
+    def columns(t):
+        terms = [t.x, t.g == "b", t.x * (t.g == "b"), t.n == 10, t.n == 11, t["size"] == "l"]
+        return np.stack(terms, 1).astype(float)
+
+    def expected(t):
+        return np.exp(LEVEL[:, None] + draws @ (columns(t) - columns(frame).mean(0)).T)
+
+    for column, levels in {"n": [9, 10, 11], "size": ["s", "l"], "g": ["a", "b"]}.items():
+        table = ap.comparisons(form, post, column)
+        several = [expected(frame.assign(**{column: v})).mean(1) for v in levels]
+        assert [*table.index] == [f"{column}: {v} - {levels[0]}" for v in levels[1:]]
+        changes = np.stack([v - several[0] for v in several[1:]])
+        np.testing.assert_allclose(table["mean"], changes.mean(1), rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(table["sd"], changes.std(1, ddof=1), rtol=1e-2)
+    own = draws[:, :1] + draws[:, 2:3] * (frame.g == "b").to_numpy()
+    slope = (expected(frame) * own).mean()
+    np.testing.assert_allclose(ap.slopes(form, post, "x")["mean"], slope, rtol=2e-2)
+    with pytest.raises(ap.DataError, match="'n' holds levels"):
+        ap.slopes(form, post, "n")
 
 
 def test_levels_have_probabilities():

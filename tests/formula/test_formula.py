@@ -1,6 +1,8 @@
 """Formulas as programs: design matrices, densities, names, missing cells."""
 
 import warnings
+from datetime import date
+from decimal import Decimal
 from functools import partial
 
 import jax
@@ -10,11 +12,15 @@ import numpyro.distributions as dist
 import numpyro.handlers as handlers
 import pandas as pd
 import patsy
+import polars as pl
 import pytest
 from scipy import stats
 
 import amortppl as ap
+from amortppl.data.sources.whole import read_table
+from amortppl.fit.data_task import arrays_by_argument
 from amortppl.formula.families import FAMILIES
+from amortppl.formula.text_columns import read_text_columns
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +60,7 @@ COMMON = [
     "flag", "x * flag", "flag * g", "0 + C(flag)", "level", "x + level", "level * flag", "C(flag)",
     "log10(income)", "log1p(income)", "center(x) * g", "(x + z)**2", "(x + z + income)**2",
     "x * z * g", "g / h", "C(n):x", "C(n) * flag", "x:z:g", "np.exp(z) + np.abs(z)",
-    "0 + g:h", "I(x > 5)", "x + I(x > 5) * z",
+    "0 + g:h", "I(x > 5)", "x + I(x > 5) * z", "bs(x, df=5) + g",
 ]  # fmt: skip
 """Right-hand sides that patsy reads as formulae does."""
 
@@ -272,6 +278,35 @@ def test_kinds_of_columns():
     for each in (when.day, days, days.astype("date32[pyarrow]"), when.day.dt.to_period("D")):
         matrix = ap.formula("y ~ day", when.assign(day=each)).parts.design.matrix
         np.testing.assert_array_equal(matrix[:, 0], [18262.0] * 2 + [18264.0] * 2)
+
+
+def test_tables_of_polars_and_arrow_are_those_of_pandas(tmp_path):
+    """In memory and from Parquet: enumerations keep their order, decimals are numbers."""
+    answers = pl.Enum(["low", "mid", "high"])
+    columns = {
+        "answer": pl.Series(["mid", "low", "high", "low"], dtype=answers),
+        "price": pl.Series([Decimal("1.50"), Decimal("2.25"), None, Decimal("4")]),
+        "kind": pl.Series(list("uvuv"), dtype=pl.Categorical),
+        "day": [date(2020, 1, 1 + i) for i in range(4)],
+        "pass": [True, False, True, True],
+        "count": pl.Series([1, 2, 3, 4], dtype=pl.UInt8),
+    }
+    table = pl.DataFrame(columns)
+    table.write_parquet(tmp_path / "table.parquet")
+    file = read_text_columns(read_table(tmp_path / "table.parquet"))[0]
+    for each in (table, table.to_arrow(), file):
+        with pytest.warns(ap.DesignWarning, match="1 of 4 rows left out"):
+            form = ap.formula(
+                "answer ~ price + kind + day + pass + count", each, "ordinal", missing="drop"
+            )
+        assert form.outcome.levels == ("low", "mid", "high")
+        assert form.data["answer"].tolist() == [1, 0, 0]
+        expected = [[1.5, 0, 18262, 1, 1], [2.25, 1, 18263, 0, 2], [4, 1, 18265, 1, 4]]
+        np.testing.assert_array_equal(form.parts.design.matrix, expected)
+    of_model = arrays_by_argument(lambda count, price=None: None, table)
+    assert np.asarray(of_model["count"]).tolist() == [1, 2, 3, 4]
+    with pytest.raises(ap.DataError, match=r"LazyFrame.*collect\(\)"):
+        ap.formula("count ~ price", table.lazy())
 
 
 def test_new_rows_of_a_binomial_have_their_own_trials():

@@ -66,6 +66,9 @@ def test_the_place_of_a_mistake_is_marked(text, place):
         ("p(k, b) ~ x", {"family": "poisson"}, "needs family='binomial'"),
         ("censored(y, b) ~ x", {}, "is understood for the families 'weibull', 'exponential'"),
         ("one ~ x", {}, "does not vary (every row is 1)"),
+        ("one ~ x", {"family": "gamma"}, "'gamma' has no spread to infer"),
+        ("one ~ x", {"family": "weibull"}, "'weibull' has no spread to infer"),
+        ("y ~ x^2", {}, "a square is {x**2}"),
         ("y ~ log(x)", {}, "'log(x)' is -inf in row 0"),
         ("y ~ x", {"missing": "fill"}, "expected one of 'error', 'drop', 'impute'"),
         ("y ~ x", {"weights": "w"}, "no column 'w'"),
@@ -85,6 +88,9 @@ def test_tables_that_are_none():
         "y ~ x", TABLE.set_axis(["y", "y", *"abcd"], axis=1)
     )
     assert "no row is complete" in raised("y ~ x", TABLE.assign(y=np.nan))
+    empty, words = TABLE.assign(x=np.nan), TABLE.assign(g=["a", None, *"bbcc"])
+    assert "every cell is missing" in raised("y ~ x", empty, missing="impute")
+    assert "it is no numeric column" in raised("y ~ g", words, missing="impute")
 
 
 def notes(text, table=TABLE, **options):
@@ -98,5 +104,7 @@ def test_what_the_data_do_not_tell_is_said():
     messages = notes("y ~ x + k + z", twice)
     assert "'z' follows from" in messages and "'x'" in messages and "'k'" not in messages
     assert "has a single level" in notes("y ~ x + (1 | one)")
+    assert "'C(one)' has a single level, and so no coefficient" in notes("y ~ x + C(one)")
+    assert "'n' has a level for every row" in notes("y ~ n", TABLE.assign(n=list("abcdef")))
     assert "'x' separate the levels of 'b' perfectly" in notes("b ~ x", family="bernoulli")
     assert "is the same in every row" in notes("one ~ x", family="bernoulli")

@@ -261,6 +261,18 @@ def test_moments_come_every_so_many_rows(line_guide, rows):
     np.testing.assert_allclose(sds * np.sqrt(seen), sds[0] * np.sqrt(seen[0]), rtol=0.15)
 
 
+def test_every_state_has_seen_the_rows_that_it_counts(line_guide, rows):
+    """The first step takes 128 rows at once; states asked for before have seen fewer."""
+    few = {n: v[:300] for n, v in rows.items()}
+    states = list(line_guide.stream(ap.batches(few, 32, shuffle=None), progress=False))
+    assert [s.rows for s in states] == [*range(32, 300, 32), 300]
+    for state in states:
+        mean, covariance = line_posterior(few["x"][: state.rows], few["y"][: state.rows])
+        assert (apart(state, (mean, covariance)) < 0.05).all(), state.rows
+    by_hand = line_guide.step(line_guide.init(), {n: v[:32] for n, v in few.items()})
+    np.testing.assert_allclose(frame(states[0])[0], frame(by_hand)[0], rtol=1e-4)
+
+
 def test_a_stream_is_checked_on_request(line_guide, rows):
     few = {n: v[:3000] for n, v in rows.items()}
     tree = line_guide.infer(ap.batches(few, 512), draws=500)

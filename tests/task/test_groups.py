@@ -176,7 +176,7 @@ def test_arguments_that_are_not_there_are_named():
     refused(intercepts, "no argument 'size' .named in by_group", by_group={"school": ["size"]})
     refused(intercepts, "described twice", X | {"school": dist.Categorical(np.ones(3) / 3)})
     refused(intercepts, "expected the fewest and the most", groups={"school": (9, 4)})
-    refused(intercepts, "one grouping can be free", groups={"school": (2, 4), "x": (2, 4)})
+    refused(intercepts, "no argument 'n_x'", groups={"school": (2, 4), "x": (2, 4)})
 
 
 @pytest.mark.slow
