@@ -112,7 +112,9 @@ def gaps_of(results: Results, task: str, names: list[str]) -> dict[str, np.ndarr
     there = [m for m in names if m in results.methods(task)]
     if results.has_exact(task):
         return {m: results.gap(task, m, "like").mean(0) for m in there}
-    curves = {m: results.curve(task, m, "like").mean for m in there}
+    lpd = {m: results.curve(task, m, "like").by_seed[0] for m in there}
+    same = min(map(len, lpd.values()))  # some had fewer of the same tasks
+    curves = {m: values[:same].mean(0) for m, values in lpd.items()}
     best = np.max(list(curves.values()), 0)
     return {m: best - curve for m, curve in curves.items()}
 

@@ -92,7 +92,7 @@ class Results:
 
     def extra(self, task: str, method: str, name: str, field: str) -> np.ndarray | None:
         """A further measure over seeds and tasks, or None where it is missing."""
-        lines = [line for line in self.seeds(task, method) if name in line]
+        lines = [line for line in self.seeds(task, method) if field in line.get(name, {})]
         return np.concatenate([np.asarray(line[name][field]) for line in lines]) if lines else None
 
 
