@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from amortppl.errors import ModelError
 from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.abstract import AbstractTask
@@ -36,6 +37,20 @@ FAR = 512
 
 TRIES, TOLERANCE = 2, 1e-5
 """Simulated series, and the relative change of a log density that is rounding."""
+
+
+def expect_series(name: str, ordered: bool | str | None, block: bool, groups: Any) -> None:
+    """Refuses to call anything a series that has no free rows.
+
+    Raises:
+        ModelError: the data are one block, or lie in groups.
+    """
+    if ordered and (block or groups):
+        what = "lie in groups" if groups else "are one block (rows=None)"
+        raise ModelError(
+            f"ordered: {ordered!r} is for rows that follow one another, and the data of {name} "
+            f"{what}. Give the range of lengths, as in rows=(50, 500)"
+        )
 
 
 def find_memory(task: AbstractTask) -> int | None:

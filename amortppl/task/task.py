@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.pyro import described, from_pyro, is_pyro
-from amortppl.runtime.jaxpr_rewriting import depends_on_first
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
@@ -31,7 +29,7 @@ from amortppl.task.local_latents import Local
 from amortppl.task.marginal_check import check_marginal
 from amortppl.task.native import Native, check_native
 from amortppl.task.obs_mask_check import refuse_used_fill
-from amortppl.task.ordered import find_memory, is_sequential
+from amortppl.task.ordered import expect_series, find_memory, is_sequential
 from amortppl.task.parity import check
 from amortppl.task.path_latents import Path
 from amortppl.task.path_states import StatePath
@@ -41,6 +39,7 @@ from amortppl.task.read_censoring import limits_as_sources, read_censoring, unma
 from amortppl.task.several_groups import SeveralGroups
 from amortppl.task.simulation_check import check_simulations
 from amortppl.task.sites import ModelSites
+from amortppl.task.supports import supported
 from amortppl.task.without_models import TasksWithoutModels
 
 ROWS, ROWS_OF_A_GROUP = (8, 512), (1, 32)
@@ -169,15 +168,12 @@ class Task(TasksWithoutModels, AbstractTask):
             of_group = ROWS_OF_A_GROUP if rows is ROWS else rows
             of = (inputs, groups, of_group, by_group or {}, constants or {})
             self.grouping = Grouping(model, self.name, *of)
-            model, inputs, rows = (
-                self.grouping.model,
-                self.grouping.sources,
-                self.grouping.groups,
-            )
+            model, inputs = self.grouping.model, self.grouping.sources
+            rows = self.grouping.groups
         self.rows = row_range(rows)
         self.ordered, self.may_be_ordered = bool(ordered), ordered is None and not groups
         self.stamps = ordered if isinstance(ordered, str) else ""
-        self._expect_series(ordered, groups)
+        expect_series(self.name, ordered, self.block, groups)
         program = Program(model, self.name, inputs, constants or {}, observed, self.block)
         if limits:
             program.censoring = read_censoring(program, limits, self.grouping)
@@ -207,16 +203,9 @@ class Task(TasksWithoutModels, AbstractTask):
         self.model, self.sources, self.inputs = program.model, program.sources, [*program.sources]
         self.constants, self.candidates = program.constants, program.candidates
         self.by_name, self.count = program.by_name, program.count
-        self.observed, self.sites, self.latents = (
-            model_sites.observed,
-            model_sites.sites,
-            model_sites.latents,
-        )
-        self.tied, self.row_axes, self.twins = (
-            model_sites.tied,
-            model_sites.row_axes,
-            model_sites.twins,
-        )
+        self.observed, self.sites = model_sites.observed, model_sites.sites
+        self.latents, self.tied = model_sites.latents, model_sites.tied
+        self.row_axes, self.twins = model_sites.row_axes, model_sites.twins
         self.fixed, self.deterministic = model_sites.fixed, model_sites.deterministic
         if self.grouping:
             self.grouping.refuse_latents_of_rows(model_sites.local)
@@ -251,19 +240,6 @@ class Task(TasksWithoutModels, AbstractTask):
                 raise
         self.local, self.ordered = StatePath(self.local) if chains else Path(self.local), True
         return self.local.check(*probe)
-
-    def _expect_series(self, ordered: bool | str | None, groups: Any) -> None:
-        """Refuses to call anything a series that has no free rows.
-
-        Raises:
-            ModelError: the data are one block, or lie in groups.
-        """
-        if ordered and (self.block or groups):
-            what = "lie in groups" if groups else "are one block (rows=None)"
-            raise ModelError(
-                f"ordered: {ordered!r} is for rows that follow one another, and the data of "
-                f"{self.name} {what}. Give the range of lengths, as in rows=(50, 500)"
-            )
 
     def _expect_the_models_density(self) -> None:
         """Compares the engine's log densities with the plain model's.
@@ -310,23 +286,7 @@ class Task(TasksWithoutModels, AbstractTask):
 
         Of a support that depends on a latent, as of Uniform(0, theta), all do: the density decides.
         """
-        zeros = jnp.zeros(self.latents.size)
-        inside = {
-            a: True if depends_on_first(lambda v, d, a=a: self._inside(v, d)[a], zeros, data) else v
-            for a, v in self._inside(zeros, data).items()
-        }
-        whole = {
-            a: jnp.broadcast_to(v, data[a].shape) if self.tied or v is True else jnp.asarray(v)
-            for a, v in inside.items()
-        }
-        return {a: v[None] if self.block else v for a, v in whole.items()}
-
-    def _inside(
-        self, vector: Float[Array, " P"], data: Mapping[str, Array]
-    ) -> dict[str, Bool[Array, "..."]]:
-        """`supported` with latents from an unconstrained vector."""
-        trace = self.trace_at(vector, data)
-        return {a: trace[s]["fn"].support(trace[s]["value"]) for a, s in self.observed.items()}
+        return supported(self, data)
 
     def _has_density(self) -> bool:
         """Whether every observed site can evaluate its log density."""
