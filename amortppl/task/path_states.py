@@ -101,7 +101,11 @@ class StatePath(Path):
             for n in chains
             for _ in range(int(np.prod(self.shapes[n])))
         ]
-        return np.stack(np.meshgrid(*each, indexing="ij"), -1).reshape(-1, len(each)).astype(np.float32)
+        return (
+            np.stack(np.meshgrid(*each, indexing="ij"), -1)
+            .reshape(-1, len(each))
+            .astype(np.float32)
+        )
 
     def _pairs(self, vector: Array, data: Mapping[str, Array]) -> Float[Array, "N K K"]:
         return pairs(lambda z: self.joint(vector, data, z)[1], self.states, self.count(data))
@@ -163,9 +167,7 @@ def filtered(table: Float[Array, "N K K"]) -> tuple[Float[Array, " N"], Float[Ar
     return jax.lax.scan(step, jnp.full(size, -jnp.log(1.0 * size)), table)[1]
 
 
-def draw_states(
-    table: Float[Array, "N K K"], messages: Float[Array, "N K"], key: Array
-) -> Array:
+def draw_states(table: Float[Array, "N K K"], messages: Float[Array, "N K"], key: Array) -> Array:
     """The numbers of the states of a path, (N,), from the last row back to the first."""
     keys = jr.split(key, table.shape[0])
     last = jr.categorical(keys[-1], messages[-1])

@@ -71,7 +71,9 @@ class ModelSites:
         """All sites at both numbers of rows, without discrete latents that are summed out."""
         program, rows = self.program, self.rows[0]
         first, second = (program.sites(n) for n in self.rows)
-        marked = [n for n, s in first.items() if s.enumerated and not self._is_chain(n, first, second)]
+        marked = [
+            n for n, s in first.items() if s.enumerated and not self._is_chain(n, first, second)
+        ]
         if marked and len(program.candidates) == 1:
             program.model = Marginal(program.model, program.candidates[0])
             program.model.verify(program.kwargs(program.input_rows(jr.key(0), rows), rows))
