@@ -28,7 +28,7 @@ from amortppl.task.local_latents import Local
 from amortppl.task.marginal_check import check_marginal
 from amortppl.task.native import Native, check_native
 from amortppl.task.obs_mask_check import refuse_used_fill
-from amortppl.task.ordered import find_memory, is_sequential
+from amortppl.task.ordered import expect_derivatives, find_memory, is_sequential
 from amortppl.task.parity import check
 from amortppl.task.paths import checked
 from amortppl.task.plain import Plain
@@ -229,6 +229,7 @@ class Task(TasksWithoutModels, AbstractTask):
             check(self, *self.probe_rows)
             refuse_used_fill(self)
         if self.ordered and self.row_free and not self.local:
+            expect_derivatives(self)
             self.memory, self.sequential = find_memory(self), is_sequential(self)
         if self.grouping:
             check_groups(self)
