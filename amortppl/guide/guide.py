@@ -170,7 +170,8 @@ class Guide(TableGuide):
         if streaming is not None:
             raise DataError("streaming: for mini-batches; pass ap.batches(data) as the data")
         climb = ladder_of(trust, keywords)
-        return infer(self, self.familiarity, data, draws, seed, columns, keep, climb)
+        like = None if self.task.local.dear else self.familiarity
+        return infer(self, like, data, draws, seed, columns, keep, climb)
 
     def predict(
         self,

@@ -38,11 +38,13 @@ class Local:
         density_axes, unconstrained_axes, axes: the axis of the rows in each site's log density, in
             its unconstrained value and (of all shown) in its value.
         in_turn: whether they follow one another from row to row (`amortppl.task.path_latents`).
+        rule: how such a path is integrated out, in words.
+        evaluations: densities of a row that this takes at once.
+        dear: whether this takes so long that no simulated tasks are looked at beside the data.
     """
 
     in_turn = False
-    rule = ""
-    evaluations = 1
+    rule, evaluations, dear = "", 1, False
 
     def __init__(
         self, density: ConditionalDensity, names: list[str], first: Sites, second: Sites, rows: int

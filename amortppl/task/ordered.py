@@ -70,6 +70,27 @@ def find_memory(task: AbstractTask) -> int | None:
     return farthest if _holds_far(task, farthest) else None
 
 
+def expect_derivatives(task: AbstractTask) -> None:
+    """Raises:
+    ModelError: the density has no derivatives in forward mode, as of JAX's own `odeint`.
+    """
+
+    def along(key: Array) -> Any:
+        vector, data = _series(task, key, task.probe_rows[0])
+        return jax.jvp(lambda v: task.log_densities(v, data), (vector,), (vector,))
+
+    try:
+        jax.jit(along).lower(seed_key(0))  # only lowering refuses it
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        raise ModelError(
+            f"{task.name}: its density has no derivatives in forward mode ({error}), as where "
+            "jax.experimental.ode.odeint solves an equation. Solve it by steps in a scan "
+            "(Runge-Kutta), or by diffrax with adjoint=diffrax.DirectAdjoint()"
+        ) from error
+
+
 def _series(task: AbstractTask, key: Array, rows: int = STEPS) -> tuple[Array, dict[str, Array]]:
     draw = task.simulate(key, rows)
     return draw.latents, draw.data

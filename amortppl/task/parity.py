@@ -261,6 +261,11 @@ def _refuse_coupled(task: AbstractTask, key: Array, name: str, few: int) -> None
             return check(task, *task.probe_rows)
         except ModelError:
             task.ordered = False
+    elif task.may_be_ordered and not guilty:
+        message += (
+            ". If rows are times in their order (an index of time, a differential equation that is "
+            "solved row after row), say ordered=True"
+        )
     raise ModelError(message)
 
 

@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 from amortppl.runtime.compilation import run_once
 from amortppl.task.local_latents import Local
 from amortppl.task.quadrature import FINE
+from amortppl.task.small_matrices import cholesky, half_log_det, inverse, inverse_factor
 from amortppl.task.tracing import Site
 
 TOLERANCE = 1e-3
@@ -57,10 +58,10 @@ class Message(NamedTuple):
 
     def log_constant(self) -> Array:
         """log int exp(h'd - d'Bd/2) dd."""
-        factor = jnp.linalg.cholesky(self.precision)
-        half = jax.scipy.linalg.solve_triangular(factor, self.linear, lower=True)
-        log_det = jnp.sum(jnp.log(jnp.diagonal(factor)))
-        return 0.5 * half @ half - log_det + 0.5 * LOG_2PI * self.linear.shape[0]
+        factor = cholesky(self.precision)
+        half = inverse_factor(factor) @ self.linear
+        size = self.linear.shape[0]
+        return 0.5 * half @ half - half_log_det(factor) + 0.5 * LOG_2PI * size
 
 
 class Backward(NamedTuple):
@@ -72,10 +73,10 @@ class Backward(NamedTuple):
 
 
 class Filtered(NamedTuple):
-    """log p(y_t | y_1..t-1) of each row, the last message, and what paths are drawn by."""
+    """log p(y_t | y_1..t-1) of each row, the message of each, and what paths are drawn by."""
 
     rows: Float[Array, " N"]
-    last: Message
+    messages: Message
     back: Backward
 
 
@@ -83,12 +84,11 @@ class Path(Local):
     """The latents of a path; in the place of latents that are independent from row to row.
 
     Attributes:
-        rule: how they are integrated out, in words.
-        evaluations: densities of a row that this takes at once.
+        curved: whether their densities were found to be no quadratic forms.
     """
 
     in_turn = True
-    rule = "by a Kalman filter"
+    rule, curved = "by a Kalman filter", False
     evaluations = FINE
 
     def __init__(self, local: Local) -> None:
@@ -117,8 +117,7 @@ class Path(Local):
         filtered = forward(expand(lambda u: self.joint(vector, data, u)[1], at))
 
         def sample(mean: Array, precision: Array, z: Array) -> Array:
-            factor = jnp.linalg.cholesky(precision)
-            return mean + jax.scipy.linalg.solve_triangular(factor, z, lower=True, trans=1)
+            return mean + inverse_factor(cholesky(precision)).T @ z
 
         return at + backward(filtered, sample, jr.normal(key, at.shape))
 
@@ -140,7 +139,8 @@ class Path(Local):
             )
         first, second = (jax.tree.map(lambda a, i=i: a[i], quadratic) for i in (0, 1))
         size = TOLERANCE * (1.0 + jnp.abs(first))
-        if not bool(jnp.all(jnp.isfinite(first) & (jnp.abs(first - second) <= size))):
+        self.curved = not bool(jnp.all(jnp.isfinite(first) & (jnp.abs(first - second) <= size)))
+        if self.curved:
             raise self.error(
                 names,
                 "a path of latents is integrated out by a Kalman filter, where each step and the "
@@ -222,18 +222,17 @@ def forward(rows: Quadratic) -> Filtered:
     size = rows.slope.shape[1] // 2
     before = Message(jnp.eye(size), jnp.zeros(size))
 
-    def step(message: Message, row: Quadratic) -> tuple[Message, tuple[Array, Backward]]:
+    def step(message: Message, row: Quadratic) -> tuple[Message, tuple[Array, Message, Backward]]:
         (h_p, h_o), across = jnp.split(row.slope, 2), row.precision[:size, size:]
         joined = Message(message.precision + row.precision[:size, :size], message.linear + h_p)
-        solved = jnp.linalg.solve(joined.precision, jnp.column_stack([across, joined.linear]))
+        solved = inverse(joined.precision) @ jnp.column_stack([across, joined.linear])
         precision = row.precision[size:, size:] - across.T @ solved[:, :size]
         after = Message((precision + precision.T) / 2, h_o - across.T @ solved[:, size])
         density = row.height + joined.log_constant() - message.log_constant()
         back = Backward(joined.precision, joined.linear, across)
-        return after, (density + after.log_constant(), back)
+        return after, (density + after.log_constant(), after, back)
 
-    last, (densities, back) = jax.lax.scan(step, before, rows)
-    return Filtered(densities, last, back)
+    return Filtered(*jax.lax.scan(step, before, rows)[1])
 
 
 def backward(
@@ -242,12 +241,12 @@ def backward(
     noise: Float[Array, "N L"],
 ) -> Float[Array, "N L"]:
     """A path from the last row back to the first: `pick(mean, precision, noise)` of each step."""
-    last = filtered.last
-    end = pick(jnp.linalg.solve(last.precision, last.linear), last.precision, noise[-1])
+    last = jax.tree.map(lambda a: a[-1], filtered.messages)
+    end = pick(inverse(last.precision) @ last.linear, last.precision, noise[-1])
 
     def step(after: Array, at: tuple[Backward, Array]) -> tuple[Array, Array]:
         back, z = at
-        mean = jnp.linalg.solve(back.precision, back.linear - back.across @ after)
+        mean = inverse(back.precision) @ (back.linear - back.across @ after)
         chosen = pick(mean, back.precision, z)
         return chosen, chosen
 

@@ -29,10 +29,9 @@ from amortppl.task.local_latents import Local
 from amortppl.task.marginal_check import check_marginal
 from amortppl.task.native import Native, check_native
 from amortppl.task.obs_mask_check import refuse_used_fill
-from amortppl.task.ordered import expect_series, find_memory, is_sequential
+from amortppl.task.ordered import expect_derivatives, expect_series, find_memory, is_sequential
 from amortppl.task.parity import check
-from amortppl.task.path_latents import Path
-from amortppl.task.path_states import StatePath
+from amortppl.task.paths import checked
 from amortppl.task.plain import Plain
 from amortppl.task.program import Program
 from amortppl.task.read_censoring import limits_as_sources, read_censoring, unmarked
@@ -188,7 +187,9 @@ class Task(TasksWithoutModels, AbstractTask):
         self.rows_like = jax.eval_shape(lambda k: self.simulate(k, fewest), seed_key(0)).data
         self.has_density = self._has_density()
         if self.local:
-            for site in self._check_local():
+            self.local, moved = checked(self, self.local)
+            self.ordered = self.ordered or self.local.in_turn
+            for site in moved:
                 del self.deterministic[site]
         self.likelihood = likelihood and self.has_density
         check_simulations(self)
@@ -222,25 +223,6 @@ class Task(TasksWithoutModels, AbstractTask):
         )
         return model_sites
 
-    def _check_local(self) -> list[str]:
-        """What the latents of rows change; where each follows from the one of the row before, they
-        are the path of a state space and the rows a series.
-
-        Raises:
-            ModelError: they cannot be integrated out.
-        """
-        probe = (self.deterministic, self.fixed, self.has_density)
-        chains = any(s.discrete for s in self.local.sites.values())
-        try:
-            if not chains:
-                return self.local.check(*probe)
-        except ModelError:
-            in_turn = self.local.follow and (self.ordered or self.may_be_ordered)
-            if not (in_turn and self.row_free):
-                raise
-        self.local, self.ordered = StatePath(self.local) if chains else Path(self.local), True
-        return self.local.check(*probe)
-
     def _expect_the_models_density(self) -> None:
         """Compares the engine's log densities with the plain model's.
 
@@ -251,6 +233,7 @@ class Task(TasksWithoutModels, AbstractTask):
             check(self, *self.probe_rows)
             refuse_used_fill(self)
         if self.ordered and self.row_free and not self.local:
+            expect_derivatives(self)
             self.memory, self.sequential = find_memory(self), is_sequential(self)
         if self.grouping:
             check_groups(self)

@@ -46,6 +46,11 @@ that have about as many rows."""
 IN_TURN = 256
 """Tasks simulated where a model runs through its rows one after another, which is slow."""
 
+PATHS = 160
+"""Tasks simulated where a path of states is taken out of each density: the fewest among which one
+can be strange enough to be told.
+"""
+
 DIRECTIONS = 16
 
 LEAST = 0.02
@@ -107,6 +112,8 @@ class Familiarity:
                 where they are fewer than `SIMULATED`, tasks are simulated with the guide's seed.
         """
         task, key = guide.task, fold_in(seed_key(guide.seed), 11)
+        if task.local.dear:  # a quarter of a second each: `infer` leaves the comparison out
+            return cls([[], []], [], [], [], 1.0, [], [], [], [], [])
         count = _count(task)
         if tasks is None or len(tasks.usable) < count:
             made = run_once(simulate, task, key, parts(task, count, 1, WHOLE), 0)
@@ -210,6 +217,8 @@ def _principal(away: np.ndarray) -> tuple[np.ndarray, float]:
 def _count(task: AbstractTask) -> int:
     """How many tasks are looked at."""
     slow = task.ordered and task.memory is None
+    if task.local and task.local.in_turn:
+        return PATHS
     return IN_TURN if slow else SIMULATED // INTEGRALS if task.local else SIMULATED
 
 

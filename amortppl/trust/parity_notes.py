@@ -84,7 +84,7 @@ def _cause(task: AbstractTask, dataset: Dataset, drawn: Drawn, place: int) -> st
     short = {n: v.astype(data[n].dtype) for n, v in dataset.arrays.items()}
     if not abs(whole(task, vector[None], short).value[0] - plain.value[0]) <= limit:
         return _of_width(dataset, data)
-    if task.judge.size or task.judge.tables:
+    if task.local or task.judge.tables:
         return _of_marginal(task, dataset, data, vector, limit)
     sites, differ = _by_site(task, dataset, data, vector)
     if not abs(differ.sum()) <= limit:
