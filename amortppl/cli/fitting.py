@@ -9,6 +9,7 @@ from amortppl.cli.app import Draws, Quiet, Seed, app
 from amortppl.cli.example_tables import PREFIX, read_example
 from amortppl.cli.inputs import expect_outputs
 from amortppl.cli.messages import plain_errors, tell_written
+from amortppl.cli.several_formulas import SeveralFormulas
 from amortppl.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ DEFAULTS = {
 """Default names of files, and what these hold where this program wrote them."""
 
 
-@app.command()
+@app.command(cls=SeveralFormulas)
 def fit(
     formula: Annotated[str, typer.Argument(help="The formula, as 'y ~ x + C(g) + (1 | school)'.")],
     data: Annotated[
@@ -34,7 +35,7 @@ def fit(
     ],
     compare: Annotated[
         list[str],
-        typer.Option(help="Another formula to compare with; repeat it.", default_factory=list),
+        typer.Option(help="One or more other formulas to compare with.", default_factory=list),
     ],
     family: Annotated[str, typer.Option(help="The family of the outcome.")] = "gaussian",
     link: Annotated[str | None, typer.Option(help="The family's link.")] = None,

@@ -36,7 +36,16 @@ def test_a_table_is_answered_in_one_command(home, monkeypatch):
     """
     monkeypatch.chdir(home)
     words = ["gain ~ dose + site", "table.csv", "--predict", "new.csv", "--source", "program.py"]
-    result = call(*words, "--prior", "site=Normal(0, 1)", "--compare", "gain ~ 1", "--draws", 300)
+    result = call(
+        *words,
+        "--prior",
+        "site=Normal(0, 1)",
+        "--compare",
+        "gain ~ 1",
+        "gain ~ site",
+        "--draws",
+        300,
+    )
     assert result.exit_code == 0, result.output + repr(result.exception)
     assert "decimal commas" in result.stdout and "site[south]: Normal(0, 1)" in result.stdout
     assert re.search(r"^good: \w+ passed its check", result.stdout, re.M)
@@ -54,6 +63,7 @@ def test_a_table_is_answered_in_one_command(home, monkeypatch):
     assert (expected.abs() < 1.0).all() and (predicted.gain_sd > 0.7).all()
     compared = result.stdout[result.stdout.index("elpd") :]
     assert compared.index("gain ~ dose + site") < compared.index("gain ~ 1")
+    assert "gain ~ site" in compared
 
 
 @pytest.mark.parametrize(
