@@ -111,6 +111,7 @@ class UnreliableWarning(UserWarning):
 class DesignWarning(UserWarning):
     """The data do not determine all coefficients of a formula, so that these follow their priors:
     a column is constant or a sum of others, a group has one level, or a column separates outcomes.
+    Or a table was read in a way to look at: rows left out, an encoding other than UTF-8.
 
     Example:
         >>> import amortppl as ap, warnings

@@ -13,7 +13,7 @@ import pytest
 import amortppl as ap
 from amortppl.data.sources import csv_files
 from amortppl.data.sources.whole import read_table
-from amortppl.errors import DataError
+from amortppl.errors import DataError, DesignWarning
 
 X, Y = [1.5, -2.0, 3e5, 0.25], [1.0, 2.0, 3.0, 4.0]
 PLAIN = "x,y\n1.5,1\n-2,2\n3e5,3\n.25,4\n"
@@ -76,8 +76,8 @@ def test_both_ways_read_the_same(tmp_path, name, content):
         ("x,y\na,1,2\nb,3,4\n", ["line 2: 3 fields", "row names"]),
         ('x,y\n"a\nb",2\n1\n', ["line 4: 1 fields"]),
         ("x,y,x\n1,2,3\n", ["line 1", "2 columns are named 'x'"]),
-        (b"x,y\n1,caf\xe9\n", ["not UTF-8", "Latin-1"]),
-        (b"caf\xe9,y\n1,2\n", ["not UTF-8"]),
+        (b"x,y\n1,caf\xe9\x81\n", ["neither UTF-8 nor Windows-1252"]),
+        (b"caf\xe9\x02,y\n1,2\n", ["neither UTF-8 nor"]),
         (b"x\0,y\n1,2\n", ["zero bytes"]),
         ("", ["it is empty"]),
         ("\n \n", ["it is empty"]),
@@ -98,6 +98,15 @@ def test_both_ways_refuse_the_same(tmp_path, content, words):
         assert [w for w in (*words, "rows.csv") if w not in str(caught.value)] == []
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
+
+
+def test_what_excel_saves_is_read_with_a_word(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes("gr\xf6\xdfe;ort\n1,5;caf\xe9 \u20ac\n".encode("cp1252"))
+    for read in (read_table, streamed):
+        with pytest.warns(DesignWarning, match="read as Windows-1252"):
+            table = read(path)
+        assert table["ort"].tolist() == ["caf\xe9 \u20ac"] and "gr\xf6\xdfe" in table
 
 
 def test_what_is_missing_and_what_is_text(tmp_path):

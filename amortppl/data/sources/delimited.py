@@ -6,11 +6,13 @@ comes twice. A column is of numbers where all its cells are numbers or missing, 
 """
 
 import bz2
+import codecs
 import csv
 import gzip
 import io
 import lzma
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from amortppl.errors import DataError, quoted
+from amortppl.errors import DataError, DesignWarning, quoted
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>")
 """Cells that stand for a missing number."""
@@ -210,7 +212,39 @@ def _encoding(path: Path, head: bytes) -> str:
         return "utf-16"
     if b"\0" in head[:4096]:
         raise ValueError("it holds zero bytes, so it is no text, or UTF-16 without its mark")
-    return "utf-8-sig" if head[:3] == b"\xef\xbb\xbf" else "utf-8"
+    if head[:3] == b"\xef\xbb\xbf":
+        return "utf-8-sig"
+    return "utf-8" if _is_utf8(head) else _windows(path, head)
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether bytes are UTF-8, up to a character that a block cuts."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < BLOCK)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _windows(path: Path, head: bytes) -> str:
+    """Windows-1252, as Excel saves CSV in Western Europe, with a warning.
+
+    Raises:
+        UnicodeDecodeError: of UTF-8, where the bytes are no text in Windows-1252 either.
+    """
+    try:
+        control = re.search(r"[\x00-\x08\x0e-\x1f]", head.decode("cp1252"))
+    except UnicodeDecodeError:
+        control = True
+    if control:
+        head.decode("utf-8")
+    warnings.warn(
+        f"{path}: not UTF-8, so read as Windows-1252 (Latin-1); if letters with accents look "
+        "wrong, save it as UTF-8",
+        DesignWarning,
+        stacklevel=4,
+    )
+    return "cp1252"
 
 
 def _separator(path: Path, first: str) -> str:
@@ -261,8 +295,8 @@ def _ragged(path: Path, layout: Layout) -> DataError | None:
 def _not_text(path: Path, error: Exception) -> DataError:
     if "UTF8" in str(error) or isinstance(error, UnicodeError):
         return DataError(
-            f"data: {path} cannot be read as CSV: it is not UTF-8 ({_reason(error)}); is it "
-            f"Latin-1 or Windows-1252? Save it as UTF-8"
+            f"data: {path} cannot be read as CSV: it is neither UTF-8 nor "
+            f"Windows-1252 ({_reason(error)}). Save it as UTF-8"
         )
     return broken(path, error)
 
