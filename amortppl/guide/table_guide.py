@@ -21,6 +21,9 @@ class TableGuide(ProgramGuide):
         >>> posteriors = guide.map_batches(table, by="patient", draws=100)
         >>> posteriors[["patient", "latent", "rows", "reliable"]].values.tolist()
         [['a', 'mean', 2, True], ['b', 'mean', 1, True]]
+        >>> day_by_day = iter([table, table.assign(patient=["c", "c", "d"])])
+        >>> [len(part) for part in guide.map_batches(day_by_day, by="patient", draws=100)]
+        [4]
     """
 
     def map_batches(
@@ -41,7 +44,9 @@ class TableGuide(ProgramGuide):
         workers are those of one. Each worker must get all rows of its datasets.
 
         Args:
-            table: a DataFrame whose rows are observations.
+            table: a DataFrame whose rows are observations; or an iterable of such, of any length,
+                of which no more is in memory than 1,024 datasets. The rows of a dataset follow one
+                another there, and may go on in the next DataFrame.
             by: the column that names the dataset of each row.
             draws: S, the number of independent draws for each dataset.
             seed: the seed of the draws.
@@ -52,9 +57,10 @@ class TableGuide(ProgramGuide):
                 column for each entry and `log_weight`.
 
         Returns:
-            A DataFrame. Beside the above it has the name of the dataset, its number of `rows`,
-            `khat`, `reliable` and `source`, as `infer` has them in `sample_stats`, and `in_range`,
-            whether its number of rows and its values lie in the range trained on.
+            A DataFrame, or of an iterable an iterator of DataFrames. Beside the above it has the
+            name of the dataset, its number of `rows`, `khat`, `reliable` and `source`, as `infer`
+            has them in `sample_stats`, and `in_range`, whether its number of rows and its values
+            lie in the range trained on.
 
         Raises:
             DataError: the data do not fit the task, or a dataset's name is missing.

@@ -9,7 +9,9 @@ The rows of a dataset follow one another; a table in memory is sorted so that th
 read a block at a time and checked a block at a time, so that memory does not grow with their rows.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +43,7 @@ def read_groups(
 
     Args:
         task: says which arguments there are, of what shape, type and support.
-        table: a DataFrame, or files as `amortppl.batches` takes them.
+        table: a DataFrame, files as `amortppl.batches` takes them, or an iterable of DataFrames.
         by: the column that names the dataset of each row.
         columns: the column or columns of each argument.
 
@@ -49,17 +51,40 @@ def read_groups(
         DataError: there is no such column, a name is missing, the rows of a dataset do not follow
             one another, or values do not fit the task; naming the place.
     """
+    names, table = _peek(table) if is_several(table) else (None, table)
     source = choose(_sort(table, by) if isinstance(table, pd.DataFrame) else table, ROWS, (0, 1))
-    if not source.table:
+    if names is None and not source.table:
         raise DataError("data: expected a DataFrame or files with columns, so that one names them")
-    _expect_column(by, list(source.names or ()))
+    names = names or list(source.names or ())
+    _expect_column(by, names)
     checked = Checked(task, columns or {}, ROWS)
-    picks = checked.picks([n for n in source.names or () if n != by], True)
+    picks = checked.picks([n for n in names if n != by], True)
     wanted = list(dict.fromkeys([by, *(c for each in picks.values() for c in each)]))
     pieces = (_only(p, wanted) for p in cut(steady(source.pieces(wanted, 0, None)), ROWS))
     whole = _split(_one_place_each(_runs(pieces, by), by), by)
     make = _read_block if task.block else _read_rows
     yield from make(checked, picks, whole)
+
+
+def is_several(table: Any) -> bool:
+    """Whether it is an iterable of tables, not one table or files.
+
+    >>> is_several(pd.DataFrame()), is_several("rows.csv"), is_several(iter([pd.DataFrame()]))
+    (False, False, True)
+    """
+    if isinstance(table, str | Path | pd.DataFrame | Mapping) or not isinstance(table, Iterable):
+        return False
+    return not (isinstance(table, list | tuple) and all(isinstance(t, str | Path) for t in table))
+
+
+def _peek(tables: Iterable[Any]) -> tuple[list[str], Iterator[Any]]:
+    """Names of the columns of the first of several tables, and all of them."""
+    rest = iter(tables)
+    first = next(rest, None)
+    if not isinstance(first, pd.DataFrame):
+        what = "an empty one" if first is None else f"one of {type(first).__name__}"
+        raise DataError(f"data: expected a DataFrame, files or an iterable of these, got {what}")
+    return [str(n) for n in first.columns], chain([first], rest)
 
 
 def count_rows(table: Any) -> int | None:

@@ -1,6 +1,6 @@
 """Posteriors of all datasets of a table in long form, as a table: what a worker runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import batched
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 from amortppl.data.columns import Columns
 from amortppl.errors import DataError
 from amortppl.many.answers import Answers, answer, list_draws, summarize
-from amortppl.many.groups import read_groups
+from amortppl.many.groups import is_several, read_groups
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import Ladder
 
@@ -54,19 +54,21 @@ def answer_chunks(
 
 def map_table(
     guide: TrainedMethod,
-    table: pd.DataFrame,
+    table: pd.DataFrame | Iterable[pd.DataFrame],
     by: str,
     draws: int,
     seed: int,
     columns: Columns | None,
     climb: Ladder | None,
     output: str,
-) -> pd.DataFrame:
-    """The posteriors of all datasets of a DataFrame as one DataFrame; see `Guide.map_batches`."""
+) -> pd.DataFrame | Iterator[pd.DataFrame]:
+    """The posteriors of all datasets of a DataFrame as one DataFrame, of an iterable of them as an
+    iterator; see `Guide.map_batches`.
+    """
     convert = converter(output)
     chunks = answer_chunks(guide, table, by, draws, seed, columns, climb)
-    parts = [convert(each, by) for each in chunks if isinstance(each, Answers)]
-    return pd.concat(parts, ignore_index=True)
+    parts = (convert(each, by) for each in chunks if isinstance(each, Answers))
+    return parts if is_several(table) else pd.concat(list(parts), ignore_index=True)
 
 
 def converter(output: str) -> Any:

@@ -6,7 +6,7 @@ import pytest
 
 import amortppl as ap
 from amortppl.errors import DataError, OutOfRangeWarning
-from amortppl.many import run, table
+from amortppl.many import groups, run, table
 from amortppl.many.run import write_table
 
 
@@ -54,6 +54,26 @@ def test_workers_give_what_one_gives(guide, long, whole):
     merged = merged.sort_values("who", ignore_index=True)
     columns = ["mean", "sd", "q5", "q50", "q95"]
     np.testing.assert_allclose(merged[columns], whole[columns], rtol=1e-4, atol=1e-4)
+
+
+def test_tables_that_come_one_by_one(guide, long, whole, chunks, monkeypatch):
+    """Datasets go on in the next table; the first answers are there before the last table is."""
+    monkeypatch.setattr(groups, "ROWS", 32)
+    asked = []
+
+    def tables():
+        for start in range(0, len(long), 60):
+            asked.append(start)
+            yield long[start : start + 60]
+
+    answers = guide.map_batches(tables(), "who", draws=400)
+    first = next(answers)
+    assert len(first) == 8 and asked[-1] < len(long) - 60
+    merged = pd.concat([first, *answers], ignore_index=True)
+    columns = ["who", "mean", "sd", "q5", "q50", "q95"]
+    np.testing.assert_allclose(merged[columns], whole[columns], rtol=1e-4, atol=1e-4)
+    with pytest.raises(DataError, match="iterable of these, got one of dict"):
+        next(guide.map_batches(iter([{"who": [1]}]), "who"))
 
 
 def test_draws(guide, long, whole):
