@@ -104,7 +104,7 @@ def assemble(
     Warns:
         UserWarning: labels of an axis that are not as many as its entries.
     """
-    groups = {group: _without_slashes(variables) for group, variables in groups.items()}
+    groups = {g: _apart_from_axes(_without_slashes(v)) for g, v in groups.items()}
     coords = {axis.replace("/", "."): labels for axis, labels in coords.items()}
     brief = {k: about[k] for k in ("inference_library", "inference_library_version", "created_at")}
     sets = {
@@ -128,6 +128,14 @@ def _without_slashes(variables: Mapping[str, Variable]) -> dict[str, Variable]:
             "the posterior; name one otherwise"
         )
     return {n: ([a.replace("/", ".") for a in axes], v) for n, (axes, v) in plain.items()}
+
+
+def _apart_from_axes(variables: Mapping[str, Variable]) -> dict[str, Variable]:
+    """`county_index` for the index of each row's county, beside a value along the axis `county`:
+    xarray gives that name to the labels.
+    """
+    axes = {a for own, _ in variables.values() for a in own}
+    return {f"{n}_index" if n in axes and list(v[0]) != [n] else n: v for n, v in variables.items()}
 
 
 def _labels(
