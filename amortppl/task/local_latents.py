@@ -41,10 +41,13 @@ class Local:
         rule: how such a path is integrated out, in words.
         evaluations: densities of a row that this takes at once.
         dear: whether this takes so long that no simulated tasks are looked at beside the data.
+        rounding, inexact: why a path's log likelihood is not the model's, in words: in 32 bits
+            alone, and in 64 bits too.
     """
 
     in_turn = False
     rule, evaluations, dear = "", 1, False
+    rounding, inexact = "", ""
 
     def __init__(
         self, density: ConditionalDensity, names: list[str], first: Sites, second: Sites, rows: int

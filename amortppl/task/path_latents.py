@@ -89,6 +89,14 @@ class Path(Local):
 
     in_turn = True
     rule, curved = "by a Kalman filter", False
+    rounding = (
+        ": rounding in 32 bits, as where steps of the path or the noise are thousands of times "
+        "smaller than the data; centre and scale these, or set jax_enable_x64"
+    )
+    inexact = (
+        "a Kalman filter wants steps and observations that are Normal around linear functions of "
+        "the path, which they are not at this draw or on these data"
+    )
     evaluations = FINE
 
     def __init__(self, local: Local) -> None:

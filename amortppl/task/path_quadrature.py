@@ -8,19 +8,18 @@ steps of Euler's. Each filtering density is a Gaussian times the exponential of 
 
     f_t(u) = N(u; m_t, P_t) exp p_t(P_t^-1/2 (u - m_t)),
 
-fitted at J nodes by least squares. The value at a node u_t is a Gauss-Hermite sum over u_t-1 about
-its conditional mean given u_t. All nodes are placed beforehand, by a Kalman filter of the model's
-quadratic expansion about the mode of the path; so r_t is evaluated at all of them by 2 J I runs of
-the program, in which even and odd rows take turns. Kitagawa 1987, "Non-Gaussian state-space
-modeling of nonstationary time series"; Koyama, Pérez-Bolde, Shalizi and Kass 2010, "Approximate
-methods for state-space models" (the expansion).
+fitted at J nodes by least squares (`amortppl.task.path_polynomials`). The value at a node u_t is a
+Gauss-Hermite sum over u_t-1 about its conditional mean given u_t. All nodes are placed beforehand,
+by a Kalman filter of the model's quadratic expansion about the mode of the path; so r_t is
+evaluated at all of them by 2 J I runs of the program, in which even and odd rows take turns.
+Kitagawa 1987, "Non-Gaussian state-space modeling of nonstationary time series"; Koyama,
+Pérez-Bolde, Shalizi and Kass 2010, "Approximate methods for state-space models" (the expansion).
 
 Paths are drawn from the expansion's Gaussian and resampled by their weights (Rubin 1988).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,19 +31,13 @@ from jaxtyping import Array, Float
 
 from amortppl.runtime.compilation import run_once
 from amortppl.task.path_latents import LOG_2PI, Filtered, Path, Quadratic, backward, expand, forward
+from amortppl.task.path_polynomials import OUTER, between, least_squares, powers
 from amortppl.task.quadrature import product_rule
 from amortppl.task.small_matrices import cholesky, half_log_det, inverse, inverse_factor
 from amortppl.task.tracing import Site
 
-OUTER, INNER, DEGREE = {1: 21, 2: 9}, {1: 9, 2: 5}, {1: 10, 2: 5}
-"""Nodes of u_t and of u_t-1 on each axis, and the degree of the polynomial, by L.
-
-Of stochastic volatility whose log variance moves by up to 1 a row, 100 rows are off by at most
-0.0012 nats; where it moves by 2, 60 rows by 0.2, and some by more.
-"""
-
-REACH = 5.0
-"""Sds from the mean beyond which the polynomial is constant."""
+INNER = {1: 9, 2: 5}
+"""Nodes of u_t-1 on each axis, by L."""
 
 SEARCH, NEAR = 25, 0.02
 """Steps of the search for the path's mode, and the step in sds that ends it."""
@@ -77,6 +70,10 @@ class SmoothPath(Path):
     """A path of one or two numbers a row with smooth densities; in the place of `Path`."""
 
     rule, dear = "by a filter on nodes", True
+    inexact = (
+        "steps of the path are too long for the nodes that it is integrated out on, at this draw. "
+        "A prior that keeps their sd small keeps such draws away; or simulate (Task.from_simulator)"
+    )
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -241,38 +238,18 @@ def filter_on(table: Float[Array, "N J I"], nodes: Nodes) -> Float[Array, " N"]:
     size = nodes.outer.shape[-1]
     z, weights = product_rule(size, OUTER[size])
     _, inside = product_rule(size, INNER[size])
-    fit = jnp.asarray(_fit(size), table.dtype)
+    fit = jnp.asarray(least_squares(size), table.dtype)
     normal = -0.5 * np.sum(z**2, -1) - 0.5 * size * LOG_2PI
 
-    def step(bend: Array, row: tuple[Array, ...]) -> tuple[Array, Array]:
+    def step(left: Array, row: tuple[Array, ...]) -> tuple[Array, Array]:
         density, before, height, volume, spread = row
-        known = height + _powers(before, size) @ bend
+        known = height + between(powers(before, size) @ (fit @ left), left, before)
         at = logsumexp(density + known + inside, 1) + spread
         total = logsumexp(at + weights) + volume
-        left = jnp.maximum(at + volume - total - normal, -1e3)
-        return fit @ left, total
+        return jnp.maximum(at + volume - total - normal, -1e3), total
 
     each = (table, nodes.before, nodes.height, nodes.volume, nodes.spread)
-    return jax.lax.scan(step, jnp.zeros(len(fit)), each)[1]
-
-
-def _fit(size: int) -> np.ndarray:
-    """Values at the outer nodes -> coefficients of the polynomial, by weighted least squares."""
-    z, _ = product_rule(size, OUTER[size])
-    root = np.exp(-np.sum(z**2, -1) / 8)
-    basis = np.asarray(_powers(np.asarray(z, float), size, np))
-    return np.linalg.pinv(basis * root[:, None]) * root
-
-
-def _powers(at: Array, size: int, xp: Any = jnp) -> Array:
-    """Products of powers of L numbers up to a degree, on the last axis."""
-    near = xp.clip(at, -REACH, REACH) / REACH
-    degree = DEGREE[size]
-    each = [(i,) for i in range(degree + 1)]
-    if size == 2:
-        each = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-    parts = [prod(near[..., a] ** p for a, p in enumerate(powers)) for powers in each]
-    return xp.stack(parts, -1)
+    return jax.lax.scan(step, jnp.zeros(len(z)), each)[1]
 
 
 def _drawn(filtered: Filtered, z: Float[Array, "N L"]) -> tuple[Array, Array]:

@@ -43,6 +43,11 @@ class StatePath(Path):
     """
 
     rule = "by the forward algorithm"
+    rounding = ""
+    inexact = (
+        "the forward algorithm wants rows that look at no other states than their own and those "
+        "one step before, and on these data some do"
+    )
 
     def __init__(self, local: Local) -> None:
         super().__init__(local)

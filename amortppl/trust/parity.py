@@ -82,8 +82,8 @@ def compare(task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn) -> Pa
     parity = Parity.unknown(count)
     if why_not(task):
         return parity
-    two = task.judge.width == 1
-    picked = [p[0 if two else -1 :] for p in _pick_each(np.asarray(drawn.log_joint))]
+    first = 0 if task.judge.width == 1 else -1
+    picked = [p[first:] for p in _pick_each(np.asarray(drawn.log_joint))]
     vectors = [np.asarray(v)[p] for v, p in zip(drawn.vectors, picked, strict=True)]
     data = [widen(task, d) for d in datasets]
     plain = log_joints(task, vectors, data)
@@ -103,6 +103,11 @@ def pick_draws(joint: np.ndarray) -> np.ndarray:
     order = np.argsort(joint)
     order = order[np.isfinite(joint[order])]
     return order[[0, len(order) // 2]] if len(order) else order
+
+
+def compared_draws(task: AbstractTask, joint: np.ndarray) -> np.ndarray:
+    """`pick_draws`; the one in the middle alone where rows have latents of their own."""
+    return pick_draws(joint)[0 if task.judge.width == 1 else -1 :]
 
 
 def _pick_each(joints: np.ndarray) -> list[np.ndarray]:

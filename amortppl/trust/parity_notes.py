@@ -19,8 +19,8 @@ from amortppl.trust.parity import (
     Data,
     allowed,
     compare,
+    compared_draws,
     log_likelihoods,
-    pick_draws,
     whole,
     why_not,
     widen,
@@ -77,12 +77,10 @@ def _cause(task: AbstractTask, dataset: Dataset, drawn: Drawn, place: int) -> st
     """What differs, by evaluations in 64 bits of the engine's program on its padded rows, and of
     the model on numbers 32 bits wide.
     """
-    data, joint = widen(task, dataset), np.asarray(drawn.log_joint[place])
-    vector = np.asarray(drawn.vectors[place])[pick_draws(joint)[-1]]
-    plain = whole(task, vector[None], data)
-    limit = float(allowed(plain)[0]) / 2
+    data = widen(task, dataset)
+    vector, value, limit = _worst_draw(task, data, drawn, place)
     short = {n: v.astype(data[n].dtype) for n, v in dataset.arrays.items()}
-    if not abs(whole(task, vector[None], short).value[0] - plain.value[0]) <= limit:
+    if not abs(whole(task, vector[None], short).value[0] - value) <= limit:
         return _of_width(dataset, data)
     if task.local or task.judge.tables:
         return _of_marginal(task, dataset, data, vector, limit)
@@ -91,6 +89,22 @@ def _cause(task: AbstractTask, dataset: Dataset, drawn: Drawn, place: int) -> st
         worst = sites[int(np.argmax(np.nan_to_num(np.abs(differ), nan=np.inf)))]
         return f": the site {worst!r} {_of_rows(task, vector, data)}"
     return ROUNDING
+
+
+def _worst_draw(
+    task: AbstractTask, data: Data, drawn: Drawn, place: int
+) -> tuple[np.ndarray, float, float]:
+    """The draw that was compared and is farthest off, the model's log joint of it, and half of what
+    that may be off.
+    """
+    joint = np.asarray(drawn.log_joint[place], np.float64)
+    picked = compared_draws(task, joint)
+    vectors = np.asarray(drawn.vectors[place])[picked]
+    plain = whole(task, vectors, data)
+    limits = allowed(plain)
+    off = np.nan_to_num(np.abs(joint[picked] - plain.value), nan=np.inf) / limits
+    worst = int(np.argmax(off))
+    return vectors[worst], float(plain.value[worst]), float(limits[worst]) / 2
 
 
 def _of_marginal(
@@ -102,13 +116,14 @@ def _of_marginal(
     own = evaluate(task.log_densities, vector.astype(np.float32), wide)[1][:rows]
     off = own - log_likelihoods(task, vector, data)
     if abs(off.sum()) <= limit:
-        return ROUNDING
+        return task.local.rounding or ROUNDING
     gone = [*task.local.sites] + ([*task.judge.layout.hidden] if task.judge.tables else [])
     worst = int(np.argmax(np.nan_to_num(np.abs(off), nan=np.inf)))
-    where = "" if task.block else f", most in row {worst} ({off[worst]:.3g})"
+    by_row = not (task.block or task.local.in_turn)
+    where = f", most in row {worst} ({off[worst]:.3g})" if by_row else ""
     return (
         f": with {quoted(gone)} taken out, the log likelihood differs from the model's{where}; "
-        f"{_of_rows(task, vector, data)}"
+        f"{task.local.inexact or _of_rows(task, vector, data)}"
     )
 
 

@@ -15,9 +15,22 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import amortppl as ap
-from amortppl.errors import DataError, GuideError, ModelError
-from amortppl.task.path_latents import expand, forward
-from amortppl.task.path_quadrature import at_nodes, concave, filter_on, find_path, place
+from amortppl.data.dataset import read
+from amortppl.errors import DataError, GuideError, ModelError, UnreliableWarning
+from amortppl.posterior.draws import Drawn
+from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.task import path_weights
+from amortppl.task.path_latents import Path, expand, forward
+from amortppl.task.path_quadrature import (
+    SmoothPath,
+    at_nodes,
+    concave,
+    filter_on,
+    find_path,
+    place,
+)
+from amortppl.trust.parity import whole, widen
+from amortppl.trust.parity_notes import judge_parity
 
 STEPS = 6
 
@@ -177,9 +190,34 @@ def test_what_is_remembered_for_long_is_carried_as_far_as_it_matters():
     np.testing.assert_allclose(late, whole, atol=1e-3)
 
 
-def test_a_path_of_states_is_filtered_and_drawn():
+@pytest.fixture(scope="module")
+def levels():
+    return ap.Task(local_level, rows=(20, 80))
+
+
+@pytest.mark.slow
+def test_what_is_off_at_a_far_draw_is_blamed_on_the_path(levels, monkeypatch):
+    """The engine is a nat a row off where the sd of a step is large, and right elsewhere."""
+    dataset = read(levels, {"y": np.sin(np.arange(6.0))})
+    vectors = np.array([[[0.0], [3.0], [0.1]]], np.float32)
+
+    def off(self, vector, data):
+        prior, rows = Path.log_densities(self, vector, data)
+        return prior, rows + jnp.where(vector[0] > 2, 1.0, 0.0)
+
+    joint = whole(levels, vectors[0], widen(levels, dataset)).value + np.array([0.0, 6.0, 0.0])
+    monkeypatch.setattr(SmoothPath, "log_densities", off)
+    monkeypatch.setattr(levels, "local", SmoothPath(levels.local))
+    monkeypatch.setattr(path_weights, "PAIRS", 16)
+    with pytest.warns(UnreliableWarning):
+        notes = judge_parity(levels, [dataset], Drawn(vectors, *[joint[None]] * 3))[1]
+    assert notes[0][0].startswith("NOT RELIABLE") and "too long for the nodes" in notes[0][0]
+    assert "32 bits" not in notes[0][0] and "most in row" not in notes[0][0]
+
+
+def test_a_path_of_states_is_filtered_and_drawn(levels):
     """The level's covariance is wander^2 min(s, t); padding behind the data changes nothing."""
-    task = ap.Task(local_level, rows=(20, 80))
+    task = levels
     y = np.asarray(task.simulate(jr.key(4), 40).data["y"])
     wander, t = np.exp(-0.5), np.arange(1, 41)
     level = wander**2 * np.minimum.outer(t, t)
@@ -219,22 +257,23 @@ def test_states_of_a_hidden_markov_model_are_summed_out_and_drawn():
 
     task = ap.Task(hidden, rows=(20, 80))
     assert "by the forward algorithm" in task.describe()
-    y = np.asarray(task.simulate(jr.key(4), 30).data["y"])
+    y = np.random.default_rng(4).normal(0.5, 1.5, 12).astype(np.float32)
     like, before, rows, seen = stats.norm.pdf(y[:, None], level, 1.0), turn[0], [], []
     for each in like:
         rows.append(np.log(before @ each))
         seen.append(before * each / (before @ each))
         before = seen[-1] @ turn
     vector = task.unconstrain({"stay": jnp.array(stay)}, {"y": y})
-    padded = np.append(y, np.repeat(y[:1], 4)).astype(np.float32)
-    np.testing.assert_allclose(task.log_densities(vector, {"y": padded})[1][:30], rows, atol=1e-4)
+    padded = {"y": np.append(y, np.repeat(y[:1], 4))}
+    ours = jax.jit(lambda d: task.log_densities(vector, d)[1])(padded)
+    np.testing.assert_allclose(ours[:12], rows, atol=1e-4)
     smooth = [seen[-1]]
     for each in seen[-2::-1]:
         back = each[:, None] * turn / (each @ turn)
         smooth.insert(0, back @ smooth[0])
-    draw = jax.vmap(lambda key: task.local.draw(vector, {"y": jnp.asarray(y)}, key))
-    drawn = draw(jr.split(jr.key(0), 2000))[:, :, 0].mean(0)
-    # 30 shares of 2000 draws, each with an sd of 0.011 at most: 4.5 of them once in 5000.
+    draw = jax.vmap(lambda key: task.local.draw(vector, {"y": y}, key))
+    drawn = evaluate(draw, jr.split(jr.key(0), 2000))[:, :, 0].mean(0)
+    # 12 shares of 2000 draws, each with an sd of 0.011 at most: 4.5 of them once in 10^4.
     np.testing.assert_allclose(drawn, np.array(smooth)[:, 1], atol=0.05)
 
 
