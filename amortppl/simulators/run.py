@@ -17,14 +17,14 @@ from amortppl.errors import ModelError
 from amortppl.runtime.progress import Progress
 from amortppl.simulators.prior import BLOCK, Prior
 from amortppl.simulators.sending import send
-from amortppl.simulators.store import Store
+from amortppl.simulators.store import Store, too_many
 from amortppl.simulators.worker import Call, Chunk, simulate_chunk, simulate_sent
 
 CHUNK_SECONDS, CHUNK = 0.5, 1024
 """A worker gets draws for about so long, and at most so many, at a time."""
 
-FIRST = 20
-"""Simulations after which a run stops if all have failed, or nine in ten."""
+MISSHAPEN = 10, 0.1
+"""So many outputs of another shape, and so large a share, and the simulator has none."""
 
 
 def run_simulations(
@@ -128,11 +128,21 @@ def _chunks(queue: _Queue, processes: int) -> Iterator[Chunk]:
 
 def _refuse_failing(store: Store) -> None:
     made, failed = len(store.numbers), sum(store.failures.values())
-    if made >= FIRST and failed > 0.9 * made:
-        raise ModelError(
-            f"simulator: {failed} of the first {made} simulations failed: "
-            f"{tell_failures(store)}. Try it on one draw of the prior"
+    fewest, share = MISSHAPEN
+    if store.misshapen >= max(fewest, share * made):
+        likely = (
+            "Every simulation should give the same names and shapes: let it take the number of "
+            "rows as an argument `rows`, or fill up what varies and give the count too"
         )
+    elif too_many(failed, made):
+        kept = f"; the other {made - failed} are kept, and the next run makes these again"
+        likely = f"Try it on one draw of the prior{kept if store.path else ''}"
+    else:
+        return
+    raise ModelError(
+        f"simulator: {failed} of the first {made} simulations failed: {tell_failures(store)}. "
+        f"{likely}"
+    )
 
 
 def tell_failures(store: Store) -> str:

@@ -25,6 +25,9 @@ from amortppl.simulators.worker import Outcome
 
 ABOUT, FORMAT, SECONDS, SHARE = "simulations.json", 1, 2.0, 0.01
 
+FIRST = 20
+"""Simulations after which a run stops if all have failed, or nine in ten."""
+
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -35,9 +38,11 @@ class Store:
         shapes: of the simulator's output by name, once one has succeeded.
         numbers: of the simulations made.
         failures: how many failed in which way.
+        misshapen: outputs of this run with other names or shapes than the first.
 
     Args:
-        path: the folder; None for memory.
+        path: the folder; None for memory. Where nearly all of its simulations failed, those that
+            did are made again.
         identity: what runs must agree on to be of the same simulations.
 
     Raises:
@@ -50,6 +55,7 @@ class Store:
         self.shapes: Shapes | None = None
         self.numbers: set[int] = set()
         self.failures: Counter[str] = Counter()
+        self.misshapen = 0
         self.tables: list[pa.Table] = []
         self.waiting: list[tuple] = []
         self.begin = self.written = time.monotonic()
@@ -83,7 +89,8 @@ class Store:
         self.path.mkdir(parents=True, exist_ok=True)
         about = self.identity | {"data": _listed(self.shapes)}
         write(self.path / ABOUT, json.dumps(about, indent=1).encode())
-        part = f"part-{int(table['simulation'][0].as_py()):09d}"
+        part, taken = f"part-{table['simulation'][0].as_py():09d}", len(self.parts())
+        part = f"{part}-{taken}" if (self.path / f"{part}.parquet").exists() else part
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         write(self.path / f"{part}.parquet", sink.getvalue().to_pybytes())
@@ -100,6 +107,7 @@ class Store:
             self.shapes = shapes
         if shapes == self.shapes:
             return outcome
+        self.misshapen += 1
         if shapes.keys() != self.shapes.keys():
             return f"gave {quoted(shapes)} where others gave {quoted(self.shapes)}"
         name = next(n for n in shapes if shapes[n] != self.shapes[n])
@@ -122,10 +130,21 @@ class Store:
                 "are. To learn from them as they are: Task.from_simulations(path)"
             )
         self.shapes = _shapes(about["data"])
+        failed: dict[int, str] = {}
         for part in self.parts():
-            table = pq.read_table(part, columns=["simulation", "failure"])
-            self.numbers.update(table["simulation"].to_pylist())
-            self.failures.update(table["failure"].drop_null().to_pylist())
+            table = pq.read_table(part, columns=["simulation", "failure"]).to_pydict()
+            words = dict(zip(table["simulation"], table["failure"], strict=True))
+            self.numbers.update(n for n, w in words.items() if w is None)
+            failed |= {n: w for n, w in words.items() if w is not None}
+        failed = {n: w for n, w in failed.items() if n not in self.numbers}
+        if not too_many(len(failed), len(failed) + len(self.numbers)):
+            self.numbers.update(failed)
+            self.failures.update(failed.values())
+
+
+def too_many(failed: int, made: int) -> bool:
+    """Whether a simulator fails so often that something is wrong with it."""
+    return made >= FIRST and failed > 0.9 * made
 
 
 def read_about(path: Path) -> tuple[Shapes, Shapes]:

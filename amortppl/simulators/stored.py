@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from amortppl.errors import DataError, quoted
+from amortppl.simulators.supports import expect_many_values
 from amortppl.simulators.table import ROWS, Table
 
 LEARN, STOP, CHECK, UNUSABLE = range(4)
 """Parts of the simulations; in the last are those with values that are not finite."""
+
+LOOKED_AT = 10_000
+"""Simulations among which the values of a target are counted."""
 
 FEWEST = 20
 """The least number of simulations in a part."""
@@ -32,7 +36,7 @@ class Stored:
             checks.
 
     Raises:
-        DataError: too few simulations, or a latent that is the same in all.
+        DataError: too few simulations, or a latent that is the same in all or discrete.
     """
 
     def __init__(self, table: Table, held_out: float = 0.1) -> None:
@@ -40,6 +44,8 @@ class Stored:
             raise DataError(f"held_out: expected a share between 0 and 1, got {held_out!r}")
         self.latents, self.data, self.folder = table
         self.part = self._parts(float(held_out))
+        for name, values in self.latents.items():
+            expect_many_values(name, np.asarray(values[:LOOKED_AT]))
         self._expect_enough()
 
     def take(self, places: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -4,9 +4,14 @@ import numpy as np
 from numpyro.distributions import constraints
 from numpyro.distributions.constraints import Constraint
 
+from amortppl.errors import DataError
+
 EDGE, LEAST = 0.02, 0.25
 """A side of the draws is an edge if their outermost `EDGE` of the range holds at least `LEAST` of
 what it would under a uniform distribution. Of 1,000 draws of a normal distribution it holds 0.1."""
+
+COUNTED = 20
+"""A target of so few values is discrete."""
 
 FEWEST = 500
 """Draws from which edges are told; of fewer, a normal distribution seems to have some."""
@@ -37,6 +42,23 @@ def infer_support(draws: np.ndarray) -> Constraint:
     else:
         support = constraints.interval(low, -high)
     return constraints.independent(support, event) if event else support
+
+
+def expect_many_values(name: str, draws: np.ndarray) -> None:
+    """Refuses draws (M, ...) of a target that can be counted.
+
+    Raises:
+        DataError: an entry has no more than `COUNTED` values in many more draws.
+    """
+    columns = draws.reshape(len(draws), -1)
+    values = [len(np.unique(c)) for c in columns.T if len(c) > 10 * COUNTED]
+    if values and min(values) <= COUNTED:
+        raise DataError(
+            f"simulations: the target {name!r} has an entry with {min(values)} values in "
+            f"{len(draws)} simulations, so it is discrete, and the posterior of a target needs a "
+            "density. Leave it out (targets=), and it is integrated out; to choose among values, "
+            "make a task of each and ask ap.compare_models"
+        )
 
 
 def lower_edge(columns: np.ndarray) -> float | None:

@@ -179,6 +179,9 @@ def _array(name: str, values: Any) -> np.ndarray:
 def _expect_columns(there: Sequence[str], latents: Columns, data: Columns) -> None:
     asked = [c for side in (latents, data) for v in side.values() for c in _names(v)]
     missing = [c for c in asked if c not in there]
+    twice = [c for c in dict.fromkeys(asked) if list(there).count(c) > 1]
+    if twice:
+        raise DataError(f"table: it has several columns {quoted(twice)}; rename all but one")
     if missing:
         raise DataError(
             f"table: expected the columns {quoted(asked)}; {quoted(missing)} not among its "

@@ -92,9 +92,15 @@ def expect_continuous(chosen: Chosen, sites: Mapping[str, PriorSite]) -> None:
     discrete = [n for n in chosen.names if sites[n].discrete]
     if discrete:
         others = [n for n, s in sites.items() if s.sampled and not s.discrete]
+        instead = (
+            f"Name the others, as in targets={others!r}, and it is integrated out"
+            if others
+            else "There is no other latent; to choose among values, make a task of each and ask "
+            "ap.compare_models"
+        )
         raise ModelError(
             f"prior: the latent {quoted(discrete)} is discrete, and the posterior of a target "
-            f"needs a density. Name the others, as in targets={others!r}, and it is integrated out"
+            f"needs a density. {instead}"
         )
 
 

@@ -95,7 +95,7 @@ def simulate_one(
     given = call.arguments(values, rows) | _randomness(call, entropy)
     try:
         return read_output(call.simulator(**given))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"raised {type(error).__name__}: {str(error)[:200]}"
 
 

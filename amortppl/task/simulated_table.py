@@ -11,7 +11,7 @@ from amortppl.simulators.stored import Stored
 from amortppl.simulators.table import Table, read_arrays, read_columns, read_folder
 from amortppl.simulators.targets import Targets, choose
 from amortppl.task.simulation_task import SimulationTask
-from amortppl.task.stored_source import stored_source
+from amortppl.task.stored_source import stored_source, tell_unusable
 
 
 def from_simulations(
@@ -38,6 +38,7 @@ def from_simulations(
     why_not = "its simulations are a table and there is no simulator to run"
     source = stored_source(stored, supports, why_not)
     name = labels.pop("name", None) or "simulations"
+    tell_unusable(name, stored)
     return SimulationTask(source, rows, name=name, **labels)
 
 

@@ -73,7 +73,8 @@ class SimulationTask(AbstractTask):
         source: simulations.
         rows: smallest and largest number of rows, or None for one block.
         name: what to call it.
-        ordered: whether the rows are the steps of one series.
+        ordered: whether the rows are the steps of one series; a name says where data have their
+            time stamps.
         dims, coords: names of axes by latent or observation, and labels along them.
     """
 
@@ -83,11 +84,12 @@ class SimulationTask(AbstractTask):
         rows: tuple[int, int] | int | None,
         *,
         name: str,
-        ordered: bool = False,
+        ordered: bool | str = False,
         dims: Mapping[str, Sequence[str]] | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
-        self.name, self.source, self.rows, self.ordered = name, source, row_range(rows), ordered
+        self.name, self.source, self.rows = name, source, row_range(rows)
+        self.ordered, self.stamps = bool(ordered), ordered if isinstance(ordered, str) else ""
         self.has_prior = source.log_prior is not None
         self.stored, self.compiled = source.stored, source.compiled and source.predict is not None
         _expect_names(name, source)

@@ -19,7 +19,7 @@ from amortppl.task.inputs import row_range
 from amortppl.task.simulation_task import SimulationTask, Source
 from amortppl.task.simulator_in_jax import compiled_source
 from amortppl.task.simulator_in_python import python_predictor
-from amortppl.task.stored_source import stored_source
+from amortppl.task.stored_source import stored_source, tell_unusable
 
 SIMULATIONS = 10_000
 """Simulations of a Python simulator, where nobody says how many."""
@@ -62,6 +62,7 @@ def from_simulator(
         source = compiled_source(prior, call, chosen, most, why_not)
     else:
         source = _python_source(name, prior, call, chosen, most, why_not, runs)
+        tell_unusable(name, source.stored)
     if not missing and not chosen.functions:
         drawn = lambda key: {n: v for n, v in prior.draw(key).items() if n in chosen.names}  # noqa: E731
         source = source._replace(log_prior=prior.log_density, draw_prior=drawn)

@@ -10,7 +10,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.simulators.prior import Prior
-from amortppl.simulators.supports import infer_support
+from amortppl.simulators.supports import expect_many_values, infer_support
 from amortppl.simulators.targets import Chosen
 from amortppl.simulators.worker import Call
 from amortppl.task.simulation_task import Source, Values
@@ -54,6 +54,8 @@ def compiled_source(
             f"fails ({type(error).__name__}: {str(error).splitlines()[0]}). A simulator in NumPy "
             "takes `rng` or `seed` in place of `key`"
         ) from error
+    for name, values in drawn.items():
+        expect_many_values(name, np.asarray(values))
     fixed = {n: s.support for n, s in prior.sites.items() if s.support is not None}
     return Source(
         supports={n: fixed.get(n) or infer_support(np.asarray(v)) for n, v in drawn.items()},

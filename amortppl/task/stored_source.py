@@ -1,5 +1,6 @@
 """Stored simulations as the source of a task."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions.constraints import Constraint
 
-from amortppl.errors import DataError
-from amortppl.simulators.stored import LEARN, Stored
+from amortppl.errors import DataError, SimulationWarning
+from amortppl.simulators.stored import LEARN, UNUSABLE, Stored
 from amortppl.simulators.supports import infer_support
 from amortppl.task.simulation_task import Source
 
@@ -45,6 +46,19 @@ def stored_source(
         compiled=False,
         simulator=simulator,
     )
+
+
+def tell_unusable(name: str, stored: Stored) -> None:
+    """Warns of simulations that are left out for values that are not finite."""
+    unusable = len(stored.places(UNUSABLE))
+    if unusable:
+        warnings.warn(
+            f"{name}: {unusable} of {stored.size} simulations are left out, as they have NaN or "
+            "infinity. Posteriors are given that there is none; fill up missing values and give "
+            "an indicator of them too, to learn from these",
+            SimulationWarning,
+            stacklevel=4,
+        )
 
 
 def _expect_inside(name: str, support: Constraint, draws: np.ndarray) -> None:

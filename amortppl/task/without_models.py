@@ -97,7 +97,8 @@ class TasksWithoutModels:
                 when training stops, half is for `diagnose` and what else checks.
             progress: whether to report.
             labels: `name`, `dims` and `coords`, as of a `Task`; and `ordered=True` where the rows
-                are the steps of one series, for the encoders `gru` and `temporal_convolution`.
+                are the steps of one series, for the encoders `gru` and `temporal_convolution`, or
+                the name of their time stamps in data.
 
         Raises:
             ModelError: the prior or the simulator's arguments cannot be read, a target is discrete,
@@ -145,7 +146,11 @@ class TasksWithoutModels:
             targets, held_out, labels: as of `from_simulator`.
 
         Raises:
-            DataError: no numbers, unequal lengths, too few simulations, or a column is missing.
+            DataError: no numbers, unequal lengths, too few simulations, a column is missing, or a
+                target is discrete.
+
+        Warns:
+            SimulationWarning: some have values that are not finite, and are left out.
 
         Example:
             >>> import amortppl as ap, numpy as np

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from amortppl.errors import ModelError, quoted
 from amortppl.runtime.numpy_evaluation import evaluate_once
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
@@ -52,6 +53,13 @@ class Ranges:
             tables = rows_that_count(task.group_layout, tables)
         flat = {n: v.reshape(len(v), -1) for n, v in tables.items()}
         flat = {n: np.where(np.isfinite(v), v, np.nan) for n, v in flat.items()}
+        empty = [n for n, v in flat.items() if np.isnan(v).all(0).any()]
+        if empty:
+            raise ModelError(
+                f"{task.name}: {quoted(empty)} has an entry that is NaN or infinite in all of "
+                f"{SIMULATED} simulated datasets. Simulate one, by `task.simulate`, and see where "
+                "it comes from"
+            )
         low = {n: np.nanmin(v, 0).tolist() for n, v in flat.items()}
         high = {n: np.nanmax(v, 0).tolist() for n, v in flat.items()}
         return cls((1, 1) if task.block else task.rows, low, high)

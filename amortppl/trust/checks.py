@@ -12,8 +12,9 @@ from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
 from amortppl.trust.discrepancy_programs import discrepancies_of, draws_of, prediction_keys
-from amortppl.trust.misspecification import Familiarity
+from amortppl.trust.misspecification import FLAG, Familiarity
 from amortppl.trust.pareto import log_sum_exp
+from amortppl.trust.strange_columns import tell_columns
 
 
 class Answer(NamedTuple):
@@ -52,7 +53,9 @@ def check_answers(
         "log_evidence": evidence,
         "log_evidence_error": error,
     }
-    return Answer(stats, judged.notes)
+    columns = tell_columns(guide.task, datasets, judged.distance_p < FLAG)
+    notes = [a + b for a, b in zip(judged.notes, columns, strict=True)]
+    return Answer(stats, notes)
 
 
 def check_evidence(drawn: Drawn) -> Answer:

@@ -1,5 +1,7 @@
 """Runs of Python simulators: the same in any process, with failures counted, and never lost."""
 
+import sys
+
 import numpy as np
 import numpyro.distributions as dist
 import pytest
@@ -88,6 +90,37 @@ def test_a_run_that_fails_nearly_always_stops_at_once():
         run(lambda mean: 1 / 0, 10_000)
     with pytest.raises(ModelError, match="all 5 simulations failed"):
         run(lambda mean: 1 / 0, 5)
+    with pytest.raises(ModelError, match=r"gave 'x' of shape .* same names and shapes"):
+        run(lambda mean, rng: np.zeros(rng.integers(1, 4)), 100)
+    with pytest.raises(ModelError, match="raised SystemExit: 3"):
+        run(lambda mean: sys.exit(3), 30)
+
+
+class Licensed:
+    """Works for so many calls, as a licence server does, and is mended later."""
+
+    def __init__(self):
+        self.calls, self.last = 0, 51
+
+    def __call__(self, mean, rng):
+        self.calls += 1
+        if self.calls > self.last:
+            raise RuntimeError("no licence")
+        return rng.normal(mean, 1, 3)
+
+
+def test_simulations_that_nearly_all_failed_are_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "SECONDS", 0.0)
+    monkeypatch.setattr(stores, "SHARE", 0.0)
+    monkeypatch.setattr(runs, "CHUNK", 50)
+    simulator = Licensed()
+    with pytest.raises(ModelError, match=r"no licence.*the other 51 are kept"):
+        run(simulator, 600, tmp_path)
+    simulator.last = 10**9
+    assert not run(simulator, 600, tmp_path).failures
+    made = read_folder(tmp_path)
+    np.testing.assert_array_equal(made.data["x"], read_store(run(Counted(), 600)).data["x"])
+    assert len(run(simulator, 600, tmp_path).numbers) == 600
 
 
 class Killed(BaseException):

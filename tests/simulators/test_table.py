@@ -48,6 +48,8 @@ def test_a_column_of_lists_is_an_array(tmp_path):
 
 
 def test_what_is_no_table(tmp_path):
+    with pytest.raises(DataError, match="several columns 'x1'"):
+        read_columns(FRAME.set_axis(["a", "b", "x1", "x1"], axis=1), LATENTS, {"x": "x1"})
     with pytest.raises(DataError, match="'x2' not among its 4 columns"):
         read_columns(FRAME, LATENTS, {"x": ["x0", "x1", "x2"]})
     with pytest.raises(DataError, match="expected a DataFrame, a Parquet file"):
@@ -89,6 +91,8 @@ def test_picks_keep_their_order():
 
 
 def test_what_cannot_be_learned_from():
+    with pytest.raises(DataError, match="'a' has an entry with 3 values in 1000"):
+        Stored(Table({"a": RNG.integers(0, 3, 1000)}, {"x": RNG.normal(size=1000)}))
     with pytest.raises(DataError, match="'a' has an entry that is the same"):
         Stored(Table({"a": np.ones(1000)}, {"x": RNG.normal(size=1000)}))
     with pytest.raises(DataError, match="at least 20 to learn from"):

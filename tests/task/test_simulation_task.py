@@ -10,7 +10,9 @@ import pytest
 from numpyro.distributions import constraints
 
 import amortppl as ap
+from amortppl.data.dataset import read
 from amortppl.errors import DataError, GuideError, ModelError, TrainingError
+from amortppl.training.ranges import Ranges
 from conjugate import TINY
 
 PRIOR = {"mean": dist.Normal(0, 2), "sd": dist.HalfNormal(1)}
@@ -110,7 +112,9 @@ def test_a_guide_is_kept_and_read_back_with_its_task(guide, task, tmp_path):
 
 
 def test_rows_of_any_number_in_a_range():
-    task = task_of(trials, rows=(3, 8))
+    task = task_of(trials, rows=(3, 8), ordered="day")
+    with pytest.raises(DataError, match=r"'day' should rise, and row 2"):
+        read(task, {"day": [0, 2, 1], "y": np.zeros(3), "late": np.zeros(3)})
     assert task.arguments == ["y", "late"] and task.rows_like["y"].shape == (3,)
     assert task.simulate(jr.key(0), 8).data["late"].shape == (8,)
     assert task.predict(jr.key(0), jnp.zeros(2), {}, 20)["late"].shape == (20,)
@@ -130,6 +134,12 @@ def test_a_simulator_in_jax_runs_on_the_device():
     residual = (draws.data["x"] - means[:, None]) / jnp.exp(draws.latents[:, 1])[:, None]
     assert abs(float(residual.std()) - 1) < 0.03 and abs(float(means.std()) - 2) < 0.15  # 4 sds
     assert task.predict(jr.key(0), jnp.zeros(2), {}, 20)["x"].shape == (20,)
+    draw = task.source.draw
+    task.source = task.source._replace(
+        draw=lambda key, rows: (draw(key, rows)[0], {"x": jnp.full(rows, jnp.nan)})
+    )
+    with pytest.raises(ModelError, match="'x' has an entry that is NaN or infinite in all"):
+        Ranges.from_simulations(task, 0)
     with pytest.raises(ModelError, match="for simulators in Python"):
         ap.Task.from_simulator(PRIOR, in_jax, rows=(3, 8), simulations=100)
     with pytest.raises(ModelError, match="should be a function that JAX can trace"):
@@ -149,6 +159,8 @@ def test_a_table_has_no_simulator_to_predict_with():
     with pytest.raises(DataError, match=r"of 'mean' lie outside Positive"):
         positive = {"mean": constraints.positive}
         ap.Task.from_simulations({"mean": mean}, data, supports=positive)
+    with pytest.warns(ap.SimulationWarning, match="500 of 1000 simulations are left out"):
+        ap.Task.from_simulations({"mean": mean}, {"y": np.where(np.arange(1000) % 2, 1.0, np.nan)})
     with pytest.raises(ModelError, match="'men' is no target"):
         ap.Task.from_simulations({"mean": mean}, data, supports={"men": constraints.real})
     with pytest.raises(DataError, match="expected two dicts"):
@@ -176,11 +188,19 @@ def total(low, high):
     return low + high
 
 
+def twice(which):
+    return 2.0 * which
+
+
 def test_targets_are_some_latents_and_functions_of_them():
     with pytest.raises(
         ModelError, match=r"'which' is discrete.*targets=\['low', 'high', 'width'\]"
     ):
         task_of(from_choices, choices)
+    with pytest.raises(ModelError, match=r"There is no other latent; .* ap\.compare_models"):
+        task_of(lambda k: k, {"k": dist.Poisson(3.0)})
+    with pytest.raises(DataError, match="'twice' has an entry with 2 values"):
+        task_of(from_choices, choices, targets=[twice])
     task = task_of(from_choices, choices, targets=["gap", "width", total])
     assert task.latents.names == ["gap", "total", "width"]
     draws = jax.vmap(lambda k: task.simulate(k, 1))(jr.split(jr.key(0), 500))
