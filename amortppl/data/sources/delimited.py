@@ -6,13 +6,11 @@ comes twice. A column is of numbers where all its cells are numbers or missing, 
 """
 
 import bz2
-import codecs
 import csv
 import gzip
 import io
 import lzma
 import re
-import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from amortppl.errors import DataError, DesignWarning, quoted
+from amortppl.data.sources.encoding import encoding_of
+from amortppl.errors import DataError, quoted
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>")
 """Cells that stand for a missing number."""
@@ -67,7 +66,7 @@ def read_layout(path: Path) -> Layout:
     try:
         with _opened(path) as stream:
             head = stream.read(BLOCK)
-            encoding = _encoding(path, head)
+            encoding = encoding_of(path, head, len(head) < BLOCK)
             text = head.decode(encoding, "ignore" if len(head) == BLOCK else "strict")
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
@@ -205,46 +204,6 @@ def _unzipped(path: Path) -> IO[bytes]:
     if len(names) != 1:
         raise ValueError(f"it is a zip of {len(names)} files ({quoted(names[:3])}); give one file")
     return archive.open(names[0])
-
-
-def _encoding(path: Path, head: bytes) -> str:
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
-    if b"\0" in head[:4096]:
-        raise ValueError("it holds zero bytes, so it is no text, or UTF-16 without its mark")
-    if head[:3] == b"\xef\xbb\xbf":
-        return "utf-8-sig"
-    return "utf-8" if _is_utf8(head) else _windows(path, head)
-
-
-def _is_utf8(head: bytes) -> bool:
-    """Whether bytes are UTF-8, up to a character that a block cuts."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < BLOCK)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _windows(path: Path, head: bytes) -> str:
-    """Windows-1252, as Excel saves CSV in Western Europe, with a warning.
-
-    Raises:
-        UnicodeDecodeError: of UTF-8, where the bytes are no text in Windows-1252 either.
-    """
-    try:
-        control = re.search(r"[\x00-\x08\x0e-\x1f]", head.decode("cp1252"))
-    except UnicodeDecodeError:
-        control = True
-    if control:
-        head.decode("utf-8")
-    warnings.warn(
-        f"{path}: not UTF-8, so read as Windows-1252 (Latin-1); if letters with accents look "
-        "wrong, save it as UTF-8",
-        DesignWarning,
-        stacklevel=4,
-    )
-    return "cp1252"
 
 
 def _separator(path: Path, first: str) -> str:
