@@ -9,8 +9,8 @@ import numpy as np
 from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
 from amortppl.errors import DataError
-from amortppl.guide import storage
 from amortppl.guide import predict as prediction
+from amortppl.guide import storage
 from amortppl.guide.infer import infer
 from amortppl.guide.infer_stream import infer_stream
 from amortppl.guide.local_verbs import LocalVerbs

@@ -76,9 +76,7 @@ def _part(
     return LocalDraws(np.asarray(numbers)[:, places], own)
 
 
-def pad_part(
-    task: AbstractTask, dataset: Dataset, start: int, size: int
-) -> tuple[Batch, int]:
+def pad_part(task: AbstractTask, dataset: Dataset, start: int, size: int) -> tuple[Batch, int]:
     """The rows from `start` on, at most `size` of them, padded; and how many there are."""
     stop = min(start + size, dataset.rows)
     rows = Dataset(lines_of_rows(task.group_layout, dataset.arrays, start, stop), {})
