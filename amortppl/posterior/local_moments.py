@@ -2,9 +2,10 @@
 
     E v_i = 1/S sum_s m_i(theta_s),    Var v_i = 1/S sum_s V_i(theta_s) + Var_s m_i(theta_s)
 
-with m_i and V_i the mean and variance of v_i given the shared latents, v_i a site's values of row i. These are by the quadrature that integrates the row's latents out
-(`amortppl.task.quadrature`); where rows have more than three numbers, by importance sampling. Rows
-go through in chunks, so that memory does not grow with them.
+with m_i and V_i the mean and variance of v_i, a site's values of row i, given the shared latents:
+by the quadrature that integrates the row's latents out (`amortppl.task.quadrature`), or, where rows
+have more than three numbers, by importance sampling. Rows go through in chunks, so that memory does
+not grow with them.
 
 Of many rows not all draws of the shared latents are used: these hardly differ then. The standard
 error that is left follows from how much m_i differs between draws.
