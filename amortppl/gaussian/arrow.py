@@ -83,8 +83,10 @@ class Arrow(eqx.Module):
         plates = self.plates
         of_g, of_d = plates.split(z)
         g = self.marginal.vectors @ (of_g / jnp.sqrt(self.marginal.values))
-        scaled = plates.by_part(of_d) / jnp.sqrt(self.conditional.values)
-        d = plates.flat(jnp.einsum("nij,nj->ni", self.conditional.vectors, scaled))
+        values, vectors = self.conditional
+        # By the symmetric root, which leaves the places of smaller parts that are not there at 0.
+        scaled = jnp.einsum("nij,ni->nj", vectors, plates.by_part(of_d)) / jnp.sqrt(values)
+        d = plates.flat(jnp.einsum("nij,nj->ni", vectors, scaled))
         return plates.join(g, d + self.mode_gradient @ g)
 
     def log_det(self) -> Float[Array, ""]:
