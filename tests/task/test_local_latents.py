@@ -394,10 +394,10 @@ def test_moments_are_those_of_the_mixture_over_draws(effects_guide, effects_data
 def test_log_joints_by_expansion_and_a_sample_of_rows(effects_task, monkeypatch):
     """Beside all rows at every draw; draws within some 4 sds of the mean."""
     random = np.random.default_rng(1)
-    x = random.standard_normal(512)
-    y = 0.7 * x + np.hypot(0.8, 0.5) * random.standard_normal(512)
-    batch = Batch({"x": jnp.asarray(x), "y": jnp.asarray(y)}, jnp.arange(512) < 500)
-    draws = np.array([0.7, -0.2]) + 0.04 * random.standard_normal((200, 2))
+    x = random.standard_normal(4096)
+    y = 0.7 * x + np.hypot(0.8, 0.5) * random.standard_normal(4096)
+    batch = Batch({"x": jnp.asarray(x), "y": jnp.asarray(y)}, jnp.arange(4096) < 4000)
+    draws = np.array([0.7, -0.2]) + 0.015 * random.standard_normal((200, 2))
     vectors = jnp.asarray(draws, jnp.float32)
     monkeypatch.setattr(expanded_joint, "DEAR", 1)
     joint = expanded_joint.log_joints(effects_task, vectors, batch)
