@@ -86,7 +86,7 @@ class Compiled:
     def __call__(self, *arguments: Any) -> Any:
         while self._begun:
             wait([self._begun.pop()])  # if it failed, so does the call below, with the reason
-        with _without_collection():
+        with without_collection():
             if not recording():
                 return self.jitted(*arguments)(*arguments)
             with time_run(self.__name__):
@@ -103,7 +103,7 @@ class Compiled:
         Returns:
             What the function will return, with zeros in the place of arrays.
         """
-        with _without_collection():
+        with without_collection():
             lowered = self.jitted(*arguments).lower(*arguments)
         self._begun.append(_threads().submit(lowered.compile))
         result = lowered.postprocess(lowered.lowered.out_info)
@@ -140,7 +140,7 @@ def few_optimizations(datasets: int, numbers: int, few: int = FEW) -> Options:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Suspends garbage collection, which takes a tenth of the time of tracing.
 
     Tracing makes objects by the million, and hardly any garbage.
