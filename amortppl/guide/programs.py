@@ -4,7 +4,7 @@ They are traced one after another, each from the shapes that the one before it r
 compiles them in threads meanwhile: the answer waits for the slowest, not for all.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -19,7 +19,8 @@ from amortppl.training.trained import TrainedMethod
 from amortppl.trust.checks import check_ahead
 from amortppl.trust.misspecification import Familiarity
 
-_begun: set[Hashable] = set()
+_begun: set[int] = set()
+"""Hashes of what programs were begun for; where two are alike, one is compiled at its call."""
 
 
 def compile_together(
@@ -39,8 +40,8 @@ def compile_together(
     """
     if jax.config.jax_disable_jit:
         return
-    for chunk in chunks(guide.task, datasets):
-        shapes = signature(guide.method, chunk.batch, draws, *keep)
+    for chunk in chunks(guide.task, datasets, first=True):
+        shapes = hash(signature(guide.method, chunk.batch, draws, *keep))
         if shapes in _begun:
             continue
         _begun.add(shapes)

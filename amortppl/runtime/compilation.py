@@ -118,6 +118,10 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS), "amortppl-compile")
 
 
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
+
+
 def signature(*arguments: Any) -> Hashable:
     """What a program depends on: shapes and types of arrays, and all else as it is.
 
