@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError
+from amortppl.gaussian.log_density import log_joint
 from amortppl.method import Method, final
 from amortppl.posterior.padding import chunks, pad
 from amortppl.runtime.batched_map import batched_map, map_datasets
@@ -212,7 +213,7 @@ def sample(
         vectors, log_guide = method.readout(state).sample(key, draws)
         if not method.task.has_density:
             return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.summary(state))
-        joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
+        joint = batched_map(lambda v: log_joint(method.task, v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.summary(state))
 
     return map_datasets(one, values, batches, keys)
