@@ -125,6 +125,11 @@ def constrain_each(
     return [each[i] for i in range(len(datasets))]
 
 
+def constrain_ahead(method: Method, vectors: Any, batch: Batch) -> None:
+    """Begins to compile what `constrain_each` needs for a batch of datasets."""
+    _constrain.compile_ahead(method, vectors, _trim(method, batch))
+
+
 def _trim(method: Method, batch: Batch) -> dict[str, Array]:
     """The first row of each dataset alone, where rows are independent."""
     return {n: v[:, :1] for n, v in batch.data.items()} if method.task.row_free else batch.data
