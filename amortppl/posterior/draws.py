@@ -15,6 +15,7 @@ from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError
 from amortppl.gaussian.log_density import log_joint
 from amortppl.method import Method, final
+from amortppl.posterior.expanded_joint import is_cheaper, log_joints
 from amortppl.posterior.padding import chunks, pad
 from amortppl.runtime.batched_map import batched_map, map_datasets
 from amortppl.runtime.compilation import (
@@ -85,16 +86,25 @@ def draw(
     numbers = np.arange(len(datasets), dtype=np.uint32) if numbers is None else numbers
     results = [np.zeros(0)] * 4
     for chunk in chunks(method.task, datasets, together):
-        size = draws_at_once(method.task, chunk.batch)
         values = states(method, chunk.batch)
         keys = fold_in(seed_key(seed), numbers[chunk.index])
-        drawn = sample(method, values, chunk.batch, keys, draws, size)
-        drawn = chunk.pick(tuple(drawn))
+        drawn = chunk.pick(tuple(_sample(method, values, chunk.batch, keys, draws)))
         if not len(results[0]):
             results = [np.empty((len(datasets), *a.shape[1:]), a.dtype) for a in drawn]
         for result, part in zip(results, drawn, strict=True):
             result[chunk.places] = part
     return Drawn(*results)
+
+
+def _sample(method: Method, values: Any, batch: Batch, keys: Array, draws: int) -> Drawn:
+    """Draws from each state; of many rows in one dataset by `amortppl.posterior.expanded_joint`."""
+    size, single = draws_at_once(method.task, batch), jax.tree.map(lambda a: a[0], batch)
+    if len(keys) == 1 and is_cheaper(method.task, draws, int(np.sum(batch.mask)), single):
+        drawn = sample(method, values, batch, keys, draws, None)
+        joint = log_joints(method.task, drawn.vectors[0], single)
+        if joint is not None:
+            return drawn._replace(log_joint=joint[None])
+    return sample(method, values, batch, keys, draws, size)
 
 
 def draws_at_once(task: AbstractTask, batch: Batch) -> int:
@@ -184,7 +194,7 @@ def states(method: Method, batches: Batch) -> Any:
 
 
 def _few_for_draws(
-    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
+    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int | None
 ) -> Options:
     datasets, rows = np.shape(batches.mask)
     if not method.quick:
@@ -197,7 +207,7 @@ def _few_for_draws(
 
 @compile_with(_few_for_draws)
 def sample(
-    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
+    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int | None
 ) -> Drawn:
     """S draws from the state of each dataset of a batch of T.
 
@@ -206,12 +216,12 @@ def sample(
         values, batches: state and rows of each dataset.
         keys: of each dataset, (T,).
         draws: S.
-        size: draws at which the log joint of a dataset is evaluated at once.
+        size: draws at which the log joint of a dataset is evaluated at once; None to leave it out.
     """
 
     def one(state: Any, batch: Batch, key: Array) -> Drawn:
         vectors, log_guide = method.readout(state).sample(key, draws)
-        if not method.task.has_density:
+        if size is None or not method.task.has_density:
             return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.summary(state))
         joint = batched_map(lambda v: log_joint(method.task, v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.summary(state))

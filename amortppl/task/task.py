@@ -22,6 +22,7 @@ from amortppl.task.enumeration import Marginal
 from amortppl.task.factor_check import check_factor_scores
 from amortppl.task.factors import Simulator, with_simulated
 from amortppl.task.group_check import check_groups
+from amortppl.task.grouped_model import model_of_rows
 from amortppl.task.groups import Grouping, refuse_forgotten_number
 from amortppl.task.handlers import name_arguments
 from amortppl.task.inputs import row_range
@@ -145,7 +146,8 @@ class Task(TasksWithoutModels, AbstractTask):
         ordered: bool | str | None = None,
         name: str | None = None,
     ) -> None:
-        model = name_arguments(model)
+        behind = model_of_rows(model)
+        model = name_arguments(model if behind is None else behind.model)
         wrapped = getattr(model, "__wrapped__", model).__class__.__name__
         self.name = name or getattr(model, "__name__", None) or wrapped
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
