@@ -20,7 +20,12 @@ from amortppl.errors import GuideError, ModelError
 from amortppl.gaussian.frame import Frame
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.log_density import Densities, has_log_gamma
-from amortppl.gaussian.plate_detection import plates_given_others
+from amortppl.gaussian.plate_detection import (
+    CONNECTED,
+    in_plates,
+    plates_given_others,
+    shares_plate,
+)
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free
@@ -36,6 +41,10 @@ MORE = 5
 
 SIMULATED = 4096
 """Draws of the latents that give the prior's centre and scale."""
+
+DENSE = 1000
+"""Most effects that are not independent of one another given the other latents, where there are
+several plates."""
 
 TINY = 1e-30
 """Least scale of a latent: coefficients of columns in large units are small numbers."""
@@ -133,8 +142,28 @@ class FrameAlone:
             )
         if not task.latents.size:
             raise ModelError(f"fit: {task.name} has no latents to infer")
+        _expect_few_effects(task, CONNECTED)
         plates = plates_given_others(task)
+        if plates is not None and plates.most > DENSE:
+            _expect_few_effects(task, DENSE)
         return FrameGuide(task, self, prior_scale(task, key), has_log_gamma(task), plates)
+
+
+def _expect_few_effects(task: AbstractTask, most: int) -> None:
+    """Refuses effects in plates of which none is common to all, if there are more than so many.
+
+    Raises:
+        ModelError: with what can be done.
+    """
+    effects = int(in_plates(task).sum())
+    if effects <= most or shares_plate(task):
+        return
+    raise ModelError(
+        f"fit: {task.name} has {effects:,} effects in several plates. Crossed effects go by a "
+        f"dense matrix, {DENSE:,} of them at most, and nested ones by one matrix for each outer "
+        f"group, {CONNECTED:,} at most: beyond, time and memory grow with the cube and the square "
+        "of their number. Run NUTS (numpyro.infer.NUTS takes this model), or leave out groups"
+    )
 
 
 def prior_scale(task: AbstractTask, key: PRNGKeyArray) -> PriorScale:

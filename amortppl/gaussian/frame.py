@@ -73,6 +73,19 @@ class Spectrum(NamedTuple):
         values = self.values if right.ndim == 1 else self.values[:, None]
         return self.vectors @ ((self.vectors.T @ right) / values)
 
+    @classmethod
+    def identity(cls, size: int) -> "Spectrum":
+        """The unit matrix."""
+        return cls(jnp.ones(size), jnp.eye(size))
+
+    def spread(self, z: Float[Array, " P"]) -> Float[Array, " P"]:
+        """A draw of the normal distribution with this precision, from a standard normal one."""
+        return self.vectors @ (z / jnp.sqrt(self.values))
+
+    def log_det(self) -> Float[Array, ""]:
+        """The logarithm of the determinant."""
+        return jnp.sum(jnp.log(self.values))
+
     def cholesky(self) -> Float[Array, "P P"]:
         """Its lower Cholesky factor; see `cholesky_of`."""
         return cholesky_of(self.values, self.vectors)

@@ -67,7 +67,7 @@ class LocalVerbs(TableGuide):
         Returns:
             A DataTree with the groups `mean`, `sd` and `error`, each with the sites that have one
             value per row. `error` is the standard error of the mean where draws of the shared
-            latents were left out, which they are from four million rows times draws on.
+            latents were left out, which they are of many rows.
 
         Raises:
             DataError: as of `local`; or rows follow one another, as the states of a series do.

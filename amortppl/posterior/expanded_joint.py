@@ -28,8 +28,11 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale
 
-SAMPLED, FARTHEST = 1024, 8
-"""n, and the draws that are evaluated on all rows."""
+SAMPLED, FEWEST, SHARE = 1024, 128, 4
+"""n at most and at least, and how many times as many rows there are."""
+
+FARTHEST = 8
+"""Draws that are evaluated on all rows."""
 
 TOLERANCE = 0.05
 """Nats by which a log joint may be off, relative to the others."""
@@ -70,7 +73,8 @@ def log_joints(
     rows = np.flatnonzero(np.asarray(batch.mask))
     if not is_cheaper(task, len(vectors), len(rows), batch):
         return None
-    picked = np.random.default_rng(0).choice(rows, SAMPLED, replace=False)
+    size = min(SAMPLED, 1 << (len(rows) // SHARE).bit_length() - 1)  # one program for many sizes
+    picked = np.random.default_rng(0).choice(rows, size, replace=False)
     found = _expand(task, vectors, batch, np.sort(picked).astype(np.int32))
     if not max(float(found.error), float(found.missed)) < TOLERANCE:
         return None
@@ -82,7 +86,7 @@ def is_cheaper(task: AbstractTask, draws: int, rows: int, batch: Batch) -> bool:
     if not (task.local and task.independent) or task.has_further_lines(batch.data):
         return False
     dear = draws * rows * task.evaluations(batch.data) >= DEAR
-    return dear and rows >= 4 * SAMPLED and draws > FARTHEST and task.latents.size <= LATENTS
+    return dear and rows >= SHARE * FEWEST and draws > FARTHEST and task.latents.size <= LATENTS
 
 
 @jit_lightly

@@ -2,9 +2,10 @@
 
     E v_i = 1/S sum_s m_i(theta_s),    Var v_i = 1/S sum_s V_i(theta_s) + Var_s m_i(theta_s)
 
-with m_i and V_i the mean and variance of v_i given the shared latents, v_i a site's values of row i. These are by the quadrature that integrates the row's latents out
-(`amortppl.task.quadrature`); where rows have more than three numbers, by importance sampling. Rows
-go through in chunks, so that memory does not grow with them.
+with m_i and V_i the mean and variance of v_i, a site's values of row i, given the shared latents:
+by the quadrature that integrates the row's latents out (`amortppl.task.quadrature`), or, where rows
+have more than three numbers, by importance sampling. Rows go through in chunks, so that memory does
+not grow with them.
 
 Of many rows not all draws of the shared latents are used: these hardly differ then. The standard
 error that is left follows from how much m_i differs between draws.
@@ -27,8 +28,8 @@ from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.quadrature import NODES, ModeAndScale, heights, product_rule
 
-PAIRS, FEWEST = 1 << 22, 32
-"""Rows times draws of the shared latents, and the draws that are always used."""
+MOST, FEWEST = 1 << 26, 32
+"""Densities of rows at nodes, of all draws together, and the draws that are always used."""
 
 ROWS, WORK = 1024, 1 << 18
 """Rows of a chunk, and densities evaluated at once."""
@@ -59,7 +60,7 @@ def local_moments(
         dataset: the rows.
         seed: of proposals, where rows have more than three numbers.
     """
-    used = np.asarray(thin(vectors, dataset.rows))
+    used = np.asarray(thin(vectors, dataset.rows * task.evaluations(dataset.arrays)))
     left_out = len(used) < len(vectors)
     size = ceil(dataset.rows / ceil(dataset.rows / ROWS))  # all are padded alike
     starts = range(0, dataset.rows, size)
@@ -71,9 +72,11 @@ def local_moments(
     return sites
 
 
-def thin(vectors: Float[Array, "S P"], rows: int) -> Float[Array, "K P"]:
-    """Draws evenly spaced among all, at least `FEWEST`, and all where the rows are few."""
-    count = min(len(vectors), max(FEWEST, PAIRS // rows))
+def thin(vectors: Float[Array, "S P"], densities: int) -> Float[Array, "K P"]:
+    """Draws evenly spaced among all, at least `FEWEST`, and all where densities of rows, which each
+    takes so many of, are few.
+    """
+    count = min(len(vectors), max(FEWEST, MOST // densities))
     return vectors[np.linspace(0, len(vectors) - 1, count).astype(int)]
 
 

@@ -1,7 +1,7 @@
 """Poisson regression with an effect for each row, or each ten rows, untrained, by size.
 
-CPU seconds to 1,000 draws of the shared latents, the first time and again on other data of the same
-size; moments against importance weights by a lattice of every row's effect in float64, which shares
+CPU seconds to 1,000 draws of the shared latents, and to each effect's mean and sd, the first time
+and again on other data of the same size; moments of the shared latents against importance weights by a lattice of every row's effect in float64, which shares
 nothing with the engine; peak memory. The anchor is R-INLA's published time for such a model (2018):
 0.4 s at 100 rows, 6 at 5,000, 30 at 25,000, 167 at 100,000.
 
@@ -20,12 +20,13 @@ import amortppl as ap
 from amortppl.data.dataset import read
 from amortppl.fit.frame_method import FrameAlone
 from amortppl.posterior.draws import draw
+from amortppl.posterior.local_moments import local_moments
 from amortppl.runtime.numpy_evaluation import construct
 from amortppl.trust import psis
 
 SIZES = [int(n) for n in os.environ.get("ROWS", "100,5000").split(",")]
 PUBLISHED = {100: 0.4, 5_000: 6, 25_000: 30, 100_000: 167}
-DRAWS, COMPARED = 1000, 5_000
+DRAWS, COMPARED = 1000, 25_000
 
 
 def cpu_seconds():
@@ -91,19 +92,24 @@ def log_joint(vectors, data):
 
 @pytest.mark.parametrize("rows", SIZES)
 def test_seconds_and_shared_latents(method, rows):
-    spent, grouped = [], bool(method.task.grouping)
+    spent, effects, grouped = [], [], bool(method.task.grouping)
     for seed in (0, 1):
         begin, data = cpu_seconds(), (groups_of_ten if grouped else dataset)(rows, seed)
-        drawn = draw(method, [read(method.task, data)], DRAWS, 0)
+        rows_read = read(method.task, data)
+        drawn = draw(method, [rows_read], DRAWS, 0)
         vectors = np.asarray(drawn.vectors)[0]
         spent.append(cpu_seconds() - begin)
+        begin = cpu_seconds()
+        moments = local_moments(method.task, vectors, rows_read, 0)["effect"]
+        effects.append(cpu_seconds() - begin)
     check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\n{method.task.name}, {rows:,} rows: first {spent[0]:.2f} CPU s, again {spent[1]:.2f} (INLA, 2018: "
-          f"{PUBLISHED.get(rows)}), k-hat {float(check.khat[0]):.2f}, peak {memory:.2f} GiB")  # fmt: skip
+          f"{PUBLISHED.get(rows)}), k-hat {float(check.khat[0]):.2f}, peak {memory:.2f} GiB; effects first {effects[0]:.2f}, again "
+          f"{effects[1]:.2f}, their means' error at most {(moments.error / moments.sd).max():.4f} sd")  # fmt: skip
     if rows > COMPARED:
         return
-    some = vectors[: 400 if rows > 1000 else DRAWS].astype(float)
+    some = vectors[: 200 if rows > 5000 else 400 if rows > 1000 else DRAWS].astype(float)
     exact = log_joint_of_groups if grouped else log_joint
     log_weight = exact(some, data) - np.asarray(drawn.log_guide)[0][: len(some)]
     weights = np.exp(log_weight - log_weight.max())

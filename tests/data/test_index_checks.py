@@ -10,7 +10,7 @@ import pytest
 
 import amortppl as ap
 from amortppl.data.dataset import read
-from amortppl.data.index_checks import indices
+from amortppl.data.index_checks import indices, refuse_own_outside
 from amortppl.errors import DataError
 
 FOUR = dist.Categorical(probs=jnp.ones(4) / 4)
@@ -50,6 +50,14 @@ def test_an_index_beyond_the_groups_is_named(name):
             read(made, {"g": np.where(good == first + 2, wrong, good), "y": np.zeros(4)})
         message = str(caught.value)
         assert f"'g' holds {wrong} at row 2" in message and f"({first} to {first + 3})" in message
+
+
+def test_data_that_a_task_is_read_from_are_held_to_its_index():
+    own = np.array([0, 1, 2, 4])
+    made = task(lambda a, g: a[g], own)
+    refuse_own_outside(made, {"g": np.minimum(own, 3)})
+    with pytest.raises(DataError, match=r"'g' holds 4 at row 3.*number the groups from 0"):
+        refuse_own_outside(made, {"g": own})
 
 
 @pytest.mark.parametrize(

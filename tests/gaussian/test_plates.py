@@ -9,6 +9,9 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
+from amortppl.errors import ModelError
+from amortppl.fit import frame_method
+from amortppl.gaussian.arrow import Arrow
 from amortppl.gaussian.plate_detection import in_plates, plates_of
 from amortppl.gaussian.plates import Plates
 
@@ -56,6 +59,17 @@ def within(a, b, y=None):
         numpyro.sample("y", dist.Normal(group[a, b % 2], sigma), obs=y)
 
 
+def by_index(a, b, y=None):
+    """Groups within schools again, the school of each by an index."""
+    sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
+    with numpyro.plate("schools", 2):
+        school = numpyro.sample("school_effect", dist.Normal(0.0, 1.0))
+    with numpyro.plate("classes", GROUPS):
+        group = numpyro.sample("class_effect", dist.Normal(school[np.arange(GROUPS) // 3], 1.0))
+    with numpyro.plate("row", a.shape[0]):
+        numpyro.sample("y", dist.Normal(group[a], sigma), obs=y)
+
+
 def task_of(model):
     return ap.Task(model, INPUTS, rows=(4, 128))
 
@@ -71,6 +85,7 @@ def task_of(model):
             [0, 1] * (GROUPS + 1) + [-1],
             GROUPS + 1,
         ),  # class_effect (class, school), school_effect, sigma
+        (by_index, [0, 0, 0, 1, 1, 0, 1, -1], 4),
     ],
 )
 def test_parts_of_latents_in_plates(model, parts, sets):
@@ -85,9 +100,7 @@ def test_parts_of_latents_in_plates(model, parts, sets):
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize(
-    "model", [pairs, pytest.param(simple, marks=SLOW), pytest.param(within, marks=SLOW)]
-)
+@pytest.mark.parametrize("model", [pairs, pytest.param(within, marks=SLOW)])
 def test_hessian_from_products_is_the_hessian(model):
     task = task_of(model)
     draw, plates = task.simulate(jr.key(0), 128), plates_of(task)
@@ -105,6 +118,28 @@ def test_hessian_from_products_is_the_hessian(model):
     np.testing.assert_allclose(
         bend, -jax.jit(jax.hessian(joint))(draw.latents), rtol=1e-4, atol=1e-3
     )
+
+
+def test_arrows_are_their_matrix():
+    """Of parts of unequal size, against dense algebra in 32 bits."""
+    plates = Plates((0, -1, 1, 0, 2, -1, 2, 2))
+    part = np.array(plates.parts)
+    apart = (part[:, None] != part) & (part >= 0) & (part[:, None] >= 0)
+    matrix = np.random.default_rng(0).normal(size=(8, 8))
+    matrix = np.where(apart, 0.0, matrix @ matrix.T) + 9 * np.eye(8)
+    arrow = Arrow.clip(plates, -jnp.asarray(matrix @ plates.directions.T, jnp.float32), 1e-3)
+    inverse = np.linalg.inv(matrix)
+    np.testing.assert_allclose(jax.vmap(arrow.solve)(jnp.eye(8)), inverse, atol=1e-6)
+    half = np.array(jax.vmap(arrow.spread)(jnp.eye(8)), float)
+    np.testing.assert_allclose(half.T @ half, inverse, atol=1e-6)
+    assert float(arrow.log_det()) == pytest.approx(np.linalg.slogdet(matrix)[1], abs=1e-4)
+    assert jax.tree.map(jnp.shape, Arrow.identity(plates)) == jax.tree.map(jnp.shape, arrow)
+
+
+def test_too_many_crossed_effects_are_refused(monkeypatch):
+    monkeypatch.setattr(frame_method, "CONNECTED", 2 * GROUPS - 1)
+    with pytest.raises(ModelError, match="crossed has 10 effects in several plates"):
+        frame_method.FrameAlone().build(task_of(crossed), jr.key(0))
 
 
 def test_by_part_and_back():

@@ -16,6 +16,7 @@ from scipy.integrate import quad
 import amortppl as ap
 from amortppl.errors import ModelError
 from amortppl.task.group_summary import as_user_data, group_columns, rows_that_count
+from amortppl.task.grouped_model import model_of_rows
 
 NOISE = 0.5
 
@@ -239,6 +240,25 @@ def test_a_forgotten_number_of_groups_is_not_taken_for_that_of_rows():
         ap.Task(fixed, inputs, rows=(8, 16))
     task = ap.Task(fixed, inputs, rows=(8, 16), constants={"n_groups": 5})
     assert task.latents.shapes == {"effect": (5,)}
+
+
+def test_a_flat_prior_is_told_a_proper_one():
+    def flat(x, school, n_school, y=None):
+        mean = numpyro.sample("mean", dist.ImproperUniform(dist.constraints.real, (), ()))
+        with numpyro.plate("schools", n_school):
+            effect = numpyro.sample("effect", dist.Normal(mean, 1))
+        with numpyro.plate("pupil", x.shape[0]):
+            numpyro.sample("y", dist.Normal(effect[school], NOISE), obs=y)
+
+    with pytest.raises(ModelError, match=r"'mean' ~ ImproperUniform .* comes closest to Normal"):
+        ap.Task(flat, X, groups=GROUPS)
+
+
+def test_the_model_of_groups_leads_back_to_that_of_rows(intercepts_task, passes_task):
+    assert model_of_rows(intercepts) is None
+    assert model_of_rows(intercepts_task.model).model is intercepts
+    behind = model_of_rows(passes_task.model)
+    assert (behind.arguments.index, behind.arguments.whole) == ("school", ("size",))
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from scipy.special import gammaln, logsumexp
 
 import amortppl as ap
 from amortppl.errors import DataError, ModelError
+from amortppl.posterior import expanded_joint
 from amortppl.task.batch import Batch
 from conjugate import SMALL, untrained
 
@@ -374,6 +375,37 @@ def test_local_draws_have_their_exact_distribution(effects_guide, effects_data):
     assert drawn.dims == ("chain", "draw", "row") and drawn.shape == (1, 250, 40)
     mean, spread = exact_effect(effects_data, 0.6, 0.9)
     assert stats.kstest(((drawn.values - mean) / spread).ravel(), "norm").pvalue > 1e-4
+
+
+def test_moments_are_those_of_the_mixture_over_draws(effects_guide, effects_data):
+    """Closed forms in float64, on which the quadrature of a normal density is exact."""
+    theta = {"slope": np.array([-0.5, 0.6, 1.2]), "spread": np.array([0.5, 0.9, 2.0])}
+    tree = effects_guide.local_moments(theta, effects_data)
+    assert tree["mean"]["effect"].dims == ("row",)
+    each = [exact_effect(effects_data, *both) for both in zip(*theta.values(), strict=True)]
+    means = np.array([mean for mean, _ in each])
+    variance = np.mean([sd**2 for _, sd in each]) + means.var(0)
+    np.testing.assert_allclose(tree["mean"]["effect"], means.mean(0), atol=1e-4)
+    np.testing.assert_allclose(tree["sd"]["effect"], np.sqrt(variance), rtol=1e-4)
+    assert not tree["error"]["effect"].values.any()  # no draw was left out
+
+
+@pytest.mark.slow
+def test_log_joints_by_expansion_and_a_sample_of_rows(effects_task, monkeypatch):
+    """Beside all rows at every draw; draws within some 4 sds of the mean."""
+    random = np.random.default_rng(1)
+    x = random.standard_normal(4096)
+    y = 0.7 * x + np.hypot(0.8, 0.5) * random.standard_normal(4096)
+    batch = Batch({"x": jnp.asarray(x), "y": jnp.asarray(y)}, jnp.arange(4096) < 4000)
+    draws = np.array([0.7, -0.2]) + 0.015 * random.standard_normal((200, 2))
+    vectors = jnp.asarray(draws, jnp.float32)
+    monkeypatch.setattr(expanded_joint, "DEAR", 1)
+    joint = expanded_joint.log_joints(effects_task, vectors, batch)
+    exact = jax.jit(jax.vmap(lambda v: effects_task.log_joint(v, batch)))(vectors)
+    np.testing.assert_allclose(joint, exact, atol=0.1)
+    assert np.ptp(exact) > 3  # the expansion's share is not a constant
+    far = vectors.at[0].add(2.0)  # where it is wrong, every row is asked for
+    assert expanded_joint.log_joints(effects_task, far, batch) is None
 
 
 def test_each_local_draw_belongs_to_its_draw_of_the_shared_latents(effects_guide, effects_data):

@@ -23,11 +23,14 @@ import jax.random as jr
 import numpy as np
 import numpyro.distributions as dist
 from jax.scipy.linalg import cho_solve
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from amortppl.errors import ModelError
+from amortppl.gaussian.arrow import Arrow, gradient_and_arrow
 from amortppl.gaussian.frame import Spectrum, clip_norm, clipped_eigh
 from amortppl.gaussian.newton import gradient_and_curvature
+from amortppl.gaussian.plate_detection import widest_plate
+from amortppl.gaussian.plates import Plates
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import LIGHT, Options, compile_with
 from amortppl.task.abstract import AbstractTask
@@ -63,9 +66,9 @@ LEAST = 0.9
 bits it would be lost beside the likelihood's where there are more columns than rows.
 """
 
-POOL, WORK = 2, 1_000_000_000
-"""Importance draws for each draw wanted; and draws x Newton steps x (rows x u + u^3), up to which
-the rung is climbed.
+POOL, WORK, ARROW = 2, 1_000_000_000, 4
+"""Importance draws for each draw wanted; draws x Newton steps x (rows x u + u^3), up to which the
+rung is climbed; and how many times that where the precision of u is an arrow.
 """
 
 TOGETHER = 4_000_000
@@ -85,7 +88,8 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
     real = real_latents(task)
     batch, keys = batch_together(run, places, 6)
     _expect_two_kinds(real, scale)
-    count = _affordable(run.draws, batch.mask.shape[-1], int(real.sum()))
+    plates = plates_among(task, getattr(run.guide.method, "plates", None), real)
+    count = _affordable(run.draws, batch.mask.shape[-1], int(real.sum()), plates)
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
     attempts: list[Attempt | None] = [None] * len(places)
     for number, shape in enumerate(ROUNDS):
@@ -93,7 +97,7 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
         centres, factors = (pad_arrays([m[k] for m in moments]) for k in range(2))
         given = (centres, factors, jnp.array(shape, jnp.float32), scale)
         draws = conditional_draws(
-            task, tuple(real.tolist()), batch, fold_keys(keys, number), given, count
+            task, tuple(real.tolist()), plates, batch, fold_keys(keys, number), given, count
         )
         for place, own in enumerate(split_results(draws, places)):
             attempt = attempts[place]
@@ -114,17 +118,37 @@ def _expect_two_kinds(real: np.ndarray, scale: PriorScale | None) -> None:
         raise ModelError("all latents are of one kind, real or bounded")
 
 
-def _affordable(draws: int, rows: int, inner: int) -> int:
+def plates_among(
+    task: AbstractTask, plates: Plates | None, real: Bool[np.ndarray, " P"]
+) -> Plates | None:
+    """Which of u are in parts that are independent given the rest, so that the Hessian among them
+    is an arrow (`amortppl.gaussian.arrow`); None where they are too few to matter, or none.
+    """
+    if plates is None:
+        return None
+    if max(plates.parts) < 1:
+        plates = widest_plate(task)
+    own = [p for p, is_real in zip(plates.parts if plates else (), real, strict=False) if is_real]
+    outside = any(p < 0 for p in own)
+    return Plates(tuple(own)) if outside and len({*own} - {-1}) > 1 else None
+
+
+def _affordable(draws: int, rows: int, inner: int, plates: Plates | None) -> int:
     """Importance draws for so many wanted: `POOL` times as many, or what `WORK` allows.
 
     Raises:
         ModelError: it allows fewer than are wanted, or than 1,000.
     """
-    work = STEPS * inner * (rows + inner**2)
-    count = min(max(POOL * draws, 1000), WORK // work)
+    columns, algebra, most_work = inner, inner**3, WORK
+    if plates is not None:  # no other rung is as good for so many effects
+        most_work = ARROW * WORK
+        most, outer = plates.most, len(plates.outer)
+        columns, algebra = most + outer, inner * (most**2 + outer**2)
+    work = STEPS * (columns * rows + algebra)
+    count = min(max(POOL * draws, 1000), most_work // work)
     if count < max(draws, 1000):
         needed = max(draws, 1000) * work
-        raise ModelError(f"too much work: {needed:.1g} derivatives, {WORK:.1g} at most")
+        raise ModelError(f"too much work: {needed:.1g} derivatives, {most_work:.1g} at most")
     return count
 
 
@@ -156,6 +180,7 @@ def _light(*_: object) -> Options:
 def conditional_draws(
     task: AbstractTask,
     real: tuple[bool, ...],
+    plates: Plates | None,
     batches: Batch,
     keys: Array,
     given: tuple[Array, Array, Array, PriorScale],
@@ -166,6 +191,7 @@ def conditional_draws(
     Args:
         task: the task.
         real: which latents are u.
+        plates: which of these are in independent parts; None to take all together.
         batches, keys: one of each dataset.
         given: centres (T, P) and lower factors (T, P, P) of earlier draws' moments, a and c, and
             prior units.
@@ -176,7 +202,8 @@ def conditional_draws(
     """
     centres, factors, (share, width), scale = given
     inner, outer = np.flatnonzero(real), np.flatnonzero(~np.array(real))
-    size = max(1, TOGETHER // (batches.mask.shape[-1] * len(inner)))
+    columns = len(plates.directions) if plates else len(inner)
+    size = max(1, TOGETHER // (batches.mask.shape[-1] * columns))
     level, units = scale.centre[inner], scale.scale[inner]
     prior = dist.MultivariateStudentT(FREEDOM, scale.centre[outer], jnp.diag(scale.scale[outer]))
 
@@ -193,9 +220,9 @@ def conditional_draws(
             vector = lambda v: centre.at[outer].set(h).at[inner].set(level + units * v)  # noqa: E731
             density = lambda v: task.log_joint(vector(v), batch)  # noqa: E731
             start = (centre[inner] + across @ (h - centre[outer]) - level) / units
-            mode, precision = conditional_mode(density, start)
-            v = mode + width * precision.vectors @ (z / jnp.sqrt(precision.values))
-            of_z = -0.5 * jnp.sum(z**2 - jnp.log(precision.values))
+            mode, precision = conditional_mode(density, start, plates)
+            v = mode + width * precision.spread(z)
+            of_z = -0.5 * (jnp.sum(z**2) - precision.log_det())
             log_scale = 0.5 * jnp.log(2 * jnp.pi) + jnp.log(width) + jnp.log(units)
             return vector(v), of_z - jnp.sum(log_scale), density(v)
 
@@ -224,34 +251,34 @@ class _Climb(NamedTuple):
 
     at: Array
     gradient: Array
-    precision: Spectrum
+    precision: Spectrum | Arrow
     steps: Array
 
-    @property
-    def step(self) -> Array:
-        """Newton's step from here."""
-        return self.precision.solve(self.gradient)
 
-
-def conditional_mode(density: Callable[[Array], Array], start: Array) -> tuple[Array, Spectrum]:
+def conditional_mode(
+    density: Callable[[Array], Array], start: Array, plates: Plates | None = None
+) -> tuple[Array, Spectrum | Arrow]:
     """The mode of a log density in prior units by Newton's method, and -Hessian near it.
 
     A step ends the climb where the next one, by the same curvature, would be shorter than `NEAR`
     conditional sds: the gradient costs little beside the Hessian, of which a Gaussian needs one.
     """
-    size = len(start)
-    nowhere = Spectrum(jnp.ones(size), jnp.eye(size))
+
+    def differentiate(at: Array) -> tuple[Array, Spectrum | Arrow]:
+        if plates is not None:
+            return gradient_and_arrow(density, plates, at, LEAST)
+        gradient, matrix = gradient_and_curvature(density, at)
+        return jnp.nan_to_num(gradient), clipped_eigh(jnp.nan_to_num(matrix), LEAST, jnp.inf)
 
     def is_far(climb: _Climb) -> Array:
-        remains = jnp.sum(climb.gradient * climb.step) > NEAR**2
+        remains = jnp.sum(climb.gradient * climb.precision.solve(climb.gradient)) > NEAR**2
         return (climb.steps == 0) | (remains & (climb.steps < STEPS))
 
     def climb(last: _Climb) -> _Climb:
-        gradient, matrix = gradient_and_curvature(density, last.at)
-        precision = clipped_eigh(jnp.nan_to_num(matrix), LEAST, jnp.inf)
-        step = clip_norm(precision.solve(jnp.nan_to_num(gradient)), LONGEST)
-        at = last.at + step
+        gradient, precision = differentiate(last.at)
+        at = last.at + clip_norm(precision.solve(gradient), LONGEST)
         return _Climb(at, jnp.nan_to_num(jax.grad(density)(at)), precision, last.steps + 1)
 
+    nowhere = Arrow.identity(plates) if plates else Spectrum.identity(len(start))
     last = jax.lax.while_loop(is_far, climb, _Climb(start, 0 * start, nowhere, jnp.zeros((), int)))
     return last.at, last.precision
