@@ -18,6 +18,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.errors import TrainingError
+from amortppl.runtime.arguments import expect_positive
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import RowScaler
@@ -71,11 +72,9 @@ def row_noise(task: AbstractTask, method: Any, schedule: Schedule) -> RowNoise |
     """
     if schedule.noise == 0.0:
         return None
-    if not 0.0 < schedule.noise < jnp.inf or schedule.mini_batch is not None:
-        raise TrainingError(
-            f"noise: expected a positive number, and no greedy training, got {schedule.noise!r} "
-            f"with mini_batch={schedule.mini_batch}"
-        )
+    expect_positive("train: noise", schedule.noise, TrainingError)
+    if schedule.mini_batch is not None:
+        raise TrainingError("noise: greedy training (mini_batch=) has none; leave one of the two")
     rows = getattr(method, "rows", None)
     if task.likelihood or not isinstance(rows, RowScaler) or task.grouping:
         raise TrainingError(

@@ -105,9 +105,9 @@ def test_noise_is_on_the_rows_that_are_learned_from_and_stopped_by(task, trainer
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("size", [-1.0, float("nan")])
+@pytest.mark.parametrize("size", [-1.0, float("nan"), "much"])
 def test_noise_that_means_nothing(task, size):
-    with pytest.raises(TrainingError, match="noise: expected a positive number"):
+    with pytest.raises(TrainingError, match="noise: expected a finite number above 0"):
         row_noise(task, None, Schedule(noise=size))
     with pytest.raises(TrainingError, match="has a likelihood"):
         row_noise(ap.model("gaussian_mean"), None, Schedule(noise=0.5))
