@@ -32,10 +32,12 @@ def best_schedule(task: AbstractTask, signals: tuple[str, ...]) -> dict[str, Any
     """
     if signals == ("data",):
         return {"steps": 20_000, "batch": 64}
+    if task.several and "curvature" in signals:
+        return {"steps": 300, "batch": 64, "pooled": True, "pool": 16, "reuses": 6}
     if in_plates(task).any() and "curvature" in signals:
         return {"steps": 600, "batch": 128, "pooled": True}
     if task.grouping and "curvature" in signals:
-        return {"steps": 300, "batch": 64, "pooled": True}
+        return {"steps": 300, "batch": 64, "pooled": True, "pool": 16, "reuses": 12}
     if task.block or in_plates(task).any():
         return {"steps": 3000, "batch": 128}
     return {"steps": 600, "batch": 64}

@@ -26,6 +26,8 @@ class Schedule:
         pooled: whether tasks are kept with their states and serve several updates
             (`amortppl.training.pooled`), where one step takes all rows of fresh tasks, on one
             device.
+        pool: updates' tasks that such a pool holds.
+        reuses: updates that a task of such a pool serves, on average.
     """
 
     steps: int | None = 1000
@@ -39,3 +41,5 @@ class Schedule:
     mini_batch: int | None = None
     patience: int = 3000
     pooled: bool = False
+    pool: int = 32
+    reuses: int = 4
