@@ -22,6 +22,12 @@ from amortppl.runtime.numpy_evaluation import evaluate_once
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 
+UNKNOWN = "leave out the rows of groups that the guide does not know"
+NUMBERED = (
+    "number the groups from 0, or clip the index in the model where other numbers mean no group"
+)
+"""What to do about an index that is outside."""
+
 _INDICES: WeakKeyDictionary[AbstractTask, dict[str, list[Index]]] = WeakKeyDictionary()
 
 
@@ -32,19 +38,27 @@ def indices(task: AbstractTask) -> dict[str, list[Index]]:
     in another way.
     """
     if task not in _INDICES:
-        _INDICES[task] = _find(task)
+        _INDICES[task] = _that_simulated_inputs_keep(task, _find(task))
     return _INDICES[task]
 
 
 def _find(task: AbstractTask) -> dict[str, list[Index]]:
+    """All uses of an input as an index."""
     kinds = {n: np.dtype(s.dtype).kind for n, s in task.rows_like.items()}
     whole = [n for n in task.inputs if kinds.get(n) == "i"]
     if not whole:
         return {}
     vector = jnp.zeros(task.latents.size)
     try:
-        uses = trace_indices(lambda d: _densities(task, vector, d), task.rows_like, whole)
+        return trace_indices(lambda d: _densities(task, vector, d), task.rows_like, whole)
     except ModelError:  # episodes, which have no model
+        return {}
+
+
+def _that_simulated_inputs_keep(
+    task: AbstractTask, uses: dict[str, list[Index]]
+) -> dict[str, list[Index]]:
+    if not uses:
         return {}
     rows = max((task.rows or (1, 1))[0], 2048 if not task.block else 1)
     simulated = evaluate_once(lambda key: task.input_rows(key, rows), seed_key(0))
@@ -83,7 +97,34 @@ def in_groups(
     Raises:
         DataError: naming the first, and the values that the model knows.
     """
-    for name, rules in indices(task).items():
+    _refuse_outside(task, indices(task), arrays, labels, where, UNKNOWN)
+
+
+def refuse_own_outside(task: AbstractTask, arrays: Mapping[str, np.ndarray]) -> None:
+    """As `in_groups` of data that the task's inputs are resampled from, which break what they do:
+    of every input that is an index as it stands.
+
+    Raises:
+        DataError: naming the first.
+    """
+    uses = {n: [r for r in own if _is_plain(r)] for n, own in _find(task).items()}
+    _refuse_outside(task, uses, arrays, {}, HERE, NUMBERED)
+
+
+def _is_plain(rule: Index) -> bool:
+    some = np.arange(3)
+    return bool((rule.of(some) == some).all())
+
+
+def _refuse_outside(
+    task: AbstractTask,
+    uses: Mapping[str, list[Index]],
+    arrays: Mapping[str, np.ndarray],
+    labels: Mapping[str, list[str]],
+    where: Where,
+    cure: str,
+) -> None:
+    for name, rules in uses.items():
         for rule in rules:
             outside = _outside(rule, arrays[name])
             if not outside.any():
@@ -94,7 +135,7 @@ def in_groups(
             raise DataError(
                 f"data: {name!r}{column} holds {arrays[name][at]} at {where.place(row)}; the model "
                 f"uses it as an index among {rule.size}{_allowed(rule)}. {int(outside.sum())} such "
-                f"values{where.scope}; leave out the rows of groups that the guide does not know"
+                f"values{where.scope}; {cure}"
             )
 
 

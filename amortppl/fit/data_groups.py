@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.data.groups import read_groups
+from amortppl.errors import DataError
 from amortppl.task.task import Task
 
 SIMULATED_ROWS = 16
@@ -73,6 +74,7 @@ def task_of_groups(
             constants[argument] = value
             continue
         if isinstance(value, Mapping) or len(value) != rows:
+            _expect_one_each(argument, value, name, len(groups[0].labels), rows)
             whole.add(argument)
         if arguments[argument].default is not None:
             inputs[argument] = _values(value)
@@ -87,6 +89,15 @@ def task_of_groups(
         constants=constants,
         **labels,
     )
+
+
+def _expect_one_each(argument: str, value: Any, name: str, groups: int, rows: int) -> None:
+    """Raises where values are as many as neither the rows nor the groups."""
+    if not isinstance(value, Mapping) and len(value) != groups:
+        raise DataError(
+            f"data: {argument!r} has {len(value)} values, {name!r} labels {rows} rows of {groups} "
+            "groups; give one for each row, or one for each group in the order of sorted labels"
+        )
 
 
 def _values(value: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import read
+from amortppl.data.index_checks import refuse_own_outside
 from amortppl.errors import DataError
 from amortppl.fit.counted_groups import count_groups, name_groups
 from amortppl.fit.data_task import Arrays, arrays_by_argument, named_arguments, task_of_data
@@ -24,6 +25,7 @@ from amortppl.runtime.arguments import expect_draws, expect_seed
 from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.group_summary import rows_that_count
+from amortppl.task.grouped_model import model_of_rows
 from amortppl.task.groups import Layout
 from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
@@ -141,6 +143,10 @@ def fit(
     if isinstance(model, Formula):
         tree, guide = fit_formula(model, options, _refits(model, by, bootstrap, seed))
     else:
+        behind = model_of_rows(model)
+        if behind is not None:  # the model of a task of groups
+            model, whole = behind.model, behind.arguments.whole
+            by_group = by_group or ({behind.arguments.index: whole} if whole else None)
         labels = {"by_group": by_group, "simulate": simulate}
         labels = {n: v for n, v in labels.items() if v}
         tree, guide = fit_model(model, data, columns, options, **labels)
@@ -252,7 +258,10 @@ def untrained_guide(
     expect_seed(seed)
     task = task_of_data(model, datasets, **labels)
     rows_of = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
-    ranges = ranges_of([read(task, d).arrays for d in rows_of], task.group_layout)
+    arrays = [read(task, d).arrays for d in rows_of]
+    for each in arrays:
+        refuse_own_outside(task, each)
+    ranges = ranges_of(arrays, task.group_layout)
     method = construct(FrameAlone().build, task, jr.key(seed))
     return Guide(method, FrameAlone(), Record(), seed, ranges)
 

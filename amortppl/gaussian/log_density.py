@@ -92,6 +92,10 @@ class Densities(NamedTuple):
         """Log likelihood of each row, the masked ones too."""
         return self._of(at, batch.data)[1]
 
+    def with_prior(self, at: Array, batch: Batch) -> tuple[Array, Array]:
+        """Log prior, and log likelihood of each row, in one run of the model."""
+        return self._of(at, batch.data)
+
     def information(self, batch: Batch, key: PRNGKeyArray) -> Precision:
         """Fisher information of the rows, by scores of observations simulated at the latents.
 

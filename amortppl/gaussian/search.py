@@ -33,6 +33,10 @@ from amortppl.task.batch import Batch
 LAST = 6
 """Newton steps on all rows, where there are many; earlier ones use a few, whose mode is near."""
 
+MANY, FEWER = 1 << 14, 2
+"""Rows from which on the mode of a few rows is so near that of all, and the posterior so near a
+Gaussian, that Newton steps on all rows and sweeps are divided by this."""
+
 SCORING = 3
 """Multiple of the usual Newton steps that Fisher scoring takes: it converges linearly."""
 
@@ -73,11 +77,13 @@ class Search(NamedTuple):
 
     def _place(self, state: State, starts: Float[Array, "S P"], batch: Batch) -> Placed:
         """The frame of a model without plates: Newton's mode, then sweeps."""
-        joint, steps = self.log.joint(batch), self._steps
+        joint, steps, sweeps = self.log.joint(batch), self._steps, self.sweeps
         few = steps - LAST if many(self.log.task, batch) else 0
+        if few > 0 and batch.mask.shape[0] >= MANY:
+            steps, sweeps = few + LAST // FEWER, -(-sweeps // FEWER)
         frame, residual = self._mode(joint, starts, batch, steps, few), state.residual
         if self.curvature:
-            frame, residual = variational_frame(joint, frame, self.sweeps)
+            frame, residual = variational_frame(joint, frame, sweeps)
         of_prior = partial(self.log.prior, batch=batch)
         prior = natural(*averages(whitened_gradients(of_prior, frame)), frame)
         return Placed(frame, state.funnel, residual, prior)

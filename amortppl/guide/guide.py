@@ -9,13 +9,13 @@ import numpy as np
 from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
 from amortppl.errors import DataError
-from amortppl.guide import local_draws, storage
 from amortppl.guide import predict as prediction
+from amortppl.guide import storage
 from amortppl.guide.infer import infer
 from amortppl.guide.infer_stream import infer_stream
+from amortppl.guide.local_verbs import LocalVerbs
 from amortppl.guide.options import Keywords, Streaming, ladder_of, streaming_of
 from amortppl.guide.predict import infer_latent
-from amortppl.guide.table_guide import TableGuide
 from amortppl.guide.warm import warm
 from amortppl.method import Method, Spec
 from amortppl.posterior.state import State
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-class Guide(TableGuide):
+class Guide(LocalVerbs):
     """A trained method with the user's verbs: posteriors of any dataset of one task.
 
     Attributes:
@@ -231,42 +231,6 @@ class Guide(TableGuide):
         """
         self._expect_numbers(draws, seed)
         return prediction.log_predictive(self, data, at, draws, seed, columns)
-
-    def local(
-        self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None
-    ) -> "xarray.DataTree":
-        """Draws of the latents of which every row has its own, given draws of the shared ones.
-
-        u_i ~ p(u_i | y_i, x_i, theta_s) for row i and draw s.
-
-        Args:
-            draws: what `infer` returned (or its `posterior`), or a dict of arrays by shared latent.
-            data: rows with their observations, of the dataset inferred from or others.
-            seed: the seed of the draws.
-            columns: for DataFrames, the columns of each argument.
-
-        Returns:
-            A DataTree whose `posterior` has the sites with one value per row, with the dimensions
-            (chain, draw, row).
-
-        Raises:
-            DataError: the task has no such latents, the draws lack a shared one, or the data do not
-                fit.
-
-        Example:
-            >>> import amortppl as ap, numpyro, numpyro.distributions as dist
-            >>> def model(rows, y=None):
-            ...     mean = numpyro.sample("mean", dist.Normal(0, 1))
-            ...     with numpyro.plate("row", rows):
-            ...         effect = numpyro.sample("effect", dist.Normal(mean, 1))
-            ...         numpyro.sample("y", dist.Normal(effect, 1), obs=y)
-            >>> guide = ap.train(ap.Task(model, rows=(4, 8)), "laplace", progress=False)
-            >>> effects = guide.local({"mean": np.zeros(500)}, {"y": [2.0, -2.0]})
-            >>> effects["posterior"]["effect"].mean(("chain", "draw")).values.round().tolist()
-            [1.0, -1.0]
-        """
-        expect_seed(seed)
-        return local_draws.draw_local(self, draws, data, seed, columns)
 
     def _expect_numbers(self, draws: int, seed: int) -> None:
         expect_draws(draws, self.task.latents.size)

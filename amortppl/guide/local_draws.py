@@ -1,4 +1,6 @@
-"""The verb `Guide.local`: draws of local latents given draws of the shared ones."""
+"""The verbs `Guide.local` and `Guide.local_moments`: local latents given draws of the shared
+ones.
+"""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,10 +10,11 @@ import numpy as np
 from jaxtyping import Array
 
 from amortppl.data.columns import Columns
-from amortppl.data.dataset import read
+from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError, quoted
 from amortppl.guide.trees import local_tree
 from amortppl.posterior.local_draws import draw_sites
+from amortppl.posterior.local_moments import Moments, local_moments
 from amortppl.task.abstract import AbstractTask
 from amortppl.training.trained import TrainedMethod
 
@@ -25,26 +28,52 @@ class Shared(NamedTuple):
     sites: dict[str, np.ndarray]
     coords: dict[str, list[Any]]
 
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """(C, S)."""
+        return next(iter(self.sites.values())).shape[:2]
+
 
 def draw_local(
     guide: TrainedMethod, draws: Any, data: Any, seed: int, columns: Columns | None
 ) -> "xarray.DataTree":
     """Draws of local latents; see `Guide.local`."""
-    task = guide.task
+    dataset, shared, vectors = _given(guide.task, draws, data, columns)
+    whole = draw_sites(guide.task, vectors, dataset, seed).sites
+    values = {n: v.reshape(*shared.lead, *v.shape[1:]) for n, v in whole.items()}
+    return local_tree(guide, dataset, {"posterior": values}, shared.coords, seed)
+
+
+def moments_of_local(
+    guide: TrainedMethod, draws: Any, data: Any, seed: int, columns: Columns | None
+) -> "xarray.DataTree":
+    """Moments of local latents; see `Guide.local_moments`."""
+    if guide.task.ordered:
+        raise DataError(
+            f"local_moments: the latents of {guide.task.name} follow one another from row to row; "
+            "guide.local draws them"
+        )
+    dataset, _, vectors = _given(guide.task, draws, data, columns)
+    sites = local_moments(guide.task, vectors, dataset, seed).items()
+    values = {f: {n: getattr(m, f) for n, m in sites} for f in Moments._fields}
+    return local_tree(guide, dataset, values, {}, seed)
+
+
+def _given(
+    task: AbstractTask, draws: Any, data: Any, columns: Columns | None
+) -> tuple[Dataset, Shared, Array]:
+    """The rows, and the shared latents as draws and as unconstrained vectors (S, P)."""
     if not (task.local and task.has_density):
         lacks = "density of the observations" if task.local else "latent with one value per row"
         raise DataError(
             f"local: {task.name} has no {lacks}, so there is nothing to draw row by row"
         )
     dataset, shared = read(task, data, columns), _shared_latents(task, draws)
-    lead = next(iter(shared.sites.values())).shape[:2]
     flat = {n: v.reshape(-1, *v.shape[2:]) for n, v in shared.sites.items()}
     one = dataset.arrays
     if task.row_free:
         one = {n: v[:1] for n, v in dataset.arrays.items()}
-    whole = draw_sites(guide.task, _unconstrain(task, flat, one), dataset, seed).sites
-    values = {n: v.reshape(*lead, *v.shape[1:]) for n, v in whole.items()}
-    return local_tree(guide, dataset, values, shared.coords, seed)
+    return dataset, shared, _unconstrain(task, flat, one)
 
 
 def _shared_latents(task: AbstractTask, draws: Any) -> Shared:

@@ -283,14 +283,18 @@ def prediction_tree(
 def local_tree(
     guide: TrainedMethod,
     dataset: Dataset,
-    values: Mapping[str, np.ndarray],
+    values: Mapping[str, Mapping[str, np.ndarray]],
     coords: Mapping[str, Sequence[Any]],
     seed: int,
 ) -> xr.DataTree:
-    """Draws of local latents (chain, draw, row, ...), and the rows that they belong to."""
-    names = AxisNames(guide, dataset)
-    local = {n: (["chain", "draw", *names.of_local(n)], v) for n, v in values.items()}
-    groups = {"posterior": local, **_data(guide, [dataset], names, True)}
+    """Local latents by group of the tree and site, draws of them with the leading axes (chain,
+    draw), and the rows that they belong to.
+    """
+    names, groups = AxisNames(guide, dataset), {}
+    for group, sites in values.items():
+        lead = ["chain", "draw"] if group == "posterior" else []
+        groups[group] = {n: ([*lead, *names.of_local(n)], v) for n, v in sites.items()}
+    groups |= _data(guide, [dataset], names, True)
     return assemble(groups, {**names.coords, **coords}, attributes(guide, seed, []))
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError
 from amortppl.method import Method, final
+from amortppl.posterior.expanded_joint import is_cheaper, log_joints
 from amortppl.posterior.padding import chunks, pad
 from amortppl.runtime.batched_map import batched_map, map_datasets
 from amortppl.runtime.compilation import (
@@ -84,16 +85,25 @@ def draw(
     numbers = np.arange(len(datasets), dtype=np.uint32) if numbers is None else numbers
     results = [np.zeros(0)] * 4
     for chunk in chunks(method.task, datasets, together):
-        size = draws_at_once(method.task, chunk.batch)
         values = states(method, chunk.batch)
         keys = fold_in(seed_key(seed), numbers[chunk.index])
-        drawn = sample(method, values, chunk.batch, keys, draws, size)
-        drawn = chunk.pick(tuple(drawn))
+        drawn = chunk.pick(tuple(_sample(method, values, chunk.batch, keys, draws)))
         if not len(results[0]):
             results = [np.empty((len(datasets), *a.shape[1:]), a.dtype) for a in drawn]
         for result, part in zip(results, drawn, strict=True):
             result[chunk.places] = part
     return Drawn(*results)
+
+
+def _sample(method: Method, values: Any, batch: Batch, keys: Array, draws: int) -> Drawn:
+    """Draws from each state; of many rows in one dataset by `amortppl.posterior.expanded_joint`."""
+    size, single = draws_at_once(method.task, batch), jax.tree.map(lambda a: a[0], batch)
+    if len(keys) == 1 and is_cheaper(method.task, draws, int(np.sum(batch.mask)), single):
+        drawn = sample(method, values, batch, keys, draws, None)
+        joint = log_joints(method.task, drawn.vectors[0], single)
+        if joint is not None:
+            return drawn._replace(log_joint=joint[None])
+    return sample(method, values, batch, keys, draws, size)
 
 
 def draws_at_once(task: AbstractTask, batch: Batch) -> int:
@@ -123,6 +133,11 @@ def constrain_each(
         values = chunk.pick(_constrain(method, at, _trim(method, chunk.batch)))
         each |= {i: {n: v[j] for n, v in values.items()} for j, i in enumerate(chunk.places)}
     return [each[i] for i in range(len(datasets))]
+
+
+def constrain_ahead(method: Method, vectors: Any, batch: Batch) -> None:
+    """Begins to compile what `constrain_each` needs for a batch of datasets."""
+    _constrain.compile_ahead(method, vectors, _trim(method, batch))
 
 
 def _trim(method: Method, batch: Batch) -> dict[str, Array]:
@@ -178,7 +193,7 @@ def states(method: Method, batches: Batch) -> Any:
 
 
 def _few_for_draws(
-    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
+    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int | None
 ) -> Options:
     datasets, rows = np.shape(batches.mask)
     if not method.quick:
@@ -191,7 +206,7 @@ def _few_for_draws(
 
 @compile_with(_few_for_draws)
 def sample(
-    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int
+    method: Method, values: Any, batches: Batch, keys: Array, draws: int, size: int | None
 ) -> Drawn:
     """S draws from the state of each dataset of a batch of T.
 
@@ -200,12 +215,12 @@ def sample(
         values, batches: state and rows of each dataset.
         keys: of each dataset, (T,).
         draws: S.
-        size: draws at which the log joint of a dataset is evaluated at once.
+        size: draws at which the log joint of a dataset is evaluated at once; None to leave it out.
     """
 
     def one(state: Any, batch: Batch, key: Array) -> Drawn:
         vectors, log_guide = method.readout(state).sample(key, draws)
-        if not method.task.has_density:
+        if size is None or not method.task.has_density:
             return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.summary(state))
         joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.summary(state))

@@ -67,15 +67,21 @@ def _part(
     task: AbstractTask, vectors: Array, dataset: Dataset, start: int, size: int, seed: int
 ) -> LocalDraws:
     """Draws for the rows from `start` on, at most `size` of them."""
-    stop = min(start + size, dataset.rows)
-    rows = Dataset(lines_of_rows(task.group_layout, dataset.arrays, start, stop), {})
-    batch = Batch(rows.arrays, np.ones(rows.lines, bool)) if task.ordered else pad(task, rows)
+    batch, count = pad_part(task, dataset, start, size)
     keys = split_key(fold_in(seed_key(seed), start), len(vectors))
     size = WORK // (batch.mask.shape[0] * _numbers(task, batch.data))
     numbers, sites = _draw(task, vectors, batch.data, keys, size)
-    places = np.arange(stop - start)
+    places = np.arange(count)
     own = {n: np.asarray(v).take(places, task.local.axes[n] + 1) for n, v in sites.items()}
     return LocalDraws(np.asarray(numbers)[:, places], own)
+
+
+def pad_part(task: AbstractTask, dataset: Dataset, start: int, size: int) -> tuple[Batch, int]:
+    """The rows from `start` on, at most `size` of them, padded; and how many there are."""
+    stop = min(start + size, dataset.rows)
+    rows = Dataset(lines_of_rows(task.group_layout, dataset.arrays, start, stop), {})
+    batch = Batch(rows.arrays, np.ones(rows.lines, bool)) if task.ordered else pad(task, rows)
+    return batch, stop - start
 
 
 def _numbers(task: AbstractTask, data: dict[str, Array]) -> int:
@@ -176,9 +182,19 @@ def _between(height: Float[Array, "K N"], count: int) -> Float[Array, "M N"]:
 
 def resample(rows: Rows, near: ModeAndScale, key: Array) -> Float[Array, "N L"]:
     """One draw for each row from a density of L numbers: a proposal picked by importance."""
-    keys, (count, size) = jr.split(key, 3), near.mode.shape
+    key, last = jr.split(key)
+    z, log_weights = proposals(key, *near.mode.shape)
+    picked = jr.categorical(last, heights(rows, near, z) + log_weights, axis=0)
+    return near.at(jnp.take_along_axis(z, picked[None, :, None], 0)[0])
+
+
+def proposals(
+    key: Array, count: int, size: int
+) -> tuple[Float[Array, "K N L"], Float[Array, "K N"]]:
+    """Draws of a multivariate Student t for each of N rows, and minus their log densities but for
+    a constant.
+    """
+    keys = jr.split(key)
     chi_square = 2 * jnp.sum(jr.exponential(keys[0], (FREEDOM // 2, PROPOSALS, count, 1)), 0)
     z = jr.normal(keys[1], (PROPOSALS, count, size)) * jnp.sqrt(FREEDOM / chi_square)
-    log_proposal = -(FREEDOM + size) / 2 * jnp.log1p(jnp.sum(z * z, -1) / FREEDOM)
-    picked = jr.categorical(keys[2], heights(rows, near, z) - log_proposal, axis=0)
-    return near.at(jnp.take_along_axis(z, picked[None, :, None], 0)[0])
+    return z, (FREEDOM + size) / 2 * jnp.log1p(jnp.sum(z * z, -1) / FREEDOM)

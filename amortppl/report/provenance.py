@@ -16,13 +16,7 @@ COLUMNS = 100
 def data(tree: xr.DataTree) -> str:
     """Each column of the data: its role, size and summary."""
     rows = [
-        [
-            label,
-            role,
-            str(len(values)),
-            *(number(f(values), float(np.std(values)) or None) for f in MOMENTS.values()),
-        ]
-        for label, role, values in _columns(tree)
+        [label, role, str(len(values)), *_summary(values)] for label, role, values in _columns(tree)
     ]
     table = page.table(
         "The data by column", ["column", "role", "values", *MOMENTS], rows[:COLUMNS], words=[1]
@@ -32,6 +26,13 @@ def data(tree: xr.DataTree) -> str:
     )
 
 
+def _summary(values: np.ndarray) -> list[str]:
+    """Moments of numbers; of labels how many there are."""
+    if values.dtype.kind not in "biuf":
+        return [f"{len(np.unique(values))} labels", *[""] * (len(MOMENTS) - 1)]
+    return [number(f(values), float(np.std(values)) or None) for f in MOMENTS.values()]
+
+
 def _columns(tree: xr.DataTree) -> Iterator[tuple[str, str, np.ndarray]]:
     for group, role in (("observed_data", "observation"), ("constant_data", "input")):
         if group not in tree.children:
@@ -39,7 +40,11 @@ def _columns(tree: xr.DataTree) -> Iterator[tuple[str, str, np.ndarray]]:
         dataset = tree[group].dataset
         for name, values in dataset.data_vars.items():
             for label, column in label_latents(dataset[[name]], set(values.dims[:1])):
-                flat = np.asarray(column, float).ravel()
+                flat = np.ravel(column)
+                if flat.dtype.kind not in "biuf":
+                    yield label, role, flat.astype(str)
+                    continue
+                flat = flat.astype(float)
                 if np.isfinite(flat).any():
                     yield label, role, flat[np.isfinite(flat)]
 

@@ -208,7 +208,20 @@ def run_by_group(
         if p.name not in unknown and p.kind != p.VAR_KEYWORD
     ]
     grouped.__signature__ = inspect.Signature(kept)  # pyright: ignore[reportFunctionMemberAccess]
+    grouped.of_rows = OfRows(model, arguments)  # pyright: ignore[reportFunctionMemberAccess]
     return grouped
+
+
+class OfRows(NamedTuple):
+    """The model of rows behind one of groups, and what its arguments are."""
+
+    model: Callable[..., Any]
+    arguments: Arguments
+
+
+def model_of_rows(model: Callable[..., Any]) -> OfRows | None:
+    """What `run_by_group` was given, as where `task.model` is passed on; None for other models."""
+    return getattr(model, "of_rows", None)
 
 
 def rows_of(given: Mapping[str, Any], arguments: Arguments) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from amortppl.errors import ModelError, nearest, quoted
 from amortppl.task.grouped_model import Arguments, indices, run_by_group
 from amortppl.task.inputs import Source, draw_rows, row_range, source
-from amortppl.task.tracing import Site, abstract_sites
+from amortppl.task.program import cannot_simulate
+from amortppl.task.tracing import LastSite, Site, abstract_sites
 
 PROBES = ((5, 3), (7, 3), (5, 4))
 """Groups, and rows of each, with which a model is traced to see what grows with either."""
@@ -174,10 +175,14 @@ class Grouping:
             drawn = draw_rows(whole, key, groups) | draw_rows(each, key, groups * rows)
             return constants | drawn | indices(self.arguments, probe)
 
+        last = LastSite()
         try:
-            return abstract_sites(self.user_model, arguments)
+            with last:
+                return abstract_sites(self.user_model, arguments)
         except ModelError as error:
             raise ModelError(f"{self.model_name}: {error}") from error
+        except NotImplementedError as error:
+            raise cannot_simulate(self.model_name, last) from error
         except Exception as error:
             raise ModelError(
                 f"{self.model_name}: the model fails when it simulates {groups} groups of {rows} "

@@ -23,6 +23,16 @@ _FACTOR = (
 )
 
 
+def cannot_simulate(model: str, last: LastSite) -> ModelError:
+    """The error where the distribution of the last site of a run has no sampler."""
+    return ModelError(
+        f"{model}: the site {last.name!r} ~ {last.family} cannot be simulated, and "
+        "tasks are simulated from the model; give it a distribution that can be sampled. "
+        "A flat prior comes closest to Normal(0, 10 s), on positive numbers to "
+        "HalfNormal(10 s), with s the size of a value that would be no surprise"
+    )
+
+
 class Program:
     """A NumPyro model that can be run on data. What it is made of is described under `Task`.
 
@@ -92,12 +102,7 @@ class Program:
         except ModelError:
             raise
         except NotImplementedError as error:
-            raise ModelError(
-                f"{self.name}: the site {last.name!r} ~ {last.family} cannot be simulated, and "
-                f"tasks are simulated from the model; give it a distribution that can be sampled. "
-                "A flat prior comes closest to Normal(0, 10 s), on positive numbers to "
-                "HalfNormal(10 s), with s the size of a value that would be no surprise"
-            ) from error
+            raise cannot_simulate(self.name, last) from error
         except Exception as error:
             given = (
                 f" ({self.count!r}, which `inputs` does not describe, was given the number of rows)"

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.pyro import described, from_pyro, is_pyro
+from amortppl.runtime.compilation import without_collection
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
@@ -21,6 +22,7 @@ from amortppl.task.enumeration import Marginal
 from amortppl.task.factor_check import check_factor_scores
 from amortppl.task.factors import Simulator, with_simulated
 from amortppl.task.group_check import check_groups
+from amortppl.task.grouped_model import model_of_rows
 from amortppl.task.groups import Grouping, refuse_forgotten_number
 from amortppl.task.handlers import name_arguments
 from amortppl.task.inputs import row_range
@@ -144,7 +146,8 @@ class Task(TasksWithoutModels, AbstractTask):
         ordered: bool | str | None = None,
         name: str | None = None,
     ) -> None:
-        model = name_arguments(model)
+        behind = model_of_rows(model)
+        model = name_arguments(model if behind is None else behind.model)
         wrapped = getattr(model, "__wrapped__", model).__class__.__name__
         self.name = name or getattr(model, "__name__", None) or wrapped
         self.dims = {k: list(v) for k, v in (dims or {}).items()}
@@ -197,6 +200,7 @@ class Task(TasksWithoutModels, AbstractTask):
         if self.has_density:
             self._expect_the_models_density()
 
+    @without_collection()
     def _read(self, program: Program) -> ModelSites:
         """Finds the model's sites, and keeps what is read from them."""
         model_sites = ModelSites(program, (1, 2) if self.grouping else self.rows)
@@ -223,6 +227,7 @@ class Task(TasksWithoutModels, AbstractTask):
         )
         return model_sites
 
+    @without_collection()
     def _expect_the_models_density(self) -> None:
         """Compares the engine's log densities with the plain model's.
 
@@ -271,6 +276,7 @@ class Task(TasksWithoutModels, AbstractTask):
         """
         return supported(self, data)
 
+    @without_collection()
     def _has_density(self) -> bool:
         """Whether every observed site can evaluate its log density."""
         rows = 1 if self.block else self.rows[0]

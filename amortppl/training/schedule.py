@@ -28,6 +28,9 @@ class Schedule:
             device.
         pool: updates' tasks that such a pool holds.
         reuses: updates that a task of such a pool serves, on average.
+        noise: scale of errors that are added to the rows learned from, in scales of the
+            observations; robust against data that are not as simulated, for methods without a
+            likelihood (`amortppl.training.noise`; 0.25 in its paper).
     """
 
     steps: int | None = 1000
@@ -43,3 +46,4 @@ class Schedule:
     pooled: bool = False
     pool: int = 32
     reuses: int = 4
+    noise: float = 0.0

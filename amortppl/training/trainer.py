@@ -23,6 +23,7 @@ from amortppl.runtime.seeds import fold_in, join_keys, pick_key, seed_key, split
 from amortppl.runtime.timings import timings
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split, split_in_order
+from amortppl.training.noise import row_noise
 from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
@@ -79,6 +80,7 @@ class Trainer:
             )
         if schedule.mini_batches > 1:
             refuse_parts(method)
+        self.noise = row_noise(task, method, schedule)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
         self.weights, self.restore = flatten(learned)
         share = 8 * len(self.devices)
@@ -211,6 +213,8 @@ class Trainer:
 
         def own(*given: Any) -> tuple[Array, Array, Array, Array]:
             episodes = self._episodes(*given[1:])
+            if self.noise is not None:
+                episodes = self.noise(jr.fold_in(given[1], 2), episodes)
             derivative = jax.value_and_grad(self._loss, has_aux=True)
             (loss, usable), gradient = derivative(given[0], episodes)
             return loss, usable, gradient, episodes.usable
