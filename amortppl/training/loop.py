@@ -17,6 +17,7 @@ from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.check_values import check_digest
 from amortppl.training.checkpoint import load_run, save_run
+from amortppl.training.forecast import forecast
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
@@ -51,7 +52,7 @@ def run_training(
             offset = record.seconds
         learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
         if resume is None and (trainer.schedule.steps or 0) > CHUNK:
-            learner, seconds = trainer.forecast(learner)
+            learner, seconds = forecast(trainer, learner)
             report.estimate(seconds, trainer.schedule.steps or 0)
         for steps, fractions in _chunks(trainer.schedule, record.steps, begin - offset):
             given = trainer.everywhere((steps, trainer.keys(steps), fractions))

@@ -122,19 +122,13 @@ class PooledTrainer(Trainer):
             with timings() as spent:
                 slices.append(jax.block_until_ready(self.fill(self.weights, key)))
             if number == 1:
-                self.fill_seconds = spent.seconds
-                more = self._renewals() + len(keys) - 2
-                self.foretell(more * self.fill_seconds)
+                self.later = self._renewals() * spent.seconds
+                self.foretell(self.later + (len(keys) - 2) * spent.seconds)
         return slices
 
     def _renewals(self) -> int:
         """Slices that a whole run fills after its start."""
         return self.renewed * (-(-(self.schedule.steps or 0) // CHUNK) - 1)
-
-    def forecast(self, learner: Learner) -> tuple[Learner, float]:
-        """As of any run, with the tasks that are still to be simulated."""
-        learner, seconds = super().forecast(learner)
-        return learner, seconds + self._renewals() * self.fill_seconds
 
     def _advance_and_renew(
         self, learner: Learner, steps: Array, keys: PRNGKeyArray, progress: Array, _: Any

@@ -20,7 +20,6 @@ from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.flat_weights import flatten
 from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.seeds import fold_in, join_keys, pick_key, seed_key, split_key
-from amortppl.runtime.timings import timings
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split, split_in_order
 from amortppl.training.noise import row_noise
@@ -62,16 +61,15 @@ class Learner(NamedTuple):
 class Trainer:
     """One training run: a method built for a task, compiled once.
 
-    Attributes:
-        foretell: what is told how many seconds tasks that are simulated before the first update
-            take, and those that take their places.
+    `foretell` is told the seconds of tasks simulated before updates, `later` are those after.
     """
+
+    later = 0.0
 
     def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
         self.foretell: Callable[[float], None] = lambda seconds: None
-        self.devices = jax.devices()
-        self.mesh = distributed.mesh(TASKS)
+        self.devices, self.mesh = jax.devices(), distributed.mesh(TASKS)
         method = construct(spec.build, task, pick_key(split_key(seed_key(seed), 4), WEIGHTS))
         if task.grouping and method.predicts:
             raise TrainingError(
@@ -93,11 +91,8 @@ class Trainer:
         self.ceiling = 50.0 + 5.0 * task.latents.size
         self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
         self.pool = self.everywhere(self._simulated()) if fixed else None
-        spread = (
-            {}
-            if self.mesh is None
-            else {"out_shardings": distributed.replicated_sharding(self.mesh)}
-        )
+        sharding = None if self.mesh is None else distributed.replicated_sharding(self.mesh)
+        spread = {"out_shardings": sharding} if sharding else {}
         self.advance = jax.jit(self._advance, donate_argnums=0, **spread)
 
     def start(self) -> Learner:
@@ -110,19 +105,6 @@ class Trainer:
             copies[2],
             jnp.asarray(np.inf, self.weights.dtype),
         )
-
-    def forecast(self, learner: Learner) -> tuple[Learner, float]:
-        """Seconds of the whole run, by one evaluation on the held-out tasks, and no update.
-
-        An evaluation costs what an update does, and each chunk of updates ends with one.
-        """
-        none = np.full(CHUNK, np.iinfo(np.int32).max - 1, np.int32)
-        given = self.everywhere((none, self.keys(none), np.zeros(CHUNK, np.float32)))
-        with timings() as spent:
-            learner, _ = jax.block_until_ready(self.advance(learner, *given, self.pool))
-        each = max(spent.seconds - spent.total.preparing, 0.0)
-        updates = self.schedule.steps or 0
-        return learner, each * (updates + -(-updates // CHUNK))
 
     def chosen(self, learner: Learner) -> Array:
         """The weights that the guide gets."""

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from amortppl.training.forecast import forecast
 from amortppl.training.progress import Training
 from amortppl.training.schedule import Schedule
 from amortppl.training.trainer import Trainer
@@ -31,11 +32,11 @@ def test_longer_than_ten_minutes_it_says_how_to_shorten_it(seconds, hint, capsys
 def test_the_estimate_is_of_one_evaluation_before_the_first_update(monkeypatch):
     """A call that takes 10 s, of which it compiles for 9.7, and that makes no update."""
     spent = SimpleNamespace(seconds=10.0, total=SimpleNamespace(preparing=9.7))
-    monkeypatch.setattr("amortppl.training.trainer.timings", lambda: nullcontext(spent))
+    monkeypatch.setattr("amortppl.training.forecast.timings", lambda: nullcontext(spent))
     run = object.__new__(Trainer)
     run.schedule, run.pool, run.mesh, run.seed = Schedule(steps=3000), None, None, 0
     run.advance = lambda learner, steps, *_: (bool(min(steps) >= 3000), {})
-    inactive, seconds = run.forecast(None)
+    inactive, seconds = forecast(run, None)
     assert inactive and seconds == pytest.approx(0.3 * (3000 + 120))
 
 
