@@ -151,6 +151,9 @@ class Batches:
 
     def _blocks(self, checked: Checked, wanted: list[str] | None, skip: int) -> Iterator[Block]:
         start, last = skip, None
+        if checked.task.ordered and not checked.task.stamps:
+            for name, index in getattr(self.source, "indices", ()):
+                expect_rising(f"the index of {name}", index)
         for piece in cut(self._pieces(wanted, skip), checked.rows):
             if checked.task.stamps in piece.columns:
                 stamps = pd.Index(np.asarray(piece.columns[checked.task.stamps]))

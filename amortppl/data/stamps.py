@@ -24,7 +24,7 @@ def expect_stamps(task: AbstractTask, data: Any) -> Any:
     if not task.ordered:
         return data
     if not task.stamps:
-        for name, index in _indices(data):
+        for name, index in indices(data):
             expect_rising(f"the index of {name}", index)
         return data
     if not isinstance(data, pd.DataFrame | Mapping):
@@ -36,6 +36,30 @@ def expect_stamps(task: AbstractTask, data: Any) -> Any:
         )
     expect_rising(repr(task.stamps), pd.Index(np.asarray(data[task.stamps])))
     return data if task.stamps in task.arguments else _without(data, task.stamps)
+
+
+def expect_later(task: AbstractTask, seen: Any, coming: Any) -> None:
+    """Refuses inputs of future rows whose time stamps, where they have some, do not go on from
+    those of the rows seen.
+
+    Raises:
+        DataError: they do not rise, or do not begin after the last row seen.
+    """
+    if not task.ordered:
+        return
+    before = [index[-1] for index in _stamps(task, seen) if len(index)]
+    for index in _stamps(task, coming):
+        alike = before and len(index) and isinstance(before[0], type(index[0]))
+        expect_rising("at, which goes on from the data,", index, before[0] if alike else None)
+
+
+def _stamps(task: AbstractTask, data: Any) -> list[pd.Index]:
+    """The time stamps that data have."""
+    if not task.stamps:
+        return [index for _, index in indices(data)]
+    if not isinstance(data, pd.DataFrame | Mapping) or task.stamps not in data:
+        return []
+    return [pd.Index(np.asarray(data[task.stamps]))]
 
 
 def expect_rising(name: str, stamps: pd.Index, after: Any = None, first: int = 0) -> None:
@@ -75,7 +99,7 @@ def expect_rising(name: str, stamps: pd.Index, after: Any = None, first: int = 0
     raise DataError(f"data: the time stamps in {name} should rise, and {cause}")
 
 
-def _indices(data: Any) -> list[tuple[str, pd.Index]]:
+def indices(data: Any) -> list[tuple[str, pd.Index]]:
     """The indices of times that tables in the data have."""
     tables = {"the table": data} if isinstance(data, pd.DataFrame) else data
     if not isinstance(tables, Mapping):

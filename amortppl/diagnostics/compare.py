@@ -1,54 +1,39 @@
 """One evaluation for all methods: held-out log predictive density, error and calibration.
 
 Every method is trained on the same task for equal time on the same machine, then asked about the
-same fresh datasets.
+same fresh datasets. Where there are no rows to predict, or no density to predict them by,
+posteriors are scored by the latents that made the datasets (`amortppl.diagnostics.latent_scores`).
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import pandas as pd
 from scipy.stats import mode
 
 from amortppl import catalogue
 from amortppl.data.batches import batches
-from amortppl.data.dataset import Dataset
+from amortppl.diagnostics.held_out import QUERIES, Held, hold_out
+from amortppl.diagnostics.latent_scores import score_latents
+from amortppl.diagnostics.sbc import refuse_few
+from amortppl.diagnostics.uniformity import distance_from_uniform
 from amortppl.errors import DataError, GuideError, ModelError
 from amortppl.guide.guide import Guide
 from amortppl.guide.train import train
-from amortppl.posterior import predictions
 from amortppl.predictive.components import is_classification
-from amortppl.runtime import batched_map
 from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whole
-from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.simulation_task import SimulationTask
 
-QUERIES, DRAWS = 32, 500
-"""Query rows of a dataset, and predictive draws for each."""
+DRAWS = 500
+"""Predictive draws of a query, or draws of a posterior."""
 
 STEPS = (1, 4, 16)
 """Numbers of mini-batches that the largest context is cut into."""
-
-
-class Held(NamedTuple):
-    """A fresh dataset: context rows, query rows, and what is exact for these.
-
-    Attributes:
-        context: rows that a method is given.
-        query: rows that it predicts.
-        exact: the exact log predictive density of each query, or None where it is not known.
-    """
-
-    context: dict[str, np.ndarray]
-    query: dict[str, np.ndarray]
-    exact: np.ndarray | None
 
 
 def compare(
@@ -70,7 +55,8 @@ def compare(
         methods: names of methods, or paths to their files.
         minutes: wall-clock minutes of training for each, compilation included; a method that learns
             nothing is not trained.
-        datasets: fresh datasets for each number of rows, at least two.
+        datasets: fresh datasets for each number of rows, at least two; 20 where
+            latents are scored.
         seed: the seed of training and of the datasets.
         say: called with a line for each method.
 
@@ -85,13 +71,18 @@ def compare(
         - `gap`, `gap_se`: nats below the exact predictive, where that is known,
         - `cpu_s`: CPU seconds of training.
 
+        Of a simulator, which has no density to predict rows by, and of one block, which has no rows
+        to hold out, a row for every method, with `rmse` and `pit` of the unconstrained latents, and
+
+        - `log_posterior`, `log_posterior_se`: log density of the latents that made a dataset.
+
         A method that cannot serve the task has one row, with the reason in `error`. One that takes
         no mini-batches has it in the rows of several steps.
 
     Raises:
-        DataError: no method, or fewer than two datasets.
+        DataError: no method, or too few datasets.
         LookupError: no such model or method.
-        ModelError: the data are one block, which has no rows to hold out.
+        ModelError: the data are one block, and no latents can be scored.
 
     Example:
         >>> import amortppl as ap
@@ -108,8 +99,11 @@ def compare(
             f"{datasets}"
         )
     specs = {name: catalogue.method(name) for name in methods}
-    task, held = _hold_out_all(model, datasets, seed)
-    table = []
+    task, table = catalogue.model(model), []
+    by_latents = task.latents.size > 0 and (task.block or isinstance(task, SimulationTask))
+    if by_latents:
+        refuse_few(datasets, DRAWS)
+    held = {} if by_latents else hold_out(model, datasets, seed)
     for name, spec in specs.items():
         try:
             guide, cpu = _train(task, spec, minutes, seed)
@@ -118,28 +112,14 @@ def compare(
             say(f"{name}: {error}")
             continue
         say(f"{name}: trained in {cpu:.0f} CPU s, {guide.record.steps} updates")
-        table += [{"method": name, "cpu_s": cpu, **row} for row in _rows(guide, held, name, say)]
+        if by_latents:
+            rows = [score_latents(guide, datasets, DRAWS, seed)]
+        else:
+            rows = _rows(guide, held, name, say)
+        table += [{"method": name, "cpu_s": cpu, **row} for row in rows]
         # Each program takes memory mappings, of which a process has 65,530; the next has its own.
         jax.clear_caches()
     return pd.DataFrame(table)
-
-
-def _hold_out_all(
-    model: str, datasets: int, seed: int
-) -> tuple[AbstractTask, dict[int, list[Held]]]:
-    """The task of a model, and fresh datasets by number of context rows."""
-    path = catalogue.split_name(model)[0]
-    task, file = catalogue.model(model), catalogue.module("models", path)
-    if task.block:
-        raise ModelError(
-            f"compare: the data of {task.name} are one block, which has no rows to hold out"
-        )
-    apart = catalogue.has_episodes(file) and hasattr(file, "held_out")
-    fresh = catalogue.model(f"{path}:held_out") if apart else task
-    return task, {
-        rows: [_hold_out(fresh, file, rows, seed, i) for i in range(datasets)]
-        for rows in _sizes(task)
-    }
 
 
 def _rows(
@@ -158,54 +138,12 @@ def _rows(
             yield {"rows": rows, "steps": steps, "error": str(error)}
 
 
-def _sizes(task: AbstractTask) -> list[int]:
-    """Smallest, middle (by the logarithm) and largest number of context rows."""
-    return sorted({round(r) for r in np.geomspace(*task.rows, 3)})
-
-
 def _train(task: AbstractTask, spec: Any, minutes: float, seed: int) -> tuple[Guide, float]:
     """A guide, and the CPU seconds of its training."""
     begin = time.process_time()
     length = {} if spec.schedule(task).get("steps") == 0 else {"minutes": minutes}
     guide = train(task, spec, seed=seed, progress=False, **length)
     return guide, time.process_time() - begin
-
-
-def _hold_out(task: AbstractTask, file: ModuleType, rows: int, seed: int, number: int) -> Held:
-    """The fresh dataset of a number, with so many context rows."""
-    draw = task.simulate(jr.fold_in(seed_key(seed + 10_000), number), rows + QUERIES)
-    data = {n: np.asarray(v) for n, v in draw.data.items()}
-    context, query = {n: v[:rows] for n, v in data.items()}, {n: v[rows:] for n, v in data.items()}
-    exact, posterior = None, getattr(file, "exact_posterior", None)
-    if posterior is not None:
-        exact = _exact(task, posterior, context, query, number)
-    elif task.tied and not task.latents.size:
-        seen, new, nothing = Dataset(context, {}), Dataset(query, {}), np.zeros((1, 0), np.float32)
-        exact = predictions.pointwise_new_rows(task, nothing, seen, new)[0]
-    return Held(context, query, exact)
-
-
-def _exact(
-    task: AbstractTask,
-    posterior: Callable[..., dict],
-    context: dict[str, Any],
-    query: dict[str, Any],
-    number: int,
-) -> np.ndarray:
-    """log 1/S sum_s p(y* | x*, theta_s) under exact draws; S = 4000 leaves about 0.001 nats."""
-    draws = {
-        n: jnp.asarray(v, jnp.float32) for n, v in posterior(context, jr.key(number), 4000).items()
-    }
-
-    @jax.jit
-    def rows(draws: dict[str, Any], query: dict[str, Any]) -> Any:
-        def one(sites: dict[str, Any]) -> Any:
-            return task.log_densities(task.unconstrain(sites, query), query)[1]
-
-        heights = batched_map.batched_map(one, draws, 256)
-        return jax.scipy.special.logsumexp(heights, 0) - jnp.log(4000.0)
-
-    return np.asarray(rows(draws, {n: jnp.asarray(v) for n, v in query.items()}))
 
 
 def _score(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[str, Any]:
@@ -215,7 +153,6 @@ def _score(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[st
     lpd, square, right, gap = (
         np.array([s[k] for s in scores], np.float64) for k in ("lpd", "square", "right", "gap")
     )
-    pit = np.sort(np.concatenate([s["pit"] for s in scores]))
     error = np.sqrt(len(held))
     return {
         "rows": rows,
@@ -224,7 +161,7 @@ def _score(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[st
         "lpd_se": lpd.std(ddof=1) / error,
         "rmse": np.sqrt(square.mean()),
         "accuracy": right.mean(),
-        "pit": np.max(np.abs(pit - (np.arange(len(pit)) + 0.5) / len(pit))),
+        "pit": distance_from_uniform(np.concatenate([s["pit"] for s in scores])),
         "gap": gap.mean(),
         "gap_se": gap.std(ddof=1) / error,
     }
@@ -266,13 +203,15 @@ def figure(table: pd.DataFrame, path: str | Path) -> Path:
     """Draws the log predictive densities of `compare`, one line a method, and returns the path.
 
     Left against rows of context in one step, right against steps at the most rows, with two
-    standard errors on either side.
+    standard errors on either side. Where latents were scored: log posterior densities.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    if "log_posterior" in table:
+        return _latent_figure(table[table["log_posterior"].notna()], path)
     scored = table[table["lpd"].notna()] if "lpd" in table else table.iloc[:0]
     drawn, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
     for name, own in scored.groupby("method", sort=False):
@@ -287,6 +226,18 @@ def figure(table: pd.DataFrame, path: str | Path) -> Path:
     if len(scored):
         left.legend(fontsize="small")
     drawn.tight_layout()
+    drawn.savefig(path)
+    plt.close(drawn)
+    return Path(path)
+
+
+def _latent_figure(table: pd.DataFrame, path: str | Path) -> Path:
+    import matplotlib.pyplot as plt
+
+    drawn, axis = plt.subplots(figsize=(5, 1 + 0.4 * len(table)), layout="constrained")
+    error = 2 * table["log_posterior_se"]
+    axis.errorbar(table["log_posterior"], table["method"], xerr=error, fmt="o", capsize=2)
+    axis.set(xlabel="log posterior density of the truth, nats")
     drawn.savefig(path)
     plt.close(drawn)
     return Path(path)

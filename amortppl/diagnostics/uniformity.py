@@ -32,6 +32,16 @@ def p_values(pit: np.ndarray) -> np.ndarray:
     return np.minimum(1.0, 3 * np.minimum(whole, np.minimum(centre, spread)))
 
 
+def distance_from_uniform(pit: np.ndarray) -> float:
+    """Largest distance of the distribution function of n transforms (n,) from the uniform one.
+
+    >>> distance_from_uniform(np.array([0.25, 0.75]))
+    0.0
+    """
+    middles = (np.arange(len(pit)) + 0.5) / len(pit)
+    return float(np.max(np.abs(np.sort(pit) - middles)))
+
+
 def holm(p: np.ndarray) -> np.ndarray:
     """p-values of any shape, corrected for their number.
 

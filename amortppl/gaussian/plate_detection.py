@@ -130,8 +130,9 @@ def _gradient_change(task: AbstractTask, key: Array, redrawn: Array) -> tuple[Ar
     gradient = jax.grad(
         lambda at: sum(map(jnp.sum, task.log_densities(at, draw.data)), jnp.zeros(()))
     )
-    before = gradient(draw.latents)
-    return gradient(jnp.where(redrawn, other, draw.latents)) - before, before
+    places = jnp.stack([draw.latents, jnp.where(redrawn, other, draw.latents)])
+    before, after = jax.vmap(gradient)(places)
+    return after - before, before
 
 
 def plates_given_others(task: AbstractTask) -> Plates | None:

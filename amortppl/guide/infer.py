@@ -8,6 +8,7 @@ import numpy as np
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
 from amortppl.errors import DataError, quoted
+from amortppl.guide.programs import compile_together
 from amortppl.guide.trees import posterior_tree
 from amortppl.posterior.draws import Drawn, draw
 from amortppl.posterior.local_draws import LocalDraws, draw_sites
@@ -49,10 +50,11 @@ def infer(
         raise DataError("data: expected at least one dataset, got an empty list")
     expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
+    kept = _what_to_keep(guide, datasets, draws, keep)
+    compile_together(guide, familiarity, datasets, draws, kept)
     drawn = draw(guide.method, datasets, draws, seed)
     result = examine(guide, datasets, drawn, seed, climb, familiarity)
     notes = join_notes(notes, result.notes)
-    kept = _what_to_keep(guide, datasets, result.drawn, keep)
     effects, more = _effects(guide, datasets, result.drawn, seed)
     if guide.task.local and guide.task.grouping and not effects:
         kept[1] = False  # rows of known groups are predicted by these
@@ -87,10 +89,9 @@ def _effects(
 
 
 def _what_to_keep(
-    guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn, keep: Sequence[bool | None]
+    guide: TrainedMethod, datasets: Sequence[Dataset], draws: int, keep: Sequence[bool | None]
 ) -> list[bool]:
     """Whether log likelihoods by row and predictive draws are kept."""
-    draws = np.asarray(drawn.vectors).shape[1]
     size = draws * sum(d.arrays[a].size for d in datasets for a in guide.task.observed)
     pointwise, predictive = (size <= POINTWISE if k is None else k for k in keep)
     asked = keep[1] or guide.task.compiled

@@ -25,6 +25,7 @@ from amortppl.guide.storage import (
 )
 from amortppl.guide.trusted_code import TrustedCode
 from amortppl.method import Spec
+from amortppl.runtime.compilation import without_collection
 from amortppl.runtime.files import unpack_bytes
 from amortppl.runtime.program_cache import use_program_cache
 from amortppl.runtime.seeds import seed_key
@@ -135,7 +136,8 @@ def _build(path: Path, spec: Spec, task: AbstractTask) -> Any:
     """The method with the shapes of its arrays in their place; options that cannot be used are one
     error."""
     try:
-        return eqx.filter_eval_shape(spec.build, task, seed_key(0))
+        with without_collection():
+            return eqx.filter_eval_shape(spec.build, task, seed_key(0))
     except Exception as error:
         raise GuideError(
             f"{path}: its method cannot be built with the options in guide.json "

@@ -11,6 +11,7 @@ from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import Dataset, read
 from amortppl.data.several_groups import place_new_rows
+from amortppl.data.stamps import expect_later
 from amortppl.errors import DataError, GuideError
 from amortppl.guide.queries import empty, follows, inputs, next_rows, rows_before
 from amortppl.guide.trees import latent_tree, prediction_tree
@@ -43,6 +44,7 @@ def predict(
     steps: int | None = None,
 ) -> "xarray.DataTree":
     """Predictive draws at new inputs, or of the next rows; see `Guide.predict`."""
+    expect_later(guide.task, data, at)
     new = next_rows(guide, place_new_rows(guide.task, data, at), steps, columns)
     expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:
@@ -73,6 +75,7 @@ def log_predictive(
     guide: TrainedMethod, data: Any, at: Any, draws: int, seed: int, columns: Columns | None
 ) -> np.ndarray:
     """Log predictive density of each new row (N,); see `Guide.log_predictive`."""
+    expect_later(guide.task, data, at)
     new = read(guide.task, place_new_rows(guide.task, data, at), columns)
     expect_draws(draws, guide.task.latents.size + new.rows)
     if guide.method.predicts:

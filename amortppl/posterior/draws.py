@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from amortppl.data.dataset import Dataset
 from amortppl.errors import DataError
+from amortppl.gaussian.log_density import log_joint
 from amortppl.method import Method, final
 from amortppl.posterior.expanded_joint import is_cheaper, log_joints
 from amortppl.posterior.padding import chunks, pad
@@ -135,6 +136,11 @@ def constrain_each(
     return [each[i] for i in range(len(datasets))]
 
 
+def constrain_ahead(method: Method, vectors: Any, batch: Batch) -> None:
+    """Begins to compile what `constrain_each` needs for a batch of datasets."""
+    _constrain.compile_ahead(method, vectors, _trim(method, batch))
+
+
 def _trim(method: Method, batch: Batch) -> dict[str, Array]:
     """The first row of each dataset alone, where rows are independent."""
     return {n: v[:, :1] for n, v in batch.data.items()} if method.task.row_free else batch.data
@@ -217,7 +223,7 @@ def sample(
         vectors, log_guide = method.readout(state).sample(key, draws)
         if size is None or not method.task.has_density:
             return Drawn(vectors, log_guide, jnp.full(draws, jnp.nan), method.summary(state))
-        joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
+        joint = batched_map(lambda v: log_joint(method.task, v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.summary(state))
 
     return map_datasets(one, values, batches, keys)

@@ -47,7 +47,10 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    task: AbstractTask, datasets: Sequence[Dataset], together: int | None = None
+    task: AbstractTask,
+    datasets: Sequence[Dataset],
+    together: int | None = None,
+    first: bool = False,
 ) -> Iterator[Chunk]:
     """Chunks of datasets that are padded to the same number of rows, those of like size together.
 
@@ -57,11 +60,12 @@ def chunks(
         task: the task.
         datasets: the datasets.
         together: datasets of a chunk at most, as `chunk_size` has it.
+        first: whether only the first chunk of each shape is asked for.
     """
     for (rows, each, _), group in group_by_shape(task, datasets).items():
         size = 1 if len(datasets) == 1 else chunk_size(rows * each, together)
         group = sorted(group, key=lambda i: datasets[i].rows)
-        for start in range(0, len(group), size):
+        for start in range(0, 1 if first else len(group), size):
             places = group[start : start + size]
             index = places + places[:1] * (size - len(places))
             yield Chunk(places, np.array(index, np.uint32), stack(task, datasets, index))

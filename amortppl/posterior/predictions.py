@@ -1,5 +1,6 @@
 """Log likelihood by row and draws of observations, given draws of the latents."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -29,20 +30,44 @@ def pointwise(method: Method, vectors: Any, dataset: Dataset) -> np.ndarray:
         return np.asarray(
             _leave_one_out(method.task, jnp.asarray(vectors), dict(dataset.arrays), size)
         )
-    batch = pad(method.task, dataset)
-    size = draws_at_once(method.task, batch)
-    return np.asarray(_pointwise(method, vectors, batch.data, size))[:, : dataset.rows]
+    arguments = _of_pointwise(method, vectors, dataset)
+    return np.asarray(_pointwise(*arguments))[:, : dataset.rows]
 
 
 def predict(method: Method, vectors: Any, dataset: Dataset, seed: int) -> dict[str, np.ndarray]:
     """Predictive draws of every observation, (S, N, ...) by argument."""
+    drawn = _predict(*_of_predict(method, vectors, dataset, seed))
+    return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
+
+
+def compile_ahead(method: Method, vectors: Any, dataset: Dataset, keep: Sequence[bool]) -> None:
+    """Begins to compile what `pointwise` and `predict` need, for draws (S, P) of one dataset.
+
+    Args:
+        method, vectors, dataset: as theirs; the numbers of the draws do not matter.
+        keep: whether each of the two will be called.
+    """
+    if keep[0] and not method.task.tied:
+        _pointwise.compile_ahead(*_of_pointwise(method, vectors, dataset))
+    if keep[1] and not method.task.grouping:
+        _predict.compile_ahead(*_of_predict(method, vectors, dataset, 0))
+
+
+def _of_pointwise(
+    method: Method, vectors: Any, dataset: Dataset
+) -> tuple[Method, Any, dict[str, Array], int]:
+    batch = pad(method.task, dataset)
+    return method, vectors, batch.data, draws_at_once(method.task, batch)
+
+
+def _of_predict(
+    method: Method, vectors: Any, dataset: Dataset, seed: int
+) -> tuple[Method, Any, dict[str, Array], Array, int, int]:
     batch = pad(method.task, dataset)
     rows = batch.mask.shape[0]
     inputs = {n: batch.data[n] for n in method.task.inputs}
     keys = split_key(fold_in(seed_key(seed), 1), len(vectors))
-    at_once = WORK // (rows * method.task.places(batch.data))
-    drawn = _predict(method, vectors, inputs, keys, rows, at_once)
-    return {n: np.asarray(v)[:, : dataset.rows] for n, v in drawn.items()}
+    return method, vectors, inputs, keys, rows, WORK // (rows * method.task.places(batch.data))
 
 
 def pointwise_new_rows(task: AbstractTask, vectors: Any, seen: Dataset, new: Dataset) -> np.ndarray:

@@ -13,9 +13,11 @@ tests/runtime/test_internals.py and test_compilation.py fail where these change.
 """
 
 import gc
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -46,6 +48,10 @@ FEW = 1 << 17
 At a first answer a linear regression's programs compile in 2.9 CPU s without optimizations, 4.6
 with few and 6.7 with all; with 64 rows and 1,000 draws a later answer takes 33, 26 and 25 ms.
 """
+
+
+MOST_THREADS = 4
+"""Programs compiled beside one another, at most: each takes some hundred MB."""
 
 
 class Compiled:
@@ -80,7 +86,7 @@ class Compiled:
     def __call__(self, *arguments: Any) -> Any:
         while self._begun:
             wait([self._begun.pop()])  # if it failed, so does the call below, with the reason
-        with _without_collection():
+        with without_collection():
             if not recording():
                 return self.jitted(*arguments)(*arguments)
             with time_run(self.__name__):
@@ -97,15 +103,34 @@ class Compiled:
         Returns:
             What the function will return, with zeros in the place of arrays.
         """
-        with _without_collection():
+        with without_collection():
             lowered = self.jitted(*arguments).lower(*arguments)
-        pool = ThreadPoolExecutor(1, "amortppl-compile")
-        self._begun.append(pool.submit(lowered.compile))
-        pool.shutdown(wait=False)
+        self._begun.append(_threads().submit(lowered.compile))
         result = lowered.postprocess(lowered.lowered.out_info)
         return jax.tree.map(
             lambda a: np.zeros(a.shape, a.dtype) if hasattr(a, "shape") else a, result
         )
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads that compile: XLA leaves Python's lock to others meanwhile."""
+    return ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS), "amortppl-compile")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
+
+
+def signature(*arguments: Any) -> Hashable:
+    """What a program depends on: shapes and types of arrays, and all else as it is.
+
+    >>> signature(np.zeros(2), "a") == signature(np.ones(2), "a") != signature(np.ones(3), "a")
+    True
+    """
+    leaves, structure = jax.tree.flatten(arguments)
+    kinds = tuple((a.shape, a.dtype) if hasattr(a, "dtype") else a for a in leaves)
+    return kinds, structure
 
 
 def few_optimizations(datasets: int, numbers: int, few: int = FEW) -> Options:
@@ -119,7 +144,7 @@ def few_optimizations(datasets: int, numbers: int, few: int = FEW) -> Options:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Suspends garbage collection, which takes a tenth of the time of tracing.
 
     Tracing makes objects by the million, and hardly any garbage.

@@ -1,7 +1,8 @@
 """Rewrites a traced function before it is differentiated.
 
-Equal equations are computed once, some primitives are replaced, and equations that nothing needs
-are left out. XLA does the first and the last too, but after derivatives were taken: each repetition
+Equal equations are computed once, some primitives are replaced, what depends on no argument is
+computed at once (`constant_folding`), and equations that nothing needs are left out. XLA does the
+first and the last too, but after derivatives were taken: each repetition
 has by then become several computations that are no longer alike. A model that a loop unrolls
 repeats much.
 
@@ -19,12 +20,14 @@ import numpy as np
 from jax.extend.core import Jaxpr, Literal, Primitive
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from amortppl.runtime.constant_folding import fold
+
 Replacements = Mapping[Primitive, Callable[[jax.Array], jax.Array]]
 """Functions that replace primitives of one float32 argument."""
 
 
 def rewrite(f: Callable[..., Any], replaced: Replacements | None = None) -> Callable[..., Any]:
-    """The function with equal equations evaluated once and primitives replaced.
+    """The function with equal equations evaluated once, constants folded and primitives replaced.
 
     Equations are equal when primitive, parameters and arguments are. Those with effects never are,
     nor those whose parameters cannot be compared. Loops and branches are left as they are.
@@ -117,6 +120,9 @@ class _Evaluation:
     def _evaluate(self, equation: Any, inputs: list[Any]) -> list[Any]:
         """An equation's results."""
         primitive, params = equation.primitive, equation.params
+        constant = fold(equation, inputs)
+        if constant is not None:
+            return [constant]
         if primitive in self.replaced and inputs[0].dtype == np.float32:
             return [self.replaced[primitive](inputs[0])]
         if primitive.name in ("jit", "pjit"):

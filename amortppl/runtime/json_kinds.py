@@ -76,7 +76,10 @@ def many(kind: Kind, length: int | None = None) -> Kind:
             size = "" if length is None else f" of {length}"
             raise wrong(place, f"a list{size}", value)
         for number, each in enumerate(value):
-            kind(each, f"{place}[{number}]")
+            try:
+                kind(each, place)
+            except GuideError:  # its place takes longer to write than a number to check
+                kind(each, f"{place}[{number}]")
 
     return check
 

@@ -96,7 +96,13 @@ def _shift(x: Array) -> tuple[Array, Array, Array, list[Array]]:
 
 
 def differentiates_log_gamma(f: Callable[..., Array], *args: Any) -> bool:
-    """Whether the gradient of a scalar function by its first argument has `digamma` anywhere."""
+    """Whether the gradient of a scalar function by its first argument has `digamma` anywhere.
+
+    The gradient is not traced where the function itself has neither that nor `lgamma`.
+    """
+    value = jax.make_jaxpr(f)(*args)
+    if not any(_has(value, p) for p in ("lgamma", "digamma")):
+        return False
     return _has(jax.make_jaxpr(jax.grad(f))(*args), "digamma")
 
 

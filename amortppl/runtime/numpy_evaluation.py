@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.extend.core
 
-from amortppl.runtime.compilation import run_once
+from amortppl.runtime.compilation import run_once, without_collection
 from amortppl.runtime.numpy_program import LongLoopError, NumpyProgram, at_most, narrowed, widened
 from amortppl.runtime.seeds import usual_keys
 
@@ -48,7 +48,8 @@ class Traced:
     """
 
     def __init__(self, function: Callable[..., Any], *like: Any) -> None:
-        closed, shape = jax.make_jaxpr(function, return_shape=True)(*like)
+        with without_collection():
+            closed, shape = jax.make_jaxpr(function, return_shape=True)(*like)
         self.program, self.structure = NumpyProgram(closed), jax.tree.structure(shape)
 
     def __call__(self, *arguments: Any) -> Any:

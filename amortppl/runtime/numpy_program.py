@@ -18,14 +18,18 @@ from amortppl.runtime.numpy_rules import RULES
 CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Parameters under which a primitive keeps the program that it calls."""
 
+CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
+"""Calls of Python, which may raise: they are made where a program comes to them."""
+
 
 class Step(NamedTuple):
-    """A call: what, of which slots, into which slots, and which slots nobody needs after it."""
+    """A call: what, of which slots, into which, what it is the last to need, if it may be early."""
 
     function: Callable[..., Sequence[Any]]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     last: tuple[int, ...] = ()
+    pure: bool = True
 
 
 class NumpyProgram:
@@ -53,7 +57,7 @@ class NumpyProgram:
         for slot, leaf in zip(self.inputs, leaves, strict=True):
             values[slot] = leaf
         with np.errstate(all="ignore"):
-            for function, inputs, outputs, last in self.steps:
+            for function, inputs, outputs, last, _ in self.steps:
                 made = function(*[values[i] for i in inputs])
                 for slot, value in zip(outputs, made, strict=True):
                     values[slot] = value
@@ -83,7 +87,8 @@ class NumpyProgram:
                 made = self._write(called.jaxpr, called.consts, given)
             else:
                 made = [self._slot() for _ in equation.outvars]
-                self.steps.append(Step(_function(equation), tuple(given), tuple(made)))
+                pure = equation.primitive.name not in CALLBACKS
+                self.steps.append(Step(_function(equation), tuple(given), tuple(made), (), pure))
             slots.update(zip(equation.outvars, made, strict=True))
         return [slot(a) for a in jaxpr.outvars]
 
@@ -99,7 +104,7 @@ class NumpyProgram:
         left = []
         with np.errstate(all="ignore"):
             for step in self.steps:
-                if not all(self.constant[i] for i in step.inputs):
+                if not (step.pure and all(self.constant[i] for i in step.inputs)):
                     left.append(step)
                     continue
                 made = step.function(*[self.start[i] for i in step.inputs])
@@ -263,21 +268,17 @@ def _scan(params: dict[str, Any]) -> Callable[..., Sequence[Any]]:
     order = range(length)[:: -1 if params["reverse"] else 1]
 
     def run(*given: Any) -> Sequence[Any]:
-        fixed, carry, along = (
-            given[:consts],
-            given[consts : consts + carries],
-            given[consts + carries :],
-        )
+        end = consts + carries
+        fixed, carry, along = given[:consts], given[consts:end], given[end:]
         rows: list[Any] = [None] * length
         for i in order:
             _count_step()
             results = program([*fixed, *carry, *(a[i] for a in along)])
             carry, rows[i] = results[:carries], results[carries:]
-        stacked = [
-            np.stack([r[k] for r in rows]) if rows else np.zeros((0, *s))
-            for k, s in enumerate(shapes)
+        along = [np.stack(r) for r in zip(*rows, strict=True)] or [
+            np.zeros((0, *s)) for s in shapes
         ]
-        return [*carry, *stacked]
+        return [*carry, *along]
 
     return run
 

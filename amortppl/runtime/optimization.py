@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import jax
 import optax
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 
-def minimize_stochastic[Tree](
-    loss: Callable[[Tree, PRNGKeyArray], Array],
+def minimize_stochastic[Tree, Keys](
+    loss: Callable[[Tree, Keys], Array],
     start: Tree,
     optimizer: optax.GradientTransformation,
-    keys: PRNGKeyArray,
+    keys: Keys,
 ) -> Tree:
     """Minimizes an expected loss by one update for each key.
 
@@ -25,13 +25,13 @@ def minimize_stochastic[Tree](
         loss: of parameters and a key; differentiable in the parameters.
         start: the parameters to begin with, a tree of floating-point arrays.
         optimizer: turns gradients into updates.
-        keys: one for each update.
+        keys: one for each update; or a tree of arrays, of which each update has its row.
 
     Returns:
         The parameters after the last update.
     """
 
-    def update(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
+    def update(carry: tuple, key: Keys) -> tuple[tuple, None]:
         parameters, memory = carry
         change, memory = optimizer.update(jax.grad(loss)(parameters, key), memory)
         return (optax.apply_updates(parameters, change), memory), None

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from amortppl.errors import ModelError
 from amortppl.pyro import described, from_pyro, is_pyro
+from amortppl.runtime.compilation import without_collection
 from amortppl.runtime.seeds import seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Draw
@@ -199,6 +200,7 @@ class Task(TasksWithoutModels, AbstractTask):
         if self.has_density:
             self._expect_the_models_density()
 
+    @without_collection()
     def _read(self, program: Program) -> ModelSites:
         """Finds the model's sites, and keeps what is read from them."""
         model_sites = ModelSites(program, (1, 2) if self.grouping else self.rows)
@@ -225,6 +227,7 @@ class Task(TasksWithoutModels, AbstractTask):
         )
         return model_sites
 
+    @without_collection()
     def _expect_the_models_density(self) -> None:
         """Compares the engine's log densities with the plain model's.
 
@@ -273,6 +276,7 @@ class Task(TasksWithoutModels, AbstractTask):
         """
         return supported(self, data)
 
+    @without_collection()
     def _has_density(self) -> bool:
         """Whether every observed site can evaluate its log density."""
         rows = 1 if self.block else self.rows[0]

@@ -15,9 +15,9 @@ from amortppl.errors import TrainingError
 from amortppl.runtime import distributed
 from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key, split_key
-from amortppl.runtime.timings import Timings, timings
 from amortppl.task.check_values import check_digest
 from amortppl.training.checkpoint import load_run, save_run
+from amortppl.training.forecast import forecast
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
@@ -43,23 +43,22 @@ def run_training(
     _agree(trainer, resume is not None)
     keep, shown = (keep, shown) if distributed.leader() else (None, False)
     record = Record(device=_device(trainer))
-    learner, offset = distributed.broadcast(trainer.start()), 0.0
-    if resume is not None:
-        learner, saved = _resume(resume, learner, _identity(trainer))
-        record = Record(**saved)
-        offset = record.seconds
-    learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
     with Training(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
-        chunks = _chunks(trainer.schedule, record.steps, begin - offset)
-        for number, (steps, fractions) in enumerate(chunks):
+        trainer.foretell = report.foretell
+        learner, offset = distributed.broadcast(trainer.start()), 0.0
+        if resume is not None:
+            learner, saved = _resume(resume, learner, _identity(trainer))
+            record = Record(**saved)
+            offset = record.seconds
+        learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
+        if resume is None and (trainer.schedule.steps or 0) > CHUNK:
+            learner, seconds = forecast(trainer, learner)
+            report.estimate(seconds, trainer.schedule.steps or 0)
+        for steps, fractions in _chunks(trainer.schedule, record.steps, begin - offset):
             given = trainer.everywhere((steps, trainer.keys(steps), fractions))
-            before = record.steps
-            with timings() as spent:
-                learner, seen = trainer.advance(learner, *given, trainer.pool)
-                poor = poor + 1 if _take(record, seen, trainer) else 0
+            learner, seen = trainer.advance(learner, *given, trainer.pool)
+            poor = poor + 1 if _take(record, seen, trainer) else 0
             record.seconds = time.monotonic() - begin + offset
-            if number == 0:
-                _estimate(report, spent, record.steps - before, record.steps)
             report.look(record)
             learner, done = trainer.watch(learner, record)
             if poor >= 2:
@@ -79,14 +78,6 @@ def run_training(
         )
     distributed.wait()  # a file that the leader has just written may be read next
     return learner, record
-
-
-def _estimate(report: Training, spent: Timings, made: int, done: int) -> None:
-    """Says how long the rest will take, from updates whose program was compiled with them."""
-    left = 0 if report.minutes is not None else int(report.total or 0) - done
-    if left > 0 and made:
-        each = max(spent.seconds - spent.total.preparing, 0.0) / made
-        report.estimate(each * left, left)
 
 
 def _keep(path: str | Path, learner: Learner, trainer: Trainer, record: Record) -> None:

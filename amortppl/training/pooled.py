@@ -5,12 +5,18 @@
 What a step derives from the rows without a gradient (`Method.prepare`: a hierarchical frame takes
 milliseconds) is computed once for each task and kept with it. An update picks tasks at random and
 recomputes only what weights have made of their rows (`Method.recall`). After each `CHUNK` of
-updates the oldest tasks are replaced by fresh ones, so that a task serves about `REUSES` updates.
+updates the oldest tasks are replaced by fresh ones, so that a task serves about `Schedule.reuses`
+updates.
 
-A task is scored on several draws of its posterior: the latents that it was simulated with are one,
-others are resampled from its readout by weights p(theta, D) / q(theta), truncated. Their mean has a
-fraction of one draw's variance. Bornschein and Bengio 2015, "Reweighted wake-sleep", arXiv
-1406.2751; Ionides 2008, "Truncated importance sampling".
+A task is scored on several draws of its posterior. The latents theta_0 that it was simulated with
+are an exact draw. Others come from its readout q and are picked, with theta_0 among them, by
+
+    w_i = p(theta_i, D) / q(theta_i),    theta_1 .. theta_S ~ q
+
+which leaves the posterior as it is, however poor q is: where q misses theta_0, its weight is all.
+Their mean has a fraction of one draw's variance. Andrieu, Doucet and Holenstein 2010, "Particle
+Markov chain Monte Carlo methods" (a conditional step of importance sampling); Bornschein and Bengio
+2015, "Reweighted wake-sleep", arXiv 1406.2751.
 """
 
 from functools import partial
@@ -26,6 +32,7 @@ from amortppl.method import Method, Spec, State, Target
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key
+from amortppl.runtime.timings import timings
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.prepared_tasks import PreparedTasks
@@ -39,28 +46,15 @@ SLICE = 64
 TASKS_PER_CALL = 16
 """Tasks whose frames are searched together on a CPU."""
 
-DRAWS, KEPT = 256, 16
-"""Draws of a task's readout, and how many of them are kept as draws of its posterior."""
+DRAWS, KEPT = 256, 32
+"""Draws of a task's readout, and how many are kept as draws of its posterior."""
 
 DRAWS_OF_INTEGRALS = 32
 """Draws where latents of rows are integrated out: each costs an integral a row, and the few latents
 that are left have a readout close to their posterior."""
 
-FEWEST = 16.0
-"""Least effective number among `DRAWS`; with fewer the latents simulated with stand for them."""
-
-TRUE = 0.25
-"""Share of the loss that is of the latents simulated with, which are an exact draw."""
-
 HELD = 2
 """Slices of held-out tasks."""
-
-REUSES, REUSES_OF_INTEGRALS = 4, 12
-"""Updates that a task serves, on average; and where latents of rows are integrated out, so that its
-state takes as long as some hundred updates of its score."""
-
-POOL_UPDATES, POOL_UPDATES_OF_INTEGRALS = 32, 16
-"""Updates' tasks that the pool holds, likewise."""
 
 
 class TaskPool(NamedTuple):
@@ -97,14 +91,11 @@ class PooledTrainer(Trainer):
     def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
         super().__init__(task, spec, schedule, seed)
         tasks = sum(p.tasks for p in self.layout)
-        dear = bool(task.local)
-        most = POOL_UPDATES_OF_INTEGRALS if dear else POOL_UPDATES
-        updates = min(most, schedule.steps or most)
-        reuses = REUSES_OF_INTEGRALS if dear else REUSES
-        self.draws = DRAWS_OF_INTEGRALS if dear else DRAWS
+        updates = min(schedule.pool, schedule.steps or schedule.pool)
+        self.draws = DRAWS_OF_INTEGRALS if task.local else DRAWS
         self.size = min(SLICE, tasks)
         self.slices = max(HELD, -(-updates * tasks // self.size))
-        self.renewed = max(1, round(CHUNK * tasks / (reuses * self.size)))
+        self.renewed = max(1, round(CHUNK * tasks / (schedule.reuses * self.size)))
         shares = WHOLE if len(self.layout) == 1 else [p.tasks / tasks for p in self.layout]
         self.slice = parts(task, self.size, 1, tuple(shares))
         self.compiled = self.advance
@@ -116,13 +107,28 @@ class PooledTrainer(Trainer):
         """The learner before the first update, with pools of fresh and of held-out tasks."""
         streams = jr.split(seed_key(self.seed), 4)
         learn, held = jr.split(streams[POOL], self.slices), jr.split(streams[HELD_OUT], HELD)
-        both = tuple(
-            jax.tree.map(lambda *a: jnp.stack(a), *[self.fill(self.weights, key) for key in keys])
-            for keys in (learn, held)
+        slices = self._filled([*learn, *held])
+        learn, held = (
+            jax.tree.map(lambda *a: jnp.stack(a), *part)
+            for part in (slices[: self.slices], slices[self.slices :])
         )
-        learn, held = both
         alone = jnp.broadcast_to(held.target.latents[:, :, None], held.draws.shape)
         return super().start()._replace(carried=(learn, held._replace(draws=alone)))
+
+    def _filled(self, keys: list[PRNGKeyArray]) -> list[TaskPool]:
+        """A slice for each key; the second, whose program is compiled, tells the seconds of all."""
+        slices = []
+        for number, key in enumerate(keys):
+            with timings() as spent:
+                slices.append(jax.block_until_ready(self.fill(self.weights, key)))
+            if number == 1:
+                self.later = self._renewals() * spent.seconds
+                self.foretell(self.later + (len(keys) - 2) * spent.seconds)
+        return slices
+
+    def _renewals(self) -> int:
+        """Slices that a whole run fills after its start."""
+        return self.renewed * (-(-(self.schedule.steps or 0) // CHUNK) - 1)
 
     def _advance_and_renew(
         self, learner: Learner, steps: Array, keys: PRNGKeyArray, progress: Array, _: Any
@@ -139,6 +145,13 @@ class PooledTrainer(Trainer):
             fresh = self.fill(weights.average, key)
             learn = self.put(learn, fresh, number % self.slices)
         return weights._replace(carried=(learn, held)), report
+
+    def chosen(self, learner: Learner) -> Array:
+        """The averaged weights of the least loss on held-out tasks, those of no update among them.
+
+        Tasks serve several updates, and are learned by heart in the end.
+        """
+        return learner.best
 
     def tasks_of(self, learner: Learner) -> PreparedTasks:
         """The tasks of the pools as they are, the held-out ones first."""
@@ -172,18 +185,18 @@ class PooledTrainer(Trainer):
     def _draws(
         self, method: Method, state: State, batch: Batch, latents: Array, key: PRNGKeyArray
     ) -> Float[Array, "S P"]:
-        """Draws of a task's posterior, resampled from its readout by truncated weights."""
+        """Draws of a task's posterior, each picked from its readout's and the latents it has."""
         copies = jnp.broadcast_to(latents, (KEPT, len(latents)))
         if not self.task.has_density:
             return copies
-        vectors, log_q = method.readout(state).sample(jr.fold_in(key, 0), self.draws)
-        ratio = jax.vmap(lambda v: self.task.log_joint(v, batch))(vectors) - log_q
-        ratio = jax.nn.log_softmax(jnp.where(jnp.isfinite(ratio), ratio, -jnp.inf))
-        log_weights = jnp.minimum(ratio, -0.5 * jnp.log(self.draws))
-        effective = 1.0 / jnp.sum(jax.nn.softmax(log_weights) ** 2)
-        chosen = vectors[jr.categorical(jr.fold_in(key, 1), log_weights, shape=(KEPT,))]
-        good = (effective >= FEWEST) & jnp.all(jnp.isfinite(chosen))
-        return jnp.where(good, chosen, copies)
+        readout = method.readout(state)
+        vectors, log_q = readout.sample(jr.fold_in(key, 0), self.draws)
+        vectors = jnp.concatenate([vectors, latents[None]])
+        log_q = jnp.append(log_q, readout.log_prob(latents))
+        log_joint = jax.vmap(lambda v: self.task.log_joint(v, batch))(vectors)
+        ratio = jnp.where(jnp.isfinite(log_joint), log_joint - log_q, -jnp.inf)
+        picked = jr.categorical(jr.fold_in(key, 1), ratio, shape=(KEPT,))
+        return jnp.where(jnp.isfinite(ratio[-1]), vectors[picked], copies)
 
     def _episodes(self, key: PRNGKeyArray, held_out: Array, pool: Any) -> Picked:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Tasks picked at random, or the first held-out ones."""
@@ -228,10 +241,10 @@ class PooledTrainer(Trainer):
 
 
 def _score(method: Method, batch: Batch, state: State, target: Target, draws: Array) -> Array:
-    """The mean score of the latents simulated with and of other draws of the posterior."""
+    """The mean score of draws of the posterior."""
     state = method.recall(state, batch)
-    others = jax.vmap(lambda v: method.score(state, Target(v, target.query, target.seen)))(draws)
-    return TRUE * method.score(state, target) + (1.0 - TRUE) * jnp.mean(others)
+    score = lambda v: method.score(state, Target(v, target.query, target.seen))  # noqa: E731
+    return jnp.mean(jax.vmap(score)(draws))
 
 
 def _put(pool: TaskPool, fresh: TaskPool, place: Array) -> TaskPool:

@@ -27,11 +27,17 @@ class Training(Progress):
         self.update(float(record.steps) if self.minutes is None else record.seconds, message)
 
     def estimate(self, seconds: float, updates: int) -> None:
-        """Says how long the updates that are left will take."""
-        line = f"{updates:,} updates will take about {_in_words(seconds)}"
-        if seconds > LONG:
-            line += "; pass fewer steps=, or minutes= to end by the clock"
-        self.say(line)
+        """Says before the first update how long all of them will take."""
+        self._tell(f"{updates:,} updates will take about {_in_words(seconds)}", seconds)
+
+    def foretell(self, seconds: float) -> None:
+        """Says, where that is long, what simulated tasks alone take, most of them at the start."""
+        if self.minutes is None and seconds > LONG:
+            self._tell(f"simulated tasks alone will take about {_in_words(seconds)}", seconds)
+
+    def _tell(self, line: str, seconds: float) -> None:
+        shorter = "; pass fewer steps=, or minutes= to end by the clock"
+        self.say(line + (shorter if seconds > LONG else ""))
 
 
 def _in_words(seconds: float) -> str:

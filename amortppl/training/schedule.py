@@ -26,6 +26,11 @@ class Schedule:
         pooled: whether tasks are kept with their states and serve several updates
             (`amortppl.training.pooled`), where one step takes all rows of fresh tasks, on one
             device.
+        pool: updates' tasks that such a pool holds.
+        reuses: updates that a task of such a pool serves, on average.
+        noise: scale of errors that are added to the rows learned from, in scales of the
+            observations; robust against data that are not as simulated, for methods without a
+            likelihood (`amortppl.training.noise`; 0.25 in its paper).
     """
 
     steps: int | None = 1000
@@ -39,3 +44,6 @@ class Schedule:
     mini_batch: int | None = None
     patience: int = 3000
     pooled: bool = False
+    pool: int = 32
+    reuses: int = 4
+    noise: float = 0.0

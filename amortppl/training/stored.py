@@ -124,6 +124,8 @@ class StoredTrainer(Trainer):
         def part(given: tuple[Array, Array]) -> Array:
             place, kept = given
             episodes = jax.tree.map(lambda a: a[place], stop)
+            if self.noise is not None:
+                episodes = self.noise(jr.fold_in(jr.key(0), place[0]), episodes)
             each = self._scores(weights, episodes)
             return jnp.sum(jnp.where(kept[:, None], jnp.minimum(each, self.ceiling), 0.0))
 

@@ -1,5 +1,6 @@
 """One training run: a method built for a task, and its updates, compiled."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.seeds import fold_in, join_keys, pick_key, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split, split_in_order
+from amortppl.training.noise import row_noise
 from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
@@ -57,12 +59,17 @@ class Learner(NamedTuple):
 
 
 class Trainer:
-    """One training run: a method built for a task, compiled once."""
+    """One training run: a method built for a task, compiled once.
+
+    `foretell` is told the seconds of tasks simulated before updates, `later` are those after.
+    """
+
+    later = 0.0
 
     def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
-        self.devices = jax.devices()
-        self.mesh = distributed.mesh(TASKS)
+        self.foretell: Callable[[float], None] = lambda seconds: None
+        self.devices, self.mesh = jax.devices(), distributed.mesh(TASKS)
         method = construct(spec.build, task, pick_key(split_key(seed_key(seed), 4), WEIGHTS))
         if task.grouping and method.predicts:
             raise TrainingError(
@@ -71,6 +78,7 @@ class Trainer:
             )
         if schedule.mini_batches > 1:
             refuse_parts(method)
+        self.noise = row_noise(task, method, schedule)
         learned, self.static = eqx.partition(method, eqx.is_inexact_array)
         self.weights, self.restore = flatten(learned)
         share = 8 * len(self.devices)
@@ -83,11 +91,8 @@ class Trainer:
         self.ceiling = 50.0 + 5.0 * task.latents.size
         self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
         self.pool = self.everywhere(self._simulated()) if fixed else None
-        spread = (
-            {}
-            if self.mesh is None
-            else {"out_shardings": distributed.replicated_sharding(self.mesh)}
-        )
+        sharding = None if self.mesh is None else distributed.replicated_sharding(self.mesh)
+        spread = {"out_shardings": sharding} if sharding else {}
         self.advance = jax.jit(self._advance, donate_argnums=0, **spread)
 
     def start(self) -> Learner:
@@ -190,6 +195,8 @@ class Trainer:
 
         def own(*given: Any) -> tuple[Array, Array, Array, Array]:
             episodes = self._episodes(*given[1:])
+            if self.noise is not None:
+                episodes = self.noise(jr.fold_in(given[1], 2), episodes)
             derivative = jax.value_and_grad(self._loss, has_aux=True)
             (loss, usable), gradient = derivative(given[0], episodes)
             return loss, usable, gradient, episodes.usable

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Array
 
 from amortppl.data.dataset import Dataset
+from amortppl.method import Method
 from amortppl.posterior.draws import Drawn
-from amortppl.posterior.padding import chunks
+from amortppl.posterior.padding import Chunk, chunks
 from amortppl.runtime.seeds import fold_in, seed_key
+from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
 from amortppl.trust.discrepancy_programs import discrepancies_of, draws_of, prediction_keys
@@ -32,13 +35,11 @@ def check_answers(
     seed: int,
 ) -> Answer:
     """Distance and fit with their p-values, and the log evidence with its Monte-Carlo error."""
-    moments = Moments(*(np.asarray(m, np.float32) for m in familiarity.moments))
     fits: dict[int, np.ndarray] = {}
     key = fold_in(seed_key(seed), 13)
     for chunk in chunks(guide.task, datasets) if guide.method.quick else ():
         vectors = np.stack([drawn.vectors[i][: draws_of(guide.task)] for i in chunk.index])
-        keys = prediction_keys(guide.task, key, chunk.index)[:, : vectors.shape[1]]
-        each = discrepancies_of(guide.method, chunk.batch, vectors, keys, moments)
+        each = discrepancies_of(*_look_at(guide, familiarity, chunk, vectors, key))
         fits |= dict(zip(chunk.places, np.asarray(chunk.pick(each), np.float64), strict=True))
     features = np.nan_to_num(np.asarray(drawn.features, np.float64))
     rows = np.array([d.rows for d in datasets], float)
@@ -56,6 +57,26 @@ def check_answers(
     columns = tell_columns(guide.task, datasets, judged.distance_p < FLAG)
     notes = [a + b for a, b in zip(judged.notes, columns, strict=True)]
     return Answer(stats, notes)
+
+
+def check_ahead(
+    guide: TrainedMethod, familiarity: Familiarity, chunk: Chunk, vectors: np.ndarray
+) -> None:
+    """Begins to compile what `check_answers` needs for the draws (B, S, P) of a chunk."""
+    if guide.method.quick:
+        discrepancies_of.compile_ahead(
+            *_look_at(guide, familiarity, chunk, vectors, fold_in(seed_key(0), 13))
+        )
+
+
+def _look_at(
+    guide: TrainedMethod, familiarity: Familiarity, chunk: Chunk, vectors: np.ndarray, key: Array
+) -> tuple[Method, Batch, np.ndarray, Array, Moments]:
+    """The arguments of the discrepancies of a chunk, from its draws (B, S, P)."""
+    moments = Moments(*(np.asarray(m, np.float32) for m in familiarity.moments))
+    vectors = vectors[:, : draws_of(guide.task)]
+    keys = prediction_keys(guide.task, key, chunk.index)[:, : vectors.shape[1]]
+    return guide.method, chunk.batch, vectors, keys, moments
 
 
 def check_evidence(drawn: Drawn) -> Answer:

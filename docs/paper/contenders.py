@@ -63,7 +63,7 @@ OBJECTIVES = {
 
 UNLEARNED = {
     "Laplace": Contender("laplace"),
-    "SVI": Contender("svi", {"iterations": 200}),
+    "SVI": Contender("svi"),
 }
 
 PREDICTIVE = [n for n in LEARNED if n not in ("learned optimiser", "default guide")]

@@ -45,7 +45,7 @@ def caption(results: Results, pairs: list[tuple[str, str]], part: str = "run") -
 
 
 def steps_help(results: Results) -> Iterator[str]:
-    """Log predictive density at each K, and what the issue asks of it."""
+    """Log predictive density at each K, and whether it rises."""
     yield from head(
         "task, tested on", "method", "seeds", "K = 1", 2, 5, 10, 20, "K = 10 less K = 1", "monotone"
     )

@@ -53,11 +53,19 @@ kernel = MCMC(NUTS(model), num_warmup=500, num_samples=1000, progress_bar=False)
 kernel.run(jax.random.key(0), *(jnp.asarray(data[n]) for n in ("group", "x", "y")))
 """
 
-TRAIN = """
+BUILD = """
 import warnings; warnings.simplefilter("ignore")
 import sys, amortppl as ap
-ap.train(task(), steps=1, batch=8, progress=False).save(sys.argv[1])
+from amortppl.guide.guide import Guide
+from amortppl.runtime.numpy_evaluation import construct
+from amortppl.runtime.seeds import seed_key
+from amortppl.training.record import Record
+from amortppl.trust import misspecification
+misspecification.SIMULATED, misspecification.NEAREST = 128, 64  # it is read, and never made anew
+built, spec = task(), ap.method("parametric")
+Guide(construct(spec.build, built, seed_key(0)), spec, Record(), 0).save(sys.argv[1])
 """
+"""Saves an untrained guide."""
 
 FIRST = """
 import warnings; warnings.simplefilter("ignore")
@@ -125,7 +133,7 @@ except SystemExit:
 )
 def test_first_answers_of_a_saved_guide(name, model, most, anchor, say, tmp_path):
     guide, cache = tmp_path / "guide", tmp_path / "programs"
-    run(model + TRAIN, guide)
+    run(model + BUILD, guide)
     cold = run(model + FIRST, guide, cache=cache)[-1]
     warm = run(model + FIRST, guide, cache=cache)[-1]
     say(f"I = {anchor:.1f} CPU s; first infer, {name}: {cold / anchor:.1f} I with nothing cached "
@@ -137,7 +145,7 @@ def test_first_answers_of_a_saved_guide(name, model, most, anchor, say, tmp_path
 
 
 def test_lists_of_a_thousand_datasets(anchor, say, tmp_path):
-    run(LINEAR + TRAIN, tmp_path / "guide")
+    run(LINEAR + BUILD, tmp_path / "guide")
     numbers = run(LINEAR + LISTS, tmp_path / "guide")
     seconds, programs = numbers[0:6:2], numbers[1:6:2]
     say(f"1,000 datasets of 20 to 200 rows, 500 draws: {seconds} CPU s, {programs} programs")

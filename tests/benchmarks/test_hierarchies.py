@@ -1,6 +1,6 @@
-"""What hierarchical models cost, in CPU seconds: the first answer, an update, a whole training.
+"""What training hierarchical models costs, in CPU seconds: an update, and all of it.
 
-Each beside an anchor of the same run: one cold NUTS run, or the loss of the frame before training.
+`test_compile.py` has the first answer.
 On a busy machine run it on one core (`taskset -c 0`): threads that wait for one another count as
 CPU seconds.
 """
@@ -17,7 +17,6 @@ import amortppl as ap
 from amortppl.training.pooled import PooledTrainer
 from amortppl.training.schedule import Schedule
 from amortppl.training.trainer import CHUNK
-from benchmarks.test_compile import FIRST, NUTS, SLOPES, TRAIN, run
 
 GROUPS = 20
 
@@ -38,14 +37,6 @@ def logistic_task():
     """Of 32 to 128 rows."""
     inputs = {"group": dist.Categorical(logits=jnp.zeros(GROUPS)), "x": dist.Normal(0, 1)}
     return ap.Task(logistic, inputs, rows=(32, 128))
-
-
-def test_first_answer_of_correlated_slopes(say, tmp_path):
-    """12 groups, 30 latents: loading and answering in a new process, nothing cached."""
-    trained = run(SLOPES + TRAIN, tmp_path / "guide")[-1]
-    first, nuts = run(SLOPES + FIRST, tmp_path / "guide")[-1], run(SLOPES + NUTS)[-1]
-    say(f"slopes, 30 latents: one update {trained:.1f} CPU s, load and first infer {first:.1f}, one "
-        f"cold NUTS run {nuts:.1f}")  # fmt: skip
 
 
 def test_an_update_of_hierarchical_logistic_regression(say):

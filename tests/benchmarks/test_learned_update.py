@@ -128,7 +128,7 @@ BOUNDS = {
     ("name", "seconds"), [(n, 30 if n == "closed-form site" else 150) for n in METHODS]
 )
 def test_steps_help_and_go_on_helping(name, seconds, say):
-    """8 covariates: K = 1, 2, 5, 10, 20 as the table of the issue asks, and ten times as far."""
+    """8 covariates: K = 1, 2, 5, 10, 20 and ten times as far."""
     method, options = METHODS[name]
     guide = trained(linear(8, (16, 480)), ap.method(method, **options), seconds)
     exact, own = curve(guide.method, 8, 200)

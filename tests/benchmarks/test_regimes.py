@@ -13,7 +13,8 @@ from scipy.optimize import minimize
 import amortppl as ap
 from amortppl import catalogue
 from amortppl.data.dataset import read
-from amortppl.diagnostics.compare import _hold_out, _score
+from amortppl.diagnostics.compare import _score
+from amortppl.diagnostics.held_out import hold_out_one
 from amortppl.method import final
 from amortppl.posterior.new_rows import new_rows
 from amortppl.posterior.padding import stack
@@ -48,7 +49,7 @@ def test_gap_to_the_exact_predictive(model, sizes, method, seconds, most, say):
     gaps = {}
     for rows in sizes:
         gaps[rows] = _score(
-            guide, [_hold_out(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1
+            guide, [hold_out_one(task, file, rows, 0, i) for i in range(DATASETS)], rows, 1
         )
     lines = ", ".join(
         f"{rows} rows {f['gap']:.4f} +- {f['gap_se']:.4f}" for rows, f in gaps.items()
@@ -138,7 +139,7 @@ def test_more_context_than_trained_on(say):
         catalogue.module("models", "linear_regression"),
     )
     guide = trained(task, "in_context", 240)
-    held = [_hold_out(task, file, 4096, 0, i) for i in range(DATASETS)]
+    held = [hold_out_one(task, file, 4096, 0, i) for i in range(DATASETS)]
     whole = _score(guide, held, 4096, 16)
     short = [h._replace(context={n: v[:256] for n, v in h.context.items()}) for h in held]
     one = _score(guide, short, 256, 1)

@@ -9,11 +9,11 @@ import pytest
 
 import wrongness.columns
 import wrongness.inside
-import wrongness.issue_data
-import wrongness.issue_models
 import wrongness.labels
 import wrongness.shapes
 import wrongness.sizes
+import wrongness.strange_data
+import wrongness.strange_models
 import wrongness.streams
 import wrongness.verbs
 import wrongness.weights  # noqa: F401

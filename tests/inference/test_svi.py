@@ -1,9 +1,13 @@
 """Variational inference, nothing learned: against exact posteriors."""
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import numpyro.distributions as dist
 import pytest
+from amortppl.models.known_noise_regression import NOISE
+from amortppl.models.known_noise_regression import exact_posterior as exact_weights
 from amortppl.models.linear_regression import exact_posterior
 
 import amortppl as ap
@@ -35,3 +39,25 @@ def test_a_posterior_far_narrower_than_the_prior():
     assert task.latents.names == ["sigma", "weights"]
     assert np.all(np.abs(drawn.mean(0) - truth.mean(0)) < 0.3 * truth.std(0))
     assert np.all(np.abs(drawn.std(0) / truth.std(0) - 1) < 0.2)
+
+
+@pytest.mark.slow
+def test_twenty_mini_batches_of_few_rows():
+    """24 weights, 16 rows at a time: means within 0.2 exact sds, sds within 10%.
+
+    They leave 0.052 sd at most and 4%, seeds are fixed. With steps in units of the prior the sds
+    shrank to a thousandth, and the posterior was not finite.
+    """
+    task = ap.model("known_noise_regression", inputs={"x": dist.Normal(0, 1).expand([24])})
+    method = construct(ap.method("svi").build, task, jr.key(0))
+    x = jr.normal(jr.key(1), (20, 16, 24))
+    data = {"x": x, "y": x.sum(-1) + NOISE * jr.normal(jr.key(2), (20, 16))}
+    step, state = jax.jit(lambda s, b: method.step(s, b)), method.init()
+    for number in range(20):
+        rows = {n: v[number] for n, v in data.items()}
+        state = step(state, Batch(rows, jnp.ones(16, bool)))
+    drawn = np.asarray(method.readout(state).sample(jr.key(3), 4000)[0])
+    whole = {n: np.asarray(v).reshape(320, *v.shape[2:]) for n, v in data.items()}
+    truth = exact_weights(whole, jr.key(4), 4000)["weights"]
+    assert np.all(np.abs(drawn.mean(0) - truth.mean(0)) < 0.2 * truth.std(0))
+    assert np.all(np.abs(drawn.std(0) / truth.std(0) - 1) < 0.1)

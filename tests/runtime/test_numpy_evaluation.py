@@ -122,3 +122,17 @@ def test_another_generator_is_jaxs_own():
     with jax.default_prng_impl("rbg"):
         key = jr.key(0)
         np.testing.assert_array_equal(construct(lambda: jr.bits(key, (2,))), jr.bits(key, (2,)))
+
+
+def test_errors_of_a_branch_that_is_not_taken_are_not_raised():
+    """As in the checks that diffrax makes of its arguments."""
+
+    def refuse(_):
+        raise ValueError
+
+    def run(x):
+        like = jax.ShapeDtypeStruct((), jnp.float32)
+        raises = lambda x: x + jax.pure_callback(refuse, like, jnp.float32(0.0))  # noqa: E731
+        return jax.lax.cond(x > 0, lambda x: 2 * x, raises, x)
+
+    assert evaluate(run, jnp.float32(3.0)) == 6.0

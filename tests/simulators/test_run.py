@@ -1,9 +1,13 @@
 """Runs of Python simulators: the same in any process, with failures counted, and never lost."""
 
+import inspect
+import subprocess
 import sys
+import time
 
 import numpy as np
 import numpyro.distributions as dist
+import pyarrow.parquet as pq
 import pytest
 
 from amortppl.errors import ModelError
@@ -156,6 +160,48 @@ def test_a_killed_run_loses_nothing_that_was_written(tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         read_store(resumed).data["x"], read_store(run(Counted())).data["x"]
     )
+
+
+def slow(mean, rng):
+    time.sleep(0.001)
+    return rng.normal(mean, 1, 3)
+
+
+RUN = f"""
+import sys, time
+import numpyro.distributions as dist
+from amortppl.simulators import store
+from amortppl.simulators.prior import Prior
+from amortppl.simulators.run import run_simulations
+from amortppl.simulators.signature import read_signature
+
+{inspect.getsource(slow)}
+
+store.SECONDS = store.SHARE = 0.0
+prior = Prior({{"mean": dist.Normal(0, 2)}})
+run_simulations(read_signature(slow, ["mean"]), prior, 10**5, None, sys.argv[1], 2, 0, False)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_with_its_workers_at_work_loses_nothing(tmp_path):
+    """kill -9 after three parts; the folder then has every simulation once, as in one run."""
+    file, made = tmp_path / "run.py", tmp_path / "made"
+    file.write_text(RUN)
+    process = subprocess.Popen([sys.executable, file, made])
+    while len(list(made.glob("part-*"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    kept = sum(pq.read_metadata(p).num_rows for p in made.glob("part-*.parquet"))
+    total = kept + 20
+    assert len(run(slow, total, made).numbers) == total
+    parts = [pq.read_table(p)["simulation"].to_numpy() for p in made.glob("part-*.parquet")]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(total))
+    order = lambda t: np.argsort(t.latents["mean"])  # noqa: E731
+    one, two = read_folder(made), read_store(run(slow, total))
+    np.testing.assert_array_equal(one.data["x"][order(one)], two.data["x"][order(two)])
 
 
 def test_a_folder_goes_on_with_its_own_simulations_alone(tmp_path):

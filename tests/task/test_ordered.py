@@ -19,7 +19,7 @@ from amortppl.data.dataset import read
 from amortppl.errors import DataError, GuideError, ModelError, UnreliableWarning
 from amortppl.posterior.draws import Drawn
 from amortppl.runtime.numpy_evaluation import evaluate
-from amortppl.task import path_weights
+from amortppl.task import path_judge
 from amortppl.task.path_latents import Path, expand, forward
 from amortppl.task.path_quadrature import (
     SmoothPath,
@@ -29,7 +29,6 @@ from amortppl.task.path_quadrature import (
     find_path,
     place,
 )
-from amortppl.trust.parity import whole, widen
 from amortppl.trust.parity_notes import judge_parity
 
 STEPS = 6
@@ -168,6 +167,12 @@ def test_lagged_arrays_and_inputs_are_forecast(y):
     guide, x = ap.train(task, "laplace", progress=False), np.zeros(40, np.float32)
     with pytest.raises(DataError, match="depends on 'x', which are not known"):
         guide.predict({"x": x, "y": y[:40]}, steps=2)
+    days = pd.date_range("2020-01-01", periods=40)
+    table, again = (pd.DataFrame({"x": x, "y": y[:40]}, days[::step]) for step in (1, -1))
+    with pytest.raises(DataError, match="earlier than the row before it"):
+        guide.predict(table, at=table[["x"]], steps=40)
+    with pytest.raises(DataError, match=r"row 1 .* is earlier than"):
+        list(guide.stream(ap.batches(again, size=20), progress=False))
     next_x = np.array([50.0, -50.0], np.float32)
     ahead = guide.predict({"x": x, "y": y[:40]}, at={"x": next_x}, steps=2, draws=200)
     first, second = ahead.predictions["y"].values[0].T
@@ -198,19 +203,24 @@ def levels():
 @pytest.mark.slow
 def test_what_is_off_at_a_far_draw_is_blamed_on_the_path(levels, monkeypatch):
     """The engine is a nat a row off where the sd of a step is large, and right elsewhere."""
-    dataset = read(levels, {"y": np.sin(np.arange(6.0))})
     vectors = np.array([[[0.0], [3.0], [0.1]]], np.float32)
 
     def off(self, vector, data):
         prior, rows = Path.log_densities(self, vector, data)
         return prior, rows + jnp.where(vector[0] > 2, 1.0, 0.0)
 
-    joint = whole(levels, vectors[0], widen(levels, dataset)).value + np.array([0.0, 6.0, 0.0])
+    def exact(task, vector, data):
+        t = np.arange(1, 7)
+        covariance = np.exp(2 * vector[0]) * np.minimum.outer(t, t) + np.eye(6)
+        return 0.0, stats.multivariate_normal(np.zeros(6), covariance).logpdf(data["y"]), 0.0
+
+    data = {"y": np.sin(np.arange(6.0))}
+    joint = np.array([[exact(levels, v, data)[1] for v in vectors[0]]]) + np.array([0.0, 6.0, 0.0])
     monkeypatch.setattr(SmoothPath, "log_densities", off)
     monkeypatch.setattr(levels, "local", SmoothPath(levels.local))
-    monkeypatch.setattr(path_weights, "PAIRS", 16)
+    monkeypatch.setitem(path_judge._WAYS, SmoothPath, exact)
     with pytest.warns(UnreliableWarning):
-        notes = judge_parity(levels, [dataset], Drawn(vectors, *[joint[None]] * 3))[1]
+        notes = judge_parity(levels, [read(levels, data)], Drawn(vectors, *[joint] * 3))[1]
     assert notes[0][0].startswith("NOT RELIABLE") and "too long for the nodes" in notes[0][0]
     assert "32 bits" not in notes[0][0] and "most in row" not in notes[0][0]
 

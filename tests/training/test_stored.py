@@ -10,6 +10,7 @@ import amortppl as ap
 from amortppl.errors import TrainingError
 from amortppl.simulators.stored import LEARN, STOP
 from amortppl.training import stored as training
+from amortppl.training.noise import row_noise
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
 from amortppl.training.stored import StoredTrainer, as_episodes, resized
@@ -84,6 +85,32 @@ def test_the_best_weights_by_the_simulations_to_stop_by_are_kept(trainer):
         worse, done = trainer.watch(worse, Record(steps=steps, held_out=[0.0]))
         assert done == ends
     np.testing.assert_array_equal(trainer.chosen(worse), kept)
+
+
+def test_noise_is_on_the_rows_that_are_learned_from_and_stopped_by(task, trainer, monkeypatch):
+    """Of 256 x 8 errors, the share beyond the Cauchy scale is 1/4, standard error 0.01."""
+    method, pool = trainer.method(trainer.weights), trainer.pool
+    noise = row_noise(task, method, Schedule(noise=0.5))
+    noisy = noise(jr.key(0), pool[0])
+    scale = noise.scale["y"]
+    error = (noisy.batches[0].data["y"] - pool[0].batches[0].data["y"]) / scale
+    assert scale == pytest.approx(np.sqrt(5), rel=0.1)  # of N(0, 4 + 1)
+    assert np.mean(np.abs(error) > 0.5) == pytest.approx(0.25, abs=0.045)
+    assert np.mean(np.abs(error) < 0.02) == pytest.approx(0.49, abs=0.05)
+    np.testing.assert_array_equal(noisy.target.latents, pool[0].target.latents)
+    calls = []
+    monkeypatch.setattr(trainer, "noise", lambda key, tasks: calls.append(key) or tasks)
+    jax.eval_shape(lambda *a: trainer._evaluate(*a), trainer.weights, pool[1])  # not the jitted one
+    jax.eval_shape(trainer._gradient, trainer.weights, (), jr.key(0), 0, False, pool)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("size", [-1.0, float("nan"), "much"])
+def test_noise_that_means_nothing(task, size):
+    with pytest.raises(TrainingError, match="noise: expected a finite number above 0"):
+        row_noise(task, None, Schedule(noise=size))
+    with pytest.raises(TrainingError, match="has a likelihood"):
+        row_noise(ap.model("gaussian_mean"), None, Schedule(noise=0.5))
 
 
 @pytest.mark.slow

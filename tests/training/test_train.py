@@ -352,7 +352,7 @@ def test_progress_says_where_it_is(capsys):
     ap.train(ap.Task(mean_model, rows=8), ap.method("parametric", **DATA_ONLY), steps=50, batch=8)
     printed = capsys.readouterr().err
     assert "compiling" in printed and "step 50  100%" in printed and "held-out" in printed
-    assert re.search(r"25 updates will take about \d+ second", printed)
+    assert re.search(r"compiling\n  50 updates will take about \d+ second", printed)
 
 
 def test_unknown_names():

@@ -10,9 +10,9 @@ import numpyro.distributions as dist
 import pandas as pd
 
 import amortppl as ap
-from wrongness.issue_data import WIDE, X, Y, accepted, plane
-from wrongness.issue_models import line, slope_of
 from wrongness.registry import against, case, gaussian, posterior
+from wrongness.strange_data import WIDE, X, Y, accepted, plane
+from wrongness.strange_models import line, slope_of
 
 SLOPE = {"x": dist.Normal(0, 1)}
 

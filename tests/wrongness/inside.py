@@ -10,8 +10,8 @@ import numpyro.distributions as dist
 
 import amortppl as ap
 from wrongness.columns import SLOPE
-from wrongness.issue_models import line, slope_of
 from wrongness.registry import against, case, posterior
+from wrongness.strange_models import line, slope_of
 
 COUPLED: dict[str, Callable] = {
     "centred": lambda x, at: x - at.mean(x),

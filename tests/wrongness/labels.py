@@ -6,8 +6,8 @@ import pandas as pd
 
 import amortppl as ap
 from wrongness.columns import OUT, SLOPE, SMALL, choice, parts, share, success, trials, wrong_line
-from wrongness.issue_data import GROUPS, accepted, counts, effects
 from wrongness.registry import against, case, gaussian, on_grid, posterior
+from wrongness.strange_data import GROUPS, accepted, counts, effects
 
 
 def groups(labels):

@@ -7,9 +7,9 @@ import numpyro.distributions as dist
 
 import amortppl as ap
 from wrongness.columns import SLOPE, straight
-from wrongness.issue_data import WIDE, X, Y, plane
-from wrongness.issue_models import line, slope_of, trained
 from wrongness.registry import MEAN, SD, Seen, against, case, gaussian, marked, on_grid, posterior
+from wrongness.strange_data import WIDE, X, Y, plane
+from wrongness.strange_models import line, slope_of, trained
 
 
 @case("collinear columns")

@@ -13,9 +13,9 @@ from scipy import stats
 import amortppl as ap
 from conjugate import SMALL
 from wrongness.columns import SLOPE, straight, success
-from wrongness.issue_data import GROUPS, WIDE, X, Y, effects, plane
-from wrongness.issue_models import line, slope_of
 from wrongness.registry import Seen, against, case, gaussian, marked, on_grid
+from wrongness.strange_data import GROUPS, WIDE, X, Y, effects, plane
+from wrongness.strange_models import line, slope_of
 
 
 def guide_of(model, inputs):

@@ -10,8 +10,8 @@ from numpyro import handlers
 
 import amortppl as ap
 from wrongness.columns import SLOPE
-from wrongness.issue_models import line
 from wrongness.registry import against, case, on_grid, posterior
+from wrongness.strange_models import line
 
 
 def weighted(w):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from amortppl.data.checks import refuse_masked
 from amortppl.data.chunks import Piece
+from amortppl.data.stamps import indices
 from amortppl.errors import DataError
 
 
@@ -18,12 +19,16 @@ class Memory:
         data: a dict of arrays or a DataFrame.
         shard: the share (index, count): a contiguous range of rows.
         chunk: rows in a piece.
+
+    Attributes:
+        indices: the time stamps of tables, by name.
     """
 
     permutes = True
 
     def __init__(self, data: Any, shard: tuple[int, int], chunk: int) -> None:
         self.whole, self.chunk = as_piece(data, "the data", "row {}".format), chunk
+        self.indices = indices(data)
         index, count = shard
         self.share = range(self.whole.rows * index // count, self.whole.rows * (index + 1) // count)
         self.rows, self.names, self.table = (

@@ -1,4 +1,4 @@
-"""The data of the issue's table."""
+"""Data that were once answered wrongly without a word."""
 
 import equinox as eqx
 import jax
