@@ -107,8 +107,6 @@ def guide_of(model, method, rows):
     task = ap.Task(model, rows=rows)
     if method == "laplace":
         return ap.train(task, "laplace", progress=False)
-    if method == "short":  # the frame that the default method begins with, hardly trained
-        return ap.train(task, "iterative_parametric", steps=20, progress=False)
     return trained(task, "iterative_parametric" if method == "default" else method, SECONDS)
 
 
