@@ -21,14 +21,19 @@ def save_run(
     write(path, pack(learner, {"identity": identity, "record": record}))
 
 
+def expect_run(path: str | Path) -> None:
+    """Raises TrainingError where no file is."""
+    if not Path(path).is_file():
+        raise TrainingError(f"resume: expected a checkpoint file, found none at {path}")
+
+
 def load_run(path: str | Path, like: Any, identity: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Reads a training run back.
 
     Raises:
         TrainingError: no such file, damaged, or of another task, method, schedule or seed.
     """
-    if not Path(path).is_file():
-        raise TrainingError(f"resume: expected a checkpoint file, found none at {path}")
+    expect_run(path)
     try:
         learner, about = unpack(path, like)
     except ValueError as error:

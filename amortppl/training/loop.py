@@ -16,7 +16,7 @@ from amortppl.runtime import distributed
 from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.check_values import check_digest
-from amortppl.training.checkpoint import load_run, save_run
+from amortppl.training.checkpoint import expect_run, load_run, save_run
 from amortppl.training.forecast import forecast
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
@@ -40,7 +40,7 @@ def run_training(
         TrainingError: `resume` is of another run, processes disagree, or most losses are not
             finite.
     """
-    _agree(trainer, resume is not None)
+    _agree(trainer, resume)
     keep, shown = (keep, shown) if distributed.leader() else (None, False)
     record = Record(device=_device(trainer))
     with Training(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
@@ -107,14 +107,20 @@ def _resume(
     return distributed.broadcast(run[0]), run[1]
 
 
-def _agree(trainer: Trainer, resume: bool) -> None:
-    """Raises TrainingError where processes were asked to train different things. A collective."""
-    own = {**_identity(trainer), "resume": resume}
+def _agree(trainer: Trainer, resume: str | Path | None) -> None:
+    """Raises TrainingError where processes were asked to train different things. A collective.
+
+    Or where the file to go on from is missing, before anything is simulated.
+    """
+    own = {**_identity(trainer), "resume": resume is not None}
     for name, wrong in distributed.mismatches(own).items():
         raise TrainingError(
             f"train: the processes {wrong} were given another {name} than process 0 ({own[name]} "
             f"here, in process {jax.process_index()}); all processes must call train alike"
         )
+    if resume is not None:
+        what = f"resume: reading {resume}"
+        distributed.run_on_all(lambda: expect_run(resume), TrainingError, what)
 
 
 def _device(trainer: Trainer) -> str:
