@@ -12,7 +12,24 @@ if TYPE_CHECKING:
 
 
 class LocalVerbs(TableGuide):
-    """Draws and moments of local latents, given draws of the shared ones."""
+    """Draws and moments of local latents, given draws of the shared ones.
+
+    >>> import amortppl as ap, numpy as np, numpyro, numpyro.distributions as dist
+    >>> def model(rows, y=None):
+    ...     mean = numpyro.sample("mean", dist.Normal(0, 1))
+    ...     with numpyro.plate("row", rows):
+    ...         effect = numpyro.sample("effect", dist.Normal(mean, 1))
+    ...         numpyro.sample("y", dist.Normal(effect, 1), obs=y)
+    >>> guide = ap.train(ap.Task(model, rows=(4, 8)), "laplace", progress=False)
+    >>> effects = guide.local({"mean": np.zeros(500)}, {"y": [2.0, -2.0]})
+    >>> effects["posterior"]["effect"].mean(("chain", "draw")).values.round().tolist()
+    [1.0, -1.0]
+    >>> moments = guide.local_moments({"mean": np.zeros(500)}, {"y": [2.0, -2.0]})
+    >>> moments["mean"]["effect"].values.round(2).tolist()
+    [1.0, -1.0]
+    >>> moments["sd"]["effect"].values.round(2).tolist()
+    [0.71, 0.71]
+    """
 
     def local(
         self, draws: Any, data: Any, seed: int = 0, *, columns: Columns | None = None
@@ -34,23 +51,6 @@ class LocalVerbs(TableGuide):
         Raises:
             DataError: the task has no such latents, the draws lack a shared one, or the data do not
                 fit.
-
-        Example:
-            >>> import amortppl as ap, numpy as np, numpyro, numpyro.distributions as dist
-            >>> def model(rows, y=None):
-            ...     mean = numpyro.sample("mean", dist.Normal(0, 1))
-            ...     with numpyro.plate("row", rows):
-            ...         effect = numpyro.sample("effect", dist.Normal(mean, 1))
-            ...         numpyro.sample("y", dist.Normal(effect, 1), obs=y)
-            >>> guide = ap.train(ap.Task(model, rows=(4, 8)), "laplace", progress=False)
-            >>> effects = guide.local({"mean": np.zeros(500)}, {"y": [2.0, -2.0]})
-            >>> effects["posterior"]["effect"].mean(("chain", "draw")).values.round().tolist()
-            [1.0, -1.0]
-            >>> moments = guide.local_moments({"mean": np.zeros(500)}, {"y": [2.0, -2.0]})
-            >>> moments["mean"]["effect"].values.round(2).tolist()
-            [1.0, -1.0]
-            >>> moments["sd"]["effect"].values.round(2).tolist()
-            [0.71, 0.71]
         """
         expect_seed(seed)
         return draw_local(self, draws, data, seed, columns)
