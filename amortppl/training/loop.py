@@ -43,14 +43,12 @@ def run_training(
     _agree(trainer, resume)
     keep, shown = (keep, shown) if distributed.leader() else (None, False)
     record = Record(device=_device(trainer))
+    begun = None if resume is None else _resume(resume, trainer)
     with Training(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
         trainer.foretell = report.foretell
-        learner, offset = distributed.broadcast(trainer.start()), 0.0
-        if resume is not None:
-            learner, saved = _resume(resume, learner, _identity(trainer))
-            record = Record(**saved)
-            offset = record.seconds
+        learner, record = begun or (distributed.broadcast(trainer.start()), record)
         learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0
+        offset = record.seconds
         if resume is None and (trainer.schedule.steps or 0) > CHUNK:
             learner, seconds = forecast(trainer, learner)
             report.estimate(seconds, trainer.schedule.steps or 0)
@@ -92,19 +90,18 @@ def _keep(path: str | Path, learner: Learner, trainer: Trainer, record: Record) 
         )
 
 
-def _resume(
-    path: str | Path, like: Learner, identity: dict[str, Any]
-) -> tuple[Learner, dict[str, Any]]:
+def _resume(path: str | Path, trainer: Trainer) -> tuple[Learner, Record]:
     """The run in a checkpoint, once every process has read the same one."""
+    like = distributed.broadcast(trainer.start())
     run = distributed.run_on_all(
-        lambda: load_run(path, like, identity), TrainingError, f"resume: reading {path}"
+        lambda: load_run(path, like, _identity(trainer)), TrainingError, f"resume: reading {path}"
     )
     if wrong := distributed.mismatches({"record": run[1]}):
         raise TrainingError(
             f"resume: the processes {wrong['record']} read another checkpoint at {path} than "
             "process 0 did, perhaps an older copy; all must read the same file"
         )
-    return distributed.broadcast(run[0]), run[1]
+    return distributed.broadcast(run[0]), Record(**run[1])
 
 
 def _agree(trainer: Trainer, resume: str | Path | None) -> None:
