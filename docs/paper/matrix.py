@@ -26,7 +26,7 @@ ROWS = {
 
 NONE = {
     ("flow", "parametric"): "the posterior of the mixture, below",
-    ("flow", "parametric, whitened"): "does not apply: `mixture_2d` learns from data alone",
+    ("flow", "parametric, whitened"): "training stopped: losses not finite",
     ("letters", "parametric"): "does not apply: no program with latents draws letters",
     ("order", "parametric"): "does not apply: an order is discrete, the state a Gaussian",
 }
