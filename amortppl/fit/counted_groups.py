@@ -3,13 +3,15 @@ fixed at those of the data.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import permutations
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from amortppl.data.groups import Groups, one_a_group, read_groups
-from amortppl.errors import DataError, quoted
+from amortppl.errors import DataError, ModelError, quoted
 from amortppl.fit.data_groups import group_arguments
 from amortppl.task.task import Task
 
@@ -105,6 +107,48 @@ def _expect_nested(
                 f"{labels[value]!r}. If these are two, give each a label of its own, as {name} and "
                 f"{index} together; if they are crossed, take {name!r} out of by_group"
             )
+
+
+@contextmanager
+def explain_nesting(
+    counted: Counted | None, by_group: Mapping[str, Sequence[str]]
+) -> Iterator[None]:
+    """Adds to a model's error what `by_group` could say of groupings that are nested in the data.
+
+    A model that wants the school of each room, not of each row, fails by the shapes of its arrays.
+    """
+    try:
+        yield
+    except ModelError as error:
+        nested = describe_nesting(counted, by_group)
+        if not nested:
+            raise
+        raise ModelError(f"{error}{nested}") from error
+
+
+def describe_nesting(counted: Counted | None, by_group: Mapping[str, Sequence[str]]) -> str:
+    """Groupings that are nested in all datasets, as `by_group` has them; "" where none are.
+
+    >>> data = [{"room": np.array([0, 1, 2, 2]), "school": np.array([0, 0, 1, 1])}]
+    >>> describe_nesting(Counted(data, {"room": [*"abc"], "school": [*"de"]}), {})[:46]
+    '. In these data every room lies in one school:'
+    """
+    if counted is None:
+        return ""
+    given = {n for names in by_group.values() for n in names}
+    for own, other in permutations([n for n in counted.labels if n not in given], 2):
+        pairs = _pairs_of(counted.datasets, own, other)
+        if len(counted.labels[other]) < len(counted.labels[own]) == len(pairs):
+            return (
+                f". In these data every {own} lies in one {other}: if the model takes the {other} "
+                f"of each {own}, not of each row, pass by_group={{{own!r}: [{other!r}]}}"
+            )
+    return ""
+
+
+def _pairs_of(datasets: Sequence[Arrays], own: str, other: str) -> np.ndarray:
+    """The pairs of groups that occur, (K, 2)."""
+    return np.unique(np.concatenate([np.stack([d[own], d[other]], 1) for d in datasets]), axis=0)
 
 
 def name_groups(task: Task, labels: Mapping[str, Sequence[Any]]) -> None:

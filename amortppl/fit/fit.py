@@ -12,7 +12,7 @@ from amortppl.data.columns import Columns
 from amortppl.data.dataset import read
 from amortppl.data.index_checks import refuse_own_outside
 from amortppl.errors import DataError
-from amortppl.fit.counted_groups import count_groups, name_groups
+from amortppl.fit.counted_groups import count_groups, explain_nesting, name_groups
 from amortppl.fit.data_task import Arrays, arrays_by_argument, named_arguments, task_of_data
 from amortppl.fit.frame_method import FrameAlone
 from amortppl.fit.predictions import add_predictions
@@ -206,10 +206,12 @@ def fit_model(
     datasets = [arrays_by_argument(model, d, columns) for d in ([data] if single else data)]
     if not datasets:
         raise DataError("data: expected at least one dataset, got an empty list")
-    counted = count_groups(named_arguments(model), datasets, labels.get("by_group", {}))
+    by_group = labels.get("by_group", {})
+    counted = count_groups(named_arguments(model), datasets, by_group)
     if counted is not None:
         datasets, _ = counted.datasets, labels.pop("by_group", None)
-    guide = untrained_guide(model, datasets, options.seed, **labels)
+    with explain_nesting(counted, by_group):
+        guide = untrained_guide(model, datasets, options.seed, **labels)
     if counted is not None:
         name_groups(guide.task, counted.labels)
     expect_draws(options.draws, guide.task.latents.size)

@@ -20,6 +20,7 @@ from amortppl.errors import GuideError, ModelError
 from amortppl.gaussian.frame import Frame
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.log_density import Densities, has_log_gamma
+from amortppl.gaussian.marginal_search import STEPS
 from amortppl.gaussian.plate_detection import (
     CONNECTED,
     in_plates,
@@ -45,6 +46,10 @@ SIMULATED = 4096
 DENSE = 1000
 """Most effects that are not independent of one another given the other latents, where there are
 several plates."""
+
+LARGE, FEWER = 60, (12, 20)
+"""Latents of the largest part from which on the search takes fewer steps, of all latents and of
+those outside plates: each costs 3 products with the Hessian for every latent of the part."""
 
 TINY = 1e-30
 """Least scale of a latent: coefficients of columns in large units are small numbers."""
@@ -110,7 +115,10 @@ class FrameGuide(Method):
     @property
     def _search(self) -> Search:
         log = Densities(self.task, stop_gradient(self.scale), self.gammas)
-        return Search(log, self.plates, self.options.newton, self.options.sweeps, True)
+        newton, steps = self.options.newton, STEPS
+        if self.plates is not None and self.plates.most > LARGE:
+            newton, steps = min(newton, FEWER[0]), FEWER[1]
+        return Search(log, self.plates, newton, self.options.sweeps, True, steps)
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,16 @@ class Round(NamedTuple):
 
 
 def width(plates: Plates) -> int:
-    """Places at which derivatives are evaluated together."""
-    return max(len(plates.directions), 1 + 2 * plates.most)
+    """Places at which derivatives are evaluated together: as many as the products of one Hessian.
+
+    Cubature points take several calls: a width of theirs would double the price of each Hessian.
+    """
+    return len(plates.directions)
+
+
+def averaging_calls(plates: Plates) -> int:
+    """Evaluations that the 1 + 2S cubature points of the latents in plates take."""
+    return -(-(1 + 2 * plates.most) // width(plates))
 
 
 def settling_calls(plates: Plates) -> int:
@@ -82,14 +90,13 @@ def plan(plates: Plates, starts: int, effort: Effort) -> Round:
         effort: how much to do.
     """
     axes, none = visits(effort.steps, len(plates.outer)), np.zeros(len(plates.outer))
-    settle = settling_calls(plates)
+    average, settle = averaging_calls(plates), settling_calls(plates)
     rounds = [
         (Kind.CONDITION, 1, i, True, False, False, none) for i in range(starts + effort.climb)
     ]
     for number, axis in enumerate(axes):
-        rounds += [
-            (k, 1, number, False, False, False, axis) for k in (Kind.CONDITION, Kind.AVERAGE)
-        ]
+        each = (Kind.CONDITION, 1), (Kind.AVERAGE, average)
+        rounds += [(k, calls, number, False, False, False, axis) for k, calls in each]
     rounds.append((Kind.FIT, 0, 0, False, False, False, none))
     moving = [True] * effort.sweeps + [False]
     rounds += [(Kind.SETTLE, settle, i, False, False, m, none) for i, m in enumerate(moving)]
