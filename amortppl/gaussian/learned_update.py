@@ -37,6 +37,9 @@ RANK = 8
 FAR = 10.0
 """Numbers beyond which tokens do not tell apart."""
 
+LARGEST = 1e12
+"""Bound on derivatives, so that their products with a belief's sds do not overflow."""
+
 
 class LearnedUpdate(eqx.Module):
     """h(theta, B) with theta a `Belief`.
@@ -219,8 +222,8 @@ class LearnedUpdate(eqx.Module):
         elif "gradient" in signals:
             slopes = jax.grad(lambda u: jnp.sum(masked(u)))(at.location)[None]
         if "curvature" in signals:
-            bend = jnp.nan_to_num(-jax.hessian(lambda u: jnp.sum(masked(u)))(at.location))
-        return None if slopes is None else jnp.nan_to_num(slopes), bend
+            bend = _bounded(-jax.hessian(lambda u: jnp.sum(masked(u)))(at.location))
+        return None if slopes is None else _bounded(slopes), bend
 
     def _after_site(
         self, state: Belief, batch: Batch, rows: Rows, share: Array
@@ -279,6 +282,10 @@ def _numbers(shape: Sequence[int]) -> int:
 
 def _clip(numbers: Array) -> Array:
     return jnp.clip(numbers, -FAR, FAR)
+
+
+def _bounded(derivatives: Array) -> Array:
+    return jnp.clip(jnp.nan_to_num(derivatives), -LARGEST, LARGEST)
 
 
 def _without_diagonal(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
