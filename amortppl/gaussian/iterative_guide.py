@@ -100,12 +100,14 @@ class IterativeGuide(LearnedSteps):
 
     def _seen(self) -> Rows:
         log, first = self._log, stop_gradient(self.init())
+        lead = self.task.memory if self.task.ordered else 0
         if not self.task.likelihood:
-            return Rows(self._tokens, None)
+            return Rows(self._tokens, None, lead=lead)
         return Rows(
             self._tokens,
             lambda batch, _: lambda at: log.by_row(at, batch),
             lambda at: log.prior(at) - first.log_prob(at),
+            lead=lead,
         )
 
     def _tokens(self, batch: Batch) -> Float[Array, "B R"]:

@@ -15,7 +15,6 @@ rows beyond those trained on, corrects what is not Gaussian in it.
 """
 
 from collections.abc import Sequence
-from math import ceil
 
 import equinox as eqx
 import jax
@@ -30,13 +29,16 @@ from amortppl.gaussian.update_inputs import Rows, Shape
 from amortppl.networks.latent_codes import LatentCodes
 from amortppl.networks.row_binding import RowBinding
 from amortppl.networks.update_transformer import UpdateTransformer
-from amortppl.task.batch import Batch
+from amortppl.task.batch import Batch, next_rows
 
 RANK = 8
 """Numbers of a token that make correlations with those of another."""
 
 FAR = 10.0
 """Numbers beyond which tokens do not tell apart."""
+
+LARGEST = 1e12
+"""Bound on derivatives, so that their products with a belief's sds do not overflow."""
 
 
 class LearnedUpdate(eqx.Module):
@@ -98,19 +100,13 @@ class LearnedUpdate(eqx.Module):
     def __call__(self, state: Belief, batch: Batch, rows: Rows) -> Belief:
         """The state after a mini-batch; one of more than `most` rows is taken as several."""
         most, size = self.shape.most, batch.mask.shape[0]
-        if size <= most:
+        if size <= most + (rows.lead or 0):
             return self._take(state, batch, rows)
-        parts = ceil(size / most)
-        place = jnp.arange(parts * most).reshape(parts, most)
-        kept = (place < size) & batch.mask[jnp.minimum(place, size - 1)]
 
-        def take(state: Belief, part: tuple[Array, Array]) -> tuple[Belief, None]:
-            mini = Batch(
-                {n: v[jnp.minimum(part[0], size - 1)] for n, v in batch.data.items()}, part[1]
-            )
-            return self._take(state, mini, rows), None
+        def take(state: Belief, start: Array) -> tuple[Belief, None]:
+            return self._take(state, next_rows(batch, start, most, most, rows.lead), rows), None
 
-        return jax.lax.scan(take, state, (place, kept))[0]
+        return jax.lax.scan(take, state, jnp.arange(0, size, most))[0]
 
     def _take(self, state: Belief, batch: Batch, rows: Rows) -> Belief:
         before, state = state, _settled(state, batch, rows)
@@ -226,8 +222,8 @@ class LearnedUpdate(eqx.Module):
         elif "gradient" in signals:
             slopes = jax.grad(lambda u: jnp.sum(masked(u)))(at.location)[None]
         if "curvature" in signals:
-            bend = jnp.nan_to_num(-jax.hessian(lambda u: jnp.sum(masked(u)))(at.location))
-        return None if slopes is None else jnp.nan_to_num(slopes), bend
+            bend = _bounded(-jax.hessian(lambda u: jnp.sum(masked(u)))(at.location))
+        return None if slopes is None else _bounded(slopes), bend
 
     def _after_site(
         self, state: Belief, batch: Batch, rows: Rows, share: Array
@@ -286,6 +282,10 @@ def _numbers(shape: Sequence[int]) -> int:
 
 def _clip(numbers: Array) -> Array:
     return jnp.clip(numbers, -FAR, FAR)
+
+
+def _bounded(derivatives: Array) -> Array:
+    return jnp.clip(jnp.nan_to_num(derivatives), -LARGEST, LARGEST)
 
 
 def _without_diagonal(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:

@@ -84,6 +84,8 @@ class Rows(NamedTuple):
             way to all of them than through `likelihood`.
         settle: of independent latents, the curvature that a mini-batch adds to each, known in
             closed form: the sds narrow by it before a step sees anything.
+        lead: of a series, rows before a part of a mini-batch that the part's densities look back
+            at; None where all may matter.
     """
 
     tokens: Callable[[Batch], Float[Array, "B R"]]
@@ -91,3 +93,4 @@ class Rows(NamedTuple):
     correction: LogDensity | None = None
     slopes: Callable[[Batch, Belief], Float[Array, "B P"]] | None = None
     settle: Callable[[Batch], Float[Array, " P"]] | None = None
+    lead: int | None = 0

@@ -35,6 +35,36 @@ class Draw(NamedTuple):
     data: dict[str, Array]
 
 
+def next_rows(
+    batch: Batch, start: Array | int, size: Array | int, most: int, lead: int | None = 0
+) -> Batch:
+    """The next `size` rows of a dataset from `start` on, or those that are left, in `most` places.
+
+    Those of a series come behind the rows that they look back at, masked.
+
+    Args:
+        batch: the dataset.
+        start: where the rows begin.
+        size: how many are wanted, at most `most`.
+        most: places for them.
+        lead: rows before them that their densities depend on; None where all of them may matter,
+            and all other rows are then there, masked.
+
+    >>> batch = Batch({"y": jnp.arange(5.0)}, jnp.ones(5, bool))
+    >>> after = next_rows(batch, 2, 2, most=2, lead=1)
+    >>> after.data["y"].tolist(), after.mask.tolist()
+    ([1.0, 2.0, 3.0], [False, True, True])
+    """
+    rows = batch.mask.shape[0]
+    if lead is None:
+        place = jnp.arange(rows)
+        return Batch(batch.data, batch.mask & (place >= start) & (place < start + size))
+    place = jnp.maximum(start - lead, 0) + jnp.arange(most + lead)
+    wanted = (place >= start) & (place < jnp.minimum(start + size, rows))
+    place = jnp.minimum(place, rows - 1)
+    return Batch({n: v[place] for n, v in batch.data.items()}, wanted & batch.mask[place])
+
+
 def split(batch: Batch, steps: int) -> Batch:
     """The rows of one dataset as K mini-batches: leading axis K. Rows must be a multiple of K.
 

@@ -19,7 +19,7 @@ from amortppl.errors import TrainingError
 from amortppl.method import Method, Spec, State, Target, begin, refuse_parts
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
-from amortppl.task.batch import Batch
+from amortppl.task.batch import Batch, next_rows
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import Part, simulate
 from amortppl.training.trainer import POOL, Learner, Trainer
@@ -49,14 +49,6 @@ class TaskPool(NamedTuple):
     def done(self) -> Bool[Array, "*T"]:
         """Whether all rows were taken."""
         return self.used >= jnp.sum(self.data.mask, -1)
-
-
-def next_rows(data: Batch, used: Array, size: Array, most: int) -> Batch:
-    """The next `size` rows of a task after `used`, or those that are left, in `most` places."""
-    rows = data.mask.shape[0]
-    place = used + jnp.arange(most)
-    kept = (place < jnp.sum(data.mask)) & (jnp.arange(most) < size)
-    return Batch({n: v[jnp.minimum(place, rows - 1)] for n, v in data.data.items()}, kept)
 
 
 def random_sizes(key: PRNGKeyArray, count: int, most: int) -> Int[Array, " T"]:
@@ -168,11 +160,9 @@ class GreedyTrainer(Trainer):
         )
 
     def _next(self, data: Batch, used: Array, size: Array) -> Batch:
-        """The next rows of a task; of a series with all others, masked."""
-        if not self.task.ordered:
-            return next_rows(data, used, size, self.most)
-        place = jnp.arange(data.mask.shape[0])
-        return Batch(data.data, data.mask & (place >= used) & (place < used + size))
+        """The next rows of a task; of a series behind those that they look back at."""
+        lead = self.task.memory if self.task.ordered else 0
+        return next_rows(data, used, size, self.most, lead)
 
     def _refilled(self, pool: TaskPool, key: PRNGKeyArray) -> TaskPool:
         """With fresh tasks in the place of those done or of no use, once enough of them are."""

@@ -14,8 +14,8 @@ import amortppl as ap
 from amortppl.errors import GuideError, ModelError, TrainingError
 from amortppl.method import Target
 from amortppl.runtime.numpy_evaluation import construct
-from amortppl.task.batch import Batch
-from amortppl.training.greedy import GreedyTrainer, next_rows, random_sizes
+from amortppl.task.batch import Batch, next_rows
+from amortppl.training.greedy import GreedyTrainer, random_sizes
 from amortppl.training.schedule import Schedule
 from conjugate import line_model, line_posterior, mean_model
 
