@@ -27,8 +27,8 @@ class LocalVerbs(TableGuide):
     >>> moments = guide.local_moments({"mean": np.zeros(500)}, {"y": [2.0, -2.0]})
     >>> moments["mean"]["effect"].values.round(2).tolist()
     [1.0, -1.0]
-    >>> moments["sd"]["effect"].values.round(2).tolist()
-    [0.71, 0.71]
+    >>> (2 * moments["sd"]["effect"].values ** 2).round(2).tolist()  # the variance is 1 / 2
+    [1.0, 1.0]
     """
 
     def local(
