@@ -5,8 +5,8 @@ import inspect
 import numpy as np
 import pytest
 
-from amortppl.errors import DataError
-from amortppl.fit.counted_groups import count_groups
+from amortppl.errors import DataError, ModelError
+from amortppl.fit.counted_groups import count_groups, explain_nesting
 
 
 def model(x, school, room, n_school, n_room, y=None): ...
@@ -40,6 +40,22 @@ def test_a_nested_group_without_rows_is_named():
     other = {n: v[2:] for n, v in DATA.items()}
     with pytest.raises(DataError, match="'2' has no rows that could tell it"):
         count_groups(ARGUMENTS, [DATA, other], {"room": ["school"]})
+
+
+@pytest.mark.parametrize(
+    ("changed", "by_group", "told"),
+    [
+        ({}, {}, True),
+        ({}, {"room": ["school"]}, False),
+        ({"room": ["1", "2", "1", "2"]}, {}, False),
+    ],
+    ids=["nested", "nested, as by_group says", "crossed"],
+)
+def test_a_model_that_fails_for_nested_groups_is_told_of_by_group(changed, by_group, told):
+    counted = count_groups(ARGUMENTS, [DATA | changed], by_group)
+    with pytest.raises(ModelError) as raised, explain_nesting(counted, by_group):
+        raise ModelError("shapes (4,) and (3,)")
+    assert ("pass by_group={'room': ['school']}" in str(raised.value)) == told
 
 
 def test_one_grouping_is_left_to_the_task():

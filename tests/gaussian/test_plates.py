@@ -136,10 +136,15 @@ def test_arrows_are_their_matrix():
     assert jax.tree.map(jnp.shape, Arrow.identity(plates)) == jax.tree.map(jnp.shape, arrow)
 
 
-def test_too_many_crossed_effects_are_refused(monkeypatch):
+def test_too_many_crossed_effects_are_refused_and_many_take_time(monkeypatch):
     monkeypatch.setattr(frame_method, "CONNECTED", 2 * GROUPS - 1)
+    task = task_of(crossed)
     with pytest.raises(ModelError, match="crossed has 10 effects in several plates"):
-        frame_method.FrameAlone().build(task_of(crossed), jr.key(0))
+        frame_method.FrameAlone().build(task, jr.key(0))
+    monkeypatch.setattr(frame_method, "LARGE", 2 * GROUPS - 1)
+    monkeypatch.setattr(frame_method, "SECONDS", 1.0)
+    with pytest.warns(UserWarning, match="10 effects .* and 128 rows take some 1280 CPU seconds"):
+        frame_method.tell_time(task, Plates((0,) * 2 * GROUPS + (-1,)))
 
 
 def test_by_part_and_back():
