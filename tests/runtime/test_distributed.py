@@ -72,7 +72,7 @@ out["seeds"] = message_of(lambda: quick(seed=rank))
 # The module itself hides behind the function of its name
 loop = sys.modules["amortppl.training.loop"]
 trainer = loop.Trainer(ap.Task(mean_model, rows=(4, 16)), spec, loop.Schedule(steps=50, batch=16), 0)
-reading = lambda path: message_of(lambda: loop._resume(f"{{folder}}/{{path}}", trainer.start(), loop._identity(trainer)))
+reading = lambda path: message_of(lambda: loop._resume(f"{{folder}}/{{path}}", trainer))
 out |= {{"none": reading("absent"), "two files": reading(["half", "many.0"][rank])}}
 # The two clocks disagree; by the first, each look takes a second
 clock = iter(range(0, 10**6, 1 + 10 * rank))
