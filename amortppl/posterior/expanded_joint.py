@@ -75,10 +75,20 @@ def log_joints(
         return None
     size = min(SAMPLED, 1 << (len(rows) // SHARE).bit_length() - 1)  # one program for many sizes
     picked = np.random.default_rng(0).choice(rows, size, replace=False)
-    found = _expand(task, vectors, batch, np.sort(picked).astype(np.int32))
-    if not max(float(found.error), float(found.missed)) < TOLERANCE:
+    expanded = _expand(task, vectors, batch, np.sort(picked).astype(np.int32))
+    if not is_close(expanded):
         return None
-    return float(found.height) + np.asarray(found.rest, np.float64)
+    return float(expanded.height) + np.asarray(expanded.rest, np.float64)
+
+
+def is_close(expanded: Expanded) -> bool:
+    """Whether no log joint is off by `TOLERANCE`, as far as both checks tell; not where one is NaN.
+
+    >>> fine, nan = jnp.array(0.01), jnp.array(jnp.nan)
+    >>> [is_close(Expanded(fine, fine[None], *each)) for each in ((fine, fine), (fine, nan))]
+    [True, False]
+    """
+    return float(expanded.error) < TOLERANCE and float(expanded.missed) < TOLERANCE
 
 
 def is_cheaper(task: AbstractTask, draws: int, rows: int, batch: Batch) -> bool:
