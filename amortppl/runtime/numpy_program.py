@@ -275,10 +275,8 @@ def _scan(params: dict[str, Any]) -> Callable[..., Sequence[Any]]:
             _count_step()
             results = program([*fixed, *carry, *(a[i] for a in along)])
             carry, rows[i] = results[:carries], results[carries:]
-        along = [np.stack(r) for r in zip(*rows, strict=True)] or [
-            np.zeros((0, *s)) for s in shapes
-        ]
-        return [*carry, *along]
+        stacked = [np.stack(r) for r in zip(*rows, strict=True)]
+        return [*carry, *(stacked or [np.zeros((0, *s)) for s in shapes])]
 
     return run
 
