@@ -3,6 +3,7 @@
 import re
 import shlex
 
+import jax
 import pytest
 from typer.testing import CliRunner
 
@@ -16,13 +17,25 @@ PAGES = [
 ]
 
 
+LONG = {f"docs/tutorials/{name}.md" for name in ("million", "thousand", "simulator", "paper")}
+"""Pages that train for long: there programs that run fast cost less than those that compile fast."""
+
+
+@pytest.fixture
+def optimized():
+    """Programs compiled as users have them."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 def name_of(page):
     return page.relative_to(ROOT).as_posix()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_code_runs_and_prints_what_the_page_says(page, tmp_path):
+def test_code_runs_and_prints_what_the_page_says(page, tmp_path, request):
     """Numbers are left out of the comparison: they differ in the last digits from one machine to
     another.
     """
@@ -30,6 +43,8 @@ def test_code_runs_and_prints_what_the_page_says(page, tmp_path):
         pytest.skip("the page has never been run: docs/tools/run_page.py does it first")
     if re.search(r"^import (pyro|torch)", page.read_text(), re.MULTILINE):
         pytest.importorskip("torch", reason="the extra `pyro` is not installed")
+    if name_of(page) in LONG:
+        request.getfixturevalue("optimized")
     for block, printed in run_page.run(page, tmp_path):
         if block.output and not block.why:
             assert run_page.words(printed) == run_page.words(block.output), block.code
