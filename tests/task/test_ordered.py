@@ -371,7 +371,7 @@ def test_time_stamps_rise_from_mini_batch_to_mini_batch(guide, y, first, tmp_pat
         with pytest.raises(DataError, match=say):
             list(guide.stream(ap.batches(late, size=4), one, progress=False))
     for size in (4, 6):  # a block ends between the tables, or behind them
-        with pytest.raises(DataError, match="not later|earlier than|the row before it"):
+        with pytest.raises(DataError, match=r"not later|earlier than|the row before it"):
             list(guide.stream(ap.batches([early, late], size=size), progress=False))
     with pytest.raises(DataError, match="cannot be compared"):
         guide.step(state, late.tz_localize("UTC"))
