@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, PRNGKeyArray
 
-from amortppl.gaussian.frame import Frame
-from amortppl.gaussian.newton import newton_mode
+from amortppl.gaussian.frame import Frame, LogDensity
+from amortppl.gaussian.newton import gradient_and_curvature, newton_mode
 from amortppl.gaussian.recursive import RecursiveGuide, prior_scale
 from amortppl.task.abstract import AbstractTask
 
@@ -22,6 +23,15 @@ class LaplaceGuide(RecursiveGuide):
     def fit(self, joint: Callable[[Array], Array], start: Frame) -> Frame:
         """Newton ascent from the last mode."""
         return newton_mode(joint, start.location, None, self.options.newton)
+
+    def expand(self, f: LogDensity, frame: Frame) -> tuple[Array, Array]:
+        """Whitened gradient and curvature at the frame's location, as of the mode."""
+        gradient, matrix = gradient_and_curvature(f, frame.location)
+        half = solve_triangular(frame.factor, matrix, lower=True)
+        return (
+            solve_triangular(frame.factor, gradient, lower=True),
+            solve_triangular(frame.factor, half.T, lower=True),
+        )
 
 
 @dataclass(frozen=True)

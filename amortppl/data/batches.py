@@ -14,7 +14,7 @@ from amortppl.data.columns import Columns
 from amortppl.data.prefetch import prefetch
 from amortppl.data.sources.choose import choose
 from amortppl.data.sources.identity import FileSeen
-from amortppl.data.stamps import expect_rising
+from amortppl.data.stamps import expect_rising, stamps_of
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
@@ -32,11 +32,13 @@ class Block(NamedTuple):
         arrays: by argument, checked, of the types that the model simulates, rows first.
         start: number in the stream of the first row.
         given: the numbers as they came, by argument, of whatever width; empty where nobody asks.
+        stamps: of a series, the time stamps of its rows; None where it has none.
     """
 
     arrays: dict[str, np.ndarray]
     start: int
     given: Mapping[str, np.ndarray] = MappingProxyType({})
+    stamps: pd.Index | None = None
 
 
 class Batches:
@@ -114,7 +116,12 @@ class Batches:
         return prefetch(lambda: map(self._plain, cut(self._pieces(None, 0), self.size)))
 
     def blocks(
-        self, task: AbstractTask, per_block: int = 16, skip: int = 0, keep: bool = False
+        self,
+        task: AbstractTask,
+        per_block: int = 16,
+        skip: int = 0,
+        keep: bool = False,
+        after: Any = None,
     ) -> Iterator[Block]:
         """Blocks of `per_block` mini-batches (the last may be shorter), checked against a task.
 
@@ -125,6 +132,7 @@ class Batches:
             skip: rows to pass over, a multiple of `per_block * size`. Row groups of a Parquet file
                 that lie among them are not read.
             keep: whether blocks have the numbers as they came, too.
+            after: of a series, the time stamp of the row before the first one, if it has one.
 
         Raises:
             DataError: no rows, a column that is missing or changes, values that are missing,
@@ -147,19 +155,19 @@ class Batches:
             )
         checked = Checked(task, self.columns, rows, keep)
         wanted = self._wanted(checked)
-        return prefetch(lambda: self._blocks(checked, wanted, skip))
+        return prefetch(lambda: self._blocks(checked, wanted, skip, after))
 
-    def _blocks(self, checked: Checked, wanted: list[str] | None, skip: int) -> Iterator[Block]:
-        start, last = skip, None
-        if checked.task.ordered and not checked.task.stamps:
-            for name, index in getattr(self.source, "indices", ()):
-                expect_rising(f"the index of {name}", index)
+    def _blocks(
+        self, checked: Checked, wanted: list[str] | None, skip: int, after: Any
+    ) -> Iterator[Block]:
+        start = skip
         for piece in cut(self._pieces(wanted, skip), checked.rows):
-            if checked.task.stamps in piece.columns:
-                stamps = pd.Index(np.asarray(piece.columns[checked.task.stamps]))
-                expect_rising(repr(checked.task.stamps), stamps, last, start)
-                last = stamps[-1]
-            yield Block(checked.arrays(piece), start, checked.given)
+            own = stamps_of(checked.task, piece)
+            for name, stamps in own:
+                expect_rising(name, stamps, after, start)
+            first = own[0][1] if own else None
+            after = after if first is None else first[-1]
+            yield Block(checked.arrays(piece), start, checked.given, first)
             start += piece.rows
 
     def _wanted(self, checked: Checked) -> list[str] | None:
@@ -196,7 +204,8 @@ class Batches:
 
     def _plain(self, piece: Piece) -> Any:
         columns = plain(piece, self.columns)
-        return pd.DataFrame(columns) if piece.table else columns
+        index = next(iter(piece.indices.values()), None)
+        return pd.DataFrame(columns, index) if piece.table else columns
 
 
 def batches(

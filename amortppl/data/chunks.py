@@ -4,11 +4,13 @@ pieces.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from amortppl.data.checks import first_not_number
 from amortppl.errors import DataError, nearest, quoted
@@ -25,6 +27,7 @@ class Piece:
         unit: words for that unit.
         first: number in the unit of the first row here.
         table: whether it has named columns of numbers, as a DataFrame has; else arrays by argument.
+        indices: time stamps of the rows, by the name of the table whose index they are.
     """
 
     columns: dict[str, np.ndarray]
@@ -33,6 +36,7 @@ class Piece:
     unit: str
     first: int = 0
     table: bool = True
+    indices: dict[str, pd.Index] = field(default_factory=dict)
 
     def place(self, row: int) -> str:
         """Words for the place of a row."""
@@ -41,7 +45,9 @@ class Piece:
     def part(self, start: int, stop: int) -> "Piece":
         """Rows start to stop, not copied."""
         columns = {n: v[start:stop] for n, v in self.columns.items()}
-        return replace(self, columns=columns, rows=stop - start, first=self.first + start)
+        indices = {n: v[start:stop] for n, v in self.indices.items()}
+        first = self.first + start
+        return replace(self, columns=columns, rows=stop - start, first=first, indices=indices)
 
     def reordered(self, order: np.ndarray) -> "Piece":
         """The rows in another order."""
@@ -50,7 +56,12 @@ class Piece:
             self.positions(),
         )
         return replace(
-            self, columns=columns, rows=len(order), origin=lambda i: place(int(order[i])), first=0
+            self,
+            columns=columns,
+            rows=len(order),
+            origin=lambda i: place(int(order[i])),
+            first=0,
+            indices={n: v.take(order) for n, v in self.indices.items()},
         )
 
     def positions(self) -> Callable[[int], str]:
@@ -84,6 +95,8 @@ def join(parts: list[Piece]) -> Piece:
     if len(parts) == 1:
         return parts[0]
     columns = {n: np.concatenate([p.columns[n] for p in parts]) for n in parts[0].columns}
+    stamped = [n for n in parts[0].indices if all(n in p.indices for p in parts)]
+    indices = {n: reduce(pd.Index.append, (p.indices[n] for p in parts)) for n in stamped}
     starts = [0, *accumulate(p.rows for p in parts)]
     places = [p.positions() for p in parts]
 
@@ -91,7 +104,8 @@ def join(parts: list[Piece]) -> Piece:
         part = bisect_right(starts, row) - 1
         return places[part](row - starts[part])
 
-    return replace(parts[0], columns=columns, rows=starts[-1], origin=origin, first=0)
+    whole = {"columns": columns, "rows": starts[-1], "indices": indices}
+    return replace(parts[0], **whole, origin=origin, first=0)
 
 
 def cut(pieces: Iterable[Piece], size: int) -> Iterator[Piece]:

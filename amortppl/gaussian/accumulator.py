@@ -42,11 +42,21 @@ class EvidenceSum(NamedTuple):
         """The sum with a mini-batch's log likelihood f, averaged over the frame (Kahan's sum)."""
         whitened = whitened_gradients(f, frame, 1e6)
         gradient, curvature = averages(whitened)
+        after = self.plus(gradient, curvature, rows)
+        residual = site_residual(*whitened, gradient, curvature)
+        return after._replace(residual=self.residual + residual)
+
+    def plus(self, gradient: Array, curvature: Array, rows: Array) -> "EvidenceSum":
+        """The sum with a mini-batch's whitened gradient and curvature (Kahan's sum)."""
         step = gradient + self.gradient_error
         total = self.gradient + step
-        residual = self.residual + site_residual(*whitened, gradient, curvature)
         error = step - (total - self.gradient)
-        return EvidenceSum(total, error, self.curvature + curvature, residual, self.rows + rows)
+        return self._replace(
+            gradient=total,
+            gradient_error=error,
+            curvature=self.curvature + curvature,
+            rows=self.rows + rows,
+        )
 
     def blend(self, kept: tuple[Array, Array], share: Array) -> tuple[Array, Array]:
         """The site (shift, factor) that turns the frame into one of kept, old and new evidence.

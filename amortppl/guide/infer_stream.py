@@ -69,7 +69,8 @@ def infer_stream(
     if checked is None or moved is None:
         more = [_why_unchecked(guide, options.state)]
     else:
-        [more] = psis.misleading_notes(checked, moved, guide.task.latents.labels())
+        labels, remedy = guide.task.latents.labels(), f"passes={options.passes + 1}"
+        [more] = psis.misleading_notes(checked, moved, labels, remedy)
         more = more + parity.notes()
     notes = _notes(final) + more
     return state_tree(

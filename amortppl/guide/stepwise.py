@@ -11,6 +11,7 @@ from amortppl.data.batches import Batches
 from amortppl.data.columns import Columns
 from amortppl.data.dataset import read
 from amortppl.data.several_groups import refuse_parts_of_groupings
+from amortppl.data.stamps import expect_stamps, last_stamp
 from amortppl.guide.predict import begin_at
 from amortppl.method import refuse_parts
 from amortppl.posterior import padding
@@ -57,17 +58,21 @@ class StepwiseGuide(TrainedMethod):
         """The state after one more mini-batch (a dict of arrays or a DataFrame).
 
         Raises:
-            DataError: the rows do not fit the task.
+            DataError: the rows do not fit the task, or their time stamps do not go on from those
+                that the state has seen.
             GuideError: the state is of another guide, or the rows are tied to those that it has
                 seen.
         """
         expect_own_guide(self, state)
         refuse_parts_of_groupings(self.task)
+        expect_stamps(self.task, batch, state.stamp, state.rows)
         dataset = read(self.task, batch, columns)
         if state.rows:
             refuse_parts(self.method)
         if self.task.ordered:
-            return step_in_order(self, state, dataset.arrays)
+            stamp = last_stamp(self.task, batch)
+            after = step_in_order(self, state, dataset.arrays)
+            return after if stamp is None else replace(after, stamp=stamp)
         value = step(self.method, state.value, padding.pad(self.task, dataset))
         rows, steps = state.rows + dataset.rows, state.steps + 1
         return replace(state, value=value, rows=rows, steps=steps, place=BY_HAND)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from amortppl.data.sources.identity import FileSeen
+from amortppl.data.stamps import restored, written
 from amortppl.errors import GuideError
 from amortppl.gaussian.state import RENAMED
 from amortppl.method import begin
@@ -45,6 +46,7 @@ STATE = json_fields(
         ),
         "lead": whole(0),
         "before": lambda *_: None,
+        "stamp": lambda *_: None,
     },
 )
 """What is told beside the arrays of a state's file."""
@@ -90,6 +92,7 @@ class State:
         lead: L, of a series: the rows that a mini-batch looks back at
             (`amortppl.posterior.series_stream`).
         before: of a series, its last L rows, by argument.
+        stamp: of a series, the time stamp of its last row, if it has one.
 
     Example:
         >>> import amortppl as ap
@@ -113,6 +116,7 @@ class State:
     sources: tuple[FileSeen, ...] = ()
     lead: int = 0
     before: dict[str, np.ndarray] | None = None
+    stamp: Any = None
 
     @property
     def posterior(self) -> Any:
@@ -143,6 +147,7 @@ class State:
             "lead": self.lead,
             "before": None if self.before is None else len(next(iter(self.before.values()))),
             "sources": [asdict(s) for s in self.sources],
+            "stamp": written(self.stamp),
         }
         write(path, pack(arrays, about))
         return Path(path)
@@ -222,6 +227,7 @@ def load_state(guide: TrainedMethod, path: str | Path) -> State:
         tuple(FileSeen(**s) for s in about.get("sources", ())),
         about.get("lead", 0),
         arrays.get("before"),
+        restored(about.get("stamp")),
     )
 
 

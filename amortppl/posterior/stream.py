@@ -160,8 +160,9 @@ def _moments(
     for number in range(state.place.passes, passes):
         if number and not state.place.rows:
             begun_again = guide.method.start_pass(state.value, state.since)
-            state = replace(state, value=begun_again, before=None)
-        blocks = batches.blocks(guide.task, state.place.block // batches.size, state.place.rows)
+            state = replace(state, value=begun_again, before=None, stamp=None)
+        count, skip = state.place.block // batches.size, state.place.rows
+        blocks = batches.blocks(guide.task, count, skip, after=state.stamp)
         for block, last in _mark_last(blocks):
             if not (state.outside or number):
                 state = replace(state, outside=_outside(guide, block))

@@ -118,7 +118,8 @@ def _through_in_order(
         stop = int(stops[i])
         kept = last_rows({n: v[:stop] for n, v in block.arrays.items()}, state.before, lead)
         after = _state_at(state, block, at, stop, int(i))
-        return replace(after, lead=lead, before=kept), bool(crossed[i])
+        stamp = state.stamp if block.stamps is None else block.stamps[stop - 1]
+        return replace(after, lead=lead, before=kept, stamp=stamp), bool(crossed[i])
 
     yield from (moment(i, at) for i, at in early)
     for i in _later(crossed, first):

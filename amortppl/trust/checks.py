@@ -11,6 +11,7 @@ from amortppl.method import Method
 from amortppl.posterior.draws import Drawn
 from amortppl.posterior.padding import Chunk, chunks
 from amortppl.runtime.seeds import fold_in, seed_key
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.discrepancies import Moments
@@ -79,11 +80,18 @@ def _look_at(
     return guide.method, chunk.batch, vectors, keys, moments
 
 
-def check_evidence(drawn: Drawn) -> Answer:
-    """The log evidence alone, where no tasks were simulated to compare the datasets with."""
+def check_evidence(drawn: Drawn, task: AbstractTask) -> Answer:
+    """The log evidence alone, where no tasks were simulated to compare the datasets with; a note
+    says so where it is a matter of time.
+    """
     evidence, error = log_evidence(drawn.log_joint, drawn.log_guide)
     stats = {"log_evidence": evidence, "log_evidence_error": error}
-    return Answer(stats, [[] for _ in range(len(evidence))])
+    note = (
+        "distance_p and fit_p not computed: they rank the data among simulated ones, each of which "
+        f"would be integrated {task.local.rule} too; the log likelihood of each row given those "
+        "before it (log_likelihood) tells the rows that do not fit"
+    )
+    return Answer(stats, [[note] if task.local.dear else [] for _ in range(len(evidence))])
 
 
 def log_evidence(log_joint: np.ndarray, log_guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -68,7 +68,7 @@ def examine(
     stats, notes = (
         check_answers(guide, familiarity, datasets, drawn, seed)
         if familiarity
-        else check_evidence(drawn)
+        else check_evidence(drawn, guide.task)
     )
     if climb is not None:
         drawn, check, climbed, more = ladder.climb(guide, datasets, drawn, check, seed, climb)

@@ -102,14 +102,15 @@ def moment_shift(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.ndarr
         return centre[..., 0] / sd, np.log(spread / sd)
 
 
-def misleading_notes(result: Check, moved: MomentShift, labels: Sequence[str]) -> list[list[str]]:
+def misleading_notes(
+    result: Check, moved: MomentShift, labels: Sequence[str], remedy: str = "trust='ladder'"
+) -> list[list[str]]:
     """A note for each dataset whose draws mislead as they are, where their weights can be relied
-    on.
+    on; it names the weights and another remedy.
     """
     template = (
         "plain draws mislead: weights change the sd of {} {:.3g}-fold, a mean by {:.2g} sds; use "
-        "`log_weight`, or "
-        "trust='ladder'"
+        f"`log_weight`, or {remedy}"
     )
     return [
         [template.format(labels[latent], np.exp(sd), mean)] if _misleads(khat, mean, sd) else []

@@ -89,6 +89,9 @@ def test_predators_and_prey_go_in_circles():
     x, y = log.T
     kept = 0.8 * np.exp(x) - 0.6 * x + 0.9 * np.exp(y) - 0.7 * y
     assert np.ptp(x) > 0.5 and np.ptp(kept) < 0.08
+    x, y = np.asarray(catalogue.module("models", "lotka_volterra_ode").solve(**given)).T
+    kept = 0.8 * np.exp(x) - 0.6 * x + 0.9 * np.exp(y) - 0.7 * y
+    assert np.ptp(x) > 0.5 and np.ptp(kept) < 1e-5
 
 
 def test_g_and_k_has_its_quantiles():

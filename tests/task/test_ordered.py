@@ -202,6 +202,12 @@ def test_what_is_remembered_for_long_is_carried_as_far_as_it_matters():
     whole = task.log_densities(vector, {"y": y})[1][300:]
     late = task.log_densities(vector, {"y": y[300 - state.lead :]})[1][state.lead :]
     np.testing.assert_allclose(late, whole, atol=1e-3)
+    # A further pass expands all mini-batches where the last one ended, as a step on all rows does.
+    exact = guide.step(guide.init(), {"y": y}).value.frame
+    *_, state = guide.stream(ap.batches({"y": y}, size=100), passes=3, progress=False)
+    again = guide.method.finalize(state.value).frame
+    assert abs(exact.whiten(again.location)) < 3e-4  # after one pass 3e-3
+    np.testing.assert_allclose(again.factor, exact.factor, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -343,6 +349,36 @@ def test_time_stamps_rise(guide, y, order, say):
     named = ap.Task(autoregression, rows=(20, 80), ordered="day")
     with pytest.raises(DataError, match=f"'day' should rise.*{say}"):
         ap.train(named, "laplace", progress=False).infer(pd.DataFrame({"day": times, "y": y[:3]}))
+
+
+def dated(y, days):
+    return pd.DataFrame({"y": y[: len(days)]}, index=pd.Timestamp("2020-01-01") + days)
+
+
+@pytest.mark.parametrize("first", [1, 2], ids=["twice", "earlier"])
+def test_time_stamps_rise_from_mini_batch_to_mini_batch(guide, y, first, tmp_path):
+    """They were compared within a mini-batch alone, where it came by hand or from an iterable."""
+    days = pd.to_timedelta(range(6), "D")
+    early, late = dated(y, days[:4]), dated(y, days[4 - first :])
+    say = r"row \d \(2020-01-0\d 00:00:00\) is not later .* \(2020-01-04 00:00:00\)"
+    state = guide.step(guide.init(), early)
+    kept = guide.load_state(state.save(tmp_path / "kept"))
+    for one in (state, kept):
+        with pytest.raises(DataError, match=say):
+            guide.step(one, late)
+        with pytest.raises(DataError, match=say):
+            guide.predict(one, at=late, steps=len(late))
+        with pytest.raises(DataError, match=say):
+            list(guide.stream(ap.batches(late, size=4), one, progress=False))
+    for size in (4, 6):  # a block ends between the tables, or behind them
+        with pytest.raises(DataError, match=r"not later|earlier than|the row before it"):
+            list(guide.stream(ap.batches([early, late], size=size), progress=False))
+    with pytest.raises(DataError, match="cannot be compared"):
+        guide.step(state, late.tz_localize("UTC"))
+    further = guide.step(kept, dated(y, days + days[-1]))
+    rows = ap.batches([early, dated(y, days + days[-1])], size=3)
+    *_, streamed = guide.stream(rows, progress=False)
+    assert further.stamp == streamed.stamp == pd.Timestamp("2020-01-11")
 
 
 def test_a_series_is_not_shuffled_and_has_rows(guide, y):

@@ -1,6 +1,7 @@
 """Rows in memory: a dict of arrays, or a DataFrame."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,12 @@ class Memory:
         data: a dict of arrays or a DataFrame.
         shard: the share (index, count): a contiguous range of rows.
         chunk: rows in a piece.
-
-    Attributes:
-        indices: the time stamps of tables, by name.
     """
 
     permutes = True
 
     def __init__(self, data: Any, shard: tuple[int, int], chunk: int) -> None:
         self.whole, self.chunk = as_piece(data, "the data", "row {}".format), chunk
-        self.indices = indices(data)
         index, count = shard
         self.share = range(self.whole.rows * index // count, self.whole.rows * (index + 1) // count)
         self.rows, self.names, self.table = (
@@ -40,9 +37,7 @@ class Memory:
     def pieces(self, wanted: Sequence[str] | None, skip: int, seed: int | None) -> Iterator[Piece]:
         """Slices of the share, or of its permutation."""
         columns = {n: v for n, v in self.whole.columns.items() if wanted is None or n in wanted}
-        whole = Piece(
-            columns, self.whole.rows, self.whole.origin, self.whole.unit, table=self.whole.table
-        )
+        whole = replace(self.whole, columns=columns)
         order = None if seed is None else self._permuted(seed)
         for start in range(skip, self.rows, self.chunk):
             stop = min(start + self.chunk, self.rows)
@@ -68,7 +63,7 @@ def as_piece(data: Any, unit: str, origin: Any) -> Piece:
         if twice is not None:
             raise DataError(f"data: {names.count(twice)} columns of {unit} are named {twice!r}")
         columns = {n: _values(data.iloc[:, i]) for i, n in enumerate(names)}
-        return Piece(columns, len(data), origin, unit)
+        return Piece(columns, len(data), origin, unit, indices=dict(indices(data)))
     if not isinstance(data, Mapping):
         raise DataError(
             f"data: expected a dict of arrays or a DataFrame as {unit}, got {type(data).__name__}"
@@ -81,7 +76,8 @@ def as_piece(data: Any, unit: str, origin: Any) -> Piece:
         raise DataError(
             f"data: all arrays of {unit} should have the same number of rows, got {rows}"
         )
-    return Piece(arrays, next(iter(rows.values()), 0) or 0, origin, unit, table=False)
+    count = next(iter(rows.values()), 0) or 0
+    return Piece(arrays, count, origin, unit, table=False, indices=dict(indices(data)))
 
 
 def _values(column: pd.Series) -> np.ndarray:
