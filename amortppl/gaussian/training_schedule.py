@@ -27,8 +27,8 @@ def best_schedule(task: AbstractTask, signals: tuple[str, ...]) -> dict[str, Any
     after 600 of fresh tasks.
 
     The rows of a series follow one another, so that a frame costs far more than its score there
-    too: AR(2) of 50 to 200 rows, 60 CPU s: about 150 updates of fresh tasks had means up to 0.07 sd and
-    sds up to 14% off at 50 rows, 4,750 from a pool 0.05 sd and 7%.
+    too: AR(2) of 50 to 200 rows, 60 CPU s: some 150 updates of fresh tasks had means up to 0.07 sd
+    and sds up to 14% off at 50 rows, 4,750 from a pool 0.05 sd and 7%.
 
     The effects of several groupings, crossed or nested, are one part of the frame's search, whose
     cost grows with their square (11 ms of CPU a task for 8 subjects and 6 items, 0.55 s for 30 and
