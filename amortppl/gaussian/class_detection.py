@@ -1,4 +1,4 @@
-"""Which latents the rows of a task depend on: few of the shared ones, one of each class of others."""
+"""Which latents the rows of a task depend on: the shared ones, and one of each class of others."""
 
 from itertools import product
 from math import prod
@@ -83,7 +83,7 @@ def _look(task: AbstractTask, real: np.ndarray, classes: Classes) -> tuple[Any, 
     """For rows, and for the prior's gradient: which latent of each class, (K, N), and slopes along
     ones and along random numbers in each class, both (K, N).
     """
-    inner, random = np.flatnonzero(real), np.random.default_rng(0).uniform(1.0, 2.0, len(classes.of))
+    inner, random = np.flatnonzero(real), _numbers(classes)
 
     def look() -> Any:
         draw = task.simulate(jr.key(3), (task.rows or (1, 1))[1])
@@ -104,8 +104,12 @@ def _look(task: AbstractTask, real: np.ndarray, classes: Classes) -> tuple[Any, 
 
 def _single(classes: Classes, place: Any, ones: Any, numbers: Any) -> bool:
     """Whether each number depends on one latent of each class, by what `_look` saw."""
-    random = np.random.default_rng(0).uniform(1.0, 2.0, len(classes.of))
-    expected = ones * random[np.asarray(place)]
+    expected = ones * _numbers(classes)[np.asarray(place)]
     most = np.max(np.abs(ones), axis=1, keepdims=True, initial=0.0)
     finite = np.isfinite(ones).all() and np.isfinite(numbers).all()
     return bool(finite and (np.abs(numbers - expected) <= SAME * most).all())
+
+
+def _numbers(classes: Classes) -> np.ndarray:
+    """A random number for each latent."""
+    return np.random.default_rng(0).uniform(1.0, 2.0, len(classes.of))

@@ -137,4 +137,3 @@ def _depends(f: Callable[[Array], Array], at: Array, members: np.ndarray) -> Int
 def _digits(count: int) -> Bool[np.ndarray, "B M"]:
     """Binary digits of 0, 1, ..., the least first."""
     return (np.arange(count) >> np.arange(max(count - 1, 1).bit_length())[:, None] & 1).astype(bool)
-

@@ -8,10 +8,8 @@ three scales in float64, all else in closed form given these.
 import os
 import time
 
-import jax
 import numpy as np
 import pytest
-from numpyro.infer import MCMC, NUTS
 from scipy.optimize import minimize
 
 import amortppl as ap
@@ -78,9 +76,7 @@ class Exact:
         )
         log_det = np.linalg.slogdet(matrix)[1] + np.log(of_subject).sum()
         fit = (
-            inner @ self.right / noise**2
-            + outer @ self.sums / noise**2
-            - self.square / noise**2
+            inner @ self.right / noise**2 + outer @ self.sums / noise**2 - self.square / noise**2
         ) / 2
         log_prior = np.log(prior).sum() / 2 - self.subjects * np.log(by_subject)
         scales = -(by_subject**2 + by_item**2) / (2 * 0.7**2) - noise**2 / 2 + t.sum()

@@ -90,9 +90,8 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
     real = real_latents(task)
     batch, keys = batch_together(run, places, 6)
     _expect_two_kinds(real, scale)
-    classes = getattr(run.guide.method, "classes", None)
-    plates = None if classes else plates_among(task, getattr(run.guide.method, "plates", None), real)
-    kind = classes or plates
+    classes, plates = (getattr(run.guide.method, n, None) for n in ("classes", "plates"))
+    kind = classes or plates_among(task, plates, real)
     count = _affordable(run.draws, batch.mask.shape[-1], int(real.sum()), kind)
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
     attempts: list[Attempt | None] = [None] * len(places)
