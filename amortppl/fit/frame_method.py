@@ -2,6 +2,7 @@
 
 Newton steps lead to the mode, latents in plates are placed given the others, and sweeps of
 Gaussian variational inference move the frame to where the mass lies (`amortppl.gaussian.search`).
+Where effects are crossed, scales are placed first (`amortppl.gaussian.scales_first`).
 It is what `parametric` starts from before it is trained.
 """
 
@@ -32,7 +33,7 @@ from amortppl.gaussian.plate_detection import (
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free
-from amortppl.gaussian.scales_first import SWEEPS, Effects, scales_first
+from amortppl.gaussian.scales_first import Effects, scales_first
 from amortppl.gaussian.search import Search
 from amortppl.gaussian.state import Start, State
 from amortppl.gaussian.touched import Classes
@@ -99,7 +100,7 @@ class FrameGuide(Method):
         before = self._prior()
         counted = before._replace(rows=before.rows + jnp.sum(batch.mask))
         if self.classes is not None:
-            return counted._replace(frame=self._of_crossed(batch, SWEEPS))
+            return counted._replace(frame=self._of_crossed(batch))
         return self._search.state(counted, before.frame.location[None], batch)
 
     def readout(self, state: Start | State) -> Posterior:
@@ -108,9 +109,13 @@ class FrameGuide(Method):
         return self._posterior(state.frame, state.funnel)
 
     def refine(self, batch: Batch) -> Posterior:
-        """The frame after `MORE` times as many steps and sweeps."""
+        """The frame after `MORE` times as many steps and sweeps.
+
+        Raises:
+            GuideError: effects are crossed, and the search for their scales has converged.
+        """
         if self.classes is not None:
-            return self._posterior(self._of_crossed(batch, MORE * SWEEPS), self._prior().funnel)
+            raise GuideError("scales were placed by their marginal; more steps do not move them")
         return self._posterior(*self._search.refine(self._prior().frame.location, batch, MORE))
 
     def score(self, state: Start | State, target: Target) -> Array:
@@ -121,12 +126,12 @@ class FrameGuide(Method):
         family = Gaussian(self.task.latents.size)
         return Posterior(stop_gradient(self.scale), frame, family, family.initial(), funnel)
 
-    def _of_crossed(self, batch: Batch, sweeps: int) -> Frame:
+    def _of_crossed(self, batch: Batch) -> Frame:
         """The frame where each row depends on few of many effects."""
         assert self.classes is not None
         real, start = tuple(real_latents(self.task).tolist()), self._prior().frame.location
         effects = Effects.find(self._log, real, self.classes, batch, start)
-        return jax.tree.map(stop_gradient, scales_first(effects, start, sweeps))
+        return jax.tree.map(stop_gradient, scales_first(effects, start))
 
     def _prior(self) -> State:
         plated = self.plates.plated if self.plates and not self.classes else ()

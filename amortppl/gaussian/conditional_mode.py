@@ -10,18 +10,18 @@ from jaxtyping import Array
 from amortppl.gaussian.frame import clip_norm
 
 STEPS, LONGEST, NEAR = 5, 8.0, 0.03
-"""Most Newton steps of u for each h, their greatest length in prior sds, and how near the mode is
-near enough, in sds of u given h: weights make up for it.
+"""Most Newton steps of u for each h, their greatest length in prior sds (of many latents, one for
+each on average), and how near the mode is near enough, in sds of u given h: weights make up for it.
 """
 
 
 class Climb(NamedTuple):
-    """Where Newton's method is, -Hessian there or one step before, the gradient there, and how many
-    steps were made."""
+    """Where Newton's method is, -Hessian one step before, the square of the next step
+    in sds, and how many steps were made."""
 
     at: Array
-    gradient: Array
     precision: Any
+    remains: Array
     steps: Array
 
 
@@ -45,14 +45,17 @@ def conditional_mode(
         steps: the most.
     """
 
+    longest = max(LONGEST, len(start) ** 0.5)
+
     def is_far(climb: Climb) -> Array:
-        remains = jnp.sum(climb.gradient * climb.precision.solve(climb.gradient)) > NEAR**2
-        return (climb.steps == 0) | (remains & (climb.steps < steps))
+        return (climb.steps == 0) | ((climb.remains > NEAR**2) & (climb.steps < steps))
 
     def climb(last: Climb) -> Climb:
         gradient, precision = differentiate(last.at)
-        at = last.at + clip_norm(precision.solve(gradient), LONGEST)
-        return Climb(at, jnp.nan_to_num(jax.grad(density)(at)), precision, last.steps + 1)
+        at = last.at + clip_norm(precision.solve(gradient), longest)
+        after = jnp.nan_to_num(jax.grad(density)(at))
+        return Climb(at, precision, after @ precision.solve(after), last.steps + 1)
 
-    last = jax.lax.while_loop(is_far, climb, Climb(start, 0 * start, nowhere, jnp.zeros((), int)))
+    begin = Climb(start, nowhere, jnp.zeros((), start.dtype), jnp.zeros((), int))
+    last = jax.lax.while_loop(is_far, climb, begin)
     return last.at, last.precision

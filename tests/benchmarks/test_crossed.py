@@ -8,127 +8,20 @@ three scales in float64, all else in closed form given these.
 import os
 import time
 
+import jax.random as jr
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
-from scipy.optimize import minimize
+from numpyro.diagnostics import effective_sample_size
+from numpyro.infer import MCMC, NUTS
 
 import amortppl as ap
 from amortppl.catalogue import module
+from crossed_moments import EFFECTS, Exact, compare, crossed_data, describe
 
 SIZES = os.environ.get("SIZES", "30x20x600").split(",")
 DRAWS = int(os.environ.get("DRAWS", "4000"))
-EFFECTS = {"of_subject": "subject", "of_item": "item"}
-
-
-def crossed_data(subjects, items, rows, seed=0, outcome="normal"):
-    """Rows of a model with a covariate, a subject and an item each; every one of these occurs."""
-    rng = np.random.default_rng(seed)
-    subject = np.concatenate([np.arange(subjects), rng.integers(0, subjects, rows - subjects)])
-    item = np.concatenate([np.arange(items), rng.integers(0, items, rows - items)])
-    rng.shuffle(item)
-    x = rng.normal(size=rows).astype(np.float32)
-    mean = 0.5 + 0.3 * x + 0.6 * rng.normal(size=subjects)[subject]
-    mean = mean + 0.4 * rng.normal(size=items)[item]
-    noisy = mean + 0.8 * rng.normal(size=rows)
-    yes = rng.uniform(size=rows) < 1 / (1 + np.exp(-mean))
-    y = noisy.astype(np.float32) if outcome == "normal" else yes.astype(np.int32)
-    return {"x": x, "subject": subject, "item": item, "y": y}
-
-
-class Exact:
-    """Exact moments of `models/crossed.py`: means and sds of all latents, by name.
-
-    With scales t = log(by_subject, by_item, noise), u = (level, slope, items, subjects) is Gaussian
-    given t, and subjects are integrated out first, each by itself. The grid lies in the coordinates
-    of a Gaussian at the mode of p(t | y): `POINTS` along each, `STEP` sds apart.
-    """
-
-    POINTS, STEP = 11, 0.85
-
-    def __init__(self, data):
-        count = {n: int(data[n].max()) + 1 for n in EFFECTS.values()}
-        x, y = data["x"].astype(float), data["y"].astype(float)
-        self.subjects, self.items, self.rows = count["subject"], count["item"], len(y)
-        design = np.zeros((self.rows, 2 + self.items))
-        design[:, 0], design[:, 1] = 1.0, x
-        design[np.arange(self.rows), 2 + data["item"]] = 1.0
-        subject = data["subject"]
-        self.gram, self.right, self.square = design.T @ design, design.T @ y, float(y @ y)
-        self.counts = np.bincount(subject, minlength=self.subjects).astype(float)
-        self.sums = np.bincount(subject, y, self.subjects)
-        self.across = np.zeros((self.subjects, design.shape[1]))
-        np.add.at(self.across, subject, design)
-
-    def at(self, t):
-        """log p(t, y), and mean and variance of u given t."""
-        by_subject, by_item, noise = np.exp(t)
-        prior = np.concatenate([[1.0, 4.0], np.full(self.items, by_item**-2)])
-        of_subject = self.counts / noise**2 + by_subject**-2
-        across = self.across / noise**2
-        given = across / of_subject[:, None]
-        matrix = self.gram / noise**2 + np.diag(prior) - across.T @ given
-        right = self.right / noise**2 - given.T @ (self.sums / noise**2)
-        inverse = np.linalg.inv(matrix)
-        inner = inverse @ right
-        outer = self.sums / noise**2 / of_subject - given @ inner
-        variance = np.concatenate(
-            [np.diag(inverse), 1 / of_subject + np.einsum("ij,jk,ik->i", given, inverse, given)]
-        )
-        log_det = np.linalg.slogdet(matrix)[1] + np.log(of_subject).sum()
-        fit = (
-            inner @ self.right / noise**2 + outer @ self.sums / noise**2 - self.square / noise**2
-        ) / 2
-        log_prior = np.log(prior).sum() / 2 - self.subjects * np.log(by_subject)
-        scales = -(by_subject**2 + by_item**2) / (2 * 0.7**2) - noise**2 / 2 + t.sum()
-        density = fit + log_prior - log_det / 2 - self.rows * np.log(noise) + scales
-        return density, np.concatenate([inner, outer]), variance
-
-    def moments(self):
-        """Means and sds, (1,) or (K,) by name."""
-        start = minimize(lambda t: -self.at(t)[0], np.log([0.5, 0.5, 0.8]), method="Nelder-Mead",
-                         options={"xatol": 1e-3, "fatol": 1e-3})  # fmt: skip
-        mode, step = start.x, 0.05
-        bend = np.zeros((3, 3))
-        for i in range(3):
-            for j in range(3):
-                a, b = step * np.eye(3)[i], step * np.eye(3)[j]
-                f = lambda v: self.at(mode + v)[0]  # noqa: E731
-                bend[i, j] = -(f(a + b) - f(a - b) - f(b - a) + f(-a - b)) / (4 * step**2)
-        axes = np.linalg.cholesky(np.linalg.inv(bend))
-        along = self.STEP * (np.arange(self.POINTS) - self.POINTS // 2)
-        grid = np.stack(np.meshgrid(along, along, along, indexing="ij"), -1).reshape(-1, 3)
-        points = mode + grid @ axes.T
-        each = [self.at(t) for t in points]
-        weights = np.exp(np.array([e[0] for e in each]) - max(e[0] for e in each))
-        weights /= weights.sum()
-        means = weights @ np.array([e[1] for e in each])
-        second = weights @ np.array([e[2] + e[1] ** 2 for e in each])
-        scale = weights @ np.exp(points)
-        spread = np.sqrt(weights @ np.exp(2 * points) - scale**2)
-        sd = np.sqrt(second - means**2)
-        ends = np.cumsum([0, 1, 1, self.items, self.subjects])
-        parts = zip(("level", "slope", "of_item", "of_subject"), ends, ends[1:], strict=False)
-        moments = {n: (means[a:b], sd[a:b]) for n, a, b in parts}
-        names = ("by_subject", "by_item", "noise")
-        return moments | {n: (scale[[i]], spread[[i]]) for i, n in enumerate(names)}
-
-
-def compare(post, truth):
-    """Errors of all means in sds, and ratios of sds."""
-    errors, ratios = [], []
-    for name, (mean, sd) in truth.items():
-        draws = np.asarray(post[name]).reshape(-1, *np.asarray(post[name]).shape[2:])
-        draws = draws.reshape(len(draws), -1)
-        errors += [*(np.abs(draws.mean(0) - mean) / sd)]
-        ratios += [*(draws.std(0) / sd)]
-    return np.array(errors), np.array(ratios)
-
-
-def describe(errors, ratios):
-    """The figures of a table's line."""
-    ends = np.quantile(ratios, [0, 0.5, 1])
-    return (f"means off by {np.median(errors):.3f} sd in the median, {errors.max():.3f} at worst; "
-            f"sd ratios {ends[0]:.2f} to {ends[2]:.2f}, median {ends[1]:.3f}")  # fmt: skip
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -143,3 +36,39 @@ def test_fit_beside_exact_moments(size, say):
     say(f"{size}: {stats['source'].values} k-hat {float(stats['khat'].values):.2f}, reliable "
         f"{bool(stats['reliable'].values)}, {spent:.1f} CPU s; {describe(errors, ratios)}")  # fmt: skip
     assert errors.max() < 0.2
+
+
+def logistic(x, subject, item, n_subject, n_item, y=None):
+    """Yes-or-no answers; else as `models/crossed.py`."""
+    level = numpyro.sample("level", dist.Normal(0, 1))
+    slope = numpyro.sample("slope", dist.Normal(0, 0.5))
+    by_subject = numpyro.sample("by_subject", dist.HalfNormal(0.7))
+    by_item = numpyro.sample("by_item", dist.HalfNormal(0.7))
+    with numpyro.plate("subjects", n_subject):
+        of_subject = numpyro.sample("of_subject", dist.Normal(0, by_subject))
+    with numpyro.plate("items", n_item):
+        of_item = numpyro.sample("of_item", dist.Normal(0, by_item))
+    with numpyro.plate("row", x.shape[0]):
+        logits = level + of_subject[subject] + of_item[item] + slope * x
+        numpyro.sample("y", dist.Bernoulli(logits=logits), obs=y)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_fit_of_yes_or_no_beside_nuts(size, say):
+    """The truth is 4 chains of 3,000 draws after 1,000, whose own error is said."""
+    data = crossed_data(*map(int, size.split("x")), outcome="yes or no")
+    begin = time.process_time()
+    post = ap.fit(logistic, data, draws=DRAWS)
+    spent, begin = time.process_time() - begin, time.process_time()
+    numbers = {f"n_{n}": int(data[n].max()) + 1 for n in EFFECTS.values()}
+    chains = {"num_chains": 4, "chain_method": "sequential", "progress_bar": False}
+    nuts = MCMC(NUTS(logistic, target_accept_prob=0.9), num_warmup=1000, num_samples=3000, **chains)
+    nuts.run(jr.key(0), **data, **numbers)
+    of_nuts, by_chain = time.process_time() - begin, nuts.get_samples(group_by_chain=True)
+    worth = min(np.min(effective_sample_size(np.asarray(v))) for v in by_chain.values())
+    truth = {n: (np.ravel(v.mean((0, 1))), np.ravel(v.std((0, 1)))) for n, v in by_chain.items()}
+    stats = post["sample_stats"]
+    say(f"yes or no, {size}: {stats['source'].values} k-hat {float(stats['khat'].values):.2f}, "
+        f"reliable {bool(stats['reliable'].values)}, {spent:.1f} CPU s, NUTS {of_nuts:.1f} (worth "
+        f"{worth:.0f} draws); {describe(*compare(post['posterior'], truth))}")  # fmt: skip
+    assert compare(post["posterior"], truth)[0].max() < 0.2
