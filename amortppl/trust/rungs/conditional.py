@@ -64,10 +64,10 @@ LEAST = 0.9
 bits it would be lost beside the likelihood's where there are more columns than rows.
 """
 
-POOL, WORK, ARROW = 2, 1_000_000_000, 4
+POOL, WORK, ARROW, CROSSED = 2, 1_000_000_000, 4, 8
 """Importance draws for each draw wanted; draws x Newton steps x (rows x u + u^3), up to which the
-rung is climbed; and how many times that where the precision of u is an arrow, or rows depend on few
-of u.
+rung is climbed; and how many times that where the precision of u is an arrow, and where rows depend
+on few of u.
 """
 
 FACTOR = 1000
@@ -143,13 +143,13 @@ def _affordable(draws: int, rows: int, inner: int, kind: Plates | Classes | None
         ModelError: it allows fewer than are wanted, or than 1,000.
     """
     columns, algebra, most_work = inner, inner**3, WORK
-    if kind is not None:  # no other rung is as good for so many effects
-        most_work = ARROW * WORK
+    # No other rung is as good for so many effects
     if isinstance(kind, Classes):
-        columns, algebra = kind.products, inner**3 // FACTOR
+        columns, algebra, most_work = kind.products, inner**3 // FACTOR, CROSSED * WORK
     elif kind is not None:
         most, outer = kind.most, len(kind.outer)
         columns, algebra = most + outer, inner * (most**2 + outer**2)
+        most_work = ARROW * WORK
     work = STEPS * (columns * rows + algebra)
     count = min(max(POOL * draws, 1000), most_work // work)
     if count < max(draws, 1000):
