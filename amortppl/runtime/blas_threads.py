@@ -4,9 +4,13 @@ XLA takes its linear algebra on CPUs from SciPy, whose OpenBLAS shares even smal
 threads, and these spin until the next one comes. Of the eigenvectors of a matrix of 180 rows that
 is 5.7 ms of CPU for 0.8, of a Cholesky factor of 500 rows 12 for 1.2 (two cores, others busy).
 Batches of small matrices are what runs here. Without OpenBLAS nothing is done.
+
+Leans on the names of OpenBLAS's functions in SciPy's wheels (SciPy 1.18); tests/runtime/
+test_blas_threads.py fails where these change.
 """
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -32,6 +36,9 @@ class _Running:
 
 
 _running = _Running()
+
+if hasattr(os, "register_at_fork"):  # a child runs nothing that its parent ran
+    os.register_at_fork(after_in_child=_running.__init__)
 
 
 @contextmanager
