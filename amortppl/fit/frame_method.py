@@ -2,6 +2,7 @@
 
 Newton steps lead to the mode, latents in plates are placed given the others, and sweeps of
 Gaussian variational inference move the frame to where the mass lies (`amortppl.gaussian.search`).
+Where effects are crossed, scales are placed first (`amortppl.gaussian.scales_first`).
 It is what `parametric` starts from before it is trained.
 """
 
@@ -18,6 +19,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from amortppl.densities.gaussian import Gaussian
 from amortppl.errors import GuideError, ModelError
+from amortppl.gaussian.class_detection import classes_of, real_latents
 from amortppl.gaussian.frame import Frame
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.log_density import Densities, has_log_gamma
@@ -31,8 +33,10 @@ from amortppl.gaussian.plate_detection import (
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free
+from amortppl.gaussian.scales_first import Effects, scales_first
 from amortppl.gaussian.search import Search
 from amortppl.gaussian.state import Start, State
+from amortppl.gaussian.touched import Classes
 from amortppl.method import Method, Target
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
@@ -68,6 +72,7 @@ class FrameGuide(Method):
     scale: PriorScale
     gammas: bool = eqx.field(static=True)
     plates: Plates | None = eqx.field(static=True)
+    classes: Classes | None = eqx.field(static=True, default=None)
     regime: ClassVar[str] = "parametric"
     runs_once: ClassVar[bool] = True
     opening: ClassVar[int] = 128
@@ -94,6 +99,8 @@ class FrameGuide(Method):
             )
         before = self._prior()
         counted = before._replace(rows=before.rows + jnp.sum(batch.mask))
+        if self.classes is not None:
+            return counted._replace(frame=self._of_crossed(batch))
         return self._search.state(counted, before.frame.location[None], batch)
 
     def readout(self, state: Start | State) -> Posterior:
@@ -102,7 +109,13 @@ class FrameGuide(Method):
         return self._posterior(state.frame, state.funnel)
 
     def refine(self, batch: Batch) -> Posterior:
-        """The frame after `MORE` times as many steps and sweeps."""
+        """The frame after `MORE` times as many steps and sweeps.
+
+        Raises:
+            GuideError: effects are crossed, and the search for their scales has converged.
+        """
+        if self.classes is not None:
+            raise GuideError("scales were placed by their marginal; more steps do not move them")
         return self._posterior(*self._search.refine(self._prior().frame.location, batch, MORE))
 
     def score(self, state: Start | State, target: Target) -> Array:
@@ -113,17 +126,27 @@ class FrameGuide(Method):
         family = Gaussian(self.task.latents.size)
         return Posterior(stop_gradient(self.scale), frame, family, family.initial(), funnel)
 
+    def _of_crossed(self, batch: Batch) -> Frame:
+        """The frame where each row depends on few of many effects."""
+        assert self.classes is not None
+        real, start = tuple(real_latents(self.task).tolist()), self._prior().frame.location
+        effects = Effects.find(self._log, real, self.classes, batch, start)
+        return jax.tree.map(stop_gradient, scales_first(effects, start))
+
     def _prior(self) -> State:
-        plated = self.plates.plated if self.plates else ()
+        plated = self.plates.plated if self.plates and not self.classes else ()
         return State.of_prior(self.task.latents.size, 0, plated)
 
     @property
+    def _log(self) -> Densities:
+        return Densities(self.task, stop_gradient(self.scale), self.gammas)
+
+    @property
     def _search(self) -> Search:
-        log = Densities(self.task, stop_gradient(self.scale), self.gammas)
         newton, steps = self.options.newton, STEPS
         if self.plates is not None and self.plates.most > LARGE:
             newton, steps = min(newton, FEWER[0]), FEWER[1]
-        return Search(log, self.plates, newton, self.options.sweeps, True, steps)
+        return Search(self._log, self.plates, newton, self.options.sweeps, True, steps)
 
 
 @dataclass(frozen=True)
@@ -159,9 +182,12 @@ class FrameAlone:
         plates = plates_given_others(task)
         if plates is not None and plates.most > DENSE:
             _expect_few_effects(task, DENSE)
-        if plates is not None:
+        crossed = plates is not None and len({*plates.parts} - {-1}) == 1
+        classes = classes_of(task) if crossed and not shares_plate(task) else None
+        if plates is not None and classes is None:
             tell_time(task, plates)
-        return FrameGuide(task, self, prior_scale(task, key), has_log_gamma(task), plates)
+        scale, gammas = prior_scale(task, key), has_log_gamma(task)
+        return FrameGuide(task, self, scale, gammas, plates, classes)
 
 
 def _expect_few_effects(task: AbstractTask, most: int) -> None:

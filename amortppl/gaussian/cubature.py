@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.frame import Frame, LogDensity, clipped_eigh
@@ -32,7 +31,7 @@ def whitened_gradients(
         At z = 0, at z = +s e_i (row i) and at z = -s e_i (row i), s = `REACH`.
     """
     gradients = jax.vmap(jax.grad(f))(cubature_points(frame))
-    return clip_whitened(solve_triangular(frame.factor, gradients.T, lower=True).T, bound)
+    return clip_whitened(gradients @ frame.inverse().T, bound)
 
 
 def clip_whitened(

@@ -24,6 +24,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from amortppl.runtime.blas_threads import one_blas_thread
 from amortppl.runtime.timings import recording, time_run
 
 Options = dict[str, Any]
@@ -87,9 +88,9 @@ class Compiled:
         while self._begun:
             wait([self._begun.pop()])  # if it failed, so does the call below, with the reason
         with without_collection():
-            if not recording():
+            if jax.default_backend() != "cpu" and not recording():
                 return self.jitted(*arguments)(*arguments)
-            with time_run(self.__name__):
+            with time_run(self.__name__), one_blas_thread():
                 return jax.block_until_ready(self.jitted(*arguments)(*arguments))
 
     def compile_ahead(self, *arguments: Any) -> Any:

@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from amortppl.errors import TrainingError
 from amortppl.runtime import distributed
+from amortppl.runtime.blas_threads import one_blas_thread
 from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.check_values import check_digest
@@ -44,7 +45,8 @@ def run_training(
     keep, shown = (keep, shown) if distributed.leader() else (None, False)
     record = Record(device=_device(trainer))
     begun = None if resume is None else _resume(resume, trainer)
-    with Training(trainer.schedule.steps, trainer.schedule.minutes, record.device, shown) as report:
+    steps, minutes = trainer.schedule.steps, trainer.schedule.minutes
+    with one_blas_thread(), Training(steps, minutes, record.device, shown) as report:
         trainer.foretell = report.foretell
         learner, record = begun or (distributed.broadcast(trainer.start()), record)
         learner, last_saved, poor = trainer.everywhere(learner), time.monotonic(), 0

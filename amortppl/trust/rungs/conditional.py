@@ -14,23 +14,26 @@ nested Laplace approximations", JRSS B 71, with importance sampling in the place
 """
 
 from collections.abc import Callable
-from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import numpyro.distributions as dist
-from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool
 
 from amortppl.errors import ModelError
 from amortppl.gaussian.arrow import Arrow, gradient_and_arrow
-from amortppl.gaussian.frame import Spectrum, clip_norm, clipped_eigh
+from amortppl.gaussian.class_detection import real_latents
+from amortppl.gaussian.conditional_mode import STEPS, conditional_mode
+from amortppl.gaussian.frame import Spectrum, clipped_eigh
+from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.newton import gradient_and_curvature
 from amortppl.gaussian.plate_detection import widest_plate
 from amortppl.gaussian.plates import Plates
+from amortppl.gaussian.scales_first import Effects
+from amortppl.gaussian.touched import Classes
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import LIGHT, Options, compile_with
 from amortppl.task.abstract import AbstractTask
@@ -47,8 +50,8 @@ from amortppl.trust.rungs.batching import (
 )
 from amortppl.trust.rungs.importance import (
     FREEDOM,
+    probabilities,
     resample_draws,
-    weighted_moments,
 )
 
 ROUNDS = ((0.5, 1.0), (0.2, 1.0), (0.1, 1.0), (0.1, 1.15), (0.1, 1.15))
@@ -56,23 +59,22 @@ ROUNDS = ((0.5, 1.0), (0.2, 1.0), (0.1, 1.0), (0.1, 1.15), (0.1, 1.15))
 at last u wider than the curvature at the mode, for tails that are.
 """
 
-STEPS, LONGEST, NEAR = 5, 8.0, 0.03
-"""Most Newton steps of u for each h, their greatest length in prior sds, and how near the mode is
-near enough, in sds of u given h: weights make up for it.
-"""
-
 LEAST = 0.9
 """Least curvature in prior units. The prior's own is 1, but for the error of these units; in 32
 bits it would be lost beside the likelihood's where there are more columns than rows.
 """
 
-POOL, WORK, ARROW = 2, 1_000_000_000, 4
+POOL, WORK, ARROW, CROSSED = 2, 1_000_000_000, 4, 8
 """Importance draws for each draw wanted; draws x Newton steps x (rows x u + u^3), up to which the
-rung is climbed; and how many times that where the precision of u is an arrow.
+rung is climbed; and how many times that where the precision of u is an arrow, and where rows depend
+on few of u.
 """
 
+FACTOR = 1000
+"""Multiplications of a Cholesky factor that take as long as one derivative of a row."""
+
 TOGETHER = 4_000_000
-"""Rows times u times draws that are differentiated at once."""
+"""Rows times u times draws that are differentiated at once, or numbers of precision matrices."""
 
 
 def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
@@ -88,16 +90,17 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
     real = real_latents(task)
     batch, keys = batch_together(run, places, 6)
     _expect_two_kinds(real, scale)
-    plates = plates_among(task, getattr(run.guide.method, "plates", None), real)
-    count = _affordable(run.draws, batch.mask.shape[-1], int(real.sum()), plates)
+    classes, plates = (getattr(run.guide.method, n, None) for n in ("classes", "plates"))
+    kind = classes or plates_among(task, plates, real)
+    count = _affordable(run.draws, batch.mask.shape[-1], int(real.sum()), kind)
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
     attempts: list[Attempt | None] = [None] * len(places)
-    for number, shape in enumerate(ROUNDS):
-        moments = [weighted_moments(*draws) for draws in best]
-        centres, factors = (pad_arrays([m[k] for m in moments]) for k in range(2))
-        given = (centres, factors, jnp.array(shape, jnp.float32), scale)
+    for number, shape in enumerate(ROUNDS[1:] if classes else ROUNDS):
+        moments = [moments_of_bounded(*draws, ~real) for draws in best]
+        arrays = [pad_arrays([m[k] for m in moments]) for k in range(3)]
+        given = (*arrays, jnp.array(shape, jnp.float32), scale)
         draws = conditional_draws(
-            task, tuple(real.tolist()), plates, batch, fold_keys(keys, number), given, count
+            task, tuple(real.tolist()), kind, batch, fold_keys(keys, number), given, count
         )
         for place, own in enumerate(split_results(draws, places)):
             attempt = attempts[place]
@@ -133,17 +136,20 @@ def plates_among(
     return Plates(tuple(own)) if outside and len({*own} - {-1}) > 1 else None
 
 
-def _affordable(draws: int, rows: int, inner: int, plates: Plates | None) -> int:
+def _affordable(draws: int, rows: int, inner: int, kind: Plates | Classes | None) -> int:
     """Importance draws for so many wanted: `POOL` times as many, or what `WORK` allows.
 
     Raises:
         ModelError: it allows fewer than are wanted, or than 1,000.
     """
     columns, algebra, most_work = inner, inner**3, WORK
-    if plates is not None:  # no other rung is as good for so many effects
-        most_work = ARROW * WORK
-        most, outer = plates.most, len(plates.outer)
+    # No other rung is as good for so many effects
+    if isinstance(kind, Classes):
+        columns, algebra, most_work = kind.products, inner**3 // FACTOR, CROSSED * WORK
+    elif kind is not None:
+        most, outer = kind.most, len(kind.outer)
         columns, algebra = most + outer, inner * (most**2 + outer**2)
+        most_work = ARROW * WORK
     work = STEPS * (columns * rows + algebra)
     count = min(max(POOL * draws, 1000), most_work // work)
     if count < max(draws, 1000):
@@ -152,24 +158,26 @@ def _affordable(draws: int, rows: int, inner: int, plates: Plates | None) -> int
     return count
 
 
-def real_latents(task: AbstractTask) -> np.ndarray:
-    """Which entries of the unconstrained vector are of latents that are any real number, (P,).
+def moments_of_bounded(
+    vectors: np.ndarray, log_weights: np.ndarray, bounded: Bool[np.ndarray, " P"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean of draws (S, P), a factor of the covariance of the bounded latents h, and the regression
+    of the others on these: (P,), (H, H) and (P - H, H).
 
-    >>> import amortppl as ap
-    >>> task = ap.model("linear_regression", rows=(2, 8))
-    >>> task.latents.labels()[:2], real_latents(task)[:2].tolist()
-    (['sigma', 'weights[0]'], [False, True])
+    With an effective number of draws below 10 H, all are mixed with those of draws without weights:
+    weights in many latents may be those of one draw.
     """
-    sizes = {n: prod(s) for n, s in task.latents.unconstrained.items()}
-    return np.concatenate([np.full(sizes[n], _is_real(task, n)) for n in task.latents.names])
-
-
-def _is_real(task: AbstractTask, name: str) -> bool:
-    kind: Any = getattr(dist, task.sites[name].distribution, None)
-    support: Any = getattr(kind, "support", None)
-    while isinstance(support, dist.constraints.independent):
-        support = support.base_constraint
-    return support is dist.constraints.real
+    weights, count = probabilities(log_weights), int(bounded.sum())
+    share = min(1.0, 1 / np.sum(weights**2) / (10.0 * count))
+    weights = share * weights + (1 - share) / len(weights)
+    centre = weights @ vectors
+    h, u = vectors[:, bounded] - centre[bounded], vectors[:, ~bounded] - centre[~bounded]
+    covariance = (h * weights[:, None]).T @ h
+    scale = np.sqrt(np.diag(covariance)) + 1e-9
+    values, axes = np.linalg.eigh(covariance / np.outer(scale, scale))
+    of_h = np.linalg.cholesky((axes * np.maximum(values, 1e-6)) @ axes.T) * scale[:, None]
+    across = np.linalg.solve(of_h @ of_h.T, (h * weights[:, None]).T @ u).T
+    return centre, of_h, across
 
 
 def _light(*_: object) -> Options:
@@ -180,10 +188,10 @@ def _light(*_: object) -> Options:
 def conditional_draws(
     task: AbstractTask,
     real: tuple[bool, ...],
-    plates: Plates | None,
+    kind: Plates | Classes | None,
     batches: Batch,
     keys: Array,
-    given: tuple[Array, Array, Array, PriorScale],
+    given: tuple[Array, Array, Array, Array, PriorScale],
     draws: int,
 ) -> Draws:
     """Draws of each dataset, their log density, and the log joint.
@@ -191,36 +199,34 @@ def conditional_draws(
     Args:
         task: the task.
         real: which latents are u.
-        plates: which of these are in independent parts; None to take all together.
+        kind: which of these are in independent parts, or which the rows depend on; None to take all
+            together.
         batches, keys: one of each dataset.
-        given: centres (T, P) and lower factors (T, P, P) of earlier draws' moments, a and c, and
-            prior units.
+        given: what `moments_of_bounded` says of earlier draws, (T, P), (T, H, H) and (T, P - H, H),
+            a and c, and prior units.
         draws: S.
 
     Returns:
         (T, S, P), (T, S) and (T, S).
     """
-    centres, factors, (share, width), scale = given
+    centres, factors, slopes, (share, width), scale = given
     inner, outer = np.flatnonzero(real), np.flatnonzero(~np.array(real))
-    columns = len(plates.directions) if plates else len(inner)
-    size = max(1, TOGETHER // (batches.mask.shape[-1] * columns))
+    size = max(1, TOGETHER // _numbers(kind, batches.mask.shape[-1], len(inner)))
     level, units = scale.centre[inner], scale.scale[inner]
     prior = dist.MultivariateStudentT(FREEDOM, scale.centre[outer], jnp.diag(scale.scale[outer]))
 
-    def one(batch: Batch, key: Array, centre: Array, factor: Array) -> Draws:
-        covariance = factor @ factor.T
-        of_h = jnp.linalg.cholesky(covariance[np.ix_(outer, outer)])
-        across = cho_solve((of_h, True), covariance[np.ix_(outer, inner)]).T
+    def one(batch: Batch, key: Array, centre: Array, of_h: Array, across: Array) -> Draws:
         near = dist.MultivariateStudentT(FREEDOM, centre[outer], of_h)
         h, log_of_h = draw_mixture(jr.fold_in(key, 0), (near, prior), share, draws)
         noise = jr.normal(jr.fold_in(key, 1), (draws, len(inner)))
+        climb = _climbing(Densities(task, scale, False), real, kind, batch, centre)
 
         def draw(pair: tuple[Array, Array]) -> tuple[Array, Array, Array]:
             h, z = pair
             vector = lambda v: centre.at[outer].set(h).at[inner].set(level + units * v)  # noqa: E731
             density = lambda v: task.log_joint(vector(v), batch)  # noqa: E731
             start = (centre[inner] + across @ (h - centre[outer]) - level) / units
-            mode, precision = conditional_mode(density, start, plates)
+            mode, precision = climb(density, h, start)
             v = mode + width * precision.spread(z)
             of_z = -0.5 * (jnp.sum(z**2) - precision.log_det())
             log_scale = 0.5 * jnp.log(2 * jnp.pi) + jnp.log(width) + jnp.log(units)
@@ -229,7 +235,39 @@ def conditional_draws(
         vectors, log_q, joint = batched_map(draw, (h, noise), size)
         return vectors, log_of_h + log_q, joint
 
-    return jax.vmap(one)(batches, keys, centres, factors)
+    return jax.vmap(one)(batches, keys, centres, factors, slopes)
+
+
+def _numbers(kind: Plates | Classes | None, rows: int, inner: int) -> int:
+    """Numbers that one draw takes."""
+    if isinstance(kind, Classes):
+        return max(rows * kind.products, inner**2)
+    return rows * (len(kind.directions) if kind else inner)
+
+
+def _climbing(
+    log: Densities, real: tuple[bool, ...], kind: Plates | Classes | None, batch: Batch, near: Array
+) -> Callable[[Callable[[Array], Array], Array, Array], tuple[Array, Any]]:
+    """The search for the mode of a density of u, given h and a start."""
+    if isinstance(kind, Classes):
+        standard = log.scale.standardize(near)
+        effects = Effects.find(log, real, kind, batch, standard)
+        outer = np.flatnonzero(~np.array(real))
+        units = PriorScale(log.scale.centre[outer], log.scale.scale[outer])
+        return lambda _, h, start: effects.mode(units.standardize(h), start, STEPS)
+
+    def differentiate(density: Callable[[Array], Array], at: Array) -> tuple[Array, Any]:
+        if kind is not None:
+            return gradient_and_arrow(density, kind, at, LEAST)
+        gradient, matrix = gradient_and_curvature(density, at)
+        return jnp.nan_to_num(gradient), clipped_eigh(jnp.nan_to_num(matrix), LEAST, jnp.inf)
+
+    def climb(density: Callable[[Array], Array], _: Array, start: Array) -> tuple[Array, Any]:
+        nowhere = Arrow.identity(kind) if kind else Spectrum.identity(len(start))
+        own = lambda at: differentiate(density, at)  # noqa: E731
+        return conditional_mode(density, start, own, nowhere)
+
+    return climb
 
 
 def draw_mixture(
@@ -243,42 +281,3 @@ def draw_mixture(
         jnp.log(w) + p.log_prob(drawn) for w, p in zip((1 - share, share), parts, strict=True)
     ]
     return drawn, jnp.logaddexp(*heights)
-
-
-class _Climb(NamedTuple):
-    """Where Newton's method is, -Hessian there or one step before, the gradient there, and how many
-    steps were made."""
-
-    at: Array
-    gradient: Array
-    precision: Spectrum | Arrow
-    steps: Array
-
-
-def conditional_mode(
-    density: Callable[[Array], Array], start: Array, plates: Plates | None = None
-) -> tuple[Array, Spectrum | Arrow]:
-    """The mode of a log density in prior units by Newton's method, and -Hessian near it.
-
-    A step ends the climb where the next one, by the same curvature, would be shorter than `NEAR`
-    conditional sds: the gradient costs little beside the Hessian, of which a Gaussian needs one.
-    """
-
-    def differentiate(at: Array) -> tuple[Array, Spectrum | Arrow]:
-        if plates is not None:
-            return gradient_and_arrow(density, plates, at, LEAST)
-        gradient, matrix = gradient_and_curvature(density, at)
-        return jnp.nan_to_num(gradient), clipped_eigh(jnp.nan_to_num(matrix), LEAST, jnp.inf)
-
-    def is_far(climb: _Climb) -> Array:
-        remains = jnp.sum(climb.gradient * climb.precision.solve(climb.gradient)) > NEAR**2
-        return (climb.steps == 0) | (remains & (climb.steps < STEPS))
-
-    def climb(last: _Climb) -> _Climb:
-        gradient, precision = differentiate(last.at)
-        at = last.at + clip_norm(precision.solve(gradient), LONGEST)
-        return _Climb(at, jnp.nan_to_num(jax.grad(density)(at)), precision, last.steps + 1)
-
-    nowhere = Arrow.identity(plates) if plates else Spectrum.identity(len(start))
-    last = jax.lax.while_loop(is_far, climb, _Climb(start, 0 * start, nowhere, jnp.zeros((), int)))
-    return last.at, last.precision
