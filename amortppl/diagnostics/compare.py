@@ -39,9 +39,8 @@ DRAWS = 500
 STEPS = (1, 4, 16)
 """Numbers of mini-batches that the largest context is cut into."""
 
-LEAST = {True: 4, False: 2}
-"""Datasets that are scored however long they take: by their latents, and by rows for each number of
-these."""
+LEAST = 2
+"""Datasets that are scored however long they take, of each number of rows."""
 
 
 def compare(
@@ -86,7 +85,7 @@ def compare(
 
         Of a simulator, which has no density to predict rows by, and of one block, which has no rows
         to hold out, a row for every method, with `rmse` and `pit` of the unconstrained latents,
-        `datasets` (four at least), and
+        `datasets`, and
 
         - `log_posterior`, `log_posterior_se`: log density of the latents that made a dataset.
 
@@ -151,7 +150,7 @@ class _Scored(NamedTuple):
 
     def by_latents(self, seed: int) -> list[dict[str, Any]]:
         """Its scores, in one row."""
-        with self._pace("", 1, LEAST[True]) as go_on:
+        with self._pace("", 1) as go_on:
             row = score_latents(self.guide, self.datasets, DRAWS, seed, go_on)
         self._tell(row)
         return [row]
@@ -163,7 +162,7 @@ class _Scored(NamedTuple):
         cells += [(most, k) for k in STEPS if 1 < k <= most]
         for rows, steps in cells:
             try:
-                with self._pace(f", {rows} rows", len(cells), LEAST[False]) as go_on:
+                with self._pace(f", {rows} rows", len(cells)) as go_on:
                     row = _score(self.guide, held[rows], rows, steps, go_on)
             except GuideError as error:  # rows tied to one another come in no mini-batches
                 self.say(f"{self.name}, {steps} steps: {error}")
@@ -172,9 +171,9 @@ class _Scored(NamedTuple):
                 self._tell(row)
                 yield row
 
-    def _pace(self, what: str, cells: int, least: int) -> Pace:
+    def _pace(self, what: str, cells: int) -> Pace:
         seconds = None if self.guide.method.quick else 60 * self.minutes / cells
-        return Pace(self.name + what, self.datasets, seconds, least, self.progress)
+        return Pace(self.name + what, self.datasets, seconds, LEAST, self.progress)
 
     def _tell(self, row: dict[str, Any]) -> None:
         if row["datasets"] < self.datasets and not self.guide.method.quick:

@@ -170,7 +170,7 @@ def test_many_chains_come_to_both_modes_by_themselves(one_mode):
     size = np.sqrt(mass @ grid**2 / mass.sum())
     options = {"trust": "ladder", "rungs": ("many_chains",), "predictive": False}
     post = guide.infer({"y": y}, **options)
-    stats, draws = post.sample_stats, post.posterior["x"].values.ravel()
+    stats, draws = post.sample_stats, post.posterior["m"].values.ravel()
     assert str(stats["source"].values) == "many_chains" and bool(stats["reliable"])
     assert np.mean(draws < 0) == pytest.approx(0.5, abs=0.07)
     assert np.sqrt(np.mean(draws**2)) == pytest.approx(size, rel=0.02)
