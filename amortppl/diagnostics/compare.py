@@ -80,7 +80,7 @@ def compare(
         - `gap`, `gap_se`: nats below the exact predictive, where that is known,
         - `datasets`: how many were scored. Of a method whose every posterior is a search, as
           `neural_likelihood`, as many as it comes to in `minutes` of all its rows together, and two
-          at least,
+          at least; of so few `rmse` and `pit` say little,
         - `cpu_s`: CPU seconds of training.
 
         Of a simulator, which has no density to predict rows by, and of one block, which has no rows
