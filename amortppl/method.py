@@ -76,6 +76,7 @@ class Method(eqx.Module):
             datasets can be had for the checks.
         revision: raised whenever the same weights come to mean another answer, so that guides
             trained before are refused instead of answering unchecked.
+        learns_density: whether the score is -log q(theta | D) of a readout that can be drawn from.
         runs_once: whether nothing is trained, so that a program answers few lists of datasets and
             should be compiled quickly.
         opening: rows of a stream's first step, at least; more than one where a step begins with a
@@ -89,6 +90,7 @@ class Method(eqx.Module):
     queries_first: ClassVar[bool] = False
     quick: ClassVar[bool] = True
     revision: ClassVar[int] = 0
+    learns_density: ClassVar[bool] = False
     runs_once: ClassVar[bool] = False
     opening: ClassVar[int] = 1
 

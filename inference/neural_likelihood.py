@@ -33,6 +33,9 @@ from amortppl.predictive.scaled_posterior import ScaledPosterior
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
 
+PART = 32
+"""Places of rows whose densities are evaluated together, and not at all where none holds a row."""
+
 
 class NeuralLikelihoodGuide(KeptRows):
     """The built method. See `NeuralLikelihood` for its options."""
@@ -50,12 +53,18 @@ class NeuralLikelihoodGuide(KeptRows):
 
     def readout(self, state: Kept) -> ScaledPosterior:
         """The posterior, up to a constant. NaN where rows came that there was no place for."""
-        size, scaled = self.task.latents.size, self._split(state.data)
+        size, parts = self.task.latents.size, _parts((*self._split(state.data), state.mask))
 
         def height(standard: Float[Array, " P"]) -> Array:
-            each = self._densities(standard, *scaled)
+            def likelihood(x: Array, y: Array, mask: Array) -> Array:
+                return jnp.sum(jnp.where(mask, self._densities(standard, x, y), 0.0))
+
+            def add(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
+                none = lambda *_: jnp.zeros(())  # noqa: E731
+                return total + jax.lax.cond(jnp.any(part[2]), likelihood, none, *part), None
+
             prior = self.prior(self.scale.restore(standard))
-            total = jnp.sum(jnp.where(state.mask, each, 0.0)) + prior
+            total = jax.lax.scan(add, prior, parts)[0]
             return jnp.where(state.whole, total, jnp.nan)
 
         return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size, *self.search))
@@ -127,6 +136,16 @@ class NeuralLikelihood:
         prior, noise = latent_prior(task, scale, keys[2]), _whole_numbers(task, keys[3])
         search = self.points, self.chains, self.warmup
         return NeuralLikelihoodGuide(task, scale, rows, flow, prior, noise, inputs, search)
+
+
+def _parts(rows: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Arrays of rows (R, ...) in K parts of at most `PART` rows, filled up with zeros."""
+    count = len(rows[0])
+    parts = -(-count // PART)
+    size = -(-count // parts)
+    more = parts * size - count
+    filled = [jnp.concatenate([a, jnp.zeros((more, *a.shape[1:]), a.dtype)]) for a in rows]
+    return tuple(a.reshape(parts, size, *a.shape[1:]) for a in filled)
 
 
 def _whole_numbers(task: AbstractTask, key: PRNGKeyArray, tasks: int = 256) -> dict[str, Array]:

@@ -70,6 +70,7 @@ class ParametricGuide(Method):
     gammas: bool = eqx.field(static=True)
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
+    learns_density: ClassVar[bool] = True
     revision: ClassVar[int] = 4
     opening: ClassVar[int] = 128
 

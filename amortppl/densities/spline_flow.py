@@ -3,6 +3,8 @@
 Durkan et al. 2019, "Neural Spline Flows", arXiv 1906.04032; the flow itself is flowjax's.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,9 @@ from flowjax.bijections import (
 from flowjax.distributions import AbstractDistribution, StandardNormal, Transformed
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl.densities.autoregressive import invert
 from amortppl.densities.density import Density
+from amortppl.densities.gaussian import log_normal
 
 FEW = 3
 """Most latents for which layers are autoregressive; beyond, they are coupling layers.
@@ -71,8 +75,26 @@ class SplineFlow(Density):
         self, key: PRNGKeyArray, coefficients: Float[Array, " K"], draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws and their log densities."""
-        z, log_prob = self.flow.sample_and_log_prob(key, (draws,), condition=coefficients)
-        return z, jnp.reshape(log_prob, (draws,))
+        if self.size > FEW:
+            z, log_prob = self.flow.sample_and_log_prob(key, (draws,), condition=coefficients)
+            return z, jnp.reshape(log_prob, (draws,))
+        u = jr.normal(key, (draws, self.size))
+        return jax.vmap(lambda u: self._draw(u, coefficients))(u)
+
+    def _draw(
+        self, u: Float[Array, " P"], coefficients: Float[Array, " K"]
+    ) -> tuple[Float[Array, " P"], Array]:
+        """The point that u is mapped to by autoregressive layers, and its log density."""
+        layers: Any = self.flow.bijection
+        arrays, rest = eqx.partition(layers.bijection.bijection, eqx.is_array)
+
+        def through(carry: tuple[Array, Array], own: Any) -> tuple[tuple[Array, Array], None]:
+            z, log_density = carry
+            layer, _ = eqx.combine(own, rest).bijections
+            z, log_det = invert(layer, z[::-1], coefficients)
+            return (z, log_density - log_det), None
+
+        return jax.lax.scan(through, (u, log_normal(u)), arrays, reverse=True)[0]
 
 
 def _layer(

@@ -6,7 +6,9 @@ Stages of importance sampling move a Student t proposal from the prior to where 
 (population Monte Carlo: Cappé, Guillin, Marin and Robert 2004, "Population Monte Carlo", Journal of
 Computational and Graphical Statistics 13). The last one's points give Z, and, resampled by their
 weights, the starts of many short chains of NUTS (Hoffman and Gelman 2014, arXiv 1111.4246), so that
-several modes keep their shares.
+several modes keep their shares. Where the points are worth many more draws than are wanted, they
+are resampled instead, and no chain is run (Rubin 1988, "Using the SIR algorithm to simulate
+posterior distributions").
 """
 
 from collections.abc import Callable
@@ -28,11 +30,15 @@ SHARE = 0.05
 APART, DEPTH = 2, 4
 """Steps between two draws of a chain, and the most doublings of a step."""
 
+PLENTY = 2
+"""Times the draws wanted that the points' effective number must be for them to be resampled."""
+
 
 class Found(NamedTuple):
-    """Where the mass is: weighted points (N, P), their log weights (N,), and log Z."""
+    """Where the mass is: points (N, P), log f there (N,), their log weights (N,), and log Z."""
 
     points: Array
+    heights: Array
     log_weights: Array
     log_mass: Array
 
@@ -48,38 +54,65 @@ class Unnormalized(eqx.Module):
     Attributes:
         height: log f.
         size: P. The mass should lie within a few units of zero.
-        points: of the last stage.
         chains: at most.
         warmup: steps of each chain before its first draw.
+        found: what importance sampling found, looked for once.
     """
 
     height: Callable[[Array], Array]
     size: int = eqx.field(static=True)
-    points: int = eqx.field(static=True, default=8192)
-    chains: int = eqx.field(static=True, default=64)
-    warmup: int = eqx.field(static=True, default=50)
+    chains: int = eqx.field(static=True)
+    warmup: int = eqx.field(static=True)
+    found: Found
+
+    def __init__(
+        self,
+        height: Callable[[Array], Array],
+        size: int,
+        points: int = 8192,
+        chains: int = 64,
+        warmup: int = 50,
+    ) -> None:
+        self.height, self.size, self.chains, self.warmup = height, size, chains, warmup
+        self.found = _find(height, size, points)
 
     def log_prob(self, vector: Float[Array, " P"]) -> Array:
         """log f - log Z, with Z by importance sampling."""
-        return self.height(vector) - self._find().log_mass
+        return self.height(vector) - self.found.log_mass
 
     def sample(
         self, key: PRNGKeyArray, draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
-        """Draws from chains of NUTS and their log densities."""
+        """Draws and their log densities: resampled points, or draws from chains of NUTS."""
+        log_weights = jax.nn.log_softmax(self.found.log_weights)
+        worth = jnp.exp(-logsumexp(2 * log_weights))
+        by = lambda f: lambda: f(key, draws)  # noqa: E731
+        # A branch that is not taken costs nothing, but under `vmap`.
+        vectors, heights = jax.lax.cond(
+            worth >= PLENTY * draws, by(self._by_weights), by(self._by_chains)
+        )
+        return vectors, heights - self.found.log_mass
+
+    def _by_weights(self, key: PRNGKeyArray, draws: int) -> tuple[Array, Array]:
+        """Points by their weights, in random order, and the heights there."""
+        keys = jr.split(key)
+        place = jr.permutation(keys[0], _systematic(keys[1], self.found.log_weights, draws))
+        return self.found.points[place], self.found.heights[place]
+
+    def _by_chains(self, key: PRNGKeyArray, draws: int) -> tuple[Array, Array]:
+        """Draws of chains that start at the points by their weights, and the heights there."""
         chains = min(self.chains, draws)
-        places, mass = self._find(), -(-draws // chains)
         keys = jr.split(key, chains + 1)
-        order = _resample(keys[0], places, chains)
-        run = jax.vmap(lambda k, start: self._chain(k, start, mass))
-        vectors, heights = run(keys[1:], places.points[order])
+        order = _resample(keys[0], self.found, chains)
+        run = jax.vmap(lambda k, start: self._chain(k, start, -(-draws // chains)))
+        vectors, heights = run(keys[1:], self.found.points[order])
         # Draw by draw across chains, so that fewer draws are as many chains.
         vectors, heights = jnp.moveaxis(vectors, 0, 1), heights.T
-        return vectors.reshape(-1, self.size)[:draws], (heights.ravel() - places.log_mass)[:draws]
+        return vectors.reshape(-1, self.size)[:draws], heights.ravel()[:draws]
 
     def start_weights(self) -> Float[Array, " N"]:
         """Log importance weights of the points that chains start from."""
-        return self._find().log_weights
+        return self.found.log_weights
 
     def _chain(self, key: PRNGKeyArray, start: Array, length: int) -> tuple[Array, Array]:
         """Draws (L, P) of one chain and the heights there."""
@@ -96,26 +129,29 @@ class Unnormalized(eqx.Module):
 
         return jax.lax.scan(draw, state, length=length)[1]
 
-    def _find(self) -> Found:
-        """Points where the mass is, the same ones for the same f."""
-        standard = _standard_points(self.points, self.size)
 
-        def stage(placed: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-            found = self._look(placed, standard[:POINTS])
-            return _moments(found.points, _flatten(found.log_weights)), None
+def _find(height: Callable[[Array], Array], size: int, count: int) -> Found:
+    """Points where the mass is, the same ones for the same f."""
+    standard = _standard_points(count, size)
 
-        first = (jnp.zeros(self.size), 1.5 * jnp.eye(self.size))
-        placed = jax.lax.scan(stage, first, length=STAGES)[0]
-        return self._look(placed, standard)
+    def stage(placed: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        found = _look(height, placed, standard[:POINTS])
+        return _moments(found.points, _flatten(found.log_weights)), None
 
-    def _look(self, placed: tuple[Array, Array], standard: Array) -> Found:
-        """Points of one proposal with their weights."""
-        centre, factor = placed
-        points = centre + standard @ factor.T
-        proposed = _student(standard) - jnp.sum(jnp.log(jnp.diag(factor)))
-        heights = jax.vmap(self.height)(points)
-        log_weights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf) - proposed
-        return Found(points, log_weights, logsumexp(log_weights) - jnp.log(len(points)))
+    first = (jnp.zeros(size), 1.5 * jnp.eye(size))
+    placed = jax.lax.scan(stage, first, length=STAGES)[0]
+    return _look(height, placed, standard)
+
+
+def _look(height: Callable[[Array], Array], placed: tuple[Array, Array], standard: Array) -> Found:
+    """Points of one proposal with their weights."""
+    centre, factor = placed
+    points = centre + standard @ factor.T
+    proposed = _student(standard) - jnp.sum(jnp.log(jnp.diag(factor)))
+    heights = jax.vmap(height)(points)
+    log_weights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf) - proposed
+    log_mass = logsumexp(log_weights) - jnp.log(len(points))
+    return Found(points, heights, log_weights, log_mass)
 
 
 def _standard_points(count: int, size: int) -> Float[Array, "N P"]:

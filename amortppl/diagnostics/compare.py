@@ -3,12 +3,15 @@
 Every method is trained on the same task for equal time on the same machine, then asked about the
 same fresh datasets. Where there are no rows to predict, or no density to predict them by,
 posteriors are scored by the latents that made the datasets (`amortppl.diagnostics.latent_scores`).
+
+A method whose every posterior is a search, as `neural_likelihood`, is scored for as long as it was
+trained for, on as many of the datasets as it comes to.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,6 +22,7 @@ from amortppl import catalogue
 from amortppl.data.batches import batches
 from amortppl.diagnostics.held_out import QUERIES, Held, hold_out
 from amortppl.diagnostics.latent_scores import score_latents
+from amortppl.diagnostics.pace import Pace
 from amortppl.diagnostics.sbc import refuse_few
 from amortppl.diagnostics.uniformity import distance_from_uniform
 from amortppl.errors import DataError, GuideError, ModelError
@@ -35,6 +39,9 @@ DRAWS = 500
 STEPS = (1, 4, 16)
 """Numbers of mini-batches that the largest context is cut into."""
 
+LEAST = 2
+"""Datasets that are scored however long they take, of each number of rows."""
+
 
 def compare(
     model: str,
@@ -43,6 +50,7 @@ def compare(
     minutes: float = 2.0,
     datasets: int = 30,
     seed: int = 0,
+    progress: bool = True,
     say: Callable[[str], object] = lambda text: None,
 ) -> pd.DataFrame:
     """Trains methods for equal time and scores them on the same held-out datasets.
@@ -58,6 +66,7 @@ def compare(
         datasets: fresh datasets for each number of rows, at least two; 20 where
             latents are scored.
         seed: the seed of training and of the datasets.
+        progress: whether to show bars of training and of scoring.
         say: called with a line for each method.
 
     Returns:
@@ -69,10 +78,14 @@ def compare(
         - `pit`: largest distance between the distribution function of the probability integral
           transform and the uniform one, 0 when calibrated,
         - `gap`, `gap_se`: nats below the exact predictive, where that is known,
+        - `datasets`: how many were scored. Of a method whose every posterior is a search, as
+          `neural_likelihood`, as many as it comes to in `minutes` of all its rows together, and two
+          at least; of so few `rmse` and `pit` say little,
         - `cpu_s`: CPU seconds of training.
 
         Of a simulator, which has no density to predict rows by, and of one block, which has no rows
-        to hold out, a row for every method, with `rmse` and `pit` of the unconstrained latents, and
+        to hold out, a row for every method, with `rmse` and `pit` of the unconstrained latents,
+        `datasets`, and
 
         - `log_posterior`, `log_posterior_se`: log density of the latents that made a dataset.
 
@@ -86,7 +99,7 @@ def compare(
 
     Example:
         >>> import amortppl as ap
-        >>> table = ap.compare("gaussian_mean", ["laplace"], datasets=2)
+        >>> table = ap.compare("gaussian_mean", ["laplace"], datasets=2, progress=False)
         >>> bool((table["gap"].abs() < 0.1).all())  # Laplace's approximation is exact here
         True
     """
@@ -106,57 +119,94 @@ def compare(
     held = {} if by_latents else hold_out(model, datasets, seed)
     for name, spec in specs.items():
         try:
-            guide, cpu = _train(task, spec, minutes, seed)
+            guide, cpu = _train(task, spec, minutes, seed, progress)
         except ModelError as error:
             table.append({"method": name, "error": str(error)})
             say(f"{name}: {error}")
             continue
         say(f"{name}: trained in {cpu:.0f} CPU s, {guide.record.steps} updates")
-        if by_latents:
-            rows = [score_latents(guide, datasets, DRAWS, seed)]
-        else:
-            rows = _rows(guide, held, name, say)
+        given = _Scored(guide, name, datasets, minutes, progress, say)
+        if not guide.method.quick:
+            say(
+                f"{name}: each of its posteriors is a search, so that scoring ends after about "
+                f"{minutes:g} minutes, with {datasets} datasets or fewer"
+            )
+        rows = given.by_latents(seed) if by_latents else given.by_rows(held)
         table += [{"method": name, "cpu_s": cpu, **row} for row in rows]
         # Each program takes memory mappings, of which a process has 65,530; the next has its own.
         jax.clear_caches()
     return pd.DataFrame(table)
 
 
-def _rows(
-    guide: Guide, held: dict[int, list[Held]], name: str, say: Callable[[str], object]
-) -> Iterator[dict[str, Any]]:
-    """Scores for each number of rows in one step, and for the most rows in several."""
-    most = max(held)
-    for rows, steps in [
-        *((rows, 1) for rows in held),
-        *((most, k) for k in STEPS if 1 < k <= most),
-    ]:
-        try:
-            yield _score(guide, held[rows], rows, steps)
-        except GuideError as error:  # rows that are tied to one another come in no mini-batches
-            say(f"{name}, {steps} steps: {error}")
-            yield {"rows": rows, "steps": steps, "error": str(error)}
+class _Scored(NamedTuple):
+    """A trained method that is to be scored."""
+
+    guide: Guide
+    name: str
+    datasets: int
+    minutes: float
+    progress: bool
+    say: Callable[[str], object]
+
+    def by_latents(self, seed: int) -> list[dict[str, Any]]:
+        """Its scores, in one row."""
+        with self._pace("", 1) as go_on:
+            row = score_latents(self.guide, self.datasets, DRAWS, seed, go_on)
+        self._tell(row)
+        return [row]
+
+    def by_rows(self, held: dict[int, list[Held]]) -> Iterator[dict[str, Any]]:
+        """Scores for each number of rows in one step, and for the most rows in several."""
+        most = max(held)
+        cells = [(rows, 1) for rows in held]
+        cells += [(most, k) for k in STEPS if 1 < k <= most]
+        for rows, steps in cells:
+            try:
+                with self._pace(f", {rows} rows", len(cells)) as go_on:
+                    row = _score(self.guide, held[rows], rows, steps, go_on)
+            except GuideError as error:  # rows tied to one another come in no mini-batches
+                self.say(f"{self.name}, {steps} steps: {error}")
+                yield {"rows": rows, "steps": steps, "error": str(error)}
+            else:
+                self._tell(row)
+                yield row
+
+    def _pace(self, what: str, cells: int) -> Pace:
+        seconds = None if self.guide.method.quick else 60 * self.minutes / cells
+        return Pace(self.name + what, self.datasets, seconds, LEAST, self.progress)
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        if row["datasets"] < self.datasets and not self.guide.method.quick:
+            self.say(f"{self.name}: scored on {row['datasets']} of {self.datasets} datasets")
 
 
-def _train(task: AbstractTask, spec: Any, minutes: float, seed: int) -> tuple[Guide, float]:
+def _train(
+    task: AbstractTask, spec: Any, minutes: float, seed: int, progress: bool
+) -> tuple[Guide, float]:
     """A guide, and the CPU seconds of its training."""
     begin = time.process_time()
     length = {} if spec.schedule(task).get("steps") == 0 else {"minutes": minutes}
-    guide = train(task, spec, seed=seed, progress=False, **length)
+    guide = train(task, spec, seed=seed, progress=progress and bool(length), **length)
     return guide, time.process_time() - begin
 
 
-def _score(guide: Guide, held: Sequence[Held], rows: int, steps: int) -> dict[str, Any]:
+def _score(
+    guide: Guide, held: Sequence[Held], rows: int, steps: int, go_on: Callable[[int], bool]
+) -> dict[str, Any]:
     """Means over datasets, and their standard errors."""
-    classes = is_classification(guide.task)
-    scores = [_score_one(guide, h, rows, steps, classes) for h in held]
+    classes, scores = is_classification(guide.task), []
+    for each in held:
+        scores.append(_score_one(guide, each, rows, steps, classes))
+        if not go_on(len(scores)):
+            break
     lpd, square, right, gap = (
         np.array([s[k] for s in scores], np.float64) for k in ("lpd", "square", "right", "gap")
     )
-    error = np.sqrt(len(held))
+    error = np.sqrt(len(scores))
     return {
         "rows": rows,
         "steps": steps,
+        "datasets": len(scores),
         "lpd": lpd.mean(),
         "lpd_se": lpd.std(ddof=1) / error,
         "rmse": np.sqrt(square.mean()),

@@ -1,5 +1,6 @@
 """Simulates datasets and measures a guide's posterior of each, in one compiled call."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -67,7 +68,12 @@ class Measurements(NamedTuple):
 
 
 def measure(
-    guide: TrainedMethod, datasets: int, draws: int, seed: int, around: "Dataset | None" = None
+    guide: TrainedMethod,
+    datasets: int,
+    draws: int,
+    seed: int,
+    around: "Dataset | None" = None,
+    go_on: Callable[[int], bool] = lambda done: True,
 ) -> Measurements:
     """Simulates datasets as training did, or around an observed one, and measures the posteriors.
 
@@ -77,6 +83,8 @@ def measure(
         draws: S for each dataset, at least `FEWEST`.
         seed: the seed of the simulations and the draws.
         around: an observed dataset.
+        go_on: of a method whose draws cost a search (`Method.quick`) asked after each dataset,
+            which are taken in random order: whether to take another.
 
     Raises:
         DataError: too few datasets or draws; no rows can be added to the observed dataset; most
@@ -99,7 +107,16 @@ def measure(
             "narrower prior, or a link that cannot overflow, is the usual cure"
         )
     ties = random.uniform(1e-6, 1.0, (datasets, truth.shape[1] + 3)).astype(np.float32)
-    measured = _measure(guide.method, batches, truth, ties, keys, draws)
+    truth = np.asarray(truth)
+    scale = np.asarray(truth.std(0) + 1e-12, truth.dtype)
+    each = (batches, truth, np.roll(truth, 1, 0), ties, keys)
+    if guide.method.quick:
+        measured = _measure(guide.method, each, scale, draws)
+    else:
+        order = random.permutation(datasets)
+        measured = _measure_in_turn(guide.method, each, scale, draws, order, go_on)
+        order = order[: len(measured[0])]
+        batches, truth, usable = jax.tree.map(lambda a: a[order], (batches, truth, usable))
     rows = np.asarray(batches.mask).sum(1)
     finite = np.isfinite(np.concatenate(measured[:2], 1)).all(1)
     if np.mean(finite[usable]) < 0.5:
@@ -194,20 +211,34 @@ def _extend(
     return jax.vmap(one)(keys, vectors)
 
 
-@jit_lightly
-def _measure(
+def _measure_in_turn(
     method: Method,
-    batches: Batch,
-    truth: Float[Array, "T P"],
-    ties: Float[Array, "T Q"],
-    keys: Array,
+    each: tuple,
+    scale: np.ndarray,
     draws: int,
-) -> tuple:
-    """Fields of `Measurements` from `mean` on."""
-    reference, scale = jnp.roll(truth, 1, 0), jnp.std(truth, 0) + 1e-12
-    places = method.task.places(batches.data)
-    at_once = WORK // (draws * batches.mask.shape[1] * places)
-    each = batches, truth, reference, ties, keys
+    order: np.ndarray,
+    go_on: Callable[[int], bool],
+) -> list[np.ndarray]:
+    """`_measure` of one dataset after another, until all are done or `go_on` says no."""
+    parts = []
+    for place in order:
+        one = jax.tree.map(lambda a, i=place: a[i : i + 1], each)
+        parts.append(jax.tree.map(np.asarray, _measure(method, one, scale, draws)))
+        if not go_on(len(parts)):
+            break
+    return [np.concatenate(a) for a in zip(*parts, strict=True)]
+
+
+@jit_lightly
+def _measure(method: Method, each: tuple, scale: Float[Array, " P"], draws: int) -> tuple:
+    """Fields of `Measurements` from `mean` on.
+
+    Args:
+        each: of T datasets their rows, truth (T, P), a reference point (T, P), uniform numbers and
+            keys.
+    """
+    mask, places = each[0].mask, method.task.places(each[0].data)
+    at_once = WORK // (draws * mask.shape[1] * places) if method.quick else 1
     return batched_map(lambda a: _measure_one(method, *a, scale, draws), each, at_once)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-RUNGS = ("weighted", "conditional", "psis", "refined", "svi", "nuts")
+RUNGS = ("weighted", "conditional", "psis", "refined", "svi", "many_chains", "nuts")
 """Rungs that follow the frame: its own draws by their weights, then importance sampling, whose
 programs are the shortest.
 
@@ -43,7 +43,7 @@ Scales first: proposals of all latents at once miss the tails of small standard 
 their k-hat does not always tell (`grunfeld` in tests/benchmarks/test_fit.py: 0.66, a sd 19% off).
 """
 
-WITHOUT_PLATES = ("weighted", "psis", "conditional", "refined", "svi", "nuts")
+WITHOUT_PLATES = ("weighted", "psis", "conditional", "refined", "svi", "many_chains", "nuts")
 """The order of a model without plates and with `ROWS_A_LATENT`: no scale goes to zero there, and a
 log joint is cheaper than a mode. A hurdle model of 1,000 rows took 64 CPU s the other way round."""
 

@@ -1,20 +1,27 @@
 """Trains a method across the tasks of a model, to a guide."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from amortppl import catalogue
+from amortppl.data.dataset import read
 from amortppl.errors import TrainingError, nearest
 from amortppl.guide.guide import Guide
 from amortppl.method import Spec
+from amortppl.posterior.padding import stack
 from amortppl.runtime import distributed
 from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whole
 from amortppl.runtime.outputs import expect_kept
 from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 from amortppl.training.choose import trainer_for
+from amortppl.training.consistency import Consistency, expect_consistency
 from amortppl.training.loop import run_training
 from amortppl.training.schedule import Schedule
 
@@ -32,6 +39,7 @@ def train(
     checkpoint: str | Path | None = None,
     resume: str | Path | None = None,
     progress: bool = True,
+    unlabelled: Sequence[Any] | None = None,
     **schedule: Any,
 ) -> Guide:
     """Trains an amortized guide across tasks simulated from the model.
@@ -50,13 +58,19 @@ def train(
         checkpoint: a file to keep the run in while it goes on.
         resume: a checkpoint to continue from, to the same result as an unbroken run.
         progress: whether to report while training.
+        unlabelled: datasets as of `guide.infer`, in a list, whose latents nobody knows, such as
+            those that the guide is for: beside simulations it learns to agree with the model's
+            density on them (`amortppl.training.consistency`), which data that no simulation looks
+            like need. For `parametric` and models with a density.
         schedule: further fields of `Schedule`.
 
     Returns:
         A guide bound to the task.
 
     Raises:
-        TrainingError: losses stay non-finite, or the checkpoint is of another run.
+        TrainingError: losses stay non-finite, the checkpoint is of another run, or `unlabelled`
+            datasets are given to what cannot learn from them.
+        DataError: `unlabelled` datasets do not fit the task.
         LookupError: no method of that name.
 
     Example:
@@ -84,6 +98,9 @@ def train(
     use_program_cache()
     begin = time.monotonic()
     trainer = trainer_for(task, spec, plan, seed)
+    if unlabelled is not None:
+        expect_consistency(task, trainer.method(trainer.weights), plan)
+        trainer.consistency = Consistency(_together(task, unlabelled))
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
     weights = distributed.local(trainer.chosen(learner), trainer.mesh)
     tasks = trainer.tasks_of(learner)
@@ -91,6 +108,17 @@ def train(
     if tasks is not None and record.seconds > LONG:
         _ = guide.familiarity  # so that the first answer does not wait for it
     return guide
+
+
+def _together(task: AbstractTask, unlabelled: Any) -> Batch:
+    """Datasets as a batch, all padded to as many rows."""
+    if isinstance(unlabelled, Mapping | pd.DataFrame | str) or not len(unlabelled):
+        raise TrainingError(
+            "unlabelled: expected a list of datasets, one or more, got "
+            f"{type(unlabelled).__name__}; put a single dataset into a list"
+        )
+    datasets = [read(task, data) for data in unlabelled]
+    return stack(task, datasets, range(len(datasets)))
 
 
 def _expect_length(steps: int | None, minutes: float | None, seed: int) -> None:

@@ -226,6 +226,8 @@ def sample(
         joint = batched_map(lambda v: log_joint(method.task, v, batch), vectors, size)
         return Drawn(vectors, log_guide, joint, method.summary(state))
 
+    if not method.quick:  # it searches for each dataset, and not for all as long as for one
+        return batched_map(lambda a: one(*a), (values, batches, keys), 1)
     return map_datasets(one, values, batches, keys)
 
 

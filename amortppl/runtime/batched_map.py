@@ -10,7 +10,8 @@ def batched_map(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
     """Maps a function over the leading axis of a tree, at most `at_once` items together.
 
     `jax.lax.map` compiles the function a second time for the items left over. Here the number taken
-    together divides the whole, if such a number exists between half of `at_once` and all of it.
+    together divides the whole, if such a number exists between half of `at_once` and all of it. One
+    at a time they are not batched, so that a `cond` takes one branch.
 
     >>> import jax.numpy as jnp
     >>> batched_map(lambda x: 2 * x, jnp.arange(4), 2).tolist()
@@ -18,6 +19,8 @@ def batched_map(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
     """
     total = len(jax.tree.leaves(many)[0])
     most = max(1, min(at_once, total))
+    if at_once <= 1:
+        return jax.lax.map(function, many)
     size = next((n for n in range(most, most // 2, -1) if total % n == 0), None)
     if size is None:
         return jax.lax.map(function, many, batch_size=most)

@@ -74,6 +74,8 @@ class Stored:
 
     def _parts(self, held_out: float) -> np.ndarray:
         count = len(next(iter(self.latents.values())))
+        if not count:
+            raise DataError("simulations: expected some, got arrays with no simulation")
         parts, spans = np.empty(count, np.int8), {n: [np.inf, -np.inf] for n in self.latents}
         for start in range(0, count, ROWS):
             rows = slice(start, start + ROWS)

@@ -174,7 +174,8 @@ def _take(record: Record, seen: dict[str, Array], trainer: Trainer) -> bool:
 
 def _identity(trainer: Trainer) -> dict[str, Any]:
     """What two runs must share for one to continue the other."""
-    plan = asdict(trainer.schedule)
+    plan, given = asdict(trainer.schedule), trainer.consistency
+    more = {} if given is None else {"unlabelled": given.digest}
     return {
         "task": f"{trainer.task.fingerprint}-{check_digest(trainer.task)}",
         "method": [
@@ -184,6 +185,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
         ],
         "schedule": {k: plan[k] for k in sorted(plan)},
         "seed": trainer.seed,
+        **more,
     }
 
 

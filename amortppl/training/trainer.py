@@ -22,6 +22,7 @@ from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.seeds import fold_in, join_keys, pick_key, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split, split_in_order
+from amortppl.training.consistency import Consistency
 from amortppl.training.noise import row_noise
 from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.record import Record
@@ -62,9 +63,11 @@ class Trainer:
     """One training run: a method built for a task, compiled once.
 
     `foretell` is told the seconds of tasks simulated before updates, `later` are those after.
+    `consistency` is the loss of datasets without latents, where there are any.
     """
 
     later = 0.0
+    consistency: Consistency | None = None
 
     def __init__(self, task: AbstractTask, spec: Spec, schedule: Schedule, seed: int) -> None:
         self.task, self.spec, self.schedule, self.seed = task, spec, schedule, seed
@@ -199,6 +202,9 @@ class Trainer:
                 episodes = self.noise(jr.fold_in(given[1], 2), episodes)
             derivative = jax.value_and_grad(self._loss, has_aux=True)
             (loss, usable), gradient = derivative(given[0], episodes)
+            if self.consistency is not None:
+                terms = self.consistency.terms(self.method, given[0], jr.fold_in(given[1], 3))
+                loss, gradient = (a + b for a, b in zip((loss, gradient), terms, strict=True))
             return loss, usable, gradient, episodes.usable
 
         def together(*given: Any) -> tuple[Array, Array, Array]:

@@ -14,7 +14,16 @@ from amortppl.posterior.draws import Drawn
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust import psis
 
-RUNGS = ("amortized", "weighted", "refined", "psis", "conditional", "svi", "nuts")
+RUNGS = (
+    "amortized",
+    "weighted",
+    "refined",
+    "psis",
+    "conditional",
+    "svi",
+    "many_chains",
+    "nuts",
+)
 """Names of rungs. `weighted` and `conditional` are climbed by `ap.fit`, and where asked for."""
 
 
@@ -57,7 +66,7 @@ class Ladder:
     rhat: float = 1.01
     budget: float | None = None
     keep: str | Path | None = None
-    rungs: tuple[str, ...] = ("refined", "psis", "svi", "nuts")
+    rungs: tuple[str, ...] = ("refined", "psis", "svi", "many_chains", "nuts")
 
     def __post_init__(self) -> None:
         unknown = [r for r in self.rungs if r not in RUNGS[1:]]

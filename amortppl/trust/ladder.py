@@ -2,10 +2,11 @@
 
 amortized -> weighted (the same draws, resampled by their weights) -> refined (more Newton steps and
 variational sweeps) -> psis (adaptive importance resampling) -> conditional (scales first, all other
-latents given them) -> svi (a few steps from the guide's readout) -> nuts (started from the best
-draws, their covariance the mass matrix). A rung that raises is recorded and the next one tried;
-only datasets that failed climb. An answer fails as well where its posterior has mass without draws
-(`amortppl.trust.missed_modes`): another mode, or a tail farther out than its draws reach.
+latents given them) -> svi (a few steps from the guide's readout) -> many_chains (of few latents:
+importance sampling from the prior on, then short chains in all modes) -> nuts (started from the
+best draws, their covariance the mass matrix). A rung that raises is recorded and the next one
+tried; only datasets that failed climb. An answer fails as well where its posterior has mass without
+draws (`amortppl.trust.missed_modes`): another mode, or a tail farther out than its draws reach.
 """
 
 import time
@@ -45,6 +46,7 @@ CLIMB = {
     "psis": _import_late("importance", "resample"),
     "conditional": _import_late("conditional", "draw_conditionally"),
     "svi": _import_late("svi", "fit_svi"),
+    "many_chains": _import_late("many_chains", "draw_from_modes"),
     "nuts": _import_late("nuts", "run_nuts"),
 }
 """What each rung does: (climb, places) -> an attempt for each place."""

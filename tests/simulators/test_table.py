@@ -97,6 +97,8 @@ def test_what_cannot_be_learned_from():
         Stored(Table({"a": np.ones(1000)}, {"x": RNG.normal(size=1000)}))
     with pytest.raises(DataError, match="at least 20 to learn from"):
         Stored(Table({"a": RNG.normal(size=50)}, {"x": RNG.normal(size=50)}))
+    with pytest.raises(DataError, match="no simulation"):
+        Stored(Table({"a": np.zeros(0)}, {"x": np.zeros(0)}))
     with pytest.raises(DataError, match="held_out"):
         Stored(Table({"a": RNG.normal(size=50)}, {"x": RNG.normal(size=50)}), held_out=1.5)
 
