@@ -11,7 +11,7 @@ from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.extras import FAR
 from paper.matrix import LATENT
-from paper.results import Results, error
+from paper.results import RESULTS, Results, error
 from paper.tables import LABEL
 
 HERE = Path(__file__).parent
@@ -185,7 +185,7 @@ def clouds(results: Results) -> None:
 def main() -> None:
     """Draws every figure whose results are there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     results = Results(parser.parse_args().results)
     steps(results)
     bound(results)
