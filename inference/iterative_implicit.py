@@ -28,6 +28,7 @@ from amortppl.method import Target
 from amortppl.networks.mlp import mlp
 from amortppl.networks.query_site import QuerySite, SiteReader
 from amortppl.networks.update_transformer import UpdateTransformer, prefix_masks
+from amortppl.predictive.attention_update import AttentionUpdate, attention_update
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import PRIOR, Headed
 from amortppl.predictive.preprocessing import Reader, reader
@@ -43,6 +44,8 @@ from amortppl.predictive.query_state import (
 )
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
+
+STATES = (*SPACES, "attention")
 
 BOUND = 4.0
 """Largest factor, as a logarithm, by which the network changes the weight of a mini-batch."""
@@ -231,7 +234,9 @@ class IterativeImplicit:
         state: what a query carries: `logits` (the predictive distribution's unnormalised
             parameters), `probabilities` or `hidden` (a vector that a head reads; what of it only
             later steps would read gets no gradient from a greedy loss, so that it is not taught to
-            remember more than its own prediction).
+            remember more than its own prediction); or `attention` (what the query reads of all rows
+            by a softmax, kept as means and masses, so that no order or number of mini-batches
+            matters: `amortppl.predictive.attention_update`).
         most: rows that a step looks at together; a longer mini-batch is taken as several.
         sizes: parts of a mini-batch, of random sizes, that training scores beside it in the same
             masked pass over its rows. The mini-batches themselves are of random sizes already; two
@@ -254,16 +259,18 @@ class IterativeImplicit:
         """Training defaults: greedy, from a pool of states at all depths."""
         return {"steps": 4000, "batch": 64, "rate": 3e-3, "average": 0.995, "mini_batch": self.most}
 
-    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ImplicitUpdate:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ImplicitUpdate | AttentionUpdate:
         """Draws the weights for a task; units come from simulated rows.
 
         Raises:
             ModelError: an unknown kind of state, or an observation without a predictive family.
         """
-        if self.state not in SPACES:
-            raise ModelError(f"state: expected one of {', '.join(SPACES)}, got {self.state!r}")
+        if self.state not in STATES:
+            raise ModelError(f"state: expected one of {', '.join(STATES)}, got {self.state!r}")
         keys = jr.split(key, 6)
         read, apart = reader(task, keys[0]), self.state == "hidden"
+        if self.state == "attention":
+            return attention_update(task, self, read, keys[1])
         first = jnp.zeros(self.hidden) if apart else initial(read)
         size, values = first.shape[0], read.y_size
         plain, crossed = read.x_size, read.crossed_size

@@ -63,7 +63,7 @@ def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
     Raises:
         GuideError: the states belong to other queries.
     """
-    if any(not _same(s.queries, first.queries) for s in states):
+    if any(not same_queries(s.queries, first.queries) for s in states):
         raise GuideError(
             "combine: the states belong to other queries; begin each with the same "
             "guide.init(at=...)"
@@ -75,7 +75,7 @@ def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
     return QueryState(first.queries, value, weight, rows)
 
 
-def _same(queries: dict[str, Array], others: dict[str, Array]) -> bool:
+def same_queries(queries: dict[str, Array], others: dict[str, Array]) -> bool:
     """Whether they are the same inputs, row by row."""
     pairs = [(queries[n], others[n]) for n in others]
     return all(a.shape == b.shape and bool(jnp.all(a == b)) for a, b in pairs)
