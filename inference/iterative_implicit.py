@@ -38,6 +38,7 @@ from amortppl.predictive.query_state import (
     QueryState,
     Space,
     initial,
+    no_queries,
     places,
     reaches,
     union,
@@ -45,15 +46,12 @@ from amortppl.predictive.query_state import (
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
-STATES = (*SPACES, "attention")
-
 BOUND = 4.0
 """Largest factor, as a logarithm, by which the network changes the weight of a mini-batch."""
 
 QUICK = 1.5
 """How much more of the proposal than its share of the evidence all but places take to begin with,
-in logits: a scale
-has to follow the evidence, not to average over it."""
+in logits: a scale has to follow the evidence, not to average over it."""
 
 QUICK_FADE = 5.0
 """How much faster than other weights the fading is learned: nearly all of it where a closed form
@@ -89,12 +87,7 @@ class ImplicitUpdate(Headed):
         """The learned marginal of y at each query, before any row; without queries the states of
         none.
         """
-        if queries is None:
-            like = self.task.rows_like
-            queries = {
-                n: jnp.zeros((0, *like[n].shape[1:]), like[n].dtype) for n in self.task.inputs
-            }
-            queries = queries or {"row": jnp.zeros((0, 0))}
+        queries = no_queries(self.task) if queries is None else queries
         value = jax.vmap(lambda x: self.space.enter(self.start(x)))(self.reader.x(queries))
         return QueryState(queries, value, jnp.ones(value.shape[0]), jnp.zeros(()))
 
@@ -135,8 +128,7 @@ class ImplicitUpdate(Headed):
         if asked != own:
             raise GuideError(
                 f"query: this state of IterativeImplicit belongs to {own} queries and is asked at "
-                f"{asked}; queries "
-                "cannot change between steps. Begin with init(queries) at those wanted"
+                f"{asked}; queries cannot change between steps. Begin with init(queries) at those wanted"
             )
         return jax.vmap(self.space.leave)(state.value)[None]
 
@@ -265,8 +257,8 @@ class IterativeImplicit:
         Raises:
             ModelError: an unknown kind of state, or an observation without a predictive family.
         """
-        if self.state not in STATES:
-            raise ModelError(f"state: expected one of {', '.join(STATES)}, got {self.state!r}")
+        if self.state not in SPACES:
+            raise ModelError(f"state: expected one of {', '.join(SPACES)}, got {self.state!r}")
         keys = jr.split(key, 6)
         read, apart = reader(task, keys[0]), self.state == "hidden"
         if self.state == "attention":

@@ -24,7 +24,7 @@ from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import PRIOR, Headed
 from amortppl.predictive.preprocessing import Reader
-from amortppl.predictive.query_state import QueryState, same_queries
+from amortppl.predictive.query_state import QueryState, no_queries, same_queries
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
@@ -134,11 +134,7 @@ class AttentionUpdate(Headed):
 
     def init(self, queries: dict[str, Array] | None = None) -> QueryState:
         """What the queries hold before any row; without queries the states of none."""
-        if queries is None:
-            like = self.task.rows_like
-            queries = {
-                n: jnp.zeros((0, *like[n].shape[1:]), like[n].dtype) for n in self.task.inputs
-            } or {"row": jnp.zeros((0, 0))}
+        queries = no_queries(self.task) if queries is None else queries
         value = jax.vmap(self.start)(self.reader.crossed(queries))
         return QueryState(queries, value, jnp.ones(value.shape[0]), jnp.zeros(()))
 

@@ -25,8 +25,10 @@ from amortppl.predictive.categorical import Categories
 from amortppl.predictive.components import Component
 from amortppl.predictive.head import Family, Head, family
 from amortppl.predictive.preprocessing import Reader
+from amortppl.task.abstract import AbstractTask
 
-SPACES = ("logits", "probabilities", "hidden")
+SPACES = ("logits", "probabilities", "hidden", "attention")
+"""Kinds of state; of the last see `amortppl.predictive.attention_update`."""
 
 WIDEST = 12.0
 """Largest logarithm of a number in `probabilities`."""
@@ -46,6 +48,13 @@ class QueryState(NamedTuple):
     value: Float[Array, "Q Z"]
     weight: Float[Array, " Q"]
     rows: Float[Array, ""]
+
+
+def no_queries(task: AbstractTask) -> dict[str, Array]:
+    """The inputs of no query of a task."""
+    like = task.rows_like
+    none = {n: jnp.zeros((0, *like[n].shape[1:]), like[n].dtype) for n in task.inputs}
+    return none or {"row": jnp.zeros((0, 0))}
 
 
 def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
