@@ -128,7 +128,7 @@ class ImplicitUpdate(Headed):
         if asked != own:
             raise GuideError(
                 f"query: this state of IterativeImplicit belongs to {own} queries and is asked at "
-                f"{asked}; queries cannot change between steps. Begin with init(queries) at those wanted"
+                f"{asked}; queries cannot change between steps. Begin with init(queries)"
             )
         return jax.vmap(self.space.leave)(state.value)[None]
 

@@ -155,8 +155,7 @@ class AttentionUpdate(Headed):
         if asked != own:
             raise GuideError(
                 f"query: this state of IterativeImplicit belongs to {own} queries and is asked at "
-                f"{asked}; queries cannot change between steps. Begin with init(queries) at those "
-                "wanted"
+                f"{asked}; queries cannot change between steps. Begin with init(queries)"
             )
         return self.attention.features(state.value, self.reader.crossed(state.queries))[None]
 
