@@ -143,9 +143,9 @@ class GreedyTrainer(Trainer):
         if end < start:
             return learner.average
         warnings.warn(
-            f"train: after {JUDGED} mini-batches of held-out tasks what was learned has a loss of "
-            f"{end:.3g}, and the closed form alone {start:.3g}; the closed form is kept. Train for "
-            "longer, or at a smaller rate",
+            f"train: what was learned has a loss of {end:.4g} on held-out tasks, the closed form "
+            f"alone {start:.4g}, so it is kept. Where it is exact there is nothing to learn; "
+            "elsewhere train for longer, or at a smaller rate",
             stacklevel=4,
         )
         return self.weights
