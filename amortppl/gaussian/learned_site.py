@@ -1,11 +1,13 @@
 """A mini-batch's Gaussian site as a learned update takes it: as far as it is trusted.
 
-Opper and Winther 1998, "A Bayesian approach to on-line learning" (the site); the trust is learned,
-because one Gaussian may be no answer at all where a posterior has several modes.
+Opper and Winther 1998, "A Bayesian approach to on-line learning" (the site); Minka 2004, "Power EP"
+(its powers). The power is learned, because one Gaussian may be no answer at all where a posterior
+has several modes.
 """
 
 import jax.numpy as jnp
 from jax.lax import stop_gradient
+from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.belief import Belief
@@ -19,16 +21,18 @@ tens of updates at any rate then change little."""
 
 
 def by_site(
-    state: Belief, site: SiteUpdate, trust: Float[Array, " P"], share: Array, fade: Array
+    state: Belief, site: SiteUpdate, trust: Array, share: Array, fade: Array
 ) -> tuple[Belief, tuple[Array, Array]]:
-    """The state moved by as much of a site as it is trusted, and the sizes of further moves.
+    """The state moved by a power of a site, as much as it is trusted, and sizes of further moves.
 
-    z <- a z and T <- 1 + a (T - 1) for each latent. Where a site is taken as it is, what is
-    left to correct is of the size of a share and fades; where it is not, a step is as free as
-    one without sites.
+    The site's precision W and linear term (I + W) z become a W and a (I + W) z. Where it is taken
+    as it is, what is left to correct is of the size of a share and fades; where it is not, a step
+    is as free as one without sites.
     """
-    factor = jnp.eye(len(trust)) + trust[:, None] * (site.factor - jnp.eye(len(trust)))
-    moved = state.move(trust * site.shift, jnp.log(jnp.diag(factor)), factor)
+    whole = site.factor @ site.factor.T
+    factor = jnp.linalg.cholesky((1.0 - trust) * jnp.eye(len(whole)) + trust * whole)
+    shift = cho_solve((factor, True), trust * (whole @ site.shift))
+    moved = state.move(shift, jnp.log(jnp.diag(factor)), factor)
     faded = jnp.sqrt(jnp.minimum(1.0, fade))
     sizes = (
         trust * share * faded + (1.0 - trust) * jnp.sqrt(share),

@@ -138,13 +138,13 @@ class LearnedUpdate(eqx.Module):
         moved, sizes, gain = state, (jnp.sqrt(share), share), 1.0
         if site is not None:
             out, gain = GAIN * out, GAIN
-            trust, most = jnp.exp(-jnp.maximum(out[:, 2], 0.0)), self.shape.depth
+            trust, most = jnp.exp(-jnp.maximum(jnp.mean(out[:, 2]), 0.0)), self.shape.depth
             moved, sizes = by_site(state, site, trust, share, most / (state.rows + count))
         below = None
         if state.full:
             left, right = hidden @ self.pair[0], hidden @ self.pair[1]
             below = gain * jnp.clip(left @ right.T, -FARTHEST, FARTHEST)
-            below = jnp.broadcast_to(sizes[1], (len(out),))[:, None] * below
+            below = sizes[1] * below
         after = moved.move(
             sizes[0] * clipped(out[:, 0]), sizes[1] * jnp.clip(out[:, 1], -3.0, LOG_T), below
         )
