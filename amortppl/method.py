@@ -128,6 +128,13 @@ class Method(eqx.Module):
         return self.score(after, target), after
 
     @property
+    def keeps_start(self) -> bool:
+        """Whether it is an answer without training, behind which training must not fall: the
+        weights of the start are kept where what was learned is no better on held-out tasks.
+        """
+        return False
+
+    @property
     def max_batch(self) -> int | None:
         """How many datasets of a batch to take at once; None for all.
 

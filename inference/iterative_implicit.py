@@ -28,6 +28,7 @@ from amortppl.method import Target
 from amortppl.networks.mlp import mlp
 from amortppl.networks.query_site import QuerySite, SiteReader
 from amortppl.networks.update_transformer import UpdateTransformer, prefix_masks
+from amortppl.predictive.attention_update import AttentionUpdate, attention_update
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import PRIOR, Headed
 from amortppl.predictive.preprocessing import Reader, reader
@@ -37,6 +38,7 @@ from amortppl.predictive.query_state import (
     QueryState,
     Space,
     initial,
+    no_queries,
     places,
     reaches,
     union,
@@ -49,8 +51,7 @@ BOUND = 4.0
 
 QUICK = 1.5
 """How much more of the proposal than its share of the evidence all but places take to begin with,
-in logits: a scale
-has to follow the evidence, not to average over it."""
+in logits: a scale has to follow the evidence, not to average over it."""
 
 QUICK_FADE = 5.0
 """How much faster than other weights the fading is learned: nearly all of it where a closed form
@@ -86,12 +87,7 @@ class ImplicitUpdate(Headed):
         """The learned marginal of y at each query, before any row; without queries the states of
         none.
         """
-        if queries is None:
-            like = self.task.rows_like
-            queries = {
-                n: jnp.zeros((0, *like[n].shape[1:]), like[n].dtype) for n in self.task.inputs
-            }
-            queries = queries or {"row": jnp.zeros((0, 0))}
+        queries = no_queries(self.task) if queries is None else queries
         value = jax.vmap(lambda x: self.space.enter(self.start(x)))(self.reader.x(queries))
         return QueryState(queries, value, jnp.ones(value.shape[0]), jnp.zeros(()))
 
@@ -132,8 +128,7 @@ class ImplicitUpdate(Headed):
         if asked != own:
             raise GuideError(
                 f"query: this state of IterativeImplicit belongs to {own} queries and is asked at "
-                f"{asked}; queries "
-                "cannot change between steps. Begin with init(queries) at those wanted"
+                f"{asked}; queries cannot change between steps. Begin with init(queries)"
             )
         return jax.vmap(self.space.leave)(state.value)[None]
 
@@ -231,7 +226,9 @@ class IterativeImplicit:
         state: what a query carries: `logits` (the predictive distribution's unnormalised
             parameters), `probabilities` or `hidden` (a vector that a head reads; what of it only
             later steps would read gets no gradient from a greedy loss, so that it is not taught to
-            remember more than its own prediction).
+            remember more than its own prediction); or `attention` (what the query reads of all rows
+            by a softmax, kept as means and masses, so that no order or number of mini-batches
+            matters: `amortppl.predictive.attention_update`).
         most: rows that a step looks at together; a longer mini-batch is taken as several.
         sizes: parts of a mini-batch, of random sizes, that training scores beside it in the same
             masked pass over its rows. The mini-batches themselves are of random sizes already; two
@@ -254,7 +251,7 @@ class IterativeImplicit:
         """Training defaults: greedy, from a pool of states at all depths."""
         return {"steps": 4000, "batch": 64, "rate": 3e-3, "average": 0.995, "mini_batch": self.most}
 
-    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ImplicitUpdate:
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ImplicitUpdate | AttentionUpdate:
         """Draws the weights for a task; units come from simulated rows.
 
         Raises:
@@ -264,6 +261,8 @@ class IterativeImplicit:
             raise ModelError(f"state: expected one of {', '.join(SPACES)}, got {self.state!r}")
         keys = jr.split(key, 6)
         read, apart = reader(task, keys[0]), self.state == "hidden"
+        if self.state == "attention":
+            return attention_update(task, self, read, keys[1])
         first = jnp.zeros(self.hidden) if apart else initial(read)
         size, values = first.shape[0], read.y_size
         plain, crossed = read.x_size, read.crossed_size

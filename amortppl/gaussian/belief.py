@@ -24,6 +24,21 @@ NARROWEST, WIDEST = -14.0, 2.0
 """Bounds of log sds, in prior units."""
 
 
+def within_bounds(factor: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    """A precision's factor C with each latent's log sd inside the bounds, correlations kept.
+
+    With D the diagonal matrix by which the sds are scaled, the covariance becomes D S D and its
+    precision's factor D^-1 C, which is lower triangular too.
+
+    Example:
+        >>> within_bounds(jnp.diag(jnp.array([0.01, 2.0]))).round(4).tolist()  # sds 100 and 0.5
+        [[0.1353, 0.0], [0.0, 2.0]]
+    """
+    inverse = solve_triangular(factor, jnp.eye(len(factor)), lower=True)
+    log_sd = 0.5 * jnp.log(jnp.sum(inverse**2, 0))
+    return factor * jnp.exp(log_sd - jnp.clip(log_sd, NARROWEST, WIDEST))[:, None]
+
+
 class Belief(NamedTuple):
     """A point (spread (0,)), independent latents (log sds (P,)), or all (the precision's factor C).
 
@@ -102,7 +117,7 @@ class Belief(NamedTuple):
         if not self.full:
             return jnp.clip(self.spread - log_shrink, NARROWEST, WIDEST)
         turn = jnp.diag(jnp.exp(log_shrink))
-        return self.spread @ (turn if below is None else turn + jnp.tril(below, -1))
+        return within_bounds(self.spread @ (turn if below is None else turn + jnp.tril(below, -1)))
 
     def again(self, since: "Belief") -> "Belief":
         """The belief at the start of a further pass over the rows seen after `since`.

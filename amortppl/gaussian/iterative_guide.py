@@ -16,12 +16,12 @@ from amortppl.gaussian.belief import Belief
 from amortppl.gaussian.filtering import Natural
 from amortppl.gaussian.funnel import Funnel
 from amortppl.gaussian.learned_steps import LearnedSteps
-from amortppl.gaussian.learned_update import FAR, LearnedUpdate
+from amortppl.gaussian.learned_update import LearnedUpdate
 from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.objectives import SCORES
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.union import union
-from amortppl.gaussian.update_inputs import Rows, Shape
+from amortppl.gaussian.update_inputs import FAR, Rows, Shape
 from amortppl.method import Target
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
@@ -47,7 +47,12 @@ class IterativeGuide(LearnedSteps):
     update: LearnedUpdate
     queries: int = eqx.field(static=True)  # pyright: ignore[reportIncompatibleVariableOverride]
     regime: ClassVar[str] = "parametric"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
+
+    @property
+    def keeps_start(self) -> bool:
+        """Whether it begins with sites, which are an answer by themselves."""
+        return self.options.closed_form
 
     def readout(self, state: Belief) -> Posterior:
         """The Gaussian."""

@@ -24,8 +24,8 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.gaussian.belief import Belief
-from amortppl.gaussian.filtering import SiteUpdate, site_update
-from amortppl.gaussian.update_inputs import Rows, Shape
+from amortppl.gaussian.learned_site import GAIN, by_site, site_of
+from amortppl.gaussian.update_inputs import FAR, Rows, Shape, clipped, correlation, without_diagonal
 from amortppl.networks.latent_codes import LatentCodes
 from amortppl.networks.row_binding import RowBinding
 from amortppl.networks.update_transformer import UpdateTransformer
@@ -34,8 +34,8 @@ from amortppl.task.batch import Batch, next_rows
 RANK = 8
 """Numbers of a token that make correlations with those of another."""
 
-FAR = 10.0
-"""Numbers beyond which tokens do not tell apart."""
+LOG_T, FARTHEST = 6.0, 400.0
+"""Largest log T_ii that a step takes, and largest T_ij, about as large."""
 
 LARGEST = 1e12
 """Bound on derivatives, so that their products with a belief's sds do not overflow."""
@@ -57,8 +57,8 @@ class LearnedUpdate(eqx.Module):
     net: UpdateTransformer
     start: Float[Array, "2 P"]
     pair: Float[Array, "2 E R"]
-    skip: Float[Array, "2 F"]
-    gate: Float[Array, "E 2 F"]
+    skip: Float[Array, "O F"]
+    gate: Float[Array, "E O F"]
     binding: RowBinding | None
 
     def __init__(
@@ -71,7 +71,7 @@ class LearnedUpdate(eqx.Module):
         self.net = UpdateTransformer(
             shape.state_numbers,
             shape.row + (shape.edge_numbers and not shape.binds),
-            2,
+            shape.answers,
             keys[1],
             width=width,
             layers=layers,
@@ -84,7 +84,8 @@ class LearnedUpdate(eqx.Module):
         left = jr.normal(keys[2], (width, RANK)) / width**0.5
         self.pair = jnp.stack([left, jnp.zeros_like(left)])
         signals = shape.signal_numbers
-        self.skip, self.gate = jnp.zeros((2, signals)), jnp.zeros((width, 2, signals))
+        self.skip = jnp.zeros((shape.answers, signals))
+        self.gate = jnp.zeros((width, shape.answers, signals))
         bound = shape.row, shape.edge_numbers
         self.binding = RowBinding(width, *bound, keys[3]) if shape.binds else None
 
@@ -112,16 +113,11 @@ class LearnedUpdate(eqx.Module):
         before, state = state, _settled(state, batch, rows)
         count = jnp.sum(batch.mask).astype(jnp.float32)
         share = count / jnp.maximum(state.rows + count, 1.0)
-        edges = None
+        edges, site = None, None
         if self.shape.closed_form:
-            moved, seen, pairs = self._after_site(state, batch, rows, share)
-            faded = jnp.sqrt(
-                jnp.minimum(1.0, self.shape.depth / jnp.maximum(state.rows + count, 1.0))
-            )
-            sizes = share * faded, share * faded
+            site, seen, pairs = site_of(state, batch, rows, share)
         else:
             seen, pairs, edges = self._signals(state, batch, rows, share)
-            moved, sizes = state, (jnp.sqrt(share), share)
         row, mask = rows.tokens(batch), jnp.zeros_like(batch.mask)
         if "data" in self.shape.signals:
             mask = batch.mask
@@ -139,15 +135,21 @@ class LearnedUpdate(eqx.Module):
         out = self.net.head(hidden) + jnp.einsum(
             "pf,pof->po", seen, self.skip + jnp.einsum("pe,eof->pof", hidden, self.gate)
         )
+        moved, sizes, gain = state, (jnp.sqrt(share), share), 1.0
+        if site is not None:
+            out, gain = GAIN * out, GAIN
+            trust, most = jnp.exp(-jnp.maximum(jnp.mean(out[:, 2]), 0.0)), self.shape.depth
+            moved, sizes = by_site(state, site, trust, share, most / (state.rows + count))
         below = None
         if state.full:
             left, right = hidden @ self.pair[0], hidden @ self.pair[1]
-            below = sizes[1] * left @ right.T
+            below = gain * jnp.clip(left @ right.T, -FARTHEST, FARTHEST)
+            below = sizes[1] * below
         after = moved.move(
-            sizes[0] * _clip(out[:, 0]), sizes[1] * jnp.clip(out[:, 1], -3.0, 6.0), below
+            sizes[0] * clipped(out[:, 0]), sizes[1] * jnp.clip(out[:, 1], -3.0, LOG_T), below
         )
         first = seen[:, :1] if seen.shape[1] else jnp.zeros_like(out[:, :1])
-        recent = jnp.concatenate([first, out, state.recent], -1)
+        recent = jnp.concatenate([first, out[:, :2], state.recent], -1)
         after = after._replace(rows=state.rows + count, recent=recent[:, : state.recent.shape[1]])
         return jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), after, before)
 
@@ -188,14 +190,14 @@ class LearnedUpdate(eqx.Module):
             tokens += _slope_tokens(g, count)
             edges = each.T if self.shape.edge_numbers else None
         if state.full:
-            pairs.append(_without_diagonal(_correlation(at.spread @ at.spread.T)))
+            pairs.append(without_diagonal(correlation(at.spread @ at.spread.T)))
         if bend is not None:
             w = at.whiten_curvature(bend)
             own = jnp.maximum(jnp.diag(w), 0.0)
             tokens += [jnp.log1p(own), jnp.log1p(own / jnp.maximum(share, 1e-12))]
-            tokens += [] if slopes is None else [_clip(g / (1.0 + own))]
+            tokens += [] if slopes is None else [clipped(g / (1.0 + own))]
             root = jnp.sqrt(1.0 + own)
-            pairs.append(_without_diagonal(jnp.clip(w / (root[:, None] * root), -1.0, 1.0)))
+            pairs.append(without_diagonal(jnp.clip(w / (root[:, None] * root), -1.0, 1.0)))
         size = state.location.shape[0]
         seen = jnp.stack(tokens, -1) if tokens else jnp.zeros((size, 0))
         return stop_gradient((seen, jnp.stack(pairs, -1) if pairs else None, edges))
@@ -225,44 +227,10 @@ class LearnedUpdate(eqx.Module):
             bend = _bounded(-jax.hessian(lambda u: jnp.sum(masked(u)))(at.location))
         return None if slopes is None else _bounded(slopes), bend
 
-    def _after_site(
-        self, state: Belief, batch: Batch, rows: Rows, share: Array
-    ) -> tuple[Belief, Float[Array, "P F"], Float[Array, "P P C"]]:
-        """The state with the mini-batch's Gaussian site, and what that was and left."""
-        assert rows.likelihood is not None  # refused when a method is built
-        each, frame = rows.likelihood(batch, state), stop_gradient(state.frame())
-        first = state.rows == 0
-        correction = rows.correction or (lambda _: jnp.zeros(()))
-
-        def f(at: Float[Array, " P"]) -> Array:
-            return jnp.sum(jnp.where(batch.mask, each(at), 0.0)) + jnp.where(
-                first, correction(at), 0.0
-            )
-
-        site: SiteUpdate = stop_gradient(site_update(f, frame))
-        moved = state.move(site.shift, jnp.log(jnp.diag(site.factor)), site.factor)
-        size = state.location.shape[0]
-        centre, ahead, behind = site.residual[:size], *site.residual[size:].reshape(2, size, size)
-        log_t = jnp.log(jnp.diag(site.factor))
-        root = jnp.sqrt(jnp.maximum(share, 1e-12))
-        same = jnp.full(size, jnp.arcsinh(site.surprise))
-        tokens = [
-            site.shift / root,
-            log_t / jnp.maximum(share, 1e-12),
-            jnp.arcsinh(centre / root),
-            same,
-        ]
-        tokens.append(jnp.arcsinh((jnp.diag(ahead) + jnp.diag(behind)) / root))
-        pairs = [_without_diagonal(_correlation(state.spread @ state.spread.T))]
-        pairs += [_clip(site.factor - jnp.diag(jnp.diag(site.factor)))]
-        pairs += [jnp.arcsinh((ahead + behind) / root), jnp.arcsinh((ahead - behind) / root)]
-        pairs = stop_gradient(jnp.stack(pairs, -1))
-        return moved, stop_gradient(_clip(jnp.stack(tokens, -1))), pairs
-
 
 def _slope_tokens(g: Float[Array, " P"], count: Array) -> list[Array]:
     """A gradient at three sizes, since what it is worth depends on the rows."""
-    return [jnp.arcsinh(g), _clip(g / jnp.sqrt(1.0 + count)), _clip(g / (1.0 + count))]
+    return [jnp.arcsinh(g), clipped(g / jnp.sqrt(1.0 + count)), clipped(g / (1.0 + count))]
 
 
 def _settled(state: Belief, batch: Batch, rows: Rows) -> Belief:
@@ -280,18 +248,5 @@ def _numbers(shape: Sequence[int]) -> int:
     return total
 
 
-def _clip(numbers: Array) -> Array:
-    return jnp.clip(numbers, -FAR, FAR)
-
-
 def _bounded(derivatives: Array) -> Array:
     return jnp.clip(jnp.nan_to_num(derivatives), -LARGEST, LARGEST)
-
-
-def _without_diagonal(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
-    return matrix - jnp.diag(jnp.diag(matrix))
-
-
-def _correlation(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
-    root = jnp.sqrt(jnp.diag(matrix))
-    return matrix / (root[:, None] * root)

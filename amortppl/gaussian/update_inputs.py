@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.belief import Belief
@@ -11,6 +12,9 @@ from amortppl.task.batch import Batch
 
 SIGNALS = ("data", "gradient", "curvature")
 """Rows, the gradient of their log likelihood at the state, and its -Hessian there."""
+
+FAR = 10.0
+"""Numbers beyond which tokens do not tell apart."""
 
 BINDINGS = 2
 """Learned numbers that bind a latent to a row."""
@@ -49,6 +53,13 @@ class Shape(NamedTuple):
         """Numbers of it that are signals of the mini-batch."""
         slope, bend = "gradient" in self.signals or self.binds, "curvature" in self.signals
         return 5 if self.closed_form else 3 * slope + 2 * bend + (slope and bend)
+
+    @property
+    def answers(self) -> int:
+        """Numbers that a latent's token answers: its move, log T, and how little a site is
+        trusted.
+        """
+        return 3 if self.closed_form else 2
 
     @property
     def binds(self) -> bool:
@@ -94,3 +105,16 @@ class Rows(NamedTuple):
     slopes: Callable[[Batch, Belief], Float[Array, "B P"]] | None = None
     settle: Callable[[Batch], Float[Array, " P"]] | None = None
     lead: int | None = 0
+
+
+def clipped(numbers: Array) -> Array:
+    return jnp.clip(numbers, -FAR, FAR)
+
+
+def without_diagonal(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    return matrix - jnp.diag(jnp.diag(matrix))
+
+
+def correlation(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    root = jnp.sqrt(jnp.diag(matrix))
+    return matrix / (root[:, None] * root)

@@ -25,8 +25,10 @@ from amortppl.predictive.categorical import Categories
 from amortppl.predictive.components import Component
 from amortppl.predictive.head import Family, Head, family
 from amortppl.predictive.preprocessing import Reader
+from amortppl.task.abstract import AbstractTask
 
-SPACES = ("logits", "probabilities", "hidden")
+SPACES = ("logits", "probabilities", "hidden", "attention")
+"""Kinds of state; of the last see `amortppl.predictive.attention_update`."""
 
 WIDEST = 12.0
 """Largest logarithm of a number in `probabilities`."""
@@ -48,6 +50,13 @@ class QueryState(NamedTuple):
     rows: Float[Array, ""]
 
 
+def no_queries(task: AbstractTask) -> dict[str, Array]:
+    """The inputs of no query of a task."""
+    like = task.rows_like
+    none = {n: jnp.zeros((0, *like[n].shape[1:]), like[n].dtype) for n in task.inputs}
+    return none or {"row": jnp.zeros((0, 0))}
+
+
 def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
     """The state given the rows of several states, which are disjoint, for the same queries.
 
@@ -63,7 +72,7 @@ def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
     Raises:
         GuideError: the states belong to other queries.
     """
-    if any(not _same(s.queries, first.queries) for s in states):
+    if any(not same_queries(s.queries, first.queries) for s in states):
         raise GuideError(
             "combine: the states belong to other queries; begin each with the same "
             "guide.init(at=...)"
@@ -75,7 +84,7 @@ def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
     return QueryState(first.queries, value, weight, rows)
 
 
-def _same(queries: dict[str, Array], others: dict[str, Array]) -> bool:
+def same_queries(queries: dict[str, Array], others: dict[str, Array]) -> bool:
     """Whether they are the same inputs, row by row."""
     pairs = [(queries[n], others[n]) for n in others]
     return all(a.shape == b.shape and bool(jnp.all(a == b)) for a, b in pairs)

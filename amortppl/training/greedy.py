@@ -7,6 +7,7 @@ al. 2025, "Iterative Amortized Inference", arXiv 2510.11471, Eq. 9; the pool rep
 loop. A task leaves the pool when its rows are used up, so that depths follow the task's sizes.
 """
 
+import warnings
 from math import ceil, log
 from typing import Any, NamedTuple
 
@@ -22,10 +23,16 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch, next_rows
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import Part, simulate
-from amortppl.training.trainer import POOL, Learner, Trainer
+from amortppl.training.trainer import HELD_OUT, POOL, Learner, Trainer
 
 SLICES = 4
 """Parts of the pool, which updates take in turn: neighbouring updates see other tasks."""
+
+JUDGED = 8
+"""Mini-batches of held-out tasks that the weights to keep are judged on."""
+
+ATTEMPTS = 2
+"""Most attempts at a step: the second is without the tasks that were not finite in the first."""
 
 
 class TaskPool(NamedTuple):
@@ -49,6 +56,35 @@ class TaskPool(NamedTuple):
     def done(self) -> Bool[Array, "*T"]:
         """Whether all rows were taken."""
         return self.used >= jnp.sum(self.data.mask, -1)
+
+
+class _Attempt(NamedTuple):
+    """A step of a slice of the pool.
+
+    Attributes:
+        loss, usable, gradient: of the step.
+        pool: after it.
+        before: which tasks it counted.
+        count: how many attempts were made, this one among them.
+    """
+
+    loss: Array
+    usable: Array
+    gradient: Array
+    pool: TaskPool
+    before: Bool[Array, "*T"]
+    count: Array
+
+
+def with_stand_ins(pool: TaskPool) -> TaskPool:
+    """The pool with copies of usable tasks in the places of those that are not.
+
+    They stay marked as of no use, so that they count for nothing; their numbers are finite.
+    """
+    others = jnp.argsort(~pool.usable)
+    place, count = jnp.arange(len(others)), jnp.maximum(jnp.sum(pool.usable), 1)
+    place = jnp.where(pool.usable, place, others[place % count])
+    return jax.tree.map(lambda a: a[place], pool)._replace(usable=pool.usable)
 
 
 def random_sizes(key: PRNGKeyArray, count: int, most: int) -> Int[Array, " T"]:
@@ -96,6 +132,39 @@ class GreedyTrainer(Trainer):
         slices = [make(key) for key in keys]
         return super().start()._replace(carried=jax.tree.map(lambda *a: jnp.stack(a), *slices))
 
+    def chosen(self, learner: Learner) -> Array:
+        """The averaged weights, or those of the start where the method is an answer without
+        training and these are no better on held-out tasks.
+        """
+        if not self.method(self.weights).keeps_start:
+            return learner.average
+        key = split_key(split_key(seed_key(self.seed), 4)[HELD_OUT], 2)[1]
+        start, end = map(float, jax.jit(self._held_out)(self.weights, learner.average, key))
+        if end < start:
+            return learner.average
+        warnings.warn(
+            f"train: what was learned has a loss of {end:.4g} on held-out tasks, the closed form "
+            f"alone {start:.4g}, so it is kept. Where it is exact there is nothing to learn; "
+            "elsewhere train for longer, or at a smaller rate",
+            stacklevel=4,
+        )
+        return self.weights
+
+    def _held_out(self, start: Array, end: Array, key: PRNGKeyArray) -> Array:
+        """Losses of two weights over the first steps of the same fresh tasks."""
+        keys = jr.split(key, JUDGED + 1)
+        pool = self._new(keys[0], self.layout)
+
+        def losses(weights: Array) -> Array:
+            def take(pool: TaskPool, key: PRNGKeyArray) -> tuple[TaskPool, Array]:
+                loss, (_, after) = self._greedy(weights, pool, key)
+                lost = jnp.mean(pool.usable & ~after.usable)
+                return after, loss + self.ceiling * lost
+
+            return jnp.mean(jax.lax.scan(take, pool, keys[1:])[1])
+
+        return jax.lax.map(losses, jnp.stack([start, end]))
+
     def _new(self, key: PRNGKeyArray, layout: list[Part]) -> TaskPool:
         """Fresh tasks; their states are begun by the first step."""
         simulated = simulate(self.task, key, layout, self.queries)
@@ -119,18 +188,43 @@ class GreedyTrainer(Trainer):
         """One step of a slice's tasks: loss, finite share, gradient, and the pool after it."""
         number, keys = step % SLICES, jr.split(key)
         one = jax.tree.map(lambda a: a[number], carried)
-        (loss, (usable, after)), gradient = jax.value_and_grad(self._greedy, has_aux=True)(
-            weights, one, keys[0]
-        )
+        loss, usable, gradient, after = self._kept(weights, one, keys[0])
         after = self._refilled(after, keys[1])
         put = lambda whole, part: whole.at[number].set(part)  # noqa: E731
         return loss, usable, gradient, jax.tree.map(put, carried, after)
+
+    def _kept(
+        self, weights: Array, pool: TaskPool, key: PRNGKeyArray
+    ) -> tuple[Array, Array, Array, TaskPool]:
+        """Loss, finite share, gradient and the pool after a step of a slice.
+
+        A task whose loss is not finite would make the whole gradient so, were it only weighted
+        with zero: where that happens the step is taken once more with a stand-in in its place.
+        """
+        derivative = jax.value_and_grad(self._greedy, has_aux=True)
+
+        def take(now: _Attempt) -> _Attempt:
+            given = weights, pool._replace(usable=now.pool.usable), key
+            (loss, (usable, after)), gradient = derivative(*given)
+            return _Attempt(loss, usable, gradient, after, now.pool.usable, now.count + 1)
+
+        def again(now: _Attempt) -> Array:
+            lost = jnp.any(now.before & ~now.pool.usable)
+            whole = jnp.isfinite(jnp.linalg.norm(now.gradient))
+            return (now.count == 0) | ((now.count < ATTEMPTS) & lost & ~whole)
+
+        like = jax.eval_shape(take, _Attempt((), (), (), pool, (), jnp.zeros((), int)))
+        begin = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), like)._replace(pool=pool)
+        end = jax.lax.while_loop(again, take, begin)
+        first = jnp.sum(pool.usable & ~pool.done)
+        left = jnp.sum(end.pool.usable & ~pool.done) / jnp.maximum(first, 1)
+        return end.loss, left.astype(end.usable.dtype), end.gradient, end.pool
 
     def _greedy(
         self, weights: Array, pool: TaskPool, key: PRNGKeyArray
     ) -> tuple[Array, tuple[Array, TaskPool]]:
         method, keys = self.method(weights), jr.split(key)
-        sizes = random_sizes(keys[0], self.tasks, self.most)
+        pool, sizes = with_stand_ins(pool), random_sizes(keys[0], self.tasks, self.most)
 
         def advance(
             state: State, data: Batch, target: Target, used: Array, size: Array, key: PRNGKeyArray

@@ -86,6 +86,10 @@ STATES = {
     for state in ("probabilities", "hidden")
 }
 
+ATTENTION = {
+    "implicit, attention": Contender("iterative_implicit", {"state": "attention", "hidden": 64})
+}
+
 WITHOUT_LATENTS = {"explicit": explicit(16), "implicit": ITERATED["implicit"]}
 
 PLAN: dict[str, dict[str, Contender]] = {
@@ -103,8 +107,8 @@ PLAN: dict[str, dict[str, Contender]] = {
     | {n: LEARNED[n] for n in ("learned optimiser", "default guide")}
     | UNLEARNED,
     "classes": ITERATED | {"explicit": explicit(24)} | LEARNED | UNLEARNED | STATES,
-    "flow": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
-    "letters": WITHOUT_LATENTS | {n: LEARNED[n] for n in PREDICTIVE},
+    "flow": WITHOUT_LATENTS | ATTENTION | {n: LEARNED[n] for n in PREDICTIVE},
+    "letters": WITHOUT_LATENTS | ATTENTION | {n: LEARNED[n] for n in PREDICTIVE},
     "mixture": {
         "parametric": Contender("iterative_parametric", {"layers": 2, "signals": ("data",)}),
         "parametric, all signals": ITERATED["parametric"],

@@ -21,6 +21,7 @@ from paper.contenders import ITERATED, ONE_STEP
 from paper.measure import QUERIES, curve, exact_curve
 from paper.process import BASES, design, exact_weights
 from paper.process import NOISE as NOISE_OF_PROCESS
+from paper.results import RESULTS
 from paper.run import restored
 from paper.settings import drawn, setting
 
@@ -130,7 +131,7 @@ def measures(task: str, method: str) -> dict[str, Any]:
 def main() -> None:
     """Adds to the lines of the tasks that have rows in shifted blocks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only", nargs="*", default=list(SHIFTED), help="tasks")
     parser.add_argument("--seeds", type=int, default=1, help="of training")
     given = parser.parse_args()

@@ -11,7 +11,7 @@ from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.extras import FAR
 from paper.matrix import LATENT
-from paper.results import Results, error
+from paper.results import RESULTS, Results, error
 from paper.tables import LABEL
 
 HERE = Path(__file__).parent
@@ -161,36 +161,51 @@ CLOUDS = {
 }
 """What a column shows of a mixture, and of a letter."""
 
+READ = {n: CLOUDS[n] for n in ("160 examples", "fresh points", "a Gaussian")} | {
+    "kernel's field": ("kernel's field", "kernel's field"),
+    "attention": ("flow|implicit, attention", "flow|implicit, attention"),
+}
+"""The same beside a state that is read by attention, trained on mixtures."""
 
-def clouds(results: Results) -> None:
-    """Example points, fresh ones, and those that methods make: a row a shape."""
+
+def clouds(results: Results, columns: dict[str, tuple[str, str]], to: str) -> None:
+    """Example points, fresh ones, and those that methods make: a row a shape.
+
+    Nothing is drawn where a column's points are not there for any shape.
+    """
     made = np.load(results.folder / "clouds.npz")
+    kept = {n.split("|", 1)[1] for n in made.files}
+    if not all(kept & set(keys) for keys in columns.values()):
+        return
     shapes = [("mixtures", 0, 5.0), ("mixtures", 1, 5.0)]
-    shapes += [("like", 1, 3.3), ("letters", 0, 3.3), ("letters", 2, 3.3)]
-    figure = Figure(figsize=(1.45 * len(CLOUDS), 1.5 * len(shapes)), layout="constrained")
-    panels = figure.subplots(len(shapes), len(CLOUDS))
+    if columns is CLOUDS:
+        shapes.append(("like", 1, 3.3))
+    shapes += [("letters", 0, 3.3), ("letters", 2, 3.3)]
+    figure = Figure(figsize=(1.45 * len(columns), 1.5 * len(shapes)), layout="constrained")
+    panels = figure.subplots(len(shapes), len(columns))
     for line, (test, number, far) in zip(panels, shapes, strict=True):
-        for panel, (name, keys) in zip(line, CLOUDS.items(), strict=True):
+        for panel, (name, keys) in zip(line, columns.items(), strict=True):
             panel.set(xticks=[], yticks=[], xlim=(-far, far), ylim=(-far, far), aspect="equal")
             key = f"{test}|{keys[test != 'mixtures']}"
             if key in made.files:
                 x, y = made[key][number].T
                 panel.scatter(x, y, s=2.5, color=COLOUR.get(name, "0.25"), linewidths=0)
         line[0].set_ylabel({"mixtures": "mixture", "like": "letter a to t"}.get(test, "u to z"))
-    for panel, name in zip(panels[0], CLOUDS, strict=True):
+    for panel, name in zip(panels[0], columns, strict=True):
         panel.set_title(name, fontsize=9)
-    save(figure, "clouds")
+    save(figure, to)
 
 
 def main() -> None:
     """Draws every figure whose results are there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     results = Results(parser.parse_args().results)
     steps(results)
     bound(results)
     signals(results)
     baselines(results)
     if (results.folder / "clouds.npz").exists():
-        clouds(results)
+        clouds(results, CLOUDS, "clouds")
+        clouds(results, READ, "attention")
     print(json.dumps({t: results.methods(t) for t in LABEL}))

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from amortppl.method import Method, begin
 from amortppl.task.batch import Batch
+from paper.results import RESULTS
 from paper.run import restored
 
 SHAPES, EXAMPLES, NEW, EULER, DRAWS, ROWS = 12, 160, 200, 20, 32, 8
@@ -141,7 +142,7 @@ JUDGED = {
 def main() -> None:
     """Writes RESULTS/generation.json, and clouds of points for the figure, where they lack one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     folder = parser.parse_args().results
     lines, clouds = _kept(folder)
     for test, tasks in JUDGED.items():

@@ -28,6 +28,7 @@ import amortppl as ap
 from amortppl.method import Method
 from amortppl.runtime.compilation import LIGHT, Compiled
 from paper.measure import QUERIES, curve, states_along
+from paper.results import RESULTS
 from paper.training import trained
 
 TASKS, LABELLED, UNLABELLED, NOISE, BATCH = 128, (4, 8), (0, 16), 0.3, 8
@@ -123,7 +124,7 @@ PARTS = {"synthetic gradients": refined, "MAML in context": adapted}
 def main() -> None:
     """Writes RESULTS/instances.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--seconds", type=float, default=15.0)
     given = parser.parse_args()
     path = given.results / "instances.json"

@@ -1,4 +1,8 @@
-"""The lines that `python docs/paper run` wrote, as arrays over seeds and test tasks."""
+"""The lines that `python docs/paper run` wrote, as arrays over seeds and test tasks.
+
+They are kept in docs/paper/results, so that tables can be extended; weights and clouds of points
+beside them are not.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -6,6 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+"""One JSON file a run, and one for each further part."""
 
 
 class Curve(NamedTuple):

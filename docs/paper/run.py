@@ -20,6 +20,7 @@ from amortppl.runtime.compilation import run_once
 from paper.contenders import PLAN, Contender
 from paper.descent import OPTIMISERS, tuned
 from paper.measure import QUERIES, curve, exact_curve
+from paper.results import RESULTS
 from paper.settings import Setting, drawn, setting
 from paper.training import trained
 
@@ -68,7 +69,7 @@ def _rows(name: str, own: Setting) -> int:
 
 
 def _short(values: np.ndarray) -> list:
-    return np.round(values, 5).tolist()
+    return np.round(values, 4).tolist()
 
 
 def plan(only: list[str], seeds: int) -> list[tuple[str, str, int]]:
@@ -128,7 +129,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="TASK/METHOD, or the beginning of it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="of training, on one core")
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--full", action="store_true", help="5 seeds, 60 s: ten minutes of a GPU")
     given = parser.parse_args()
     seeds, seconds = (5, 60.0) if given.full else (given.seeds, given.seconds)

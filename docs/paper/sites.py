@@ -31,6 +31,7 @@ import amortppl as ap
 from amortppl.method import Method
 from amortppl.task.batch import Batch
 from paper.measure import states_along
+from paper.results import RESULTS
 from paper.training import trained
 
 ROWS, DEPTHS, TASKS, DRAWS, COVARIATES = 4, (1, 2, 5, 10, 20), 256, 4000, 3
@@ -149,7 +150,7 @@ def measured(name: str, objective: str, seconds: float, seed: int) -> dict[str, 
 def main() -> None:
     """Writes RESULTS/sites.json: a line for each kind of rows and seed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--objectives", nargs="*", default=["reverse_kl", "forward_kl"])

@@ -19,6 +19,7 @@ from amortppl.models.known_noise_regression import NOISE
 import amortppl as ap
 from amortppl.training.record import Record
 from paper.contenders import PLAN
+from paper.results import RESULTS
 from paper.run import restored
 
 ROWS, CHUNK, COVARIATES = 1_000_000, 4000, 5
@@ -51,7 +52,7 @@ def resident() -> float:
 def main() -> None:
     """Writes RESULTS/stream.json: a line for each method asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--method", nargs="*", default=["parametric, whitened", "parametric"])
     given = parser.parse_args()
     path = given.results / "stream.json"

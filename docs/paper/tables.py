@@ -11,7 +11,7 @@ from paper.contenders import ITERATED, LEARNED, OBJECTIVES, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.extras import SHIFTED
 from paper.matrix import matrix
-from paper.results import Results, error
+from paper.results import RESULTS, Results, error
 
 LABEL = {
     "line5": "regression, d = 5",
@@ -231,7 +231,7 @@ TABLES = (
 def main() -> None:
     """Prints every table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("build/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     results = Results(parser.parse_args().results)
     for table in TABLES:
         print(f"\n## {table.__name__}\n")

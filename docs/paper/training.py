@@ -58,4 +58,5 @@ def trained(task: Any, spec: Any, seconds: float, seed: int, **schedule: Any) ->
     ):
         warnings.simplefilter("ignore")
         learner, record = LOOP.run_training(trainer, clock.monotonic(), None, None, False)
-    return trainer.method(learner.average), record.steps
+        weights = trainer.chosen(learner)
+    return trainer.method(weights), record.steps

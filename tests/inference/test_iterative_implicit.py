@@ -172,6 +172,6 @@ def test_queries_cannot_change_between_steps(guide, line_data, at):
 
 def test_an_unknown_kind_of_state_is_refused(task):
     with pytest.raises(
-        ModelError, match="state: expected one of logits, probabilities, hidden, got 'softmax'"
+        ModelError, match="state: expected one of logits, probabilities, hidden, attention, got 's"
     ):
         ap.method("iterative_implicit", state="softmax").build(task, jr.key(0))
