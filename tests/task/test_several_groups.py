@@ -18,7 +18,8 @@ from amortppl.data.several_groups import (
     refuse_parts_of_groupings,
 )
 from amortppl.errors import DataError, ModelError
-from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.gaussian.shared_correction import SharedCorrection
+from amortppl.runtime.numpy_evaluation import construct, evaluate
 from amortppl.task.several_groups import SeveralGroups
 
 NESTED = {"groups": {"school": (2, 3), "room": (1, 2)}, "by_group": {"room": ["school"]}}
@@ -125,6 +126,14 @@ def test_numbers_of_groups_and_categories_without_rows(task):
     assert number_groups(crossed, own).labels["school"] == {0: 0, 1: 1, 2: 2}
     assert [*number_groups(crossed, empty).labels["room"]] == ["a1", "b2", "b1"]
     assert read(task, DATA | {"n_room": 3, "n_school": 2}).places == read(task, DATA).places
+
+
+def test_effects_of_several_groupings_share_a_correction(task):
+    """Coefficients are four a latent, whatever the number of places."""
+    method = construct(ap.method("parametric", width=4, hidden=8).build, task, jr.key(0))
+    assert isinstance(method.correct, SharedCorrection)
+    assert method.density.coefficients == 4 * task.latents.size
+    assert method.correct.sites == (0,) * 6 + (1,) * 3 + (2,)
 
 
 def test_the_groupings_are_described(task):
