@@ -35,6 +35,11 @@ from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.revisits import revise, union_of_states
 from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free, thin
 from amortppl.gaussian.search import Search
+from amortppl.gaussian.shared_correction import (
+    SharedCorrection,
+    shared_correction,
+    shares_correction,
+)
 from amortppl.gaussian.state import Revisit, Start, State
 from amortppl.gaussian.summary import describe, fade, log_rows, summary_size
 from amortppl.gaussian.training_schedule import best_schedule
@@ -63,7 +68,7 @@ class ParametricGuide(Method):
     scale: PriorScale
     rows: RowScaler
     encode: Encoder
-    correct: eqx.nn.MLP
+    correct: eqx.nn.MLP | SharedCorrection
     place: eqx.nn.MLP | None
     adjust: eqx.nn.MLP | None
     density: Density
@@ -243,8 +248,9 @@ class Parametric:
         encoder: `deep_set`, `second_moments` (with products of columns, for variances and
             dependence), `set_transformer`, `gru`, `temporal_convolution`, `image`, or a class of
             your own (`amortppl.networks.encoder`).
-        density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents,
-            `diagonal`; by default as `amortppl.gaussian.density_choice` has it.
+        density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents and
+            for several groupings, `diagonal`; by default as `amortppl.gaussian.density_choice` has
+            it.
         width: numbers in the encoded dataset, products not counted.
         newton: Newton steps to the mode.
         sweeps: Gaussian variational sweeps after it.
@@ -294,13 +300,16 @@ class Parametric:
         start, centre = family.initial(), jnp.zeros(size)
         adjust = mlp(seen + 1 + site, entries, self.hidden, 2, keys[5], start=jnp.zeros(entries))
         place = mlp(seen, size, 64, 1, keys[2], start=centre) if framed and encoded else None
+        correct = mlp(summary, family.coefficients, self.hidden, 2, keys[3], start=start)
+        if framed and shares_correction(task, family):
+            correct = shared_correction(task, summary, keys[3])
         return ParametricGuide(
             task=task,
             options=options,
             scale=scale,
             rows=rows,
             encode=encode,
-            correct=mlp(summary, family.coefficients, self.hidden, 2, keys[3], start=start),
+            correct=correct,
             place=place,
             adjust=adjust if framed else None,
             density=family,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from amortppl.data.labels import one_label_each, plain, sorted_labels, whole_numbers
 from amortppl.errors import DataError, quoted
 from amortppl.task.grouped_model import Arguments
 
@@ -128,12 +129,10 @@ def read_groups(values: Any, name: str, labels: Sequence[Any] | None = None) -> 
         labels: all groups, in order; by default those that occur, sorted.
 
     Raises:
-        DataError: a label is missing, no whole number, or none of `labels`.
+        DataError: a label is missing, no whole number, more than one, or none of `labels`.
     """
-    series = pd.Series(values)
+    series = one_label_each(values, name)
     given_labels = series.tolist()
-    if series.ndim != 1 or not len(series):
-        raise DataError(f"data: {name!r} should hold a label for each row, got none")
     missing = np.asarray(series.isna())
     if missing.any():
         raise DataError(
@@ -143,8 +142,8 @@ def read_groups(values: Any, name: str, labels: Sequence[Any] | None = None) -> 
     if isinstance(series.dtype, pd.CategoricalDtype):
         labels = list(series.cat.categories) if labels is None else labels
         series = series.astype(series.cat.categories.dtype)
-    series = _whole_numbers(series, name)
-    index = _sorted_labels(series, name) if labels is None else pd.Index(labels)
+    series = whole_numbers(series, name)
+    index = sorted_labels(series, name) if labels is None else pd.Index(labels)
     group = index.get_indexer(pd.Index(series))
     if (group < 0).any():
         row = int((group < 0).argmax())
@@ -152,43 +151,14 @@ def read_groups(values: Any, name: str, labels: Sequence[Any] | None = None) -> 
             f"{quoted(map(str, index[:3]))}, ..." if len(index) > 3 else quoted(map(str, index))
         )
         raise DataError(
-            f"data: {name!r} holds {series.iloc[row]!r} at row {row}, which is none of the "
+            f"data: {name!r} holds {plain(series.iloc[row])!r} at row {row}, which is none of the "
             f"{len(index)} groups ({examples})"
         )
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(len(index)))
     place = np.empty(len(group), int)
     place[order] = np.arange(len(group)) - starts[group[order]]
-    plain = [v.item() if isinstance(v, np.generic) else v for v in index]
-    return Groups(plain, group.astype(np.int64), place, given_labels)
-
-
-def _whole_numbers(series: pd.Series, name: str) -> pd.Series:
-    """Labels that are decimals as whole numbers.
-
-    Raises:
-        DataError: one is none.
-    """
-    if series.dtype.kind != "f":
-        return series
-    whole = np.asarray(series == np.round(series)) & np.isfinite(np.asarray(series, float))
-    if not whole.all():
-        row = int((~whole).argmax())
-        raise DataError(
-            f"data: {name!r} says which group each row belongs to, by text, whole numbers or "
-            f"categories; got {series.iloc[row]} at row {row}"
-        )
-    return series.astype(np.int64)
-
-
-def _sorted_labels(series: pd.Series, name: str) -> pd.Index:
-    try:
-        return pd.Index(series.unique()).sort_values()
-    except TypeError as error:
-        raise DataError(
-            f"data: the labels in {name!r} are of unlike types and have no order ({error}); make "
-            "all of them text"
-        ) from error
+    return Groups([plain(v) for v in index], group.astype(np.int64), place, given_labels)
 
 
 def known_labels(
@@ -202,15 +172,50 @@ def known_labels(
     Args:
         data: by argument.
         names: of the arguments.
+
+    Raises:
+        DataError: the number is none, or the labels are not 0, 1, ... below it.
     """
     own = {n: v for n, v in data.items() if n != names.number}
     if names.number in data:
-        return own, range(int(np.asarray(data[names.number])))
-    labels = np.asarray(own.get(names.index, ()))
+        return own, counted_labels(names.index, own.get(names.index, ()), data[names.number])
+    labels = np.atleast_1d(np.asarray(own.get(names.index, ())))
     sizes = {len(v) for n in names.whole if (v := own.get(n)) is not None and _by_place(v)}
     sizes -= {len(labels)}
     counted = labels.dtype.kind in "iu" and labels.min(initial=0) >= 0
     return own, range(sizes.pop()) if len(sizes) == 1 and counted else None
+
+
+def counted_labels(name: str, labels: Any, number: Any) -> Sequence[Any] | None:
+    """All groups of which data give the number: 0, 1, ...; None where labels say which there are.
+
+    Args:
+        name: the argument with the labels.
+        labels: of the rows.
+        number: how many groups there are.
+
+    Raises:
+        DataError: that is no whole number, or labels of another kind are not as many.
+
+    >>> counted_labels("school", [0, 2], 4), counted_labels("school", ["a", "b"], 2)
+    (range(0, 4), None)
+    """
+    array = np.asarray(number)
+    if array.ndim or array.dtype.kind not in "iuf" or not (array >= 1 and array == array // 1):
+        raise DataError(
+            f"data: 'n_{name}' should be how many groups of {name!r} there are, one whole number "
+            f"from 1 up, got {number!r}. Leave it out: labels are counted"
+        )
+    if pd.api.types.is_numeric_dtype(getattr(labels, "dtype", np.asarray(labels).dtype)):
+        return range(int(array))
+    found = len(read_groups(labels, name).labels)
+    if found == array:
+        return None
+    raise DataError(
+        f"data: 'n_{name}' says {int(array)} groups, and the labels in {name!r} are {found}. Leave "
+        f"it out: labels are counted. Groups without rows are categories: pandas.Categorical("
+        f"{name}, categories=[...])"
+    )
 
 
 def _by_place(values: Any) -> bool:

@@ -1,12 +1,12 @@
 """Labels of several groupings as places (`amortppl.task.several_groups`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from amortppl.data.groups import read_groups
+from amortppl.data.groups import Groups, counted_labels, read_groups
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.several_groups import Places, SeveralGroups
@@ -36,7 +36,8 @@ def number_groups(several: SeveralGroups, data: Any, before: Labels | None = Non
         before: places that labels have already; new labels take places that are free.
 
     Raises:
-        DataError: labels are missing, are more than there are places for, or do not nest.
+        DataError: labels are missing, are more than there are places for, are not as many as data
+            say, or do not nest.
     """
     if isinstance(data, Numbered):
         return data
@@ -48,7 +49,7 @@ def number_groups(several: SeveralGroups, data: Any, before: Labels | None = Non
     labels: dict[str, dict[Any, int]] = {}
     places: dict[str, np.ndarray] = {}
     for name, own in several.groupings.items():
-        given = read_groups(data[name], name)
+        given = read_groups(data[name], name, _all_labels(data, name))
         if places and len(given.group) != len(next(iter(places.values()))):
             raise DataError(f"data: {name!r} has other than one label for each row")
         above = places[own.outer] if own.outer else np.zeros(len(given.group), int)
@@ -56,10 +57,15 @@ def number_groups(several: SeveralGroups, data: Any, before: Labels | None = Non
         each = np.array([labels[name][label] for label in given.labels])
         places[name] = each[given.group]
     kept = {n: places[n] for n in several.arguments}
-    gone = [*several.nested.values()]
+    gone = [n for n in (*several.nested.values(), *map("n_{}".format, places)) if n in data]
     if isinstance(data, pd.DataFrame):
         return Numbered(data.drop(columns=gone).assign(**kept), labels)
     return Numbered({n: v for n, v in data.items() if n not in gone} | kept, labels)
+
+
+def _all_labels(data: Any, name: str) -> Sequence[Any] | None:
+    number = f"n_{name}"
+    return counted_labels(name, data[name], data[number]) if number in data else None
 
 
 def place_new_rows(task: AbstractTask, data: Any, at: Any) -> Any:
@@ -91,8 +97,14 @@ def refuse_parts_of_groupings(task: AbstractTask) -> None:
         )
 
 
-def _places(own: Places, given: Any, above: np.ndarray, taken: dict[Any, int]) -> dict[Any, int]:
+def _places(own: Places, given: Groups, above: np.ndarray, taken: dict[Any, int]) -> dict[Any, int]:
     """The place of each label, those that have one first."""
+    if own.outer and (empty := given.sizes == 0).any():
+        raise DataError(
+            f"data: the {own.name} {given.labels[empty.argmax()]!r} has no rows that could tell "
+            f"its {own.outer}. Take it out of the categories (cat.remove_unused_categories): "
+            "guide.predict takes groups without rows"
+        )
     first = np.zeros(len(given.labels), int)
     first[given.group[::-1]] = above[::-1]
     wrong = np.nonzero(first[given.group] != above)[0]

@@ -9,8 +9,10 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from amortppl.data.groups import Groups, one_a_group, read_groups
+from amortppl.data.labels import one_label_each
 from amortppl.errors import DataError, ModelError, quoted
 from amortppl.fit.data_groups import group_arguments
 from amortppl.task.task import Task
@@ -60,8 +62,13 @@ def count_groups(
     for name in by_group:
         if name not in names:
             raise DataError(f"by_group: {name!r} is none of the groupings {quoted(names)}")
-    labels = {n: read_groups([v for d in datasets for v in d[n]], n).labels for n in names}
+    labels = {n: read_groups(_joined(datasets, n), n).labels for n in names}
     return Counted([_numbered(d, labels, by_group) for d in datasets], labels)
+
+
+def _joined(datasets: Sequence[Arrays], name: str) -> pd.Series:
+    """The labels of all datasets; of categories these without rows too."""
+    return pd.concat([one_label_each(d[name], name) for d in datasets], ignore_index=True)
 
 
 def _numbered(

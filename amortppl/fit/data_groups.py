@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amortppl.data.groups import read_groups
+from amortppl.data.groups import counted_labels, read_groups
 from amortppl.errors import DataError
 from amortppl.task.task import Task
 
@@ -19,16 +19,25 @@ def group_arguments(
     arguments: Mapping[str, inspect.Parameter], data: Mapping[str, Any]
 ) -> list[str]:
     """The indices of the rows' groups of which the model asks for the number and the data leave it
-    out.
+    out, or whose labels are no numbers.
+
+    Raises:
+        DataError: the number in the data is none, or not that of the labels.
 
     >>> def model(x, school, n_school, y=None): ...
     >>> group_arguments(inspect.signature(model).parameters, {"x": [1.0], "school": ["a"]})
     ['school']
     """
     empty = inspect.Parameter.empty
-    asked = [n for n, p in arguments.items() if p.default is empty and n not in data]
-    names = [n.removeprefix("n_") for n in asked if n.startswith("n_")]
-    return [n for n in names if n in data]
+    asked = [n for n, p in arguments.items() if p.default is empty and n.startswith("n_")]
+    named = [n for n in map(_counted_by, asked) if n in data]
+    counted = {n for n in named if f"n_{n}" in data}
+    kept = {n for n in counted if counted_labels(n, data[n], data[f"n_{n}"]) is not None}
+    return [n for n in named if n not in kept]
+
+
+def _counted_by(number: str) -> str:
+    return number.removeprefix("n_")
 
 
 def number_groups(data: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
@@ -68,7 +77,7 @@ def task_of_groups(
     }
     inputs: dict[str, Any] = {}
     for argument, value in first.items():
-        if argument == name:
+        if argument in (name, f"n_{name}"):
             continue
         if np.ndim(value) == 0 and not isinstance(value, Mapping):
             constants[argument] = value

@@ -43,8 +43,8 @@ def best_schedule(task: AbstractTask, signals: tuple[str, ...]) -> dict[str, Any
         return {"steps": 20_000, "batch": 64}
     if task.several and "curvature" in signals:
         dear = max(1.0, (task.latents.size / 20) ** 2)
-        few = {"pool": max(2, round(16 / dear)), "reuses": round(6 * dear)}
-        return {"steps": 150, "batch": 64, "pooled": True, **few}
+        few = {"pool": max(2, round(16 / dear)), "reuses": round(12 * dear)}
+        return {"steps": 400, "batch": 64, "pooled": True, **few}
     if in_plates(task).any() and "curvature" in signals:
         return {"steps": 600, "batch": 128, "pooled": True}
     if task.grouping and "curvature" in signals:

@@ -4,6 +4,7 @@ from math import prod
 
 from amortppl.errors import quoted
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.several_groups import Places
 from amortppl.task.tracing import Site
 
 
@@ -31,9 +32,16 @@ def describe_task(task: AbstractTask) -> str:
     """
     unit = task.grouping.name if task.grouping else "row"
     parts = [f"{task.name}: {_sizes(task)}"]
-    parts += _section("inputs", [_argument(task, n) for n in task.inputs])
-    shared = [_site(task.sites[n]) for n in task.latents.names]
+    several = [*task.several.groupings] if task.several else []
+    labels = [f"{n}: the label of each row's {n}" for n in several]
+    others = [_argument(task, n) for n in task.inputs if n not in several]
+    parts += _section("inputs", [*labels, *others])
+    of_group = {n: _grouping_of(task, task.sites[n]) for n in task.latents.names}
+    shared = [_site(task.sites[n]) for n, own in of_group.items() if not own]
     parts += _section(f"latents that all {_plural(unit)} share", shared)
+    for each in several:
+        own = [_site(task.sites[n]) for n, name in of_group.items() if name == each]
+        parts += _section(f"latents of each {each}", own)
     own = [_site(s, task.local.axes.get(n)) for n, s in task.local.sites.items()]
     how = "" if not own else f" (integrated out, {_rule(task)})"
     parts += _section(f"latents of each {unit}{how}", own)
@@ -44,7 +52,20 @@ def describe_task(task: AbstractTask) -> str:
     return "\n".join(parts)
 
 
+def _grouping_of(task: AbstractTask, site: Site) -> str | None:
+    """Of several groupings the one whose groups each have their own value of a latent."""
+    named = [
+        task.several.axis_of(plate, site.shape[axis])
+        for axis, plate in site.plates.items()
+        if task.several and axis < len(site.shape)
+    ]
+    return next(filter(None, named), None)
+
+
 def _sizes(task: AbstractTask) -> str:
+    if task.several and task.rows:
+        each = [_groups(own) for own in task.several.groupings.values()]
+        return f"{_range(*task.rows)} rows of {' and '.join(each)}"
     if task.grouping:
         groups, rows = (_range(*r) for r in (task.grouping.groups, task.grouping.rows))
         return f"{groups} groups of {task.grouping.name!r}, {rows} rows in each"
@@ -54,6 +75,11 @@ def _sizes(task: AbstractTask) -> str:
         return f"{_range(*task.rows)} rows"
     back = "" if task.memory is None else f", the density of each given the {task.memory} before it"
     return f"a series of {_range(*task.rows)} rows{back}"
+
+
+def _groups(own: Places) -> str:
+    inside = f" in each {own.outer}" if own.outer else ""
+    return f"{_range(own.fewest, own.most)} groups of {own.name!r}{inside}"
 
 
 def _range(low: int, high: int) -> str:

@@ -11,7 +11,8 @@ with M the most rooms of a school, so that the school of each place is the same 
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax.random as jr
@@ -111,6 +112,30 @@ class SeveralGroups:
                         "`groups` it comes from the data's labels. Take it out of `inputs` and "
                         "`constants`"
                     )
+
+    @contextmanager
+    def explain(self) -> Iterator[None]:
+        """Adds to the error of a model that cannot be run what it was given as indices."""
+        try:
+            yield
+        except ModelError as error:
+            raise ModelError(f"{str(error).rstrip('.')}. {self._given()}") from error
+
+    def _given(self) -> str:
+        """The indices that the model gets, and what to do where it takes others."""
+        if self.nested:
+            own, outer = next(iter(self.nested.items()))
+            return (
+                f"As by_group says that every {own} lies in one {outer}, the model gets the "
+                f"{outer} of each {own} ({self.groupings[own].places} of them), not of each row; "
+                "where it takes that of each row, leave by_group out"
+            )
+        outer, own, *_ = self.groupings
+        return (
+            f"The model gets {quoted(self.groupings)} of each row; where every {own} lies in one "
+            f"{outer} and the model takes the {outer} of each {own}, pass "
+            f"by_group={{{own!r}: [{outer!r}]}}"
+        )
 
     @property
     def nested(self) -> dict[str, str]:

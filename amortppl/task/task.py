@@ -3,6 +3,7 @@ sizes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -183,7 +184,8 @@ class Task(TasksWithoutModels, AbstractTask):
         fed = tuple(program.by_name)
         self.plain = Plain(model, program.constants, program.count, fed, self.block)
         refuse_forgotten_number(self.name, program.count, program.sources, seed_key(0))
-        model_sites = self._read(program)
+        with self.several.explain() if self.several else nullcontext():
+            model_sites = self._read(program)
         if self.fixed:
             model_sites.refuse_factors(*self.simulate(jr.key(0), (self.rows or (1, 1))[0]))
         fewest = model_sites.rows[0]

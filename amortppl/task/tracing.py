@@ -26,8 +26,8 @@ WRAPPERS = ("ExpandedDistribution", "Independent", "MaskedDistribution", "Groupe
 _TRACEABLE = "use jnp.where or jax.lax.cond / scan on values, so that JAX can trace the model"
 
 _COUNTED = (
-    " (if that counts the groups of {0!r}: write their number as an argument 'n_{0}', and pass "
-    "groups={{{0!r}: (fewest, most)}} in place of an input)"
+    " (if that counts the groups of {0!r}: write their number as an argument 'n_{0}', which "
+    "ap.fit counts; ap.Task takes groups={{{0!r}: (fewest, most)}} in place of an input)"
 )
 
 

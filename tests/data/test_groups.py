@@ -74,6 +74,12 @@ def test_labels_of_any_type(task, kind):
         assert dataset.arrays["size"].tolist() == [3, 2, 4, 1]
 
 
+def test_one_group_a_column_of_labels_and_their_number(task):
+    assert read(task, ROWS | {"school": ["a"] * 5, "size": np.full(5, 2.0)}).rows == 1
+    column = read(task, ROWS | {"school": np.array(LABELS)[:, None], "n_school": 3})
+    assert column.groups.labels == ["a", "b", "c"]
+
+
 def test_values_of_groups_by_place_say_how_many_there_are(task):
     size = np.arange(4.0)
     dataset = read(task, ROWS | {"school": np.array([1, 0, 1, 3, 1]), "size": size})
@@ -97,6 +103,14 @@ WRONG = {
         "'item' holds 7 at row 2",
     ),
     "a group beyond those counted": ({"school": [0, 1, 2, 3, 9], "n_school": 5}, "none of the 5"),
+    "an index below the first": ({"school": [-1, 1, 2, 3, 0], "n_school": 5}, "holds -1 at row 0"),
+    "labels of two parts": ({"school": [("a", 1)] * 5}, r"holds \('a', 1\) at row 0; a label is"),
+    "labels that are bytes": ({"school": np.array([b"a"] * 5)}, "Make text of it"),
+    "two labels for each row": ({"school": np.zeros((5, 2))}, r"one axis, got shape \(5, 2\)"),
+    "one label for all rows": ({"school": 3}, r"one axis, got shape \(\)"),
+    "half a group": ({"school": [0, 1, 2, 3, 0], "n_school": 4.5}, "one whole number from 1 up"),
+    "a number for each row": ({"n_school": np.full(5, 3)}, "one whole number from 1 up"),
+    "more groups than labels": ({"n_school": 4}, "says 4 groups, and the labels in 'school' are 3"),
     "no rows": ({n: [] for n in ROWS}, "a label for each row"),
 }
 

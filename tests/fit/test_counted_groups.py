@@ -3,6 +3,7 @@
 import inspect
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from amortppl.errors import DataError, ModelError
@@ -59,7 +60,16 @@ def test_a_model_that_fails_for_nested_groups_is_told_of_by_group(changed, by_gr
 
 
 def test_one_grouping_is_left_to_the_task():
-    assert count_groups(ARGUMENTS, [DATA | {"n_room": 3}], {}) is None
+    one = DATA | {"room": [1, 1, 0, 2], "n_room": 3}
+    assert count_groups(ARGUMENTS, [one], {}) is None
+
+
+def test_a_category_without_rows_is_a_group_and_numbers_of_labels_are_checked():
+    room = pd.Categorical(DATA["room"], ["3", "1", "0", "2"])
+    [data] = count_groups(ARGUMENTS, [DATA | {"room": room, "n_room": 4}], {}).datasets
+    assert data["n_room"] == 4 and data["room"].tolist() == [3, 3, 1, 0]
+    with pytest.raises(DataError, match="'n_room' says 5 groups, and the labels in 'room' are 3"):
+        count_groups(ARGUMENTS, [DATA | {"n_room": 5}], {})
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import jax.random as jr
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 
 import amortppl as ap
@@ -17,7 +18,8 @@ from amortppl.data.several_groups import (
     refuse_parts_of_groupings,
 )
 from amortppl.errors import DataError, ModelError
-from amortppl.runtime.numpy_evaluation import evaluate
+from amortppl.gaussian.shared_correction import SharedCorrection
+from amortppl.runtime.numpy_evaluation import construct, evaluate
 from amortppl.task.several_groups import SeveralGroups
 
 NESTED = {"groups": {"school": (2, 3), "room": (1, 2)}, "by_group": {"room": ["school"]}}
@@ -95,6 +97,9 @@ def test_new_rows_keep_the_places_of_their_labels(task):
         ({"school": ["b", "a", "b", "a"]}, "'b2' is in two"),
         ({"room": ["b2", "a1", "b1", "b3"]}, "more than 2 groups of 'room' in one school"),
         ({"school": ["b", "a", "c", "d"], "room": list("wxyz")}, "more than 3 groups of 'school'"),
+        ({"room": pd.Categorical(DATA["room"], ["a1", "b1", "b2", "b9"])}, "'b9' has no rows"),
+        ({"n_room": 2.5}, "'n_room' should be how many groups"),
+        ({"n_school": 3}, "'n_school' says 3 groups, and the labels in 'school' are 2"),
     ],
 )
 def test_labels_that_do_not_fit(task, changed, words):
@@ -111,6 +116,45 @@ def test_crossed_labels_and_mini_batches(task):
     assert numbered["subject"].tolist() == [0, 1, 0] and numbered["item"].tolist() == [0, 0, 1]
     with pytest.raises(DataError, match="not in mini-batches"):
         refuse_parts_of_groupings(task)
+
+
+def test_numbers_of_groups_and_categories_without_rows(task):
+    """Groups that data count have places, as those that have rows."""
+    crossed = SeveralGroups("rooms", rooms, NESTED["groups"] | {"room": (1, 3)}, {})
+    own = DATA | {"school": [0, 1, 0, 0], "n_school": 3}
+    empty = own | {"room": pd.Categorical(DATA["room"], ["a1", "b2", "b1"])}
+    assert number_groups(crossed, own).labels["school"] == {0: 0, 1: 1, 2: 2}
+    assert [*number_groups(crossed, empty).labels["room"]] == ["a1", "b2", "b1"]
+    assert read(task, DATA | {"n_room": 3, "n_school": 2}).places == read(task, DATA).places
+
+
+def test_effects_of_several_groupings_share_a_correction(task):
+    """Coefficients are four a latent, whatever the number of places."""
+    method = construct(ap.method("parametric", width=4, hidden=8).build, task, jr.key(0))
+    assert isinstance(method.correct, SharedCorrection)
+    assert method.density.coefficients == 4 * task.latents.size
+    assert method.correct.sites == (0,) * 6 + (1,) * 3 + (2,)
+
+
+def test_the_groupings_are_described(task):
+    said = task.describe()
+    assert "2 to 3 groups of 'school' and 1 to 2 groups of 'room' in each school" in said
+    assert "latents of each room\n    of_room ~ Normal [6] in 'rooms'" in said
+
+
+def test_a_model_that_takes_other_indices_is_told_of_by_group():
+    with pytest.raises(ModelError, match=r"pass by_group=.'room': .'school'.."):
+        ap.Task(rooms, rows=(4, 16), groups=NESTED["groups"])
+
+    def of_rows(school, room, n_school, n_room, y=None):
+        spread = numpyro.sample("spread", dist.HalfNormal(1))
+        with numpyro.plate("rooms", n_room):
+            of_room = numpyro.sample("of_room", dist.Normal(0, spread))
+        with numpyro.plate("row", room.shape[0]):
+            numpyro.sample("y", dist.Normal(of_room[room] + school, 1), obs=y)
+
+    with pytest.raises(ModelError, match="takes that of each row, leave by_group out"):
+        ap.Task(of_rows, rows=(4, 16), **NESTED)
 
 
 def test_what_is_told_wrong():
