@@ -108,13 +108,16 @@ class Rows(NamedTuple):
 
 
 def clipped(numbers: Array) -> Array:
+    """Within +-FAR: what a network reads stays finite."""
     return jnp.clip(numbers, -FAR, FAR)
 
 
 def without_diagonal(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    """A matrix with zeros on its diagonal."""
     return matrix - jnp.diag(jnp.diag(matrix))
 
 
 def correlation(matrix: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    """The correlations of a covariance."""
     root = jnp.sqrt(jnp.diag(matrix))
     return matrix / (root[:, None] * root)
