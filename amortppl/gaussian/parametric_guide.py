@@ -65,6 +65,13 @@ class ParametricGuide(Method):
     opening: ClassVar[int] = 128
 
     @property
+    def keeps_start(self) -> bool:
+        """Whether training must not fall behind the frame: for crossed and nested groups, whose
+        frames are far off for many a dataset.
+        """
+        return self._framed and self.task.several is not None
+
+    @property
     def max_batch(self) -> int | None:
         """A search costs as many chunks as there are rows, so few datasets share a call."""
         return DATASETS_PER_CALL if self._framed and free(self.task) else None
