@@ -44,16 +44,16 @@ def learned_or_start(trainer: Trainer, learned: Array, tasks: PreparedTasks | No
         return learned
     if not (trainer.task.has_density and trainer.method(learned).keeps_start):
         return learned
-    tasks = jax.tree.map(lambda a: a[: trainer.held], tasks)
+    held: PreparedTasks = jax.tree.map(lambda a: a[: trainer.held], tasks)
     key = fold_in(seed_key(trainer.seed), STREAM)
     draw = jax.jit(partial(_log_densities, trainer))
     before, after = (
-        _covered(draw(w, tasks, split_key(key, len(tasks.usable))), tasks) for w in (start, learned)
+        _covered(draw(w, held, split_key(key, len(held.usable))), held) for w in (start, learned)
     )
     if after >= before:
         return learned
     warnings.warn(
-        f"train: what was learned covers {after:.0%} of {len(tasks.usable)} held-out tasks (k-hat "
+        f"train: what was learned covers {after:.0%} of {len(held.usable)} held-out tasks (k-hat "
         f"below 0.7), the closed form alone {before:.0%}, so it is kept. Train for longer or on a "
         "larger pool=; trust='ladder' answers what is not covered",
         stacklevel=3,
