@@ -40,6 +40,30 @@ def _counted_by(number: str) -> str:
     return number.removeprefix("n_")
 
 
+def counted_grouping(
+    arguments: Mapping[str, inspect.Parameter], data: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """The one grouping of a model whose number is in the data beside labels 0, 1, ...; else [].
+
+    Its groups may be counted as if the number had been left out: the same latents, in time that is
+    linear in the groups. A group without rows is left to the model, which knows how many there are.
+
+    >>> def model(school, n_school, y=None): ...
+    >>> arguments = inspect.signature(model).parameters
+    >>> counted_grouping(arguments, [{"school": np.array([1, 0]), "n_school": 2}])
+    ['school']
+    >>> counted_grouping(arguments, [{"school": np.array([1, 0]), "n_school": 3}])
+    []
+    """
+    first = data[0]
+    asked = [n for n in arguments if n.startswith("n_") and _counted_by(n) in first]
+    if len(asked) != 1 or any(asked[0] not in d for d in data):
+        return []
+    name = _counted_by(asked[0])
+    whole = all(np.unique(d[name]).tolist() == list(range(int(d[asked[0]]))) for d in data)
+    return [name] if whole else []
+
+
 def number_groups(data: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     """The index of each row's group and the number of groups, as a model takes them.
 

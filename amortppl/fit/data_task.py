@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,12 @@ import pandas as pd
 from amortppl.data.columns import Columns, match_columns
 from amortppl.errors import DataError, ModelError, nearest, quoted
 from amortppl.fit.censored_data import limits_of_data
-from amortppl.fit.data_groups import group_arguments, number_groups, task_of_groups
+from amortppl.fit.data_groups import (
+    counted_grouping,
+    group_arguments,
+    number_groups,
+    task_of_groups,
+)
 from amortppl.formula.frames import as_pandas
 from amortppl.task.censoring_indicators import CensoredError
 from amortppl.task.handlers import name_arguments
@@ -132,6 +138,10 @@ def _task(
     arguments, first = named_arguments(model), data[0]
     if grouped:
         return task_of_groups(model, grouped[0], data, arguments, **labels)
+    if counted := counted_grouping(arguments, data):
+        # A model whose groups are tied to one another is read as one of a fixed number of them.
+        with suppress(ModelError):
+            return task_of_groups(model, counted[0], data, arguments, **dict(labels))
     constants = _constants(arguments, data, observations)
     sizes = sorted({len(np.asarray(d[observations[0]])) for d in data})
     if sizes[0] == 0:

@@ -1,10 +1,13 @@
 """What a table does not tell about a formula: said in words, where a prior still answers."""
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 
 from amortppl.errors import DataError
 from amortppl.formula.censored import NO_LIMIT
-from amortppl.formula.design import Design
+from amortppl.formula.design import Design, Group
 from amortppl.formula.families import FAMILIES
 from amortppl.formula.outcome import Outcome
 from amortppl.formula.scaling import Scaling
@@ -51,11 +54,24 @@ def notes_on(design: Design, scaling: Scaling, outcome: Outcome, family: str) ->
         for g in design.groups
         if len(g.levels) == 1
     ]
+    notes += _alike(design.groups)
     if np.ptp(outcome.values) == 0.0:
         notes.append(f"the outcome {outcome.name!r} is the same in every row")
     elif family == "bernoulli":
         notes += _separation(design, standard, outcome)
     return notes
+
+
+def _alike(groups: Sequence[Group]) -> list[str]:
+    """Pairs of groupings with the same rows in each group: as many pairs of levels as levels."""
+    return [
+        f"{a.factor!r} and {b.factor!r} group the rows alike: the priors alone tell their sds "
+        "apart. In (1 | school/class) the larger group comes first"
+        for a, b in combinations(groups, 2)
+        if a.factor != b.factor
+        and len(a.levels) == len(b.levels)
+        and len(np.unique(np.stack([a.index, b.index]), axis=1).T) == len(a.levels)
+    ]
 
 
 def _levels(design: Design) -> list[str]:

@@ -12,6 +12,7 @@ from amortppl import catalogue
 from amortppl.data.dataset import read
 from amortppl.errors import TrainingError, nearest
 from amortppl.guide.guide import Guide
+from amortppl.guide.kept_start import learned_or_start
 from amortppl.method import Spec
 from amortppl.posterior.padding import stack
 from amortppl.runtime import distributed
@@ -104,6 +105,7 @@ def train(
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
     weights = distributed.local(trainer.chosen(learner), trainer.mesh)
     tasks = trainer.tasks_of(learner)
+    weights = learned_or_start(trainer, weights, tasks)
     guide = Guide(trainer.method(weights), spec, record, seed, tasks=tasks)
     if tasks is not None and record.seconds > LONG:
         _ = guide.familiarity  # so that the first answer does not wait for it

@@ -94,6 +94,7 @@ class PooledTrainer(Trainer):
         updates = min(schedule.pool, schedule.steps or schedule.pool)
         self.draws = DRAWS_OF_INTEGRALS if task.local else DRAWS
         self.size = min(SLICE, tasks)
+        self.held = HELD * self.size
         self.slices = max(HELD, -(-updates * tasks // self.size))
         self.renewed = max(1, round(CHUNK * tasks / (schedule.reuses * self.size)))
         shares = WHOLE if len(self.layout) == 1 else [p.tasks / tasks for p in self.layout]

@@ -104,6 +104,9 @@ def test_what_the_data_do_not_tell_is_said():
     messages = notes("y ~ x + k + z", twice)
     assert "'z' follows from" in messages and "'x'" in messages and "'k'" not in messages
     assert "has a single level" in notes("y ~ x + (1 | one)")
+    rooms = TABLE.assign(room=np.arange(len(TABLE)) // 2, school=np.arange(len(TABLE)) // 4)
+    assert "'room:school' group the rows alike" in notes("y ~ x + (1 | room/school)", rooms)
+    assert not ap.formula("y ~ x + (1 | school/room)", rooms).notes
     assert "'C(one)' has a single level, and so no coefficient" in notes("y ~ x + C(one)")
     assert "'n' has a level for every row" in notes("y ~ n", TABLE.assign(n=list("abcdef")))
     assert "'x' separate the levels of 'b' perfectly" in notes("b ~ x", family="bernoulli")
