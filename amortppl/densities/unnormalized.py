@@ -52,7 +52,7 @@ class Unnormalized(eqx.Module):
     -0.9
 
     Attributes:
-        height: log f.
+        height: log f, a function or a pytree that can be called; of the latter the whole is one.
         size: P. The mass should lie within a few units of zero.
         chains: at most.
         warmup: steps of each chain before its first draw.
