@@ -174,7 +174,9 @@ def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
     drawn = guide.predict(data, {"x": query["x"]}, draws=20)["predictions"]["y"]
     assert drawn.shape == (1, 20, 4) and np.isfinite(drawn).all()
     nothing = {"x": np.zeros((0, 2)), "y": np.zeros(0)}
-    assert np.isfinite(guide.predict(nothing, {"x": query["x"]}, draws=20)["predictions"]["y"]).all()
+    assert np.isfinite(
+        guide.predict(nothing, {"x": query["x"]}, draws=20)["predictions"]["y"]
+    ).all()
     again = ap.load(guide.save(tmp_path / "guide"), task=task)
     np.testing.assert_allclose(
         again.log_predictive(data, query, draws=20), log_density, rtol=1e-5, atol=1e-5
