@@ -15,6 +15,7 @@ import pytest
 
 import amortppl as ap
 from amortppl import catalogue
+from amortppl.densities.unnormalized import Unnormalized
 from amortppl.errors import ModelError
 from amortppl.method import begin, final
 from amortppl.runtime.numpy_evaluation import construct
@@ -66,6 +67,14 @@ DEAR = {"many_chains", "neural_likelihood", "neural_ratio"}
 def member(name):
     """A method, as a parameter."""
     return pytest.param(name, marks=pytest.mark.slow) if name in DEAR else name
+
+
+@pytest.fixture(autouse=True)
+def without_chains(monkeypatch):
+    """Chains take long to compile, and tests/inference/test_unnormalized.py has them: here draws
+    are points by their weights, whatever these are worth.
+    """
+    monkeypatch.setattr(Unnormalized, "_by_chains", Unnormalized._by_weights)
 
 
 @pytest.fixture(scope="module", params=[member(n) for n in catalogue.names("inference")])
