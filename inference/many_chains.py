@@ -41,15 +41,10 @@ class ManyChainsGuide(KeptRows):
 
     def readout(self, state: Kept) -> ScaledPosterior:
         """The posterior, up to a constant. NaN where rows came that there was no place for."""
-        scale, batch = stop_gradient(self.scale), Batch(state.data, state.mask)
-
-        def height(standard: Float[Array, " P"]) -> Array:
-            joint = self.task.log_joint(scale.restore(standard), batch)
-            return jnp.where(state.whole, joint, jnp.nan)
-
         options, size = self.options, self.task.latents.size
+        height = eqx.Partial(self._height, state)
         search = options.points, options.chains, options.warmup
-        return ScaledPosterior(scale, Unnormalized(height, size, *search))
+        return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size, *search))
 
     def log_weights(self, state: Kept) -> Array:
         """Of the last stage of importance sampling, (`points`,)."""
@@ -58,6 +53,12 @@ class ManyChainsGuide(KeptRows):
     def score(self, state: Kept, target: Target) -> Array:
         """-log p(theta | D); nothing is trained by it."""
         return -self.readout(state).log_prob(target.latents)
+
+    def _height(self, state: Kept, standard: Float[Array, " P"]) -> Array:
+        """The log joint density."""
+        latents = stop_gradient(self.scale).restore(standard)
+        joint = self.task.log_joint(latents, Batch(state.data, state.mask))
+        return jnp.where(state.whole, joint, jnp.nan)
 
 
 @dataclass(frozen=True)

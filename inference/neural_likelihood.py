@@ -53,21 +53,10 @@ class NeuralLikelihoodGuide(KeptRows):
 
     def readout(self, state: Kept) -> ScaledPosterior:
         """The posterior, up to a constant. NaN where rows came that there was no place for."""
-        size, parts = self.task.latents.size, _parts((*self._split(state.data), state.mask))
-
-        def height(standard: Float[Array, " P"]) -> Array:
-            def likelihood(x: Array, y: Array, mask: Array) -> Array:
-                return jnp.sum(jnp.where(mask, self._densities(standard, x, y), 0.0))
-
-            def add(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
-                none = lambda *_: jnp.zeros(())  # noqa: E731
-                return total + jax.lax.cond(jnp.any(part[2]), likelihood, none, *part), None
-
-            prior = self.prior(self.scale.restore(standard))
-            total = jax.lax.scan(add, prior, parts)[0]
-            return jnp.where(state.whole, total, jnp.nan)
-
-        return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size, *self.search))
+        parts = _parts((*self._split(state.data), state.mask))
+        height = eqx.Partial(self._height, parts, state.whole)
+        found = Unnormalized(height, self.task.latents.size, *self.search)
+        return ScaledPosterior(stop_gradient(self.scale), found)
 
     def score(self, state: Kept, target: Target) -> Array:
         """-log q(y | x, theta), in nats a row, and -log q(theta) where the prior is learned."""
@@ -75,6 +64,21 @@ class NeuralLikelihoodGuide(KeptRows):
         each = self._densities(standard, *self._split(self._noisy(state.data, target.latents)))
         mean = jnp.sum(jnp.where(state.mask, each, 0.0)) / jnp.maximum(jnp.sum(state.mask), 1)
         return self.prior.loss(target.latents) - mean
+
+    def _height(
+        self, parts: tuple[Array, ...], whole: Array, standard: Float[Array, " P"]
+    ) -> Array:
+        """log p(theta) and the log likelihood of rows in parts."""
+
+        def likelihood(x: Array, y: Array, mask: Array) -> Array:
+            return jnp.sum(jnp.where(mask, self._densities(standard, x, y), 0.0))
+
+        def add(total: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
+            none = lambda *_: jnp.zeros(())  # noqa: E731
+            return total + jax.lax.cond(jnp.any(part[2]), likelihood, none, *part), None
+
+        prior = self.prior(self.scale.restore(standard))
+        return jnp.where(whole, jax.lax.scan(add, prior, parts)[0], jnp.nan)
 
     def _densities(self, standard: Array, x: Array, y: Array) -> Float[Array, " R"]:
         """log q(y_i | x_i, theta), y in scaled units."""

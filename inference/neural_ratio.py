@@ -54,13 +54,9 @@ class NeuralRatioGuide(EncodedRows):
 
     def readout(self, state: Seen) -> ScaledPosterior:
         """The posterior, up to a constant."""
-        seen = self.summary(state)
-
-        def height(standard: Float[Array, " P"]) -> Array:
-            return self._log_ratio(standard, seen) + self.prior(self.scale.restore(standard))
-
-        size = self.task.latents.size
-        return ScaledPosterior(stop_gradient(self.scale), Unnormalized(height, size, *self.search))
+        height = eqx.Partial(self._height, self.summary(state))
+        found = Unnormalized(height, self.task.latents.size, *self.search)
+        return ScaledPosterior(stop_gradient(self.scale), found)
 
     def score(self, state: Seen, target: Target) -> Array:
         """Minus the mean log probability of the right class, with a contrast and with none."""
@@ -73,6 +69,9 @@ class NeuralRatioGuide(EncodedRows):
         right = first - logsumexp(jnp.concatenate([rest[: count - 1], jnp.stack([first, level])]))
         none = level - logsumexp(jnp.append(rest[count - 1 :], level))
         return self.prior.loss(target.latents) - 0.5 * (right + none)
+
+    def _height(self, seen: Array, standard: Float[Array, " P"]) -> Array:
+        return self._log_ratio(standard, seen) + self.prior(self.scale.restore(standard))
 
     def _log_ratio(self, standard: Float[Array, " P"], seen: Array) -> Array:
         return self.ratio(jnp.concatenate([standard, seen]))[0]

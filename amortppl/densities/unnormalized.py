@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -52,7 +53,7 @@ class Unnormalized(eqx.Module):
     -0.9
 
     Attributes:
-        height: log f.
+        height: log f, a function or a pytree that can be called; of the latter the whole is one.
         size: P. The mass should lie within a few units of zero.
         chains: at most.
         warmup: steps of each chain before its first draw.
@@ -104,7 +105,9 @@ class Unnormalized(eqx.Module):
         chains = min(self.chains, draws)
         keys = jr.split(key, chains + 1)
         order = _resample(keys[0], self.found, chains)
-        run = jax.vmap(lambda k, start: self._chain(k, start, -(-draws // chains)))
+        # A step moves along the mass: weights as equal as those of the stages give its extent.
+        placed = _moments(self.found.points, _flatten(self.found.log_weights))
+        run = jax.vmap(lambda k, start: self._chain(k, start, placed, -(-draws // chains)))
         vectors, heights = run(keys[1:], self.found.points[order])
         # Draw by draw across chains, so that fewer draws are as many chains.
         vectors, heights = jnp.moveaxis(vectors, 0, 1), heights.T
@@ -114,18 +117,23 @@ class Unnormalized(eqx.Module):
         """Log importance weights of the points that chains start from."""
         return self.found.log_weights
 
-    def _chain(self, key: PRNGKeyArray, start: Array, length: int) -> tuple[Array, Array]:
-        """Draws (L, P) of one chain and the heights there."""
+    def _chain(
+        self, key: PRNGKeyArray, start: Array, placed: tuple[Array, Array], length: int
+    ) -> tuple[Array, Array]:
+        """Draws (L, P) of one chain and the heights there, in units of the points' extent."""
         from numpyro.infer import NUTS
 
-        kernel = NUTS(potential_fn=lambda v: -self.height(v), max_tree_depth=DEPTH)
-        state = kernel.init(key, self.warmup, start, (), {})
+        centre, factor = placed
+        at = lambda u: centre + factor @ u  # noqa: E731
+        kernel = NUTS(potential_fn=lambda u: -self.height(at(u)), max_tree_depth=DEPTH)
+        first = solve_triangular(factor, start - centre, lower=True)
+        state = kernel.init(key, self.warmup, first, (), {})
         step = lambda s, _: (kernel.sample(s, (), {}), None)  # noqa: E731
         state = jax.lax.scan(step, state, length=self.warmup)[0]
 
         def draw(state: Any, _: None) -> tuple[Any, tuple[Array, Array]]:
             after = jax.lax.scan(step, state, length=APART)[0]
-            return after, (after.z, -after.potential_energy)
+            return after, (at(after.z), -after.potential_energy)
 
         return jax.lax.scan(draw, state, length=length)[1]
 

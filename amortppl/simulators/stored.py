@@ -1,7 +1,8 @@
 """Stored simulations split in three: to learn from, to stop by, and to check with.
 
-A simulation is in the part that a hash of its latents says, so that copies of one simulation are
-never in two parts.
+The simulations of the least hashes of their latents stop, those of the next ones check, so that
+copies of one simulation are never in two parts. Of few simulations more are held out than the share
+that was asked for: `FEWEST` stop and `FEWEST` check, at least.
 """
 
 from collections.abc import Mapping
@@ -33,17 +34,18 @@ class Stored:
     Args:
         table: the simulations.
         held_out: the share that nothing is learned from; half of it says when to stop, half is for
-            checks.
+            checks, and each half is of at least `FEWEST`.
 
     Raises:
-        DataError: too few simulations, or a latent that is the same in all or discrete.
+        DataError: fewer than three times `FEWEST` simulations, or a latent that is the same in
+            all or discrete.
     """
 
     def __init__(self, table: Table, held_out: float = 0.1) -> None:
         if not isinstance(held_out, int | float) or not 0 < held_out < 1:
             raise DataError(f"held_out: expected a share between 0 and 1, got {held_out!r}")
         self.latents, self.data, self.folder = table
-        self.part = self._parts(float(held_out))
+        self.part = parted(*self._levels(), float(held_out))
         for name, values in self.latents.items():
             expect_many_values(name, np.asarray(values[:LOOKED_AT]))
         self._expect_enough()
@@ -72,24 +74,24 @@ class Stored:
         arrays = [*self.latents.values(), *self.data.values()]
         return 4 * sum(int(np.prod(v.shape[1:])) for v in arrays)
 
-    def _parts(self, held_out: float) -> np.ndarray:
+    def _levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The hash of each simulation's latents, and whether all its values are finite."""
         count = len(next(iter(self.latents.values())))
         if not count:
             raise DataError("simulations: expected some, got arrays with no simulation")
-        parts, spans = np.empty(count, np.int8), {n: [np.inf, -np.inf] for n in self.latents}
+        levels, finite = np.empty(count), np.empty(count, bool)
+        spans = {n: [np.inf, -np.inf] for n in self.latents}
         for start in range(0, count, ROWS):
             rows = slice(start, start + ROWS)
             chunk = {
                 n: np.asarray(v[rows], np.float32) for n, v in (self.latents | self.data).items()
             }
             own = {n: chunk[n] for n in self.latents}
-            level = hash_rows(own)
-            part = np.where(level < held_out, np.where(level < held_out / 2, STOP, CHECK), LEARN)
-            finite = [np.isfinite(v).reshape(len(v), -1).all(1) for v in chunk.values()]
-            usable = np.all(finite, 0)
-            parts[rows] = np.where(usable, part, UNUSABLE)
+            levels[rows] = hash_rows(own)
+            each = [np.isfinite(v).reshape(len(v), -1).all(1) for v in chunk.values()]
+            finite[rows] = np.all(each, 0)
             for name, values in own.items():
-                kept = values[usable]
+                kept = values[finite[rows]]
                 if len(kept):
                     flat = kept.reshape(len(kept), -1)
                     spans[name] = [
@@ -102,16 +104,34 @@ class Stored:
                 f"simulations: the latent {quoted(fixed)} has an entry that is the same in all of "
                 "them, so nothing can be learned of it; leave it out"
             )
-        return parts
+        return levels, finite
 
     def _expect_enough(self) -> None:
         counts = [int(np.sum(self.part == p)) for p in (LEARN, STOP, CHECK)]
         if min(counts) < FEWEST:
             raise DataError(
                 f"simulations: expected at least {FEWEST} to learn from, to stop by and to check "
-                f"with, got {counts} of {self.size} (with values that are finite); simulate more, "
-                "or give another held_out"
+                f"with, got {counts} of {self.size} (finite ones, copies in one part); "
+                f"simulate {3 * FEWEST} or more, or give a smaller held_out"
             )
+
+
+def parted(levels: np.ndarray, finite: np.ndarray, held_out: float) -> np.ndarray:
+    """The part of each simulation, by the order of hashes (M,); equal hashes are in one part.
+
+    >>> parts = parted(np.linspace(0, 0.99, 100), np.arange(100) > 0, 0.1)
+    >>> np.bincount(parts).tolist()  # to learn from, to stop by, to check with, of no use
+    [59, 20, 20, 1]
+    """
+    parts = np.where(finite, LEARN, UNUSABLE).astype(np.int8)
+    left, share = levels[finite], 0.0
+    for part in (STOP, CHECK):
+        share += held_out / 2
+        least = np.partition(left, FEWEST - 1)[FEWEST - 1] if len(left) >= FEWEST else np.inf
+        own = (levels < share) | (levels <= least)
+        parts[own & (parts == LEARN)] = part
+        left = left[(left >= share) & (left > least)]
+    return parts
 
 
 def hash_rows(arrays: Mapping[str, Any]) -> np.ndarray:

@@ -94,7 +94,8 @@ class TasksWithoutModels:
             workers: processes, by default as many as there are cores; with 1 none is started.
             seed: of the simulations; each is a function of it and of its own number.
             held_out: the share of the simulations that nothing is learned from. Half of it says
-                when training stops, half is for `diagnose` and what else checks.
+                when training stops, half is for `diagnose` and what else checks; of few simulations
+                20 each, at least.
             progress: whether to report.
             labels: `name`, `dims` and `coords`, as of a `Task`; and `ordered=True` where the rows
                 are the steps of one series, for the encoders `gru` and `temporal_convolution`, or

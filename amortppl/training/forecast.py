@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from amortppl.runtime.timings import timings
-from amortppl.training.trainer import CHUNK, Learner, Trainer
+from amortppl.training.learner import Learner
+from amortppl.training.trainer import CHUNK, Trainer
 
 
 def forecast(trainer: Trainer, learner: Learner) -> tuple[Learner, float]:

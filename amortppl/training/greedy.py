@@ -21,9 +21,10 @@ from amortppl.method import Method, Spec, State, Target, begin, refuse_parts
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch, next_rows
+from amortppl.training.learner import Learner
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import Part, simulate
-from amortppl.training.trainer import HELD_OUT, POOL, Learner, Trainer
+from amortppl.training.trainer import HELD_OUT, POOL, Trainer
 
 SLICES = 4
 """Parts of the pool, which updates take in turn: neighbouring updates see other tasks."""

@@ -19,10 +19,11 @@ from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.check_values import check_digest
 from amortppl.training.checkpoint import expect_run, load_run, save_run
 from amortppl.training.forecast import forecast
+from amortppl.training.learner import Learner
 from amortppl.training.progress import Training
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
-from amortppl.training.trainer import CHUNK, Learner, Trainer
+from amortppl.training.trainer import CHUNK, Trainer
 
 
 def run_training(

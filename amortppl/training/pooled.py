@@ -35,10 +35,11 @@ from amortppl.runtime.seeds import seed_key
 from amortppl.runtime.timings import timings
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
+from amortppl.training.learner import Learner
 from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import WHOLE, parts, simulate
-from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Learner, Trainer
+from amortppl.training.trainer import CHUNK, HELD_OUT, POOL, Trainer
 
 SLICE = 64
 """Most tasks that are simulated and prepared in one compiled call; those of an update, if fewer."""

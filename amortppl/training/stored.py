@@ -20,10 +20,11 @@ from amortppl.simulators.stored import LEARN, STOP, Stored
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.simulation_task import SimulationTask
+from amortppl.training.learner import Learner
 from amortppl.training.record import Record
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import Episodes
-from amortppl.training.trainer import CHUNK, POOL, Learner, Trainer
+from amortppl.training.trainer import CHUNK, POOL, Trainer
 
 POOL_BYTES = 1 << 28
 """Bytes of simulations that are held on the device to pick updates from."""

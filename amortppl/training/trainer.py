@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import optax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -23,6 +22,7 @@ from amortppl.runtime.seeds import fold_in, join_keys, pick_key, seed_key, split
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split, split_in_order
 from amortppl.training.consistency import Consistency
+from amortppl.training.learner import Learner, adam, begin, choose, descend
 from amortppl.training.noise import row_noise
 from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.record import Record
@@ -37,26 +37,6 @@ TASKS = "tasks"
 
 WEIGHTS, FRESH, HELD_OUT, POOL = range(4)
 """Streams of random keys: weights, fresh tasks, held-out tasks, the pool."""
-
-
-class Learner(NamedTuple):
-    """The state of a run.
-
-    Attributes:
-        weights: one flat vector, so that updates are few large operations.
-        optimiser: its state.
-        average: averaged weights.
-        best: the averaged weights with the least held-out loss so far.
-        best_loss: that loss.
-        carried: what else goes from update to update, as a pool of tasks under greedy training.
-    """
-
-    weights: Float[Array, " W"]
-    optimiser: Any
-    average: Float[Array, " W"]
-    best: Float[Array, " W"]
-    best_loss: Array
-    carried: Any = ()
 
 
 class Trainer:
@@ -92,7 +72,7 @@ class Trainer:
         self.layout = parts(task, tasks, schedule.mini_batches, shares)
         self.queries = method.queries
         self.ceiling = 50.0 + 5.0 * task.latents.size
-        self.optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+        self.optimiser = adam()
         self.pool = self.everywhere(self._simulated()) if fixed else None
         sharding = None if self.mesh is None else distributed.replicated_sharding(self.mesh)
         spread = {"out_shardings": sharding} if sharding else {}
@@ -100,14 +80,7 @@ class Trainer:
 
     def start(self) -> Learner:
         """The learner before the first update, on this process's own device."""
-        copies = [jnp.array(self.weights) for _ in range(3)]
-        return Learner(
-            copies[0],
-            self.optimiser.init(self.weights),
-            copies[1],
-            copies[2],
-            jnp.asarray(np.inf, self.weights.dtype),
-        )
+        return begin(self.weights, self.optimiser)
 
     def chosen(self, learner: Learner) -> Array:
         """The weights that the guide gets."""
@@ -251,15 +224,15 @@ class Trainer:
         Nothing is computed beyond the run's last step, where it ends before its last chunk does.
         """
         active = ~held_out & (step < (self.schedule.steps or jnp.inf))
-        weights = _choose(held_out, learner.average, learner.weights)
+        weights = choose(held_out, learner.average, learner.weights)
         given = weights, learner.carried, key, step, held_out, pool
         update = jax.lax.cond(active | held_out, self._update_terms, _no_terms, *given)
         loss, usable, gradient, carried = update
         good = jnp.isfinite(loss) & jnp.isfinite(jnp.linalg.norm(gradient)) & (usable > 0.0)
-        after = self._descend(learner, gradient, step, fraction)
-        after = _choose(good & active, after, learner._replace(carried=()))
+        after = descend(learner, gradient, self.optimiser, self.schedule, step, fraction)
+        after = choose(good & active, after, learner._replace(carried=()))
         better = held_out & good & (loss < learner.best_loss)
-        best = _choose(better, learner.average, learner.best)
+        best = choose(better, learner.average, learner.best)
         best_loss = jnp.where(better, loss, learner.best_loss)
         report = {"loss": loss, "usable": usable, "good": good, "active": active}
         return after._replace(best=best, best_loss=best_loss, carried=carried), report
@@ -270,16 +243,6 @@ class Trainer:
         kind = weights.dtype
         return loss.astype(kind), usable.astype(kind), gradient.astype(kind), carried
 
-    def _descend(self, learner: Learner, gradient: Array, step: Array, fraction: Array) -> Learner:
-        """One step of Adam, with a warm-up of 20 steps and a cosine decay, and the average."""
-        change, optimiser = self.optimiser.update(gradient, learner.optimiser)
-        cosine = self.schedule.rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
-        rate = cosine * jnp.minimum(1.0, (step + 1) / 20)
-        weights = learner.weights - rate * change
-        decay = jnp.minimum(self.schedule.average, (step + 1) / (step + 10))
-        average = decay * learner.average + (1 - decay) * weights
-        return Learner(weights, optimiser, average, learner.best, learner.best_loss)
-
 
 def _own_share(layout: list[Part], devices: int) -> Array:
     """Places of this device's tasks among all: an equal share of every part."""
@@ -288,11 +251,6 @@ def _own_share(layout: list[Part], devices: int) -> Array:
     return jnp.concatenate(
         [a + device + jnp.arange(0, p.tasks, devices) for a, p in zip(first, layout, strict=True)]
     )
-
-
-def _choose(condition: Array, yes: Any, no: Any) -> Any:
-    """One of two trees."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def _like(condition: Array, array: Array) -> Array:

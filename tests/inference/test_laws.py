@@ -15,6 +15,7 @@ import pytest
 
 import amortppl as ap
 from amortppl import catalogue
+from amortppl.densities.unnormalized import Unnormalized
 from amortppl.errors import ModelError
 from amortppl.method import begin, final
 from amortppl.runtime.numpy_evaluation import construct
@@ -66,6 +67,14 @@ DEAR = {"many_chains", "neural_likelihood", "neural_ratio"}
 def member(name):
     """A method, as a parameter."""
     return pytest.param(name, marks=pytest.mark.slow) if name in DEAR else name
+
+
+@pytest.fixture(autouse=True)
+def without_chains(monkeypatch):
+    """Chains take long to compile, and tests/inference/test_unnormalized.py has them: here draws
+    are points by their weights, whatever these are worth.
+    """
+    monkeypatch.setattr(Unnormalized, "_by_chains", Unnormalized._by_weights)
 
 
 @pytest.fixture(scope="module", params=[member(n) for n in catalogue.names("inference")])
@@ -144,6 +153,21 @@ def test_the_state_keeps_its_structure(each):
     assert [a.shape for a in jax.tree.leaves(first)] == [a.shape for a in jax.tree.leaves(second)]
 
 
+def test_a_posterior_can_leave_the_function_that_made_it(each):
+    """It is a pytree: none of its functions closes over what was traced."""
+    _, _, _, method, draw = each
+    if method.predicts:
+        return
+    batch = Batch(halves(draw)[0], jnp.ones(12, bool))
+    state = eqx.filter_eval_shape(lambda: method.step(begin(method, None), batch))
+    read = eqx.filter_eval_shape(method.readout, state)
+    closures = [getattr(leaf, "__closure__", None) or () for leaf in jax.tree.leaves(read)]
+    inside = jax.tree.leaves([cell.cell_contents for cells in closures for cell in cells])
+    assert not any(isinstance(a, jax.core.Tracer) for a in inside)
+    log_prob = eqx.filter_eval_shape(lambda r: r.log_prob(draw.latents), read)
+    assert log_prob.shape == ()
+
+
 @pytest.mark.slow
 def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
     """One short training; then every public way of asking gives finite answers, the same after a
@@ -154,24 +178,26 @@ def test_trained_saved_loaded_streamed_and_asked(each, tmp_path):
     length = {} if untrained else {"steps": 2, "batch": 8, "mini_batches": 1, "uneven": False}
     guide = ap.train(task, spec, progress=False, **length)
     data, query = ({n: np.asarray(v) for n, v in d.items()} for d in halves(draw))
-    log_density = guide.log_predictive(data, query, draws=50)
+    log_density = guide.log_predictive(data, query, draws=20)
     assert log_density.shape == (4,) and np.isfinite(log_density).all()
     drawn = guide.predict(data, {"x": query["x"]}, draws=20)["predictions"]["y"]
     assert drawn.shape == (1, 20, 4) and np.isfinite(drawn).all()
     nothing = {"x": np.zeros((0, 2)), "y": np.zeros(0)}
-    assert np.isfinite(guide.predict(nothing, {"x": query["x"]}, draws=5)["predictions"]["y"]).all()
+    assert np.isfinite(
+        guide.predict(nothing, {"x": query["x"]}, draws=20)["predictions"]["y"]
+    ).all()
     again = ap.load(guide.save(tmp_path / "guide"), task=task)
     np.testing.assert_allclose(
-        again.log_predictive(data, query, draws=50), log_density, rtol=1e-5, atol=1e-5
+        again.log_predictive(data, query, draws=20), log_density, rtol=1e-5, atol=1e-5
     )
     begun = guide.init(at={"x": query["x"]})
     *_, state = guide.stream(ap.batches(data, size=4), begun, progress=False)
     assert state.rows == 12
-    assert np.isfinite(guide.log_predictive(state, query, draws=50)).all()
+    assert np.isfinite(guide.log_predictive(state, query, draws=20)).all()
     kept = guide.load_state(state.save(tmp_path / "state"))
     np.testing.assert_allclose(
-        guide.log_predictive(kept, query, draws=50),
-        guide.log_predictive(state, query, draws=50),
+        guide.log_predictive(kept, query, draws=20),
+        guide.log_predictive(state, query, draws=20),
         rtol=1e-5,
         atol=1e-5,
     )

@@ -8,7 +8,7 @@ import pytest
 
 from amortppl.errors import DataError
 from amortppl.simulators import table as tables
-from amortppl.simulators.stored import CHECK, LEARN, STOP, UNUSABLE, Stored, hash_rows
+from amortppl.simulators.stored import CHECK, LEARN, STOP, UNUSABLE, Stored, hash_rows, parted
 from amortppl.simulators.supports import infer_support
 from amortppl.simulators.table import Table, read_arrays, read_columns
 
@@ -69,6 +69,25 @@ def test_copies_of_a_simulation_are_in_one_part():
     sizes = np.array([len(p) for p in parts])
     wanted = np.array([800, 100, 100])
     assert np.all(np.abs(sizes - wanted) < 4 * np.sqrt(wanted * (1 - wanted / 1000)))
+
+
+def test_few_simulations_are_never_refused_by_chance():
+    """60 are enough and 59 are not, whatever the draws; what is learned from stays so as more are
+    added, and a large table is held out by its share.
+    """
+    for seed in range(50):
+        a = np.random.default_rng(seed).normal(size=200)
+        few, more = (Stored(Table({"a": a[:n]}, {"x": a[:n]})) for n in (60, 200))
+        assert np.bincount(few.part).tolist() == [20, 20, 20]
+        assert (
+            np.bincount(more.part)[[STOP, CHECK]].min() >= 20 and (more.part == LEARN).sum() > 140
+        )
+        assert set(few.places(LEARN)) <= set(more.places(LEARN))
+        with pytest.raises(DataError, match=r"\[19, 20, 20\] of 59"):
+            Stored(Table({"a": a[:59]}, {"x": a[:59]}))
+    level = np.arange(10_000) / 10_000
+    shares = np.bincount(parted(level, np.ones(10_000, bool), 0.1))
+    assert shares.tolist() == [9000, 500, 500]
 
 
 def test_hashes_look_uniform():
