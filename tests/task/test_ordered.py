@@ -88,6 +88,11 @@ def task():
 
 
 @pytest.fixture(scope="module")
+def named():
+    return ap.Task(autoregression, rows=(20, 80), ordered="day")
+
+
+@pytest.fixture(scope="module")
 def guide(task):
     return ap.train(task, "laplace", progress=False)
 
@@ -342,13 +347,40 @@ def test_an_index_of_time_takes_no_mini_batches(y):
     ("order", "say"),
     [([0, 2, 1], r"row 2 .* is earlier than"), ([0, 1, 1], "of the row before it")],
 )
-def test_time_stamps_rise(guide, y, order, say):
+def test_time_stamps_rise(guide, named, y, order, say):
     times = pd.date_range("2020-01-01", periods=3)[order]
     with pytest.raises(DataError, match=say):
         guide.infer({"y": pd.Series(y[:3], times)})
-    named = ap.Task(autoregression, rows=(20, 80), ordered="day")
     with pytest.raises(DataError, match=f"'day' should rise.*{say}"):
-        ap.train(named, "laplace", progress=False).infer(pd.DataFrame({"day": times, "y": y[:3]}))
+        read(named, pd.DataFrame({"day": times, "y": y[:3]}))
+
+
+@pytest.mark.parametrize(
+    ("texts", "say"),
+    [
+        (["8/1/2020", "9/1/2020", "10/1/2020"], r"row 0 \('8/1/2020'\) is not in the form of ISO"),
+        (["2020-10-01", "2020-10-02", "3.10.2020"], r"row 2 \('3.10.2020'\) is not in the form"),
+        (["2020-09-01T10:00Z", "2020-09-01T11:00+02:00", "2020-09-02"], "cannot be compared"),
+        (["2020-09-01T10:00Z", "2020-09-01T11:00+02:00", "2020-09-02T00:00Z"], "row 1 .* earlier"),
+        (["2020-09-01T10:00Z", "2020-09-01T13:00+02:00", "2020-09-02T00:00Z"], None),
+        (["2020-10-01", "2020-10-02", "2020-10-10"], None),
+    ],
+)
+def test_time_stamps_as_text_are_times(task, named, y, texts, say, tmp_path):
+    """They were compared as text, so that October came before September."""
+    table = pd.DataFrame({"day": texts, "y": y[:3]})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    indexed = table.set_index("day")
+    for of, data in [(task, indexed), (named, table), (named, tmp_path / "rows.csv")]:
+        if say is None:
+            [block] = ap.batches(data, shuffle=None).blocks(of)
+            assert block.stamps[0] == pd.Timestamp(texts[0])
+            continue
+        with pytest.raises(DataError, match=say):
+            list(ap.batches(data, shuffle=None).blocks(of))
+        if isinstance(data, pd.DataFrame):
+            with pytest.raises(DataError, match=say):
+                read(of, data)
 
 
 def dated(y, days):
