@@ -128,9 +128,9 @@ def _read(name: str, stamps: pd.Index, first: int = 0) -> pd.Index:
         text = known[int(np.flatnonzero(read.isna())[0])]
         row = first + int(np.flatnonzero(stamps == text)[0])
         raise DataError(
-            f"data: the time stamps in {name} are text, and row {row} ({text!r}) is not in the form "
-            "of ISO 8601 (2020-09-01, 2020-09-01T12:00), so that their order is not known. Make "
-            "them times, as by pandas.to_datetime(..., format='%d/%m/%Y'), or numbers"
+            f"data: the time stamps in {name} are text, and row {row} ({text!r}) is not in the "
+            "form of ISO 8601 (2020-09-01, 2020-09-01T12:00), so that their order is not known. "
+            "Make them times, as by pandas.to_datetime(..., format='%d/%m/%Y'), or numbers"
         ) from error
 
 
