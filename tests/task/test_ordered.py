@@ -183,7 +183,7 @@ def test_lagged_arrays_and_inputs_are_forecast(y):
         guide.predict({"x": x, "y": y[:40]}, steps=2)
     days = pd.date_range("2020-01-01", periods=40)
     table, again = (pd.DataFrame({"x": x, "y": y[:40]}, days[::step]) for step in (1, -1))
-    with pytest.raises(DataError, match="earlier than the row before it"):
+    with pytest.raises(DataError, match="not later than the last row before it"):
         guide.predict(table, at=table[["x"]], steps=40)
     with pytest.raises(DataError, match=r"row 1 .* is earlier than"):
         list(guide.stream(ap.batches(again, size=20), progress=False))
