@@ -162,7 +162,7 @@ class Batches:
     ) -> Iterator[Block]:
         start = skip
         for piece in cut(self._pieces(wanted, skip), checked.rows):
-            own = stamps_of(checked.task, piece)
+            own = stamps_of(checked.task, piece, start)
             for name, stamps in own:
                 expect_rising(name, stamps, after, start)
             first = own[0][1] if own else None

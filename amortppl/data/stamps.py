@@ -1,6 +1,7 @@
 """Time stamps of a series: they must rise, each once."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import date
 from numbers import Number
 from typing import Any
@@ -14,12 +15,18 @@ from amortppl.task.abstract import AbstractTask
 
 TIMES = (pd.DatetimeIndex, pd.PeriodIndex, pd.TimedeltaIndex)
 
+DATE = re.compile(r"\d{1,4}[-/. ]\d{1,2}[-/. ]\d{1,4}")
+"""How the text of an index begins that is taken for dates."""
+
+OFFSET = re.compile(r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")
+"""How text ends that has a time of day and a time zone."""
+
 
 def expect_stamps(task: AbstractTask, data: Any, after: Any = None, first: int = 0) -> Any:
     """Checks the time stamps of a series, and returns the data without them.
 
     They are in the column or entry that `Task(..., ordered="name")` names, or else in the index of
-    a DataFrame or Series, where that is of times.
+    a DataFrame or Series, where that is of times or of dates as text. Text is read by ISO 8601.
 
     Args:
         task: whose rows may follow one another.
@@ -28,13 +35,14 @@ def expect_stamps(task: AbstractTask, data: Any, after: Any = None, first: int =
         first: how many rows came before them.
 
     Raises:
-        DataError: they are missing, come twice, or are not in order; it names the first row.
+        DataError: they are missing, come twice, are not in order, or are text in another form than
+            ISO 8601; it names the first row.
     """
     if not task.ordered:
         return data
     if not task.stamps:
-        for name, index in indices(data):
-            expect_rising(f"the index of {name}", index, after, first)
+        for name, index in _indices_read(indices(data), first):
+            expect_rising(name, index, after, first)
         return data
     if not isinstance(data, pd.DataFrame | Mapping):
         return data
@@ -43,7 +51,7 @@ def expect_stamps(task: AbstractTask, data: Any, after: Any = None, first: int =
             f"data: {task.name} was made with ordered={task.stamps!r}, so the data should have "
             f"their time stamps as {task.stamps!r}; they have {', '.join(map(repr, data))}"
         )
-    expect_rising(repr(task.stamps), pd.Index(np.asarray(data[task.stamps])), after, first)
+    expect_rising(repr(task.stamps), _named(task, data, first), after, first)
     return data if task.stamps in task.arguments else _without(data, task.stamps)
 
 
@@ -68,24 +76,62 @@ def last_stamp(task: AbstractTask, data: Any) -> Any:
     return next((index[-1] for index in _stamps(task, data) if len(index)), None)
 
 
-def stamps_of(task: AbstractTask, piece: Piece) -> list[tuple[str, pd.Index]]:
+def stamps_of(task: AbstractTask, piece: Piece, first: int = 0) -> list[tuple[str, pd.Index]]:
     """What to call the time stamps of a source's rows, and these; none of rows in no order."""
     if not task.ordered:
         return []
     if not task.stamps:
-        return [(f"the index of {n}", index) for n, index in piece.indices.items()]
+        return _indices_read(piece.indices.items(), first)
     if task.stamps not in piece.columns:
         return []
-    return [(repr(task.stamps), pd.Index(np.asarray(piece.columns[task.stamps])))]
+    return [(repr(task.stamps), _named(task, piece.columns, first))]
 
 
 def _stamps(task: AbstractTask, data: Any) -> list[pd.Index]:
     """The time stamps that data have."""
     if not task.stamps:
-        return [index for _, index in indices(data)]
+        return [index for _, index in _indices_read(indices(data))]
     if not isinstance(data, pd.DataFrame | Mapping) or task.stamps not in data:
         return []
-    return [pd.Index(np.asarray(data[task.stamps]))]
+    return [_named(task, data)]
+
+
+def _indices_read(
+    named: Iterable[tuple[str, pd.Index]], first: int = 0
+) -> list[tuple[str, pd.Index]]:
+    """What to call the time stamps of indices, and these."""
+    names = [(f"the index of {n}", index) for n, index in named]
+    return [(name, _read(name, index, first)) for name, index in names]
+
+
+def _named(task: AbstractTask, columns: Any, first: int = 0) -> pd.Index:
+    """The time stamps in the column that the task names."""
+    return _read(repr(task.stamps), pd.Index(np.asarray(columns[task.stamps])), first)
+
+
+def _read(name: str, stamps: pd.Index, first: int = 0) -> pd.Index:
+    """Text read as times by ISO 8601; as text, 9/1/2020 comes after 10/1/2020.
+
+    Raises:
+        DataError: text in another form, whose day may be its month; it names the first row.
+    """
+    if pd.api.types.infer_dtype(stamps, skipna=True) != "string":
+        return stamps
+    known = stamps[~stamps.isna()]
+    aware = all(OFFSET.search(text) for text in known)
+    try:
+        return pd.to_datetime(stamps, format="ISO8601", utc=aware)
+    except ValueError as error:
+        read = pd.to_datetime(known, format="ISO8601", errors="coerce", utc=True)
+        if not read.isna().any():
+            raise _unlike(name, known) from error
+        text = known[int(np.flatnonzero(read.isna())[0])]
+        row = first + int(np.flatnonzero(stamps == text)[0])
+        raise DataError(
+            f"data: the time stamps in {name} are text, and row {row} ({text!r}) is not in the "
+            "form of ISO 8601 (2020-09-01, 2020-09-01T12:00), so that their order is not known. "
+            "Make them times, as by pandas.to_datetime(..., format='%d/%m/%Y'), or numbers"
+        ) from error
 
 
 def expect_rising(name: str, stamps: pd.Index, after: Any = None, first: int = 0) -> None:
@@ -148,15 +194,21 @@ def _unlike(name: str, stamps: pd.Index) -> DataError:
 
 
 def indices(data: Any) -> list[tuple[str, pd.Index]]:
-    """The indices of times that tables in the data have."""
+    """The indices of times, or of dates as text, that tables in the data have."""
     tables = {"the table": data} if isinstance(data, pd.DataFrame) else data
     if not isinstance(tables, Mapping):
         return []
     return [
         (n if n == "the table" else repr(n), v.index)
         for n, v in tables.items()
-        if isinstance(v, pd.DataFrame | pd.Series) and isinstance(v.index, TIMES)
+        if isinstance(v, pd.DataFrame | pd.Series) and _of_times(v.index)
     ]
+
+
+def _of_times(index: pd.Index) -> bool:
+    return isinstance(index, TIMES) or bool(
+        len(index) and isinstance(index[0], str) and DATE.match(index[0])
+    )
 
 
 def _without(data: Any, name: str) -> Any:

@@ -15,6 +15,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from amortppl.densities import Density, density
+from amortppl.densities.faded import Faded
 from amortppl.gaussian.accumulator import EvidenceSum
 from amortppl.gaussian.correction import learned_correction
 from amortppl.gaussian.log_density import Densities
@@ -116,9 +117,12 @@ class ParametricGuide(Method):
     def readout(self, state: Start | State | Revisit) -> Posterior:
         """The corrected posterior: a flow in the frame."""
         state, scale = self.finalize(state), stop_gradient(self.scale)
-        share = fade(state.rows, self._most) if self._framed else 1.0
-        coefficients = self.correct(self.summary(state)) * share
-        return Posterior(scale, state.frame, self.density, coefficients, state.funnel)
+        coefficients = self.correct(self.summary(state))
+        if not self._framed or self.task.block:
+            return Posterior(scale, state.frame, self.density, coefficients, state.funnel)
+        share = stop_gradient(fade(state.rows, self._most))
+        faded = Faded(self.density), jnp.append(coefficients, share)
+        return Posterior(scale, state.frame, *faded, state.funnel)
 
     def summary(self, state: Start | State | Revisit) -> Float[Array, " F"]:
         """Encoded rows, the frame and its residual: what the networks see."""

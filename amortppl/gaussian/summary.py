@@ -42,5 +42,7 @@ def log_rows(rows: Array, most: float) -> Array:
 
 
 def fade(rows: Array, most: float) -> Array:
-    """sqrt(most / n) beyond the rows trained on, the rate at which a posterior becomes Gaussian."""
+    """Share of what was learned: sqrt(most / n) beyond the rows trained on, the rate at which a
+    posterior becomes Gaussian; `amortppl.densities.faded` has what takes its place.
+    """
     return jnp.sqrt(jnp.minimum(1.0, most / (rows + 1e-6)))

@@ -20,9 +20,12 @@ NOISE = 0.1
 """Deviation of log weights below which (importance sample size above 99% of the draws) the guide is
 the posterior for all purposes; the tail is then rounding of log densities, and k-hat at most 0."""
 
-SHIFTED, SPREAD = 0.3, float(np.log(2.0))
+SHIFTED, SPREAD = 0.3, float(np.log(4 / 3))
 """Change by weights of a mean, in sds, and of the logarithm of a sd, beyond which draws as they are
 mislead.
+
+Weights that can be relied on still show a part only of what is missing: of a stream of GARCH whose
+sds were 0.61 of the exact ones k-hat was 0.59 and 0.68, and weights changed an sd 1.45-fold.
 """
 
 

@@ -88,6 +88,11 @@ def task():
 
 
 @pytest.fixture(scope="module")
+def named():
+    return ap.Task(autoregression, rows=(20, 80), ordered="day")
+
+
+@pytest.fixture(scope="module")
 def guide(task):
     return ap.train(task, "laplace", progress=False)
 
@@ -178,7 +183,7 @@ def test_lagged_arrays_and_inputs_are_forecast(y):
         guide.predict({"x": x, "y": y[:40]}, steps=2)
     days = pd.date_range("2020-01-01", periods=40)
     table, again = (pd.DataFrame({"x": x, "y": y[:40]}, days[::step]) for step in (1, -1))
-    with pytest.raises(DataError, match="earlier than the row before it"):
+    with pytest.raises(DataError, match="not later than the last row before it"):
         guide.predict(table, at=table[["x"]], steps=40)
     with pytest.raises(DataError, match=r"row 1 .* is earlier than"):
         list(guide.stream(ap.batches(again, size=20), progress=False))
@@ -191,22 +196,34 @@ def test_lagged_arrays_and_inputs_are_forecast(y):
     assert abs(np.mean(first) - 50) < 3
 
 
-def test_what_is_remembered_for_long_is_carried_as_far_as_it_matters():
+@pytest.fixture(scope="module")
+def returns():
+    """A guide of returns whose variance remembers, and 400 of them."""
     task = ap.Task(garch, rows=(20, 80))
-    assert task.ordered and task.memory is None
     guide = ap.train(task, "laplace", progress=False)
-    y = np.asarray(task.simulate(jr.key(1), 400).data["y"])
+    return guide, np.asarray(task.simulate(jr.key(1), 400).data["y"])
+
+
+def test_what_is_remembered_for_long_is_carried_as_far_as_it_matters(returns):
+    guide, y = returns
+    task = guide.task
+    assert task.ordered and task.memory is None
     *_, state = guide.stream(ap.batches({"y": y}, size=100), progress=False)
     assert 8 <= state.lead <= 128
     vector = jnp.zeros(1)  # persistence 0.5, of which 0.35 a row is remembered
     whole = task.log_densities(vector, {"y": y})[1][300:]
     late = task.log_densities(vector, {"y": y[300 - state.lead :]})[1][state.lead :]
     np.testing.assert_allclose(late, whole, atol=1e-3)
-    # A further pass expands all mini-batches where the last one ended, as a step on all rows does.
+
+
+@pytest.mark.slow
+def test_further_passes_of_a_series_end_where_a_step_on_all_rows_does(returns):
+    """They expand all mini-batches where the last pass ended; after one pass it is 3e-3 off."""
+    guide, y = returns
     exact = guide.step(guide.init(), {"y": y}).value.frame
     *_, state = guide.stream(ap.batches({"y": y}, size=100), passes=3, progress=False)
     again = guide.method.finalize(state.value).frame
-    assert abs(exact.whiten(again.location)) < 3e-4  # after one pass 3e-3
+    assert abs(exact.whiten(again.location)) < 3e-4
     np.testing.assert_allclose(again.factor, exact.factor, rtol=1e-3)
 
 
@@ -342,13 +359,40 @@ def test_an_index_of_time_takes_no_mini_batches(y):
     ("order", "say"),
     [([0, 2, 1], r"row 2 .* is earlier than"), ([0, 1, 1], "of the row before it")],
 )
-def test_time_stamps_rise(guide, y, order, say):
+def test_time_stamps_rise(guide, named, y, order, say):
     times = pd.date_range("2020-01-01", periods=3)[order]
     with pytest.raises(DataError, match=say):
         guide.infer({"y": pd.Series(y[:3], times)})
-    named = ap.Task(autoregression, rows=(20, 80), ordered="day")
     with pytest.raises(DataError, match=f"'day' should rise.*{say}"):
-        ap.train(named, "laplace", progress=False).infer(pd.DataFrame({"day": times, "y": y[:3]}))
+        read(named, pd.DataFrame({"day": times, "y": y[:3]}))
+
+
+@pytest.mark.parametrize(
+    ("texts", "say"),
+    [
+        (["8/1/2020", "9/1/2020", "10/1/2020"], r"row 0 \('8/1/2020'\) is not in the form of ISO"),
+        (["2020-10-01", "2020-10-02", "3.10.2020"], r"row 2 \('3.10.2020'\) is not in the form"),
+        (["2020-09-01T10:00Z", "2020-09-01T11:00+02:00", "2020-09-02"], "cannot be compared"),
+        (["2020-09-01T10:00Z", "2020-09-01T11:00+02:00", "2020-09-02T00:00Z"], "row 1 .* earlier"),
+        (["2020-09-01T10:00Z", "2020-09-01T13:00+02:00", "2020-09-02T00:00Z"], None),
+        (["2020-10-01", "2020-10-02", "2020-10-10"], None),
+    ],
+)
+def test_time_stamps_as_text_are_times(task, named, y, texts, say, tmp_path):
+    """They were compared as text, so that October came before September."""
+    table = pd.DataFrame({"day": texts, "y": y[:3]})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    indexed = table.set_index("day")
+    for of, data in [(task, indexed), (named, table), (named, tmp_path / "rows.csv")]:
+        if say is None:
+            [block] = ap.batches(data, shuffle=None).blocks(of)
+            assert block.stamps[0] == pd.Timestamp(texts[0])
+            continue
+        with pytest.raises(DataError, match=say):
+            list(ap.batches(data, shuffle=None).blocks(of))
+        if isinstance(data, pd.DataFrame):
+            with pytest.raises(DataError, match=say):
+                read(of, data)
 
 
 def dated(y, days):

@@ -36,6 +36,15 @@ def test_wide_guides_pass_and_narrow_guides_fail(scale, low, high):
     assert low < khat < high
 
 
+def test_a_guide_far_too_narrow_misleads_though_its_weights_pass():
+    """q = N(0, 0.62^2) for p = N(0, 1): k-hat near 1 - 0.62^2 = 0.62, sds 38% too small."""
+    draws = 0.62 * np.random.default_rng(5).standard_normal((1, 4000, 1))
+    result = check(stats.norm.logpdf(draws[..., 0]), stats.norm.logpdf(draws[..., 0], 0, 0.62))
+    moved = moment_shifts(draws, result)
+    assert result.khat[0] < 0.7 and moved.mean[0] < 0.3
+    assert verdict(result.khat[0], moved.mean[0], moved.sd[0]).startswith("usable by importance")
+
+
 def test_weights_mend_a_shifted_guide():
     """Mean of p = N(0, 1) by 20,000 draws from N(0.5, 1.2^2): 5 standard errors are 0.05."""
     draws = 0.5 + 1.2 * np.random.default_rng(2).standard_normal((1, 20_000))
