@@ -230,7 +230,7 @@ def _mapped(
     """`count` mapped draws, `MIRRORED` of each map, and log w_s / p(theta_s) of each."""
     weights = np.exp(log_weights)
     picked = np.random.default_rng(0).choice(len(weights), MIRRORED, p=weights / weights.sum())
-    orders, signs = (a[: count // MIRRORED] for a in volume_keeping_maps(task))
+    orders, signs = volume_keeping_maps(task, count // MIRRORED)
     images = (vectors[picked][:, orders] * signs).swapaxes(0, 1).reshape(-1, vectors.shape[1])
     ratio = np.tile(-joint[picked] - np.log(MIRRORED), count // MIRRORED)
     short = count - len(images)
