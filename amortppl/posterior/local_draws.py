@@ -29,13 +29,13 @@ from amortppl.task.path_latents import Path
 from amortppl.task.quadrature import FINE, ModeAndScale, Rows, heights, product_rule
 
 NODES, REACH = 33, 9.0
-"""Points of a grid at which densities are evaluated, and its reach to either side in sds. Logarithms
-of densities are cubics between these.
+"""Points of a grid at which densities are evaluated, and its reach to either side in sds.
+Logarithms of densities are cubics between these.
 """
 
 OVER, PARTS = 0.1, 6
-"""Nats by which a cubic may lie above and below both neighbours (0.56 sds apart, a normal density is
-0.04 higher in the middle), and parts of the cell that a draw lies in.
+"""Nats by which a cubic may lie above and below both neighbours (0.56 sds apart, a normal density
+is 0.04 higher in the middle), and parts of the cell that a draw lies in.
 
 Drawing evenly within a part adds 0.0007 sd^2 to the variance."""
 
