@@ -34,6 +34,7 @@ class Exact:
     """
 
     POINTS, STEP = 9, 0.95
+    SCALES = ("by_subject", "by_item", "noise")
 
     def __init__(self, data):
         count = {n: int(data[n].max()) + 1 for n in EFFECTS.values()}
@@ -48,6 +49,7 @@ class Exact:
         self.sums = np.bincount(subject, y, self.subjects)
         self.across = np.zeros((self.subjects, design.shape[1]))
         np.add.at(self.across, subject, design)
+        self.parts = {"level": 1, "slope": 1, "of_item": self.items, "of_subject": self.subjects}
 
     def at(self, t):
         """log p(t, y), and mean and variance of u given t."""
@@ -96,11 +98,10 @@ class Exact:
         scale = weights @ np.exp(points)
         spread = np.sqrt(weights @ np.exp(2 * points) - scale**2)
         sd = np.sqrt(second - means**2)
-        ends = np.cumsum([0, 1, 1, self.items, self.subjects])
-        parts = zip(("level", "slope", "of_item", "of_subject"), ends, ends[1:], strict=False)
+        ends = np.cumsum([0, *self.parts.values()])
+        parts = zip(self.parts, ends, ends[1:], strict=False)
         moments = {n: (means[a:b], sd[a:b]) for n, a, b in parts}
-        names = ("by_subject", "by_item", "noise")
-        return moments | {n: (scale[[i]], spread[[i]]) for i, n in enumerate(names)}
+        return moments | {n: (scale[[i]], spread[[i]]) for i, n in enumerate(self.SCALES)}
 
 
 def compare(post, truth):

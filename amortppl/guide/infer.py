@@ -13,6 +13,7 @@ from amortppl.guide.trees import posterior_tree
 from amortppl.posterior.draws import Drawn, draw
 from amortppl.posterior.local_draws import LocalDraws, draw_sites
 from amortppl.runtime.arguments import expect_draws
+from amortppl.task.abstract import AbstractTask
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.examine import examine, join_notes
@@ -51,7 +52,8 @@ def infer(
     expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
     kept = _what_to_keep(guide, datasets, draws, keep)
-    compile_together(guide, familiarity, datasets, draws, kept)
+    apart = [kept[0] and not _said_by_effects(guide.task, datasets, draws), kept[1]]
+    compile_together(guide, familiarity, datasets, draws, apart)
     drawn = draw(guide.method, datasets, draws, seed)
     result = examine(guide, datasets, drawn, seed, climb, familiarity)
     notes = join_notes(notes, result.notes)
@@ -80,12 +82,22 @@ def _effects(
     task, notes = guide.task, [[] for _ in datasets]
     if not (task.grouping and task.local and task.has_density):
         return [], notes
-    numbers = sum(d.rows for d in datasets) * task.local.size * np.asarray(drawn.vectors).shape[1]
+    numbers = _numbers_of_effects(task, datasets, np.asarray(drawn.vectors).shape[1])
     if numbers > POINTWISE:
         left_out = f"draws of {quoted(task.local.sites)} left out: {numbers:.2g} numbers"
         return [], [[f"{left_out}; guide.local draws them for some of the groups"]] * len(datasets)
     pairs = zip(drawn.vectors, datasets, strict=True)
     return [draw_sites(task, np.asarray(v), d, seed + i) for i, (v, d) in enumerate(pairs)], notes
+
+
+def _numbers_of_effects(task: AbstractTask, datasets: Sequence[Dataset], draws: int) -> int:
+    return sum(d.rows for d in datasets) * task.local.size * draws
+
+
+def _said_by_effects(task: AbstractTask, datasets: Sequence[Dataset], draws: int) -> bool:
+    """Whether drawing the groups' effects gives the log likelihood of each group as well."""
+    drawn = task.grouping and task.local and task.has_density and task.local.size == 1
+    return bool(drawn) and _numbers_of_effects(task, datasets, draws) <= POINTWISE
 
 
 def _what_to_keep(

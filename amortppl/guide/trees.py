@@ -83,7 +83,7 @@ def posterior_tree(
         drawn_of = [e.sites[name] for e in effects]
         groups["posterior"][name] = with_draws(drawn_of, names.of_local(name), single)
     if keep[0]:
-        groups["log_likelihood"] = _log_likelihood(guide, datasets, drawn, names, single)
+        groups["log_likelihood"] = _log_likelihood(guide, datasets, drawn, effects, names, single)
     if keep[1]:
         groups["posterior_predictive"] = _predictive(
             guide, datasets, drawn, names, seed, single, effects
@@ -114,12 +114,15 @@ def _log_likelihood(
     guide: TrainedMethod,
     datasets: Sequence[Dataset],
     drawn: Drawn,
+    effects: Sequence[LocalDraws],
     names: AxisNames,
     single: bool,
 ) -> dict[str, Variable]:
     """Log likelihood by row, under the observation's name when there is one, else `joint`."""
-    pairs = zip(drawn.vectors, datasets, strict=True)
-    rows = [predictions.pointwise(guide.method, v, d) for v, d in pairs]
+    rows = [e.log_likelihood for e in effects if e.log_likelihood is not None]
+    if not rows:
+        pairs = zip(drawn.vectors, datasets, strict=True)
+        rows = [predictions.pointwise(guide.method, v, d) for v, d in pairs]
     observed = list(guide.task.observed)
     name = observed[0] if len(observed) == 1 else "joint"
     return {name: with_draws(rows, [] if guide.task.block else [names.row], single)}

@@ -2,7 +2,7 @@
 
     u_i ~ p(u_i | y_i, x_i, theta_s),    for every row i and draw s
 
-One number a row is drawn by inverting its distribution function on a fine grid around the mode.
+One number a row is drawn by inverting its distribution function, that of a grid around the mode.
 Several are drawn by sampling-importance-resampling from a multivariate Student-t around the mode.
 
 Rubin 1988, "Using the SIR algorithm to simulate posterior distributions".
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from amortppl.data.dataset import Dataset
@@ -27,15 +28,16 @@ from amortppl.task.group_summary import lines_of_rows
 from amortppl.task.path_latents import Path
 from amortppl.task.quadrature import FINE, ModeAndScale, Rows, heights, product_rule
 
-GRID, REACH = 193, 9.0
-"""Points of a grid, and its reach to either side in sds.
-
-Drawing evenly within a cell adds 0.0007 sd^2 to the variance."""
-
-NODES, OVER = 41, 0.1
-"""Points at which a group's density is evaluated, and nats by which the grid between them may lie
-above both neighbours; 0.45 sds apart, a normal density is 0.025 higher in the middle.
+NODES, REACH = 33, 9.0
+"""Points of a grid at which densities are evaluated, and its reach to either side in sds.
+Logarithms of densities are cubics between these.
 """
+
+OVER, PARTS = 0.1, 6
+"""Nats by which a cubic may lie above and below both neighbours (0.56 sds apart, a normal density
+is 0.04 higher in the middle), and parts of the cell that a draw lies in.
+
+Drawing evenly within a part adds 0.0007 sd^2 to the variance."""
 
 PROPOSALS, FREEDOM = 128, 4
 """Proposals for each draw of several numbers, and the degrees of freedom (even) of their t."""
@@ -45,10 +47,18 @@ ROWS, WORK = 4096, 1 << 18
 
 
 class LocalDraws(NamedTuple):
-    """Draws of what every row has of its own: unconstrained (S, N, L), and by site (S, ...)."""
+    """Draws of what every row has of its own.
+
+    Attributes:
+        numbers: unconstrained, (S, N, L).
+        sites: by site, (S, ...).
+        log_likelihood: of each row with these integrated out, (S, N), where the quadrature that
+            drew them says it too.
+    """
 
     numbers: np.ndarray
     sites: dict[str, np.ndarray]
+    log_likelihood: np.ndarray | None = None
 
 
 def draw_sites(task: AbstractTask, vectors: Array, dataset: Dataset, seed: int) -> LocalDraws:
@@ -58,9 +68,9 @@ def draw_sites(task: AbstractTask, vectors: Array, dataset: Dataset, seed: int) 
     parts = [_part(task, vectors, dataset, start, size, seed) for start in starts]
     numbers = np.concatenate([p.numbers for p in parts], 1)
     axes = task.local.axes.items()
-    return LocalDraws(
-        numbers, {n: np.concatenate([p.sites[n] for p in parts], a + 1) for n, a in axes}
-    )
+    sites = {n: np.concatenate([p.sites[n] for p in parts], a + 1) for n, a in axes}
+    by_row = [p.log_likelihood for p in parts if p.log_likelihood is not None]
+    return LocalDraws(numbers, sites, np.concatenate(by_row, 1) if by_row else None)
 
 
 def _part(
@@ -70,10 +80,11 @@ def _part(
     batch, count = pad_part(task, dataset, start, size)
     keys = split_key(fold_in(seed_key(seed), start), len(vectors))
     size = WORK // (batch.mask.shape[0] * _numbers(task, batch.data))
-    numbers, sites = _draw(task, vectors, batch.data, keys, size)
+    numbers, sites, by_row = _draw(task, vectors, batch.data, keys, size)
     places = np.arange(count)
     own = {n: np.asarray(v).take(places, task.local.axes[n] + 1) for n, v in sites.items()}
-    return LocalDraws(np.asarray(numbers)[:, places], own)
+    by_row = None if by_row is None else np.asarray(by_row)[:, places]
+    return LocalDraws(np.asarray(numbers)[:, places], own, by_row)
 
 
 def pad_part(task: AbstractTask, dataset: Dataset, start: int, size: int) -> tuple[Batch, int]:
@@ -88,20 +99,21 @@ def _numbers(task: AbstractTask, data: dict[str, Array]) -> int:
     """Densities and points of the grid that are held at once for a row of these arrays."""
     if task.local.size > 1:
         return task.places(data) * PROPOSALS
-    return max(task.places(data) * NODES, GRID) if task.grouping else GRID
+    return task.places(data) * NODES if task.grouping else NODES
 
 
 @partial(jax.jit, static_argnums=(0, 4))
 def _draw(
     task: AbstractTask, vectors: Array, data: dict[str, Array], keys: Array, at_once: int
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[Array, dict[str, Array], Array | None]:
     return batched_map(lambda a: draw(task, a[0], data, a[1]), (vectors, keys), at_once)
 
 
 def draw(
     task: AbstractTask, vector: Float[Array, " P"], data: dict[str, Array], key: Array
-) -> tuple[Float[Array, "N L"], dict[str, Array]]:
-    """One draw of every row's local latents: unconstrained, and by site in the model's own space.
+) -> tuple[Float[Array, "N L"], dict[str, Array], Float[Array, " N"] | None]:
+    """One draw of every row's local latents: unconstrained, and by site in the model's own space;
+    and each row's log likelihood with these integrated out, where they are one number.
 
     Args:
         task: a task with local latents.
@@ -116,68 +128,104 @@ def draw(
     if isinstance(task.local, Path):
         local = task.local.draw(vector, data, key)
         trace = task.trace_at(vector, data, task.local.unflatten(local))
-        return local, {n: trace[n]["value"] for n in task.local.shown}
-    near = task.local.find_modes(vector, data)
+        return local, {n: trace[n]["value"] for n in task.local.shown}, None
+    near, by_row = task.local.find_modes(vector, data), None
     if task.local.size == 1:
-        local = on_grid(rows, near, key, NODES if task.grouping else GRID)
+        shape = _Shape.of(rows, near)
+        local, by_row = on_grid(rows, near, key, shape), shape.log_sum
     else:
         local = resample(rows, near, key)
     trace = task.trace_at(vector, data, task.local.unflatten(local))
-    return local, {n: trace[n]["value"] for n in task.local.shown}
+    return local, {n: trace[n]["value"] for n in task.local.shown}, by_row
 
 
-def on_grid(rows: Rows, near: ModeAndScale, key: Array, nodes: int = GRID) -> Float[Array, "N 1"]:
+class _Shape(NamedTuple):
+    """The mean and sd of each row's density in units of its mode and scale, and the logarithm of
+    its integral, by quadrature.
+    """
+
+    mean: Float[Array, " N"]
+    sd: Float[Array, " N"]
+    log_sum: Float[Array, " N"]
+
+    @classmethod
+    def of(cls, rows: Rows, near: ModeAndScale) -> "_Shape":
+        """Of log densities of one number each, with modes and scales."""
+        points, log_weights = product_rule(1, FINE)
+        terms = heights(rows, near, points) + log_weights[:, None]
+        weights = jax.nn.softmax(terms, 0)
+        mean = weights.T @ points[:, 0].astype(np.float32)
+        variance = jnp.sum(weights * (points - mean) ** 2, 0)
+        log_sum = logsumexp(terms, 0) + near.log_volume()
+        return cls(mean, jnp.sqrt(jnp.maximum(variance, 0.01)), log_sum)
+
+
+def on_grid(
+    rows: Rows, near: ModeAndScale, key: Array, shape: _Shape | None = None
+) -> Float[Array, "N 1"]:
     """One draw for each row from a density of one number, by inverting its distribution function.
 
-    The grid's centre and width are the density's mean and sd by quadrature.
+    The grid's centre and width are the density's mean and sd. A cell is drawn by its mass, by
+    Simpson's rule; within it the logarithm of the density is the cubic through four points.
 
     Args:
         rows: the log densities.
         near: their modes and scales.
         key: the random key.
-        nodes: points at which they are evaluated; between fewer than `GRID` by cubics.
+        shape: their means and sds, where they are known.
     """
-    points, log_weights = product_rule(1, FINE)
-    weights = jax.nn.softmax(heights(rows, near, points) + log_weights[:, None], 0)
-    mean = weights.T @ points[:, 0].astype(np.float32)
-    spread = jnp.sqrt(jnp.maximum(jnp.sum(weights * (points - mean) ** 2, 0), 0.01))
-    steps = np.linspace(-REACH, REACH, GRID, dtype=np.float32)[:, None]
-    if nodes == GRID:
-        height = heights(rows, near, (mean + spread * steps)[..., None])
-    else:
-        few = np.linspace(-REACH, REACH, nodes, dtype=np.float32)[:, None]
-        height = _between(heights(rows, near, (mean + spread * few)[..., None]), GRID)
-    density = jnp.exp(height - jnp.max(height, 0))
-    below = jnp.cumsum((density[1:] + density[:-1]) / 2, 0)
-    below = jnp.concatenate([jnp.zeros_like(below[:1]), below])
-    level = jr.uniform(key, below[-1].shape) * below[-1]
-    return near.at((mean + spread * _inverted(below, level))[:, None])
+    shape = _Shape.of(rows, near) if shape is None else shape
+    steps = np.linspace(-REACH, REACH, NODES, dtype=np.float32)[:, None]
+    height = heights(rows, near, (shape.mean + shape.sd * steps)[..., None])
+    height = jnp.maximum(height - jnp.max(height, 0), -1e3)  # of densities that end somewhere
+    middle = _between(height[:-3], height[1:-2], height[2:-1], height[3:], 1.5)
+    ends = [(height[i] + height[i + 1])[None] / 2 for i in (0, -2)]
+    middle = jnp.exp(jnp.concatenate([ends[0], middle, ends[1]]))
+    density = jnp.exp(height)
+    mass = density[:-1] + 4 * middle + density[1:]
+    below = np.tril(np.ones((NODES - 1,) * 2, np.float32)) @ mass
+    level = jr.uniform(key, below[-1].shape)
+    cell = jnp.minimum(jnp.sum(below <= level * below[-1], 0), NODES - 2)
+    here = lambda values, at: jnp.take_along_axis(values, at[None], 0)[0]  # noqa: E731
+    share = 1 - (here(below, cell) - level * below[-1]) / jnp.maximum(here(mass, cell), 1e-30)
+    first = jnp.clip(cell - 1, 0, NODES - 4)
+    four = [here(height, first + i) for i in range(4)]
+    within = _inverted(four, (cell - first).astype(height.dtype), jnp.clip(share, 0.0, 1.0))
+    z = REACH * (2 * (cell + within) / (NODES - 1) - 1)
+    return near.at((shape.mean + shape.sd * z)[:, None])
 
 
-def _inverted(below: Float[Array, "M N"], level: Float[Array, " N"]) -> Float[Array, " N"]:
-    """Where each row's distribution function, given at the even grid, has a level; in its units."""
-    cell = jnp.clip(jnp.sum(below <= level, 0) - 1, 0, GRID - 2)
-    low, high = (jnp.take_along_axis(below, cell[None] + i, 0)[0] for i in (0, 1))
-    share = jnp.clip((level - low) / jnp.maximum(high - low, 1e-30), 0.0, 1.0)
-    return REACH * (2.0 * (cell + share) / (GRID - 1) - 1.0)
+def _inverted(
+    four: list[Float[Array, " N"]], cell: Float[Array, " N"], share: Float[Array, " N"]
+) -> Float[Array, " N"]:
+    """Where in its cell, 0 to 1, the distribution function of each row has a share of the cell.
+
+    Args:
+        four: log densities at four points.
+        cell: which of the three cells between these it is.
+        share: of its mass.
+    """
+    inner = jnp.linspace(0.0, 1.0, PARTS + 1)[:, None]
+    density = jnp.exp(_between(*four, cell + inner))
+    mass = density[1:] + density[:-1]
+    below = jnp.concatenate([jnp.zeros_like(mass[:1]), jnp.cumsum(mass, 0)])
+    level = share * below[-1]
+    part = jnp.clip(jnp.sum(below <= level, 0) - 1, 0, PARTS - 1)
+    low, high = (jnp.take_along_axis(below, part[None] + i, 0)[0] for i in (0, 1))
+    return (part + jnp.clip((level - low) / jnp.maximum(high - low, 1e-30), 0.0, 1.0)) / PARTS
 
 
-def _between(height: Float[Array, "K N"], count: int) -> Float[Array, "M N"]:
-    """Heights at M evenly spaced points, by cubics through the four of K that are nearest."""
-    peak = jnp.max(height, 0)
-    height = jnp.maximum(height, peak - 1e3)  # of densities that end somewhere
-    last = len(height) - 1
-    at = np.linspace(0, last, count)
-    left = np.clip(np.floor(at).astype(int), 0, last - 1)
-    first = np.clip(left - 1, 0, last - 3)
-    t = (at - first)[:, None]
-    matrix = np.zeros((count, len(height)), np.float32)  # a product is faster than gathers
-    for i in range(4):
-        share = np.prod([(t[:, 0] - j) / (i - j) for j in range(4) if j != i], 0)
-        matrix[np.arange(count), first + i] = share
-    cubic = peak + matrix @ (height - peak)
-    lower, upper = jnp.minimum(height[:-1], height[1:]), jnp.maximum(height[:-1], height[1:])
-    return jnp.clip(cubic, lower[left] - OVER, upper[left] + OVER)
+def _between(a: Array, b: Array, c: Array, d: Array, t: Array | float) -> Array:
+    """The cubic through heights at 0, 1, 2 and 3, at t; near the heights on either side of it."""
+    cubic = (
+        -(t - 1) * (t - 2) * (t - 3) / 6 * a
+        + t * (t - 2) * (t - 3) / 2 * b
+        - t * (t - 1) * (t - 3) / 2 * c
+        + t * (t - 1) * (t - 2) / 6 * d
+    )
+    left = jnp.where(t < 1, a, jnp.where(t < 2, b, c))
+    right = jnp.where(t <= 1, b, jnp.where(t <= 2, c, d))
+    return jnp.clip(cubic, jnp.minimum(left, right) - OVER, jnp.maximum(left, right) + OVER)
 
 
 def resample(rows: Rows, near: ModeAndScale, key: Array) -> Float[Array, "N L"]:

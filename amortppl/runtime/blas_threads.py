@@ -29,16 +29,26 @@ class _Functions(NamedTuple):
 
 
 class _Running:
-    """How many programs run, and how many threads there were before the first."""
+    """How many programs run, and how many threads there were before the first.
+
+    A forked child runs none of them, though one that was forked in a block may leave it too, and
+    has the threads of that moment: `lowered` says that these are not its own.
+    """
 
     def __init__(self) -> None:
         self.lock, self.programs, self.threads = Lock(), 0, 1
+        self.lowered, self.process = False, 0
+
+    def begin_child(self) -> None:
+        """The same in a new process; the lock may have been another thread's."""
+        self.lock, self.lowered = Lock(), self.lowered or self.programs > 0
+        self.programs, self.process = 0, self.process + 1
 
 
 _running = _Running()
 
-if hasattr(os, "register_at_fork"):  # a child runs nothing that its parent ran
-    os.register_at_fork(after_in_child=_running.__init__)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.begin_child)
 
 
 @contextmanager
@@ -50,16 +60,20 @@ def one_blas_thread() -> Iterator[None]:
         return
     with _running.lock:
         if not _running.programs:
-            _running.threads = functions.count()
+            if not _running.lowered:
+                _running.threads = functions.count()
             functions.set_count(1)
         _running.programs += 1
+        process = _running.process
     try:
         yield
     finally:
         with _running.lock:
-            _running.programs -= 1
-            if not _running.programs:
-                functions.set_count(_running.threads)
+            if process == _running.process:
+                _running.programs -= 1
+                if not _running.programs:
+                    functions.set_count(_running.threads)
+                    _running.lowered = False
 
 
 @cache

@@ -31,6 +31,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.special import gammaincinv
 
 from amortppl.data.dataset import Dataset
@@ -64,6 +65,10 @@ ROWS = 1 << 20
 FEWEST = 200
 """Draws of an answer below which their region is too uncertain: of 40 draws of exact answers one in
 twenty was flagged, of 1,000 none."""
+
+LEAST = 1e-10
+"""Variance for each latent that is added in every direction of the draws' correlations: as many
+draws as latents, or fewer, leave some without."""
 
 FEWEST_PRIOR = 32
 """Draws from the prior below which none are worth their time."""
@@ -183,16 +188,18 @@ class _Region:
         if self.singular:
             return
         scaled = (vectors - self.mean) / self.sd
-        values, axes = np.linalg.eigh(np.cov(scaled.T, ddof=0).reshape(2 * scaled.shape[1:]))
-        values = np.maximum(values, 1e-10)
-        self.whiten = axes / np.sqrt(values)
-        self.log_volume = float(np.log(self.sd).sum() + np.log(values).sum() / 2)
+        correlation = scaled.T @ scaled / len(scaled)
+        correlation += LEAST * len(correlation) * np.eye(len(correlation))
+        # A sixth of the seconds of an eigendecomposition
+        self.factor = np.linalg.cholesky(correlation)
+        self.log_volume = float(np.log(self.sd).sum() + np.log(np.diag(self.factor)).sum())
         self.far = BEYOND * float(self.distance(vectors).max())
         self.least = EXPECTED / len(vectors)
 
     def distance(self, vectors: np.ndarray) -> np.ndarray:
         """From the mean, in sds, (S,)."""
-        return np.linalg.norm((vectors - self.mean) / self.sd @ self.whiten, axis=1)
+        scaled = (vectors - self.mean) / self.sd
+        return np.linalg.norm(solve_triangular(self.factor, scaled.T, lower=True), axis=0)
 
     def spread(self, vectors: np.ndarray, log_mass: np.ndarray, together: int) -> np.ndarray:
         """Sums of e d^2 of mass e at vectors outside, over so many of them each; 0 where there is
@@ -223,7 +230,7 @@ def _mapped(
     """`count` mapped draws, `MIRRORED` of each map, and log w_s / p(theta_s) of each."""
     weights = np.exp(log_weights)
     picked = np.random.default_rng(0).choice(len(weights), MIRRORED, p=weights / weights.sum())
-    orders, signs = (a[: count // MIRRORED] for a in volume_keeping_maps(task))
+    orders, signs = volume_keeping_maps(task, count // MIRRORED)
     images = (vectors[picked][:, orders] * signs).swapaxes(0, 1).reshape(-1, vectors.shape[1])
     ratio = np.tile(-joint[picked] - np.log(MIRRORED), count // MIRRORED)
     short = count - len(images)

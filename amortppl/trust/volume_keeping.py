@@ -3,7 +3,7 @@ another sign, or two components exchanged.
 """
 
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, islice
 from math import prod
 from typing import Any
 
@@ -16,9 +16,13 @@ MOST_LATENTS = 12
 
 
 @lru_cache(maxsize=32)
-def volume_keeping_maps(task: AbstractTask) -> tuple[np.ndarray, np.ndarray]:
+def volume_keeping_maps(task: AbstractTask, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Exchanges of two entries of all vectors of one length, then changes of one and two signs; the
     vector itself where there are none.
+
+    Args:
+        task: the task.
+        most: maps at most; of a vector of 600 there are 180,000.
 
     Returns:
         For each map an order of the entries (M, P) and their signs (M, P): g(u) = signs u[order].
@@ -26,18 +30,19 @@ def volume_keeping_maps(task: AbstractTask) -> tuple[np.ndarray, np.ndarray]:
     size = task.latents.size
     places = _places(task.latents.unconstrained)
     lengths = dict.fromkeys(p.shape[-1] for p in places.values() if p.ndim)
-    orders = [
+    exchanges = (
         order
         for length in lengths
         for pair in combinations(range(length), 2)
         for order in _exchanges(places, length, pair, size)
-    ]
+    )
+    orders = list(islice(exchanges, most))
     signs = [np.ones(size)] * len(orders)
     if size <= MOST_LATENTS:
         flipped = [c for n in (1, 2) for c in combinations(range(size), n)]
         signs += [np.where(np.isin(np.arange(size), c), -1.0, 1.0) for c in flipped]
     orders += [np.arange(size)] * (len(signs) - len(orders))
-    return np.array(orders or [np.arange(size)]), np.array(signs or [np.ones(size)])
+    return np.array(orders[:most] or [np.arange(size)]), np.array(signs[:most] or [np.ones(size)])
 
 
 def _places(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Mass where an answer has no draws, against its exact amount."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,8 +17,9 @@ from amortppl.posterior.draws import Drawn
 from amortppl.report.summary import verdict_of
 from amortppl.trust import ladder, missed_modes
 from amortppl.trust.attempt import Attempt
-from amortppl.trust.missed_modes import missed_spread
+from amortppl.trust.missed_modes import _Region, missed_spread
 from amortppl.trust.verdict import MISSED
+from amortppl.trust.volume_keeping import volume_keeping_maps
 
 
 def square(n, y=None):
@@ -85,6 +87,25 @@ def test_exchanged_labels():
     rng = np.random.default_rng(0)
     y = rng.normal(size=40) + np.where(np.arange(40) % 2, 3.0, -3.0)
     assert found(means, y, np.array([-3.0, 3.0]), 0.22)[0] > MISSED
+
+
+def test_few_of_the_exchanges_of_many_effects_are_made():
+    """There are two million."""
+    task = SimpleNamespace(latents=SimpleNamespace(size=2000, unconstrained={"effect": (2000,)}))
+    orders, signs = volume_keeping_maps.__wrapped__(task, 64)
+    assert orders.shape == signs.shape == (64, 2000)
+    assert np.sum(orders != np.arange(2000), 1).tolist() == [2] * 64
+
+
+def test_the_region_of_draws_is_their_ellipsoid():
+    """Its distances and volume, by the covariance's inverse and determinant."""
+    rng = np.random.default_rng(0)
+    vectors = 3 + rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4))
+    region, covariance = _Region(vectors), np.cov(vectors.T, ddof=0)
+    apart = vectors - vectors.mean(0)
+    squares = np.sum(apart * np.linalg.solve(covariance, apart.T).T, 1)
+    np.testing.assert_allclose(region.distance(vectors), np.sqrt(squares), rtol=1e-6)
+    assert region.log_volume == pytest.approx(np.linalg.slogdet(covariance)[1] / 2, abs=1e-6)
 
 
 def test_answers_without_another_mode(mean_task):
