@@ -30,9 +30,9 @@ def within_bounds(factor: Float[Array, "P P"]) -> Float[Array, "P P"]:
     With D the diagonal matrix by which the sds are scaled, the covariance becomes D S D and its
     precision's factor D^-1 C, which is lower triangular too.
 
-    Example:
-        >>> within_bounds(jnp.diag(jnp.array([0.01, 2.0]))).round(4).tolist()  # sds 100 and 0.5
-        [[0.1353, 0.0], [0.0, 2.0]]
+    Example: sds of 100 and 0.5.
+        >>> [round(float(c), 2) for c in jnp.diag(within_bounds(jnp.diag(jnp.array([0.01, 2.0]))))]
+        [0.14, 2.0]
     """
     inverse = solve_triangular(factor, jnp.eye(len(factor)), lower=True)
     log_sd = 0.5 * jnp.log(jnp.sum(inverse**2, 0))
