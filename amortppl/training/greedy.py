@@ -21,6 +21,7 @@ from amortppl.method import Method, Spec, State, Target, begin, refuse_parts
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch, next_rows
+from amortppl.training.bounded_loss import softly_bounded
 from amortppl.training.learner import Learner
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import Part, simulate
@@ -246,7 +247,7 @@ class GreedyTrainer(Trainer):
         )
         asked = pool.usable & ~pool.done
         counted = asked & jnp.isfinite(scores)
-        bounded = jnp.minimum(jnp.where(counted, scores, 0.0), self.ceiling)
+        bounded = softly_bounded(jnp.where(counted, scores, 0.0), self.ceiling)
         loss = jnp.sum(bounded) / jnp.maximum(jnp.sum(counted), 1)
         usable = jnp.sum(counted) / jnp.maximum(jnp.sum(asked), 1)
         return loss, (

@@ -95,8 +95,8 @@ def test_training_that_is_worse_than_its_start_is_not_kept():
 def test_sites_of_a_posterior_with_two_modes_are_not_trusted():
     """y ~ N(u^2, 0.5): a site finds one of the modes, 100 nats off in half of all tasks.
 
-    Within 3 nats of the best Gaussian on 256 tasks after 200 updates (measured: 1.9), where sites
-    alone are off by more than 1,000.
+    Within 0.8 nats of the best Gaussian on 256 tasks after 200 updates (measured: 0.54), where
+    sites alone are off by more than 1,000. Seeds are fixed.
     """
     task = ap.Task(squared, rows=(4, 40))
     spec = ap.method("iterative_parametric", closed_form=True, **{**SMALL, "width": 16, "heads": 2})
@@ -113,4 +113,4 @@ def test_sites_of_a_posterior_with_two_modes_are_not_trusted():
 
     u, y, short = (np.asarray(a, float) for a in jax.jit(jax.vmap(one))(jr.split(jr.key(9), 256)))
     best = np.mean([best_gaussian(*each) for each in zip(u, y, strict=True)])
-    assert best - 0.1 < short.mean() < best + 3.0
+    assert best - 0.1 < short.mean() < best + 0.8
