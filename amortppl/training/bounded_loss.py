@@ -9,7 +9,7 @@ def softly_bounded(scores: Float[Array, "*T"], ceiling: float) -> Float[Array, "
     state that is sure of a wrong mode has to learn from just those tasks.
 
     Example:
-        >>> softly_bounded(jnp.array([3.0, 20.0]), 10.0).round(2).tolist()
+        >>> [round(float(s), 2) for s in softly_bounded(jnp.array([3.0, 20.0]), 10.0)]
         [3.0, 16.93]
     """
     over = jnp.maximum(scores / ceiling, 1.0)
