@@ -37,6 +37,7 @@ from amortppl.predictive.query_state import (
     LogitsHead,
     QueryState,
     Space,
+    expect_queries,
     initial,
     no_queries,
     places,
@@ -124,12 +125,7 @@ class ImplicitUpdate(Headed):
         Raises:
             GuideError: another number of queries than the state belongs to.
         """
-        asked, own = next(iter(query.values())).shape[0], state.value.shape[0]
-        if asked != own:
-            raise GuideError(
-                f"query: this state of IterativeImplicit belongs to {own} queries and is asked at "
-                f"{asked}; queries cannot change between steps. Begin with init(queries)"
-            )
+        expect_queries(state, query)
         return jax.vmap(self.space.leave)(state.value)[None]
 
     def start_pass(self, state: QueryState, since: QueryState) -> QueryState:

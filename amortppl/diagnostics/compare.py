@@ -10,6 +10,7 @@ trained for, on as many of the datasets as it comes to.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from amortppl import catalogue
 from amortppl.data.batches import batches
 from amortppl.diagnostics.held_out import QUERIES, Held, hold_out
 from amortppl.diagnostics.latent_scores import score_latents
-from amortppl.diagnostics.pace import Pace
+from amortppl.diagnostics.pace import pace
 from amortppl.diagnostics.sbc import refuse_few
 from amortppl.diagnostics.uniformity import distance_from_uniform
 from amortppl.errors import DataError, GuideError, ModelError
@@ -171,9 +172,9 @@ class _Scored(NamedTuple):
                 self._tell(row)
                 yield row
 
-    def _pace(self, what: str, cells: int) -> Pace:
+    def _pace(self, what: str, cells: int) -> AbstractContextManager[Callable[[int], bool]]:
         seconds = None if self.guide.method.quick else 60 * self.minutes / cells
-        return Pace(self.name + what, self.datasets, seconds, LEAST, self.progress)
+        return pace(self.name + what, self.datasets, seconds, LEAST, self.progress)
 
     def _tell(self, row: dict[str, Any]) -> None:
         if row["datasets"] < self.datasets and not self.guide.method.quick:

@@ -1,18 +1,22 @@
 """How many datasets a method is asked about, where each answer is a search of its own."""
 
 import time
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from amortppl.runtime.progress import Progress
 
 
-class Pace:
-    """Counts datasets on a progress bar, and ends where the time does.
+@contextmanager
+def pace(
+    name: str, datasets: int, seconds: float | None, least: int, shown: bool
+) -> Iterator[Callable[[int], bool]]:
+    """Counts datasets on a progress bar; what it gives says whether to take another after so many.
 
-    >>> with Pace("laplace", 30, seconds=None, least=2, shown=False) as go_on:
+    >>> with pace("laplace", 30, seconds=None, least=2, shown=False) as go_on:
     ...     [go_on(1), go_on(2)]
     [True, True]
-    >>> with Pace("neural_ratio", 30, seconds=0.0, least=2, shown=False) as go_on:
+    >>> with pace("neural_ratio", 30, seconds=0.0, least=2, shown=False) as go_on:
     ...     [go_on(1), go_on(2)]
     [True, False]
 
@@ -24,31 +28,15 @@ class Pace:
         least: datasets that are done however long they take.
         shown: whether to show a bar.
     """
+    with Progress("dataset", datasets, f"scoring {name}", shown) as report:
+        begin = last = time.monotonic()
 
-    def __init__(
-        self, name: str, datasets: int, seconds: float | None, least: int, shown: bool
-    ) -> None:
-        self.report = Progress("dataset", datasets, f"scoring {name}", shown)
-        self.seconds, self.least, self.begin, self.last = seconds, least, 0.0, 0.0
+        def go_on(done: int) -> bool:
+            nonlocal last
+            now = time.monotonic()
+            each, last = now - last, now
+            report.update(done, f"{each:.1f} s each")
+            in_time = seconds is None or now - begin + each <= seconds
+            return in_time or done < least
 
-    def __enter__(self) -> "Pace":
-        self.report.__enter__()
-        self.begin = self.last = time.monotonic()
-        return self
-
-    def __call__(self, done: int) -> bool:
-        """Whether to take another dataset after so many."""
-        now = time.monotonic()
-        each, self.last = now - self.last, now
-        self.report.update(done, f"{each:.1f} s each")
-        if self.seconds is None or done < self.least:
-            return True
-        return now - self.begin + each <= self.seconds
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.report.__exit__(kind, value, trace)
+        yield go_on

@@ -107,7 +107,7 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
         labels: what else `Task` takes.
 
     Raises:
-        DataError: no observation is in the data, or one has no rows.
+        DataError: no observation is in the data, one has no rows, or an argument is missing.
         ModelError: the model cannot be read in any of these ways.
     """
     arguments, first = named_arguments(model), data[0]
@@ -121,7 +121,10 @@ def task_of_data(model: Callable[..., Any], data: Sequence[Arrays], **labels: An
         )
     try:
         return _task(model, grouped, data, observations, labels)
-    except CensoredError:
+    except ModelError as error:
+        if not isinstance(error, CensoredError):
+            _expect_arguments(arguments, first, error)
+            raise
         numbers = number_groups(first, grouped)
         limits = limits_of_data(model, first | numbers, observations)
     free = [{n: v for n, v in d.items() if n not in limits} for d in data]
@@ -151,6 +154,27 @@ def _task(
     task = _first_that_reads(model, inputs, (low, sizes[-1]), constants=constants, **labels)
     _expect_lengths(task, first, observations)
     return task
+
+
+def _expect_arguments(
+    arguments: Mapping[str, inspect.Parameter], data: Arrays, error: ModelError
+) -> None:
+    """Tells a model's failure as what it comes from where the data lack an argument.
+
+    One may be meant to be the number of rows; with several, the model's own words say nothing.
+    """
+    needed = [n for n, p in arguments.items() if p.default is inspect.Parameter.empty]
+    absent = [n for n in needed if n not in data and not n.startswith("n_")]
+    if not absent:
+        return
+    reason = (
+        f" Taken for the number of rows, as one is that data lack, {absent[0]!r} does not fit: "
+        f"{error}"
+    )
+    raise DataError(
+        f"data: no {quoted(absent)}, which the model asks for; the data have {quoted(data)}."
+        f"{reason if len(absent) == 1 else ''}"
+    ) from error
 
 
 def _constants(

@@ -18,13 +18,17 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from amortppl.errors import GuideError
 from amortppl.method import Target
 from amortppl.networks.mlp import mlp
 from amortppl.predictive.head import Head
 from amortppl.predictive.predictor import PRIOR, Headed
 from amortppl.predictive.preprocessing import Reader
-from amortppl.predictive.query_state import QueryState, no_queries, same_queries
+from amortppl.predictive.query_state import (
+    QueryState,
+    expect_queries,
+    expect_same_queries,
+    no_queries,
+)
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 
@@ -151,12 +155,7 @@ class AttentionUpdate(Headed):
         Raises:
             GuideError: another number of queries than the state belongs to.
         """
-        asked, own = next(iter(query.values())).shape[0], state.value.shape[0]
-        if asked != own:
-            raise GuideError(
-                f"query: this state of IterativeImplicit belongs to {own} queries and is asked at "
-                f"{asked}; queries cannot change between steps. Begin with init(queries)"
-            )
+        expect_queries(state, query)
         return self.attention.features(state.value, self.reader.crossed(state.queries))[None]
 
     def start_pass(self, state: QueryState, since: QueryState) -> QueryState:
@@ -170,11 +169,7 @@ class AttentionUpdate(Headed):
             GuideError: states of other queries.
         """
         first = self.init(states[0].queries)
-        if any(not same_queries(s.queries, first.queries) for s in states):
-            raise GuideError(
-                "combine: the states belong to other queries; begin each with the same "
-                "guide.init(at=...)"
-            )
+        expect_same_queries(states, first)
         whole = states[0].value
         for state in states[1:]:
             whole = self.attention.merged(whole, self.attention.less(state.value, first.value))

@@ -57,6 +57,20 @@ def no_queries(task: AbstractTask) -> dict[str, Array]:
     return none or {"row": jnp.zeros((0, 0))}
 
 
+def expect_queries(state: QueryState, query: dict[str, Array]) -> None:
+    """Refuses another number of queries than a state belongs to.
+
+    Raises:
+        GuideError: with both numbers.
+    """
+    asked, own = next(iter(query.values())).shape[0], state.value.shape[0]
+    if asked != own:
+        raise GuideError(
+            f"query: this state of IterativeImplicit belongs to {own} queries and is asked at "
+            f"{asked}; queries cannot change between steps. Begin with init(queries)"
+        )
+
+
 def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
     """The state given the rows of several states, which are disjoint, for the same queries.
 
@@ -72,11 +86,7 @@ def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
     Raises:
         GuideError: the states belong to other queries.
     """
-    if any(not same_queries(s.queries, first.queries) for s in states):
-        raise GuideError(
-            "combine: the states belong to other queries; begin each with the same "
-            "guide.init(at=...)"
-        )
+    expect_same_queries(states, first)
     weight = 1.0 + jnp.sum(jnp.stack([s.weight - 1.0 for s in states]), 0)
     moves = jnp.stack([s.weight[:, None] * (s.value - first.value) for s in states])
     value = first.value + jnp.sum(moves, 0) / weight[:, None]
@@ -84,10 +94,19 @@ def union(states: Sequence[QueryState], first: QueryState) -> QueryState:
     return QueryState(first.queries, value, weight, rows)
 
 
-def same_queries(queries: dict[str, Array], others: dict[str, Array]) -> bool:
-    """Whether they are the same inputs, row by row."""
-    pairs = [(queries[n], others[n]) for n in others]
-    return all(a.shape == b.shape and bool(jnp.all(a == b)) for a, b in pairs)
+def expect_same_queries(states: Sequence[QueryState], first: QueryState) -> None:
+    """Refuses states of other queries than the first one's.
+
+    Raises:
+        GuideError: row by row, an input is another.
+    """
+    for state in states:
+        pairs = [(state.queries[n], others) for n, others in first.queries.items()]
+        if not all(a.shape == b.shape and bool(jnp.all(a == b)) for a, b in pairs):
+            raise GuideError(
+                "combine: the states belong to other queries; begin each with the same "
+                "guide.init(at=...)"
+            )
 
 
 class Coefficients(eqx.Module):

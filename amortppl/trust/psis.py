@@ -25,7 +25,9 @@ SHIFTED, SPREAD = 0.3, float(np.log(4 / 3))
 mislead.
 
 Weights that can be relied on still show a part only of what is missing: of a stream of GARCH whose
-sds were 0.61 of the exact ones k-hat was 0.59 and 0.68, and weights changed an sd 1.45-fold.
+sds were 0.61 of the exact ones k-hat was 0.59 and 0.68, and weights changed an sd 1.45-fold. With
+500 to 4,000 draws none of 300 Gaussians was marked whose sds were right to 5% (2 to 23 latents),
+and 6% of those that were 25% off (two latents, 1,000 draws).
 """
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import amortppl as ap
+from amortppl.errors import DataError
 from conjugate import line_model, line_posterior, mean_model, mean_posterior
 
 RANDOM = np.random.default_rng(0)
@@ -96,3 +97,20 @@ def test_bad_data_are_named(data, saying):
 def test_a_model_that_is_none():
     with pytest.raises(ap.ModelError, match="expected a model function or a formula"):
         ap.fit(3, {"y": Y})
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["z", "y"], r"data: no 'x', which the model asks for; the data have 'z', 'y'\. Taken for"),
+        (["y"], r"data: no 'x', 'z', which the model asks for; the data have 'y'\.$"),
+    ],
+)
+def test_an_argument_that_the_data_lack_is_named(given, says):
+    def line(x, z, y=None):
+        w = numpyro.sample("w", dist.Normal(0, 1))
+        with numpyro.plate("row", x.shape[0]):
+            numpyro.sample("y", dist.Normal(w * x + z, 1), obs=y)
+
+    with pytest.raises(DataError, match=says):
+        ap.fit(line, {name: np.zeros(5) for name in given})
