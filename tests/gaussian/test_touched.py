@@ -76,12 +76,17 @@ def test_the_hessian_is_that_of_all_second_derivatives():
     arrays = {n: jnp.asarray(data[n]) for n in task.arguments}
     batch = Batch(arrays, jnp.arange(24) < 21)
     at = jr.normal(jr.key(0), (task.latents.size,))
-    log = Densities(task, PriorScale(0 * at, 0 * at + 1.0), False)
-    found = Effects.find(log, real, classes, batch, 0.5 * at)
     h, u = split_plates(at, real)
-    gradient, precision = classes.precision(found.split(h), u, found.rows)
-    np.testing.assert_allclose(gradient, jax.grad(found.joint, 1)(h, u), rtol=1e-4, atol=1e-4)
-    expected = -jax.hessian(found.joint, 1)(h, u)
+
+    @jax.jit  # one program, not one for each primitive
+    def derivatives(at, h, u):
+        log = Densities(task, PriorScale(0 * at, 0 * at + 1.0), False)
+        found = Effects.find(log, real, classes, batch, 0.5 * at)
+        whole = jax.grad(found.joint, 1)(h, u), -jax.hessian(found.joint, 1)(h, u)
+        return classes.precision(found.split(h), u, found.rows), whole
+
+    (gradient, precision), (wanted, expected) = derivatives(at, h, u)
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(precision, expected, rtol=1e-4, atol=1e-4)
 
 

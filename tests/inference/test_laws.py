@@ -60,8 +60,10 @@ def task_of(classifies):
     )
 
 
-DEAR = {"many_chains", "neural_likelihood", "neural_ratio"}
-"""Methods whose posterior is searched for, which takes long to compile."""
+DEAR = {"maml_in_context", "many_chains", "neural_likelihood", "neural_ratio"}
+"""Methods that take long to compile: a posterior is searched for, or a gradient goes through steps
+of a transformer.
+"""
 
 
 def member(name):
