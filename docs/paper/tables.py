@@ -175,6 +175,8 @@ def sites(results: Results) -> Iterator[str]:
         *kind, seed = name.split("/")
         alone, learned = (np.asarray(line[n]) for n in ("sites", "learned"))
         shown = {"sites": alone, "learned": learned, "learned gains": alone - learned}
+        if "default guide" in line:
+            shown["default guide"] = np.asarray(line["default guide"])
         for update, short in shown.items():
             cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(short.mean(0), error(short), strict=True)]
             yield row(", ".join(kind), f"{seed}, {line['updates']}", update, *cells)
