@@ -135,6 +135,13 @@ class Method(eqx.Module):
         return False
 
     @property
+    def starts(self) -> "tuple[Method, ...]":
+        """Weights that greedy training may begin from, the likeliest first: it takes the best on
+        held-out tasks.
+        """
+        return (self,)
+
+    @property
     def max_batch(self) -> int | None:
         """How many datasets of a batch to take at once; None for all.
 

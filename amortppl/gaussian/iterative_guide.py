@@ -30,6 +30,9 @@ from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
 HELD_OUT = 16
 """Rows of the predictive objective."""
 
+POWERS = (1.0, 0.3, 0.03)
+"""Powers of sites that training may begin from."""
+
 
 class IterativeGuide(LearnedSteps):
     """The built method.
@@ -53,6 +56,15 @@ class IterativeGuide(LearnedSteps):
     def keeps_start(self) -> bool:
         """Whether it begins with sites, which are an answer by themselves."""
         return self.options.closed_form
+
+    @property
+    def starts(self) -> "tuple[IterativeGuide, ...]":
+        """Sites as they are, and powers of them: where a site is sure of a wrong mode, a power of
+        one is farther from any good one than gradient steps go.
+        """
+        if not self.options.closed_form:
+            return (self,)
+        return tuple(eqx.tree_at(lambda g: g.update, self, self.update.trusting(a)) for a in POWERS)
 
     def readout(self, state: Belief) -> Posterior:
         """The Gaussian."""

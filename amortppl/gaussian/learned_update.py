@@ -15,6 +15,7 @@ rows beyond those trained on, corrects what is not Gaussian in it.
 """
 
 from collections.abc import Sequence
+from math import log
 
 import equinox as eqx
 import jax
@@ -30,6 +31,9 @@ from amortppl.networks.latent_codes import LatentCodes
 from amortppl.networks.row_binding import RowBinding
 from amortppl.networks.update_transformer import UpdateTransformer
 from amortppl.task.batch import Batch, next_rows
+
+TRUST = 2
+"""Of a latent's answers, the one that says how far the site is trusted."""
 
 RANK = 8
 """Numbers of a token that make correlations with those of another."""
@@ -89,6 +93,11 @@ class LearnedUpdate(eqx.Module):
         bound = shape.row, shape.edge_numbers
         self.binding = RowBinding(width, *bound, keys[3]) if shape.binds else None
 
+    def trusting(self, power: float) -> "LearnedUpdate":
+        """The same with another power of sites where the network says nothing."""
+        bias = self.net.bias.at[TRUST].set(-log(power) / GAIN)
+        return eqx.tree_at(lambda u: u.net.bias, self, bias)
+
     def init(self) -> Belief:
         """theta_0: no rows."""
         location, log_sd = self.start
@@ -138,7 +147,7 @@ class LearnedUpdate(eqx.Module):
         moved, sizes, gain = state, (jnp.sqrt(share), share), 1.0
         if site is not None:
             out, gain = GAIN * out, GAIN
-            trust, most = jnp.exp(-jnp.maximum(jnp.mean(out[:, 2]), 0.0)), self.shape.depth
+            trust, most = jnp.exp(-jnp.maximum(jnp.mean(out[:, TRUST]), 0.0)), self.shape.depth
             moved, sizes = by_site(state, site, trust, share, most / (state.rows + count))
         below = None
         if state.full:

@@ -47,6 +47,7 @@ class Marginal:
         self.__name__ = getattr(model, "__name__", type(model).__name__)
         self.__wrapped__ = model
         self.__signature__ = inspect.signature(model)
+        self._found: dict[Any, tuple[str, list[str]]] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Samples the continuous latents, then the observation given them."""
@@ -71,6 +72,14 @@ class Marginal:
             ModelError: what the argument observes cannot be simulated.
         """
         free, returned = self._run(inputs)
+        form = tuple((n, *_form(v)) for n, v in inputs.items())
+        if form not in self._found:  # every site is tried, each by a run of the model
+            self._found[form] = self._observation(inputs, free, returned)
+        how, fed = self._found[form]
+        return read_parts(free, fed, how)
+
+    def _observation(self, inputs: Values, free: Any, returned: Any) -> tuple[str, list[str]]:
+        """What simulates the observation, a site or "returned", and the sites that it feeds."""
         candidates = [
             (n, s["value"])
             for n, s in free.items()
@@ -78,10 +87,11 @@ class Marginal:
         ]
         # Where one site is fed, what the model returns may be anything.
         candidates += [("returned", returned)] if isinstance(returned, jax.Array) else []
-        for how, value in candidates:
+        known = {how for how, _ in self._found.values()}
+        for how, value in sorted(candidates, key=lambda c: c[0] not in known):
             fed = self._fed_by(inputs, value, free)
             if fed and (how == "returned" or fed == [how]):
-                return read_parts(free, fed, how)
+                return how, fed
         raise ModelError(
             f"the discrete latents {quoted(n for n, s in free.items() if is_enumerated(s))} can be "
             f"summed out only when what {self.argument!r} observes can be simulated: let the model "
@@ -130,6 +140,13 @@ class Marginal:
             for n, s in seen.items()
             if s["type"] == "sample" and s["is_observed"] and not free[n]["is_observed"]
         ]
+
+
+def _form(value: Any) -> tuple[Any, ...]:
+    """Shapes and types of an input's arrays: which sites there are depends on nothing else."""
+    leaves, structure = jax.tree.flatten(value)
+    shown = [(a.shape, a.dtype) if hasattr(a, "shape") else a for a in leaves]
+    return structure, *shown
 
 
 class Observation(dist.Distribution):

@@ -11,17 +11,20 @@ import warnings
 from math import ceil, log
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from amortppl.errors import TrainingError
-from amortppl.method import Method, Spec, State, Target, begin, refuse_parts
+from amortppl.method import Spec, State, Target, begin, refuse_parts
+from amortppl.runtime.flat_weights import flatten
 from amortppl.runtime.seeds import seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch, next_rows
 from amortppl.training.bounded_loss import softly_bounded
+from amortppl.training.first_step import refuse_other_first_step
 from amortppl.training.learner import Learner
 from amortppl.training.schedule import Schedule
 from amortppl.training.simulate import Part, simulate
@@ -121,11 +124,14 @@ class GreedyTrainer(Trainer):
             )
         method = self.method(self.weights)
         refuse_parts(method)
-        _refuse_other_first_step(method, task)
+        refuse_other_first_step(method, task)
         low, high = task.rows
         self.most, self.tasks = min(most, high), sum(p.tasks for p in self.layout)
         self.layout = [Part(self.tasks, high, 0.0, 1.0)]
         self.fresh = [Part(_leaving(low, high, self.most, self.tasks), high, 0.0, 1.0)]
+        self._judged = jax.jit(self._held_out)
+        self.weights = self._best([flatten(eqx.partition(m, eqx.is_inexact_array)[0])[0]
+                                   for m in method.starts])  # fmt: skip
 
     def start(self) -> Learner:
         """The learner before the first update, with a pool of fresh tasks."""
@@ -140,8 +146,7 @@ class GreedyTrainer(Trainer):
         """
         if not self.method(self.weights).keeps_start:
             return learner.average
-        key = split_key(split_key(seed_key(self.seed), 4)[HELD_OUT], 2)[1]
-        start, end = map(float, jax.jit(self._held_out)(self.weights, learner.average, key))
+        start, end = self._loss_of(self.weights), self._loss_of(learner.average)
         if end < start:
             return learner.average
         warnings.warn(
@@ -152,20 +157,25 @@ class GreedyTrainer(Trainer):
         )
         return self.weights
 
-    def _held_out(self, start: Array, end: Array, key: PRNGKeyArray) -> Array:
-        """Losses of two weights over the first steps of the same fresh tasks."""
+    def _best(self, starts: list[Array]) -> Array:
+        """Of some weights, those with the least loss on held-out tasks."""
+        return starts[0] if len(starts) == 1 else min(starts, key=self._loss_of)
+
+    def _loss_of(self, weights: Array) -> float:
+        key = split_key(split_key(seed_key(self.seed), 4)[HELD_OUT], 2)[1]
+        return float(self._judged(weights, key))
+
+    def _held_out(self, weights: Array, key: PRNGKeyArray) -> Array:
+        """Loss over the first steps of the same fresh tasks."""
         keys = jr.split(key, JUDGED + 1)
         pool = self._new(keys[0], self.layout)
 
-        def losses(weights: Array) -> Array:
-            def take(pool: TaskPool, key: PRNGKeyArray) -> tuple[TaskPool, Array]:
-                loss, (_, after) = self._greedy(weights, pool, key)
-                lost = jnp.mean(pool.usable & ~after.usable)
-                return after, loss + self.ceiling * lost
+        def take(pool: TaskPool, key: PRNGKeyArray) -> tuple[TaskPool, Array]:
+            loss, (_, after) = self._greedy(weights, pool, key)
+            lost = jnp.mean(pool.usable & ~after.usable)
+            return after, loss + self.ceiling * lost
 
-            return jnp.mean(jax.lax.scan(take, pool, keys[1:])[1])
-
-        return jax.lax.map(losses, jnp.stack([start, end]))
+        return jnp.mean(jax.lax.scan(take, pool, keys[1:])[1])
 
     def _new(self, key: PRNGKeyArray, layout: list[Part]) -> TaskPool:
         """Fresh tasks; their states are begun by the first step."""
@@ -277,24 +287,3 @@ def _leaving(low: int, high: int, most: int, tasks: int) -> int:
     mean_rows = low if low == high else (high + 1 - low) / log((high + 1) / low)
     mean_size = 0.5 * most + 0.5 * (most / log(most + 1))
     return max(1, min(tasks, ceil(tasks / max(1.0, mean_rows / mean_size))))
-
-
-def _refuse_other_first_step(method: Method, task: AbstractTask) -> None:
-    """Refuses methods whose first step is another program than the later ones."""
-    low = task.rows[0]
-    rows = {n: jnp.zeros((low, *s.shape[1:]), s.dtype) for n, s in task.rows_like.items()}
-    query = {n: v[:1] for n, v in rows.items()}
-    first = jax.eval_shape(lambda: begin(method, query))
-    later = jax.eval_shape(
-        lambda: method.step(begin(method, query), Batch(rows, jnp.ones(low, bool)))
-    )
-    shape = lambda tree: (  # noqa: E731
-        jax.tree.structure(tree),
-        [(a.shape, a.dtype) for a in jax.tree.leaves(tree)],
-    )
-    if shape(first) != shape(later):
-        raise TrainingError(
-            f"mini_batch: {type(method).__name__} begins with another kind of state than its steps "
-            f"give, and tasks "
-            "of a pool stand at all depths; train it with mini_batches=K"
-        )

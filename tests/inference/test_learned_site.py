@@ -10,6 +10,7 @@ import pytest
 
 import amortppl as ap
 from amortppl.gaussian.belief import NARROWEST, WIDEST, within_bounds
+from amortppl.gaussian.learned_update import TRUST
 from amortppl.task.batch import Batch
 from amortppl.training.greedy import GreedyTrainer
 from amortppl.training.schedule import Schedule
@@ -84,6 +85,7 @@ def test_a_task_that_is_not_finite_costs_its_own_part_of_an_update_alone():
 @pytest.mark.slow
 def test_training_that_is_worse_than_its_start_is_not_kept():
     run = trainer(line_model, LINE, closed_form=True)
+    assert run.method(run.weights).update.net.bias[TRUST] == 0  # sites are exact
     learner = run.start()
     noise = learner._replace(average=learner.average + jr.normal(jr.key(1), run.weights.shape))
     with pytest.warns(UserWarning, match="closed form alone.*is kept"):
@@ -95,13 +97,14 @@ def test_training_that_is_worse_than_its_start_is_not_kept():
 def test_sites_of_a_posterior_with_two_modes_are_not_trusted():
     """y ~ N(u^2, 0.5): a site finds one of the modes, 100 nats off in half of all tasks.
 
-    Within 0.8 nats of the best Gaussian on 256 tasks after 200 updates (measured: 0.54), where
+    Within 0.5 nats of the best Gaussian on 256 tasks after 200 updates (measured: 0.21), where
     sites alone are off by more than 1,000. Seeds are fixed.
     """
     task = ap.Task(squared, rows=(4, 40))
     spec = ap.method("iterative_parametric", closed_form=True, **{**SMALL, "width": 16, "heads": 2})
     guide = ap.train(task, spec, steps=200, batch=32, rate=5e-3, progress=False)
     method = guide.method
+    assert method.update.net.bias[TRUST] > 5  # a power below 0.6
 
     def one(key):
         drawn = task.simulate(key, 40)
@@ -113,4 +116,4 @@ def test_sites_of_a_posterior_with_two_modes_are_not_trusted():
 
     u, y, short = (np.asarray(a, float) for a in jax.jit(jax.vmap(one))(jr.split(jr.key(9), 256)))
     best = np.mean([best_gaussian(*each) for each in zip(u, y, strict=True)])
-    assert best - 0.1 < short.mean() < best + 0.8
+    assert best - 0.1 < short.mean() < best + 0.5
