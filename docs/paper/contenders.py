@@ -114,8 +114,8 @@ PLAN: dict[str, dict[str, Contender]] = {
         "parametric, all signals": ITERATED["parametric"],
         "parametric, whitened": ITERATED["parametric, whitened"],
     },
-    "order": {
-        n: c for n, c in (WITHOUT_LATENTS | LEARNED).items() if n in (*WITHOUT_LATENTS, *PREDICTIVE)
-    }
+    # The questions of an order tell each other's answers: "synthetic gradient" sees all of them.
+    "order": WITHOUT_LATENTS
+    | {n: LEARNED[n] for n in PREDICTIVE if n != "synthetic gradient"}
     | {"implicit, hidden": STATES["implicit, hidden"]},
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper.contenders import ITERATED, LEARNED, SIGNALS, UNLEARNED
+from paper.contenders import ATTENTION, ITERATED, LEARNED, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.extras import FAR
 from paper.matrix import LATENT
@@ -119,36 +119,44 @@ def gaps_of(results: Results, task: str, names: list[str]) -> dict[str, np.ndarr
     return {m: best - curve for m, curve in curves.items()}
 
 
+LEAST, MOST = 1e-3, 10.0
+"""Nats that the picture of baselines shows; what is beyond lies on its edge."""
+
+
 def baselines(results: Results) -> None:
     """Nats below the best (or exact) of each task at K = 1 and 20: a row a method."""
-    names = [*ITERATED, *LEARNED, *UNLEARNED, *OPTIMISERS]
+    names = [*ITERATED, *ATTENTION, *LEARNED, *UNLEARNED, *OPTIMISERS]
     tasks = [t for t in LABEL if sum(m in results.methods(t) for m in names) > 3]
-    names = [m for m in names if any(m in results.methods(t) for t in tasks)]
+    tasks = [t for t in tasks if t not in LATENT.values()]
+    gaps = {t: gaps_of(results, t, names) for t in tasks}
+    for task in [t for t in tasks if t in LATENT and results.has_exact(LATENT[t])]:
+        gaps[task] |= gaps_of(results, LATENT[task], names)
+    names = [m for m in names if any(m in g for g in gaps.values())]
     if not tasks:
         return
-    figure = Figure(figsize=(3.2 + 2.3 * len(tasks), 1.4 + 0.3 * len(names)), layout="constrained")
-    for panel, task in zip(
-        figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0], tasks, strict=True
-    ):
-        gaps = gaps_of(results, task, names)
+    figure = Figure(figsize=(3.2 + 2.1 * len(tasks), 1.4 + 0.3 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for panel, (task, gap_of) in zip(panels, gaps.items(), strict=True):
         for place, name in enumerate(reversed(names)):
-            if name in gaps:
-                gap = np.maximum(gaps[name], 1e-4)
-                panel.plot([gap[0], gap[-1]], [place, place], color="lightgrey", zorder=1)
-                panel.scatter(gap[0], place, color="tab:orange", s=22)
-                panel.scatter(gap[-1], place, color="tab:blue", s=22)
-        panel.set_xscale("log")
+            if name in gap_of:
+                gap = np.nan_to_num(gap_of[name], nan=np.inf, posinf=np.inf)
+                ends = np.clip([gap[0], gap[-1]], LEAST, MOST)
+                panel.plot(ends, [place, place], color="lightgrey", zorder=1)
+                for end, value, colour in zip(ends, (gap[0], gap[-1]), DOTS.values(), strict=True):
+                    marker = "<" if value < LEAST else ">" if value > MOST else "o"
+                    panel.scatter(end, place, color=colour, s=22, marker=marker)
+        panel.set(xscale="log", xlim=(LEAST / 1.6, MOST * 1.6))
         panel.set_title(LABEL[task], fontsize=10)
         panel.set_yticks(range(len(names)), list(reversed(names)))
         panel.grid(axis="y", color="0.93")
         panel.set_axisbelow(True)
-    dots = [
-        figure.axes[0].scatter([], [], color=c, label=n)
-        for c, n in (("tab:orange", "K = 1"), ("tab:blue", "K = 20"))
-    ]
+    dots = [figure.axes[0].scatter([], [], color=c, label=n) for n, c in DOTS.items()]
     figure.supxlabel("nats a query below the exact predictive, or else the best", fontsize=10)
     figure.legend(handles=dots, loc="outside upper right", ncols=2, frameon=False)
     save(figure, "baselines")
+
+
+DOTS = {"K = 1": "tab:orange", "K = 20": "tab:blue"}
 
 
 CLOUDS = {

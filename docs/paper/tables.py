@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paper.contenders import ITERATED, LEARNED, OBJECTIVES, SIGNALS, UNLEARNED
+from paper.contenders import ATTENTION, ITERATED, LEARNED, OBJECTIVES, SIGNALS, UNLEARNED
 from paper.descent import OPTIMISERS
 from paper.extras import SHIFTED
 from paper.matrix import matrix
@@ -29,6 +29,11 @@ LABEL = {
 def row(*cells: object) -> str:
     """A row of a Markdown table."""
     return "| " + " | ".join(str(c) for c in cells) + " |"
+
+
+def nats(value: float) -> str:
+    """A log predictive density; "diverges" where it is that of no prediction at all."""
+    return f"{value:.3f}" if value > -50 else "diverges"
 
 
 def head(*cells: object) -> Iterator[str]:
@@ -55,7 +60,7 @@ def steps_help(results: Results) -> Iterator[str]:
                 curve = results.curve(task, method, test)
                 gains = np.diff(curve.lpd, axis=1)
                 falls = gains.mean(0) < -error(gains)
-                cells = [f"{v:.3f}" for v in curve.mean] + ["-"] * (5 - len(curve.depths))
+                cells = [nats(v) for v in curve.mean] + ["-"] * (5 - len(curve.depths))
                 if 10 in curve.depths:
                     gain = curve.lpd[:, curve.depths.index(10)] - curve.lpd[:, 0]
                     much = f"{gain.mean():.3f} ± {error(gain):.3f}"
@@ -112,18 +117,18 @@ def signals(results: Results) -> Iterator[str]:
     yield from caption(results, [(t, n) for t in ("line5", "line100") for n in names])
 
 
+WHOLE = ("line5", "classes")
+"""Tasks whose baselines have a table of their own."""
+
+
 def baselines(results: Results) -> Iterator[str]:
     """Every family at the same CPU seconds: log predictive density at three K."""
-    for task in LABEL:
-        own = [
-            m
-            for m in (*ITERATED, *OBJECTIVES, *LEARNED, *UNLEARNED, *OPTIMISERS)
-            if m in results.methods(task)
-        ]
+    for task in WHOLE:
+        own = _judged(results, task)
         if len(own) < 3:
             continue
         yield ""
-        tests = list(results.seeds(task, own[0])[0]["lpd"])
+        tests = results.tests(task, own[0])
         yield LABEL[task]
         yield ""
         yield from head(
@@ -135,9 +140,34 @@ def baselines(results: Results) -> Iterator[str]:
             cells, curve = [], results.curve(task, method, tests[0])
             for test in tests:
                 mean = results.curve(task, method, test).mean
-                cells += [f"{mean[curve.depths.index(k)]:.3f}" for k in (1, 5, 20)]
+                cells += [nats(mean[curve.depths.index(k)]) for k in (1, 5, 20)]
             yield row(method, f"{curve.seeds}, {curve.updates}", *cells)
         yield from caption(results, [(task, m) for m in own])
+    yield ""
+    yield from elsewhere(results)
+
+
+def elsewhere(results: Results) -> Iterator[str]:
+    """The other tasks, each on the test that is like its training: K = 1 and K = 20."""
+    own = {t: _judged(results, t) for t in LABEL if t not in WHOLE}
+    own = {t: methods for t, methods in own.items() if len(methods) > 3}
+    names = dict.fromkeys((*ITERATED, *ATTENTION, *LEARNED, *UNLEARNED, *OPTIMISERS))
+    yield from head("method", *(LABEL[t] for t in own))
+    for method in [n for n in names if any(n in m for m in own.values())]:
+        yield row(method, *(_first_and_last(results, t, method) for t in own))
+    yield from caption(results, [(t, m) for t, methods in own.items() for m in methods])
+
+
+def _judged(results: Results, task: str) -> list[str]:
+    names = (*ITERATED, *ATTENTION, *OBJECTIVES, *LEARNED, *UNLEARNED, *OPTIMISERS)
+    return [m for m in names if m in results.methods(task)]
+
+
+def _first_and_last(results: Results, task: str, method: str) -> str:
+    if method not in results.methods(task):
+        return "-"
+    curve = results.curve(task, method, "like")
+    return f"{nats(curve.mean[0])} → {nats(curve.mean[-1])} ({curve.updates})"
 
 
 def continual(results: Results) -> Iterator[str]:
