@@ -6,6 +6,9 @@ whitened residual gradients show what is not Gaussian. With the encoded rows the
 network that emits the coefficients of a flow on the whitened latents, trained by forward KL over
 simulated tasks.
 
+Of data alone the frame of a block is the linear regression of the latents on its numbers, in closed
+form (`amortppl.gaussian.linear_frame`), and the network moves and scales it before the flow.
+
 Mittal, Mahajan, Lajoie and Pezeshki 2025, "Iterative Amortized Inference", arXiv 2510.11471
 (parametric regime); Radev et al. 2020, "BayesFlow", arXiv 2003.06281 (data signal alone);
 Marino, Yue and Mandt 2018, "Iterative amortized inference", arXiv 1807.09356 (gradient signal).
@@ -20,9 +23,11 @@ import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from amortppl.densities import density
+from amortppl.densities.affine import Affine
 from amortppl.errors import quoted
 from amortppl.gaussian.correction import correction_size
 from amortppl.gaussian.density_choice import best_density
+from amortppl.gaussian.linear_frame import MOST, linear_frame
 from amortppl.gaussian.log_density import has_log_gamma
 from amortppl.gaussian.parametric_guide import ParametricGuide
 from amortppl.gaussian.plate_detection import plates_given_others
@@ -31,6 +36,7 @@ from amortppl.gaussian.summary import summary_size
 from amortppl.gaussian.training_schedule import best_schedule
 from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
+from amortppl.networks.with_columns import WithColumns
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.scaling import simulated_scales
 
@@ -95,8 +101,13 @@ class Parametric:
         family = density(options.density or "", size, keys[4])
         shapes = {n: task.rows_like[n].shape[1:] for n in task.arguments}
         encode = encoder(self.encoder, rows.size, self.width, keys[1], shapes, task.ordered)
-        seen = encode.size + 1
         framed, encoded = options.signals != ("data",), "data" in options.signals
+        regress = None
+        if not framed and task.block and rows.size <= MOST:
+            regress = linear_frame(task, scale, rows, jr.fold_in(key, 6))
+            encode = WithColumns(encode, rows.size)
+        family = Affine(family) if options.density == "spline_flow" else family
+        seen = encode.size + 1
         summary = seen + (summary_size(size) if framed else 0)
         site, entries = correction_size(size)
         start, centre = family.initial(), jnp.zeros(size)
@@ -114,6 +125,7 @@ class Parametric:
             correct=correct,
             place=place,
             adjust=adjust if framed else None,
+            regress=regress,
             density=family,
             gammas=has_log_gamma(task),
             plates=plates_given_others(task) if "curvature" in options.signals else None,

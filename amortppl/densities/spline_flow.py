@@ -3,6 +3,7 @@
 Durkan et al. 2019, "Neural Spline Flows", arXiv 1906.04032; the flow itself is flowjax's.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -108,5 +109,13 @@ def _layer(
         "nn_depth": 2,
     }
     if size <= FEW:
-        return MaskedAutoregressive(key, **shared)
-    return Coupling(key, untransformed_dim=size // 2, **shared)
+        layer = MaskedAutoregressive(key, **shared)
+        return _identity(layer, lambda own: own.masked_autoregressive_mlp.layers[-1])
+    layer = Coupling(key, untransformed_dim=size // 2, **shared)
+    return _identity(layer, lambda own: own.conditioner.layers[-1])
+
+
+def _identity(layer: AbstractBijection, last: Callable[[Any], eqx.nn.Linear]) -> AbstractBijection:
+    """The layer with zeros in its network's last one, which leave a point where it is."""
+    zero = lambda a: jnp.zeros_like(a) if eqx.is_inexact_array(a) else a  # noqa: E731
+    return eqx.tree_at(last, layer, replace_fn=lambda own: jax.tree.map(zero, own))

@@ -18,6 +18,8 @@ from amortppl.densities import Density, density
 from amortppl.densities.faded import Faded
 from amortppl.gaussian.accumulator import EvidenceSum
 from amortppl.gaussian.correction import learned_correction
+from amortppl.gaussian.frame import Frame
+from amortppl.gaussian.linear_frame import LinearFrame
 from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.posterior import Posterior
@@ -30,6 +32,7 @@ from amortppl.gaussian.summary import describe, fade, log_rows
 from amortppl.gaussian.update import Site, non_gaussian_share, update_state
 from amortppl.method import Method, Target
 from amortppl.networks import Encoder
+from amortppl.networks.with_columns import WithColumns
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.task.scaling import PriorScale, RowScaler
@@ -57,12 +60,13 @@ class ParametricGuide(Method):
     correct: eqx.nn.MLP | SharedCorrection
     place: eqx.nn.MLP | None
     adjust: eqx.nn.MLP | None
+    regress: LinearFrame | None
     density: Density
     gammas: bool = eqx.field(static=True)
     plates: Plates | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
     learns_density: ClassVar[bool] = True
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     opening: ClassVar[int] = 128
 
     @property
@@ -119,7 +123,8 @@ class ParametricGuide(Method):
         state, scale = self.finalize(state), stop_gradient(self.scale)
         coefficients = self.correct(self.summary(state))
         if not self._framed or self.task.block:
-            return Posterior(scale, state.frame, self.density, coefficients, state.funnel)
+            frame = self._regressed(state) if self.regress else state.frame
+            return Posterior(scale, frame, self.density, coefficients, state.funnel)
         share = stop_gradient(fade(state.rows, self._most))
         faded = Faded(self.density), jnp.append(coefficients, share)
         return Posterior(scale, state.frame, *faded, state.funnel)
@@ -148,6 +153,12 @@ class ParametricGuide(Method):
             return loss
         miss = stop_gradient(self.scale).standardize(target.latents) - self._place_first(state)
         return loss + 0.5 * jnp.mean(jnp.minimum(miss * miss, 25.0))
+
+    def _regressed(self, state: State) -> Frame:
+        """The frame by linear regression on the columns of a block."""
+        assert self.regress is not None and isinstance(self.encode, WithColumns)
+        frame = self.regress(state.context[self.encode.encode.size :])
+        return Frame(*(stop_gradient(a) for a in frame))
 
     def _prior(self) -> State:
         """The state of no evidence: a standard normal in prior units stands for the prior."""

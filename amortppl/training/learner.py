@@ -20,6 +20,7 @@ class Learner(NamedTuple):
         average: averaged weights.
         best: the averaged weights with the least held-out loss so far.
         best_loss: that loss.
+        slower: share of the schedule's rate that is learned with.
         carried: what else goes from update to update, as a pool of tasks under greedy training.
     """
 
@@ -28,6 +29,7 @@ class Learner(NamedTuple):
     average: Float[Array, " W"]
     best: Float[Array, " W"]
     best_loss: Array
+    slower: Array
     carried: Any = ()
 
 
@@ -40,7 +42,7 @@ def begin(weights: Float[Array, " W"], optimiser: optax.GradientTransformation) 
     """The learner before the first update, each of its arrays a copy of its own."""
     copies = [jnp.array(weights) for _ in range(3)]
     memory, infinite = optimiser.init(weights), jnp.asarray(np.inf, weights.dtype)
-    return Learner(copies[0], memory, copies[1], copies[2], infinite)
+    return Learner(copies[0], memory, copies[1], copies[2], infinite, jnp.ones_like(infinite))
 
 
 def descend(
@@ -63,11 +65,11 @@ def descend(
     """
     change, memory = optimiser.update(gradient, learner.optimiser)
     cosine = schedule.rate * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
-    rate = cosine * jnp.minimum(1.0, (step + 1) / 20)
+    rate = learner.slower * cosine * jnp.minimum(1.0, (step + 1) / 20)
     weights = learner.weights - rate * change
     decay = jnp.minimum(schedule.average, (step + 1) / (step + 10))
     average = decay * learner.average + (1 - decay) * weights
-    return Learner(weights, memory, average, learner.best, learner.best_loss)
+    return learner._replace(weights=weights, optimiser=memory, average=average, carried=())
 
 
 def choose(condition: Array, yes: Any, no: Any) -> Any:

@@ -42,7 +42,7 @@ class Schedule:
     uneven: bool = False
     simulations: int | None = None
     mini_batch: int | None = None
-    patience: int = 3000
+    patience: int = 2000
     pooled: bool = False
     pool: int = 32
     reuses: int = 4

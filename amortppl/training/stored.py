@@ -35,6 +35,12 @@ STOP_BYTES, STOP_MOST = 1 << 26, 4096
 EVERY = 4
 """Chunks of updates between two looks at the simulations to stop by."""
 
+PLATEAU, SLOWER = 5, 3.0
+"""Looks without progress after which a run goes back to its best weights, and how much slower."""
+
+WORTH = 0.01
+"""The least fall of the loss, in nats, that is progress."""
+
 
 class Best(NamedTuple):
     """What a run keeps of its looks.
@@ -42,11 +48,13 @@ class Best(NamedTuple):
     Attributes:
         weights: those of the least loss.
         loss: that loss, in nats.
-        step: when it was.
+        mark: the loss when it had last fallen by `WORTH` since the mark before.
+        step: when that was.
     """
 
     weights: Float[Array, " W"]
     loss: Array
+    mark: Array
     step: Array
 
 
@@ -89,8 +97,11 @@ class StoredTrainer(Trainer):
 
     def start(self) -> Learner:
         """The learner before the first update."""
+        assert self.pool is not None
         begun = super().start()
-        best = Best(jnp.array(self.weights), jnp.asarray(np.inf, self.weights.dtype), jnp.array(0))
+        loss = float(self.evaluate(begun.weights, self.pool[1]))
+        losses = (jnp.asarray(loss, self.weights.dtype) for _ in range(2))
+        best = Best(jnp.array(self.weights), *losses, jnp.array(0))
         return begun._replace(carried=best)
 
     def chosen(self, learner: Learner) -> Array:
@@ -110,9 +121,14 @@ class StoredTrainer(Trainer):
         record.held_out[-1] = float(loss)
         best: Best = learner.carried
         if float(loss) < float(best.loss):
-            best = Best(jnp.array(learner.average), loss, jnp.array(record.steps))
-        waited = record.steps - int(best.step)
-        return learner._replace(carried=best), waited >= self.schedule.patience
+            best = best._replace(weights=jnp.array(learner.average), loss=loss)
+        if float(loss) < float(best.mark) - WORTH:
+            best = best._replace(mark=jnp.array(loss), step=jnp.array(record.steps))
+        learner, waited = learner._replace(carried=best), record.steps - int(best.step)
+        if waited and not waited % (PLATEAU * EVERY * CHUNK):
+            again = {"weights": jnp.array(best.weights), "average": jnp.array(best.weights)}
+            learner = learner._replace(slower=learner.slower / SLOWER, **again)
+        return learner, waited >= self.schedule.patience
 
     def _evaluate(self, weights: Array, stop: Episodes) -> Array:
         """Mean loss of the simulations to stop by; infinite where any is not finite."""

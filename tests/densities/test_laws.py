@@ -9,18 +9,28 @@ import pytest
 from jax.scipy.stats import norm
 
 from amortppl import densities
+from amortppl.densities.affine import Affine
 from amortppl.densities.faded import Faded
 from amortppl.runtime.numpy_evaluation import construct
 
 START = {"diagonal": 1e-5, "gaussian": 1e-5, "triangular": 1e-5, "mixture": 0.3}
 """How near each family's log density is to the standard normal's at zero coefficients. A mixture
 starts with its
-components a little apart; a spline flow's weights are drawn at random."""
+components a little apart."""
 
 
-@pytest.fixture(params=densities.FAMILIES)
+@pytest.fixture(params=[*densities.FAMILIES, "affine"])
 def family(request):
-    return lambda size: construct(densities.density, request.param, size, jr.key(0))
+    """A family by its size; a spline flow's weights are as if trained, as it begins with none."""
+
+    def make(size):
+        if request.param == "affine":
+            return Affine(construct(densities.density, "mixture", size, jr.key(0)))
+        own = construct(densities.density, request.param, size, jr.key(0))
+        trained = lambda a: a + 0.05 * jr.normal(jr.key(1), a.shape)  # noqa: E731
+        return jax.tree.map(lambda a: trained(a) if eqx.is_inexact_array(a) else a, own)
+
+    return make
 
 
 @eqx.filter_jit
