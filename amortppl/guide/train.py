@@ -22,7 +22,7 @@ from amortppl.runtime.program_cache import use_program_cache
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.choose import trainer_for
-from amortppl.training.consistency import Consistency, expect_consistency
+from amortppl.training.consistency import Consistency, expect_consistency, tell_silent
 from amortppl.training.loop import run_training
 from amortppl.training.schedule import Schedule
 
@@ -70,7 +70,7 @@ def train(
 
     Raises:
         TrainingError: losses stay non-finite, the checkpoint is of another run, or `unlabelled`
-            datasets are given to what cannot learn from them.
+            datasets are given to what cannot learn from them, or have no finite density.
         DataError: `unlabelled` datasets do not fit the task.
         LookupError: no method of that name.
 
@@ -102,10 +102,13 @@ def train(
     if unlabelled is not None:
         expect_consistency(task, trainer.method(trainer.weights), plan)
         trainer.consistency = Consistency(_together(task, unlabelled))
+        tell_silent(trainer.consistency, trainer.method(trainer.weights), seed, begun=False)
     learner, record = run_training(trainer, begin, checkpoint or resume, resume, progress)
     weights = distributed.local(trainer.chosen(learner), trainer.mesh)
     tasks = trainer.tasks_of(learner)
     weights = learned_or_start(trainer, weights, tasks)
+    if trainer.consistency is not None:
+        tell_silent(trainer.consistency, trainer.method(weights), seed, begun=True)
     guide = Guide(trainer.method(weights), spec, record, seed, tasks=tasks)
     if tasks is not None and record.seconds > LONG:
         _ = guide.familiarity  # so that the first answer does not wait for it

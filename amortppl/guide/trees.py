@@ -245,7 +245,10 @@ def _state_verdict(
     figures, stats = Figures(finite=finite, agrees=False, checked=False), {}
     if check is not None and moved is not None:
         figures = figures._replace(
-            khat=check.khat[0], mean_moved=moved.mean[0], sd_moved=moved.sd[0]
+            khat=check.khat[0],
+            mean_moved=moved.mean[0],
+            sd_moved=moved.sd[0],
+            sample_size=check.sample_size[0],
         )
     if parity is not None:
         stats["log_joint_error"] = ([], parity.error[0])

@@ -113,8 +113,8 @@ def figures_of(tree: xr.DataTree) -> list[Figures]:
     agrees, source = stat("log_joint_agrees", True), stat("source", "amortized")
     compared = ~np.isnan(stat("log_joint_error", 0.0))
     checked = stat("log_joint_checked", compared)
-    missed = stat("missed_spread", np.nan)
-    each = zip(khats, *moved, finite, agrees, climbed, source, checked, missed, strict=True)
+    last = stat("missed_spread", np.nan), stat("importance_sample_size", np.inf)
+    each = zip(khats, *moved, finite, agrees, climbed, source, checked, *last, strict=True)
     return [
         Figures(
             *numbers,
@@ -124,8 +124,9 @@ def figures_of(tree: xr.DataTree) -> list[Figures]:
             str(made),
             bool(judged),
             float(spread),
+            float(size),
         )
-        for *numbers, fine, same, passed, made, judged, spread in each
+        for *numbers, fine, same, passed, made, judged, spread, size in each
     ]
 
 

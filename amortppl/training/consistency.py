@@ -13,6 +13,7 @@ data far from all simulations are of the order of the number of rows squared at 
 drown all else.
 """
 
+import warnings
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -23,16 +24,20 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.lax import stop_gradient
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from amortppl.errors import TrainingError
 from amortppl.method import Method, final
+from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.training.schedule import Schedule
 
 DRAWS, DATASETS = 32, 16
 """Draws of the posterior of each dataset, and datasets of an update at most."""
+
+STREAM = 19
+"""Stream of random keys."""
 
 
 class Consistency(eqx.Module):
@@ -69,15 +74,62 @@ class Consistency(eqx.Module):
 
 def consistency(method: Method, batch: Batch, key: PRNGKeyArray) -> Array:
     """The loss of one dataset."""
-    posterior: Any = method.readout(final(method, batch))
-    vectors = stop_gradient(posterior.sample(key, DRAWS)[0])
-    joint = stop_gradient(jax.vmap(lambda v: method.task.log_joint(v, batch))(vectors))
-    apart = joint - jax.vmap(posterior.log_prob)(vectors)
+    apart = _apart(method, batch, key)
     finite = jnp.isfinite(apart)
     apart = jnp.where(finite, apart, 0.0)
     count = jnp.maximum(jnp.sum(finite), 2)
     mean = jnp.sum(apart) / count
     return jnp.log1p(jnp.sum(jnp.where(finite, (apart - mean) ** 2, 0.0)) / (count - 1))
+
+
+def _apart(method: Method, batch: Batch, key: PRNGKeyArray) -> Float[Array, " S"]:
+    """log p(theta, D) - log q(theta | D) of draws of one dataset's posterior."""
+    posterior: Any = method.readout(final(method, batch))
+    vectors = stop_gradient(posterior.sample(key, DRAWS)[0])
+    joint = stop_gradient(jax.vmap(lambda v: method.task.log_joint(v, batch))(vectors))
+    return joint - jax.vmap(posterior.log_prob)(vectors)
+
+
+@eqx.filter_jit
+def _silent(method: Method, batch: Batch, key: PRNGKeyArray) -> Bool[Array, " U"]:
+    """Which of U datasets have fewer than two draws with a finite density: they teach nothing."""
+    keys = jr.split(key, len(batch.mask))
+    silent = lambda given: jnp.sum(jnp.isfinite(_apart(method, *given))) < 2  # noqa: E731
+    return jax.lax.map(silent, (batch, keys), batch_size=DATASETS)
+
+
+def tell_silent(given: Consistency, method: Method, seed: int, begun: bool) -> None:
+    """Tells of datasets from which nothing can be learned, as their density is not finite.
+
+    Args:
+        given: the datasets.
+        method: with the weights that their posteriors are read from.
+        seed: of the run.
+        begun: whether the run is over; before it, only datasets that are all so are told of.
+
+    Raises:
+        TrainingError: nothing could be learned from any, before the run.
+
+    Warns:
+        UserWarning: nothing was learned from some, after it.
+    """
+    batch = jax.tree.map(jnp.asarray, given.batch)
+    silent = np.asarray(_silent(method, batch, fold_in(seed_key(seed), STREAM)))
+    why = (
+        f"log p(theta, D) - log q(theta | D) is not finite at {DRAWS} draws of their posterior. "
+        "Likely the model cannot make such values, or they overflow 32 bits"
+    )
+    if silent.all() and not begun:
+        raise TrainingError(
+            f"unlabelled: expected datasets that the model has a density for, got {len(silent)} of "
+            f"which none has: {why}"
+        )
+    if silent.any() and begun:
+        warnings.warn(
+            f"unlabelled: nothing was learned from {silent.sum()} of {len(silent)} datasets, the "
+            f"first of them number {int(np.argmax(silent))} (from 0): {why}",
+            stacklevel=3,
+        )
 
 
 def expect_consistency(task: AbstractTask, method: Method, schedule: Schedule) -> None:

@@ -35,6 +35,7 @@ from amortppl.runtime.seeds import seed_key
 from amortppl.runtime.timings import timings
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
+from amortppl.training.bounded_loss import softly_bounded
 from amortppl.training.learner import Learner
 from amortppl.training.prepared_tasks import PreparedTasks
 from amortppl.training.schedule import Schedule
@@ -238,7 +239,7 @@ class PooledTrainer(Trainer):
             start = stop
         score = jnp.concatenate(scores)
         counted = episodes.usable & jnp.isfinite(score)
-        bounded = jnp.minimum(jnp.where(counted, score, 0.0), self.ceiling)
+        bounded = softly_bounded(jnp.where(counted, score, 0.0), self.ceiling)
         return jnp.sum(bounded) / jnp.maximum(jnp.sum(counted), 1), jnp.mean(counted)
 
 

@@ -21,6 +21,7 @@ from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.seeds import fold_in, join_keys, pick_key, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import random_mini_batches, split, split_in_order
+from amortppl.training.bounded_loss import softly_bounded
 from amortppl.training.consistency import Consistency
 from amortppl.training.learner import Learner, adam, begin, choose, descend
 from amortppl.training.noise import row_noise
@@ -138,7 +139,7 @@ class Trainer:
         """
         scores = self._scores(weights, episodes)
         counted = episodes.usable[:, None] & jnp.isfinite(scores)
-        bounded = jnp.minimum(jnp.where(counted, scores, 0.0), self.ceiling)
+        bounded = softly_bounded(jnp.where(counted, scores, 0.0), self.ceiling)
         total = jnp.sum(counted) if self.mesh is None else jax.lax.psum(jnp.sum(counted), TASKS)
         return jnp.sum(bounded) / jnp.maximum(total, 1), jnp.mean(counted)
 

@@ -33,6 +33,7 @@ class Figures(NamedTuple):
         source: the rung that the draws are from.
         missed: the change of the logarithm of a sd by mass that was seen where there are no draws
             (`amortppl.trust.missed_modes`); NaN where it was not looked for.
+        sample_size: draws that the weights are worth; infinite where not known.
     """
 
     khat: float = np.nan
@@ -44,6 +45,7 @@ class Figures(NamedTuple):
     source: str = "amortized"
     checked: bool = True
     missed: float = np.nan
+    sample_size: float = np.inf
 
 
 def is_reliable(figures: Figures) -> bool:
@@ -67,7 +69,7 @@ def verdict(figures: Figures) -> str:
     if figures.passed is not None:
         passed = f"good: {figures.source} passed its check"
         return passed if figures.passed else "not reliable: no rung of the ladder passed"
-    return psis.verdict(figures.khat, figures.mean_moved, figures.sd_moved)
+    return psis.verdict(figures.khat, figures.mean_moved, figures.sd_moved, figures.sample_size)
 
 
 def all_finite(values: Iterable[np.ndarray]) -> bool:
@@ -87,9 +89,10 @@ def verdicts(
     """`verdict` on T datasets; all arrays (T,)."""
     climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
     each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
+    sizes = check.sample_size
     return [
-        verdict(Figures(*f, checked=bool(c), missed=float(m)))
-        for f, c, m in zip(each, checked, missed, strict=True)
+        verdict(Figures(*f, checked=bool(c), missed=float(m), sample_size=float(size)))
+        for f, c, m, size in zip(each, checked, missed, sizes, strict=True)
     ]
 
 

@@ -38,6 +38,17 @@ def test_what_cannot_learn_from_them_says_why(mean_task):
         ap.train(simulator, unlabelled=[{"x": np.zeros(3)}], **few)
 
 
+def test_datasets_without_a_finite_density_are_told_of(mean_task):
+    """Squares of 1e30 overflow 32 bits, whatever the latents."""
+    right, wrong = {"y": np.zeros(5)}, {"y": np.full(5, 1e30)}
+    options = {"steps": 1, "batch": 8, "progress": False}
+    method = ap.method("parametric", **TINY["parametric"])
+    with pytest.raises(TrainingError, match="unlabelled: expected datasets that the model has"):
+        ap.train(mean_task, method, unlabelled=[wrong, wrong], **options)
+    with pytest.warns(UserWarning, match="nothing was learned from 1 of 3 .* number 1 "):
+        ap.train(mean_task, method, unlabelled=[right, wrong, right], **options)
+
+
 @pytest.mark.slow
 def test_data_far_from_the_prior(mean_task):
     """Means 4.5 to 7.5 prior sds out, seeded. Without unlabelled datasets posterior means were 5 to
