@@ -33,8 +33,8 @@ from amortppl.training.trainer import HELD_OUT, POOL, Trainer
 SLICES = 4
 """Parts of the pool, which updates take in turn: neighbouring updates see other tasks."""
 
-JUDGED = 8
-"""Mini-batches of held-out tasks that the weights to keep are judged on."""
+JUDGED = 32
+"""Mini-batches of held-out tasks that weights are judged on: few would judge first steps alone."""
 
 ATTEMPTS = 2
 """Most attempts at a step: the second is without the tasks that were not finite in the first."""
