@@ -21,6 +21,7 @@ from amortppl.gaussian.cholesky_precision import CholeskyPrecision
 from amortppl.gaussian.frame import Spectrum, clipped_eigh
 from amortppl.gaussian.newton import differentiate
 from amortppl.gaussian.plates import Plates
+from amortppl.gaussian.row_pairs import RowPairs
 
 
 class Arrow(eqx.Module):
@@ -57,13 +58,17 @@ class Arrow(eqx.Module):
             low: the bound.
         """
         of_g, across, of_d = plates.blocks(products.T)
-        conditional, mode_gradient, matrix = _eliminate(plates, across, of_d, low)
-        marginal = clipped_eigh(of_g + matrix, low, jnp.inf)
+        conditional, mode_gradient = _eliminate(plates, across, of_d, low)
+        marginal = clipped_eigh(of_g + across @ mode_gradient, low, jnp.inf)
         return cls(plates, marginal, conditional, mode_gradient)
 
     @classmethod
     def of_blocks(
-        cls, plates: Plates, blocks: tuple[Array, Array, Array], low: float
+        cls,
+        plates: Plates,
+        blocks: tuple[Array, Array, Array],
+        low: float,
+        pairs: RowPairs | None = None,
     ) -> "Arrow":
         """The matrix of A, B and the blocks of D, by a Cholesky factor of M.
 
@@ -71,10 +76,15 @@ class Arrow(eqx.Module):
             plates: which numbers are d, and their parts.
             blocks: (G, G), (G, L) and (N, S, S).
             low: least absolute eigenvalue of D.
+            pairs: the entries of B by row, where most are zero and S is 1.
         """
         of_g, across, of_d = blocks
-        conditional, mode_gradient, matrix = _eliminate(plates, across, of_d, low)
-        return cls(plates, CholeskyPrecision.of(of_g + matrix), conditional, mode_gradient)
+        conditional, mode_gradient = _eliminate(plates, across, of_d, low)
+        if pairs is None:
+            product = across @ mode_gradient
+        else:
+            product = pairs.product(across, mode_gradient, conditional.values[:, 0])
+        return cls(plates, CholeskyPrecision.of(of_g + product), conditional, mode_gradient)
 
     @classmethod
     def identity(
@@ -121,11 +131,10 @@ class Arrow(eqx.Module):
 
 def _eliminate(
     plates: Plates, across: Array, of_d: Array, low: float
-) -> tuple[BlockSpectrum, Array, Array]:
-    """D's spectra, the derivative of d's mode by g, and -B D^-1 B'."""
+) -> tuple[BlockSpectrum, Array]:
+    """D's spectra, and the derivative of d's mode by g."""
     conditional = BlockSpectrum.clip(of_d, low)
-    mode_gradient = -plates.flat(conditional.solve(plates.by_part(across))).T
-    return conditional, mode_gradient, across @ mode_gradient
+    return conditional, -plates.flat(conditional.solve(plates.by_part(across))).T
 
 
 def gradient_and_arrow(

@@ -92,10 +92,11 @@ class Effects(eqx.Module):
         return densities
 
     @property
-    def numbers(self) -> int:
-        """Numbers that one place of h takes."""
+    def at_once(self) -> int:
+        """Places of h that are taken together."""
         size, others = len(self.classes.of), len(self.classes.plates.outer)
-        return max(self.batch.mask.shape[-1] * self.classes.products, size * others)
+        numbers = max(self.batch.mask.shape[-1] * self.classes.products, size * others)
+        return 1 if self.classes.is_sparse else max(1, TOGETHER // numbers)
 
     def joint(self, h: Float[Array, " H"], u: Float[Array, " E"]) -> Float[Array, ""]:
         """The log joint density."""
@@ -109,9 +110,9 @@ class Effects(eqx.Module):
         plates = self.classes.plates
 
         def differentiate(at: Array) -> tuple[Array, Arrow]:
-            gradient, blocks = self.classes.precision(self.split(h), at, self.rows)
-            blocks = jax.tree.map(jnp.nan_to_num, blocks)
-            return jnp.nan_to_num(gradient), Arrow.of_blocks(plates, blocks, LEAST)
+            found = self.classes.precision(self.split(h), at, self.rows)
+            gradient, blocks, pairs = jax.tree.map(jnp.nan_to_num, found)
+            return gradient, Arrow.of_blocks(plates, blocks, LEAST, pairs)
 
         nowhere = Arrow.identity(plates, CholeskyPrecision)
         return conditional_mode(lambda u: self.joint(h, u), start, differentiate, nowhere, steps)
@@ -186,8 +187,7 @@ def scales_first(effects: Effects, start: Float[Array, " P"], sweeps: int = SWEE
             mode, precision = effects.mode(at, now.modes[0], STEPS)
             return effects.joint(at, mode) - 0.5 * precision.log_det(), mode
 
-        together = max(1, TOGETHER // effects.numbers)
-        heights, modes = batched_map(look, now.ahead.unwhiten(points), together)
+        heights, modes = batched_map(look, now.ahead.unwhiten(points), effects.at_once)
         heights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf)
         heights = jnp.maximum(heights, jnp.max(heights) - LOWEST)
         slope, bend = quadratic.slopes(heights)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from amortppl.gaussian.arrow import Arrow
 from amortppl.gaussian.plates import join_plates, split_plates
-from amortppl.gaussian.scales_first import STEPS, TOGETHER, Effects, Scales
+from amortppl.gaussian.scales_first import STEPS, Effects, Scales
 from amortppl.runtime.batched_map import batched_map
 from amortppl.task.batch import Batch
 
@@ -65,7 +65,7 @@ class ScalesPosterior(eqx.Module):
             return vector, 0.5 * (precision.log_det() - jnp.sum(z**2)) + self._constant(vector)
 
         z = jr.normal(key, (draws, len(self.effects.real)))
-        return batched_map(draw, z, max(1, TOGETHER // self.effects.numbers))
+        return batched_map(draw, z, self.effects.at_once)
 
     def _given(self, h: Array, z: Array) -> tuple[Array, Arrow]:
         """The mode of u given h, whitened z, and -Hessian there."""

@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from amortppl.gaussian.newton import differentiate
 from amortppl.gaussian.plates import Plates
+from amortppl.gaussian.row_pairs import RowPairs, pays
 
 Split = Callable[[Array], tuple[Array, Array]]
 """Log prior and log density of each row, (N,), of u."""
@@ -100,9 +101,9 @@ class Classes:
 
     def precision(
         self, split: Split, at: Float[Array, " E"], rows: Int[Array, "K N"]
-    ) -> tuple[Float[Array, " E"], tuple[Array, Array, Array]]:
-        """Gradient of log prior plus log density of all rows, and the blocks of -Hessian that
-        `Arrow.of_blocks` takes.
+    ) -> tuple[Float[Array, " E"], tuple[Array, Array, Array], RowPairs | None]:
+        """Gradient of log prior plus log density of all rows, and of -Hessian the blocks and the
+        entries by row that `Arrow.of_blocks` takes.
 
         Args:
             split: the densities.
@@ -128,7 +129,31 @@ class Classes:
             if a != b:
                 blocks = blocks.add(b, a, rows[b], rows[a], each)
         gradient, columns = self._of_shared(split, at)
-        return gradient, blocks.of_arrow(columns)
+        entries = dict(zip(self._pairs, bends, strict=True))
+        pairs = self._by_row(rows, entries, own, columns) if self.is_sparse else None
+        return gradient, blocks.of_arrow(columns), pairs
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether entries are looked at by row."""
+        members, others = self.plates.members, len(self.plates.outer)
+        return self.count > 1 and pays(*members.shape, others)
+
+    def _by_row(
+        self, rows: Array, entries: dict[tuple[int, int], Array], own: Array, columns: Array
+    ) -> RowPairs:
+        """The Hessian between the class eliminated first and all others, of rows and prior."""
+        (first,) = self.first
+        places, number = self.members[first], jnp.asarray(self.numbers)
+        others = [k for k in range(self.count) if k != first]
+        beside = np.array(self.beside)[others][:, places]
+        by_row = jnp.stack([entries[min(k, first), max(k, first)] for k in others])
+        return RowPairs(
+            jnp.concatenate([number[rows[first]], np.arange(len(places))]),
+            jnp.concatenate([number[rows[np.array(others)]], self.numbers[beside]], 1),
+            jnp.concatenate([by_row, own[np.array(others)][:, places]], 1),
+            (jnp.asarray(self.numbers[self.shared]), self.plates.split(columns)[1]),
+        )
 
     @cached_property
     def _pairs(self) -> list[tuple[int, int]]:
