@@ -67,7 +67,10 @@ class Exact:
         inner = inverse @ right
         outer = self.sums / noise**2 / of_subject - given @ inner
         variance = np.concatenate(
-            [np.diag(inverse), 1 / of_subject + np.asarray(given.multiply(given @ inverse).sum(1))[:, 0]]
+            [
+                np.diag(inverse),
+                1 / of_subject + np.asarray(given.multiply(given @ inverse).sum(1))[:, 0],
+            ]
         )
         log_det = np.linalg.slogdet(matrix)[1] + np.log(of_subject).sum()
         fit = (

@@ -221,16 +221,16 @@ def _expect_few_effects(task: AbstractTask, plates: Plates | None, classes: Clas
         others = len(classes.plates.outer)
         if others > OTHERS:
             raise ModelError(
-                f"fit: {task.name} has {effects:,} crossed effects, {others:,} of them beside those "
-                f"of the largest grouping. These go by a dense matrix, {OTHERS:,} of them at most: "
+                f"fit: {task.name} has {effects:,} crossed effects, {others:,} of them beside "
+                f"those of the largest grouping. These go by a dense matrix, {OTHERS:,} at most: "
                 f"beyond, time grows with the cube of their number. {advice}"
             )
     elif effects > (DENSE if plates.most > DENSE else CONNECTED):
         raise ModelError(
             f"fit: {task.name} has {effects:,} effects in several plates, and a row, or the prior, "
             f"depends on several effects of one kind. Such effects go by a dense matrix, {DENSE:,} "
-            f"of them at most, and nested ones by one matrix for each outer group, {CONNECTED:,} at "
-            "most: beyond, time and memory grow with the cube and the square of their number. "
+            f"of them at most, and nested ones by one matrix for each outer group, {CONNECTED:,} "
+            "at most: beyond, time and memory grow with the cube and the square of their number. "
             f"{advice}"
         )
 

@@ -40,7 +40,10 @@ class RowPairs(NamedTuple):
         return jnp.max(jnp.bincount(self.parts, length=parts))
 
     def product(
-        self, across: Float[Array, "O M"], mode_gradient: Float[Array, "M O"], own: Float[Array, " M"]
+        self,
+        across: Float[Array, "O M"],
+        mode_gradient: Float[Array, "M O"],
+        own: Float[Array, " M"],
     ) -> Float[Array, "O O"]:
         """-B D^-1 B', by pairs or by dense matrices, whichever is cheaper.
 
@@ -79,7 +82,9 @@ class RowPairs(NamedTuple):
         behind = jax.lax.fori_loop(1, self.most(len(inverse)), lambda d, s: add(s, d), zero)
         which, dense = self.shared
         across = dense * inverse
-        mixed = zero[: len(which)].at[:, self.columns].add(across[:, self.parts][:, None] * self.values)
+        mixed = (
+            zero[: len(which)].at[:, self.columns].add(across[:, self.parts][:, None] * self.values)
+        )
         matrix = (add(zero, 0) + behind + behind.T).at[which].add(mixed).at[:, which].add(mixed.T)
         return matrix.at[which[:, None], which].add(across @ dense.T)
 
