@@ -34,8 +34,10 @@ from amortppl.runtime.arguments import expect_positive, expect_seed, expect_whol
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.simulation_task import SimulationTask
 
-DRAWS = 500
-"""Predictive draws of a query, or draws of a posterior."""
+DRAWS, DEAR_DRAWS = 500, 200
+"""Predictive draws of a query, or draws of a posterior; the latter where each answer is a search,
+whose points are draws enough then more often, so that no chain is run.
+"""
 
 STEPS = (1, 4, 16)
 """Numbers of mini-batches that the largest context is cut into."""
@@ -152,7 +154,8 @@ class _Scored(NamedTuple):
     def by_latents(self, seed: int) -> list[dict[str, Any]]:
         """Its scores, in one row."""
         with self._pace("", 1) as go_on:
-            row = score_latents(self.guide, self.datasets, DRAWS, seed, go_on)
+            draws = DRAWS if self.guide.method.quick else DEAR_DRAWS
+            row = score_latents(self.guide, self.datasets, draws, seed, go_on)
         self._tell(row)
         return [row]
 

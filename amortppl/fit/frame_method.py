@@ -34,6 +34,7 @@ from amortppl.gaussian.plates import Plates
 from amortppl.gaussian.posterior import Posterior
 from amortppl.gaussian.row_chunks import DATASETS_PER_CALL, free
 from amortppl.gaussian.scales_first import Effects, scales_first
+from amortppl.gaussian.scales_posterior import ScalesPosterior, ScalesState
 from amortppl.gaussian.search import Search
 from amortppl.gaussian.state import Start, State
 from amortppl.gaussian.touched import Classes
@@ -51,6 +52,9 @@ SIMULATED = 4096
 DENSE = 1000
 """Most effects that are not independent of one another given the other latents, where there are
 several plates."""
+
+OTHERS = 1200
+"""Most crossed effects beside those of the largest grouping."""
 
 LARGE, FEWER = 60, (12, 20)
 """Latents of the largest part from which on the search takes fewer steps, of all latents and of
@@ -78,6 +82,11 @@ class FrameGuide(Method):
     opening: ClassVar[int] = 128
 
     @property
+    def quick(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Draws of crossed effects take a mode each."""
+        return self.classes is None
+
+    @property
     def max_batch(self) -> int | None:
         """A search costs as many chunks as there are rows, so few datasets share a call."""
         return DATASETS_PER_CALL if free(self.task) else None
@@ -86,7 +95,7 @@ class FrameGuide(Method):
         """The prior, no evidence."""
         return Start()
 
-    def step(self, state: Start | State, batch: Batch) -> State:
+    def step(self, state: Start | State | ScalesState, batch: Batch) -> State | ScalesState:
         """The frame of all rows.
 
         Raises:
@@ -97,14 +106,20 @@ class FrameGuide(Method):
                 "fit: its guide takes all rows of a dataset at once; train 'parametric' on the "
                 "task for mini-batches"
             )
+        if self.classes is not None:
+            return self._of_crossed(batch, self.classes)
         before = self._prior()
         counted = before._replace(rows=before.rows + jnp.sum(batch.mask))
-        if self.classes is not None:
-            return counted._replace(frame=self._of_crossed(batch))
         return self._search.state(counted, before.frame.location[None], batch)
 
-    def readout(self, state: Start | State) -> Posterior:
-        """The Gaussian of the frame, through the funnel where latents lie in plates."""
+    def readout(self, state: Start | State | ScalesState) -> Posterior | ScalesPosterior:
+        """The Gaussian of the frame, through the funnel where latents lie in plates; of crossed
+        effects scales by theirs, and all else given these.
+        """
+        if isinstance(state, ScalesState):
+            assert self.classes is not None
+            effects = Effects(self._log, self._real, self.classes, state.batch, state.rows)
+            return ScalesPosterior(effects, state.scales)
         state = self._prior() if isinstance(state, Start) else state
         return self._posterior(state.frame, state.funnel)
 
@@ -118,7 +133,7 @@ class FrameGuide(Method):
             raise GuideError("scales were placed by their marginal; more steps do not move them")
         return self._posterior(*self._search.refine(self._prior().frame.location, batch, MORE))
 
-    def score(self, state: Start | State, target: Target) -> Array:
+    def score(self, state: Start | State | ScalesState, target: Target) -> Array:
         """-log q(theta | D) in nats."""
         return -self.readout(state).log_prob(target.latents)
 
@@ -126,12 +141,16 @@ class FrameGuide(Method):
         family = Gaussian(self.task.latents.size)
         return Posterior(stop_gradient(self.scale), frame, family, family.initial(), funnel)
 
-    def _of_crossed(self, batch: Batch) -> Frame:
-        """The frame where each row depends on few of many effects."""
-        assert self.classes is not None
-        real, start = tuple(real_latents(self.task).tolist()), self._prior().frame.location
-        effects = Effects.find(self._log, real, self.classes, batch, start)
-        return jax.tree.map(stop_gradient, scales_first(effects, start))
+    def _of_crossed(self, batch: Batch, classes: Classes) -> ScalesState:
+        """Scales, where each row depends on few of many effects."""
+        start = jnp.zeros(self.task.latents.size)
+        effects = Effects.find(self._log, self._real, classes, batch, start)
+        scales = jax.tree.map(stop_gradient, scales_first(effects, start))
+        return ScalesState(batch, effects.rows, scales)
+
+    @property
+    def _real(self) -> tuple[bool, ...]:
+        return tuple(real_latents(self.task).tolist())
 
     def _prior(self) -> State:
         plated = self.plates.plated if self.plates and not self.classes else ()
@@ -178,33 +197,42 @@ class FrameAlone:
             )
         if not task.latents.size:
             raise ModelError(f"fit: {task.name} has no latents to infer")
-        _expect_few_effects(task, CONNECTED)
         plates = plates_given_others(task)
-        if plates is not None and plates.most > DENSE:
-            _expect_few_effects(task, DENSE)
         crossed = plates is not None and len({*plates.parts} - {-1}) == 1
         classes = classes_of(task) if crossed and not shares_plate(task) else None
+        _expect_few_effects(task, plates, classes)
         if plates is not None and classes is None:
             tell_time(task, plates)
         scale, gammas = prior_scale(task, key), has_log_gamma(task)
         return FrameGuide(task, self, scale, gammas, plates, classes)
 
 
-def _expect_few_effects(task: AbstractTask, most: int) -> None:
-    """Refuses effects in plates of which none is common to all, if there are more than so many.
+def _expect_few_effects(task: AbstractTask, plates: Plates | None, classes: Classes | None) -> None:
+    """Refuses effects in plates of which none is common to all, if there are too many.
 
     Raises:
         ModelError: with what can be done.
     """
-    effects = int(in_plates(task).sum())
-    if effects <= most or shares_plate(task):
+    if plates is None or shares_plate(task):
         return
-    raise ModelError(
-        f"fit: {task.name} has {effects:,} effects in several plates. Crossed effects go by a "
-        f"dense matrix, {DENSE:,} of them at most, and nested ones by one matrix for each outer "
-        f"group, {CONNECTED:,} at most: beyond, time and memory grow with the cube and the square "
-        "of their number. Run NUTS (numpyro.infer.NUTS takes this model), or leave out groups"
-    )
+    effects = int(in_plates(task).sum())
+    advice = "Run NUTS (numpyro.infer.NUTS takes this model), or leave out groups"
+    if classes is not None:
+        others = len(classes.plates.outer)
+        if others > OTHERS:
+            raise ModelError(
+                f"fit: {task.name} has {effects:,} crossed effects, {others:,} of them beside "
+                f"those of the largest grouping. These go by a dense matrix, {OTHERS:,} at most: "
+                f"beyond, time grows with the cube of their number. {advice}"
+            )
+    elif effects > (DENSE if plates.most > DENSE else CONNECTED):
+        raise ModelError(
+            f"fit: {task.name} has {effects:,} effects in several plates, and a row, or the prior, "
+            f"depends on several effects of one kind. Such effects go by a dense matrix, {DENSE:,} "
+            f"of them at most, and nested ones by one matrix for each outer group, {CONNECTED:,} "
+            "at most: beyond, time and memory grow with the cube and the square of their number. "
+            f"{advice}"
+        )
 
 
 def tell_time(task: AbstractTask, plates: Plates) -> None:

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from amortppl.gaussian.block_diagonal import BlockSpectrum
+from amortppl.gaussian.cholesky_precision import CholeskyPrecision
 from amortppl.gaussian.frame import Spectrum, clipped_eigh
 from amortppl.gaussian.newton import differentiate
 from amortppl.gaussian.plates import Plates
+from amortppl.gaussian.row_pairs import RowPairs
 
 
 class Arrow(eqx.Module):
@@ -41,7 +43,7 @@ class Arrow(eqx.Module):
     """
 
     plates: Plates = eqx.field(static=True)
-    marginal: Spectrum
+    marginal: Spectrum | CholeskyPrecision
     conditional: BlockSpectrum
     mode_gradient: Float[Array, "L G"]
 
@@ -56,19 +58,44 @@ class Arrow(eqx.Module):
             low: the bound.
         """
         of_g, across, of_d = plates.blocks(products.T)
-        conditional = BlockSpectrum.clip(of_d, low)
-        mode_gradient = -plates.flat(conditional.solve(plates.by_part(across))).T
+        conditional, mode_gradient = _eliminate(plates, across, of_d, low)
         marginal = clipped_eigh(of_g + across @ mode_gradient, low, jnp.inf)
         return cls(plates, marginal, conditional, mode_gradient)
 
     @classmethod
-    def identity(cls, plates: Plates) -> "Arrow":
-        """The unit matrix."""
+    def of_blocks(
+        cls,
+        plates: Plates,
+        blocks: tuple[Array, Array, Array],
+        low: float,
+        pairs: RowPairs | None = None,
+    ) -> "Arrow":
+        """The matrix of A, B and the blocks of D, by a Cholesky factor of M.
+
+        Args:
+            plates: which numbers are d, and their parts.
+            blocks: (G, G), (G, L) and (N, S, S).
+            low: least absolute eigenvalue of D.
+            pairs: the entries of B by row, where most are zero and S is 1.
+        """
+        of_g, across, of_d = blocks
+        conditional, mode_gradient = _eliminate(plates, across, of_d, low)
+        if pairs is None:
+            product = across @ mode_gradient
+        else:
+            product = pairs.product(across, mode_gradient, conditional.values[:, 0])
+        return cls(plates, CholeskyPrecision.of(of_g + product), conditional, mode_gradient)
+
+    @classmethod
+    def identity(
+        cls, plates: Plates, kind: type[Spectrum] | type[CholeskyPrecision] = Spectrum
+    ) -> "Arrow":
+        """The unit matrix, M in one of two forms."""
         (parts, most), outer = plates.members.shape, len(plates.outer)
         blocks = jnp.broadcast_to(jnp.eye(most), (parts, most, most))
         zero = jnp.zeros((len(plates.inner), outer))
-        marginal = Spectrum(jnp.ones(outer), jnp.eye(outer))
-        return cls(plates, marginal, BlockSpectrum(jnp.ones((parts, most)), blocks), zero)
+        conditional = BlockSpectrum(jnp.ones((parts, most)), blocks)
+        return cls(plates, kind.identity(outer), conditional, zero)
 
     def solve(self, right: Float[Array, " P"]) -> Float[Array, " P"]:
         """The inverse times a vector."""
@@ -82,7 +109,7 @@ class Arrow(eqx.Module):
         """A draw of the normal distribution with this precision, from a standard normal one."""
         plates = self.plates
         of_g, of_d = plates.split(z)
-        g = self.marginal.vectors @ (of_g / jnp.sqrt(self.marginal.values))
+        g = self.marginal.spread(of_g)
         values, vectors = self.conditional
         # By the symmetric root, which leaves the places of smaller parts that are not there at 0.
         scaled = jnp.einsum("nij,ni->nj", vectors, plates.by_part(of_d)) / jnp.sqrt(values)
@@ -91,7 +118,23 @@ class Arrow(eqx.Module):
 
     def log_det(self) -> Float[Array, ""]:
         """The logarithm of the determinant."""
-        return jnp.sum(jnp.log(self.marginal.values)) + jnp.sum(jnp.log(self.conditional.values))
+        return self.marginal.log_det() + jnp.sum(jnp.log(self.conditional.values))
+
+    def squared(self, x: Float[Array, " P"]) -> Float[Array, ""]:
+        """x' times the matrix times x."""
+        g, d = self.plates.split(x)
+        apart = self.plates.by_part(d - self.mode_gradient @ g)
+        values, vectors = self.conditional
+        turned = jnp.einsum("nij,ni->nj", vectors, apart)
+        return self.marginal.squared(g) + jnp.sum(values * turned**2)
+
+
+def _eliminate(
+    plates: Plates, across: Array, of_d: Array, low: float
+) -> tuple[BlockSpectrum, Array]:
+    """D's spectra, and the derivative of d's mode by g."""
+    conditional = BlockSpectrum.clip(of_d, low)
+    return conditional, -plates.flat(conditional.solve(plates.by_part(across))).T
 
 
 def gradient_and_arrow(

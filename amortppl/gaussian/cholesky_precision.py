@@ -51,6 +51,10 @@ class CholeskyPrecision(NamedTuple):
         """A draw of the normal distribution with this precision, from a standard normal one."""
         return solve_triangular(self.factor, z, lower=True, trans=1)
 
+    def squared(self, x: Float[Array, " P"]) -> Float[Array, ""]:
+        """x' times the matrix times x."""
+        return jnp.sum((x @ self.factor) ** 2)
+
     def log_det(self) -> Float[Array, ""]:
         """The logarithm of the determinant."""
         return 2.0 * jnp.sum(jnp.log(jnp.diagonal(self.factor)))

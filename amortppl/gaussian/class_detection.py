@@ -59,7 +59,32 @@ def classes_of(task: AbstractTask) -> Classes | None:
     plated = of >= 0
     if not _single(classes, *of_rows) or not _single(classes, *(a[:, plated] for a in of_prior)):
         return None
-    return Classes(classes.of, tuple(tuple(map(int, p)) for p in of_prior[0]))
+    beside = tuple(tuple(map(int, p)) for p in of_prior[0])
+    return Classes(classes.of, beside, _largest(classes, of_rows[:2], of_prior[:2]))
+
+
+def _largest(classes: Classes, of_rows: Any, of_prior: Any) -> tuple[int, ...]:
+    """The largest class, and those like it: of every row, and of the prior's connections, their
+    latents have the same number as its own, as intercepts and slopes of subjects have.
+    """
+    number = np.zeros(len(classes.of), int)
+    for members in classes.members:
+        number[members] = np.arange(len(members))
+    largest = int(np.argmax([len(members) for members in classes.members]))
+
+    def alike(a: int, b: int) -> bool:
+        (place, slope), (beside, bend) = of_rows, of_prior
+        absent = (slope[a] == 0) | (slope[b] == 0)
+        members = classes.members[a]
+        by_prior = (bend[b, members] == 0) | (number[beside[b, members]] == number[members])
+        return bool((absent | (number[place[a]] == number[place[b]])).all() and by_prior.all())
+
+    group = [largest]
+    for k, members in enumerate(classes.members):
+        same = k != largest and len(members) == len(classes.members[largest])
+        if same and all(alike(j, k) and alike(k, j) for j in group):
+            group.append(k)
+    return tuple(sorted(group))
 
 
 def _classes(task: AbstractTask) -> np.ndarray:

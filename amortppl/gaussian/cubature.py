@@ -76,11 +76,22 @@ def variational_frame(f: LogDensity, frame: Frame, sweeps: int) -> tuple[Frame, 
     return jax.tree.map(lambda a: a[-1], (frames, residual))
 
 
-def sweep(frame: Frame, gradient: Float[Array, " P"], curvature: Float[Array, "P P"]) -> Frame:
-    """The frame after a damped step by whitened averages of a log density's derivatives."""
+def sweep(
+    frame: Frame,
+    gradient: Float[Array, " P"],
+    curvature: Float[Array, "P P"],
+    longest: Array | float = 1.0,
+) -> Frame:
+    """The frame after a damped step by whitened averages of a log density's derivatives.
+
+    Args:
+        frame: before.
+        gradient, curvature: averages of the gradient and of -Hessian.
+        longest: norm of the step, at most.
+    """
     spectrum = clipped_eigh(curvature, 0.2, 5.0)
     shift = spectrum.solve(gradient)
-    shift = shift / jnp.maximum(1.0, jnp.linalg.norm(shift))
+    shift = shift / jnp.maximum(1.0, jnp.linalg.norm(shift) / longest)
     return Frame(frame.unwhiten(shift), frame.factor @ spectrum.cholesky())
 
 

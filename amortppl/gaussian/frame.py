@@ -82,6 +82,10 @@ class Spectrum(NamedTuple):
         """A draw of the normal distribution with this precision, from a standard normal one."""
         return self.vectors @ (z / jnp.sqrt(self.values))
 
+    def squared(self, x: Float[Array, " P"]) -> Float[Array, ""]:
+        """x' times the matrix times x."""
+        return jnp.sum(self.values * (x @ self.vectors) ** 2)
+
     def log_det(self) -> Float[Array, ""]:
         """The logarithm of the determinant."""
         return jnp.sum(jnp.log(self.values))

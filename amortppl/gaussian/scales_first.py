@@ -14,31 +14,48 @@ inference for latent Gaussian models by using integrated nested Laplace approxim
 from itertools import combinations
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
+from amortppl.gaussian.arrow import Arrow
 from amortppl.gaussian.cholesky_precision import CholeskyPrecision
 from amortppl.gaussian.conditional_mode import conditional_mode
 from amortppl.gaussian.cubature import REACH, sweep
-from amortppl.gaussian.frame import Frame, lower_factor
+from amortppl.gaussian.frame import Frame
 from amortppl.gaussian.log_density import Densities
 from amortppl.gaussian.plates import join_plates, split_plates
 from amortppl.gaussian.touched import Classes, Split
+from amortppl.runtime.batched_map import batched_map
 from amortppl.task.batch import Batch
 
-SWEEPS = 14
-"""Sweeps of h. Each moves it by one sd and changes a precision fivefold, at most."""
+SWEEPS = 30
+"""Sweeps of h, at most. Each changes a precision fivefold and moves h by one sd, at most."""
+
+FARTHER, ALIKE = 5.0, 2.0
+"""Sds by which a sweep moves h, at most, where curvatures are those of its Gaussian up to such a
+factor: then the heights are a parabola, whose top may be far."""
 
 STEPS = 10
 """Newton steps of u at a place of h, at most."""
+
+LEAST = 1e-3
+"""Least curvature of an effect in prior units, given all else."""
+
+SETTLED = 0.03
+"""Largest change of place, in sds, and of sds by a sweep after which there is none."""
+
+TOGETHER = 4_000_000
+"""Numbers of the places of h that are taken together."""
 
 LOWEST = 200.0
 """Heights below the highest that are told apart, in nats."""
 
 
-class Effects(NamedTuple):
+class Effects(eqx.Module):
     """The latents h and u of a dataset, in prior units.
 
     Attributes:
@@ -50,8 +67,8 @@ class Effects(NamedTuple):
     """
 
     log: Densities
-    real: tuple[bool, ...]
-    classes: Classes
+    real: tuple[bool, ...] = eqx.field(static=True)
+    classes: Classes = eqx.field(static=True)
     batch: Batch
     rows: Int[Array, "K N"]
 
@@ -62,7 +79,8 @@ class Effects(NamedTuple):
         """The rows' latents, by derivatives at a vector `near` (P,) in prior units."""
         none = cls(log, real, classes, batch, jnp.zeros((classes.count, 0), int))
         h, u = split_plates(near, real)
-        return none._replace(rows=classes.depends(lambda v: none.split(h)(v)[1], u))
+        rows = classes.depends(lambda v: none.split(h)(v)[1], u)
+        return cls(log, real, classes, batch, rows)
 
     def split(self, h: Float[Array, " H"]) -> Split:
         """Log prior and log density of each row, of u given h."""
@@ -73,6 +91,13 @@ class Effects(NamedTuple):
 
         return densities
 
+    @property
+    def at_once(self) -> int:
+        """Places of h that are taken together."""
+        size, others = len(self.classes.of), len(self.classes.plates.outer)
+        numbers = max(self.batch.mask.shape[-1] * self.classes.products, size * others)
+        return 1 if self.classes.is_sparse else max(1, TOGETHER // numbers)
+
     def joint(self, h: Float[Array, " H"], u: Float[Array, " E"]) -> Float[Array, ""]:
         """The log joint density."""
         prior, rows = self.split(h)(u)
@@ -80,14 +105,16 @@ class Effects(NamedTuple):
 
     def mode(
         self, h: Float[Array, " H"], start: Float[Array, " E"], steps: int
-    ) -> tuple[Float[Array, " E"], CholeskyPrecision]:
+    ) -> tuple[Float[Array, " E"], Arrow]:
         """The mode of u given h, and -Hessian near it."""
+        plates = self.classes.plates
 
-        def differentiate(at: Array) -> tuple[Array, CholeskyPrecision]:
-            gradient, matrix = self.classes.precision(self.split(h), at, self.rows)
-            return jnp.nan_to_num(gradient), CholeskyPrecision.of(jnp.nan_to_num(matrix))
+        def differentiate(at: Array) -> tuple[Array, Arrow]:
+            found = self.classes.precision(self.split(h), at, self.rows)
+            gradient, blocks, pairs = jax.tree.map(jnp.nan_to_num, found)
+            return gradient, Arrow.of_blocks(plates, blocks, LEAST, pairs)
 
-        nowhere = CholeskyPrecision.identity(len(start))
+        nowhere = Arrow.identity(plates, CholeskyPrecision)
         return conditional_mode(lambda u: self.joint(h, u), start, differentiate, nowhere, steps)
 
 
@@ -129,56 +156,64 @@ class Quadratic(NamedTuple):
         return slope, curvature
 
 
-def scales_first(effects: Effects, start: Float[Array, " P"], sweeps: int = SWEEPS) -> Frame:
-    """The Gaussian of h by its marginal, and of u given h by its mode and curvature.
+class Scales(NamedTuple):
+    """A Gaussian of h, and the mode of u there, which moves with h.
+
+    Attributes:
+        frame: of h.
+        mode: of u at the frame's location.
+        gradient: of the mode by whitened h, (H, E).
+    """
+
+    frame: Frame
+    mode: Float[Array, " E"]
+    gradient: Float[Array, "H E"]
+
+
+def scales_first(effects: Effects, start: Float[Array, " P"], sweeps: int = SWEEPS) -> Scales:
+    """The Gaussian of h by its marginal, and the modes of u given h.
 
     Args:
         effects: the latents and rows.
         start: a vector in prior units.
-        sweeps: of h.
+        sweeps: of h, at most; they end where one moves h by less than `SETTLED`.
     """
     h, u = split_plates(start, effects.real)
     quadratic, side = Quadratic.of(len(h)), len(h)
     points = jnp.asarray(quadratic.points)
 
-    def settle(now: _Place, _: None) -> tuple[_Place, None]:
-        def look(at: Array) -> tuple[Array, Array, Array]:
+    def settle(now: _Place) -> _Place:
+        def look(at: Array) -> tuple[Array, Array]:
             mode, precision = effects.mode(at, now.modes[0], STEPS)
-            height = effects.joint(at, mode) - 0.5 * precision.log_det()
-            return height, mode, precision.factor
+            return effects.joint(at, mode) - 0.5 * precision.log_det(), mode
 
-        heights, modes, factors = jax.vmap(look)(now.ahead.unwhiten(points))
+        heights, modes = batched_map(look, now.ahead.unwhiten(points), effects.at_once)
         heights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf)
         heights = jnp.maximum(heights, jnp.max(heights) - LOWEST)
-        ahead = sweep(now.ahead, *quadratic.slopes(heights))
-        return _Place(ahead, now.ahead, modes, factors[0]), None
+        slope, bend = quadratic.slopes(heights)
+        values = jnp.linalg.eigvalsh(bend)
+        known = (jnp.min(values) > 1 / ALIKE) & (jnp.max(values) < ALIKE)
+        ahead = sweep(now.ahead, slope, bend, jnp.where(known, FARTHER, 1.0))
+        moved = now.ahead.whiten(ahead.location)
+        turned = solve_triangular(now.ahead.factor, ahead.factor, lower=True) - jnp.eye(side)
+        rest = jnp.maximum(jnp.max(jnp.abs(moved)), jnp.max(jnp.abs(turned)))
+        return _Place(ahead, now.ahead, modes, rest, now.sweeps + 1)
 
     frame = Frame(h, jnp.eye(side, dtype=h.dtype))
     modes = jnp.broadcast_to(u, (len(points), len(u)))
-    begin = _Place(frame, frame, modes, jnp.eye(len(u), dtype=u.dtype))
-    last, _ = jax.lax.scan(settle, begin, length=sweeps + 1)
+    begin = _Place(frame, frame, modes, jnp.ones((), h.dtype), jnp.zeros((), int))
+    goes_on = lambda now: (now.rest > SETTLED) & (now.sweeps <= sweeps)  # noqa: E731
+    last = jax.lax.while_loop(goes_on, settle, begin)
     by_axis = (last.modes[1 : side + 1] - last.modes[side + 1 : 2 * side + 1]) / (2 * REACH)
-    gradient = (last.frame.factor @ by_axis).T
-    return _together(effects.real, last.frame, last.modes[0], gradient, last.factor)
+    return Scales(last.frame, last.modes[0], by_axis)
 
 
 class _Place(NamedTuple):
-    """Where h goes next and where it is, the modes of u around there, and the factor of u's
-    precision given the centre."""
+    """Where h goes next and where it is, the modes of u around there, how far the next place is
+    in sds, and how many sweeps were made."""
 
     ahead: Frame
     frame: Frame
     modes: Float[Array, "K E"]
-    factor: Float[Array, "E E"]
-
-
-def _together(
-    real: tuple[bool, ...], of_h: Frame, mode: Array, gradient: Array, factor: Array
-) -> Frame:
-    """The Gaussian of all latents from h's and that of u given h, whose mode moves with h."""
-    none = jnp.zeros((len(of_h.location), len(mode)), mode.dtype)
-    rows = (
-        join_plates(-factor.T @ gradient, factor.T, real),
-        join_plates(of_h.factor.T, none, real),
-    )
-    return Frame(join_plates(of_h.location, mode, real), lower_factor(jnp.concatenate(rows)))
+    rest: Float[Array, ""]
+    sweeps: Int[Array, ""]

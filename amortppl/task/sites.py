@@ -71,6 +71,8 @@ class ModelSites:
         """All sites at both numbers of rows, without discrete latents that are summed out."""
         program, rows = self.program, self.rows[0]
         first, second = (program.sites(n) for n in self.rows)
+        if first.keys() == second.keys() and self.rows == (rows, rows) and not program.block:
+            second = self._longer(first, second)
         marked = [
             n for n, s in first.items() if s.enumerated and not self._is_chain(n, first, second)
         ]
@@ -79,6 +81,21 @@ class ModelSites:
             program.model.verify(program.kwargs(program.input_rows(jr.key(0), rows), rows))
             first, second = (program.sites(n) for n in self.rows)
         return first, second
+
+    def _longer(self, first: Sites, second: Sites) -> Sites:
+        """The sites with one row more where that shows a chain of discrete states, which a fixed
+        number of rows hides.
+        """
+        if not any(s.enumerated for s in first.values()):
+            return second
+        try:
+            longer = self.program.sites(self.rows[0] + 1)
+        except ModelError:  # inputs or constants of so many rows
+            return second
+        if not any(s.enumerated and self._is_chain(n, first, longer) for n, s in first.items()):
+            return second
+        self.rows = (self.rows[0], self.rows[0] + 1)
+        return longer
 
     def _is_chain(self, name: str, first: Sites, second: Sites) -> bool:
         return name in second and first[name].is_chain(second[name])

@@ -137,8 +137,12 @@ def test_arrows_are_their_matrix():
 
 
 def test_too_many_crossed_effects_are_refused_and_many_take_time(monkeypatch):
-    monkeypatch.setattr(frame_method, "CONNECTED", 2 * GROUPS - 1)
     task = task_of(crossed)
+    monkeypatch.setattr(frame_method, "OTHERS", GROUPS - 1)
+    with pytest.raises(ModelError, match="crossed has 10 crossed effects, 5 of them beside those"):
+        frame_method.FrameAlone().build(task, jr.key(0))
+    monkeypatch.setattr(frame_method, "classes_of", lambda _: None)
+    monkeypatch.setattr(frame_method, "CONNECTED", 2 * GROUPS - 1)
     with pytest.raises(ModelError, match="crossed has 10 effects in several plates"):
         frame_method.FrameAlone().build(task, jr.key(0))
     monkeypatch.setattr(frame_method, "LARGE", 2 * GROUPS - 1)

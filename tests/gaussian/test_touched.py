@@ -11,8 +11,10 @@ import numpyro.distributions as dist
 import pytest
 
 import amortppl as ap
+from amortppl.catalogue import module
 from amortppl.fit.counted_groups import count_groups
 from amortppl.fit.data_task import task_of_data
+from amortppl.gaussian import row_pairs
 from amortppl.gaussian.cholesky_precision import CholeskyPrecision
 from amortppl.gaussian.class_detection import classes_of, real_latents
 from amortppl.gaussian.log_density import Densities
@@ -63,9 +65,9 @@ def tied_by_the_prior(x, subject, item, n_subject, n_item, y=None):
         numpyro.sample("y", dist.Bernoulli(logits=logits), obs=y)
 
 
-def task_of(model):
+def task_of(model, data=DATA):
     arguments = inspect.signature(model).parameters
-    data = count_groups(arguments, [DATA], {}).datasets
+    data = count_groups(arguments, [data], {}).datasets
     return task_of_data(model, data), data[0]
 
 
@@ -85,9 +87,46 @@ def test_the_hessian_is_that_of_all_second_derivatives():
         whole = jax.grad(found.joint, 1)(h, u), -jax.hessian(found.joint, 1)(h, u)
         return classes.precision(found.split(h), u, found.rows), whole
 
-    (gradient, precision), (wanted, expected) = derivatives(at, h, u)
+    (gradient, (of_g, across, of_d), pairs), (wanted, expected) = derivatives(at, h, u)
+    plates = classes.plates
+    assert plates.most == 2 and len(plates.outer) == 5 and pairs is None
+    precision = np.zeros((len(u), len(u)))
+    precision[np.ix_(plates.outer, plates.outer)] = of_g
+    precision[np.ix_(plates.outer, plates.inner)] = across
+    precision[np.ix_(plates.inner, plates.outer)] = across.T
+    precision[np.ix_(plates.inner, plates.inner)] = plates.dense(of_d)
     np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(precision, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("pair", [0, 10**9])
+def test_moments_given_scales_are_those_of_a_dense_matrix(pair, monkeypatch):
+    """By pairs of rows, and by a dense product: means, variances and determinant of 6 subjects and
+    5 items, a level and a slope, beside NumPy's inverse of all second derivatives.
+    """
+    monkeypatch.setattr(row_pairs, "DENSE", 0)
+    monkeypatch.setattr(row_pairs, "PAIR", pair)
+    task, data = task_of(module("models", "crossed").model, crossed_data(6, 5, 40))
+    classes, real = classes_of(task), tuple(real_latents(task).tolist())
+    batch = Batch({n: jnp.asarray(data[n]) for n in task.arguments}, jnp.arange(40) < 37)
+
+    @jax.jit
+    def moments(h):
+        units = PriorScale(jnp.zeros(16), jnp.ones(16))
+        found = Effects.find(Densities(task, units, False), real, classes, batch, jnp.zeros(16))
+        mode, arrow = found.mode(h, jnp.zeros(13), 10)
+        whole = jax.hessian(found.joint, 1)(h, mode), jax.grad(found.joint, 1)(h, 0 * mode)
+        inverse = jax.vmap(arrow.solve)(jnp.eye(13))
+        return mode, inverse, arrow.log_det(), arrow.squared(jnp.arange(13.0)), *whole
+
+    found = [np.asarray(a, float) for a in moments(jnp.array([-0.5, 0.3, -1.0]))]
+    mode, inverse, log_det, squared, hessian, slope = found
+    exact = np.linalg.inv(-hessian)
+    sd = np.sqrt(np.diag(exact))
+    np.testing.assert_allclose((mode - exact @ slope) / sd, np.zeros(13), atol=1e-4)
+    np.testing.assert_allclose(inverse / np.outer(sd, sd), exact / np.outer(sd, sd), atol=1e-4)
+    assert log_det == pytest.approx(np.linalg.slogdet(-hessian)[1], abs=1e-4)
+    assert squared == pytest.approx(np.arange(13) @ -hessian @ np.arange(13), rel=1e-4)
 
 
 @pytest.mark.parametrize("model", [two_of_a_class, tied_by_the_prior])

@@ -317,6 +317,9 @@ def test_states_of_a_hidden_markov_model_are_summed_out_and_drawn():
     drawn = evaluate(draw, jr.split(jr.key(0), 2000))[:, :, 0].mean(0)
     # 12 shares of 2000 draws, each with an sd of 0.011 at most: 4.5 of them once in 10^4.
     np.testing.assert_allclose(drawn, np.array(smooth)[:, 1], atol=0.05)
+    fixed = ap.Task(hidden, rows=(12, 12))  # which hides that the states grow with the rows
+    ours = jax.jit(lambda d: fixed.log_densities(vector, d)[1])({"y": y})
+    np.testing.assert_allclose(ours, rows, atol=1e-4)
 
 
 def test_stochastic_volatility_is_integrated_out():

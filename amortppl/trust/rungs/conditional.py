@@ -145,7 +145,10 @@ def _affordable(draws: int, rows: int, inner: int, kind: Plates | Classes | None
     columns, algebra, most_work = inner, inner**3, WORK
     # No other rung is as good for so many effects
     if isinstance(kind, Classes):
-        columns, algebra, most_work = kind.products, inner**3 // FACTOR, CROSSED * WORK
+        outer = len(kind.plates.outer)
+        most = outer if kind.is_sparse else inner
+        columns, algebra = kind.products, most * outer**2 // FACTOR
+        most_work = CROSSED * WORK
     elif kind is not None:
         most, outer = kind.most, len(kind.outer)
         columns, algebra = most + outer, inner * (most**2 + outer**2)
@@ -241,7 +244,8 @@ def conditional_draws(
 def _numbers(kind: Plates | Classes | None, rows: int, inner: int) -> int:
     """Numbers that one draw takes."""
     if isinstance(kind, Classes):
-        return max(rows * kind.products, inner**2)
+        alone = TOGETHER if kind.is_sparse else 0
+        return max(rows * kind.products, inner * len(kind.plates.outer), alone)
     return rows * (len(kind.directions) if kind else inner)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array
 
+from amortppl.errors import ModelError
 from amortppl.method import Method
 from amortppl.runtime.batched_map import batched_map
 from amortppl.runtime.compilation import Compiled
@@ -19,6 +20,9 @@ from amortppl.trust.rungs.batching import (
     split_results,
 )
 
+MOST = 1000
+"""Latents of which proposals of all at once are tried: their covariance costs the cube."""
+
 POOL, ROUNDS, FREEDOM = 4, 5, 5.0
 """Importance draws for each draw wanted, rounds, and degrees of freedom of the proposal."""
 
@@ -30,7 +34,12 @@ def resample(run: Climb, places: list[int]) -> list[Attempt]:
     first attempt that passes. Cappé, Guillin, Marin and Robert 2004 (population Monte Carlo);
     Paananen, Piironen, Bürkner and Vehtari 2021, "Implicitly adaptive importance sampling", for
     why moments are matched.
+
+    Raises:
+        ModelError: more than `MOST` latents.
     """
+    if run.guide.task.latents.size > MOST:
+        raise ModelError(f"more than {MOST:,} latents to propose at once")
     batch, keys = batch_together(run, places, 2)
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
     attempts: list[Attempt | None] = [None] * len(places)

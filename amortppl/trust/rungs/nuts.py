@@ -7,12 +7,13 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
+from amortppl.errors import ModelError
 from amortppl.runtime.compilation import Compiled
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.trust.attempt import Attempt, Climb
 from amortppl.trust.rungs.batching import batch_together, pad_arrays, split_results
-from amortppl.trust.rungs.importance import probabilities, weighted_moments
+from amortppl.trust.rungs.importance import MOST, probabilities, weighted_moments
 
 CHAINS, SHORTEST = 4, 250
 """Chains, and steps of each that are kept, at least."""
@@ -27,7 +28,12 @@ def run_nuts(run: Climb, places: list[int]) -> list[Attempt]:
 
     Datasets whose chains disagree get a second run with a longer warm-up, which adapts the matrix,
     and then longer chains, which heavy tails need; of those the draws wanted are kept evenly.
+
+    Raises:
+        ModelError: more than `MOST` latents, for which chains of such a matrix take hours.
     """
+    if run.guide.task.latents.size > MOST:
+        raise ModelError(f"more than {MOST:,} latents for a dense mass matrix")
     attempts: dict[int, Attempt] = {}
     for number in range(len(RUNS)):
         again = [p for p in places if p not in attempts or attempts[p].failed]

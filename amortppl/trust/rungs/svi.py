@@ -9,6 +9,7 @@ import jax.random as jr
 import optax
 from jaxtyping import Array
 
+from amortppl.errors import ModelError
 from amortppl.method import Method, final
 from amortppl.runtime.compilation import Compiled
 from amortppl.runtime.optimization import minimize_stochastic
@@ -22,7 +23,13 @@ STEPS, PARTICLES, RATE = 150, 32, 0.02
 
 
 def fit_svi(run: Climb, places: list[int]) -> list[Attempt]:
-    """A few steps of variational inference on the guide's readout, then importance resampling."""
+    """A few steps of variational inference on the guide's readout, then importance resampling.
+
+    Raises:
+        ModelError: each draw takes a search for the mode of effects, which is not differentiated.
+    """
+    if getattr(run.guide.method, "classes", None):
+        raise ModelError("each draw takes a search for crossed effects, which has no gradient")
     batch, keys = batch_together(run, places, 3)
     draws = _fit_svi(run.guide.method, batch, keys, POOL * run.draws)
     return [resample_draws(run, each, run.seed) for each in split_results(draws, places)]
