@@ -163,17 +163,19 @@ CLOUDS = {
     "160 examples": ("examples", "examples"),
     "fresh points": ("fresh", "fresh"),
     "a Gaussian": ("Gaussian", "Gaussian"),
-    "parametric": ("mixture|parametric", "mixture|parametric"),
+    "parametric": ("mixture|parametric, all signals", "mixture|parametric, all signals"),
     "explicit": ("flow|explicit", "letters|explicit"),
     "implicit": ("flow|implicit", "letters|implicit"),
+    "hypernetwork": ("flow|hypernetwork", "letters|hypernetwork"),
 }
 """What a column shows of a mixture, and of a letter."""
 
 READ = {n: CLOUDS[n] for n in ("160 examples", "fresh points", "a Gaussian")} | {
     "kernel's field": ("kernel's field", "kernel's field"),
-    "attention": ("flow|implicit, attention", "flow|implicit, attention"),
+    "attention": ("flow|implicit, attention", "letters|implicit, attention"),
+    "trained for long": ("long|flow|implicit, attention", "long|letters|implicit, attention"),
 }
-"""The same beside a state that is read by attention, trained on mixtures."""
+"""The same beside a state that is read by attention; the last column of results_long."""
 
 
 def clouds(results: Results, columns: dict[str, tuple[str, str]], to: str) -> None:
@@ -181,21 +183,21 @@ def clouds(results: Results, columns: dict[str, tuple[str, str]], to: str) -> No
 
     Nothing is drawn where a column's points are not there for any shape.
     """
-    made = np.load(results.folder / "clouds.npz")
-    kept = {n.split("|", 1)[1] for n in made.files}
+    made = dict(np.load(results.folder / "clouds.npz"))
+    if (longer := results.folder.with_name("results_long") / "clouds.npz").exists():
+        made |= {n.replace("|", "|long|", 1): v for n, v in np.load(longer).items()}
+    kept = {n.split("|", 1)[1] for n in made}
     if not all(kept & set(keys) for keys in columns.values()):
         return
     shapes = [("mixtures", 0, 5.0), ("mixtures", 1, 5.0)]
-    if columns is CLOUDS:
-        shapes.append(("like", 1, 3.3))
-    shapes += [("letters", 0, 3.3), ("letters", 2, 3.3)]
+    shapes += [("like", 1, 3.3), ("letters", 0, 3.3), ("letters", 2, 3.3)]
     figure = Figure(figsize=(1.45 * len(columns), 1.5 * len(shapes)), layout="constrained")
     panels = figure.subplots(len(shapes), len(columns))
     for line, (test, number, far) in zip(panels, shapes, strict=True):
         for panel, (name, keys) in zip(line, columns.items(), strict=True):
             panel.set(xticks=[], yticks=[], xlim=(-far, far), ylim=(-far, far), aspect="equal")
             key = f"{test}|{keys[test != 'mixtures']}"
-            if key in made.files:
+            if key in made:
                 x, y = made[key][number].T
                 panel.scatter(x, y, s=2.5, color=COLOUR.get(name, "0.25"), linewidths=0)
         line[0].set_ylabel({"mixtures": "mixture", "like": "letter a to t"}.get(test, "u to z"))
