@@ -49,17 +49,20 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore::amortppl.errors.OutOfRangeWarning")
     # Tracing makes objects by the million, and hardly any garbage: a fourteenth of the time.
     gc.set_threshold(200_000, 20, 100)
+    # Without it each process would compile all that it imports: 14 CPU s a worker, 4 one of a test.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Nearly all of the suite's time is XLA compiling programs that then run for milliseconds.
     jax.config.update("jax_disable_most_optimizations", True)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if getattr(config, "cache", None) is not None:
+        # What one process compiled the others read, also what is compiled in milliseconds: of that
+        # there is most. The variables are for processes that tests start.
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
-            config.cache.mkdir("jax")
-        )  # of processes that tests start
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("jax"))
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         # the list of guides that this user saved is not the tests' to write
         os.environ["XDG_STATE_HOME"] = str(config.cache.mkdir("state"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_ignore_collect(collection_path, config):
