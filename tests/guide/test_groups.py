@@ -175,7 +175,7 @@ def test_fit_finds_the_groups_of_a_model():
     school = np.repeat(np.arange(10), 8)
     logits = 0.5 + 1.2 * random.normal(size=10)[school]
     y = (random.uniform(size=80) < 1 / (1 + np.exp(-logits))).astype(int)
-    post = ap.fit(passes, {"school": school, "y": y}, draws=4000)
+    post = ap.fit(passes, {"school": school, "y": y}, draws=2000)
     mean, spread = np.linspace(-4, 4, 81), np.linspace(0.01, 4, 80)
     u, weight = np.polynomial.hermite_e.hermegauss(41)
     at = mean[:, None, None] + spread[None, :, None] * u

@@ -60,9 +60,19 @@ def task_of(classifies):
     )
 
 
-DEAR = {"maml_in_context", "many_chains", "neural_likelihood", "neural_ratio"}
-"""Methods that take long to compile: a posterior is searched for, or a gradient goes through steps
-of a transformer.
+DEAR = {
+    "iterative_explicit",
+    "maml",
+    "maml_in_context",
+    "many_chains",
+    "meta_sgd",
+    "neural_likelihood",
+    "neural_ratio",
+    "prompt_tuning",
+    "synthetic_gradient",
+}
+"""Methods that take long to compile: a posterior is searched for, or gradients go through gradient
+steps or through those of a transformer.
 """
 
 

@@ -86,7 +86,7 @@ def test_the_posterior_of_a_normal_mean(name, steps, options):
         mean, sd = mean_posterior(data["y"])
         assert abs(draws.mean() - mean) / sd < 0.35
         assert abs(np.log(draws.std() / sd)) < 0.35
-    if name == "neural_likelihood":  # the code is the same, and compiling is what it costs
+    if name == "neural_ratio":  # the code is the same, and the other takes longer to compile
         scores = score_latents(guide, 20, 100, 0, lambda done: done < 5)
         assert scores["datasets"] == 5 and scores["rmse"] < 0.6
 
