@@ -33,6 +33,9 @@ from amortppl.predictive.scaled_posterior import ScaledPosterior
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.scaling import PriorScale, RowScaler, simulated_scales
 
+LEARNED = 64
+"""Rows of a simulation that an update learns from, at most: others for every update."""
+
 PART = 32
 """Places of rows whose densities are evaluated together, and not at all where none holds a row."""
 
@@ -61,9 +64,22 @@ class NeuralLikelihoodGuide(KeptRows):
     def score(self, state: Kept, target: Target) -> Array:
         """-log q(y | x, theta), in nats a row, and -log q(theta) where the prior is learned."""
         standard = stop_gradient(self.scale).standardize(target.latents)
-        each = self._densities(standard, *self._split(self._noisy(state.data, target.latents)))
-        mean = jnp.sum(jnp.where(state.mask, each, 0.0)) / jnp.maximum(jnp.sum(state.mask), 1)
+        data, mask = self._some(state, target.latents)
+        each = self._densities(standard, *self._split(self._noisy(data, target.latents)))
+        mean = jnp.sum(jnp.where(mask, each, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
         return self.prior.loss(target.latents) - mean
+
+    def _some(self, state: Kept, latents: Array) -> tuple[dict[str, Array], Array]:
+        """At most `LEARNED` of the rows with their mask, at random, so that means are unbiased."""
+        if state.mask.shape[0] <= LEARNED:
+            return state.data, state.mask
+        weight = jax.tree.leaves(eqx.filter(self.density, eqx.is_inexact_array))[0]
+        both = latents, stop_gradient(weight)
+        bits = [jnp.sum(jax.lax.bitcast_convert_type(a, jnp.uint32)) for a in both]
+        key = jr.fold_in(jr.fold_in(jr.key(1), bits[0]), bits[1])
+        level = jnp.where(state.mask, jr.uniform(key, state.mask.shape), 2.0)
+        picked = jnp.argsort(level)[:LEARNED]
+        return {n: v[picked] for n, v in state.data.items()}, state.mask[picked]
 
     def _height(
         self, parts: tuple[Array, ...], whole: Array, standard: Float[Array, " P"]

@@ -34,9 +34,9 @@ from amortppl.gaussian.plate_detection import plates_given_others
 from amortppl.gaussian.shared_correction import shared_correction, shares_correction
 from amortppl.gaussian.summary import summary_size
 from amortppl.gaussian.training_schedule import best_schedule
-from amortppl.networks import encoder
 from amortppl.networks.mlp import mlp
 from amortppl.networks.with_columns import WithColumns
+from amortppl.predictive.encoded_rows import encoder_of
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.scaling import simulated_scales
 
@@ -54,8 +54,9 @@ class Parametric:
             is Fisher information, from the scores of rows simulated at the state. By default all
             three, or data alone for a task with `likelihood=False`.
         encoder: `deep_set`, `second_moments` (with products of columns, for variances and
-            dependence), `set_transformer`, `gru`, `temporal_convolution`, `image`, or a class of
-            your own (`amortppl.networks.encoder`).
+            dependence), `set_transformer`, `gru`, `temporal_convolution`, `series_transformer`,
+            `image`; or of your own: a class, an Equinox module that encodes one row, or
+            `FILE.py:NAME` of either (`amortppl.networks.shaped.own_encoder`).
         density: `triangular`, `gaussian`, `mixture`, `spline_flow` or, for very many latents and
             for several groupings, `diagonal`; by default as `amortppl.gaussian.density_choice` has
             it.
@@ -99,8 +100,7 @@ class Parametric:
         size = task.latents.size
         scale, rows = simulated_scales(task, keys[0])
         family = density(options.density or "", size, keys[4])
-        shapes = {n: task.rows_like[n].shape[1:] for n in task.arguments}
-        encode = encoder(self.encoder, rows.size, self.width, keys[1], shapes, task.ordered)
+        encode = encoder_of(task, self.encoder, rows, self.width, keys[1])
         framed, encoded = options.signals != ("data",), "data" in options.signals
         regress = None
         if not framed and task.block and rows.size <= MOST:

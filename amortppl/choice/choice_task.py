@@ -73,7 +73,10 @@ def expect_prior(prior: Sequence[float] | None, models: int) -> list[float]:
     Raises:
         ModelError: they are not that many positive numbers.
     """
-    values = np.full(models, 1 / models) if prior is None else np.asarray(prior, np.float64)
+    try:
+        values = np.full(models, 1 / models) if prior is None else np.asarray(prior, np.float64)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
     if values.shape != (models,) or not np.all(values > 0) or not np.isfinite(values).all():
         raise ModelError(
             f"compare_models: prior: expected {models} positive numbers, one for each model, got "

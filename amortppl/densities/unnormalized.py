@@ -25,6 +25,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 POINTS, STAGES, FREEDOM = 2048, 6, 5.0
 """Points of a stage, stages before the last one, degrees of freedom of the proposal."""
 
+FEW = 4
+"""Of so few latents half as many points do for a stage."""
+
+STOP = 0.3
+"""Effective share of a stage's points at which the proposal lies where it should."""
+
+PART = 1024
+"""Points of the last stage are added so many at a time, until they are worth half of all."""
+
 SHARE = 0.05
 """Effective share of the points that a stage's weights are flattened to."""
 
@@ -36,7 +45,10 @@ PLENTY = 2
 
 
 class Found(NamedTuple):
-    """Where the mass is: points (N, P), log f there (N,), their log weights (N,), and log Z."""
+    """Where the mass is: points (N, P), log f there (N,), their log weights (N,), and log Z.
+
+    Points that were not needed have weight zero.
+    """
 
     points: Array
     heights: Array
@@ -85,8 +97,7 @@ class Unnormalized(eqx.Module):
         self, key: PRNGKeyArray, draws: int
     ) -> tuple[Float[Array, "S P"], Float[Array, " S"]]:
         """Draws and their log densities: resampled points, or draws from chains of NUTS."""
-        log_weights = jax.nn.log_softmax(self.found.log_weights)
-        worth = jnp.exp(-logsumexp(2 * log_weights))
+        worth = _worth(self.found.log_weights)
         by = lambda f: lambda: f(key, draws)  # noqa: E731
         # A branch that is not taken costs nothing, but under `vmap`.
         vectors, heights = jax.lax.cond(
@@ -140,26 +151,59 @@ class Unnormalized(eqx.Module):
 
 def _find(height: Callable[[Array], Array], size: int, count: int) -> Found:
     """Points where the mass is, the same ones for the same f."""
-    standard = _standard_points(count, size)
+    parts = -(-count // PART)
+    standard = _standard_points(count if parts == 1 else parts * PART, size)
+    some = standard[: POINTS if size > FEW else POINTS // 2]
 
-    def stage(placed: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-        found = _look(height, placed, standard[:POINTS])
-        return _moments(found.points, _flatten(found.log_weights)), None
+    def stage(now: tuple) -> tuple:
+        points, _, log_weights = _look(height, now[0], some)
+        share = _worth(log_weights) / len(points)
+        return _moments(points, _flatten(log_weights)), share, now[2] + 1
 
-    first = (jnp.zeros(size), 1.5 * jnp.eye(size))
-    placed = jax.lax.scan(stage, first, length=STAGES)[0]
-    return _look(height, placed, standard)
+    first = (jnp.zeros(size), 1.5 * jnp.eye(size)), jnp.zeros(()), 0
+    more = lambda now: (now[1] < STOP) & (now[2] < STAGES)  # noqa: E731
+    placed = jax.lax.while_loop(more, stage, first)[0]
+    return _gather(height, placed, standard)
 
 
-def _look(height: Callable[[Array], Array], placed: tuple[Array, Array], standard: Array) -> Found:
-    """Points of one proposal with their weights."""
+def _gather(
+    height: Callable[[Array], Array], placed: tuple[Array, Array], standard: Array
+) -> Found:
+    """Points of one proposal, as many parts as it takes."""
+    size = min(PART, len(standard))
+    parts = len(standard) // size
+    enough = len(standard) / 2
+
+    def add(now: tuple) -> tuple:
+        heights, log_weights, done = now
+        part = jax.lax.dynamic_slice_in_dim(standard, done * size, size)
+        _, own, weights = _look(height, placed, part)
+        put = lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, done * size, 0)  # noqa: E731
+        return put(heights, own), put(log_weights, weights), done + 1
+
+    none = jnp.full(len(standard), -jnp.inf)
+    more = lambda now: (_worth(now[1]) < enough) & (now[2] < parts)  # noqa: E731
+    heights, log_weights, done = jax.lax.while_loop(more, add, (none, none, 0))
+    centre, factor = placed
+    log_mass = logsumexp(log_weights) - jnp.log(done * size)
+    return Found(centre + standard @ factor.T, heights, log_weights, log_mass)
+
+
+def _look(
+    height: Callable[[Array], Array], placed: tuple[Array, Array], standard: Array
+) -> tuple[Array, Array, Array]:
+    """Points of one proposal, log f there, and their log weights."""
     centre, factor = placed
     points = centre + standard @ factor.T
     proposed = _student(standard) - jnp.sum(jnp.log(jnp.diag(factor)))
     heights = jax.vmap(height)(points)
-    log_weights = jnp.where(jnp.isfinite(heights), heights, -jnp.inf) - proposed
-    log_mass = logsumexp(log_weights) - jnp.log(len(points))
-    return Found(points, heights, log_weights, log_mass)
+    return points, heights, jnp.where(jnp.isfinite(heights), heights, -jnp.inf) - proposed
+
+
+def _worth(log_weights: Float[Array, " N"]) -> Array:
+    """How many draws the points are worth; none where all weights are zero."""
+    worth = jnp.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights))
+    return jnp.where(jnp.isfinite(worth), worth, 0.0)
 
 
 def _standard_points(count: int, size: int) -> Float[Array, "N P"]:

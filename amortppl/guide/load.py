@@ -1,7 +1,7 @@
 """Reads a guide from its folder. Nothing that the folder names is run unless it is trusted."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,7 @@ def _expect_written_together(path: Path, about: dict[str, Any], contents: dict[s
 def _expect_same_weights(path: Path, about: dict[str, Any], guide: Guide) -> None:
     """Refuses weights that are not those of guide.json, or not numbers."""
     options = about["method"]["options"]
-    now = asdict(guide.spec)
+    now = vars(guide.spec)
     # options that a later version added have no part in the hash
     then = {n: v for n, v in now.items() if n in options}
     if guide.hash_with(then) != about["hash"]:

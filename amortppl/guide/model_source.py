@@ -88,6 +88,9 @@ def find_method(path: Path, about: dict[str, Any], trusted: TrustedCode) -> Spec
             f"{path}: its method was written in {about['file'] or where} and is not found there"
         )
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in about["options"].items()}
+    for value in options.values():
+        if isinstance(value, str) and (file := catalogue.split_name(value)[0]).endswith(".py"):
+            trusted.expect_file(file)
     if not trusted.own and is_dataclass(module.METHOD):
         _expect_options(path, module.METHOD, options)
     try:

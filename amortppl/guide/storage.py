@@ -94,12 +94,12 @@ def _expect_named(guide: TrainedMethod) -> None:
     Raises:
         GuideError: naming the option.
     """
-    own = [n for n, v in asdict(guide.spec).items() if callable(v)]
+    own = [n for n, v in vars(guide.spec).items() if callable(v)]
     if own:
         raise GuideError(
             f"save: the option {quoted(own)} is code of your own, which a guide's folder does not "
-            "hold; write a method file whose METHOD makes it the default, and train that by its "
-            "path"
+            "hold; give an encoder as 'FILE.py:NAME', or write a method file whose METHOD makes it "
+            "the default, and train that by its path"
         )
 
 
@@ -138,7 +138,7 @@ def _about(guide: TrainedMethod) -> dict[str, Any]:
         "method": {
             "module": kind.__module__,
             "file": file_of(kind),
-            "options": asdict(guide.spec),
+            "options": vars(guide.spec),
             "revision": guide.method.revision,
         },
         "task": {

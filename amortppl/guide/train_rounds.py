@@ -74,7 +74,8 @@ def train_rounds(
         A guide for this dataset alone; of others its posteriors are wrong.
 
     Raises:
-        ModelError: a task that is not of a simulator, or whose simulator needs other latents.
+        ModelError: a task that is not of a simulator, or whose simulator needs other latents; or no
+            prior draw lies where the posterior is.
 
     Warns:
         SimulationWarning: simulations failed, or a region is so small that fewer prior draws than
@@ -183,6 +184,13 @@ def _prior_inside(
         looked += BLOCK
     together = {n: jnp.asarray(np.concatenate([v[n] for v in kept])[:wanted]) for n in kept[0]}
     count = len(next(iter(together.values())))
+    if not count:
+        raise ModelError(
+            f"train_rounds: none of {looked} prior draws lies where the first rounds see the "
+            f"posterior of this dataset, so that {task.name} has nothing more to simulate. The "
+            "dataset may be unlike all simulations (`infer` of a guide of `ap.train` tells, by "
+            "`distance_p`), or the prior much wider than the posterior: simulate more in each round"
+        )
     if count < wanted:
         warnings.warn(
             f"{task.name}: {count} of {looked} prior draws lie where the posterior is, and "

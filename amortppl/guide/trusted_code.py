@@ -79,6 +79,19 @@ class TrustedCode:
             f"machine{given if self.files or self.modules else ''}; {hint}"
         )
 
+    def expect_file(self, file: str) -> None:
+        """Refuses a file that an option names, as an own encoder's, unless it may be run.
+
+        Raises:
+            GuideError: it is not trusted.
+        """
+        if not self.own and Path(file).resolve() not in self.files:
+            raise GuideError(
+                f"{self.path}: an option of its method names code in {file}, which is not run "
+                "because this guide was not saved by you on this machine; where you trust that "
+                f"file, name it: trust_code=[{file!r}]"
+            )
+
     def _own_module(self, name: str, file: str) -> Any:
         place = Path(file)
         if not file or not place.is_file():

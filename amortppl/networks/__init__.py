@@ -41,7 +41,7 @@ def encoder(
 
     Args:
         name: one of `NAMES`, or a function (features, size, key) -> an Equinox module
-            (`amortppl.networks.shaped.own_encoder`).
+            (`amortppl.networks.shaped.own_encoder`), or such a module, which is trained on.
         features: numbers in a row.
         size: numbers in an embedding.
         key: draws the weights.
@@ -55,7 +55,10 @@ def encoder(
     if not isinstance(name, str):
         return own_encoder(name, features, size, key)
     if name not in NAMES:
-        raise LookupError(f"encoder: {name!r} is none of {quoted(NAMES)}{nearest(name, NAMES)}")
+        raise LookupError(
+            f"encoder: {name!r} is none of {quoted(NAMES)}, nor a path FILE.py:NAME"
+            f"{nearest(name, NAMES)}"
+        )
     if name in ENCODERS:
         return ENCODERS[name](features, size, key)
     if name in SERIES:

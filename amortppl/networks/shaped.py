@@ -15,8 +15,13 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from amortppl.errors import ModelError
 from amortppl.networks.image import ConvolutionalImage
 from amortppl.networks.series import ConvolutionalSeries, RecurrentSeries
+from amortppl.networks.series_transformer import TransformerSeries
 
-SERIES = {"gru": RecurrentSeries, "temporal_convolution": ConvolutionalSeries}
+SERIES = {
+    "gru": RecurrentSeries,
+    "temporal_convolution": ConvolutionalSeries,
+    "series_transformer": TransformerSeries,
+}
 """Encoders of series by name."""
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -96,24 +101,76 @@ def image_rows(shapes: Shapes, size: int, key: PRNGKeyArray) -> ShapedRows:
 
 
 def own_encoder(make: Callable[..., Any], features: int, size: int, key: PRNGKeyArray) -> Any:
-    """An encoder of a user's own: a class or function of (features, size, key).
+    """An encoder of a user's own: a class or function of (features, size, key), or a module.
 
     It gives an Equinox module with a call (rows (N, features), mask (N,)) -> (E,), a sum over the
     rows or the mean times their number, with `size`, which is E, and with `read`, from the mean
-    over rows to what a network reads.
+    over rows to what a network reads. A module without `size` and `read`, as `equinox.nn.MLP`,
+    encodes one row, (features,) -> (E,).
 
     Raises:
-        ModelError: it lacks one of these, or gives another shape.
+        ModelError: it is none, fails, lacks one of these, or gives another shape.
     """
-    encode = make(features, size, key)
+    if not callable(make):
+        raise ModelError(
+            "encoder: expected a name, a function (features, size, key) -> an Equinox module, or "
+            f"such a module, got {type(make).__name__}"
+        )
+    name = getattr(make, "__name__", type(make).__name__)
+    try:
+        encode = make if isinstance(make, eqx.Module) else make(features, size, key)
+    except Exception as error:
+        raise ModelError(
+            f"encoder: {name} should give a module for ({features} numbers in a row, {size} in its "
+            f"embedding, a key), and it fails ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
     missing = [n for n in ("size", "read", "__call__") if not hasattr(encode, n)]
+    if missing == ["size", "read"] and isinstance(encode, eqx.Module):
+        return _each_row(encode, features)
     if missing:
         raise ModelError(f"encoder: {type(encode).__name__} has no {', '.join(missing)}")
     rows = jax.ShapeDtypeStruct((2, features), jnp.float32)
-    summed = jax.eval_shape(encode, rows, jax.ShapeDtypeStruct((2,), bool))
+    try:
+        summed = jax.eval_shape(encode, rows, jax.ShapeDtypeStruct((2,), bool))
+    except Exception as error:
+        raise ModelError(
+            f"encoder: {type(encode).__name__} should take rows (N, {features}) and a mask (N,), "
+            f"and it fails ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
     if summed.shape != (encode.size,):
         raise ModelError(
             f"encoder: {type(encode).__name__} should give {encode.size} numbers, its size, and "
             f"gives the shape {summed.shape}"
         )
     return encode
+
+
+class EachRow(eqx.Module):
+    """The sum over rows of what a module of a user's own makes of one."""
+
+    one: Any
+    size: int = eqx.field(static=True)
+
+    def __call__(self, rows: Float[Array, "N F"], mask: Bool[Array, " N"]) -> Float[Array, " E"]:
+        """Rows (N, F) -> the sum (E,) over those that the mask keeps."""
+        return jnp.sum(jnp.where(mask[:, None], jax.vmap(self.one)(rows), 0.0), 0)
+
+    def read(self, mean: Float[Array, " E"]) -> Float[Array, " E"]:
+        """The mean over rows, unchanged."""
+        return mean
+
+
+def _each_row(one: Any, features: int) -> EachRow:
+    try:
+        encoded = jax.eval_shape(one, jax.ShapeDtypeStruct((features,), jnp.float32))
+    except Exception as error:
+        raise ModelError(
+            f"encoder: {type(one).__name__} has no `size` and `read`, so it should encode one row "
+            f"of {features} numbers, and it fails ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
+    if len(encoded.shape) != 1:
+        raise ModelError(
+            f"encoder: {type(one).__name__} should make (E,) numbers of a row, and gives the shape "
+            f"{encoded.shape}"
+        )
+    return EachRow(one, encoded.shape[0])

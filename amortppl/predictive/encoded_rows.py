@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from amortppl import catalogue
 from amortppl.method import Method
 from amortppl.networks import Encoder, encoder
 from amortppl.task.abstract import AbstractTask
@@ -54,6 +55,18 @@ class EncodedRows(Method):
 def encoder_of(
     task: AbstractTask, name: Any, rows: RowScaler, width: int, key: PRNGKeyArray
 ) -> Encoder:
-    """An encoder of a task's rows by name, or of one's own."""
+    """An encoder of a task's rows: by name, by path as `FILE.py` (its `encoder`) or `FILE.py:NAME`,
+    or of one's own.
+
+    Raises:
+        LookupError: no encoder of that name, no such file, or the file has no such name.
+        ModelError: the rows are not what it reads, or an own encoder is not as it should be.
+    """
+    path, wanted = catalogue.split_name(name) if isinstance(name, str) else ("", "")
+    if path.endswith(".py"):
+        found, wanted = vars(catalogue.from_file(path)), wanted or "encoder"
+        if wanted not in found:
+            raise LookupError(f"encoder: {path} has no {wanted!r}; say {path}:NAME")
+        name = found[wanted]
     shapes = {n: task.rows_like[n].shape[1:] for n in task.arguments}
     return encoder(name, rows.size, width, key, shapes, task.ordered)

@@ -1,13 +1,8 @@
 """Runs a Python simulator on draws from a prior, in worker processes, until there are enough."""
 
-import ast
-import inspect
-import textwrap
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import joblib
 import numpy as np
@@ -15,6 +10,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from amortppl.errors import ModelError
 from amortppl.runtime.progress import Progress
+from amortppl.simulators.identity import describe_simulator, digest
 from amortppl.simulators.prior import BLOCK, Prior
 from amortppl.simulators.sending import send
 from amortppl.simulators.store import Store, too_many
@@ -58,8 +54,8 @@ def run_simulations(
     identity = {
         "seed": seed,
         "rows": rows,
-        "prior": _digest(repr({n: v[:4].tolist() for n, v in prior.block(seed, 0).items()})),
-        "simulator": _digest(_source(call.simulator)),
+        "prior": digest(repr({n: v[:4].tolist() for n, v in prior.block(seed, 0).items()})),
+        "simulator": digest(describe_simulator(call.simulator)),
     }
     store = Store(path, {n: s.shape for n, s in prior.sites.items()}, identity)
     asked = [i for i in range(total) if i not in store.numbers]
@@ -150,17 +146,3 @@ def tell_failures(store: Store) -> str:
     told = [f"{count} {words}" for words, count in store.failures.most_common(3)]
     rest = sum(store.failures.values()) - sum(c for _, c in store.failures.most_common(3))
     return "; ".join([*told, *([f"{rest} in other ways"] if rest else [])])
-
-
-def _source(simulator: Any) -> str:
-    """The simulator's program without comments and layout, or its name where that is not at
-    hand.
-    """
-    try:
-        return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(simulator))))
-    except (OSError, TypeError, SyntaxError):
-        return getattr(simulator, "__qualname__", type(simulator).__name__)
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:16]

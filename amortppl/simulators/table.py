@@ -72,19 +72,21 @@ def read_columns(table: Any, latents: Columns, data: Columns) -> Table:
     """Simulations from columns of a DataFrame, a Parquet file or a folder of these.
 
     Args:
-        table: the DataFrame or the path.
+        table: the DataFrame, of pandas, polars or Arrow, or the path.
         latents, data: for each name its column, or its columns one beside another. A column of
             lists of one length is an array of that many numbers.
 
     Raises:
-        DataError: no such column, or no numbers in it.
+        DataError: no such column, no numbers in it, or one that is a latent and in the data.
     """
     if isinstance(table, pd.DataFrame):
         _expect_columns(list(map(str, table.columns)), latents, data)
-        named = {str(c): table.iloc[:, i].to_numpy() for i, c in enumerate(table.columns)}
-        join = lambda c: named[c] if isinstance(c, str) else np.stack([named[k] for k in c], 1)  # noqa: E731
+        place = {str(c): i for i, c in enumerate(table.columns)}
+        one = lambda c: _listed(c, table.iloc[:, place[c]].to_numpy())  # noqa: E731
+        join = lambda c: one(c) if isinstance(c, str) else np.stack([one(k) for k in c], 1)  # noqa: E731
         return read_arrays(*({n: join(c) for n, c in side.items()} for side in (latents, data)))
-    source = _dataset([table])
+    arrow = not isinstance(table, pa.Table) and hasattr(table, "__arrow_c_stream__")
+    source = _dataset([pa.table(table) if arrow else table])
     _expect_columns(source.schema.names, latents, data)
     return _read(source, latents, data)
 
@@ -110,12 +112,15 @@ def _dataset(sources: Sequence[Any]) -> ds.Dataset:
         return ds.dataset(list(sources))
     paths = [str(s) for s in sources]
     try:
-        return ds.dataset(paths[0] if len(paths) == 1 else paths, format="parquet")
+        found = ds.dataset(paths[0] if len(paths) == 1 else paths, format="parquet")
     except (OSError, pa.ArrowInvalid, TypeError) as error:
         raise DataError(
-            f"table: expected a DataFrame, a Parquet file or a folder of them, got {paths[0]!r} "
-            f"({error})"
+            f"table: expected a DataFrame, a Parquet file or a folder of them, got "
+            f"{paths[0][:200]!r} ({str(error)[:200]})"
         ) from error
+    if not found.files:
+        raise DataError(f"table: expected a folder of Parquet files, and {paths[0]!r} has none")
+    return found
 
 
 def _read(source: ds.Dataset, latents: Columns, data: Columns) -> Table:
@@ -163,6 +168,12 @@ def _numbers(name: str, column: pa.Array) -> np.ndarray:
     return _array(name, column.to_numpy(zero_copy_only=False))
 
 
+def _listed(name: str, column: np.ndarray) -> np.ndarray:
+    """A column of a DataFrame; one of lists of one length is an array of that many numbers."""
+    lists = column.dtype == object and len(column) and isinstance(column[0], list | np.ndarray)
+    return _array(name, column.tolist() if lists else column)
+
+
 def _array(name: str, values: Any) -> np.ndarray:
     try:
         array = values if isinstance(values, np.ndarray) else np.asarray(values)
@@ -177,8 +188,14 @@ def _array(name: str, values: Any) -> np.ndarray:
 
 
 def _expect_columns(there: Sequence[str], latents: Columns, data: Columns) -> None:
-    asked = [c for side in (latents, data) for v in side.values() for c in _names(v)]
+    asked = [*_flat(latents), *_flat(data)]
     missing = [c for c in asked if c not in there]
+    both = [c for c in _flat(latents) if c in _flat(data)]
+    if both:
+        raise DataError(
+            f"table: the column {quoted(both[:1])} is a latent and in the data, so that its "
+            "posterior would be that very number; name it on one side"
+        )
     twice = [c for c in dict.fromkeys(asked) if list(there).count(c) > 1]
     if twice:
         raise DataError(f"table: it has several columns {quoted(twice)}; rename all but one")
@@ -187,6 +204,10 @@ def _expect_columns(there: Sequence[str], latents: Columns, data: Columns) -> No
             f"table: expected the columns {quoted(asked)}; {quoted(missing)} not among its "
             f"{len(there)} columns {quoted(there[:12])}{nearest(missing[0], there)}"
         )
+
+
+def _flat(columns: Columns) -> list[str]:
+    return [c for v in columns.values() for c in _names(v)]
 
 
 def _names(columns: str | Sequence[str]) -> list[str]:

@@ -33,7 +33,7 @@ class Chosen(NamedTuple):
     def of(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The targets of one draw of the latents."""
         return {n: values[n] for n in self.names} | {
-            n: f(**{k: values[k] for k in inspect.signature(f).parameters})
+            n: _call(n, f, {k: values[k] for k in inspect.signature(f).parameters})
             for n, f in self.functions.items()
         }
 
@@ -71,6 +71,8 @@ def choose(targets: Targets, latents: Sequence[str]) -> Chosen:
     chosen = Chosen(tuple(t for t in targets if isinstance(t, str)), named)
     if len(named) < len(functions):
         raise ModelError("targets: functions of the same name; define them with names of their own")
+    if len(set(chosen.names)) < len(chosen.names):
+        raise ModelError(f"targets: a latent is named twice in {list(chosen.names)}")
     unknown = [n for n in chosen.needed() if n not in latents]
     if unknown:
         raise ModelError(
@@ -102,6 +104,16 @@ def expect_continuous(chosen: Chosen, sites: Mapping[str, PriorSite]) -> None:
             f"prior: the latent {quoted(discrete)} is discrete, and the posterior of a target "
             f"needs a density. {instead}"
         )
+
+
+def _call(name: str, function: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    try:
+        return function(**values)
+    except Exception as error:
+        raise ModelError(
+            f"targets: {name!r} should be a function of one draw of the latents {quoted(values)}, "
+            f"and it fails ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
 
 
 def _stack(name: str, values: list[Any]) -> np.ndarray:

@@ -34,6 +34,12 @@ def from_simulations(
             f"supports: {quoted(unknown)} is no target (they are {quoted(chosen.names)})"
             f"{nearest(unknown[0], names)}"
         )
+    wrong = [n for n, s in supports.items() if not isinstance(s, Constraint)]
+    if wrong:
+        raise ModelError(
+            f"supports: expected constraints of numpyro.distributions by latent, as in "
+            f"{{{wrong[0]!r}: dist.constraints.positive}}, got {type(supports[wrong[0]]).__name__}"
+        )
     stored = Stored(read._replace(latents=chosen.of_many(read.latents)), held_out)
     why_not = "its simulations are a table and there is no simulator to run"
     source = stored_source(stored, supports, why_not)

@@ -25,6 +25,10 @@ SIMULATIONS = 10_000
 """Simulations of a Python simulator, where nobody says how many."""
 
 
+TRIED = 16
+"""Draws of the prior that targets are computed of before anything is simulated."""
+
+
 class Runs(NamedTuple):
     """How a simulator in Python is run; see `Task.from_simulator`."""
 
@@ -80,6 +84,7 @@ def _python_source(
 ) -> Source:
     """A simulator in Python, run now."""
     total = runs.simulations or SIMULATIONS
+    chosen.of_many({n: v[:TRIED] for n, v in prior.block(runs.seed, 0).items()})
     store = run_simulations(
         call, prior, total, most, runs.path, runs.workers, runs.seed, runs.progress
     )

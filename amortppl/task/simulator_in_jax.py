@@ -48,6 +48,8 @@ def compiled_source(
     try:
         targets, data = jax.eval_shape(lambda k: draw(k, most or 1), jr.key(0))
         drawn = jax.jit(jax.vmap(lambda k: draw(k, most or 1)[0]))(jr.split(jr.key(3), 4096))
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"simulator: it takes `key`, so it should be a function that JAX can trace, and it "

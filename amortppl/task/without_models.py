@@ -98,8 +98,8 @@ class TasksWithoutModels:
                 20 each, at least.
             progress: whether to report.
             labels: `name`, `dims` and `coords`, as of a `Task`; and `ordered=True` where the rows
-                are the steps of one series, for the encoders `gru` and `temporal_convolution`, or
-                the name of their time stamps in data.
+                are the steps of one series, for the encoders `gru`, `temporal_convolution` and
+                `series_transformer`, or the name of their time stamps in data.
 
         Raises:
             ModelError: the prior or the simulator's arguments cannot be read, a target is discrete,
@@ -140,15 +140,15 @@ class TasksWithoutModels:
                 name. Or one path in place of both: a folder that `from_simulator` wrote.
             rows: the smallest and largest number of rows to train for, where the second axis of the
                 data holds exchangeable rows; None for one block.
-            table: a DataFrame, a Parquet file, or a folder of Parquet files. What is larger than
-                1 GB is not held in memory.
+            table: a DataFrame (pandas, polars, Arrow), a Parquet file, or a folder of Parquet
+                files. What is larger than 1 GB is not held in memory.
             supports: of latents, from `numpyro.distributions.constraints`; others are read off the
                 simulations: the real line, or from an edge that the draws have.
             targets, held_out, labels: as of `from_simulator`.
 
         Raises:
-            DataError: no numbers, unequal lengths, too few simulations, a column is missing, or a
-                target is discrete.
+            DataError: no numbers, unequal lengths, too few simulations, a column is missing or on
+                both sides, or a target is discrete.
 
         Warns:
             SimulationWarning: some have values that are not finite, and are left out.

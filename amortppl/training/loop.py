@@ -11,12 +11,14 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from amortppl.errors import TrainingError
+from amortppl.errors import SimulationWarning, TrainingError
 from amortppl.runtime import distributed
 from amortppl.runtime.blas_threads import one_blas_thread
 from amortppl.runtime.compilation import run_once
 from amortppl.runtime.seeds import seed_key, split_key
+from amortppl.task.abstract import AbstractTask
 from amortppl.task.check_values import check_digest
+from amortppl.task.simulation_task import SimulationTask
 from amortppl.training.checkpoint import expect_run, load_run, save_run
 from amortppl.training.forecast import forecast
 from amortppl.training.learner import Learner
@@ -77,6 +79,7 @@ def run_training(
             f"as compiling took the time; give more minutes, or steps=",
             stacklevel=3,
         )
+    _tell_unusable(trainer.task, record)
     distributed.wait()  # a file that the leader has just written may be read next
     return learner, record
 
@@ -171,6 +174,18 @@ def _take(record: Record, seen: dict[str, Array], trainer: Trainer) -> bool:
     record.losses.append(float(np.mean(loss[kept])) if kept.any() else float("nan"))
     record.held_out.append(float(loss[-1]))
     return bool(np.mean(usable[made]) < 0.5 or kept.sum() < 0.5 * made.sum())
+
+
+def _tell_unusable(task: AbstractTask, record: Record) -> None:
+    """Warns where a simulator that runs while training failed now and then."""
+    if isinstance(task, SimulationTask) and task.stored is None and record.unusable:
+        share = record.unusable / max(record.tasks, 1)
+        warnings.warn(
+            f"{task.name}: {share:.2g} of {record.tasks} simulated datasets are left out, as they "
+            "(or their scores) have NaN or infinity. Posteriors are given that there is none",
+            SimulationWarning,
+            stacklevel=4,
+        )
 
 
 def _identity(trainer: Trainer) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -61,7 +60,7 @@ class TrainedMethod:
     @cached_property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that differ where sites, method or weights differ."""
-        return self.hash_with(asdict(self.spec))
+        return self.hash_with(vars(self.spec))
 
     def hash_with(self, options: dict[str, Any]) -> str:
         """`hash` of a method of these options, for example those that were known when it was
@@ -120,8 +119,8 @@ class TrainedMethod:
 
 
 def name_of(thing: Any) -> str:
-    """The name of an option that is a class or a function."""
-    return f"{thing.__module__}.{thing.__qualname__}"
+    """The name of an option that is a class, a function or a module."""
+    return f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
 def _plain(option: Any) -> Any:

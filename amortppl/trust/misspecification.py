@@ -39,9 +39,10 @@ from amortppl.trust.discrepancy_programs import (
 )
 
 SIMULATED, NEAREST = 1024, 256
-"""Tasks simulated; half of them place and scale, and of the other half a dataset is ranked among
-those
-that have about as many rows."""
+"""Tasks simulated; half of them place and scale, and of the other half a dataset is ranked among so
+many whose numbers of rows are nearest, and all that are as near: the whole half of one number of
+rows.
+"""
 
 IN_TURN = 256
 """Tasks simulated where a model runs through its rows one after another, which is slow."""
@@ -164,8 +165,9 @@ class Familiarity:
         return _distances(away, np.asarray(self.directions).reshape(-1, away.shape[1]), self.rest)
 
     def _near(self, rows: float) -> np.ndarray:
+        """Where tasks of about as many rows are."""
         apart = np.abs(np.log(np.asarray(self.rows)) - np.log(max(rows, 1.0)))
-        return np.argsort(apart, kind="stable")[:NEAREST]
+        return np.flatnonzero(apart <= np.sort(apart)[:NEAREST].max(initial=0.0))
 
 
 def _distances(away: np.ndarray, directions: np.ndarray, rest: float) -> np.ndarray:

@@ -78,6 +78,8 @@ def test_what_cannot_be_compared(given, words):
         ap.compare_models(given(), steps=1, progress=False)
     with pytest.raises(ModelError, match="expected 2 positive numbers"):
         ap.compare_models(tasks(), prior=[1.0, -1.0], steps=1, progress=False)
+    with pytest.raises(ModelError, match="expected 2 positive numbers"):
+        ap.compare_models(tasks(), prior=["high", "low"], steps=1, progress=False)
 
 
 @pytest.mark.slow

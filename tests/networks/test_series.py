@@ -12,10 +12,11 @@ import amortppl as ap
 from amortppl.errors import GuideError, ModelError
 from amortppl.networks import encoder
 from amortppl.networks.series import ConvolutionalSeries, RecurrentSeries
+from amortppl.networks.series_transformer import TransformerSeries
 from amortppl.runtime.numpy_evaluation import construct
 from conjugate import TINY
 
-KINDS = [RecurrentSeries, ConvolutionalSeries]
+KINDS = [RecurrentSeries, ConvolutionalSeries, TransformerSeries]
 STEPS = jr.normal(jr.key(2), (10, 3))
 
 
@@ -38,6 +39,16 @@ def test_a_recurrent_encoder_steps_over_what_is_missing():
     np.testing.assert_allclose(
         encode(STEPS, kept), encode(only, jnp.ones(len(only), bool)), rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_transformer_sees_distances_alone():
+    """Steps at the same distances are read alike wherever they lie, and others are not."""
+    encode = made(TransformerSeries, 3, 8)
+    at = lambda *places: jnp.zeros((10, 3)).at[jnp.array(places)].set(STEPS[: len(places)])  # noqa: E731
+    kept = lambda *places: jnp.zeros(10, bool).at[jnp.array(places)].set(True)  # noqa: E731
+    one, moved, wider = (encode(at(*p), kept(*p)) for p in ((0, 1, 4), (5, 6, 9), (0, 1, 9)))
+    np.testing.assert_allclose(one, moved, rtol=1e-4, atol=1e-5)
+    assert float(jnp.abs(one - wider).max()) > 1e-2
 
 
 def test_a_convolution_does_not_see_ahead_and_knows_what_is_missing():

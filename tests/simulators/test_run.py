@@ -4,6 +4,8 @@ import inspect
 import subprocess
 import sys
 import time
+from functools import partial
+from itertools import count, islice
 
 import numpy as np
 import numpyro.distributions as dist
@@ -104,11 +106,10 @@ class Licensed:
     """Works for so many calls, as a licence server does, and is mended later."""
 
     def __init__(self):
-        self.calls, self.last = 0, 51
+        self.server = islice(count(), 51)
 
     def __call__(self, mean, rng):
-        self.calls += 1
-        if self.calls > self.last:
+        if next(self.server, None) is None:
             raise RuntimeError("no licence")
         return rng.normal(mean, 1, 3)
 
@@ -120,7 +121,7 @@ def test_simulations_that_nearly_all_failed_are_made_again(tmp_path, monkeypatch
     simulator = Licensed()
     with pytest.raises(ModelError, match=r"no licence.*the other 51 are kept"):
         run(simulator, 600, tmp_path)
-    simulator.last = 10**9
+    simulator.server = islice(count(), None)
     assert not run(simulator, 600, tmp_path).failures
     made = read_folder(tmp_path)
     np.testing.assert_array_equal(made.data["x"], read_store(run(Counted(), 600)).data["x"])
@@ -132,15 +133,14 @@ class Killed(BaseException):
 
 
 class Counted:
-    """Counts its calls; in the last of them the run is killed."""
+    """Counts its calls; after the last of them the run is killed."""
 
-    def __init__(self, last=10**9, kill=lambda: None):
-        self.calls, self.last, self.kill = 0, last, kill
+    def __init__(self, last=None):
+        self.calls, self.left = 0, islice(count(), last)
 
     def __call__(self, mean, rng):
         self.calls += 1
-        if self.calls > self.last:
-            self.kill()
+        if next(self.left, None) is None:
             raise Killed
         return rng.normal(mean, 1, 3)
 
@@ -149,9 +149,11 @@ def test_a_killed_run_loses_nothing_that_was_written(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "SECONDS", 0.0)
     monkeypatch.setattr(stores, "SHARE", 0.0)
     monkeypatch.setattr(runs, "CHUNK", 10)
+    flush = stores.Store.flush
+    unless_killed = lambda store: sys.exc_info()[0] is Killed or flush(store)  # noqa: E731
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        kill = lambda: patched.setattr(stores.Store, "flush", lambda self: None)  # noqa: E731
-        run(Counted(31, kill), path=tmp_path)
+        patched.setattr(stores.Store, "flush", unless_killed)
+        run(Counted(31), path=tmp_path)
     kept = len(read_folder(tmp_path).latents["mean"])
     assert 20 <= kept <= 31
     rest = Counted()
@@ -218,6 +220,32 @@ def test_a_folder_goes_on_with_its_own_simulations_alone(tmp_path):
         run(simulate, 20, tmp_path / "other")
     with pytest.raises(ModelError, match=stores.ABOUT):
         read_folder(tmp_path / "other")
+
+
+def shifted(mean, rng, by=0.0):
+    return rng.normal(mean + by, 1, 3)
+
+
+def shifted_by(by):
+    return lambda mean, rng: shifted(mean, rng, by)
+
+
+class Shifted:
+    def __init__(self, by):
+        self.by, self.calls = by, 0
+
+    def __call__(self, mean, rng):
+        self.calls += 1
+        return shifted(mean, rng, self.by)
+
+
+@pytest.mark.parametrize("make", [lambda by: partial(shifted, by=by), shifted_by, Shifted])
+def test_settings_of_a_simulator_are_part_of_it(make, tmp_path):
+    """A folder of one setting went on with another, and mixed both."""
+    run(make(1.0), 20, tmp_path / "made")
+    assert len(run(make(1.0), 30, tmp_path / "made").numbers) == 30
+    with pytest.raises(ModelError, match="simulations with another simulator"):
+        run(make(2.0), 30, tmp_path / "made")
 
 
 def dies(mean, rng):

@@ -46,8 +46,26 @@ def test_a_column_of_lists_is_an_array(tmp_path):
     read = read_columns(tmp_path / "lists.parquet", {"a": "a"}, {"x": "x"})
     assert read.data["x"].shape == (300, 3) and read.data["x"][7, 0] == 7.0
 
+    frame = pd.DataFrame({"a": FRAME["a"], "x": [[float(i), 1.0] for i in range(300)]})
+    assert read_columns(frame, {"a": "a"}, {"x": "x"}).data["x"].shape == (300, 2)
+
+
+def test_tables_of_arrow():
+    expect_frame(read_columns(pa.Table.from_pandas(FRAME), LATENTS, DATA))
+    expect_frame(read_columns(pytest.importorskip("polars").DataFrame(FRAME), LATENTS, DATA))
+
 
 def test_what_is_no_table(tmp_path):
+    with pytest.raises(DataError, match="'a' is a latent and in the data"):
+        read_columns(FRAME, LATENTS, {"x": ["x0", "a"]})
+    for other in ("slow", pd.Timestamp("2020-01-01")):
+        with pytest.raises(DataError, match="'s' should be an array of numbers"):
+            read_columns(FRAME.assign(s=other), LATENTS, {"x": ["x0", "s"]})
+    with pytest.raises(DataError, match="'x' should be an array of numbers"):
+        ragged = FRAME.assign(x=[[1.0] * (1 + i % 2) for i in range(300)])
+        read_columns(ragged, LATENTS, {"x": "x"})
+    with pytest.raises(DataError, match="has none"):
+        read_columns(tmp_path, LATENTS, DATA)
     with pytest.raises(DataError, match="several columns 'x1'"):
         read_columns(FRAME.set_axis(["a", "b", "x1", "x1"], axis=1), LATENTS, {"x": "x1"})
     with pytest.raises(DataError, match="'x2' not among its 4 columns"):

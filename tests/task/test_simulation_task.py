@@ -12,7 +12,9 @@ from numpyro.distributions import constraints
 import amortppl as ap
 from amortppl.data.dataset import read
 from amortppl.errors import DataError, GuideError, ModelError, TrainingError
+from amortppl.training.loop import _tell_unusable
 from amortppl.training.ranges import Ranges
+from amortppl.training.record import Record
 from conjugate import TINY
 
 PRIOR = {"mean": dist.Normal(0, 2), "sd": dist.HalfNormal(1)}
@@ -163,6 +165,8 @@ def test_a_table_has_no_simulator_to_predict_with():
         ap.Task.from_simulations({"mean": mean}, {"y": np.where(np.arange(1000) % 2, 1.0, np.nan)})
     with pytest.raises(ModelError, match="'men' is no target"):
         ap.Task.from_simulations({"mean": mean}, data, supports={"men": constraints.real})
+    with pytest.raises(ModelError, match=r"expected constraints .* got str"):
+        ap.Task.from_simulations({"mean": mean}, data, supports={"mean": "positive"})
     with pytest.raises(DataError, match="expected two dicts"):
         ap.Task.from_simulations(mean, data)
     with pytest.raises(ModelError, match="'mean' is a latent and an observation"):
@@ -211,6 +215,8 @@ def test_targets_are_some_latents_and_functions_of_them():
         (["gab"], "did you mean 'gap'"),
         ("gap", "expected a list"),
         ([lambda depth: depth], "'depth' not among"),
+        (["gap", "gap"], "named twice"),
+        ([lambda low: low.nothing], r"'lambda' should be a function .*AttributeError"),
     ]:
         with pytest.raises(ModelError, match=words):
             task_of(from_choices, choices, targets=targets)
@@ -223,3 +229,9 @@ def test_failures_are_told():
     with pytest.warns(ap.SimulationWarning, match="simulations are left out: .* NaN or infinity"):
         task = task_of(failing, {"mean": dist.Normal(0, 2)})
     assert float(jnp.concatenate([task.samples[p][0]["mean"] for p in task.samples]).max()) < 2
+
+
+def test_failures_of_a_simulator_in_jax_are_told():
+    task = ap.Task.from_simulator(PRIOR, in_jax, rows=(3, 8))
+    with pytest.warns(ap.SimulationWarning, match=r"0\.45 of 100 simulated datasets are left out"):
+        _tell_unusable(task, Record(tasks=100, unusable=45))

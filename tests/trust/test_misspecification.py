@@ -1,6 +1,7 @@
 """Strange data are told from those of the model, at a known rate of false alarms."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy import stats
 
 from amortppl.guide.guide import Guide
 from amortppl.guide.load import load
+from amortppl.trust import misspecification
 from amortppl.trust.misspecification import FLAG, Familiarity, _rank
 from spoiled import exact
 
@@ -79,3 +81,12 @@ def test_a_method_without_a_summary_has_no_distance():
     """NaN and no p-value, where 0 and p = 1 would say that each dataset is familiar."""
     assert np.isnan(Familiarity.distance(None, np.zeros((2, 0)))).all()
     assert np.isnan(_rank(np.full(3, np.nan), np.nan))
+
+
+def test_tasks_of_as_many_rows_are_all_ranked_among():
+    nearest = misspecification.NEAREST
+    one = SimpleNamespace(rows=[7.0] * (2 * nearest))
+    assert len(Familiarity._near(one, 7.0)) == 2 * nearest
+    rows = np.repeat(np.arange(1.0, nearest + 1), 3)
+    near = rows[Familiarity._near(SimpleNamespace(rows=rows), 1.0)]
+    assert len(near) == nearest // 3 * 3 + 3 and near.max() == nearest // 3 + 1
