@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from amortppl.data.chunks import Piece
+from amortppl.data.stamp_gaps import tell_gaps
 from amortppl.errors import DataError
 from amortppl.task.abstract import AbstractTask
 
@@ -26,7 +27,9 @@ def expect_stamps(task: AbstractTask, data: Any, after: Any = None, first: int =
     """Checks the time stamps of a series, and returns the data without them.
 
     They are in the column or entry that `Task(..., ordered="name")` names, or else in the index of
-    a DataFrame or Series, where that is of times or of dates as text. Text is read by ISO 8601.
+    a DataFrame or Series, where that is of times or of dates as text, or of numbers that do not
+    rise, as of rows that were shuffled; or in the columns of times of a DataFrame, one of which has
+    to rise. Text is read by ISO 8601.
 
     Args:
         task: whose rows may follow one another.
@@ -37,12 +40,17 @@ def expect_stamps(task: AbstractTask, data: Any, after: Any = None, first: int =
     Raises:
         DataError: they are missing, come twice, are not in order, or are text in another form than
             ISO 8601; it names the first row.
+
+    Warns:
+        OutOfRangeWarning: a regular series has a hole.
     """
     if not task.ordered:
         return data
     if not task.stamps:
-        for name, index in _indices_read(indices(data), first):
+        found = _indices_read(indices(data), first)
+        for name, index in found or _time_columns(data):
             expect_rising(name, index, after, first)
+            tell_gaps(name, index, first)
         return data
     if not isinstance(data, pd.DataFrame | Mapping):
         return data
@@ -51,7 +59,9 @@ def expect_stamps(task: AbstractTask, data: Any, after: Any = None, first: int =
             f"data: {task.name} was made with ordered={task.stamps!r}, so the data should have "
             f"their time stamps as {task.stamps!r}; they have {', '.join(map(repr, data))}"
         )
-    expect_rising(repr(task.stamps), _named(task, data, first), after, first)
+    named = _named(task, data, first)
+    expect_rising(repr(task.stamps), named, after, first)
+    tell_gaps(repr(task.stamps), named, first)
     return data if task.stamps in task.arguments else _without(data, task.stamps)
 
 
@@ -177,7 +187,8 @@ def expect_rising(name: str, stamps: pd.Index, after: Any = None, first: int = 0
     else:
         cause = (
             f"row {first + row} ({here}) is earlier than the row before it ({before}). Sort the "
-            "rows by time; several series in one table are several datasets (a list)"
+            "rows by time, or leave the time stamps out where these are no times of the rows "
+            "(reset_index(drop=True)); several series in one table are several datasets (a list)"
         )
     raise DataError(f"data: the time stamps in {name} should rise, and {cause}")
 
@@ -194,7 +205,9 @@ def _unlike(name: str, stamps: pd.Index) -> DataError:
 
 
 def indices(data: Any) -> list[tuple[str, pd.Index]]:
-    """The indices of times, or of dates as text, that tables in the data have."""
+    """The indices of times, of dates as text, or of numbers that do not rise, of tables in the
+    data.
+    """
     tables = {"the table": data} if isinstance(data, pd.DataFrame) else data
     if not isinstance(tables, Mapping):
         return []
@@ -206,9 +219,21 @@ def indices(data: Any) -> list[tuple[str, pd.Index]]:
 
 
 def _of_times(index: pd.Index) -> bool:
+    if pd.api.types.is_numeric_dtype(index.dtype):
+        return not index.is_monotonic_increasing or not index.is_unique
     return isinstance(index, TIMES) or bool(
         len(index) and isinstance(index[0], str) and DATE.match(index[0])
     )
+
+
+def _time_columns(data: Any) -> list[tuple[str, pd.Index]]:
+    """The first column of times of a table that rises, or else the first one."""
+    if not isinstance(data, pd.DataFrame):
+        return []
+    kinds = data.select_dtypes(["datetime", "datetimetz"]).columns
+    columns = [(repr(n), pd.Index(data[n])) for n in kinds]
+    rising = [c for c in columns if c[1].is_monotonic_increasing and c[1].is_unique]
+    return (rising or columns)[:1]
 
 
 def _without(data: Any, name: str) -> Any:

@@ -249,6 +249,7 @@ def _state_verdict(
             mean_moved=moved.mean[0],
             sd_moved=moved.sd[0],
             sample_size=check.sample_size[0],
+            draws=check.log_weights.shape[-1],
         )
     if parity is not None:
         stats["log_joint_error"] = ([], parity.error[0])

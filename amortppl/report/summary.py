@@ -113,6 +113,7 @@ def figures_of(tree: xr.DataTree) -> list[Figures]:
     agrees, source = stat("log_joint_agrees", True), stat("source", "amortized")
     compared = ~np.isnan(stat("log_joint_error", 0.0))
     checked = stat("log_joint_checked", compared)
+    draws = tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
     last = stat("missed_spread", np.nan), stat("importance_sample_size", np.inf)
     each = zip(khats, *moved, finite, agrees, climbed, source, checked, *last, strict=True)
     return [
@@ -125,6 +126,7 @@ def figures_of(tree: xr.DataTree) -> list[Figures]:
             bool(judged),
             float(spread),
             float(size),
+            draws,
         )
         for *numbers, fine, same, passed, made, judged, spread, size in each
     ]

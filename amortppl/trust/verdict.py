@@ -34,6 +34,7 @@ class Figures(NamedTuple):
         missed: the change of the logarithm of a sd by mass that was seen where there are no draws
             (`amortppl.trust.missed_modes`); NaN where it was not looked for.
         sample_size: draws that the weights are worth; infinite where not known.
+        draws: how many there are; infinite where not known.
     """
 
     khat: float = np.nan
@@ -46,6 +47,7 @@ class Figures(NamedTuple):
     checked: bool = True
     missed: float = np.nan
     sample_size: float = np.inf
+    draws: float = np.inf
 
 
 def is_reliable(figures: Figures) -> bool:
@@ -69,7 +71,8 @@ def verdict(figures: Figures) -> str:
     if figures.passed is not None:
         passed = f"good: {figures.source} passed its check"
         return passed if figures.passed else "not reliable: no rung of the ladder passed"
-    return psis.verdict(figures.khat, figures.mean_moved, figures.sd_moved, figures.sample_size)
+    moved = figures.mean_moved, figures.sd_moved
+    return psis.verdict(figures.khat, *moved, figures.sample_size, figures.draws)
 
 
 def all_finite(values: Iterable[np.ndarray]) -> bool:
@@ -89,9 +92,9 @@ def verdicts(
     """`verdict` on T datasets; all arrays (T,)."""
     climbed = [None] * len(finite) if passed is None else [bool(p) for p in passed]
     each = zip(check.khat, moved.mean, moved.sd, finite, agrees, climbed, strict=True)
-    sizes = check.sample_size
+    sizes, draws = check.sample_size, check.log_weights.shape[-1]
     return [
-        verdict(Figures(*f, checked=bool(c), missed=float(m), sample_size=float(size)))
+        verdict(Figures(*f, checked=bool(c), missed=float(m), sample_size=float(size), draws=draws))
         for f, c, m, size in zip(each, checked, missed, sizes, strict=True)
     ]
 

@@ -16,7 +16,13 @@ from scipy.special import logsumexp
 
 import amortppl as ap
 from amortppl.data.dataset import read
-from amortppl.errors import DataError, GuideError, ModelError, UnreliableWarning
+from amortppl.errors import (
+    DataError,
+    GuideError,
+    ModelError,
+    OutOfRangeWarning,
+    UnreliableWarning,
+)
 from amortppl.posterior.draws import Drawn
 from amortppl.runtime.numpy_evaluation import construct, evaluate
 from amortppl.task import path_judge
@@ -368,6 +374,38 @@ def test_time_stamps_rise(guide, named, y, order, say):
         guide.infer({"y": pd.Series(y[:3], times)})
     with pytest.raises(DataError, match=f"'day' should rise.*{say}"):
         read(named, pd.DataFrame({"day": times, "y": y[:3]}))
+
+
+@pytest.mark.parametrize(
+    ("table", "say"),
+    [
+        (lambda t: t[::-1], r"the index .* row 1 \(27\) is earlier"),
+        (lambda t: pd.concat([t[:20], t[:20]]), r"the index .* row 20 \(0\) is earlier"),
+        (lambda t: t.assign(day=t["day"].to_numpy()[::-1]), "'day' should rise"),
+        (lambda t: t[::3], None),
+        (lambda t: t.assign(changed=t["day"].to_numpy()[::-1]), None),
+    ],
+)
+def test_rows_of_a_table_are_in_order(task, y, table, say):
+    """Shuffled rows, and times in a column that no argument names, were answered without a word."""
+    days = pd.date_range("2020-01-01", periods=30)
+    data = table(pd.DataFrame({"day": days, "y": np.resize(y, 30)})[:29])
+    if say is None:
+        assert read(task, data).rows == len(data)
+        return
+    with pytest.raises(DataError, match=say):
+        read(task, data)
+
+
+def test_a_hole_in_the_time_stamps_is_told(task, y):
+    """And none is seen in working days, months or irregular times."""
+    y, days = np.resize(y, 60), pd.date_range("2020-01-01", periods=100)
+    with pytest.warns(OutOfRangeWarning, match=r"row 30 \(2020-03-11.* 41 usual steps"):
+        read(task, pd.DataFrame({"y": y}, days[:30].append(days[70:])))
+    irregular = days[0] + pd.to_timedelta(np.arange(60) ** 2 * 7, "h")
+    months = pd.date_range("2000-01-31", periods=60, freq="ME")
+    for times in (pd.bdate_range("2020-12-01", periods=60), months, irregular):
+        assert read(task, pd.DataFrame({"y": y}, times)).rows == 60
 
 
 @pytest.mark.parametrize(
