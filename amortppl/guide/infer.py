@@ -11,9 +11,11 @@ from amortppl.errors import DataError, quoted
 from amortppl.guide.programs import compile_together
 from amortppl.guide.trees import posterior_tree
 from amortppl.posterior.draws import Drawn, draw
-from amortppl.posterior.local_draws import LocalDraws, draw_sites
+from amortppl.posterior.expanded_joint import is_cheaper
+from amortppl.posterior.local_draws import LocalDraws, draw_sites, integrates_as_it_draws
 from amortppl.runtime.arguments import expect_draws
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.batch import Batch
 from amortppl.training.trained import TrainedMethod
 from amortppl.trust.attempt import Ladder
 from amortppl.trust.examine import examine, join_notes
@@ -52,12 +54,15 @@ def infer(
     expect_draws(draws, guide.task.latents.size * len(datasets))
     notes = guide.notes(datasets)
     kept = _what_to_keep(guide, datasets, draws, keep)
-    apart = [kept[0] and not _said_by_effects(guide.task, datasets, draws), kept[1]]
-    compile_together(guide, familiarity, datasets, draws, apart)
-    drawn = draw(guide.method, datasets, draws, seed)
+    said = _said_by_effects(guide.task, datasets, draws)
+    compile_together(guide, familiarity, datasets, draws, [kept[0] and not said, kept[1]], not said)
+    drawn = draw(guide.method, datasets, draws, seed, joint=not said)
+    begun = _draw_effects(guide.task, datasets, drawn, seed) if said else []
+    if said:
+        drawn = drawn._replace(log_joint=np.stack([e.log_joint() for e in begun]))
     result = examine(guide, datasets, drawn, seed, climb, familiarity)
     notes = join_notes(notes, result.notes)
-    effects, more = _effects(guide, datasets, result.drawn, seed)
+    effects, more = _effects(guide, datasets, result.drawn, seed, drawn, begun)
     if guide.task.local and guide.task.grouping and not effects:
         kept[1] = False  # rows of known groups are predicted by these
     return posterior_tree(
@@ -76,9 +81,19 @@ def infer(
 
 
 def _effects(
-    guide: TrainedMethod, datasets: Sequence[Dataset], drawn: Drawn, seed: int
+    guide: TrainedMethod,
+    datasets: Sequence[Dataset],
+    drawn: Drawn,
+    seed: int,
+    before: Drawn,
+    begun: Sequence[LocalDraws],
 ) -> tuple[list[LocalDraws], list[list[str]]]:
-    """Draws of the effects of every dataset's groups, and notes where they are left out."""
+    """Draws of the effects of every dataset's groups, and notes where they are left out.
+
+    Args:
+        before, begun: earlier draws, and the effects that were drawn given these; they serve where
+            the ladder has left the draws alone.
+    """
     task, notes = guide.task, [[] for _ in datasets]
     if not (task.grouping and task.local and task.has_density):
         return [], notes
@@ -86,8 +101,16 @@ def _effects(
     if numbers > POINTWISE:
         left_out = f"draws of {quoted(task.local.sites)} left out: {numbers:.2g} numbers"
         return [], [[f"{left_out}; guide.local draws them for some of the groups"]] * len(datasets)
-    pairs = zip(drawn.vectors, datasets, strict=True)
-    return [draw_sites(task, np.asarray(v), d, seed + i) for i, (v, d) in enumerate(pairs)], notes
+    if begun and np.array_equal(drawn.vectors, before.vectors):
+        return list(begun), notes
+    return _draw_effects(task, datasets, drawn, seed), notes
+
+
+def _draw_effects(
+    task: AbstractTask, datasets: Sequence[Dataset], drawn: Drawn, seed: int
+) -> list[LocalDraws]:
+    pairs = enumerate(zip(drawn.vectors, datasets, strict=True))
+    return [draw_sites(task, np.asarray(v), d, seed + i) for i, (v, d) in pairs]
 
 
 def _numbers_of_effects(task: AbstractTask, datasets: Sequence[Dataset], draws: int) -> int:
@@ -95,9 +118,14 @@ def _numbers_of_effects(task: AbstractTask, datasets: Sequence[Dataset], draws: 
 
 
 def _said_by_effects(task: AbstractTask, datasets: Sequence[Dataset], draws: int) -> bool:
-    """Whether drawing the groups' effects gives the log likelihood of each group as well."""
-    drawn = task.grouping and task.local and task.has_density and task.local.size == 1
-    return bool(drawn) and _numbers_of_effects(task, datasets, draws) <= POINTWISE
+    """Whether drawing the groups' effects gives the log joint, and the log likelihood of each group
+    as well.
+    """
+    if not (task.grouping and task.has_density and integrates_as_it_draws(task)):
+        return False
+    batches = [Batch(d.arrays, np.ones(d.lines, bool)) for d in datasets]
+    by_part = any(is_cheaper(task, draws, b.mask.size, b) for b in batches)
+    return not by_part and _numbers_of_effects(task, datasets, draws) <= POINTWISE
 
 
 def _what_to_keep(

@@ -29,6 +29,7 @@ def compile_together(
     datasets: Sequence[Dataset],
     draws: int,
     keep: Sequence[bool],
+    joint: bool = True,
 ) -> None:
     """Begins to compile what an answer needs; calls of these programs wait until they are ready.
 
@@ -37,15 +38,16 @@ def compile_together(
     Args:
         guide, familiarity, datasets, draws: as of `amortppl.guide.infer.infer`.
         keep: whether log likelihoods by row, and predictive draws, will be asked for.
+        joint: whether the program of the draws gives their log joints.
     """
     if jax.config.jax_disable_jit:
         return
     for chunk in chunks(guide.task, datasets, first=True):
-        shapes = hash(signature(guide.method, chunk.batch, draws, *keep))
+        shapes = hash(signature(guide.method, chunk.batch, draws, *keep, joint))
         if shapes in _begun:
             continue
         _begun.add(shapes)
-        drawn = _draws_ahead(guide, chunk, draws)
+        drawn = _draws_ahead(guide, chunk, draws, joint)
         if familiarity:
             check_ahead(guide, familiarity, chunk, drawn.vectors)
         if len(datasets) == 1:
@@ -53,9 +55,9 @@ def compile_together(
             predictions.compile_ahead(guide.method, drawn.vectors[0], datasets[0], keep)
 
 
-def _draws_ahead(guide: TrainedMethod, chunk: Chunk, draws: int) -> Drawn:
+def _draws_ahead(guide: TrainedMethod, chunk: Chunk, draws: int, joint: bool) -> Drawn:
     """Zeros in the shapes of the draws of a chunk's datasets."""
     values = states.compile_ahead(guide.method, chunk.batch)
     keys = fold_in(seed_key(0), np.asarray(chunk.index))
-    size = draws_at_once(guide.task, chunk.batch)
+    size = draws_at_once(guide.task, chunk.batch) if joint else None
     return sample.compile_ahead(guide.method, values, chunk.batch, keys, draws, size)

@@ -65,6 +65,7 @@ def draw(
     seed: int,
     numbers: np.ndarray | None = None,
     together: int | None = None,
+    joint: bool = True,
 ) -> Drawn:
     """S draws for each of T datasets.
 
@@ -77,6 +78,7 @@ def draw(
         seed: of all draws.
         numbers: of the datasets, which their random keys are made from, (T,); by default 0, 1, ...
         together: datasets in one compiled call, see `chunks`.
+        joint: whether log joints are wanted; else they are NaN.
 
     Raises:
         DataError: less than one draw.
@@ -88,7 +90,8 @@ def draw(
     for chunk in chunks(method.task, datasets, together):
         values = states(method, chunk.batch)
         keys = fold_in(seed_key(seed), numbers[chunk.index])
-        drawn = chunk.pick(tuple(_sample(method, values, chunk.batch, keys, draws)))
+        each = (_sample if joint else _sample_alone)(method, values, chunk.batch, keys, draws)
+        drawn = chunk.pick(tuple(each))
         if not len(results[0]):
             results = [np.empty((len(datasets), *a.shape[1:]), a.dtype) for a in drawn]
         for result, part in zip(results, drawn, strict=True):
@@ -105,6 +108,10 @@ def _sample(method: Method, values: Any, batch: Batch, keys: Array, draws: int) 
         if joint is not None:
             return drawn._replace(log_joint=joint[None])
     return sample(method, values, batch, keys, draws, size)
+
+
+def _sample_alone(method: Method, values: Any, batch: Batch, keys: Array, draws: int) -> Drawn:
+    return sample(method, values, batch, keys, draws, None)
 
 
 def draws_at_once(task: AbstractTask, batch: Batch) -> int:

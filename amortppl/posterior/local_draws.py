@@ -2,14 +2,16 @@
 
     u_i ~ p(u_i | y_i, x_i, theta_s),    for every row i and draw s
 
-One number a row is drawn by inverting its distribution function, that of a grid around the mode.
+One number a row is drawn by inverting its distribution function: from the nodes that integrate it
+out where all densities are smooth (`amortppl.posterior.node_draws`), else from a grid around the
+mode.
 Several are drawn by sampling-importance-resampling from a multivariate Student-t around the mode.
 
 Rubin 1988, "Using the SIR algorithm to simulate posterior distributions".
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +21,9 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from amortppl.data.dataset import Dataset
+from amortppl.posterior.node_draws import draw_between, is_smooth
 from amortppl.posterior.padding import pad
-from amortppl.runtime.batched_map import batched_map
+from amortppl.runtime.batched_map import map_blocks
 from amortppl.runtime.seeds import fold_in, seed_key, split_key
 from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
@@ -54,11 +57,22 @@ class LocalDraws(NamedTuple):
         sites: by site, (S, ...).
         log_likelihood: of each row with these integrated out, (S, N), where the quadrature that
             drew them says it too.
+        log_prior: of the shared latents, (S,), where the same holds.
     """
 
-    numbers: np.ndarray
-    sites: dict[str, np.ndarray]
-    log_likelihood: np.ndarray | None = None
+    numbers: Any
+    sites: dict[str, Any]
+    log_likelihood: Any = None
+    log_prior: Any = None
+
+    def log_joint(self) -> np.ndarray:
+        """Of the shared latents, (S,)."""
+        return self.log_prior + np.sum(self.log_likelihood, 1, np.float64)
+
+
+def integrates_as_it_draws(task: AbstractTask) -> bool:
+    """Whether draws of local latents come with the log joint of the shared ones."""
+    return bool(task.local) and task.local.size == 1 and not isinstance(task.local, Path)
 
 
 def draw_sites(task: AbstractTask, vectors: Array, dataset: Dataset, seed: int) -> LocalDraws:
@@ -70,7 +84,8 @@ def draw_sites(task: AbstractTask, vectors: Array, dataset: Dataset, seed: int) 
     axes = task.local.axes.items()
     sites = {n: np.concatenate([p.sites[n] for p in parts], a + 1) for n, a in axes}
     by_row = [p.log_likelihood for p in parts if p.log_likelihood is not None]
-    return LocalDraws(numbers, sites, np.concatenate(by_row, 1) if by_row else None)
+    joined = np.concatenate(by_row, 1) if by_row else None
+    return LocalDraws(numbers, sites, joined, parts[0].log_prior)
 
 
 def _part(
@@ -80,11 +95,14 @@ def _part(
     batch, count = pad_part(task, dataset, start, size)
     keys = split_key(fold_in(seed_key(seed), start), len(vectors))
     size = WORK // (batch.mask.shape[0] * _numbers(task, batch.data))
-    numbers, sites, by_row = _draw(task, vectors, batch.data, keys, size)
+    drawn = _draw(task, vectors, batch.data, keys, size)
     places = np.arange(count)
-    own = {n: np.asarray(v).take(places, task.local.axes[n] + 1) for n, v in sites.items()}
-    by_row = None if by_row is None else np.asarray(by_row)[:, places]
-    return LocalDraws(np.asarray(numbers)[:, places], own, by_row)
+    axes = task.local.axes
+    own = {n: np.asarray(v).take(places, axes[n] + 1) for n, v in drawn.sites.items()}
+    known = (None if v is None else np.asarray(v) for v in drawn[2:])
+    by_row, prior = known
+    by_row = None if by_row is None else by_row[:, places]
+    return LocalDraws(np.asarray(drawn.numbers)[:, places], own, by_row, prior)
 
 
 def pad_part(task: AbstractTask, dataset: Dataset, start: int, size: int) -> tuple[Batch, int]:
@@ -105,13 +123,13 @@ def _numbers(task: AbstractTask, data: dict[str, Array]) -> int:
 @partial(jax.jit, static_argnums=(0, 4))
 def _draw(
     task: AbstractTask, vectors: Array, data: dict[str, Array], keys: Array, at_once: int
-) -> tuple[Array, dict[str, Array], Array | None]:
-    return batched_map(lambda a: draw(task, a[0], data, a[1]), (vectors, keys), at_once)
+) -> LocalDraws:
+    return map_blocks(lambda a: _draw_block(task, a[0], data, a[1]), (vectors, keys), at_once)
 
 
 def draw(
     task: AbstractTask, vector: Float[Array, " P"], data: dict[str, Array], key: Array
-) -> tuple[Float[Array, "N L"], dict[str, Array], Float[Array, " N"] | None]:
+) -> LocalDraws:
     """One draw of every row's local latents: unconstrained, and by site in the model's own space;
     and each row's log likelihood with these integrated out, where they are one number.
 
@@ -121,22 +139,46 @@ def draw(
         data: rows of data.
         key: the random key.
     """
+    drawn = _draw_block(task, vector[None], data, key[None])
+    return jax.tree.map(lambda a: a[0], drawn)
 
-    def rows(local: Array) -> Array:
-        return task.local.joint(vector, data, local)[1]
+
+def _draw_block(
+    task: AbstractTask, vectors: Float[Array, "S P"], data: dict[str, Array], keys: Array
+) -> LocalDraws:
+    """Draws for each of some vectors of the shared latents."""
+
+    def rows_at(vector: Array) -> Rows:
+        return lambda local: task.local.joint(vector, data, local)[1]
+
+    def sites_at(vector: Array, local: Array) -> dict[str, Array]:
+        trace = task.trace_at(vector, data, task.local.unflatten(local))
+        return {n: trace[n]["value"] for n in task.local.shown}
 
     if isinstance(task.local, Path):
-        local = task.local.draw(vector, data, key)
-        trace = task.trace_at(vector, data, task.local.unflatten(local))
-        return local, {n: trace[n]["value"] for n in task.local.shown}, None
-    near, by_row = task.local.find_modes(vector, data), None
-    if task.local.size == 1:
-        shape = _Shape.of(rows, near)
-        local, by_row = on_grid(rows, near, key, shape), shape.log_sum
-    else:
-        local = resample(rows, near, key)
-    trace = task.trace_at(vector, data, task.local.unflatten(local))
-    return local, {n: trace[n]["value"] for n in task.local.shown}, by_row
+        path = task.local
+        local = jax.vmap(lambda v, k: path.draw(v, data, k))(vectors, keys)
+        return LocalDraws(local, jax.vmap(sites_at)(vectors, local))
+    near = jax.vmap(lambda v: task.local.find_modes(v, data))(vectors)
+    if not integrates_as_it_draws(task):
+        local = jax.vmap(lambda v, n, k: resample(rows_at(v), n, k))(vectors, near, keys)
+        return LocalDraws(local, jax.vmap(sites_at)(vectors, local))
+    points = product_rule(1, FINE)[0]
+    at_nodes = jax.vmap(lambda v, n: heights(rows_at(v), n, points))(vectors, near)
+    shape = jax.vmap(_Shape.of)(at_nodes, near)
+
+    def by_grid() -> Array:
+        each = jax.vmap(lambda v, n, k, s: on_grid(rows_at(v), n, k, s))
+        return each(vectors, near, keys, shape)
+
+    def by_nodes() -> Array:
+        z = jax.vmap(draw_between)(at_nodes, keys)
+        return jax.vmap(ModeAndScale.at)(near, z[..., None])
+
+    smooth = jnp.all(jax.vmap(is_smooth)(at_nodes))
+    local = jax.lax.cond(smooth, by_nodes, by_grid)
+    prior = jax.vmap(lambda v, u: task.local.joint(v, data, u)[0])(vectors, near.mode)
+    return LocalDraws(local, jax.vmap(sites_at)(vectors, local), shape.log_sum, prior)
 
 
 class _Shape(NamedTuple):
@@ -149,10 +191,10 @@ class _Shape(NamedTuple):
     log_sum: Float[Array, " N"]
 
     @classmethod
-    def of(cls, rows: Rows, near: ModeAndScale) -> "_Shape":
-        """Of log densities of one number each, with modes and scales."""
+    def of(cls, at_nodes: Float[Array, "K N"], near: ModeAndScale) -> "_Shape":
+        """Of log densities of one number each at the nodes, with modes and scales."""
         points, log_weights = product_rule(1, FINE)
-        terms = heights(rows, near, points) + log_weights[:, None]
+        terms = at_nodes + log_weights[:, None]
         weights = jax.nn.softmax(terms, 0)
         mean = weights.T @ points[:, 0].astype(np.float32)
         variance = jnp.sum(weights * (points - mean) ** 2, 0)
@@ -174,7 +216,8 @@ def on_grid(
         key: the random key.
         shape: their means and sds, where they are known.
     """
-    shape = _Shape.of(rows, near) if shape is None else shape
+    if shape is None:
+        shape = _Shape.of(heights(rows, near, product_rule(1, FINE)[0]), near)
     steps = np.linspace(-REACH, REACH, NODES, dtype=np.float32)[:, None]
     height = heights(rows, near, (shape.mean + shape.sd * steps)[..., None])
     height = jnp.maximum(height - jnp.max(height, 0), -1e3)  # of densities that end somewhere

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 def batched_map(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
@@ -30,6 +31,26 @@ def batched_map(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
     return jax.tree.map(
         lambda a: a.reshape(total, *a.shape[2:]), jax.lax.map(jax.vmap(function), parts)
     )
+
+
+def map_blocks(function: Callable[[Any], Any], many: Any, at_once: int) -> Any:
+    """Maps a function of several items over blocks of at most `at_once`, compiled once.
+
+    The function sees an axis of items, so that a `cond` over all of a block takes one branch. Where
+    blocks do not divide the whole, the last one is filled up with the last item.
+
+    >>> import jax.numpy as jnp
+    >>> map_blocks(jnp.cumsum, jnp.ones(5, int), 2).tolist()
+    [1, 2, 1, 2, 1]
+    """
+    total = len(jax.tree.leaves(many)[0])
+    if total <= max(1, at_once):
+        return function(many)
+    blocks = -(-total // max(1, at_once))
+    size = -(-total // blocks)
+    places = jnp.minimum(jnp.arange(blocks * size), total - 1).reshape(blocks, size)
+    parts = jax.lax.map(lambda at: function(jax.tree.map(lambda a: a[at], many)), places)
+    return jax.tree.map(lambda a: a.reshape(blocks * size, *a.shape[2:])[:total], parts)
 
 
 def map_datasets(function: Callable[..., Any], *many: Any) -> Any:

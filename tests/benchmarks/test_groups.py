@@ -56,7 +56,7 @@ def one_chunk(guide, key, groups):
     shared = np.sum(np.asarray(drawn.vectors) < np.asarray(points.vector)[:, None], 1)
     first = {n: v[:, :1] for n, v in points.data.items()}
     keys = jr.split(jr.fold_in(key, 1), (TOGETHER, DRAWS))
-    each = jax.vmap(lambda v, d, k: draw(task, v, d, k)[0], (0, None, 0))
+    each = jax.vmap(lambda v, d, k: draw(task, v, d, k).numbers, (0, None, 0))
     effects = np.asarray(jax.jit(jax.vmap(each))(drawn.vectors, first, keys))[:, :, 0, 0]
     own = np.sum(effects < np.asarray(points.local["effect"])[:, :1], 1)
     check = psis.check(np.asarray(drawn.log_joint), np.asarray(drawn.log_guide))

@@ -15,68 +15,15 @@ import signal
 import subprocess
 import sys
 import time
-from importlib import import_module
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
+from benchmarks.hierarchy_cases import NAMES, case, numbers_of_groups
+
 LIMIT, DRAWS = int(os.environ.get("LIMIT", "250")), 4000
-
-
-def logistic(groups, rows=400):
-    """Successes, 20 rows a group or ten, of unequal numbers."""
-    random = np.random.default_rng(groups)
-    share = random.gamma(3.0, size=groups)
-    group = np.sort(random.choice(groups, rows, p=share / share.sum()))
-    group[:groups] = np.arange(groups)
-    x, effect = random.normal(size=rows), random.normal(0.3, 0.8, groups)
-    odds = effect[group] + 0.5 * x
-    return {"x": x, "group": group, "y": random.binomial(1, 1 / (1 + np.exp(-odds)))}
-
-
-def sleep_study():
-    """18 subjects over ten days."""
-    random = np.random.default_rng(18)
-    subject, day = np.repeat(np.arange(18), 10), np.tile(np.linspace(-1.57, 1.57, 10), 18)
-    factor = np.diag([0.5, 0.25]) @ np.linalg.cholesky([[1, 0.2], [0.2, 1]])
-    effect = [0.1, 0.5] + random.normal(size=(18, 2)) @ factor.T
-    mean = effect[subject, 0] + effect[subject, 1] * day
-    return {"day": day, "subject": subject, "y": mean + 0.45 * random.normal(size=180)}
-
-
-def radon():
-    """85 counties, one house or many."""
-    random = np.random.default_rng(85)
-    share = random.gamma(0.8, size=85)
-    county = random.choice(85, 900, p=share / share.sum())
-    county[:85] = np.arange(85)
-    floor, uranium = random.binomial(1, 0.2, 900), random.normal(size=85)
-    intercept = 0.3 + 0.4 * uranium + 0.3 * random.normal(size=85)
-    slope = -0.6 + 0.3 * random.normal(size=85)
-    y = intercept[county] + slope[county] * floor + 0.75 * random.normal(size=900)
-    return {"floor": floor, "uranium": uranium, "county": county, "y": y}
-
-
-def slopes():
-    """12 groups, program and data of `test_compile`."""
-    from benchmarks.test_compile import SLOPES
-
-    space = {}
-    exec(SLOPES, space)
-    return space["model"], space["data"]
-
-
-def case(name):
-    """The program and its data."""
-    if name == "slopes":
-        return slopes()
-    if name.startswith("logistic"):
-        module, data = "hierarchical_logistic", logistic(int(name.removeprefix("logistic")))
-    else:
-        module, data = name, {"sleep_study": sleep_study, "radon": radon}[name]()
-    return import_module(f"models.{module}").model, data
 
 
 def use_limited_time():
@@ -106,8 +53,6 @@ def run_nuts(name, path, chains, warmup, length, accept):
     from numpyro.infer import MCMC, NUTS
 
     model, data = case(name)
-    (group,) = [n for n in data if n in ("group", "subject", "county")]
-    number = {f"n_{group}": int(data[group].max()) + 1} if name != "slopes" else {}
     begin = time.process_time()
     mcmc = MCMC(
         NUTS(model, target_accept_prob=accept),
@@ -117,7 +62,11 @@ def run_nuts(name, path, chains, warmup, length, accept):
         chain_method="vectorized",
         progress_bar=False,
     )
-    mcmc.run(jax.random.key(1), **{n: jnp.asarray(v) for n, v in data.items()}, **number)
+    mcmc.run(
+        jax.random.key(1),
+        **{n: jnp.asarray(v) for n, v in data.items()},
+        **numbers_of_groups(model, data),
+    )
     samples = {n: np.asarray(v, np.float64) for n, v in mcmc.get_samples(True).items()}
     spent = time.process_time() - begin
     np.savez(path, **{n: v.reshape(-1, *v.shape[2:]) for n, v in samples.items()})
@@ -168,9 +117,7 @@ def compare(ours, theirs):
     return np.abs(z), np.array(ratio), names
 
 
-@pytest.mark.parametrize(
-    "name", os.environ.get("CASES", "logistic20,logistic40,slopes,sleep_study,radon").split(",")
-)
+@pytest.mark.parametrize("name", os.environ["CASES"].split(",") if "CASES" in os.environ else NAMES)
 def test_beside_nuts(name, tmp_path, say):
     """A reliable answer is within 0.3 sd and 30%: far beyond the error of both."""
     paths = {n: str(tmp_path / f"{name}_{n}.npz") for n in ("fit", "nuts", "long")}
