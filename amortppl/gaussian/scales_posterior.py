@@ -44,7 +44,7 @@ class ScalesPosterior(eqx.Module):
     Attributes:
         effects: the latents and rows.
         scales: what `scales_first` found.
-        mixture: of whitened h; None for a Gaussian.
+        mixture: of h; None for a Gaussian.
     """
 
     effects: Effects
@@ -57,22 +57,20 @@ class ScalesPosterior(eqx.Module):
         if effects.at_once < CHEAP:
             return cls(effects, scales, None)
 
-        def height(z: Array) -> Array:
-            h, near = scales.frame.unwhiten(z), scales.mode + z @ scales.gradient
-            mode, precision = effects.mode(h, near, STEPS)
+        def height(h: Array) -> Array:
+            mode, precision = _given(effects, scales, h)
             return effects.joint(h, mode) - 0.5 * precision.log_det()
 
-        mixture = explore(height, len(scales.frame.location), effects.at_once)
+        mixture = explore(height, scales.frame, effects.at_once)
         return cls(effects, scales, stop_gradient(mixture))
 
     def log_prob(self, vector: Float[Array, " P"]) -> Array:
         """Log density of one unconstrained vector."""
         units = self.effects.log.scale
         h, u = split_plates(units.standardize(vector), self.effects.real)
-        z = self.scales.frame.whiten(h)
-        mode, precision = self._given(h, z)
+        mode, precision = _given(self.effects, self.scales, h)
         of_u = 0.5 * (precision.log_det() - precision.squared(u - mode))
-        return of_u + self._log_scales(z) + self._constant(len(u))
+        return of_u + self._log_scales(h) + self._constant(len(u))
 
     def sample(
         self, key: PRNGKeyArray, draws: int
@@ -80,31 +78,35 @@ class ScalesPosterior(eqx.Module):
         """Independent draws (S, P) and their log densities (S,)."""
         units, side = self.effects.log.scale, len(self.scales.frame.location)
         normal = jr.normal(key, (draws, len(self.effects.real)))
-        z, noise = normal[:, :side], normal[:, side:]
-        if self.mixture is not None:
-            z, _ = self.mixture.sample(jr.fold_in(key, 1), draws)
+        if self.mixture is None:
+            h = self.scales.frame.unwhiten(normal[:, :side])
+            log_h = self._log_scales(h)
+        else:
+            h, log_h = self.mixture.sample(jr.fold_in(key, 1), draws)
 
         def draw(pair: tuple[Array, Array]) -> tuple[Array, Array]:
-            z, noise = pair
-            h = self.scales.frame.unwhiten(z)
-            mode, precision = self._given(h, z)
+            h, noise = pair
+            mode, precision = _given(self.effects, self.scales, h)
             u = mode + precision.spread(noise)
             log_u = 0.5 * (precision.log_det() - jnp.sum(noise**2))
             return units.restore(join_plates(h, u, self.effects.real)), log_u
 
-        vectors, log_u = batched_map(draw, (z, noise), self.effects.at_once)
-        return vectors, log_u + self._log_scales(z) + self._constant(noise.shape[1])
+        vectors, log_u = batched_map(draw, (h, normal[:, side:]), self.effects.at_once)
+        return vectors, log_u + log_h + self._constant(normal.shape[1] - side)
 
-    def _given(self, h: Array, z: Array) -> tuple[Array, Arrow | CholeskyPrecision]:
-        """The mode of u given h, whitened z, and -Hessian there."""
-        return self.effects.mode(h, self.scales.mode + z @ self.scales.gradient, STEPS)
-
-    def _log_scales(self, z: Float[Array, "*S H"]) -> Float[Array, "*S"]:
-        """Log density of whitened h."""
+    def _log_scales(self, h: Float[Array, "*S H"]) -> Float[Array, "*S"]:
+        """Log density of h, in prior units."""
         if self.mixture is not None:
-            return self.mixture.log_prob(z)
-        return -0.5 * (jnp.sum(z**2, -1) + LOG_TWO_PI * z.shape[-1])
+            return self.mixture.log_prob(h)
+        frame = self.scales.frame
+        z = (h - frame.location) @ frame.factor
+        return frame.log_scale() - 0.5 * (jnp.sum(z**2, -1) + LOG_TWO_PI * h.shape[-1])
 
     def _constant(self, effects: int) -> Array:
-        units = jnp.sum(jnp.log(self.effects.log.scale.scale))
-        return self.scales.frame.log_scale() - units - 0.5 * LOG_TWO_PI * effects
+        return -jnp.sum(jnp.log(self.effects.log.scale.scale)) - 0.5 * LOG_TWO_PI * effects
+
+
+def _given(effects: Effects, scales: Scales, h: Array) -> tuple[Array, Arrow | CholeskyPrecision]:
+    """The mode of u given h, and -Hessian there."""
+    near = scales.mode + scales.frame.whiten(h) @ scales.gradient
+    return effects.mode(h, near, STEPS)
