@@ -31,10 +31,6 @@ from amortppl.task.scaling import PriorScale
 DENSE = 80
 """Most real latents given scales by a dense Hessian: it takes a product for each of them."""
 
-QUICK = 2000
-"""Places of the scales that are taken together, of a dataset of the most rows, from which on a
-thousand simulated datasets are drawn for the checks."""
-
 
 class ConditionalGuide(Method):
     """The built method.
@@ -53,11 +49,7 @@ class ConditionalGuide(Method):
     classes: Classes | None = eqx.field(static=True)
     regime: ClassVar[str] = "parametric"
     revision: ClassVar[int] = 7
-
-    @property
-    def quick(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Draws take a mode each, which is cheap where groups are few."""
-        return self._effects(self._blank).at_once >= QUICK
+    quick: ClassVar[bool] = False
 
     def init(self) -> Start:
         """The prior, no evidence."""

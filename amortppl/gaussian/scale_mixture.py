@@ -56,7 +56,7 @@ HALF_TAIL = float(
 
 
 class TwoPiece(NamedTuple):
-    """For each axis the mode, and the scales to its left and right; density continuous there."""
+    """For each axis the mode, and the scales to its left and right, whose shares are as these."""
 
     mode: Float[Array, " H"]
     left: Float[Array, " H"]
@@ -82,16 +82,14 @@ class TwoPiece(NamedTuple):
         """Log density of points."""
         apart = y - self.mode
         tail = log_student((apart / self.left) ** 2, OF_TAIL, 1)
-        level = tail - log_student(jnp.zeros(()), OF_TAIL, 1)
-        each = jnp.where(apart < 0, level, -0.5 * (apart / self.right) ** 2)
-        area = self.left * np.exp(-float(log_student(np.zeros(()), OF_TAIL, 1))) / 2
-        return jnp.sum(each - jnp.log(area + self.right * np.sqrt(np.pi / 2)), -1)
+        normal = -0.5 * ((apart / self.right) ** 2 + np.log(2 * np.pi))
+        each = jnp.where(apart < 0, tail, normal) - jnp.log((self.left + self.right) / 2)
+        return jnp.sum(each, -1)
 
     def sample(self, key: PRNGKeyArray, draws: int) -> Float[Array, "S H"]:
         """Independent draws."""
         keys, shape = jr.split(key, 3), (draws, len(self.mode))
-        area = self.left * np.exp(-float(log_student(np.zeros(()), OF_TAIL, 1))) / 2
-        is_left = jr.uniform(keys[0], shape) * (area + self.right * np.sqrt(np.pi / 2)) < area
+        is_left = jr.uniform(keys[0], shape) * (self.left + self.right) < self.left
         far = jnp.abs(jr.normal(keys[1], shape))
         heavy = far * jnp.sqrt(OF_TAIL / (2.0 * jr.gamma(keys[2], OF_TAIL / 2, shape)))
         return self.mode + jnp.where(is_left, -self.left * heavy, self.right * far)
@@ -145,7 +143,9 @@ class ScaleMixture(NamedTuple):
 
 def log_student(squared: Array, freedom: float, size: int) -> Array:
     """Log density of a Student-t of unit scale at a squared distance from its centre."""
-    level = gammaln((freedom + size) / 2) - gammaln(freedom / 2) - size / 2 * np.log(freedom * np.pi)
+    level = (
+        gammaln((freedom + size) / 2) - gammaln(freedom / 2) - size / 2 * np.log(freedom * np.pi)
+    )
     return level - (freedom + size) / 2 * jnp.log1p(squared / freedom)
 
 
