@@ -25,6 +25,8 @@ from jaxtyping import PRNGKeyArray
 from amortppl.densities import density
 from amortppl.densities.affine import Affine
 from amortppl.errors import quoted
+from amortppl.gaussian.class_detection import real_latents
+from amortppl.gaussian.conditional_guide import ConditionalGuide, conditional_classes
 from amortppl.gaussian.correction import correction_size
 from amortppl.gaussian.density_choice import best_density
 from amortppl.gaussian.linear_frame import MOST, linear_frame
@@ -86,10 +88,21 @@ class Parametric:
         return replace(self, signals=signals, density=self.density or best_density(task, signals))
 
     def schedule(self, task: AbstractTask) -> dict[str, Any]:
-        """Training defaults, as measured: `amortppl.gaussian.training_schedule`."""
+        """Training defaults, as measured: `amortppl.gaussian.training_schedule`; nothing is trained
+        where all else is drawn given few scales.
+        """
+        if self._draws_scales_first(task):
+            return {"steps": 0}
         return best_schedule(task, self.resolved(task).signals or ())
 
-    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ParametricGuide:
+    def _draws_scales_first(self, task: AbstractTask) -> bool:
+        """Whether a task of several groupings goes by `ConditionalGuide`; an asked density does
+        not.
+        """
+        curved = "curvature" in (self.resolved(task).signals or ())
+        return self.density is None and curved and conditional_classes(task)[0]
+
+    def build(self, task: AbstractTask, key: PRNGKeyArray) -> ParametricGuide | ConditionalGuide:
         """Draws the weights for a task; scalings come from simulated rows.
 
         Raises:
@@ -99,6 +112,10 @@ class Parametric:
         keys = jr.split(key, 6)
         size = task.latents.size
         scale, rows = simulated_scales(task, keys[0])
+        if self._draws_scales_first(task):
+            real = tuple(real_latents(task).tolist())
+            classes = conditional_classes(task)[1]
+            return ConditionalGuide(task, options, scale, has_log_gamma(task), real, classes)
         family = density(options.density or "", size, keys[4])
         encode = encoder_of(task, self.encoder, rows, self.width, keys[1])
         framed, encoded = options.signals != ("data",), "data" in options.signals

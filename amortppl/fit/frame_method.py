@@ -119,7 +119,7 @@ class FrameGuide(Method):
         if isinstance(state, ScalesState):
             assert self.classes is not None
             effects = Effects(self._log, self._real, self.classes, state.batch, state.rows)
-            return ScalesPosterior(effects, state.scales)
+            return ScalesPosterior.of(effects, state.scales)
         state = self._prior() if isinstance(state, Start) else state
         return self._posterior(state.frame, state.funnel)
 

@@ -27,6 +27,7 @@ from amortppl.gaussian.conditional_mode import conditional_mode
 from amortppl.gaussian.cubature import REACH, sweep
 from amortppl.gaussian.frame import Frame
 from amortppl.gaussian.log_density import Densities
+from amortppl.gaussian.newton import gradient_and_curvature
 from amortppl.gaussian.plates import join_plates, split_plates
 from amortppl.gaussian.touched import Classes, Split
 from amortppl.runtime.batched_map import batched_map
@@ -61,23 +62,31 @@ class Effects(eqx.Module):
     Attributes:
         log: the model's log densities.
         real: which latents are u.
-        classes: which of these the rows depend on.
+        classes: which of these the rows depend on; None to take all of u together, where they are
+            few.
         batch: the rows.
         rows: for each class the place in u of the latent that a row depends on.
     """
 
     log: Densities
     real: tuple[bool, ...] = eqx.field(static=True)
-    classes: Classes = eqx.field(static=True)
+    classes: Classes | None = eqx.field(static=True)
     batch: Batch
     rows: Int[Array, "K N"]
 
     @classmethod
     def find(
-        cls, log: Densities, real: tuple[bool, ...], classes: Classes, batch: Batch, near: Array
+        cls,
+        log: Densities,
+        real: tuple[bool, ...],
+        classes: Classes | None,
+        batch: Batch,
+        near: Array,
     ) -> "Effects":
         """The rows' latents, by derivatives at a vector `near` (P,) in prior units."""
-        none = cls(log, real, classes, batch, jnp.zeros((classes.count, 0), int))
+        none = cls(log, real, classes, batch, jnp.zeros((classes.count if classes else 0, 0), int))
+        if classes is None:
+            return none
         h, u = split_plates(near, real)
         rows = classes.depends(lambda v: none.split(h)(v)[1], u)
         return cls(log, real, classes, batch, rows)
@@ -94,8 +103,11 @@ class Effects(eqx.Module):
     @property
     def at_once(self) -> int:
         """Places of h that are taken together."""
-        size, others = len(self.classes.of), len(self.classes.plates.outer)
-        numbers = max(self.batch.mask.shape[-1] * self.classes.products, size * others)
+        size, rows = sum(self.real), self.batch.mask.shape[-1]
+        if self.classes is None:
+            return max(1, TOGETHER // (size * max(size, rows)))
+        others = len(self.classes.plates.outer)
+        numbers = max(rows * self.classes.products, size * others)
         return 1 if self.classes.is_sparse else max(1, TOGETHER // numbers)
 
     def joint(self, h: Float[Array, " H"], u: Float[Array, " E"]) -> Float[Array, ""]:
@@ -105,17 +117,23 @@ class Effects(eqx.Module):
 
     def mode(
         self, h: Float[Array, " H"], start: Float[Array, " E"], steps: int
-    ) -> tuple[Float[Array, " E"], Arrow]:
+    ) -> tuple[Float[Array, " E"], Arrow | CholeskyPrecision]:
         """The mode of u given h, and -Hessian near it."""
-        plates = self.classes.plates
+        classes, density = self.classes, lambda u: self.joint(h, u)
 
-        def differentiate(at: Array) -> tuple[Array, Arrow]:
-            found = self.classes.precision(self.split(h), at, self.rows)
+        def differentiate(at: Array) -> tuple[Array, Arrow | CholeskyPrecision]:
+            if classes is None:
+                gradient, matrix = jax.tree.map(jnp.nan_to_num, gradient_and_curvature(density, at))
+                return gradient, CholeskyPrecision.of(matrix)
+            found = classes.precision(self.split(h), at, self.rows)
             gradient, blocks, pairs = jax.tree.map(jnp.nan_to_num, found)
-            return gradient, Arrow.of_blocks(plates, blocks, LEAST, pairs)
+            return gradient, Arrow.of_blocks(classes.plates, blocks, LEAST, pairs)
 
-        nowhere = Arrow.identity(plates, CholeskyPrecision)
-        return conditional_mode(lambda u: self.joint(h, u), start, differentiate, nowhere, steps)
+        if classes is None:
+            nowhere = CholeskyPrecision.identity(len(start))
+        else:
+            nowhere = Arrow.identity(classes.plates, CholeskyPrecision)
+        return conditional_mode(density, start, differentiate, nowhere, steps)
 
 
 class Quadratic(NamedTuple):

@@ -1,8 +1,9 @@
 """Trains a method across the tasks of a model, to a guide."""
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,8 @@ def train(
         raise TrainingError(f"train: no option {unknown[0]!r}{nearest(unknown[0], options)}")
     plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
+    if spec.schedule(task).get("steps") == 0:
+        plan = _nothing_to_learn(task, plan, unlabelled is not None)
     expect_whole("train: batch", plan.batch, 1, error=TrainingError)
     expect_whole("train: mini_batches", plan.mini_batches, 1, error=TrainingError)
     expect_positive("train: rate", plan.rate, TrainingError)
@@ -113,6 +116,23 @@ def train(
     if tasks is not None and record.seconds > LONG:
         _ = guide.familiarity  # so that the first answer does not wait for it
     return guide
+
+
+def _nothing_to_learn(task: AbstractTask, plan: Schedule, unlabelled: bool) -> Schedule:
+    """The schedule of no updates, of a method that has no weights.
+
+    Raises:
+        TrainingError: `unlabelled` datasets are given.
+
+    Warns:
+        UserWarning: updates or minutes are asked for.
+    """
+    why = f"nothing is learned for {task.name} by this method: each answer follows from its rows"
+    if unlabelled:
+        raise TrainingError(f"train: unlabelled: {why}; leave it out")
+    if plan.steps != 0:
+        warnings.warn(f"train: {why}; steps= and minutes= are not used", stacklevel=3)
+    return replace(plan, steps=0)
 
 
 def _together(task: AbstractTask, unlabelled: Any) -> Batch:

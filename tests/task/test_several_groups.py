@@ -130,7 +130,8 @@ def test_numbers_of_groups_and_categories_without_rows(task):
 
 def test_effects_of_several_groupings_share_a_correction(task):
     """Coefficients are four a latent, whatever the number of places."""
-    method = construct(ap.method("parametric", width=4, hidden=8).build, task, jr.key(0))
+    spec = ap.method("parametric", density="diagonal", width=4, hidden=8)
+    method = construct(spec.build, task, jr.key(0))
     assert isinstance(method.correct, SharedCorrection)
     assert method.density.coefficients == 4 * task.latents.size
     assert method.correct.sites == (0,) * 6 + (1,) * 3 + (2,)
