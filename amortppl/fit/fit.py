@@ -5,29 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-import jax.random as jr
 import numpy as np
 
 from amortppl.data.columns import Columns
-from amortppl.data.dataset import read
-from amortppl.data.index_checks import refuse_own_outside
-from amortppl.errors import DataError
+from amortppl.errors import DataError, GuideError, ModelError
 from amortppl.fit.counted_groups import count_groups, explain_nesting, name_groups
-from amortppl.fit.data_task import Arrays, arrays_by_argument, named_arguments, task_of_data
-from amortppl.fit.frame_method import FrameAlone
+from amortppl.fit.data_task import Arrays, arrays_by_argument, named_arguments
+from amortppl.fit.kept_guides import KEPT
 from amortppl.fit.predictions import add_predictions
 from amortppl.fit.refits import Refits, join_tables, label_tasks
+from amortppl.fit.untrained_guide import read_ranges, untrained_guide
 from amortppl.formula.formula import Formula, formula
 from amortppl.guide.guide import Guide
 from amortppl.guide.infer import infer
 from amortppl.guide.options import Keywords, ladder_of
 from amortppl.runtime.arguments import expect_draws, expect_seed
-from amortppl.runtime.numpy_evaluation import construct
 from amortppl.runtime.program_cache import use_program_cache
-from amortppl.task.group_summary import rows_that_count
 from amortppl.task.grouped_model import model_of_rows
-from amortppl.task.groups import Layout
-from amortppl.training.ranges import Ranges
 from amortppl.training.record import Record
 from amortppl.trust.attempt import Ladder
 
@@ -149,6 +143,7 @@ def fit(
             by_group = by_group or ({behind.arguments.index: whole} if whole else None)
         labels = {"by_group": by_group, "simulate": simulate}
         labels = {n: v for n, v in labels.items() if v}
+        options = options._replace(own_guide=keep_amortizing)
         tree, guide = fit_model(model, data, columns, options, **labels)
     return (tree, guide) if keep_amortizing else tree
 
@@ -186,12 +181,13 @@ def _refits(form: Formula, by: Any, bootstrap: int | None, seed: int) -> Refits 
 
 
 class Options(NamedTuple):
-    """Draws, seed, what to keep, and the ladder."""
+    """Draws, seed, what to keep, the ladder, and whether the guide is to be of these data alone."""
 
     draws: int
     seed: int
     keep: tuple[bool | None, bool | None]
     climb: Ladder | None
+    own_guide: bool = True
 
 
 def fit_model(
@@ -210,16 +206,48 @@ def fit_model(
     counted = count_groups(named_arguments(model), datasets, by_group)
     if counted is not None:
         datasets, _ = counted.datasets, labels.pop("by_group", None)
+    about = (model, datasets[0], options.seed, labels | {"groups": counted and counted.labels})
+    alone = single and not options.own_guide
+    kept = KEPT.find(*about) if alone else None
+    if kept is not None:
+        tree = _answered_by(kept, datasets[0], options)
+        if tree is not None:
+            return tree, kept
     with explain_nesting(counted, by_group):
         guide = untrained_guide(model, datasets, options.seed, **labels)
     if counted is not None:
         name_groups(guide.task, counted.labels)
     expect_draws(options.draws, guide.task.latents.size)
+    tree = _answer(guide, datasets, options, single)
+    if alone:
+        KEPT.keep(*about, guide)
+    return tree, guide
+
+
+def _answered_by(kept: Guide, data: Arrays, options: Options) -> "xarray.DataTree | None":
+    """The answer of a guide made for another dataset; None where it fails or its density is not the
+    model's, so that one of its own says what is wrong.
+    """
+    try:
+        guide = Guide(kept.method, kept.spec, Record(), kept.seed, read_ranges(kept.task, [data]))
+        tree = _answer(guide, [data], options, True)
+    except (DataError, ModelError, GuideError):
+        return None
+    if not tree["sample_stats"]["log_joint_agrees"].all():
+        KEPT.forget(kept)
+        return None
+    return tree
+
+
+def _answer(
+    guide: Guide, datasets: Sequence[Arrays], options: Options, single: bool
+) -> "xarray.DataTree":
+    """The posteriors of datasets by an untrained guide."""
     own = [{n: v for n, v in d.items() if n in guide.task.arguments} for d in datasets]
     given = own[0] if single else own
     climb = cheapest_first(options.climb, guide)
     tree = infer(guide, None, given, options.draws, options.seed, None, options.keep, climb)
-    return name_source(tree), guide
+    return name_source(tree)
 
 
 def cheapest_first(climb: Ladder | None, guide: Guide) -> Ladder | None:
@@ -251,40 +279,6 @@ def fit_formula(
     about = {"formula": form.text, "family": form.family, "link": form.link}
     tree.attrs |= {**about, "model_source": form.source(), "warnings": json.dumps(notes)}
     return tree, guide
-
-
-def untrained_guide(
-    model: Callable[..., Any], datasets: Sequence[Arrays], seed: int = 0, **labels: Any
-) -> Guide:
-    """The guide that is the frame alone, of a task whose inputs are the rows of a dataset."""
-    expect_seed(seed)
-    task = task_of_data(model, datasets, **labels)
-    rows_of = [{n: v for n, v in d.items() if n in task.arguments} for d in datasets]
-    arrays = [read(task, d).arrays for d in rows_of]
-    for each in arrays:
-        refuse_own_outside(task, each)
-    ranges = ranges_of(arrays, task.group_layout)
-    method = construct(FrameAlone().build, task, jr.key(seed))
-    return Guide(method, FrameAlone(), Record(), seed, ranges)
-
-
-def ranges_of(datasets: Sequence[Mapping[str, np.ndarray]], layout: Layout | None = None) -> Ranges:
-    """Fewest and most rows of the datasets, and the ends of each number in a row."""
-    datasets = [rows_that_count(layout, d) for d in datasets] if layout else datasets
-    first = layout.index if layout else next(iter(datasets[0]))
-    counts = [len(d[first]) for d in datasets]
-    low, high = (
-        {
-            n: [float(f(e)) for e in zip(*(_columns(d[n], f) for d in datasets), strict=True)]
-            for n in datasets[0]
-        }
-        for f in (np.min, np.max)
-    )
-    return Ranges((min(counts), max(counts)), low, high)
-
-
-def _columns(values: np.ndarray, end: Callable[..., Any]) -> list[float]:
-    return end(values.reshape(len(values), -1).astype(float), axis=0).tolist()
 
 
 def name_source(tree: "xarray.DataTree") -> "xarray.DataTree":

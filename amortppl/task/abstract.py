@@ -21,7 +21,7 @@ from amortppl.task.inputs import Source
 from amortppl.task.judged import LogDensityJudge
 from amortppl.task.of_latents import OfLatents
 from amortppl.task.plain import Plain
-from amortppl.task.quadrature import FINE, NODES
+from amortppl.task.quadrature import NODES
 from amortppl.task.several_groups import SeveralGroups
 from amortppl.task.tracing import Site
 
@@ -206,7 +206,8 @@ class AbstractTask(OfLatents, ABC):
         """
         if not self.grouping:
             return 1
-        nodes = NODES.get(self.local.size, 1) ** self.local.size / NODES[1] if self.local else 1.0
+        usual = self.local and self.local.size in NODES
+        nodes = self.local.nodes**self.local.size / NODES[1] if usual else 1.0
         return data[self.grouping.name].shape[-1] * max(1, ceil(nodes))
 
     def evaluations(self, data: Mapping[str, Any]) -> int:
@@ -218,7 +219,7 @@ class AbstractTask(OfLatents, ABC):
         if self.local.in_turn:
             return self.local.evaluations
         each = data[self.grouping.name].shape[-1] if self.grouping else 1
-        return each * NODES.get(self.local.size, FINE) ** min(self.local.size, len(NODES))
+        return each * self.local.nodes ** min(self.local.size, len(NODES))
 
     def has_further_lines(self, data: Mapping[str, Any]) -> bool:
         """Whether groups of these arrays have several lines (`amortppl.task.grouped_model`)."""

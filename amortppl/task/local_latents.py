@@ -21,8 +21,17 @@ from jaxtyping import Array, Float
 
 from amortppl.errors import ModelError, quoted
 from amortppl.runtime.compilation import run_once
+from amortppl.task.degree import degrees
 from amortppl.task.density import ConditionalDensity
-from amortppl.task.quadrature import NODES, ModeAndScale, find_modes, integral
+from amortppl.task.quadrature import (
+    EXACT,
+    FINE,
+    NODES,
+    ModeAndScale,
+    find_modes,
+    integral,
+    solve_modes,
+)
 from amortppl.task.tracing import Site, row_axis
 
 Sites = Mapping[str, Site]
@@ -41,12 +50,15 @@ class Local:
         rule: how such a path is integrated out, in words.
         evaluations: densities of a row that this takes at once.
         dear: whether this takes so long that no simulated tasks are looked at beside the data.
+        normal: whether they are Gaussian given the latents of all rows, for any data: their log
+            density is quadratic (`amortppl.task.degree`), and its integral takes few nodes.
         rounding, inexact: why a path's log likelihood is not the model's, in words: in 32 bits
             alone, and in 64 bits too.
     """
 
     in_turn = False
     rule, evaluations, dear = "", 1, False
+    normal = False
     rounding, inexact = "", ""
 
     def __init__(
@@ -92,6 +104,12 @@ class Local:
         """L, the unconstrained numbers of a row."""
         return sum(prod(s) for s in self.shapes.values())
 
+    @property
+    def nodes(self) -> int:
+        """Nodes of a quadrature on each axis of a row's numbers."""
+        usual = NODES.get(self.size, FINE)
+        return min(EXACT, usual) if self.normal and self.size in NODES else usual
+
     def unflatten(self, local: Float[Array, "N L"]) -> dict[str, Array]:
         """Unconstrained numbers by row -> values by site."""
         sites, start = {}, 0
@@ -119,7 +137,8 @@ class Local:
         """
         vector, data = stop_gradient((vector, dict(data)))
         rows = next(iter(data.values())).shape[0]
-        return find_modes(
+        find = solve_modes if self.normal else find_modes
+        return find(
             lambda u: self.joint(vector, data, u)[1], jnp.zeros((rows, self.size), vector.dtype)
         )
 
@@ -130,7 +149,7 @@ class Local:
         out).
         """
         near = self.find_modes(vector, data)
-        rows = integral(lambda u: self.joint(vector, data, u)[1], near)
+        rows = integral(lambda u: self.joint(vector, data, u)[1], near, self.nodes)
         return self.joint(vector, data, near.mode)[0], rows
 
     def error(self, names: list[str], reason: str) -> ModelError:
@@ -179,7 +198,8 @@ class Local:
                 names,
                 f"here it changes the site {factors} (a factor), which simulations do not follow",
             )
-        if self.size > max(NODES):
+        self.normal = has_density and self._is_quadratic()
+        if self.size > max(NODES) and not self.normal:
             warnings.warn(
                 f"{self.density.program.name}: {self.size} local latents in a row "
                 f"({quoted(self.sites)}) are integrated out by "
@@ -188,6 +208,13 @@ class Local:
                 stacklevel=3,
             )
         return [n for n in deterministic if n in affected]
+
+    def _is_quadratic(self) -> bool:
+        data = jax.eval_shape(self._feasible, jr.key(0))
+        vector = jax.ShapeDtypeStruct((self.density.latents.size,), jnp.float32)
+        local = jax.ShapeDtypeStruct((self.rows, self.size), jnp.float32)
+        rows = lambda u, vector, data: self._at(vector, data, u)[1]  # noqa: E731
+        return degrees(rows, local, vector, data) <= 2
 
     def _changed(self, key: Array, *probe: Any) -> dict[str, Array]:
         """Whether each quantity changes with the local latents of (in the rows' densities: another)

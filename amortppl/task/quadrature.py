@@ -25,6 +25,10 @@ Rows = Callable[[Float[Array, "N L"]], Float[Array, " N"]]
 NODES = {1: 15, 2: 9, 3: 7}
 """Nodes on each axis of the product rule, by L."""
 
+EXACT = 4
+"""Nodes on each axis where every f_i is quadratic: exact, and so are its first three derivatives in
+what the f_i depend on, as of polynomials up to degree 7 under a normal density."""
+
 FINE = 15
 """Nodes along each axis where L is greater."""
 
@@ -87,6 +91,13 @@ def find_modes(rows: Rows, start: Float[Array, "N L"]) -> ModeAndScale:
     return ModeAndScale(end.at, whitener(end.bend))
 
 
+def solve_modes(rows: Rows, start: Float[Array, "N L"]) -> ModeAndScale:
+    """Of quadratic f_i the mode, by one Newton step, and the curvature."""
+    _, slope, bend = _look(rows, start)
+    white = whitener(bend)
+    return ModeAndScale(start + _times(white.mT, _times(white, slope)), white)
+
+
 def _look(rows: Rows, at: Array) -> tuple[Array, Array, Array]:
     """Height, slope and minus the Hessian of every row."""
 
@@ -125,8 +136,13 @@ def whitener(bend: Float[Array, "N L L"], least: float = 1e-6) -> Float[Array, "
     return jnp.stack(inverse, 1)
 
 
-def integral(rows: Rows, near: ModeAndScale) -> Float[Array, " N"]:
+def integral(rows: Rows, near: ModeAndScale, nodes: int | None = None) -> Float[Array, " N"]:
     """log int exp f_i(u) du of each row.
+
+    Args:
+        rows: the densities f_i.
+        near: their modes and curvatures.
+        nodes: on each axis of a product rule; by default `NODES`.
 
     Its derivative in what `rows` closes over is that with the nodes held fixed.
 
@@ -136,7 +152,7 @@ def integral(rows: Rows, near: ModeAndScale) -> Float[Array, " N"]:
     """
     size = near.mode.shape[1]
     if size in NODES:
-        return _sum(rows, near, *product_rule(size, NODES[size])) + near.log_volume()
+        return _sum(rows, near, *product_rule(size, nodes or NODES[size])) + near.log_volume()
     return _along_axes(rows, near) + near.log_volume()
 
 

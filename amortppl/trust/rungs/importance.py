@@ -1,5 +1,7 @@
 """The rung of adaptive importance sampling."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import numpyro.distributions as dist
@@ -7,8 +9,9 @@ from jaxtyping import Array
 
 from amortppl.errors import ModelError
 from amortppl.method import Method
+from amortppl.posterior.draws import draws_at_once
 from amortppl.runtime.batched_map import batched_map
-from amortppl.runtime.compilation import Compiled
+from amortppl.runtime.compilation import Options, compile_with, few_optimizations
 from amortppl.task.batch import Batch
 from amortppl.trust import psis
 from amortppl.trust.attempt import Attempt, Climb
@@ -66,7 +69,9 @@ def _propose(
     """Draws of the proposals whose moments are those of weighted draws, by dataset."""
     moments = [weighted_moments(*draws) for draws in best]
     centre, factor = (pad_arrays([m[k] for m in moments]) for k in range(2))
-    return student_draws(run.guide.method, batch, keys, centre, factor, max(POOL * run.draws, 1000))
+    size = max(1, draws_at_once(run.guide.task, batch))
+    draws = max(POOL * run.draws, 1000)
+    return student_draws(run.guide.method, batch, keys, centre, factor, draws, size)
 
 
 def resample_draws(run: Climb, draws: Draws, seed: int) -> Attempt:
@@ -119,9 +124,20 @@ def weighted_moments(vectors: np.ndarray, log_weights: np.ndarray) -> tuple[np.n
     return centre, np.linalg.cholesky((axes * np.maximum(values, 1e-6)) @ axes.T) * scale[:, None]
 
 
-@Compiled
+def _few_for_one(method: Method, batches: Batch, *more: Any) -> Options:
+    datasets, rows = np.shape(batches.mask)
+    return few_optimizations(datasets, rows, few=0)
+
+
+@compile_with(_few_for_one)
 def student_draws(
-    method: Method, batches: Batch, keys: Array, centres: Array, factors: Array, draws: int
+    method: Method,
+    batches: Batch,
+    keys: Array,
+    centres: Array,
+    factors: Array,
+    draws: int,
+    size: int,
 ) -> Draws:
     """Draws of a multivariate Student-t for each dataset, its log density, and the log joint.
 
@@ -130,6 +146,7 @@ def student_draws(
         batches, keys: one of each dataset.
         centres, factors: location (T, P) and lower factor of the scale matrix (T, P, P).
         draws: S.
+        size: draws at which the log joint of a dataset is evaluated at once.
 
     Returns:
         (T, S, P), (T, S) and (T, S).
@@ -138,7 +155,7 @@ def student_draws(
     def one(batch: Batch, key: Array, centre: Array, factor: Array) -> Draws:
         student = dist.MultivariateStudentT(FREEDOM, centre, factor)
         vectors = student.sample(key, (draws,))
-        joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, 256)
+        joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
         return vectors, student.log_prob(vectors), joint
 
     return jax.vmap(one)(batches, keys, centres, factors)
