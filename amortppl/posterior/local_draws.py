@@ -2,7 +2,8 @@
 
     u_i ~ p(u_i | y_i, x_i, theta_s),    for every row i and draw s
 
-One number a row is drawn by inverting its distribution function: from the nodes that integrate it
+Where all are Gaussian given theta (`amortppl.task.local_latents`), they are drawn as that. Else one
+number a row is drawn by inverting its distribution function: from the nodes that integrate it
 out where all densities are smooth (`amortppl.posterior.node_draws`), else from a grid around the
 mode.
 Several are drawn by sampling-importance-resampling from a multivariate Student-t around the mode.
@@ -72,7 +73,8 @@ class LocalDraws(NamedTuple):
 
 def integrates_as_it_draws(task: AbstractTask) -> bool:
     """Whether draws of local latents come with the log joint of the shared ones."""
-    return bool(task.local) and task.local.size == 1 and not isinstance(task.local, Path)
+    simple = task.local and (task.local.size == 1 or task.local.normal)
+    return bool(simple) and not isinstance(task.local, Path)
 
 
 def draw_sites(task: AbstractTask, vectors: Array, dataset: Dataset, seed: int) -> LocalDraws:
@@ -115,6 +117,8 @@ def pad_part(task: AbstractTask, dataset: Dataset, start: int, size: int) -> tup
 
 def _numbers(task: AbstractTask, data: dict[str, Array]) -> int:
     """Densities and points of the grid that are held at once for a row of these arrays."""
+    if task.local.normal:
+        return task.places(data)
     if task.local.size > 1:
         return task.places(data) * PROPOSALS
     return task.places(data) * NODES if task.grouping else NODES
@@ -160,6 +164,14 @@ def _draw_block(
         local = jax.vmap(lambda v, k: path.draw(v, data, k))(vectors, keys)
         return LocalDraws(local, jax.vmap(sites_at)(vectors, local))
     near = jax.vmap(lambda v: task.local.find_modes(v, data))(vectors)
+    if task.local.normal:
+        prior, peak = jax.vmap(lambda v, n: task.local.joint(v, data, n.mode))(vectors, near)
+        integral = (
+            peak + task.local.size * np.log(2 * np.pi) / 2 + jax.vmap(ModeAndScale.log_volume)(near)
+        )
+        z = jax.vmap(lambda k, m: jr.normal(k, m.shape))(keys, near.mode)
+        local = jax.vmap(ModeAndScale.at)(near, z)
+        return LocalDraws(local, jax.vmap(sites_at)(vectors, local), integral, prior)
     if not integrates_as_it_draws(task):
         local = jax.vmap(lambda v, n, k: resample(rows_at(v), n, k))(vectors, near, keys)
         return LocalDraws(local, jax.vmap(sites_at)(vectors, local))
