@@ -224,13 +224,24 @@ def test_latents_of_a_row_may_depend_on_each_other():
     np.testing.assert_allclose(rows_of(task, vector, data), exact, atol=2e-5)
 
 
-def test_more_than_three_are_taken_axis_by_axis_and_say_so():
+def test_more_than_three_are_taken_axis_by_axis(recwarn):
     """Exact for a Gaussian, whose axes are independent once it is whitened."""
-    with pytest.warns(UserWarning, match="5 local latents in a row .'parts'"):
-        task = ap.Task(several, X)
+    task = ap.Task(several, X)
+    assert task.local.normal and not [w for w in recwarn if "local latents" in str(w.message)]
     data, vector, theta = simulated(task)
     exact = stats.norm.logpdf(data["y"], data["x"], np.sqrt(5 * theta["spread"] ** 2 + 0.2**2))
     np.testing.assert_allclose(rows_of(task, vector, data), exact, atol=1e-4)
+
+
+def test_more_than_three_that_are_not_gaussian_say_so():
+    def model(x, y=None):
+        spread = numpyro.sample("spread", dist.LogNormal(-1, 0.3))
+        with numpyro.plate("row", x.shape[0]):
+            parts = numpyro.sample("parts", dist.Normal(0, spread).expand([4]).to_event(1))
+            numpyro.sample("y", dist.Poisson(jnp.exp(x + parts.sum(-1))), obs=y)
+
+    with pytest.warns(UserWarning, match="4 local latents in a row .'parts'"):
+        assert not ap.Task(model, X).local.normal
 
 
 def test_before_the_integral_the_density_is_numpyros():

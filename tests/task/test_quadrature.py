@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amortppl.posterior.local_draws import on_grid, resample
+from amortppl.posterior.grid_draws import on_grid
+from amortppl.posterior.local_draws import resample
 from amortppl.task.quadrature import find_modes, integral, whitener
 
 
