@@ -71,6 +71,7 @@ def task_of(model, data=DATA):
     return task_of_data(model, data), data[0]
 
 
+@pytest.mark.slow
 def test_the_hessian_is_that_of_all_second_derivatives():
     task, data = task_of(crossed)
     classes, real = classes_of(task), tuple(real_latents(task).tolist())

@@ -72,6 +72,16 @@ STANDS_FOR = ("hierarchical_logistic", "radon", "sleep_study", "crossed")
 two groupings."""
 
 
+LIKE_OTHERS = (
+    "gaussian_process",
+    "mixture_2d",
+    "negative_binomial_regression",
+    "overdispersed_poisson",
+    "robust_regression",
+)
+"""Models that take long to compile and differ little from others that are quick."""
+
+
 def params() -> list:
     """Models by name; those of groups take long to compile, and few of them stand for all."""
     chosen = []
@@ -79,7 +89,7 @@ def params() -> list:
         file = None if name.endswith("_pyro") else catalogue.module("models", name)
         grouped = "groups" in getattr(file, "TASK", {})
         if not grouped or name in STANDS_FOR:
-            slow = grouped and name != STANDS_FOR[0]
+            slow = name in LIKE_OTHERS or (grouped and name != STANDS_FOR[0])
             chosen.append(pytest.param(name, marks=pytest.mark.slow) if slow else name)
     return chosen
 

@@ -61,6 +61,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(unset, tmp_path):
         assert use_program_cache() is None
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_folder_compile_once_and_all_are_right(tmp_path):
     """Three at once fill it; a fourth compiles nothing."""
     code = """
