@@ -19,10 +19,7 @@ from amortppl.method import Method
 from amortppl.posterior.draws import states
 from amortppl.posterior.padding import chunk_size, pad_rows
 from amortppl.predictive.predictor import At
-from amortppl.runtime.compilation import (
-    jit_unoptimized,
-    run_once,
-)
+from amortppl.runtime.compilation import jit_unoptimized, run_once
 from amortppl.runtime.numpy_evaluation import evaluate
 from amortppl.runtime.seeds import fold_in, seed_key
 from amortppl.task.abstract import AbstractTask
@@ -60,10 +57,9 @@ constant up to rounding."""
 
 FLAG = 0.0125
 """Either p-value below this is told: at most two of 256 simulated tasks are as strange. Which 256
-varies with the
-guide: of 4000 datasets of the model one of linear regression tells 2.1%, one of Poisson regression
-    3.1% (5.5% and
-4.2% at 0.02)."""
+varies with the guide: of 4000 datasets of the model one of linear regression tells 2.1%, one of
+Poisson regression 3.1% (5.5% and 4.2% at 0.02).
+"""
 
 
 class Familiar(NamedTuple):
