@@ -51,6 +51,8 @@ def best_schedule(task: AbstractTask, signals: tuple[str, ...]) -> dict[str, Any
         return {"steps": 300, "batch": 64, "pooled": True, "pool": 16, "reuses": 12}
     if task.ordered and not task.local and "curvature" in signals:
         return {"steps": 4000, "batch": 64, "pooled": True, "reuses": 12}
+    if task.local and task.local.in_turn and "curvature" in signals:
+        return {"steps": 1000, "batch": 64, "pooled": True, "pool": 16, "reuses": 12}
     if task.block or in_plates(task).any():
         return {"steps": 3000, "batch": 128}
     return {"steps": 600, "batch": 64}
