@@ -23,6 +23,7 @@ from amortppl.errors import (
     OutOfRangeWarning,
     UnreliableWarning,
 )
+from amortppl.gaussian.training_schedule import best_schedule
 from amortppl.posterior.draws import Drawn
 from amortppl.runtime.numpy_evaluation import construct, evaluate
 from amortppl.task import path_judge
@@ -236,6 +237,15 @@ def test_further_passes_of_a_series_end_where_a_step_on_all_rows_does(returns):
 @pytest.fixture(scope="module")
 def levels():
     return ap.Task(local_level, rows=(20, 80))
+
+
+@pytest.mark.slow
+def test_guides_of_paths_learn_from_a_pool_where_the_filter_is_in_closed_form(levels, monkeypatch):
+    """An update of fresh tasks takes some ten times what one from the pool does."""
+    signals = ("data", "gradient", "curvature")
+    assert best_schedule(levels, signals)["pooled"]
+    monkeypatch.setattr(levels, "local", SmoothPath(levels.local))
+    assert not best_schedule(levels, signals).get("pooled")
 
 
 @pytest.mark.slow
