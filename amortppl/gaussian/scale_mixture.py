@@ -17,8 +17,8 @@ mean), `skewed` has a mean of 0, a sd of 1 and the points' skewness along each a
     y = normal - e / r_j a_j,    e ~ Exponential(1),
 
 along whose unit vector a_j the number h_j falls, and others that fall with it by regression; its
-share c_j is updated by its points' weights. Cappe, Douc, Guillin, Marin and Robert 2008, "Adaptive importance sampling in general
-mixture classes", Statistics and Computing 18.
+share c_j is updated by its points' weights. Cappe, Douc, Guillin, Marin and Robert 2008, "Adaptive
+importance sampling in general mixture classes", Statistics and Computing 18.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,8 @@ from amortppl.gaussian.frame import Frame
 from amortppl.runtime.batched_map import batched_map
 
 POINTS, ROUNDS = 512, 2
-"""Points of a round, and rounds."""
+"""Points of a round, and rounds; after one, plain means of crossed effects were 0.8 sd off at worst
+(kernels alone)."""
 
 OF_POINTS, OF_KERNELS = 5.0, 8.0
 """Degrees of freedom of the points' Student-t and of the kernels'."""

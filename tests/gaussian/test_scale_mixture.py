@@ -26,16 +26,16 @@ def mixture():
 
 @pytest.fixture(scope="module")
 def grid():
-    """Points 0.05 apart, (K, 2)."""
-    along = np.arange(-16.0, 8.0, 0.05)
+    """Points 0.1 apart, (K, 2)."""
+    along = np.arange(-14.0, 6.0, 0.1)
     return np.stack(np.meshgrid(along, along, indexing="ij"), -1).reshape(-1, 2)
 
 
 @pytest.fixture(scope="module")
 def density(mixture, grid):
-    parts = np.array_split(grid.astype(np.float32), 60)
+    parts = np.array_split(grid.astype(np.float32), 8)
     log_prob = jax.jit(mixture.log_prob)
-    return np.concatenate([np.exp(np.asarray(log_prob(p), float)) for p in parts]) * 0.05**2
+    return np.concatenate([np.exp(np.asarray(log_prob(p), float)) for p in parts]) * 0.1**2
 
 
 def test_the_density_has_an_integral_of_one(density):
