@@ -386,3 +386,12 @@ def test_four_devices_learn_the_same():
     assert devices == 4
     np.testing.assert_allclose(losses, one.losses, rtol=1e-3)
     np.testing.assert_allclose(held_out, one.held_out, rtol=1e-3)
+
+
+def test_methods_without_weights_make_no_update():
+    task = ap.model("gaussian_mean", rows=(4, 8))
+    with pytest.warns(UserWarning, match="nothing is learned for gaussian_mean by this method"):
+        guide = ap.train(task, "laplace", steps=3, progress=False)
+    assert guide.record.steps == 0
+    with pytest.raises(TrainingError, match="unlabelled: nothing is learned for gaussian_mean"):
+        ap.train(task, "laplace", unlabelled=[{"y": [0.0, 1.0, 0.0, 1.0]}], progress=False)
