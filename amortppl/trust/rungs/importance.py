@@ -18,6 +18,7 @@ from amortppl.trust.rungs.batching import (
     fold_keys,
     pad_arrays,
     split_results,
+    together,
 )
 
 MOST = 1000
@@ -138,7 +139,8 @@ def student_draws(
     def one(batch: Batch, key: Array, centre: Array, factor: Array) -> Draws:
         student = dist.MultivariateStudentT(FREEDOM, centre, factor)
         vectors = student.sample(key, (draws,))
-        joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, 256)
+        size = together(method.task, batches)
+        joint = batched_map(lambda v: method.task.log_joint(v, batch), vectors, size)
         return vectors, student.log_prob(vectors), joint
 
     return jax.vmap(one)(batches, keys, centres, factors)
