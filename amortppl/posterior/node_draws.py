@@ -2,10 +2,10 @@
 
     f(z) = -z^2 / 2 + r(z),    z in sds around the mode
 
-r is small and smooth where the density is near a normal one. It is taken as the cubic through the
-four nodes nearest by, so that what integrated the density gives its draws too, without looking at
-it again. Whether cubics do is told by each node's distance from the cubic through the two nodes on
-either side of it, which are twice as far apart: such a cubic is off by about 16 times as much.
+r is small and smooth where the density is near a normal one. It is taken as the quintic through the
+six nodes nearest by, so that what integrated the density gives its draws too, without looking at it
+again. Whether quintics do is told by each node's distance from one through every other node, three
+on either side: such a quintic is off by about 64 times as much.
 """
 
 from functools import cache
@@ -23,12 +23,15 @@ CELLS = 3
 """Cells between two nodes: each has three points (Simpson's rule gives its mass), and draws lie in
 it as if the log density were linear."""
 
-OFF, OUTSIDE = 0.05, 1e-6
-"""Nats by which cubics of twice the width may be off, on average under the density, and the share
+OFF, OUTSIDE = 0.05, 1e-4
+"""Nats by which quintics of twice the width may be off, on average under the density, and the share
 of it that may lie at the outermost nodes."""
 
+NEAR = 6
+"""Nodes that a curve goes through."""
+
 LOWEST, OVER = -80.0, 0.2
-"""Nats below the highest node at which a log density ends, and by which cubics may leave the range
+"""Nats below the highest node at which a log density ends, and by which curves may leave the range
 of the two nodes beside them (a normal density is 0.08 higher between two)."""
 
 
@@ -38,15 +41,15 @@ class Fixed(NamedTuple):
     Attributes:
         nodes, log_weights: of the rule, (K,).
         points: ends and middles of cells in turn, (2 C + 1,).
-        cubics: remainders at nodes -> at points, (2 C + 1, K).
+        curves: remainders at nodes -> at points, (2 C + 1, K).
         left: the node at or left of each point, (2 C + 1,).
-        wider: remainders at nodes -> their distance from wider cubics, (K, K).
+        wider: remainders at nodes -> their distance from wider curves, (K, K).
     """
 
     nodes: np.ndarray
     log_weights: np.ndarray
     points: np.ndarray
-    cubics: np.ndarray
+    curves: np.ndarray
     left: np.ndarray
     wider: np.ndarray
 
@@ -60,20 +63,20 @@ def _fixed() -> Fixed:
         [z[:1], *(np.linspace(z[i], z[i + 1], parts + 1)[1:] for i in range(count - 1))]
     )
     left = np.minimum(np.arange(len(points)) // parts, count - 2)
-    cubics, wider = np.zeros((len(points), count)), np.eye(count)
+    curves, wider = np.zeros((len(points), count)), np.eye(count)
     for i, (point, at) in enumerate(zip(points, left, strict=True)):
-        four = np.clip(at - 1, 0, count - 4) + np.arange(4)
-        cubics[i, four] = _lagrange(z[four], point)
+        near = np.clip(at + 1 - NEAR // 2, 0, count - NEAR) + np.arange(NEAR)
+        curves[i, near] = _lagrange(z[near], point)
     for k in range(count):
         odd = np.arange(1 - k % 2, count, 2)
-        first = np.clip(np.searchsorted(odd, k) - 2, 0, len(odd) - 4)
-        four = odd[first : first + 4]
-        wider[k, four] -= _lagrange(z[four], z[k])
-    return Fixed(*(np.asarray(v) for v in (z, log_weights, points, cubics, left, wider)))
+        first = np.clip(np.searchsorted(odd, k) - NEAR // 2, 0, len(odd) - NEAR)
+        near = odd[first : first + NEAR]
+        wider[k, near] -= _lagrange(z[near], z[k])
+    return Fixed(*(np.asarray(v) for v in (z, log_weights, points, curves, left, wider)))
 
 
 def _lagrange(nodes: np.ndarray, at: float) -> np.ndarray:
-    """Weights of the values at four nodes in the cubic through them, at a point."""
+    """Weights of the values at some nodes in the polynomial through them, at a point."""
     others = [np.delete(nodes, i) for i in range(len(nodes))]
     return np.array([np.prod((at - o) / (n - o)) for n, o in zip(nodes, others, strict=True)])
 
@@ -98,7 +101,7 @@ def draw_between(heights: Float[Array, "K N"], key: PRNGKeyArray) -> Float[Array
     fixed = _fixed()
     heights = jnp.maximum(heights - jnp.max(heights, 0), LOWEST)
     rest = heights + fixed.nodes[:, None] ** 2 / 2
-    curve = fixed.cubics.astype(np.float32) @ rest - fixed.points[:, None] ** 2 / 2
+    curve = fixed.curves.astype(np.float32) @ rest - fixed.points[:, None] ** 2 / 2
     beside = heights[fixed.left], heights[fixed.left + 1]
     curve = jnp.clip(curve, jnp.minimum(*beside) - OVER, jnp.maximum(*beside) + OVER)
     density = jnp.exp(curve)

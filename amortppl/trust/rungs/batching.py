@@ -15,6 +15,9 @@ from amortppl.task.abstract import AbstractTask
 from amortppl.task.batch import Batch
 from amortppl.trust.attempt import DATASETS_PER_CALL, Climb
 
+DENSITIES = 1 << 24
+"""Densities of rows that are evaluated at once: 64 MiB in 32 bits."""
+
 Draws = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Vectors (S, P), their log density under the guide (S,) and under the model (S,)."""
 
@@ -52,4 +55,14 @@ def split_results(results: Any, places: list[int]) -> list[Any]:
 def score_draws(task: AbstractTask, posterior: Any, batch: Batch, key: Array, draws: int) -> Draws:
     """Draws of a posterior with their log densities under it and under the model."""
     vectors, log_guide = posterior.sample(key, draws)
-    return vectors, log_guide, batched_map(lambda v: task.log_joint(v, batch), vectors, 256)
+    size = together(task, jax.tree.map(lambda a: a[None], batch))
+    return vectors, log_guide, batched_map(lambda v: task.log_joint(v, batch), vectors, size)
+
+
+def together(task: AbstractTask, batches: Batch) -> int:
+    """Draws whose log joints are taken at once: 256, or fewer where each takes many densities, as
+    groups do whose effects are integrated out.
+    """
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), batches)
+    each = np.prod(batches.mask.shape) * task.evaluations(one.data)
+    return int(max(1, min(256, DENSITIES // each)))

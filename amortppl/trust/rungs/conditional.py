@@ -92,7 +92,8 @@ def draw_conditionally(run: Climb, places: list[int]) -> list[Attempt]:
     _expect_two_kinds(real, scale)
     classes, plates = (getattr(run.guide.method, n, None) for n in ("classes", "plates"))
     kind = classes or plates_among(task, plates, real)
-    count = _affordable(run.draws, batch.mask.shape[-1], int(real.sum()), kind)
+    rows = batch.mask.shape[-1] * task.evaluations({n: v[0] for n, v in batch.data.items()})
+    count = _affordable(run.draws, rows, int(real.sum()), kind)
     best = [(a.vectors, a.log_weights) for a in (run.best[i] for i in places)]
     attempts: list[Attempt | None] = [None] * len(places)
     for number, shape in enumerate(ROUNDS[1:] if classes else ROUNDS):
@@ -138,6 +139,12 @@ def plates_among(
 
 def _affordable(draws: int, rows: int, inner: int, kind: Plates | Classes | None) -> int:
     """Importance draws for so many wanted: `POOL` times as many, or what `WORK` allows.
+
+    Args:
+        draws: wanted.
+        rows: densities of rows that one log likelihood takes, all nodes of a quadrature among them.
+        inner: how many u there are.
+        kind: as of `conditional_draws`.
 
     Raises:
         ModelError: it allows fewer than are wanted, or than 1,000.
@@ -214,7 +221,8 @@ def conditional_draws(
     """
     centres, factors, slopes, (share, width), scale = given
     inner, outer = np.flatnonzero(real), np.flatnonzero(~np.array(real))
-    size = max(1, TOGETHER // _numbers(kind, batches.mask.shape[-1], len(inner)))
+    rows = batches.mask.shape[-1] * task.evaluations({n: v[0] for n, v in batches.data.items()})
+    size = max(1, TOGETHER // _numbers(kind, rows, len(inner)))
     level, units = scale.centre[inner], scale.scale[inner]
     prior = dist.MultivariateStudentT(FREEDOM, scale.centre[outer], jnp.diag(scale.scale[outer]))
 
