@@ -78,6 +78,9 @@ def fit(
     draws resampled by good weights, importance sampling of scales first and all else given them,
     adaptive importance sampling of all latents, more refinement, variational inference, NUTS.
 
+    A further dataset of the same function, with arguments of the same types, is answered by the
+    programs that are there, whatever its rows (docs/compilation.md).
+
     Args:
         model: a NumPyro or Pyro model, as `ap.Task` takes it. Its arguments that default to None
             are observations. Shapes, types and the number of rows are those of the data. Or a

@@ -16,7 +16,8 @@ def best_density(task: AbstractTask, signals: tuple[str, ...]) -> str:
       mixture of eight, after 600 steps) and for latents in plates, whose scale bends the posterior.
     - `spline_flow`: for data alone, where no frame makes the posterior simple.
     - `diagonal`: for data alone and more than `MANY` latents (calibrated for the 120 latents of
-      causal_order). For crossed and nested groups, with a network that all latents share
+      causal_order). For crossed and nested groups that are not drawn given their scales
+      (`amortppl.gaussian.conditional_guide`), with a network that all latents share
       (`amortppl.gaussian.shared_correction`): held-out loss of `crossed` after 150 updates from one
       pool of 1,024 tasks 1.9, still falling; `triangular` and `diagonal` by a network of all
       numbers 6.2 and 2.3 at least, after 25 to 50 updates, and rising.
