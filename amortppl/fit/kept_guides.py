@@ -13,8 +13,31 @@ from amortppl.fit.data_task import FEW, Arrays, named_arguments
 from amortppl.guide.guide import Guide
 from amortppl.task.check_values import evaluate_values, same_values
 
-MOST = 8
-"""Guides kept, those that were used last: each holds its dataset and its programs."""
+MOST, LARGEST = 8, 10_000_000
+"""Guides kept, those that were used last, and numbers in a dataset beyond which its guide is not:
+each holds its inputs and its programs."""
+
+
+class Kind(NamedTuple):
+    """What a program knows of an argument: its type, its shape but for the rows, how many these
+    are, and whether all its numbers are finite.
+    """
+
+    type: str
+    shape: tuple[int, ...]
+    rows: int | None
+    finite: bool
+
+    @classmethod
+    def of(cls, value: Any) -> "Kind":
+        """Of one dataset's argument: an array, a table, or values by label."""
+        array = _array(value)
+        finite = array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
+        return cls(array.dtype.kind, array.shape[1:], len(array) if array.ndim else None, finite)
+
+    def fits(self, other: "Kind") -> bool:
+        """Whether both may be rows of one task."""
+        return self[:2] == other[:2] and self.finite and other.finite
 
 
 class Made(NamedTuple):
@@ -24,15 +47,19 @@ class Made(NamedTuple):
         model: the function; another one of the same words is another model.
         seed: of the guide.
         labels: what else `Task` was told.
-        data: the dataset by argument, as it came.
+        kinds: of the dataset's arguments, in their order.
+        constants: values of those that are no rows.
+        grouped: the indices whose groups are counted.
         says: what the model said at three points (`amortppl.task.check_values`).
     """
 
     model: Callable[..., Any]
     seed: int
     labels: Mapping[str, Any]
-    data: Arrays
     guide: Guide
+    kinds: Mapping[str, Kind]
+    constants: Mapping[str, np.ndarray]
+    grouped: Sequence[str]
     says: Mapping[str, np.ndarray]
 
     def answers(
@@ -43,13 +70,25 @@ class Made(NamedTuple):
         A model may read what was changed since, as a global number, so it is evaluated again.
         """
         asked = (self.model is model, self.seed == seed, dict(self.labels) == dict(labels))
-        if not all(asked) or [*data] != [*self.data]:
+        if not all(asked) or [*data] != [*self.kinds]:
             return False
         task = self.guide.task
-        if task.censoring or _grouped(model, data) != _grouped(model, self.data):
+        if task.censoring or _grouped(model, data) != self.grouped:
             return False
-        alike = all(_alike(task, n, v, self.data[n]) for n, v in data.items())
-        return alike and _same_rows(task, data, self.data) and same_values(self.says, task)
+        index = (task.grouping.name, f"n_{task.grouping.name}") if task.grouping else ()
+        kinds = {n: Kind.of(v) for n, v in data.items() if n not in index}
+        same = all(np.array_equal(_array(data[n]), v) for n, v in self.constants.items())
+        alike = all(k.fits(self.kinds[n]) for n, k in kinds.items())
+        return same and alike and self._has_rows(kinds) and same_values(self.says, task)
+
+    def _has_rows(self, kinds: Mapping[str, Kind]) -> bool:
+        """Whether the rows are as many as before, or as many as one likes."""
+        each = [n for n, k in kinds.items() if k.rows is not None and n not in self.constants]
+        now, then = ([k[n].rows or 0 for n in each] for k in (kinds, self.kinds))
+        task = self.guide.task
+        if task.grouping or now == then:
+            return True
+        return task.row_free and len({*now}) == len({*then}) == 1 and min(now + then) > FEW
 
 
 class KeptGuides:
@@ -79,9 +118,16 @@ class KeptGuides:
         labels: Mapping[str, Any],
         guide: Guide,
     ) -> None:
-        """Keeps a guide in the place of the one that was used least recently."""
-        says = evaluate_values(guide.task)
-        self._keep(Made(model, seed, dict(labels), dict(data), guide, says))
+        """Keeps a guide in the place of the one that was used least recently, unless its dataset is
+        large.
+        """
+        if sum(_array(v).size for v in data.values()) > LARGEST:
+            return
+        kinds = {n: Kind.of(v) for n, v in data.items()}
+        # Copies, since their owner may write into them.
+        constants = {n: np.array(_array(v)) for n, v in data.items() if n in guide.task.constants}
+        about = (kinds, constants, _grouped(model, data), evaluate_values(guide.task))
+        self._keep(Made(model, seed, dict(labels), guide, *about))
 
     def forget(self, guide: Guide) -> None:
         """Lets a guide go."""
@@ -103,29 +149,6 @@ def _grouped(model: Callable[..., Any], data: Arrays) -> Sequence[str]:
     """The indices whose groups are counted."""
     arguments = named_arguments(model)
     return group_arguments(arguments, data) or counted_grouping(arguments, [data])
-
-
-def _alike(task: Any, name: str, value: Any, other: Any) -> bool:
-    """Whether an argument has the type and the shape that it had, and if it is no row its value."""
-    grouping = task.grouping
-    if grouping and name in (grouping.name, f"n_{grouping.name}"):
-        return True  # labels of any type, and their number
-    value, other = _array(value), _array(other)
-    if value.dtype.kind != other.dtype.kind or value.shape[1:] != other.shape[1:]:
-        return False
-    if value.dtype.kind in "fc" and not (np.isfinite(value).all() and np.isfinite(other).all()):
-        return False
-    return name not in task.constants or np.array_equal(value, other)
-
-
-def _same_rows(task: Any, data: Arrays, other: Arrays) -> bool:
-    """Whether the rows are as many, or as many as one likes."""
-    names = [n for n in data if np.ndim(_array(data[n])) and n not in task.constants]
-    now, then = ([len(_array(d[n])) for n in names] for d in (data, other))
-    if task.grouping or now == then:
-        return True
-    free = task.row_free and len({*now}) == len({*then}) == 1
-    return free and min(now + then) > FEW
 
 
 def _array(value: Any) -> np.ndarray:

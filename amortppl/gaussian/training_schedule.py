@@ -34,10 +34,10 @@ def best_schedule(task: AbstractTask, signals: tuple[str, ...]) -> dict[str, Any
     took 55 s).
 
     The effects of several groupings that are not drawn given their scales
-    (`amortppl.gaussian.conditional_guide`, which learns nothing) are one part of the frame's search, whose
-    cost grows with their square (11 ms of CPU a task for 8 subjects and 6 items, 0.55 s for 30 and
-    20). Their pool is the smaller the more latents there are, and the run is short: of 300 updates
-    for `crossed` the held-out loss was least after 100.
+    (`amortppl.gaussian.conditional_guide`, which learns nothing) are one part of the frame's
+    search, whose cost grows with their square (11 ms of CPU a task for 8 subjects and 6 items,
+    0.55 s for 30 and 20). Their pool is the smaller the more latents there are, and the run is
+    short: of 300 updates for `crossed` the held-out loss was least after 100.
 
     Args:
         task: the task.

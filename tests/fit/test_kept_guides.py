@@ -77,6 +77,16 @@ def test_what_another_task_is_made_of(first, change, found):
     assert (KEPT.find(model, dataset(12) | change, 0, labels) is not None) == found
 
 
+def test_an_array_that_its_owner_writes_into_is_another(first):
+    """Of the arguments that are no rows the values are part of the program."""
+    power = np.array(1)
+    data = dataset(12) | {"power": power}
+    KEPT.keep(model, data, 3, {}, KEPT.find(model, dataset(12), 0, {"groups": None}))
+    assert KEPT.find(model, data, 3, {}) is not None
+    power += 1
+    assert KEPT.find(model, data, 3, {}) is None
+
+
 def test_another_seed_and_another_function_are_others(first):
     labels = {"groups": None}
     assert KEPT.find(model, dataset(12), 1, labels) is None
