@@ -136,3 +136,24 @@ def draw_limits(
     """
     keys = {n: jr.fold_in(key, len(sources) + 1 + i) for i, n in enumerate(sorted(limits))}
     return {n: s.rows(key if s.joined else keys[n], rows) for n, s in limits.items()}
+
+
+def draw_limits_of_groups(
+    sources: Mapping[str, Source],
+    limits: Mapping[str, Source],
+    key: PRNGKeyArray,
+    groups: int,
+    places: int,
+    most: int,
+) -> dict[str, Array]:
+    """Limits of the rows of groups, (G, R, ...), of as many places R as the data have.
+
+    Args:
+        sources, limits, key: as of `draw_limits`.
+        groups: G.
+        places: R, to which real groups are filled up.
+        most: rows of a simulated group.
+    """
+    drawn = draw_limits(sources, limits, key, -(-groups * places // most))
+    rows = {n: v.reshape(-1, *v.shape[2:])[: groups * places] for n, v in drawn.items()}
+    return {n: v.reshape(groups, places, *v.shape[1:]) for n, v in rows.items()}

@@ -8,7 +8,12 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from amortppl.task.batch import Batch
-from amortppl.task.censoring import LIMITS_OF, Censoring, draw_limits
+from amortppl.task.censoring import (
+    LIMITS_OF,
+    Censoring,
+    draw_limits,
+    draw_limits_of_groups,
+)
 from amortppl.task.density import ConditionalDensity
 from amortppl.task.latents import Latents
 from amortppl.task.local_latents import Local
@@ -77,7 +82,12 @@ class OfLatents:
         if self.censoring is None:
             return data
         rows = next(iter(data.values())).shape[0]
-        limits = draw_limits(self.program.sources, self.censoring.limits, key, rows)
+        sources = self.program.sources, self.censoring.limits
+        if self.grouping:
+            places = data[self.grouping.name].shape[1], self.grouping.rows[1]
+            limits = draw_limits_of_groups(*sources, key, rows, *places)
+        else:
+            limits = draw_limits(*sources, key, rows)
         return data | self.censoring.observe(data, limits, self.observed)
 
     def trace_at(

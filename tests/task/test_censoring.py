@@ -103,6 +103,12 @@ def test_left_censored_rows_in_groups():
     low, y, kept = (np.asarray(data[n]) for n in ("low", "y", "school"))
     assert 0.02 < low[kept > 0].mean() < 0.9
     assert np.abs(y[low == 1] + 1).max() < 0.5 and (y[low == 0] > -1.5).all()
+    # Groups of data are filled up to more rows than those of simulated tasks have.
+    filled = {n: jnp.asarray(np.pad(data[n], [(0, 0), (0, 3)])) for n in task.inputs}
+    again = evaluate(lambda k: task.replicate(k, jnp.zeros(1), filled, 400), jr.key(4))
+    low, y = again["low"], again["y"]
+    assert low.shape == y.shape == (400, 8) and 0.02 < low.mean() < 0.9
+    assert np.abs(y[low == 1] + 1).max() < 0.5 and (y[low == 0] > -1.5).all()
 
 
 def test_an_argument_that_marks_nothing_is_refused():
