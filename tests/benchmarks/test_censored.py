@@ -73,9 +73,6 @@ def through_infer(guide):
 
     def infer(data, key):
         seed = int(jr.randint(key, (), 0, 2**30))
-        if guide.task.grouping:
-            rows = {n: np.asarray(v) for n, v in data.items()}
-            data = as_user_data(guide.task.group_layout, rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             post = guide.infer(data, draws=DRAWS, seed=seed, log_likelihood=False, predictive=False)

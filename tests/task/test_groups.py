@@ -14,6 +14,7 @@ from scipy import stats
 from scipy.integrate import quad
 
 import amortppl as ap
+from amortppl.diagnostics.inferences.functions import _as_the_model_takes
 from amortppl.errors import ModelError
 from amortppl.task.group_summary import as_user_data, group_columns, rows_that_count
 from amortppl.task.grouped_model import model_of_rows
@@ -111,6 +112,9 @@ def test_with_its_effects_given_the_density_is_the_plain_models(intercepts_task)
     effects = np.linspace(-1, 1, 5)
     prior, rows = intercepts_task.local.joint(vector, data, jnp.asarray(effects)[:, None])
     flat = as_user_data(intercepts_task.group_layout, data)
+    taken = _as_the_model_takes(intercepts_task, data)  # by a user's own inference
+    assert int(taken.pop("n_school")) == len(data["school"])
+    assert all(np.array_equal(taken[n], flat[n]) for n in taken) and taken.keys() == flat.keys()
     sites = {n: jnp.asarray(v) for n, v in (theta | {"effect": effects}).items()}
     plain, _ = log_density(intercepts, (), flat | {"n_school": 5}, sites)
     volume = np.log(theta["spread"])  # of spread's unconstrained space

@@ -19,6 +19,7 @@ from amortppl.errors import DataError
 from amortppl.runtime.arguments import expect_whole
 from amortppl.runtime.compilation import Compiled
 from amortppl.task.abstract import AbstractTask
+from amortppl.task.group_summary import as_user_data
 
 TOGETHER, VMAPPED = 8, 256
 """Datasets between two looks at the progress, and in one compiled call."""
@@ -32,11 +33,21 @@ def of_function(
     Args:
         task: the task.
         infer: takes a dict of arrays by argument and a JAX key. Returns for each latent an array
-            of draws (S, ...) or of chains (C, L, ...), or an xarray tree in ArviZ's schema.
+            of draws (S, ...) or of chains (C, L, ...), or an xarray tree in ArviZ's schema. Of a
+            task of groups it takes what the model does: rows, each with the number of its group,
+            and how many groups there are.
         vmap: whether it is JAX code, to be compiled and mapped over datasets.
         processes: of Python in which it runs; it must then be importable.
+
+    Raises:
+        DataError: `vmap` of a task of groups, whose rows are as many as they are in each dataset.
     """
     expect_whole("processes", processes, 1)
+    if vmap and task.grouping:
+        raise DataError(
+            f"vmap: datasets of {task.name} have different numbers of rows in their groups, which "
+            "one compiled function cannot take; leave vmap out, or use processes"
+        )
     name = getattr(infer, "__name__", type(infer).__name__)
     if vmap:
         return Inference(name, VMAPPED, partial(_run_mapped, task, infer), name)
@@ -64,10 +75,7 @@ def _run(
     task: AbstractTask, infer: Any, pool: Any, data: dict[str, np.ndarray], keys: Array, draws: int
 ) -> Answers:
     """Dataset by dataset; what a function raises is that dataset's problem."""
-    own = [
-        {n: np.asarray(v[i, 0] if task.block else v[i]) for n, v in data.items()}
-        for i in range(len(keys))
-    ]
+    own = [_as_the_model_takes(task, {n: v[i] for n, v in data.items()}) for i in range(len(keys))]
     raw = [np.asarray(jax.random.key_data(k)) for k in keys]
     call = partial(_attempt, infer)
     try:
@@ -87,6 +95,15 @@ def _run(
             answer = thin_chains(_vectors(task, values, one)[None], draws)
             vectors[i], kept[i], problems[i] = answer.vectors[0], answer.kept[0], answer.problems[0]
     return Answers(vectors, kept, problems)
+
+
+def _as_the_model_takes(task: AbstractTask, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """One dataset's arrays as its model has them: of a block the block, of groups their rows."""
+    arrays = {n: np.asarray(v[0] if task.block else v) for n, v in data.items()}
+    if not task.grouping:
+        return arrays
+    name = task.grouping.name
+    return as_user_data(task.group_layout, arrays) | {f"n_{name}": np.array(len(arrays[name]))}
 
 
 def _attempt(infer: Any, data: dict[str, np.ndarray], raw: np.ndarray) -> tuple[Any, str]:
