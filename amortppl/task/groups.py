@@ -126,9 +126,15 @@ class Grouping:
             self.name: "the index 0, 1, ... of each row's group",
             f"n_{self.name}": f"the number of groups, for numpyro.plate({self.name!r}, ...)",
         }.get(wanted, "named in by_group")
+        cure = nearest(wanted, [n for n in parameters if n != self.name])
+        if wanted == f"n_{self.name}" and not cure:
+            cure = (
+                f". Write {wanted!r} as an argument of the model in place of a number counted from "
+                f"{self.name!r}, as {self.name}.max() + 1 is"
+            )
         return (
             f"{self.model_name}: the model has no argument {wanted!r} ({what}); it has "
-            f"{quoted(parameters)}{nearest(wanted, parameters)}"
+            f"{quoted(parameters)}{cure}"
         )
 
     def _sites_of_rows(
