@@ -128,10 +128,8 @@ class Grouping:
         }.get(wanted, "named in by_group")
         cure = nearest(wanted, [n for n in parameters if n != self.name])
         if wanted == f"n_{self.name}" and not cure:
-            cure = (
-                f". Write {wanted!r} as an argument of the model in place of a number counted from "
-                f"{self.name!r}, as {self.name}.max() + 1 is"
-            )
+            counted = f"a number counted from {self.name!r}, as {self.name}.max() + 1 is"
+            cure = f". Write {wanted!r} as an argument of the model in place of {counted}"
         return (
             f"{self.model_name}: the model has no argument {wanted!r} ({what}); it has "
             f"{quoted(parameters)}{cure}"

@@ -277,7 +277,7 @@ def test_groups_counted_from_their_index_are_told_to_be_an_argument(count):
     inputs = X | {"group": dist.Categorical(np.ones(5) / 5)}
     with pytest.raises(ModelError, match="an argument 'n_group'"):
         ap.Task(counted, inputs, rows=(8, 16))
-    with pytest.raises(ModelError, match="Write 'n_group' as an argument .* as group.max"):
+    with pytest.raises(ModelError, match=r"Write 'n_group' as an argument .* as group.max"):
         ap.Task(counted, X, groups={"group": (3, 6)})
 
 
