@@ -22,7 +22,7 @@ Encoder = Any
 
 
 def encoder(
-    name: str | Callable[..., Any],
+    name: Any,
     features: int,
     size: int,
     key: PRNGKeyArray,

@@ -3,7 +3,7 @@
 A block is one such row. Of many it is a hierarchy: a set of series, or of images.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -100,7 +100,7 @@ def image_rows(shapes: Shapes, size: int, key: PRNGKeyArray) -> ShapedRows:
     return ShapedRows(ConvolutionalImage(shape, size, key), ((name, shape),), False)
 
 
-def own_encoder(make: Callable[..., Any], features: int, size: int, key: PRNGKeyArray) -> Any:
+def own_encoder(make: Any, features: int, size: int, key: PRNGKeyArray) -> Any:
     """An encoder of a user's own: a class or function of (features, size, key), or a module.
 
     It gives an Equinox module with a call (rows (N, features), mask (N,)) -> (E,), a sum over the
