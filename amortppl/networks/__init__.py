@@ -1,6 +1,5 @@
 """Encoders of rows. One idea a file."""
 
-from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import PRNGKeyArray
