@@ -111,9 +111,10 @@ def conditional_classes(task: AbstractTask) -> tuple[bool, Classes | None]:
     Of several groupings, where there are few bounded latents, and rows depend on few of the others
     or these are few.
     """
+    if not task.several or task.block or task.local:
+        return False, None
     real = real_latents(task)
-    bounded = int((~real).sum())
-    if not task.several or task.block or task.local or not real.any() or not 0 < bounded <= SCALES:
+    if not real.any() or not 0 < int((~real).sum()) <= SCALES:
         return False, None
     classes = classes_of(task)
     return classes is not None or int(real.sum()) <= DENSE, classes

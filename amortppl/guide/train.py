@@ -92,7 +92,7 @@ def train(
         raise TrainingError(f"train: no option {unknown[0]!r}{nearest(unknown[0], options)}")
     plan = Schedule(**{**spec.schedule(task), **{k: v for k, v in given.items() if v is not None}})
     plan = Schedule(**{**asdict(plan), "steps": None}) if minutes is not None else plan
-    if spec.schedule(task).get("steps") == 0:
+    if spec.schedule(task).get("steps") == 0 and task.latents.size:
         plan = _nothing_to_learn(task, plan, unlabelled is not None)
     expect_whole("train: batch", plan.batch, 1, error=TrainingError)
     expect_whole("train: mini_batches", plan.mini_batches, 1, error=TrainingError)

@@ -61,7 +61,7 @@ def test_a_sum_that_leaves_a_state_out_is_refused(monkeypatch):
 def test_an_integral_that_is_off_is_refused(monkeypatch):
     """A tenth of a nat in every row."""
     right = local_latents.integral
-    monkeypatch.setattr(local_latents, "integral", lambda rows, near: right(rows, near) + 0.1)
+    monkeypatch.setattr(local_latents, "integral", lambda *args: right(*args) + 0.1)
     with pytest.raises(ModelError, match=r"'effect' taken out"):
         ap.Task(counts)
 
