@@ -44,6 +44,9 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "slow: one of those that together take half of all time; run by `-m slow`"
     )
+    config.addinivalue_line(
+        "markers", "release: of the slow ones those over a minute; run by .ci/release"
+    )
     # The guides of the tests are tiny: the tests that are about this warning ask for it. Not said
     # in pyproject.toml, where it would import amortppl before jaxtyping's hook.
     config.addinivalue_line("filterwarnings", "ignore::amortppl.errors.OutOfRangeWarning")

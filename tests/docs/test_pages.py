@@ -21,6 +21,10 @@ LONG = {f"docs/tutorials/{name}.md" for name in ("million", "thousand", "simulat
 """Pages that train for long: there programs that run fast cost less than those that compile fast."""
 
 
+DEAREST = {f"docs/tutorials/{name}.md" for name in ("method", "paper", "thousand")}
+"""Pages that take over a minute: a release runs them."""
+
+
 @pytest.fixture
 def optimized():
     """Programs compiled as users have them."""
@@ -33,8 +37,13 @@ def name_of(page):
     return page.relative_to(ROOT).as_posix()
 
 
+def by_cost():
+    dearest = pytest.mark.release
+    return [pytest.param(p, marks=[dearest] if name_of(p) in DEAREST else []) for p in PAGES]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", by_cost(), ids=name_of)
 def test_code_runs_and_prints_what_the_page_says(page, tmp_path, request):
     """Numbers are left out of the comparison: they differ in the last digits from one machine to
     another.

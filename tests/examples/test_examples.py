@@ -16,9 +16,17 @@ SMALL = {
     "pyro_svi": {"tune": 3, "draws": 10},
 }
 
+DEAREST = {"local_latents", "neutra", "svi_finetune"}
+"""Scripts whose parts other tests run: a release runs them."""
+
+
+def by_cost():
+    dearest = pytest.mark.release
+    return [pytest.param(s, marks=[dearest] if s.stem in DEAREST else []) for s in SCRIPTS]
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", by_cost(), ids=lambda path: path.stem)
 def test_example_runs_and_draws(script, tmp_path):
     if script.stem.startswith("pyro_"):
         pytest.importorskip("torch", reason="the extra `pyro` is not installed")
