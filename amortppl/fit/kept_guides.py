@@ -11,7 +11,7 @@ import numpy as np
 from amortppl.fit.data_groups import counted_grouping, group_arguments
 from amortppl.fit.data_task import FEW, Arrays, named_arguments
 from amortppl.guide.guide import Guide
-from amortppl.task.check_values import evaluate_values, same_values
+from amortppl.task.program_digest import model_digest
 
 MOST, LARGEST = 8, 10_000_000
 """Guides kept, those that were used last, and numbers in a dataset beyond which its guide is not:
@@ -50,7 +50,7 @@ class Made(NamedTuple):
         kinds: of the dataset's arguments, in their order.
         constants: values of those that are no rows.
         grouped: the indices whose groups are counted.
-        says: what the model said at three points (`amortppl.task.check_values`).
+        program: what the model computed (`amortppl.task.program_digest`).
     """
 
     model: Callable[..., Any]
@@ -60,14 +60,14 @@ class Made(NamedTuple):
     kinds: Mapping[str, Kind]
     constants: Mapping[str, np.ndarray]
     grouped: Sequence[str]
-    says: Mapping[str, np.ndarray]
+    program: str
 
     def answers(
         self, model: Callable[..., Any], data: Arrays, seed: int, labels: Mapping[str, Any]
     ) -> bool:
         """Whether a guide made from this dataset would have the same task, but for its rows.
 
-        A model may read what was changed since, as a global number, so it is evaluated again.
+        A model may read what was changed since, as a global number, so it is traced again.
         """
         asked = (self.model is model, self.seed == seed, dict(self.labels) == dict(labels))
         if not all(asked) or [*data] != [*self.kinds]:
@@ -79,7 +79,7 @@ class Made(NamedTuple):
         kinds = {n: Kind.of(v) for n, v in data.items() if n not in index}
         same = all(np.array_equal(_array(data[n]), v) for n, v in self.constants.items())
         alike = all(k.fits(self.kinds[n]) for n, k in kinds.items())
-        return same and alike and self._has_rows(kinds) and same_values(self.says, task)
+        return same and alike and self._has_rows(kinds) and self.program == model_digest(task)
 
     def _has_rows(self, kinds: Mapping[str, Kind]) -> bool:
         """Whether the rows are as many as before, or as many as one likes."""
@@ -126,7 +126,7 @@ class KeptGuides:
         kinds = {n: Kind.of(v) for n, v in data.items()}
         # Copies, since their owner may write into them.
         constants = {n: np.array(_array(v)) for n, v in data.items() if n in guide.task.constants}
-        about = (kinds, constants, _grouped(model, data), evaluate_values(guide.task))
+        about = (kinds, constants, _grouped(model, data), model_digest(guide.task))
         self._keep(Made(model, seed, dict(labels), guide, *about))
 
     def forget(self, guide: Guide) -> None:

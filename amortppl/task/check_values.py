@@ -3,7 +3,6 @@ likelihoods differ.
 """
 
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 
@@ -17,11 +16,6 @@ from amortppl.task.abstract import AbstractTask
 
 @lru_cache(maxsize=64)
 def check_values(task: AbstractTask) -> dict[str, np.ndarray]:
-    """`evaluate_values` of a task, once."""
-    return evaluate_values(task)
-
-
-def evaluate_values(task: AbstractTask) -> dict[str, np.ndarray]:
     """Densities of a model where all entries of its latents' unconstrained vector are -1, 0 or 1.
 
     Three numbers each of its log prior, of the log likelihood of rows of ones, and of every
@@ -35,14 +29,6 @@ def evaluate_values(task: AbstractTask) -> dict[str, np.ndarray]:
         n: np.clip(np.nan_to_num(np.asarray(v, np.float64)), -1e30, 1e30)
         for n, v in densities.items()
     }
-
-
-def same_values(was: Mapping[str, np.ndarray], task: AbstractTask) -> bool:
-    """Whether a model says what it said then, now that it is run again."""
-    now = evaluate_values(task)
-    return was.keys() == now.keys() and all(
-        np.allclose(v, now[n], rtol=1e-6, atol=1e-6) for n, v in was.items()
-    )
 
 
 def check_digest(task: AbstractTask) -> str:

@@ -8,14 +8,25 @@ import pytest
 
 import amortppl as ap
 from amortppl.fit.kept_guides import KEPT
+from amortppl.fit.untrained_guide import untrained_guide
 
-PRIOR = {"mean": 0.0}
+PRIOR = {"mean": 0.0, "far": 3.0, "unit": 1.0, "weight": jnp.ones(())}
 
 
 def model(x, power, y=None):
     slope = numpyro.sample("slope", dist.Normal(PRIOR["mean"], 0.1))
+    numpyro.deterministic("in_units", slope * PRIOR["unit"])
+    line = jnp.where(x > PRIOR["far"], -slope, slope) * jnp.power(x, power)
     with numpyro.plate("row", x.shape[0]):
-        numpyro.sample("y", dist.Normal(slope * jnp.power(x, power), 1.0), obs=y)
+        numpyro.sample("y", dist.Normal(PRIOR["weight"] * line, 1.0), obs=y)
+
+
+def groups(school, n_school, y=None):
+    with numpyro.plate("schools", n_school):
+        effect = numpyro.sample("effect", dist.Normal(0, 1))
+    shift = numpyro.sample("shift", dist.Normal(PRIOR["mean"], 1))
+    with numpyro.plate("row", school.shape[0]):
+        numpyro.sample("y", dist.Normal(effect[school] + shift, 1.0), obs=y)
 
 
 def dataset(rows, seed=0):
@@ -56,6 +67,22 @@ def test_a_model_that_reads_what_has_changed_is_read_anew(first, monkeypatch):
     post = ap.fit(model, data)
     assert abs(float(post["posterior"]["slope"].mean()) - centre) < 0.16 * sd
     assert bool(post["sample_stats"]["reliable"])
+
+
+@pytest.mark.parametrize("what", [("far", 1.5), ("unit", 10.0), ("weight", 2 * jnp.ones(()))])
+def test_whatever_a_model_reads_is_seen(first, monkeypatch, what):
+    """Of few rows alone, of a deterministic site alone, of an array."""
+    monkeypatch.setitem(PRIOR, *what)
+    assert KEPT.find(model, dataset(12), 0, {"groups": None}) is None
+
+
+def test_a_model_of_groups_is_read_anew_too(monkeypatch):
+    """Its density is compiled with the effects as arguments."""
+    data = {"school": np.repeat([0, 1, 2], 3), "y": np.arange(9.0)}
+    KEPT.keep(groups, data, 0, {}, untrained_guide(groups, [data]))
+    assert KEPT.find(groups, data, 0, {}) is not None
+    monkeypatch.setitem(PRIOR, "mean", 1.0)
+    assert KEPT.find(groups, data, 0, {}) is None
 
 
 @pytest.mark.parametrize(
