@@ -105,8 +105,10 @@ class _Description:
 
 def _is_own(value: Any, module: str) -> bool:
     """Whether a global value is data, or a function or an object of a class of this module."""
-    if value is None or isinstance(value, (*PLAIN, Mapping, list, tuple, Set, np.ndarray)):
+    if value is None or isinstance(value, (*PLAIN, Mapping, list, tuple, Set)):
         return value is not None
+    if hasattr(value, "__array__") and not isinstance(value, type):
+        return True  # of NumPy, JAX, pandas or torch
     owner = value if isinstance(value, FunctionType) else type(value)
     return getattr(owner, "__module__", None) == module
 

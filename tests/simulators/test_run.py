@@ -7,6 +7,7 @@ import time
 from functools import partial
 from itertools import count, islice
 
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ import pytest
 from amortppl.errors import ModelError
 from amortppl.simulators import run as runs
 from amortppl.simulators import store as stores
+from amortppl.simulators.identity import describe_simulator
 from amortppl.simulators.prior import Prior
 from amortppl.simulators.run import run_simulations, tell_failures
 from amortppl.simulators.signature import read_signature
@@ -246,6 +248,20 @@ def test_settings_of_a_simulator_are_part_of_it(make, tmp_path):
     assert len(run(make(1.0), 30, tmp_path / "made").numbers) == 30
     with pytest.raises(ModelError, match="simulations with another simulator"):
         run(make(2.0), 30, tmp_path / "made")
+
+
+BY = jnp.zeros(())
+
+
+def shifted_by_an_array(mean, rng):
+    return shifted(mean, rng, float(BY))
+
+
+def test_an_array_of_jax_is_a_setting_too(monkeypatch):
+    one = describe_simulator(shifted_by_an_array)
+    assert one == describe_simulator(shifted_by_an_array)
+    monkeypatch.setitem(shifted_by_an_array.__globals__, "BY", jnp.ones(()))
+    assert one != describe_simulator(shifted_by_an_array)
 
 
 def dies(mean, rng):
